@@ -1,0 +1,37 @@
+# Targets for working on this project and for trying it. `make` alone lists them.
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+options = $(if $(PORT),--port "$(PORT)") $(if $(GATEWAYS),--gateways "$(GATEWAYS)") $(if $(MODE),--mode "$(MODE)") $(if $(DIR),--dir "$(DIR)")
+
+.PHONY: help setup up down test format lock clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\): ## /  make \1\t/p' Makefile | expand -t 16
+
+setup: ## Make .venv, with the project, its tools and a redis-server (PYTHON=python3.12)
+	@scripts/setup
+
+# `exec`, so that a signal reaches the command itself and its exit code is the one reported.
+up: ## Run Redis and the gateway here (PORT=8080 GATEWAYS=1 DIR=.lab MODE=sentinel|standalone|embedded)
+	@scripts/setup
+	@exec .venv/bin/aragora-redis up $(options)
+
+down: ## End what an `up` that crashed has left running (DIR=.lab)
+	@scripts/down $(if $(DIR),--dir "$(DIR)")
+
+test: ## Run all that CI runs: format, lint, types, layers, tests
+	@scripts/check
+
+format: ## Format the code, and fix what the linter can fix
+	@scripts/setup
+	@ruff check --fix-only --quiet .
+	@ruff format .
+
+lock: ## Write the versions installed in .venv to constraints.txt
+	@scripts/setup
+	@scripts/lock
+
+clean: ## End what runs, and remove .venv, caches and lab data
+	@scripts/down
+	@rm -rf .venv .lab dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,66 @@
+# What the scripts beside this file share. Sourced with $root set to the top of the tree.
+# shellcheck shell=sh disable=SC2034,SC2154
+
+venv=$root/.venv
+bin=$venv/bin
+log=$venv/setup.log
+
+say() { printf '%s\n' "setup: $*"; }
+warn() { printf '%s\n' "setup: $*" >&2; }
+fail() {
+    warn "$@"
+    exit 1
+}
+
+# Recipes and activated shells put .venv/bin first; set-up must see what the machine itself has.
+path_without_venv() (
+    rest=
+    IFS=:
+    set -f
+    for directory in $PATH; do
+        [ "$directory" = "$bin" ] || rest=$rest:$directory
+    done
+    printf '%s\n' "${rest#:}"
+)
+
+# Run a command with its output in the log, and show the end of the log if it fails.
+logged() {
+    printf '\n+ %s\n' "$*" >>"$log"
+    "$@" >>"$log" 2>&1 </dev/null
+}
+show_log() { tail -n 20 "$log" | sed 's/^/    /' >&2; }
+
+may_be_root() { [ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null; }
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+has() { command -v "$1" >/dev/null 2>&1; }
+
+apt_install() {
+    # A failed update is not the end: the lists that are there may do.
+    logged as_root apt-get -q update || :
+    logged as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y \
+        -o DPkg::Lock::Timeout=120 --no-install-recommends install "$@"
+}
+
+# "redis 7.0.15" if the given program is a server that this project works with.
+server_version() {
+    banner=$("$1" --version 2>/dev/null </dev/null) || return 1
+    number=$(printf '%s\n' "$banner" | sed -n 's/^.* v=\([0-9][0-9]*\.[0-9][0-9.]*\).*$/\1/p')
+    [ -n "$number" ] || return 1
+    major=${number%%.*}
+    minor=${number#*.}
+    minor=${minor%%.*}
+    case $banner in
+    [Vv]alkey*) [ "$major" -ge 8 ] && printf 'valkey %s\n' "$number" ;;
+    *)
+        [ "$major" -gt 6 ] || { [ "$major" -eq 6 ] && [ "$minor" -ge 2 ]; } || return 1
+        printf 'redis %s\n' "$number"
+        ;;
+    esac
+}
+
+have_server() {
+    server_version "$bin/redis-server" >/dev/null ||
+        { [ -n "${ARAGORA_REDIS_SERVER-}" ] && server_version "$ARAGORA_REDIS_SERVER" >/dev/null; }
+}
