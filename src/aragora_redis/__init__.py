@@ -1,0 +1,10 @@
+"""Shared state in Redis that keeps its word through a failover."""
+
+from __future__ import annotations
+
+from .errors import AragoraRedisError
+from .rate_limit.gcra import Decision
+from .state.shared import SharedState
+from .state.tokens import Level, Receipt
+
+__all__ = ["AragoraRedisError", "Decision", "Level", "Receipt", "SharedState"]

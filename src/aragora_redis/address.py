@@ -1,0 +1,43 @@
+"""Where a server listens."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Self
+
+from .errors import InvalidInputError
+
+
+class Address(NamedTuple):
+    """A TCP endpoint. Prints as `host:port`, with brackets around an IPv6 address."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str, *, default_port: int) -> Self:
+        """Read `host`, `host:port`, `[v6]` or `[v6]:port`.
+
+        Raises:
+            InvalidInputError: the text is none of these, or the port is not 1 to 65535.
+        """
+        text = text.strip()
+        if text.startswith("["):
+            host, bracket, rest = text[1:].partition("]")
+            if not bracket or (rest and not rest.startswith(":")):
+                raise InvalidInputError(f"{text!r} is not host:port")
+            port_text = rest[1:]
+        elif text.count(":") > 1:
+            host, port_text = text, ""
+        else:
+            host, _, port_text = text.partition(":")
+        if not host or any(char.isspace() or char in "/@" for char in host):
+            raise InvalidInputError(f"{text!r} is not host:port")
+        if not port_text and not text.endswith(":"):
+            return cls(host, default_port)
+        if not port_text.isascii() or not port_text.isdigit() or not 1 <= int(port_text) <= 65535:
+            raise InvalidInputError(f"the port of {text!r} is not a number from 1 to 65535")
+        return cls(host, int(port_text))
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"

@@ -1,0 +1,126 @@
+"""What can go wrong, told so that a caller can act on it.
+
+Every error says what happened, whether the operation ran, and what to do next. `ran` is the field
+that decides about a retry: `Ran.NO` may always be tried again, `Ran.UNKNOWN` only where the
+operation is safe to replay.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Ran(StrEnum):
+    """Whether the operation took effect in Redis."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+
+
+class AragoraRedisError(Exception):
+    """Root of all errors of this package.
+
+    Attributes:
+        message: what happened.
+        ran: whether the operation took effect.
+        remedy: what the reader can do about it, one sentence; empty where nothing helps.
+    """
+
+    ran: Ran = Ran.NO
+    remedy: str = ""
+
+    def __init__(self, message: str, *, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        if remedy is not None:
+            self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.remedy})" if self.remedy else self.message
+
+
+class SettingsError(AragoraRedisError):
+    """The environment, a URL or a file does not describe a usable configuration."""
+
+
+class InvalidInputError(AragoraRedisError):
+    """An argument is outside what the operation accepts; nothing was sent."""
+
+
+class UnknownPolicyError(InvalidInputError):
+    """No policy of that name is loaded."""
+
+
+class LevelUnavailableError(InvalidInputError):
+    """The acknowledgement level asked for cannot be given by this deployment."""
+
+
+class OutageError(AragoraRedisError):
+    """The operation did not run, because Redis could not be asked or refused it.
+
+    Attributes:
+        retry_after: seconds after which another attempt is sensible.
+    """
+
+    def __init__(
+        self, message: str, *, remedy: str | None = None, retry_after: float = 1.0
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after = retry_after
+
+
+class LinkDownError(OutageError):
+    """There is no verified connection to the primary now."""
+
+
+class OverloadedError(OutageError):
+    """The bounded queue to Redis is full."""
+
+
+class DeadlineError(OutageError):
+    """The deadline passed before the operation was sent."""
+
+
+class RefusedError(OutageError):
+    """Redis answered, and refused the operation in its present state.
+
+    Attributes:
+        code: first word of the error reply (`NOREPLICAS`, `OOM`, `READONLY`, ...).
+    """
+
+    def __init__(self, code: str, message: str, *, remedy: str | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.code = code
+
+
+class LimitUnavailableError(OutageError):
+    """A fail-closed rate limit cannot be decided during an outage, so the request is refused."""
+
+
+class NotReadyError(OutageError):
+    """This instance has not loaded the revocations yet, so it cannot vouch for any token."""
+
+
+class StaleError(OutageError):
+    """What this instance knows is older than its risk policy allows."""
+
+
+class OutcomeUnknownError(AragoraRedisError):
+    """The operation was sent and no trustworthy answer came: it may have run."""
+
+    ran = Ran.UNKNOWN
+
+
+class UnexpectedReplyError(AragoraRedisError):
+    """Redis answered something that the operation cannot mean."""
+
+    ran = Ran.UNKNOWN
+
+
+class LayoutError(AragoraRedisError):
+    """The data under the key prefix was written in a layout that this version does not know."""
+
+
+class LabError(AragoraRedisError):
+    """A local test topology could not be started, found or changed."""

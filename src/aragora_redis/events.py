@@ -1,0 +1,170 @@
+"""Facts that the parts state, and that logs, metrics and dashboards listen to.
+
+A part emits what it saw and never asks who hears it. Listeners run at once, in the emitter's turn
+of the loop, so they must be quick; one that raises is dropped from no list and stops nobody.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .address import Address
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewChanged(Event):
+    """The Sentinels name another primary, or the same one under a newer epoch."""
+
+    old: Address | None
+    new: Address
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchAnnounced(Event):
+    """A Sentinel pushed `+switch-master`; writes stop until the view is confirmed."""
+
+    sentinel: Address
+
+
+@dataclass(frozen=True, slots=True)
+class EpochReset(Event):
+    """A lower epoch was accepted, because a majority of rebuilt Sentinels insists on it."""
+
+    address: Address
+    old_epoch: int
+    new_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class SentinelsSplit(Event):
+    """The configured Sentinels belong to two groups that do not know each other."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp(Event):
+    """A verified connection to the primary carries operations again."""
+
+    address: str
+    lane: str
+    after: float
+    """Seconds since the lane was last usable; 0 for the first time."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLost(Event):
+    """A connection to the primary is not used any more."""
+
+    address: str
+    lane: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable(Event):
+    """A server cannot be used; said again only when the reason changes."""
+
+    server: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Degraded(Event):
+    """Operations are answered without Redis from now on."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered(Event):
+    """Operations reach Redis again."""
+
+    after: float
+    """Seconds spent degraded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided(Event):
+    """A rate limit was decided."""
+
+    policy: str
+    allowed: bool
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked(Event):
+    """This instance revoked something, at the acknowledgement level that it reached."""
+
+    kind: str
+    level: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class EraChanged(Event):
+    """A token shard's data has begun a new history (promotion, restart or wipe)."""
+
+    shard: int
+    era: int
+    republish_own: int
+    republish_learned: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClockSkew(Event):
+    """Redis's clock is too far from ours for revocations to be compared."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FullSync(Event):
+    """A token shard was compared bucket by bucket with Redis."""
+
+    shard: int
+    pulled: int
+    pushed: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlineMissed(Event):
+    """An operation was given up at its deadline."""
+
+    lane: str
+    sent: bool
+
+
+Listener = Callable[[Event], None]
+
+
+class Events:
+    """Hands each event to every listener."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Listener] = []
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Add a listener; the returned call removes it."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def emit(self, event: Event) -> None:
+        """Tell all listeners."""
+        for listener in tuple(self._listeners):
+            try:
+                listener(event)
+            except Exception:  # noqa: BLE001 - a listener's fault must not stop what it listens to
+                _log.exception("an event listener failed on %s", type(event).__name__)

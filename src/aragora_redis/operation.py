@@ -1,0 +1,72 @@
+"""What is asked of Redis, as a value: script or command, keys, and whether a replay is safe.
+
+A primitive builds operations and reads their replies. It never knows nodes; the link never knows
+what an operation means beyond what is declared here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from .scripts.catalog import Script
+
+T = TypeVar("T")
+
+Argument = bytes | str | int
+
+
+class Kind(StrEnum):
+    """What a second run would do (PROTOCOL section 1)."""
+
+    READ = "read"
+    """Changes nothing."""
+    JOIN = "join"
+    """A set union or a maximum: running it again, at any time, changes nothing more."""
+    CAS = "cas"
+    """Carries the version that it applies to, so a second run is refused by itself."""
+    EFFECT = "effect"
+    """Counts each run: never replayed once it may have run."""
+
+
+class Fence(StrEnum):
+    """Whether a link that has been silent is probed before the operation is written to it."""
+
+    NONE = "none"
+    PROBE = "probe"
+
+
+class Lane(StrEnum):
+    """Which of the connections to the primary carries the operation."""
+
+    FAST = "fast"
+    BULK = "bulk"
+    DURABLE = "durable"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[T]):
+    """One request to one hash slot.
+
+    Operations of a `batchable` script that share `script` and `shared` travel as one call:
+    `KEYS` are all their keys, `ARGV` is `not_after`, then `shared`, then each one's `args`; the
+    reply is an array with one element for each.
+    """
+
+    kind: Kind
+    keys: tuple[bytes, ...]
+    args: tuple[Argument, ...]
+    read: Callable[[Any], T]
+    """Turns the reply into the result; raises `UnexpectedReplyError` where it cannot."""
+    script: Script | None = None
+    """The script to run, or None where `args` is a plain command."""
+    shared: tuple[Argument, ...] = ()
+    fence: Fence = Fence.NONE
+    lane: Lane = Lane.FAST
+
+    @property
+    def replayable(self) -> bool:
+        """Whether it may be sent again when the first outcome is unknown."""
+        return self.kind in (Kind.READ, Kind.JOIN, Kind.CAS)

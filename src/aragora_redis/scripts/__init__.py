@@ -1,0 +1,1 @@
+"""The Lua that runs inside Redis: one atomic decision a file."""
