@@ -1,0 +1,59 @@
+"""Settings: the `ARAGORA_*` variables as one typed value, with the origin of every field."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from .credentials import Credentials
+from .describe import Row, describe
+from .model import (
+    Embedded,
+    GatewaySettings,
+    JwtSettings,
+    Level,
+    Mode,
+    OnOutage,
+    Sentinel,
+    Settings,
+    Standalone,
+    TokenSettings,
+    Topology,
+)
+from .secret import Secret
+from .tls import Tls
+
+__all__ = [
+    "Credentials",
+    "Embedded",
+    "GatewaySettings",
+    "JwtSettings",
+    "Level",
+    "Mode",
+    "OnOutage",
+    "Row",
+    "Secret",
+    "Sentinel",
+    "Settings",
+    "Standalone",
+    "Tls",
+    "TokenSettings",
+    "Topology",
+    "describe",
+    "from_env",
+]
+
+
+def from_env(environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings that the environment describes; the process's own where none is given.
+
+    Precedence: `ARAGORA_REDIS_MODE`; else Sentinel hosts; else a URL; else no Redis at all.
+    Nothing is logged: `Settings.warnings` holds what the operator should hear once.
+
+    Raises:
+        SettingsError: lists every problem that was found, each with its variable and a remedy.
+    """
+    # pydantic costs a tenth of a second or two, which who builds `Settings` in code need not pay.
+    from .load import load  # noqa: PLC0415
+
+    return load(os.environ if environ is None else environ)

@@ -1,0 +1,71 @@
+"""What the operator should hear once at start. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from . import names
+from .choice import ignored, mode_of, tls_choice, url_in_use
+from .reading import Reading
+
+# An HMAC key shorter than its digest weakens it (RFC 7518 section 3.2).
+_HMAC_KEY_BYTES = 32
+
+
+def advice(reading: Reading) -> Iterator[str]:
+    """One sentence for each thing that works otherwise than the operator may think."""
+    env, given, mode = reading.values, reading.given, mode_of(reading)
+    if mode == "embedded" and names.MODE not in given:
+        yield (
+            "no Redis is configured: limits and revocations are kept in this process alone and "
+            f"are lost when it ends; set {names.HOSTS} and {names.MASTER}, or {names.URL}"
+        )
+    for name, reason in ignored(reading).items():
+        yield f"{name} is ignored, because {reason}"
+    yield from _overrides(reading)
+    if mode != "embedded" and env.digest_key is None:
+        yield (
+            f"{names.DIGEST_KEY} is not set: whoever can read Redis can guess user ids and weak "
+            "token ids; set it to the same random text on every instance"
+        )
+    if mode != "embedded" and env.rate_limit_fail_open:
+        yield (
+            f"{names.FAIL_OPEN} is true: during an outage each instance goes on with "
+            "its share of a limit"
+        )
+    if any(tls_choice(reading)) and env.redis_tls_verify == "none":
+        yield (
+            f"{names.TLS_VERIFY} is none: whoever sits in between can read and answer; "
+            f"set {names.TLS_CA} instead"
+        )
+    if any(tls_choice(reading)) and env.redis_tls_verify == "ca" and env.redis_tls_ca is None:
+        yield (
+            f"{names.TLS_VERIFY} is ca and {names.TLS_CA} is not set: whoever has a certificate "
+            f"of any public authority can sit in between; set {names.TLS_CA}"
+        )
+    if set(env.gateway_token) & set(env.admin_token):
+        yield (
+            f"{names.GATEWAY_TOKEN} and {names.ADMIN_TOKEN} share a token: every service may do "
+            "what an operator may; use different ones"
+        )
+    secret = env.jwt_secret
+    if secret is not None and len(secret.reveal_bytes()) < _HMAC_KEY_BYTES:
+        yield (
+            f"{names.JWT_SECRET} is shorter than {_HMAC_KEY_BYTES} bytes and may be found by "
+            "trying; set a longer one"
+        )
+
+
+def _overrides(reading: Reading) -> Iterator[str]:
+    env, url = reading.values, url_in_use(reading)
+    if url is None:
+        return
+    differing = {
+        names.DB: url.db is not None and env.redis_db not in (None, url.db),
+        names.USERNAME: url.username is not None and env.redis_username not in (None, url.username),
+        names.PASSWORD: url.password is not None and env.redis_password not in (None, url.password),
+        names.PASSWORD_FILE: url.password is not None and env.redis_password_file is not None,
+    }
+    for name, differs in differing.items():
+        if differs:
+            yield f"{name} replaces what {names.URL} says about it; leave that out of the URL"

@@ -1,0 +1,139 @@
+"""What cannot be meant together. Pure: files are not looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from . import names, values
+from .choice import mode_of, tls_choice, url_in_use
+from .model import Level, Mode, Sentinel, Standalone
+from .reading import Reading
+from .urls import RedisUrl
+
+
+def contradictions(reading: Reading) -> tuple[str, ...]:
+    """What cannot be meant together; each sentence names the variables and a way out."""
+    return (
+        *_cluster(reading),
+        *_sentinel_pair(reading),
+        *_demanded_mode(reading),
+        *_passwords(reading),
+        *_tls(reading),
+        *_level(reading),
+        *_jwt(reading),
+    )
+
+
+def _cluster(reading: Reading) -> Iterator[str]:
+    sentinels = _sentinels(reading)
+    if reading.cluster and sentinels:
+        yield (
+            f"{sentinels[0]} and {reading.cluster} are both set, and a deployment is one of the "
+            f"two; unset {reading.cluster} (Redis Cluster is not supported yet)"
+        )
+    elif reading.cluster:
+        yield (
+            f"{reading.cluster} asks for Redis Cluster, and Redis Cluster is not supported yet; "
+            f"unset it, and set {names.HOSTS} or {names.URL}"
+        )
+
+
+def _sentinel_pair(reading: Reading) -> Iterator[str]:
+    sentinels = _sentinels(reading)
+    if len(sentinels) == 1 and reading.values.redis_mode in (None, "sentinel"):
+        (missing,) = {names.HOSTS, names.MASTER}.difference(sentinels)
+        yield f"{sentinels[0]} is set, but {missing} is not; set both"
+
+
+def _demanded_mode(reading: Reading) -> Iterator[str]:
+    asked, url = reading.values.redis_mode, reading.values.redis_url
+    sentinels, url_given = _sentinels(reading), names.URL in reading.given
+    url_is_sentinel = url is not None and isinstance(url.topology, Sentinel)
+    start = f"{names.MODE} is {asked}, but"
+    match asked:
+        case "sentinel" if not sentinels and not url_given:
+            yield f"{start} {names.HOSTS} and {names.MASTER} are not set; set both"
+        case "sentinel" if not sentinels and url and not url_is_sentinel:
+            yield (
+                f"{start} {names.URL} leads to one server; "
+                f"set {names.HOSTS} and {names.MASTER}, or correct {names.MODE}"
+            )
+        case "standalone" if not url_given:
+            yield f"{start} {names.URL} is not set; set it to redis://host:6379"
+        case "standalone" if url_is_sentinel:
+            yield f"{start} {names.URL} leads to Sentinels; correct one of the two"
+        case "embedded" if url_given:
+            yield f"{start} {names.URL} is set; unset one of the two"
+    if asked in ("standalone", "embedded"):
+        for name in sentinels:
+            yield f"{start} {name} is set; unset one of the two"
+
+
+def _passwords(reading: Reading) -> Iterator[str]:
+    if reading.given >= {names.PASSWORD, names.PASSWORD_FILE}:
+        yield f"{names.PASSWORD} and {names.PASSWORD_FILE} are both set; unset one of the two"
+
+
+def _tls(reading: Reading) -> Iterator[str]:
+    env, url = reading.values, url_in_use(reading)
+    if url and url.tls and env.redis_tls is False:
+        yield (
+            f"{names.URL} is rediss://, but {names.TLS} is false; "
+            f"unset {names.TLS}, or write redis://"
+        )
+    if url and _socket(url) and env.redis_tls:
+        yield f"{names.URL} is a Unix socket, but {names.TLS} is true; unset {names.TLS}"
+    if names.TLS_KEY in reading.given and names.TLS_CERT not in reading.given:
+        yield f"{names.TLS_KEY} is set, but {names.TLS_CERT} is not; set both"
+    # Silence would be taken for encryption, and the password would travel in clear.
+    encrypted = any(tls_choice(reading)) or names.TLS in reading.given
+    unread = mode_of(reading) == "embedded" or (
+        names.URL in reading.given and env.redis_url is None
+    )
+    details = [name for name in names.TLS_DETAILS if name in reading.given]
+    if details and not encrypted and not unread:
+        yield (
+            f"TLS is off, which leaves {', '.join(details)} without effect; "
+            f"set {names.TLS} to true or write the URL as rediss://, or unset what is not used"
+        )
+
+
+def _level(reading: Reading) -> Iterator[str]:
+    asked, mode = reading.values.tokens_level, mode_of(reading)
+    beyond: dict[Mode, tuple[Level, ...]] = {
+        "standalone": ("replicated",),
+        "embedded": ("primary", "replicated"),
+    }
+    if asked in beyond.get(mode, ()):
+        yield (
+            f"{names.TOKENS_LEVEL} is {asked}, which mode {mode} cannot give; "
+            f"unset it, or set {names.HOSTS} and {names.MASTER}"
+        )
+
+
+def _jwt(reading: Reading) -> Iterator[str]:
+    env = reading.values
+    if env.jwt_secret is None:
+        return
+    public_key = "-----BEGIN" in env.jwt_secret.reveal()
+    algorithms = ",".join(env.jwt_algorithms)
+    if public_key and not values.asymmetric(env.jwt_algorithms[0]):
+        # A public key is known to all: as a shared key it would let anybody sign.
+        yield (
+            f"{names.JWT_SECRET} holds a PEM key, but {names.JWT_ALGORITHMS} is {algorithms}; "
+            f"set {names.JWT_ALGORITHMS} to the key's own, such as RS256"
+        )
+    if not public_key and values.asymmetric(env.jwt_algorithms[0]):
+        yield (
+            f"{names.JWT_ALGORITHMS} is {algorithms}, but {names.JWT_SECRET} is no PEM key; "
+            f"set {names.JWT_SECRET} to the issuer's public key"
+        )
+
+
+def _sentinels(reading: Reading) -> list[str]:
+    return [name for name in (names.HOSTS, names.MASTER) if name in reading.given]
+
+
+def _socket(url: RedisUrl) -> bool:
+    return isinstance(url.topology, Standalone) and isinstance(url.topology.address, Path)

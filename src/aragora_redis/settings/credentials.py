@@ -1,0 +1,58 @@
+"""Who we are to Redis or to a Sentinel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import SettingsError
+from .secret import Secret, unexpanded
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A user's name, and the password as a value or as a file that is read at each connection.
+
+    `username` None is Redis's `default` user.
+    """
+
+    username: str | None = None
+    secret: Secret | None = None
+    password_file: Path | None = None
+
+    def password(self) -> Secret | None:
+        """The password to connect with now; None where none is configured.
+
+        The file is read again at each call, so that a rotated password is used from the next
+        connection on. One line break at its end is not part of the password.
+
+        Raises:
+            SettingsError: the file cannot be read, is empty, is not UTF-8, or was never filled in.
+        """
+        if self.password_file is None:
+            return self.secret
+        return Secret(_read(self.password_file))
+
+
+ANONYMOUS = Credentials()
+
+
+def _read(path: Path) -> str:
+    remedy = "check ARAGORA_REDIS_PASSWORD_FILE"
+    try:
+        text = path.read_bytes().decode()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise SettingsError(
+            f"the password file {path} cannot be read: {reason}", remedy=remedy
+        ) from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"the password file {path} is not UTF-8 text", remedy=remedy) from None
+    password = text.removesuffix("\n").removesuffix("\r")
+    if not password:
+        raise SettingsError(f"the password file {path} is empty", remedy=remedy)
+    if unexpanded(password):
+        raise SettingsError(
+            f"the password file {path} holds a placeholder that was never expanded", remedy=remedy
+        )
+    return password

@@ -1,0 +1,57 @@
+"""Settings as rows that may be shown to anybody: secrets are masked, each value has its origin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+from .model import Settings
+
+_HIDDEN = ("warnings", "sources")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One value: its dotted name, its text with secrets masked, and where it came from."""
+
+    name: str
+    value: str
+    source: str
+
+
+def describe(settings: Settings) -> list[Row]:
+    """Every value that is in effect. `source` is a variable, the URL in a variable, or `default`.
+
+    Durations are in seconds.
+    """
+    shown = [("mode", settings.mode), *_flat(settings, "")]
+    return [Row(name, _text(value), settings.sources.get(name, "default")) for name, value in shown]
+
+
+def _flat(node: Any, prefix: str) -> Iterator[tuple[str, object]]:
+    for field in fields(node):
+        name, value = prefix + field.name, getattr(node, field.name)
+        if name in _HIDDEN:
+            continue
+        if not is_dataclass(value):
+            yield name, value
+            continue
+        if name.endswith("tls"):
+            yield name, True
+        yield from _flat(value, f"{name}.")
+
+
+def _text(value: object) -> str:
+    # Address is a tuple too, and prints itself.
+    if type(value) is tuple:
+        return ", ".join(map(str, value))
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case float():
+            return f"{value:.6f}".rstrip("0").rstrip(".")
+        case _:
+            return str(value)

@@ -1,0 +1,392 @@
+"""Every variable, once: its name, what it takes, its default and its meaning.
+
+The reference in `docs/ENVIRONMENT.md` is written from here, and so are the error messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from ..address import Address
+from . import values
+from .doc import Doc, Group
+from .model import Level, LogLevel, Mode, OnOutage, Settings
+from .secret import Secret
+from .tls import Tls, Verify
+from .urls import MAX_DB, RedisUrl
+
+PREFIX = "ARAGORA_"
+
+_DEFAULTS = Settings()
+
+
+Url = Annotated[RedisUrl, BeforeValidator(values.url)]
+Hosts = Annotated[tuple[Address, ...], BeforeValidator(values.sentinel_hosts)]
+ModeName = Annotated[Mode, BeforeValidator(values.mode)]
+Duration = Annotated[float, BeforeValidator(values.duration), Field(gt=0, le=10 * 365 * 86_400)]
+Deadline = Annotated[float, BeforeValidator(values.duration), Field(ge=0.001, le=60)]
+Skew = Annotated[float, BeforeValidator(values.duration), Field(ge=0, le=300)]
+Text = Annotated[Secret, BeforeValidator(Secret)]
+LongSecret = Annotated[Secret, BeforeValidator(values.long_secret)]
+Tokens = Annotated[tuple[Secret, ...], BeforeValidator(values.rotating)]
+Words = Annotated[tuple[str, ...], BeforeValidator(values.words)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
+
+_BOOLEAN = "`true` or `false`"
+_DURATION = "seconds, or a number with a unit such as `30 days`"
+_DB = f"a whole number from 0 to {MAX_DB}"
+_PEM = "the path of a PEM file"
+
+
+class Environment(BaseSettings):
+    """The variables, each read on its own. A field is a name in lower case without `ARAGORA_`."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        arbitrary_types_allowed=True,
+        hide_input_in_errors=True,
+        validate_default=False,
+    )
+
+    redis_mode: Annotated[
+        ModeName | None,
+        Doc(
+            Group.WHERE,
+            "`sentinel`, `standalone` or `embedded`",
+            "Demands a mode, so that a variable that is missing is an error instead of another "
+            "mode.",
+            default="by what is set, see above",
+        ),
+    ] = None
+    redis_url: Annotated[
+        Url | None,
+        Doc(
+            Group.WHERE,
+            "a URL such as `redis://user:password@host:6379/0`",
+            "One server or a managed service; `rediss://` adds TLS, `unix:///path/redis.sock` is "
+            "a socket, `redis+sentinel://host1:26379,host2:26379/master/0` names Sentinels (user "
+            "name and password are those of Redis, not of the Sentinels). Percent-encode "
+            "`/ ? # @ %` in the user name and password.",
+            secret=True,
+        ),
+    ] = None
+    redis_sentinel_hosts: Annotated[
+        Hosts,
+        Doc(
+            Group.WHERE,
+            "`host[:port],...` (port 26379 where none is given)",
+            "The Sentinels. One suffices, the others are learned; name all, so that one that is "
+            "down stops nobody from starting.",
+        ),
+    ] = ()
+    redis_sentinel_master: Annotated[
+        str | None,
+        Doc(
+            Group.WHERE,
+            "the name after `sentinel monitor`",
+            "The name under which the Sentinels know the primary. Needed with the hosts.",
+        ),
+    ] = None
+    redis_db: Annotated[
+        Annotated[int, Field(ge=0, le=MAX_DB)] | None,
+        Doc(Group.WHERE, _DB, "The database. Replaces the one in the URL.", default="0"),
+    ] = None
+    redis_deadline: Annotated[
+        Deadline,
+        Doc(
+            Group.WHERE,
+            "seconds from 0.001 to 60, or `50 ms`",
+            "The longest that one operation may take, whatever Redis does; past it the outage "
+            "policy answers.",
+        ),
+    ] = _DEFAULTS.deadline
+
+    redis_username: Annotated[
+        str | None,
+        Doc(
+            Group.CREDENTIALS,
+            "an ACL user's name",
+            "Replaces the one in the URL.",
+            default="Redis's `default` user",
+        ),
+    ] = None
+    redis_password: Annotated[
+        Text | None,
+        Doc(Group.CREDENTIALS, "a password", "Replaces the one in the URL.", secret=True),
+    ] = None
+    redis_password_file: Annotated[
+        Path | None,
+        Doc(
+            Group.CREDENTIALS,
+            "the path of a file that holds the password alone",
+            "Read again at each connection, so a rotated password needs no restart. Instead of "
+            "`ARAGORA_REDIS_PASSWORD`.",
+        ),
+    ] = None
+    redis_sentinel_username: Annotated[
+        str | None,
+        Doc(Group.CREDENTIALS, "an ACL user's name", "The user at the Sentinels themselves."),
+    ] = None
+    redis_sentinel_password: Annotated[
+        Text | None,
+        Doc(
+            Group.CREDENTIALS,
+            "a password",
+            "The password of the Sentinels themselves; that of Redis is never tried there.",
+            secret=True,
+        ),
+    ] = None
+
+    redis_tls: Annotated[
+        bool | None,
+        Doc(
+            Group.TLS, _BOOLEAN, "Encrypts connections to Redis.", default="`true` for `rediss://`"
+        ),
+    ] = None
+    redis_sentinel_tls: Annotated[
+        bool | None,
+        Doc(
+            Group.TLS,
+            _BOOLEAN,
+            "Encrypts connections to the Sentinels.",
+            default="as `ARAGORA_REDIS_TLS`",
+        ),
+    ] = None
+    redis_tls_ca: Annotated[
+        Path | None,
+        Doc(Group.TLS, _PEM, "The authorities to trust.", default="those of the system"),
+    ] = None
+    redis_tls_cert: Annotated[
+        Path | None,
+        Doc(Group.TLS, _PEM, "Our certificate, for servers that ask clients for one."),
+    ] = None
+    redis_tls_key: Annotated[
+        Path | None,
+        Doc(
+            Group.TLS,
+            _PEM,
+            "Its key, without a passphrase.",
+            default="the file of the certificate",
+        ),
+    ] = None
+    redis_tls_verify: Annotated[
+        Annotated[Verify, BeforeValidator(values.verify)],
+        Doc(
+            Group.TLS,
+            "`full`, `ca` or `none`",
+            "`full` (or `true`) checks the server's chain and host name; `ca` the chain alone, "
+            "where Sentinels announce addresses and certificates carry names; `none` (or "
+            "`false`) nothing, so anybody in between can read and answer.",
+        ),
+    ] = Tls().verify
+
+    rate_limit_fail_open: Annotated[
+        bool,
+        Doc(
+            Group.LIMITS,
+            _BOOLEAN,
+            "What an outage means for a limit whose policy does not say. `true`: each instance "
+            "goes on with its share of the limit. `false`: requests are refused (503 with "
+            "`Retry-After`).",
+        ),
+    ] = _DEFAULTS.fail_open
+    policies: Annotated[
+        Path | None,
+        Doc(
+            Group.LIMITS,
+            "the path of a TOML file",
+            "The rate limits by name; read at the start.",
+        ),
+    ] = None
+    expected_instances: Annotated[
+        Annotated[int, Field(ge=1, le=100_000)] | None,
+        Doc(
+            Group.LIMITS,
+            "a whole number from 1 to 100000",
+            "How many instances share a limit in an outage, for one that starts during it and "
+            "has never seen the fleet; without it such an instance refuses.",
+        ),
+    ] = None
+
+    tokens_on_outage: Annotated[
+        Annotated[OnOutage, BeforeValidator(str.lower)],
+        Doc(
+            Group.TOKENS,
+            "`known` or `deny`",
+            "When this instance may have missed revocations: enforce those it knows, or deny "
+            "every token.",
+        ),
+    ] = _DEFAULTS.tokens.on_outage
+    tokens_max_staleness: Annotated[
+        Duration,
+        Doc(
+            Group.TOKENS,
+            _DURATION,
+            "How long after the last proof of freshness `ARAGORA_TOKENS_ON_OUTAGE` applies.",
+        ),
+    ] = _DEFAULTS.tokens.max_staleness
+    tokens_level: Annotated[
+        Annotated[Level, BeforeValidator(str.lower)] | None,
+        Doc(
+            Group.TOKENS,
+            "`local`, `primary` or `replicated`",
+            "What a revocation waits for before it is confirmed.",
+            default="`replicated` where a replica exists, else `primary`",
+        ),
+    ] = None
+    tokens_max_lifetime: Annotated[
+        Duration,
+        Doc(
+            Group.TOKENS,
+            _DURATION,
+            "How long the revocation of all of a user's tokens is kept: at least the longest "
+            "lifetime of a token.",
+            default="30 days",
+        ),
+    ] = _DEFAULTS.tokens.max_lifetime
+    tokens_skew: Annotated[
+        Skew,
+        Doc(
+            Group.TOKENS,
+            "seconds from 0 to 300",
+            "How far the clocks of instances and issuers may differ.",
+        ),
+    ] = _DEFAULTS.tokens.skew
+    digest_key: Annotated[
+        LongSecret | None,
+        Doc(
+            Group.TOKENS,
+            f"a random text of at least {values.MIN_SECRET} characters, the same on every instance",
+            "Keys the digests under which tokens and users are stored. Without it they are made "
+            "with a public key, and whoever can read Redis can test guesses of user ids and weak "
+            "token ids. What was revoked under another key is not found again.",
+            secret=True,
+            default="a public key, with a warning",
+        ),
+    ] = None
+
+    key_prefix: Annotated[
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,32}$")],
+        Doc(
+            Group.GENERAL,
+            "1 to 32 letters, digits, `_`, `.` or `-`",
+            "The first part of every key, the same on every instance.",
+        ),
+    ] = _DEFAULTS.prefix
+    instance_id: Annotated[
+        Name | None,
+        Doc(
+            Group.GENERAL,
+            "up to 128 letters, digits, `_`, `.`, `:` or `-`",
+            "This instance's name in logs and metrics, different on each.",
+            default="host name and process id",
+        ),
+    ] = None
+    log_level: Annotated[
+        Annotated[LogLevel, BeforeValidator(str.upper)],
+        Doc(
+            Group.GENERAL,
+            "`DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`",
+            "The least severe message that is logged.",
+        ),
+    ] = _DEFAULTS.log_level
+
+    host: Annotated[
+        Annotated[str, Field(pattern=r"^[^\s/@]+$")],
+        Doc(
+            Group.GATEWAY,
+            "a host name or address",
+            "Where the gateway listens. Loopback keeps it to this machine.",
+        ),
+    ] = _DEFAULTS.gateway.host
+    port: Annotated[
+        Annotated[int, Field(ge=1, le=65535)],
+        Doc(Group.GATEWAY, "a port from 1 to 65535", "The port of the gateway."),
+    ] = _DEFAULTS.gateway.port
+    gateway_token: Annotated[
+        Tokens,
+        Doc(
+            Group.GATEWAY,
+            f"`current` or `current,previous`, each of at least {values.MIN_SECRET} characters",
+            "The bearer token of services: they may check limits and tokens.",
+            secret=True,
+        ),
+    ] = ()
+    admin_token: Annotated[
+        Tokens,
+        Doc(
+            Group.GATEWAY,
+            f"`current` or `current,previous`, each of at least {values.MIN_SECRET} characters",
+            "The bearer token of operators and issuers: it may do everything, such as revoke.",
+            secret=True,
+        ),
+    ] = ()
+    jwt_secret: Annotated[
+        Text | None,
+        Doc(
+            Group.GATEWAY,
+            "the shared key of an HS algorithm, or a public key (PEM) for the others",
+            "Verifies tokens that are handed over whole; without it only a `jti` can be given.",
+            secret=True,
+        ),
+    ] = None
+    jwt_algorithms: Annotated[
+        Annotated[tuple[str, ...], BeforeValidator(values.algorithms)],
+        Doc(
+            Group.GATEWAY,
+            "names separated by commas, such as `HS256` or `RS256,ES256`",
+            "The algorithms that are accepted, either all of shared keys (HS) or none of them.",
+        ),
+    ] = _DEFAULTS.gateway.jwt.algorithms
+    jwt_issuer: Annotated[
+        str | None, Doc(Group.GATEWAY, "a text", "The `iss` that a token must carry.")
+    ] = None
+    jwt_audience: Annotated[
+        Words,
+        Doc(
+            Group.GATEWAY,
+            "names separated by commas",
+            "The `aud` of which a token must carry at least one.",
+        ),
+    ] = ()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The mapping that `read` is given is the only source, so that a test sees nothing else."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One variable as the reference shows it."""
+
+    name: str
+    default: Any
+    doc: Doc
+
+
+@cache
+def variables() -> Mapping[str, Variable]:
+    """All variables by name, in the order of the reference."""
+    found = {}
+    for field, info in Environment.model_fields.items():
+        name = PREFIX + field.upper()
+        (doc,) = (each for each in info.metadata if isinstance(each, Doc))
+        found[name] = Variable(name, info.default, doc)
+    return found

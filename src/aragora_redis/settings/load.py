@@ -1,0 +1,52 @@
+"""Read an environment, look at the files that it names, and say all that is wrong at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ..errors import SettingsError
+from . import names
+from .choice import ignored
+from .contradictions import contradictions
+from .credentials import Credentials
+from .environment import PREFIX
+from .files import reason_unreadable
+from .model import Settings
+from .reading import Reading, read
+from .resolve import build
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """See `aragora_redis.settings.from_env`."""
+    reading = read(environ)
+    problems = (*reading.problems, *contradictions(reading), *_unusable_files(reading))
+    if problems:
+        raise SettingsError(_listed(problems))
+    return build(reading)
+
+
+def _unusable_files(reading: Reading) -> Iterator[str]:
+    unused = ignored(reading)
+    for field, value in reading.values:
+        name = PREFIX + field.upper()
+        if not isinstance(value, Path) or name in unused:
+            continue
+        if why := reason_unreadable(value):
+            yield f"{name} names {value}, which cannot be read: {why}; correct the path or its mode"
+        elif name == names.PASSWORD_FILE:
+            yield from _unusable_password(value)
+
+
+def _unusable_password(path: Path) -> Iterator[str]:
+    # An empty file, or one that was never filled in, is found now and not at the next failover.
+    try:
+        Credentials(password_file=path).password()
+    except SettingsError as error:
+        yield str(error)
+
+
+def _listed(problems: tuple[str, ...]) -> str:
+    if len(problems) == 1:
+        return problems[0]
+    return "\n- ".join((f"the settings have {len(problems)} problems:", *problems))

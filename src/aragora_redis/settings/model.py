@@ -1,0 +1,132 @@
+"""The settings as one value: everything else takes this and never reads the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ..address import Address
+from .credentials import ANONYMOUS, Credentials
+from .secret import Secret
+from .tls import Tls
+
+Mode = Literal["sentinel", "standalone", "embedded"]
+OnOutage = Literal["known", "deny"]
+Level = Literal["local", "primary", "replicated"]
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
+# Digests must agree on every instance, so without a key of its own a fleet shares this one. It is
+# public: whoever can read Redis can test guesses of user ids and weak jtis against it.
+DEFAULT_DIGEST_KEY = Secret("aragora-redis/digest/v1")
+
+
+@dataclass(frozen=True, slots=True)
+class Sentinel:
+    """The primary is whatever the Sentinels say. One host suffices; the others are learned."""
+
+    master: str
+    hosts: tuple[Address, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Standalone:
+    """One server, or a managed service behind one name: TCP, or the path of a Unix socket."""
+
+    address: Address | Path
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """No Redis: the state lives in this process and ends with it."""
+
+
+Topology = Sentinel | Standalone | Embedded
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSettings:
+    """Revoked tokens. Durations are seconds."""
+
+    on_outage: OnOutage = "known"
+    """During an outage, or when staler than `max_staleness`: enforce what is known, or deny all."""
+    max_staleness: float = 5.0
+    level: Level | None = None
+    """What `revoke` waits for; None is replicated where a replica exists, else primary."""
+    max_lifetime: float = 30 * 86_400.0
+    """How long a cut-off is kept: no token may live longer."""
+    skew: float = 2.0
+    """How far the clocks of instances and issuers may differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class JwtSettings:
+    """How the gateway verifies a token that it is handed whole."""
+
+    secret: Secret | None = None
+    """The shared key of the HS algorithms, or the issuer's public key (PEM) of the others."""
+    algorithms: tuple[str, ...] = ("HS256",)
+    issuer: str | None = None
+    audience: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """The HTTP service. Of each kind of token there is the current one and perhaps a previous."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    gateway_tokens: tuple[Secret, ...] = ()
+    admin_tokens: tuple[Secret, ...] = ()
+    jwt: JwtSettings = JwtSettings()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One deployment's settings, complete and free of contradictions.
+
+    Attributes:
+        sentinel_credentials: for the Sentinels themselves; empty where they ask for none.
+        tls: for Redis; None is plain TCP.
+        sentinel_tls: for the Sentinels; None is plain TCP.
+        deadline: seconds that one operation may take.
+        fail_open: whether rate limits go on locally, at this instance's share, during an outage.
+        policies: the TOML file of rate limits.
+        digest_key: keys the digests under which tokens and users are stored.
+        prefix: first part of every key.
+        expected_instances: what the fleet's size is taken for while it was never seen.
+        instance_id: this instance's name in logs and presence; None lets it name itself.
+        warnings: what the operator should hear once at start.
+        sources: where each value came from, by its dotted name; what is absent is a default.
+    """
+
+    topology: Topology = Embedded()
+    credentials: Credentials = ANONYMOUS
+    sentinel_credentials: Credentials = ANONYMOUS
+    db: int = 0
+    tls: Tls | None = None
+    sentinel_tls: Tls | None = None
+    deadline: float = 0.05
+    fail_open: bool = False
+    policies: Path | None = None
+    tokens: TokenSettings = TokenSettings()
+    digest_key: Secret = DEFAULT_DIGEST_KEY
+    prefix: str = "aragora"
+    expected_instances: int | None = None
+    instance_id: str | None = None
+    log_level: LogLevel = "INFO"
+    gateway: GatewaySettings = GatewaySettings()
+    warnings: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def mode(self) -> Mode:
+        """The name of the topology's kind, as `ARAGORA_REDIS_MODE` spells it."""
+        match self.topology:
+            case Sentinel():
+                return "sentinel"
+            case Standalone():
+                return "standalone"
+            case Embedded():
+                return "embedded"

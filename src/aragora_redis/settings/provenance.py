@@ -1,0 +1,83 @@
+"""Where each value of the settings came from. Pure."""
+
+from __future__ import annotations
+
+from . import names
+from .choice import ignored, mode_of, url_in_use
+from .reading import Reading
+
+_VARIABLES = {
+    "mode": names.MODE,
+    "topology.hosts": names.HOSTS,
+    "topology.master": names.MASTER,
+    "credentials.username": names.USERNAME,
+    "credentials.secret": names.PASSWORD,
+    "credentials.password_file": names.PASSWORD_FILE,
+    "sentinel_credentials.username": names.SENTINEL_USERNAME,
+    "sentinel_credentials.secret": names.SENTINEL_PASSWORD,
+    "db": names.DB,
+    "tls": names.TLS,
+    "tls.ca": names.TLS_CA,
+    "tls.cert": names.TLS_CERT,
+    "tls.key": names.TLS_KEY,
+    "tls.verify": names.TLS_VERIFY,
+    "sentinel_tls": names.SENTINEL_TLS,
+    "sentinel_tls.ca": names.TLS_CA,
+    "sentinel_tls.cert": names.TLS_CERT,
+    "sentinel_tls.key": names.TLS_KEY,
+    "sentinel_tls.verify": names.TLS_VERIFY,
+    "deadline": names.DEADLINE,
+    "fail_open": names.FAIL_OPEN,
+    "policies": "ARAGORA_POLICIES",
+    "tokens.on_outage": "ARAGORA_TOKENS_ON_OUTAGE",
+    "tokens.max_staleness": "ARAGORA_TOKENS_MAX_STALENESS",
+    "tokens.level": "ARAGORA_TOKENS_LEVEL",
+    "tokens.max_lifetime": "ARAGORA_TOKENS_MAX_LIFETIME",
+    "tokens.skew": "ARAGORA_TOKENS_SKEW",
+    "digest_key": names.DIGEST_KEY,
+    "prefix": "ARAGORA_KEY_PREFIX",
+    "expected_instances": "ARAGORA_EXPECTED_INSTANCES",
+    "instance_id": "ARAGORA_INSTANCE_ID",
+    "log_level": "ARAGORA_LOG_LEVEL",
+    "gateway.host": "ARAGORA_HOST",
+    "gateway.port": "ARAGORA_PORT",
+    "gateway.gateway_tokens": names.GATEWAY_TOKEN,
+    "gateway.admin_tokens": names.ADMIN_TOKEN,
+    "gateway.jwt.secret": names.JWT_SECRET,
+    "gateway.jwt.algorithms": names.JWT_ALGORITHMS,
+    "gateway.jwt.issuer": "ARAGORA_JWT_ISSUER",
+    "gateway.jwt.audience": "ARAGORA_JWT_AUDIENCE",
+}
+
+
+def sources(reading: Reading) -> dict[str, str]:
+    """The origin of each value that is not a default, by the value's dotted name."""
+    effective = reading.given - set(ignored(reading))
+    own = {path: name for path, name in _VARIABLES.items() if name in effective}
+    return _inferred(reading) | _said_by_url(reading) | own
+
+
+def _inferred(reading: Reading) -> dict[str, str]:
+    found = {}
+    if names.HOSTS in reading.given and mode_of(reading) == "sentinel":
+        found["mode"] = names.HOSTS
+    if names.TLS in reading.given:
+        found["sentinel_tls"] = names.TLS
+    return found
+
+
+def _said_by_url(reading: Reading) -> dict[str, str]:
+    url = url_in_use(reading)
+    if url is None:
+        return {}
+    said = {
+        "mode": True,
+        "topology.address": True,
+        "topology.hosts": True,
+        "topology.master": True,
+        "credentials.username": url.username is not None,
+        "credentials.secret": url.password is not None and names.PASSWORD_FILE not in reading.given,
+        "db": url.db is not None,
+        "tls": url.tls,
+    }
+    return {path: f"the URL in {names.URL}" for path, is_said in said.items() if is_said}

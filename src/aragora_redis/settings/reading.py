@@ -1,0 +1,139 @@
+"""Read an environment: each variable on its own, with all that is wrong collected."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from .doc import Doc
+from .environment import PREFIX, Environment, variables
+from .names import CLUSTER_MODE, CLUSTER_NODES
+from .secret import unexpanded
+
+# Families in which a name we do not know is compared with ours. The real Aragora has many other
+# variables of the prefix ARAGORA_, which are none of our business.
+_FAMILIES = ("ARAGORA_REDIS_", "ARAGORA_TOKENS_")
+_LIKENESS = 0.75
+_QUOTED = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An environment, read.
+
+    Attributes:
+        values: each variable's value; one that was refused has its default.
+        given: the names of the variables that are set and not empty, refused ones too.
+        cluster: the name of the variable that asks for Redis Cluster.
+        problems: what was refused, and why.
+        warnings: names that look like a mistyped one of ours.
+    """
+
+    values: Environment
+    given: frozenset[str]
+    cluster: str | None
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def read(environ: Mapping[str, str]) -> Reading:
+    """Read each variable on its own; nothing is raised, all problems are collected."""
+    known = variables()
+    given = {
+        name: text
+        for name, text in environ.items()
+        if text.strip() and (name in known or name in (CLUSTER_NODES, CLUSTER_MODE))
+    }
+    unusable = {name: why for name, text in given.items() if (why := _unusable(name, text))}
+    inputs = {
+        _field(name): _trimmed(known[name].doc, text)
+        for name, text in given.items()
+        if name in known and name not in unusable
+    }
+    values_read, refused = _validate(inputs)
+    return Reading(
+        values=values_read,
+        given=frozenset(given),
+        cluster=_asks_for_cluster(given),
+        problems=(*unusable.values(), *refused),
+        warnings=tuple(_lookalikes(environ)),
+    )
+
+
+def _validate(inputs: dict[str, str]) -> tuple[Environment, tuple[str, ...]]:
+    try:
+        return Environment(**inputs), ()  # type: ignore[arg-type]  # validators take the text
+    except ValidationError as error:
+        refusals = {
+            str(each["loc"][0]): each.get("ctx", {}).get("error")
+            for each in error.errors(include_input=False, include_url=False)
+        }
+    accepted = {field: text for field, text in inputs.items() if field not in refusals}
+    problems = tuple(
+        _refusal(PREFIX + field.upper(), inputs[field], reason)
+        for field, reason in refusals.items()
+    )
+    return Environment(**accepted), problems  # type: ignore[arg-type]  # as above
+
+
+def _refusal(name: str, text: str, reason: ValueError | None) -> str:
+    doc = variables()[name].doc
+    seen = "cannot be used" if doc.secret else f"cannot be {text[:_QUOTED]!r}"
+    why = f": {reason}" if reason else ""
+    return f"{name} {seen}{why}; set it to {doc.form.replace('`', '')}"
+
+
+def _unusable(name: str, text: str) -> str | None:
+    if unexpanded(text):
+        return (
+            f"{name} holds a placeholder such as ${{NAME}} that was never expanded; "
+            "set it to the value itself"
+        )
+    if not text.isascii() and not _is_utf8(text):
+        return f"{name} is not UTF-8 text; set it again in a UTF-8 locale"
+    return None
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _trimmed(doc: Doc, text: str) -> str:
+    # `echo secret | base64` ends many a Kubernetes secret with a line break; inner blanks may be
+    # part of a password.
+    return text.rstrip("\r\n") if doc.secret else text.strip()
+
+
+def _field(name: str) -> str:
+    return name.removeprefix(PREFIX).lower()
+
+
+def _asks_for_cluster(given: Mapping[str, str]) -> str | None:
+    if CLUSTER_NODES in given:
+        return CLUSTER_NODES
+    # `auto` is what the real Aragora takes as its default, so it asks for nothing.
+    if given.get(CLUSTER_MODE, "auto").strip().lower() in ("auto", "false", "no", "off", "0"):
+        return None
+    return CLUSTER_MODE
+
+
+def _lookalikes(environ: Mapping[str, str]) -> Iterator[str]:
+    known = variables()
+    for name in sorted(environ):
+        family = next((each for each in _FAMILIES if name.startswith(each)), None)
+        if family is None or name in known or name in (CLUSTER_NODES, CLUSTER_MODE):
+            continue
+        ours = [each.removeprefix(family) for each in known if each.startswith(family)]
+        rest = name.removeprefix(family)
+        near = difflib.get_close_matches(rest, ours, cutoff=_LIKENESS)
+        # SENTINEL_MASTER_NAME is nearer to SENTINEL_USERNAME in letters, and not in meaning.
+        near.sort(key=rest.startswith, reverse=True)
+        if near:
+            yield f"{name} is not read here: is {family}{near[0]} meant?"

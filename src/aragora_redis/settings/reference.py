@@ -1,0 +1,124 @@
+"""Write the reference of all variables: `python -m aragora_redis.settings.reference`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .doc import Group
+from .environment import Variable, variables
+
+_COMMITTED = Path("docs/ENVIRONMENT.md")
+
+_HEAD = """\
+# Environment variables
+
+<!-- Written by `python -m aragora_redis.settings.reference --write`; edit the settings instead. -->
+
+The library, the gateway and the commands read the same variables. An empty one counts as unset.
+All that is wrong is told at once, each with its remedy, and `aragora-redis settings` shows every
+value that is in effect and where it came from, with secrets masked.
+
+Where Redis is follows from the first of these that is set:
+
+1. `ARAGORA_REDIS_MODE`, which demands a mode and is refused where the other variables name another;
+2. `ARAGORA_REDIS_SENTINEL_HOSTS` with `ARAGORA_REDIS_SENTINEL_MASTER`; an `ARAGORA_REDIS_URL`
+   beside them is ignored with a warning, so a migration may leave it set;
+3. `ARAGORA_REDIS_URL`;
+4. nothing: the state is kept in this process and ends with it, with a warning.
+
+`ARAGORA_REDIS_CLUSTER_NODES` and `ARAGORA_REDIS_CLUSTER_MODE=true` are refused: Redis Cluster is
+not supported yet.
+
+A variable of its own replaces the same part of the URL. A value in which `${NAME}` or `$(NAME)` was
+left unexpanded is refused.
+"""
+
+_NOTES = {
+    Group.LIMITS: """\
+With `ARAGORA_RATE_LIMIT_FAIL_OPEN=true` an outage is still no free pass: each instance admits the
+limit divided by the number of live instances, so the fleet as a whole admits about the limit. A
+policy may decide for itself with `on_outage = "fail-open"` or `"fail-closed"`.
+""",
+    Group.TLS: """\
+Files are read at each connection, so renewed certificates need no restart. Naming a file while TLS
+is off is an error, unless `ARAGORA_REDIS_TLS=false` says that this is meant.
+""",
+    Group.GATEWAY: """\
+To rotate a token, set `new,old`, move the clients, then set `new`.
+""",
+}
+
+
+def reference() -> str:
+    """The page, in Markdown."""
+    return "\n".join((_HEAD, *_sections()))
+
+
+def _sections() -> Iterator[str]:
+    for group in Group:
+        yield f"## {group}\n"
+        if group in _NOTES:
+            yield _NOTES[group]
+        yield "| Variable | Value | Default | Meaning |"
+        yield "|---|---|---|---|"
+        for variable in variables().values():
+            if variable.doc.group is group:
+                doc = variable.doc
+                secret = " Secret." if doc.secret else ""
+                cells = (f"`{variable.name}`", doc.form, _default(variable), doc.text + secret)
+                yield f"| {' | '.join(cells)} |"
+        yield ""
+
+
+def _default(variable: Variable) -> str:
+    if variable.doc.default is not None:
+        return variable.doc.default
+    match variable.default:
+        case None | ():
+            return ""
+        case bool() as flag:
+            return f"`{str(flag).lower()}`"
+        case tuple() as several:
+            return f"`{','.join(several)}`"
+        case float() as number:
+            return f"`{number:g}`"
+        case other:
+            return f"`{other}`"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the page, write it, or check that a file holds it (exit 1 where it does not)."""
+    parser = argparse.ArgumentParser(prog="python -m aragora_redis.settings.reference")
+    action = parser.add_mutually_exclusive_group()
+    for option, meaning in (("--check", "compare PATH with the page"), ("--write", "write PATH")):
+        action.add_argument(
+            option, nargs="?", const=_COMMITTED, type=Path, metavar="PATH", help=meaning
+        )
+    options = parser.parse_args(arguments)
+    try:
+        return _act(options.check, options.write)
+    except OSError as error:
+        sys.stderr.write(f"{error.filename}: {error.strerror}\n")
+        return 1
+
+
+def _act(check: Path | None, write: Path | None) -> int:
+    page = reference()
+    if write:
+        write.write_text(page, "utf-8")
+    elif check is None:
+        sys.stdout.write(page)
+    elif check.read_text("utf-8") != page:
+        sys.stderr.write(
+            f"{check} is not what the settings say; run "
+            f"python -m aragora_redis.settings.reference --write {check}\n"
+        )
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

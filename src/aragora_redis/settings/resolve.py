@@ -1,0 +1,93 @@
+"""From variables, each read on its own, to one deployment. Pure: files are not looked at."""
+
+from __future__ import annotations
+
+from .advice import advice
+from .choice import first, mode_of, tls_choice, url_in_use
+from .credentials import ANONYMOUS, Credentials
+from .environment import Environment
+from .model import (
+    DEFAULT_DIGEST_KEY,
+    Embedded,
+    GatewaySettings,
+    JwtSettings,
+    Sentinel,
+    Settings,
+    TokenSettings,
+    Topology,
+)
+from .provenance import sources
+from .reading import Reading
+from .tls import Tls
+from .urls import RedisUrl
+
+
+def build(reading: Reading) -> Settings:
+    """The settings of a reading that has no problems and no contradictions."""
+    env = reading.values
+    url = url_in_use(reading)
+    tls_on, sentinel_tls_on = tls_choice(reading)
+    tls = Tls(
+        ca=env.redis_tls_ca,
+        cert=env.redis_tls_cert,
+        key=env.redis_tls_key,
+        verify=env.redis_tls_verify,
+    )
+    connected = mode_of(reading) != "embedded"
+    return Settings(
+        topology=_topology(reading),
+        credentials=_credentials(env, url) if connected else ANONYMOUS,
+        sentinel_credentials=Credentials(env.redis_sentinel_username, env.redis_sentinel_password)
+        if mode_of(reading) == "sentinel"
+        else ANONYMOUS,
+        db=first(env.redis_db, url.db if url else None, default=0) if connected else 0,
+        tls=tls if tls_on else None,
+        sentinel_tls=tls if sentinel_tls_on else None,
+        deadline=env.redis_deadline,
+        fail_open=env.rate_limit_fail_open,
+        policies=env.policies,
+        tokens=TokenSettings(
+            on_outage=env.tokens_on_outage,
+            max_staleness=env.tokens_max_staleness,
+            level=env.tokens_level,
+            max_lifetime=env.tokens_max_lifetime,
+            skew=env.tokens_skew,
+        ),
+        digest_key=first(env.digest_key, None, default=DEFAULT_DIGEST_KEY),
+        prefix=env.key_prefix,
+        expected_instances=env.expected_instances,
+        instance_id=env.instance_id,
+        log_level=env.log_level,
+        gateway=GatewaySettings(
+            host=env.host,
+            port=env.port,
+            gateway_tokens=env.gateway_token,
+            admin_tokens=env.admin_token,
+            jwt=JwtSettings(
+                secret=env.jwt_secret,
+                algorithms=env.jwt_algorithms,
+                issuer=env.jwt_issuer,
+                audience=env.jwt_audience,
+            ),
+        ),
+        warnings=(*reading.warnings, *advice(reading)),
+        sources=sources(reading),
+    )
+
+
+def _topology(reading: Reading) -> Topology:
+    env, url = reading.values, url_in_use(reading)
+    if url is not None:
+        return url.topology
+    if mode_of(reading) == "sentinel":
+        return Sentinel(env.redis_sentinel_master or "", env.redis_sentinel_hosts)
+    return Embedded()
+
+
+def _credentials(env: Environment, url: RedisUrl | None) -> Credentials:
+    in_url = url.password if url and env.redis_password_file is None else None
+    return Credentials(
+        username=first(env.redis_username, url.username if url else None, default=None),
+        secret=first(env.redis_password, in_url, default=None),
+        password_file=env.redis_password_file,
+    )
