@@ -1,0 +1,132 @@
+"""Operations on their way: which of them share a call, and what each caller is told. No I/O."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import hiredis
+
+from ..clock import ServerTime
+from ..errors import (
+    AragoraRedisError,
+    DeadlineError,
+    OutcomeUnknownError,
+    UnexpectedReplyError,
+)
+from ..operation import Argument, Kind, Operation
+from .pipe import pack
+from .replies import classify
+
+CALL_ENTRIES = 128
+"""Operations in one call of a script: a longer call would hold up the server."""
+CALL_BYTES = 64 * 1024
+LATE_MARGIN = 0.1
+"""Seconds that `not_after` lies behind the deadline."""
+
+
+class Pending:
+    """One operation on its way, and the caller who waits for it."""
+
+    __slots__ = ("deadline", "future", "operation", "size")
+
+    def __init__(self, operation: Operation[Any], deadline: float) -> None:
+        self.operation = operation
+        self.deadline = deadline
+        self.size = sum(len(a) for a in operation.keys) + sum(
+            len(a) for a in operation.args if not isinstance(a, int)
+        )
+        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+
+class Batch:
+    """What one write carried. It is in flight until every call of it is answered."""
+
+    __slots__ = ("calls", "pending", "sent_at")
+
+    def __init__(self, pending: list[Pending], sent_at: float) -> None:
+        self.pending = pending
+        self.sent_at = sent_at
+        self.calls = 0
+
+
+def pack_call(call: list[Pending], server_time: ServerTime) -> bytes:
+    """The command of one call, with `not_after` on the server's clock where it changes data."""
+    first = call[0].operation
+    script = first.script
+    if script is None:
+        return pack(first.args)
+    keys: list[bytes] = []
+    args: list[Argument] = []
+    for pending in call:
+        keys += pending.operation.keys
+        args += pending.operation.args
+    head: list[Argument] = ["EVALSHA", script.sha, len(keys)]
+    if script.writes:
+        not_after = 0
+        if first.kind is not Kind.JOIN:
+            latest = max(pending.deadline for pending in call)
+            not_after = server_time.at(latest + LATE_MARGIN)
+        return pack((*head, *keys, not_after, *first.shared, *args))
+    return pack((*head, *keys, *first.shared, *args))
+
+
+def group(pending: list[Pending]) -> list[list[Pending]]:
+    """Split a batch into calls; what shares a batchable script and arguments shares a call."""
+    calls: list[list[Pending]] = []
+    open_calls: dict[tuple[Any, ...], tuple[list[Pending], int]] = {}
+    for item in pending:
+        operation = item.operation
+        if operation.script is None or not operation.script.batchable:
+            calls.append([item])
+            continue
+        key = (operation.script.sha, operation.shared)
+        call, size = open_calls.get(key, (None, 0))
+        if call is None or len(call) >= CALL_ENTRIES or size + item.size > CALL_BYTES:
+            call, size = [], 0
+            calls.append(call)
+        call.append(item)
+        open_calls[key] = (call, size + item.size)
+    return calls
+
+
+def settle_call(call: list[Pending], reply: Any, *, late: bool) -> None:
+    """Give each caller its part of a reply. A `late` success is not one of a trusted primary."""
+    script = call[0].operation.script
+    if script is None or not script.batchable:
+        replies = [reply]
+    elif isinstance(reply, list) and len(reply) == len(call):
+        replies = reply
+    else:
+        got = UnexpectedReplyError(
+            f"{script.name} answered {type(reply).__name__} for {len(call)} operations",
+            remedy="check that nothing between us and Redis changes replies",
+        )
+        for pending in call:
+            fail(pending, got)
+        return
+    for pending, one in zip(call, replies, strict=True):
+        if pending.future.done():
+            continue
+        if isinstance(one, hiredis.ReplyError):
+            pending.future.set_exception(classify(str(one)))
+        elif late and pending.operation.kind is not Kind.READ:
+            pending.future.set_exception(
+                OutcomeUnknownError("Redis answered too late to be trusted as the primary")
+            )
+        else:
+            pending.future.set_result(one)
+
+
+def fail(pending: Pending, error: AragoraRedisError) -> None:
+    """Tell the caller, unless it has been told or has gone."""
+    if not pending.future.done():
+        pending.future.set_exception(error)
+
+
+def no_answer(pending: Pending, after: float) -> AragoraRedisError:
+    """What is known of an operation that was sent `after` seconds ago and not answered."""
+    message = f"Redis did not answer within {after * 1000:.0f} ms"
+    if pending.operation.kind is Kind.READ:
+        return DeadlineError(message)
+    return OutcomeUnknownError(message, remedy="it cannot run later than 100 ms from now")

@@ -1,0 +1,125 @@
+"""Open one connection: TCP or Unix socket, TLS, credentials, RESP3.
+
+redis-py does the handshake; then the transport is handed to `Pipe`, which reads replies as they
+arrive instead of one task's turn for each. Its pools and retries are not used: they hold one
+connection for each command in flight, and retry against the address that has just died.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from redis import exceptions
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
+
+from ..address import Address
+from ..errors import LinkDownError
+from ..settings.credentials import ANONYMOUS, Credentials
+from ..settings.tls import Tls
+from .pipe import Pipe, PushHandler
+from .replies import without_arguments
+
+Target = Address | str
+"""Where to connect: a TCP address, or the path of a Unix socket."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """How to present ourselves. The password is read at every connection: it may rotate."""
+
+    credentials: Credentials = ANONYMOUS
+    db: int = 0
+    tls: Tls | None = None
+
+
+async def connect(target: Target, login: Login, *, timeout: float, on_push: PushHandler) -> Pipe:  # noqa: ASYNC109 - the one place where the limit is applied
+    """Open and authenticate a connection.
+
+    Args:
+        target: the server.
+        login: credentials and TLS.
+        timeout: seconds for all of it: name, TCP, TLS and authentication.
+        on_push: gets every RESP3 push, such as a published message.
+
+    Raises:
+        LinkDownError: it could not be had; the message says at which step.
+    """
+    connection = _prepare(target, login)
+    try:
+        async with asyncio.timeout(timeout):
+            await connection.connect()  # type: ignore[no-untyped-call]  # redis-py does not type it
+    except asyncio.CancelledError:
+        await connection.disconnect(nowait=True)
+        raise
+    except TimeoutError as error:
+        await connection.disconnect(nowait=True)
+        raise LinkDownError(f"no connection to {target} within {timeout:g} s") from error
+    except Exception as error:  # noqa: BLE001 - a peer that is no Redis makes redis-py fail anyhow
+        await connection.disconnect(nowait=True)
+        raise _explain(target, error) from None  # its text may hold what was sent
+    return Pipe(connection, on_push)
+
+
+def _prepare(target: Target, login: Login) -> AbstractConnection:
+    password = login.credentials.password()
+    options: dict[str, Any] = {
+        "username": login.credentials.username,
+        "password": password.reveal() if password is not None else None,
+        "db": login.db,
+        "protocol": 3,
+        # Our own limit bounds it all. With theirs, asyncio.wait_for (Python 3.11) may swallow a
+        # cancellation, and a task that was to stop would go on leading to the old primary.
+        "socket_timeout": None,
+        "socket_connect_timeout": None,
+        "driver_info": None,
+        "client_name": "aragora-redis",
+    }
+    if isinstance(target, str):
+        return UnixDomainSocketConnection(path=target, **options)
+    options |= {"host": target.host, "port": target.port}
+    if login.tls is None:
+        return Connection(**options)
+    tls = login.tls
+    tls.context()  # says what is wrong with a file better than the handshake would
+    return SSLConnection(
+        ssl_ca_certs=_path(tls.ca),
+        ssl_certfile=_path(tls.cert),
+        ssl_keyfile=_path(tls.key),
+        ssl_cert_reqs="none" if tls.verify == "none" else "required",
+        ssl_check_hostname=tls.verify == "full",
+        **options,
+    )
+
+
+def _path(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _explain(target: Target, error: Exception) -> LinkDownError:
+    if isinstance(error, exceptions.AuthenticationError) or "WRONGPASS" in str(error):
+        return LinkDownError(
+            f"{target} refused the credentials",
+            remedy="check ARAGORA_REDIS_PASSWORD (ARAGORA_REDIS_SENTINEL_PASSWORD for Sentinels)",
+        )
+    if isinstance(error, exceptions.BusyLoadingError):
+        return LinkDownError(f"{target} is loading its data", remedy="try again shortly")
+    if not isinstance(error, exceptions.RedisError | OSError):
+        return LinkDownError(
+            f"{target} does not answer as a Redis does", remedy="check host, port and TLS"
+        )
+    # redis-py wraps what the system said, and quotes the address once more.
+    said = error if isinstance(error, OSError) else error.__context__
+    if isinstance(said, ConnectionError | FileNotFoundError | PermissionError) and said.errno:
+        why = os.strerror(said.errno)
+    else:
+        why = getattr(said, "strerror", None) or without_arguments(str(error))
+    return LinkDownError(f"{target} cannot be reached: {why}", remedy="check host, port and TLS")

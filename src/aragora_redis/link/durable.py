@@ -1,0 +1,148 @@
+"""Group commit: joins that want to be on the replicas share one WAIT.
+
+WAIT stalls everything behind it on its connection, so it has a lane of its own with one group in
+flight; what arrives meanwhile is the next group. A WAIT speaks for every earlier write of its
+connection, so a group that a slow replica missed is covered by a later WAIT.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from ..clock import Clock
+from ..errors import AragoraRedisError, UnexpectedReplyError
+from ..operation import Kind, Lane, Operation
+from .mux import Mux
+
+T = TypeVar("T")
+
+GROUP_LIMIT = 64
+"""Joins that travel together at most."""
+WAIT_SLICE_MS = 200
+"""Milliseconds that one WAIT may take; longer ones would delay the next group."""
+
+
+def _future() -> asyncio.Future[Any]:
+    return asyncio.get_running_loop().create_future()
+
+
+@dataclass(slots=True, eq=False)
+class Ticket(Generic[T]):
+    """A join on its way.
+
+    `primary` gets the reply, or the error after which the join is to be sent again by its owner.
+    `replicated` gets how many replicas acknowledged, once that is all that were required.
+    """
+
+    operation: Operation[T]
+    until: float
+    primary: asyncio.Future[T] = field(default_factory=_future)
+    replicated: asyncio.Future[int] = field(default_factory=_future)
+
+
+class GroupCommit:
+    """Sends joins on the durable lane.
+
+    Args:
+        mux: the durable lane.
+        required: how many replicas must acknowledge now; 0 where none counts.
+    """
+
+    def __init__(self, mux: Mux, required: Callable[[], int], clock: Clock) -> None:
+        self._mux = mux
+        self._required = required
+        self._clock = clock
+        self._pending: deque[Ticket[Any]] = deque()
+        self._awaiting: list[Ticket[Any]] = []
+        self._generation = 0
+        self._wake = asyncio.Event()
+
+    def submit(self, operation: Operation[T], until: float) -> Ticket[T]:
+        """Send a join with the next group; wait for acknowledgements until `until` (monotonic)."""
+        ticket = Ticket(operation, until)
+        self._pending.append(ticket)
+        self._wake.set()
+        return ticket
+
+    async def run(self) -> None:
+        """Commit groups until cancelled."""
+        while True:
+            if not self._pending and not self._awaiting:
+                self._wake.clear()
+                await self._wake.wait()
+            await self._commit()
+
+    async def _commit(self) -> None:
+        now = self._clock.monotonic()
+        self._awaiting = [ticket for ticket in self._awaiting if ticket.until > now]
+        if self._generation != self._mux.generation:
+            # WAIT speaks for its own connection only, so what it had not confirmed is joined again.
+            self._pending.extendleft(self._awaiting)
+            self._awaiting = []
+        group = [self._pending.popleft() for _ in range(min(len(self._pending), GROUP_LIMIT))]
+        required = self._required()
+        self._generation = self._mux.generation
+        limit = now + 2 * WAIT_SLICE_MS / 1000
+        operations = [ticket.operation for ticket in group]
+        if required:
+            operations.append(_wait(required))
+        replies = await asyncio.gather(
+            *(self._send(operation, limit) for operation in operations), return_exceptions=True
+        )
+        acknowledged = replies.pop() if required else 0
+        joined = [t for t, reply in zip(group, replies, strict=True) if _settle(t, reply)]
+        if not required:
+            self._awaiting = []
+            return
+        self._awaiting += joined
+        if isinstance(acknowledged, BaseException):
+            if not self._pending:  # nobody can confirm now: no busy loop meanwhile
+                await self._pause()
+        elif acknowledged >= required and self._generation == self._mux.generation:
+            for ticket in self._awaiting:
+                if not ticket.replicated.done():
+                    ticket.replicated.set_result(acknowledged)
+            self._awaiting = []
+
+    async def _pause(self) -> None:
+        self._wake.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WAIT_SLICE_MS / 1000):
+                await self._wake.wait()
+
+    async def _send(self, operation: Operation[Any], until: float) -> Any:
+        return operation.read(await self._mux.submit(operation, until))
+
+
+def _settle(ticket: Ticket[Any], reply: Any) -> bool:
+    """Tell the owner what became of the join; whether a WAIT may speak for it."""
+    if isinstance(reply, AragoraRedisError):
+        if not ticket.primary.done():
+            ticket.primary.set_exception(reply)
+        return False
+    if isinstance(reply, BaseException):
+        raise reply
+    if not ticket.primary.done():
+        ticket.primary.set_result(reply)
+    return not ticket.replicated.done()
+
+
+def _wait(required: int) -> Operation[int]:
+    return Operation(
+        kind=Kind.READ,
+        keys=(),
+        args=("WAIT", required, WAIT_SLICE_MS),
+        read=_read_acknowledgements,
+        lane=Lane.DURABLE,
+    )
+
+
+def _read_acknowledgements(reply: Any) -> int:
+    if not isinstance(reply, int):
+        raise UnexpectedReplyError(f"WAIT answered {type(reply).__name__}")
+    return reply

@@ -1,0 +1,370 @@
+"""Many callers on one connection: each turn of the loop becomes one write.
+
+Two batches may be in flight, so that client and server work at the same time; the size of a batch
+follows the number of callers that wait. Operations of one batchable script travel as one call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import hiredis
+
+from ..clock import Clock, ServerTime
+from ..errors import (
+    AragoraRedisError,
+    DeadlineError,
+    LinkDownError,
+    OutcomeUnknownError,
+    OverloadedError,
+    RefusedError,
+)
+from ..events import DeadlineMissed, Events
+from ..operation import Fence, Operation
+from .batch import Batch, Pending, fail, group, no_answer, pack_call, settle_call
+from .pipe import Lost, Pipe, pack
+from .replies import RECONNECT, classify, late_by
+
+T = TypeVar("T")
+
+QUEUE_LIMIT = 4096
+"""Operations that may wait to be sent."""
+QUEUE_BYTES = 8 * 1024 * 1024
+BATCH_FLOOR, BATCH_CEILING = 8, 64
+BATCHES_IN_FLIGHT = 2
+FRESH = 0.2
+"""Seconds (F in PROTOCOL section 2) after which silence, or a late success, is not trusted."""
+PROBE_LIMIT = 0.05
+"""Seconds within which the answer to a probe counts."""
+DEAD_AFTER = 1.0
+"""Seconds without the oldest answer after which the connection is closed."""
+
+
+class Mux:
+    """A lane: one connection at a time, shared by all callers.
+
+    Args:
+        name: for events.
+        patience: seconds without the oldest answer after which the lane is suspect, and answers
+            `LinkDownError` at once instead of writing more.
+        role_fault: judges the reply to ROLE, given the moment since when the link was silent;
+            returns what is wrong, or None.
+        on_lost: told when the lane's connection ended, with the reason.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        clock: Clock,
+        events: Events,
+        patience: float,
+        role_fault: Callable[[Any, float], str | None],
+        on_lost: Callable[[str], None],
+    ) -> None:
+        self._name = name
+        self._clock = clock
+        self._events = events
+        self._patience = patience
+        self._role_fault = role_fault
+        self._on_lost = on_lost
+        self._pipe: Pipe | None = None
+        self._down_reason = "not connected yet"
+        self._suspended: str | None = None
+        self._queue: deque[Pending] = deque()
+        self._fenced: deque[Pending] = deque()
+        self._queued_bytes = 0
+        self._in_flight: deque[Batch] = deque()
+        self._cap = BATCH_FLOOR
+        self._last_batch = 0
+        self._flush_scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._probing = False
+        self._last_reply = 0.0
+        self._doubted_since: float | None = None
+        self.generation = 0
+        """Counts connections, so that a group knows whether it spans two."""
+        self.server_time = ServerTime(0.0, 0)
+
+    # --- the connection -----------------------------------------------------------------
+
+    @property
+    def down(self) -> str | None:
+        """Why nothing can be sent now, or None."""
+        if self._pipe is None:
+            return self._down_reason
+        if self._suspended is not None:
+            return self._suspended
+        if self._in_flight:
+            silent = self._clock.monotonic() - self._in_flight[0].sent_at
+            if silent > self._patience:
+                return f"no answer for {silent * 1000:.0f} ms"
+        return None
+
+    def attach(self, pipe: Pipe, server_time: ServerTime) -> None:
+        """Use a verified connection from now on."""
+        self._pipe = pipe
+        self._last_reply = self._clock.monotonic()
+        self._doubted_since = None
+        self.server_time = server_time
+        self.generation += 1
+        pipe.on_close(lambda reason: self._detached(pipe, reason))
+
+    def close(self, reason: str) -> None:
+        """Give the connection up: what was sent is unknown, what was not did not run."""
+        if self._pipe is not None:
+            self._pipe.close(reason)
+        else:
+            self._down_reason = reason
+
+    def suspend(self, reason: str) -> None:
+        """Write nothing more, but keep reading, until `resume` or `close`."""
+        self._suspended = reason
+        self._fail_unsent(LinkDownError(f"Redis is not written to now: {reason}"))
+
+    def resume(self) -> None:
+        """Write again after `suspend`."""
+        self._suspended = None
+
+    def _detached(self, pipe: Pipe, reason: str) -> None:
+        if self._pipe is not pipe:
+            return
+        self._pipe = None
+        self._down_reason = reason
+        self._probing = False
+        self._in_flight.clear()
+        self._cap, self._last_batch = BATCH_FLOOR, 0
+        self._fail_unsent(LinkDownError(f"the connection to Redis ended: {reason}"))
+        self._on_lost(reason)
+
+    def _fail_unsent(self, error: AragoraRedisError) -> None:
+        unsent = [*self._queue, *self._fenced]
+        self._queue.clear()
+        self._fenced.clear()
+        self._queued_bytes = 0
+        for pending in unsent:
+            fail(pending, error)
+
+    # --- sending --------------------------------------------------------------------------
+
+    def submit(self, operation: Operation[T], deadline: float) -> asyncio.Future[Any]:
+        """Queue an operation; the future gets its raw reply, or one of this package's errors.
+
+        Cancelling the future before the next write means that it did not run.
+
+        Args:
+            operation: what to run.
+            deadline: monotonic seconds at which the caller gives up.
+
+        Raises:
+            LinkDownError: the lane is down or suspect; nothing was queued.
+            OverloadedError: the queue is full; nothing was queued.
+        """
+        if (down := self.down) is not None:
+            raise LinkDownError(f"there is no usable connection to Redis: {down}")
+        pending = Pending(operation, deadline)
+        waiting = len(self._queue) + len(self._fenced)
+        if waiting >= QUEUE_LIMIT or self._queued_bytes + pending.size > QUEUE_BYTES:
+            raise OverloadedError("the queue to Redis is full", remedy="slow down, or add capacity")
+        self._arm_timer(deadline)
+        if operation.fence is Fence.PROBE and self._doubtful():
+            self._fenced.append(pending)
+            self._probe()
+            return pending.future
+        self._queue.append(pending)
+        self._queued_bytes += pending.size
+        if not self._in_flight and self._last_batch <= 1 and len(self._queue) == 1:
+            self._flush()
+        else:
+            self._schedule_flush()
+        return pending.future
+
+    def _schedule_flush(self) -> None:
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            asyncio.get_running_loop().call_soon(self._scheduled_flush)
+
+    def _scheduled_flush(self) -> None:
+        self._flush_scheduled = False
+        self._flush()
+
+    def _flush(self) -> None:
+        pipe = self._pipe
+        while (
+            pipe is not None
+            and self._queue
+            and len(self._in_flight) < BATCHES_IN_FLIGHT
+            and pipe.writable
+            and self._suspended is None
+        ):
+            self._write_batch(pipe)
+
+    def _write_batch(self, pipe: Pipe) -> None:
+        taken: list[Pending] = []
+        while self._queue and len(taken) < self._cap:
+            pending = self._queue.popleft()
+            self._queued_bytes -= pending.size
+            if not pending.future.done():  # cancelled or timed out: it does not run
+                taken.append(pending)
+        if not taken:
+            return
+        now = self._clock.monotonic()
+        batch = Batch(taken, now)
+        calls = group(taken)
+        batch.calls = len(calls)
+        data = b"".join([pack_call(call, self.server_time) for call in calls])
+        self._in_flight.append(batch)
+        self._last_batch = len(taken)
+        self._arm_timer(now + self._patience)
+        pipe.send(data, [self._reply_handler(batch, call) for call in calls])
+
+    # --- replies --------------------------------------------------------------------------
+
+    def _reply_handler(self, batch: Batch, call: list[Pending]) -> Callable[[Any], None]:
+        def handle(reply: Any) -> None:
+            if isinstance(reply, Lost):
+                lost = f"the connection to Redis ended: {reply.reason}"
+                for pending in call:
+                    fail(pending, OutcomeUnknownError(lost, remedy="read back before repeating"))
+                return
+            now = self._clock.monotonic()
+            late = now - batch.sent_at > FRESH
+            self._doubt_after_silence(now, late=late)
+            self._last_reply = now
+            if isinstance(reply, hiredis.ReplyError):
+                self._call_refused(call, str(reply), now)
+            else:
+                settle_call(call, reply, late=late)
+            # After the callers have been woken, so that their next operations share the flush.
+            batch.calls -= 1
+            if batch.calls == 0:
+                self._batch_done(batch)
+
+        return handle
+
+    def _batch_done(self, batch: Batch) -> None:
+        # Redis answers in order, so it is the oldest, unless the pipe has just been replaced.
+        if self._in_flight and self._in_flight[0] is batch:
+            self._in_flight.popleft()
+        outstanding = len(self._queue) + sum(len(b.pending) for b in self._in_flight)
+        self._cap = min(max(outstanding // 2, BATCH_FLOOR), BATCH_CEILING)
+        if self._queue:
+            self._schedule_flush()
+
+    def _call_refused(self, call: list[Pending], text: str, now: float) -> None:
+        error = classify(text)
+        if (server_now := late_by(text)) is not None:
+            self.server_time = ServerTime(now, server_now)
+        for pending in call:
+            fail(pending, error)
+        if isinstance(error, RefusedError) and error.code in RECONNECT and self._pipe is not None:
+            self._pipe.close(f"the server answered {error.code}")
+
+    # --- time -----------------------------------------------------------------------------
+
+    def _doubtful(self) -> bool:
+        """Whether the server may have been frozen, and replaced, since it last proved itself."""
+        silent_for = self._clock.monotonic() - self._last_reply
+        return self._doubted_since is not None or silent_for > FRESH
+
+    def _doubt_after_silence(self, now: float, *, late: bool) -> None:
+        # A reply ends a silence, but proves nothing: a resumed stale primary answers, too.
+        if self._doubted_since is None and (late or now - self._last_reply > FRESH):
+            self._doubted_since = self._last_reply
+
+    def _arm_timer(self, at: float) -> None:
+        if self._timer is not None:
+            if self._timer_at <= at:
+                return
+            self._timer.cancel()
+        self._timer_at = at
+        delay = max(at - self._clock.monotonic(), 0.0)
+        self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
+
+    def _on_timer(self) -> None:
+        """Fail what is over its deadline; give up a connection that is silent for too long."""
+        self._timer = None
+        now = self._clock.monotonic()
+        upcoming = self._expire((*self._queue, *self._fenced), now, sent_at=None)
+        for batch in self._in_flight:
+            upcoming += self._expire(batch.pending, now, sent_at=batch.sent_at)
+        if self._in_flight:
+            upcoming.append(self._mind_silence(self._in_flight[0].sent_at, now))
+        if self._pipe is not None and upcoming:
+            self._arm_timer(min(upcoming))
+
+    def _expire(
+        self, waiting: Iterable[Pending], now: float, *, sent_at: float | None
+    ) -> list[float]:
+        """Fail what is over its deadline; returns the deadlines that are still to come."""
+        upcoming: list[float] = []
+        for pending in waiting:
+            if pending.future.done():
+                continue
+            if pending.deadline > now:
+                upcoming.append(pending.deadline)
+                continue
+            if sent_at is None:
+                fail(pending, DeadlineError("the deadline passed before Redis could be asked"))
+            else:
+                fail(pending, no_answer(pending, now - sent_at))
+            self._events.emit(DeadlineMissed(self._name, sent=sent_at is not None))
+        return upcoming
+
+    def _mind_silence(self, oldest: float, now: float) -> float:
+        """Act on how long the oldest batch has waited; returns when to look again."""
+        dead_after = max(DEAD_AFTER, self._patience)
+        if now - oldest > self._patience:
+            self._fail_unsent(LinkDownError("Redis does not answer"))
+        if now - oldest > dead_after and self._pipe is not None:
+            self._pipe.close(f"no answer for {now - oldest:.1f} s")
+        patient = now - oldest <= self._patience
+        return oldest + (self._patience if patient else dead_after) + 0.001
+
+    # --- the probe ------------------------------------------------------------------------
+
+    def _probe(self) -> None:
+        """Ask for the role, by itself, and let the fenced operations go on a good answer.
+
+        A resumed stale primary answers what was queued as if nothing had been, so ROLE proves
+        something only where it is answered at once and nothing waits behind it.
+        """
+        pipe = self._pipe
+        if self._probing or pipe is None:
+            return
+        self._probing = True
+        asked = self._clock.monotonic()
+        silent_since = self._last_reply if self._doubted_since is None else self._doubted_since
+
+        def judge(reply: Any) -> None:
+            overdue.cancel()
+            self._probing = False
+            if isinstance(reply, Lost):
+                return
+            now = self._clock.monotonic()
+            self._last_reply = now
+            if now - asked > PROBE_LIMIT:
+                fault: str | None = f"the probe took {(now - asked) * 1000:.0f} ms"
+            elif isinstance(reply, hiredis.ReplyError):
+                fault = str(reply)
+            else:
+                fault = self._role_fault(reply, silent_since)
+            if fault is not None:
+                pipe.close(f"the probe failed: {fault}")
+                return
+            self._doubted_since = None
+            for pending in self._fenced:
+                self._queue.append(pending)
+                self._queued_bytes += pending.size
+            self._fenced.clear()
+            self._flush()
+
+        # One tick more than counts, so that an answer in time is never overtaken by the timer.
+        overdue = asyncio.get_running_loop().call_later(
+            PROBE_LIMIT + 0.01, pipe.close, "the probe was not answered"
+        )
+        pipe.send(pack(("ROLE",)), [judge])

@@ -1,0 +1,142 @@
+"""One connection with many requests in flight; replies come back in the order of the requests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any, cast
+
+import hiredis
+from redis.asyncio.connection import AbstractConnection
+
+from ..errors import OutcomeUnknownError
+from ..operation import Argument
+from .replies import classify
+
+PushHandler = Callable[[list[Any]], None]
+ReplyHandler = Callable[[Any], None]
+"""Gets the reply, a `hiredis.ReplyError`, or a `Lost`."""
+
+
+def pack(command: tuple[Argument, ...]) -> bytes:
+    """A command as RESP."""
+    # hiredis' stub describes a tuple of one element.
+    return cast("bytes", hiredis.pack_command(command))  # type: ignore[arg-type]
+
+
+class Lost:
+    """Stands for the reply that will never come, because the connection ended."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+
+class Pipe(asyncio.Protocol):
+    """Takes over the transport of an authenticated connection."""
+
+    def __init__(self, connection: AbstractConnection, on_push: PushHandler) -> None:
+        # redis-py has no public way to its transport; taking it saves a task switch per reply.
+        writer = cast("asyncio.StreamWriter", connection._writer)  # noqa: SLF001
+        self._connection = connection
+        self._transport = writer.transport
+        self._reader = hiredis.Reader(notEnoughData=Ellipsis)
+        self._expected: deque[ReplyHandler] = deque()
+        self._on_push = on_push
+        self._on_close: Callable[[str], None] | None = None
+        self.closed: str | None = None
+        """Why the connection ended, or None while it lives."""
+        self.writable = True
+        self._transport.set_protocol(self)
+
+    def __repr__(self) -> str:
+        return f"<Pipe to {self._transport.get_extra_info('peername')}: {self.closed or 'open'}>"
+
+    def on_close(self, handler: Callable[[str], None]) -> None:
+        """Call `handler` with the reason when the connection ends, at once if it has."""
+        if self.closed is not None:
+            handler(self.closed)
+        else:
+            self._on_close = handler
+
+    def send(self, data: bytes, handlers: list[ReplyHandler]) -> None:
+        """Write packed commands; `handlers` get their replies in order."""
+        if self.closed is not None:
+            for handler in handlers:
+                handler(Lost(self.closed))
+            return
+        self._expected.extend(handlers)
+        self._transport.write(data)
+
+    def notify(self, *command: Argument) -> None:
+        """Write a command that is answered by pushes only, such as SUBSCRIBE under RESP3."""
+        self.send(pack(command), [])
+
+    async def request(self, *command: Argument, timeout: float) -> Any:  # noqa: ASYNC109 - the one place where the limit is applied
+        """Send one command and wait for its reply.
+
+        Raises:
+            OutcomeUnknownError: no reply within `timeout` seconds, or the connection ended.
+            RefusedError, UnexpectedReplyError: Redis answered with an error.
+        """
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def settle(reply: Any) -> None:
+            if not answer.done():
+                answer.set_result(reply)
+
+        self.send(pack(command), [settle])
+        try:
+            async with asyncio.timeout(timeout):
+                reply = await answer
+        except TimeoutError:
+            raise OutcomeUnknownError(f"{command[0]!s} was not answered in {timeout:g} s") from None
+        if isinstance(reply, Lost):
+            raise OutcomeUnknownError(f"the connection ended: {reply.reason}")
+        if isinstance(reply, hiredis.ReplyError):
+            raise classify(str(reply))
+        return reply
+
+    def close(self, reason: str) -> None:
+        """End the connection now; nothing that was queued is sent, every open reply is lost."""
+        if self.closed is None:
+            self._transport.abort()
+            self._end(reason)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand each complete reply to its handler (asyncio.Protocol)."""
+        self._reader.feed(data)
+        try:
+            while (reply := self._reader.gets()) is not Ellipsis:
+                if isinstance(reply, hiredis.PushNotification):
+                    self._on_push(reply)
+                elif self._expected:
+                    self._expected.popleft()(reply)
+                else:
+                    self.close("the server sent a reply that nobody asked for")
+                    return
+        except hiredis.ProtocolError as error:
+            self.close(f"the server does not speak RESP: {error}")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The transport has ended (asyncio.Protocol)."""
+        if self.closed is None:
+            self._end(f"lost: {exc}" if exc else "closed by the server")
+
+    def pause_writing(self) -> None:
+        """The socket's buffer is full (asyncio.Protocol)."""
+        self.writable = False
+
+    def resume_writing(self) -> None:
+        """The socket takes data again (asyncio.Protocol)."""
+        self.writable = True
+
+    def _end(self, reason: str) -> None:
+        self.closed = reason
+        # Otherwise redis-py, which does not type it, warns when the connection is collected.
+        self._connection._close()  # type: ignore[no-untyped-call]  # noqa: SLF001
+        expected, self._expected = self._expected, deque()
+        for handler in expected:
+            handler(Lost(reason))
+        if self._on_close is not None:
+            self._on_close(reason)

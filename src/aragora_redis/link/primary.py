@@ -1,0 +1,262 @@
+"""The three lanes to the primary: opened, verified, subscribed, and given up when it changes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from ..clock import Clock, ServerTime, full_jitter
+from ..errors import (
+    AragoraRedisError,
+    LayoutError,
+    LinkDownError,
+    RefusedError,
+    UnexpectedReplyError,
+)
+from ..events import Events, LinkLost, LinkUp, Unreachable
+from ..operation import Lane
+from ..scripts.catalog import all_scripts
+from ..topology.statement import read_guarded, role_fault
+from .connection import Login, Target, connect
+from .mux import Mux
+from .pipe import Pipe, PushHandler
+from .supervision import supervised
+
+CONNECT_LIMIT = 1.0
+"""Seconds for one attempt to connect, and for each step of the verification."""
+RETRY_BASE, RETRY_CAP = 0.02, 1.0
+STABLE_AFTER = 1.0
+"""Seconds that a link must have lived for its loss not to slow down the next attempt."""
+DURABLE_PATIENCE = 0.6
+"""Seconds; WAIT holds up this lane on purpose, see `durable`."""
+LAYOUT = b"1"
+"""Version of the data's layout under the key prefix."""
+
+
+class PrimaryLinks:
+    """Leads to whichever server `aim` names, and to no other.
+
+    Args:
+        login: credentials and TLS.
+        deadline: seconds that a call may take by default; twice that makes a lane suspect.
+        layout_key: key that holds the version of the data's layout.
+        on_push: gets every published message.
+        heard_majority_since: whether most Sentinels were heard since an instant.
+        on_up: told that a lane is usable.
+        on_trouble: told that the primary could not be reached or verified.
+    """
+
+    def __init__(
+        self,
+        login: Login,
+        *,
+        clock: Clock,
+        events: Events,
+        deadline: float,
+        layout_key: bytes,
+        on_push: PushHandler,
+        heard_majority_since: Callable[[float], bool],
+        on_up: Callable[[Lane], None],
+        on_trouble: Callable[[], None],
+    ) -> None:
+        self._login = login
+        self._clock = clock
+        self._events = events
+        self._layout_key = layout_key
+        self.channels: Sequence[bytes] = ()
+        """What the bulk lane subscribes to before it is used."""
+        self._on_push = on_push
+        self._heard_majority_since = heard_majority_since
+        self._on_up = on_up
+        self._on_trouble = on_trouble
+        self._tasks: list[asyncio.Task[None]] = []
+        self._aims = 0
+        self._told: str | None = None
+        self._lost = {lane: asyncio.Event() for lane in Lane}
+        self._up = {lane: asyncio.Event() for lane in Lane}
+        self._down_since: dict[Lane, float] = {}
+        self.target: Target | None = None
+        self._guarded = False
+        patience = {Lane.FAST: 2 * deadline, Lane.BULK: 0.5, Lane.DURABLE: DURABLE_PATIENCE}
+        self.lanes = {
+            lane: Mux(
+                lane.value,
+                clock=clock,
+                events=events,
+                patience=max(patience[lane], 2 * deadline),
+                role_fault=self._role_fault,
+                on_lost=partial(self._on_lane_lost, lane),
+            )
+            for lane in Lane
+        }
+
+    def aim(self, target: Target | None) -> None:
+        """Lead to `target` from now on. Unread replies of the old primary become unknown."""
+        self._cancel("the primary has changed" if self.target else f"connecting to {target}")
+        self.resume()
+        self.target = target
+        self._told = None
+        if target is not None:
+            self._tasks = [
+                asyncio.create_task(
+                    supervised(f"the {lane} lane", partial(self._maintain, lane, target))
+                )
+                for lane in Lane
+            ]
+
+    def explain(self, reason: str) -> None:
+        """Say why there is no connection, while there is no primary to connect to."""
+        if self.target is None:
+            for mux in self.lanes.values():
+                mux.close(reason)
+
+    def suspend(self, reason: str) -> None:
+        """Stop writing, until `aim` or `resume`."""
+        for mux in self.lanes.values():
+            mux.suspend(reason)
+
+    def resume(self) -> None:
+        """Write again: the primary is still the same."""
+        for mux in self.lanes.values():
+            mux.resume()
+
+    async def usable(self, lane: Lane, until: float) -> bool:
+        """Wait until a lane can be written to; False if it cannot before `until` (monotonic)."""
+        while self.lanes[lane].down is not None:
+            left = until - self._clock.monotonic()
+            if left <= 0:
+                return False
+            try:
+                async with asyncio.timeout(min(left, 0.05)):
+                    await self._up[lane].wait()
+                    if self.lanes[lane].down is not None:  # connected, but suspect or suspended
+                        await asyncio.sleep(0.005)
+            except TimeoutError:
+                continue
+        return True
+
+    async def close(self) -> None:
+        """End every connection."""
+        tasks = self._tasks
+        self._cancel("closed")
+        self.target = None
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _cancel(self, reason: str) -> None:
+        self._aims += 1
+        for task in self._tasks:
+            task.cancel()
+        self._tasks = []
+        for mux in self.lanes.values():
+            mux.close(reason)
+
+    # --- one lane ----------------------------------------------------------------------
+
+    async def _maintain(self, lane: Lane, target: Target) -> None:
+        attempt, aim = 0, self._aims
+        while True:
+            try:
+                pipe, server_time = await self._verified(lane, target)
+            except AragoraRedisError as error:
+                if aim != self._aims:
+                    return
+                self.lanes[lane].close(str(error))
+                self._tell(str(error))
+                self._on_trouble()
+                await asyncio.sleep(full_jitter(attempt, base=RETRY_BASE, cap=RETRY_CAP))
+                attempt += 1
+                continue
+            if aim != self._aims:  # a cancellation may be lost on the way; this is not
+                pipe.close("the primary has changed")
+                return
+            self._told = None
+            began = self._clock.monotonic()
+            self._lost[lane].clear()
+            self.lanes[lane].attach(pipe, server_time)
+            if pipe.closed is None:
+                since = self._down_since.pop(lane, None)
+                after = self._clock.monotonic() - since if since is not None else 0.0
+                self._up[lane].set()
+                self._events.emit(LinkUp(str(target), lane.value, after))
+                self._on_up(lane)
+            await self._lost[lane].wait()
+            if self._clock.monotonic() - began >= STABLE_AFTER:
+                attempt = 0
+            else:
+                await asyncio.sleep(full_jitter(attempt, base=RETRY_BASE, cap=RETRY_CAP))
+                attempt += 1
+
+    def _tell(self, reason: str) -> None:
+        if reason != self._told:
+            self._told = reason
+            self._events.emit(Unreachable(f"primary {self.target}", reason))
+
+    async def _verified(self, lane: Lane, target: Target) -> tuple[Pipe, ServerTime]:
+        """Connect, and make sure that this is a primary whose data we can read."""
+        pipe = await connect(target, self._login, timeout=CONNECT_LIMIT, on_push=self._on_push)
+        try:
+            role, info, time, layout, *_ = await asyncio.gather(
+                pipe.request("ROLE", timeout=CONNECT_LIMIT),
+                pipe.request("INFO", "replication", timeout=CONNECT_LIMIT),
+                pipe.request("TIME", timeout=CONNECT_LIMIT),
+                pipe.request("GET", self._layout_key, timeout=CONNECT_LIMIT),
+                *(
+                    pipe.request("SCRIPT", "LOAD", script.source, timeout=CONNECT_LIMIT)
+                    for script in all_scripts()
+                ),
+            )
+            answered = self._clock.monotonic()
+            self._guarded = read_guarded(info)
+            self._check_primary(target, role)
+            self._check_layout(layout)
+            if layout is None:
+                await self._claim_layout(pipe)
+            if lane is Lane.BULK and self.channels:
+                pipe.notify("SUBSCRIBE", *self.channels)
+                # A refusal would be taken for the next request's answer: have it here.
+                await pipe.request("PING", timeout=CONNECT_LIMIT)
+        except BaseException:
+            pipe.close("not verified")
+            raise
+        return pipe, ServerTime(answered, _micros(time))
+
+    def _check_primary(self, target: Target, role: Any) -> None:
+        fault = role_fault(role, guarded=False)
+        if fault is not None:
+            raise LinkDownError(f"{target} is not the primary: {fault}")
+
+    def _check_layout(self, layout: Any) -> None:
+        if layout not in (None, LAYOUT):
+            raise LayoutError(
+                f"the data under {self._layout_key.decode()} has layout {layout!r}, not {LAYOUT!r}",
+                remedy="use another ARAGORA_KEY_PREFIX, or the version that wrote it",
+            )
+
+    async def _claim_layout(self, pipe: Pipe) -> None:
+        # A primary without replicas refuses this write now; the next connection tries again.
+        with contextlib.suppress(RefusedError):
+            await pipe.request("SET", self._layout_key, LAYOUT, "NX", timeout=CONNECT_LIMIT)
+
+    def _on_lane_lost(self, lane: Lane, reason: str) -> None:
+        self._up[lane].clear()
+        self._lost[lane].set()
+        self._down_since.setdefault(lane, self._clock.monotonic())
+        self._events.emit(LinkLost(str(self.target), lane.value, reason))
+        self._on_trouble()
+
+    def _role_fault(self, role: Any, silent_since: float) -> str | None:
+        fault = role_fault(role, guarded=self._guarded)
+        if fault is None and not self._heard_majority_since(silent_since):
+            return "most Sentinels have been silent for as long"
+        return fault
+
+
+def _micros(time: Any) -> int:
+    try:
+        seconds, micros = time
+        return int(seconds) * 1_000_000 + int(micros)
+    except (TypeError, ValueError) as error:
+        raise UnexpectedReplyError(f"TIME answered {time!r}") from error

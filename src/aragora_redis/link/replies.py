@@ -1,0 +1,58 @@
+"""What an error reply of Redis means for the operation that got it. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from ..errors import AragoraRedisError, RefusedError, UnexpectedReplyError
+
+_REMEDIES = {
+    "NOREPLICAS": "the primary has fewer good replicas than min-replicas-to-write; restore one",
+    "OOM": "Redis is at maxmemory; raise it or free memory",
+    "READONLY": "this node is a replica; the watcher is looking for the primary",
+    "LOADING": "Redis is loading its data; try again shortly",
+    "MASTERDOWN": "this replica has lost its primary; the watcher is looking for the new one",
+    "MISCONF": "Redis cannot persist; check its disk and log",
+    "BUSY": "a script is blocking Redis",
+    "NOAUTH": "set ARAGORA_REDIS_PASSWORD",
+    "WRONGPASS": "check ARAGORA_REDIS_USERNAME and ARAGORA_REDIS_PASSWORD",
+    "NOPERM": "grant this user the command or key named in the message",
+    "NOSCRIPT": "",
+    "LATE": "the call reached Redis after its deadline",
+    "CLUSTERDOWN": "a shard of the cluster has no primary",
+    "TRYAGAIN": "",
+}
+
+RECONNECT = frozenset({"READONLY", "LOADING", "MASTERDOWN", "NOAUTH", "WRONGPASS", "NOSCRIPT"})
+"""Codes after which the connection leads to the wrong node, or has lost its rights or scripts."""
+
+
+_INNER = re.compile(r"@user_script: ?\d+: -?(?P<inner>.*)", re.DOTALL)
+"""Redis 6.2 tells where in a script a command was refused, before it tells why."""
+
+
+def without_arguments(text: str) -> str:
+    """An error's text without the arguments that Redis quotes: a password may be among them."""
+    return text.partition(", with args")[0]
+
+
+def classify(text: str) -> AragoraRedisError:
+    """Turn an error reply into the error its caller gets.
+
+    The listed codes are given before a script has written anything, so the operation did not run.
+    Any other error may have come in the middle of one.
+    """
+    inner = _INNER.match(text)
+    text = without_arguments((inner["inner"] if inner else text).strip())
+    code, _, rest = text.partition(" ")
+    if code in _REMEDIES:
+        return RefusedError(code, f"Redis refused the operation: {text}", remedy=_REMEDIES[code])
+    return UnexpectedReplyError(
+        f"Redis answered with an error: {code} {rest}", remedy="check the server's version and log"
+    )
+
+
+def late_by(text: str) -> int | None:
+    """The server's clock, in Unix microseconds, that a `LATE` reply carries; else None."""
+    code, _, rest = text.partition(" ")
+    return int(rest) if code == "LATE" and rest.isdigit() else None

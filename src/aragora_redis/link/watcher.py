@@ -1,0 +1,286 @@
+"""Watch every Sentinel: pushed news first, a poll each second as backstop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from ..address import Address
+from ..clock import Clock, full_jitter
+from ..errors import AragoraRedisError, SettingsError
+from ..events import EpochReset, Events, SentinelsSplit, SwitchAnnounced, Unreachable, ViewChanged
+from ..topology.panel import Choice, Panel, Split, View
+from ..topology.statement import (
+    SentinelStatement,
+    read_statement,
+    read_switch,
+    role_fault,
+)
+from .connection import Login, connect
+from .pipe import Pipe
+from .supervision import supervised
+
+POLL_EVERY = 1.0
+ASK_LIMIT = 0.5
+"""Seconds that a Sentinel has to answer."""
+CONNECT_LIMIT = 1.0
+RETRY_BASE, RETRY_CAP = 0.05, 1.0
+SENTINEL_LIMIT = 16
+"""Sentinels watched at most, learned ones included."""
+CONFIRM_LIMIT = 2.0
+"""Seconds after which writes resume if an announced switch was confirmed by nobody."""
+_NEWS = (
+    b"+switch-master",
+    b"+promoted-slave",
+    b"+config-update-from",
+    b"+sdown",
+    b"-sdown",
+    b"+odown",
+    b"-odown",
+    b"+slave",
+    b"+reboot",
+)
+"""Events after which every Sentinel is asked anew. All but the first only save a wait."""
+
+
+class SentinelWatcher:
+    """Keeps a `Panel` up to date, and says when the primary changes.
+
+    Args:
+        master_name: what the Sentinels call the primary.
+        addresses: the configured Sentinels; the others are learned.
+        login: credentials for the Sentinels.
+        data_login: credentials for the servers, to prove a primary that only insistence names.
+        on_view: told of each new view.
+        on_doubt: told to stop writing, because a switch was announced.
+        on_confirmed: told that the primary is still the same after a doubt.
+        on_lost: told why no primary is known yet.
+    """
+
+    def __init__(
+        self,
+        master_name: str,
+        addresses: Sequence[Address],
+        login: Login,
+        data_login: Login,
+        *,
+        clock: Clock,
+        events: Events,
+        on_view: Callable[[View], None],
+        on_doubt: Callable[[str], None],
+        on_confirmed: Callable[[], None],
+        on_lost: Callable[[str], None],
+    ) -> None:
+        self._master_name = master_name
+        self._login = login
+        self._data_login = data_login
+        self._clock = clock
+        self._events = events
+        self._on_view = on_view
+        self._on_doubt = on_doubt
+        self._on_confirmed = on_confirmed
+        self._on_lost = on_lost
+        self._configured = tuple(addresses)
+        self._tasks: dict[Address, asyncio.Task[None]] = {}
+        self._ids: dict[Address, str] = {}
+        self._pokes: dict[Address, asyncio.Event] = {}
+        self._announced: tuple[Address, float] | None = None
+        self._proving: asyncio.Task[None] | None = None
+        self._split: Split | None = None
+        self.panel = Panel(len(self._configured))
+        self.troubles: dict[Address, str] = {}
+        """Why a Sentinel cannot be asked now, by address."""
+
+    def start(self) -> None:
+        """Begin to watch the configured Sentinels."""
+        for address in self._configured:
+            self._watch(address)
+
+    async def close(self) -> None:
+        """Stop watching."""
+        tasks = [*self._tasks.values(), *([self._proving] if self._proving else [])]
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def poke(self) -> None:
+        """Ask every Sentinel now rather than at the next poll."""
+        for poke in self._pokes.values():
+            poke.set()
+
+    def _watch(self, address: Address) -> None:
+        if address not in self._tasks and len(self._tasks) < SENTINEL_LIMIT:
+            self._pokes[address] = asyncio.Event()
+            self._tasks[address] = asyncio.create_task(
+                supervised(f"the watch on {address}", partial(self._follow, address))
+            )
+
+    # --- one Sentinel -------------------------------------------------------------------
+
+    async def _follow(self, address: Address) -> None:
+        attempt = 0
+        while True:
+            pipe: Pipe | None = None
+            try:
+                pipe = await connect(
+                    address,
+                    self._login,
+                    timeout=CONNECT_LIMIT,
+                    on_push=lambda push: self._on_push(address, push),
+                )
+                sentinel_id = await pipe.request("SENTINEL", "MYID", timeout=ASK_LIMIT)
+                self._ids[address] = sentinel_id.decode()
+                pipe.notify("SUBSCRIBE", *_NEWS)
+                # A refusal would be taken for the next request's answer: have it here.
+                await pipe.request("PING", timeout=ASK_LIMIT)
+                while True:
+                    await self._ask(address, pipe, sentinel_id)
+                    attempt = 0
+                    await self._pause(self._pokes[address])
+            except AragoraRedisError as error:
+                self._note_trouble(address, self._explain(error))
+                attempt += 1
+            finally:
+                if pipe is not None:
+                    pipe.close("no longer watched")
+            await asyncio.sleep(full_jitter(attempt, base=RETRY_BASE, cap=RETRY_CAP))
+
+    def _note_trouble(self, address: Address, reason: str) -> None:
+        if self.troubles.get(address) != reason:
+            self._events.emit(Unreachable(f"Sentinel {address}", reason))
+        self.troubles[address] = reason
+        if self.panel.view is None:
+            self._on_lost(f"no Sentinel has named a primary yet; {address}: {reason}")
+
+    def _explain(self, error: AragoraRedisError) -> str:
+        if "unknown command" in str(error) and "SENTINEL" in str(error).upper():
+            return "this is no Sentinel (check ARAGORA_REDIS_SENTINEL_HOSTS)"
+        if "No such master" in str(error):
+            return str(
+                SettingsError(
+                    f"no master named {self._master_name!r} here",
+                    remedy="check ARAGORA_REDIS_SENTINEL_MASTER",
+                )
+            )
+        return str(error)
+
+    async def _pause(self, poke: asyncio.Event) -> None:
+        poke.clear()
+        try:
+            async with asyncio.timeout(POLL_EVERY):
+                await poke.wait()
+        except TimeoutError:
+            return
+        # News comes in bursts, and one question answers them all.
+        await asyncio.sleep(0.005)
+
+    async def _ask(self, address: Address, pipe: Pipe, sentinel_id: bytes) -> None:
+        asked_at = self._clock.monotonic()
+        answers = await asyncio.gather(
+            *(
+                pipe.request("SENTINEL", what, self._master_name, timeout=ASK_LIMIT)
+                for what in ("GET-MASTER-ADDR-BY-NAME", "MASTER", "SENTINELS", "REPLICAS")
+            )
+        )
+        statement = read_statement(sentinel_id, *answers, asked_at=asked_at)
+        self.troubles.pop(address, None)
+        self.panel.record(statement)
+        self._learn(statement)
+        self._decide()
+
+    def _learn(self, statement: SentinelStatement) -> None:
+        """Watch the peers that it lists, and no longer those that nobody lists or configured."""
+        watched = {name for at, name in self._ids.items() if at not in self.troubles}
+        for peer_id, peer in statement.peers.items():
+            if peer_id not in watched:
+                self._watch(peer)
+        listed = {peer for said in self.panel.statements for peer in said.peers.values()}
+        for gone in [at for at in self.troubles if at not in listed and at not in self._configured]:
+            if (task := self._tasks.pop(gone, None)) is not None:
+                task.cancel()
+            for known in (self._ids, self._pokes, self.troubles):
+                known.pop(gone, None)
+
+    def _on_push(self, address: Address, push: list[Any]) -> None:
+        now = self._clock.monotonic()
+        if address in self._ids:
+            self.panel.heard(self._ids[address], now)
+        if len(push) != 3 or push[0] != b"message":
+            return
+        if push[1] == b"+switch-master":
+            announced = read_switch(push[2], self._master_name)
+            view = self.panel.view
+            if announced is not None and (view is None or announced != view.primary):
+                self._announced = (announced, now)
+                self._events.emit(SwitchAnnounced(address))
+                self._on_doubt("a Sentinel has announced another primary")
+        self.poke()
+
+    # --- what follows -----------------------------------------------------------------
+
+    def _decide(self) -> None:
+        now = self._clock.monotonic()
+        outcome = self.panel.decide(now)
+        if isinstance(outcome, Split):
+            if self._split != outcome:
+                self._events.emit(SentinelsSplit(str(outcome)))
+            self._split = outcome
+            self._settle_doubt(now)
+            return
+        self._split = None
+        if outcome is not None and not outcome.insisted:
+            self._adopt(outcome)
+            return
+        self._settle_doubt(now)
+        if outcome is not None and (self._proving is None or self._proving.done()):
+            self._proving = asyncio.create_task(self._prove(outcome))
+
+    def _settle_doubt(self, now: float) -> None:
+        """Resume when the Sentinels, asked after the announcement, still name the old primary.
+
+        While none of them can be asked, the announcement stands.
+        """
+        if self._announced is None or self.panel.view is None:
+            return
+        asked = [s for s in self.panel.statements if s.asked_at > self._announced[1]]
+        same = sum(s.primary == self.panel.view.primary for s in asked)
+        if same >= self.panel.majority or now - self._announced[1] > CONFIRM_LIMIT:
+            self._announced = None
+            self._on_confirmed()
+
+    def _adopt(self, choice: Choice) -> None:
+        old = self.panel.view
+        self._announced = None
+        self.panel.adopt(choice.view)
+        if choice.insisted and old is not None:
+            self._events.emit(EpochReset(choice.view.primary, old.epoch, choice.view.epoch))
+        if old is not None and old.primary == choice.view.primary:
+            self._on_confirmed()
+            return
+        self._events.emit(
+            ViewChanged(old.primary if old else None, choice.view.primary, choice.view.epoch)
+        )
+        self._on_view(choice.view)
+
+    async def _prove(self, choice: Choice) -> None:
+        """Adopt an insisted view if its address answers that it is a primary."""
+        try:
+            pipe = await connect(
+                choice.view.primary,
+                self._data_login,
+                timeout=CONNECT_LIMIT,
+                on_push=lambda _push: None,
+            )
+        except AragoraRedisError:
+            return
+        try:
+            fault = role_fault(await pipe.request("ROLE", timeout=ASK_LIMIT), guarded=False)
+        except AragoraRedisError:
+            return
+        finally:
+            pipe.close("proved")
+        if fault is None and self.panel.decide(self._clock.monotonic()) == choice:
+            self._adopt(choice)

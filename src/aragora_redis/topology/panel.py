@@ -1,0 +1,222 @@
+"""The Sentinels heard together: who is primary, and when that may change.
+
+Epochs order views, but only within one generation of Sentinels: redeployed empty, they start again
+at epoch 0, and refusing every lower epoch would lock this instance out for ever. So a view that is
+not simply newer is accepted when a majority insists on it for three seconds and the address proves
+to be a primary. Two groups of Sentinels that do not know each other and disagree leave the choice
+as it is: nobody here can arbitrate between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..address import Address
+from .statement import SentinelStatement
+
+INSIST = 3.0
+"""Seconds for which a majority must agree on a view that its epoch does not justify."""
+GRACE = 0.3
+"""Seconds that the first choice waits for more Sentinels than the first that answered."""
+STALE = 5.0
+"""Seconds after which a statement says nothing about the present."""
+
+_IN_TROUBLE = frozenset({"s_down", "o_down", "failover_in_progress"})
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Who is primary, by which epoch, according to which Sentinels."""
+
+    primary: Address
+    epoch: int
+    generation: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A view to adopt. `insisted`: only after the address has proved to be a primary."""
+
+    view: View
+    insisted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Groups of Sentinels that do not know each other name different primaries."""
+
+    primaries: frozenset[Address]
+
+    def __str__(self) -> str:
+        return "separate groups of Sentinels name " + " and ".join(
+            sorted(str(address) for address in self.primaries)
+        )
+
+
+class Panel:
+    """Collects statements and decides. One entry for each Sentinel, by its id."""
+
+    def __init__(self, configured: int) -> None:
+        self._configured = configured
+        self._statements: dict[str, SentinelStatement] = {}
+        self._heard: dict[str, float] = {}
+        self._first_heard: float | None = None
+        self._insisted: tuple[Address, float] | None = None
+        self.view: View | None = None
+
+    def record(self, statement: SentinelStatement) -> None:
+        """Take in what a Sentinel has just said."""
+        self._statements[statement.sentinel_id] = statement
+        self._heard[statement.sentinel_id] = statement.asked_at
+        if self._first_heard is None:
+            self._first_heard = statement.asked_at
+        self._follow_generation(statement)
+        known = frozenset().union(*(s.ids for s in self._statements.values()))
+        # A Sentinel that was replaced is forgotten once it is stale and no other lists it.
+        for gone in [
+            one
+            for one, said in self._statements.items()
+            if statement.asked_at - said.asked_at > STALE and one not in known - {one}
+        ]:
+            del self._statements[gone], self._heard[gone]
+
+    def _follow_generation(self, statement: SentinelStatement) -> None:
+        """Sentinels replaced one at a time stay one generation."""
+        view = self.view
+        if (
+            view is not None
+            and (statement.primary, statement.epoch) == (view.primary, view.epoch)
+            and statement.ids & view.generation
+        ):
+            self.view = _view(statement)
+
+    def heard(self, sentinel_id: str, now: float) -> None:
+        """Note a sign of life that carried no statement, such as a published message."""
+        if sentinel_id in self._heard:
+            self._heard[sentinel_id] = max(now, self._heard[sentinel_id])
+
+    def adopt(self, view: View) -> None:
+        """Make a chosen view the current one."""
+        self.view = view
+        self._insisted = None
+
+    @property
+    def size(self) -> int:
+        """How many Sentinels there are, as far as anyone has said."""
+        groups = [len(statement.ids) for statement in self._statements.values()]
+        return max([self._configured, *groups])
+
+    @property
+    def majority(self) -> int:
+        """How many of them are more than half."""
+        return self.size // 2 + 1
+
+    @property
+    def statements(self) -> tuple[SentinelStatement, ...]:
+        """The last statement of each."""
+        return tuple(self._statements.values())
+
+    def recent(self, now: float) -> list[SentinelStatement]:
+        """The statements that still speak of the present."""
+        return [s for s in self._statements.values() if now - s.asked_at <= STALE]
+
+    def heard_majority_since(self, instant: float) -> bool:
+        """Whether more than half of the Sentinels have been heard since `instant`."""
+        return sum(at >= instant for at in self._heard.values()) >= self.majority
+
+    def replacing(self, now: float) -> bool:
+        """Whether any Sentinel misses the primary, or is replacing it."""
+        return any(s.primary_flags & _IN_TROUBLE for s in self.recent(now))
+
+    def named_at(self, address: Address) -> float | None:
+        """The last moment at which more than half of the Sentinels named `address`; else None."""
+        named = sorted(
+            (s.asked_at for s in self._statements.values() if s.primary == address), reverse=True
+        )
+        return named[self.majority - 1] if len(named) >= self.majority else None
+
+    def required_replicas(self, now: float) -> int:
+        """How many replicas must acknowledge a write before it counts as replicated.
+
+        All that a majority of Sentinels does not call down. 0 when no majority can be heard, or no
+        replica is left: then nothing counts as replicated. The primary's own list is not asked; it
+        is wrong on both sides of a partition.
+        """
+        statements = self.recent(now)
+        if len(statements) < self.majority:
+            return 0
+        listed = {replica.address for s in statements for replica in s.replicas}
+        down = {
+            address
+            for address in listed
+            if sum(r.down for s in statements for r in s.replicas if r.address == address)
+            >= self.majority
+        }
+        primary = {self.view.primary} if self.view else set()
+        return len(listed - down - primary)
+
+    def decide(self, now: float) -> Choice | Split | None:
+        """What the statements call for, given the current view."""
+        statements = self.recent(now)
+        if not statements:
+            return None
+        split = _split(statements)
+        if split is not None:
+            return split
+        newest = max(statements, key=lambda s: s.epoch)
+        if self.view is None:
+            waited = self._first_heard is not None and now - self._first_heard >= GRACE
+            ready = waited or len(statements) >= self.majority
+            return Choice(_view(newest)) if ready else None
+        same = [s for s in statements if s.ids & self.view.generation and s.epoch > self.view.epoch]
+        if same:
+            return Choice(_view(max(same, key=lambda s: s.epoch)))
+        return self._insistence(statements, now)
+
+    def _insistence(self, statements: list[SentinelStatement], now: float) -> Choice | None:
+        view = self.view
+        if view is None:
+            return None
+        rebuilt = [
+            s for s in statements if s.primary == view.primary and not s.ids & view.generation
+        ]
+        if len(rebuilt) >= self.majority:  # new Sentinels, same primary: take on their epochs
+            return Choice(_view(max(rebuilt, key=lambda s: s.epoch)))
+        others = [s for s in statements if s.primary != view.primary]
+        for address in {s.primary for s in others}:
+            agreeing = [s for s in others if s.primary == address]
+            if len(agreeing) < self.majority:
+                continue
+            if self._insisted is None or self._insisted[0] != address:
+                self._insisted = (address, now)
+            if now - self._insisted[1] >= INSIST:
+                return Choice(_view(max(agreeing, key=lambda s: s.epoch)), insisted=True)
+            return None
+        self._insisted = None
+        return None
+
+
+def _view(statement: SentinelStatement) -> View:
+    return View(statement.primary, statement.epoch, statement.ids)
+
+
+def _split(statements: Iterable[SentinelStatement]) -> Split | None:
+    groups: list[tuple[set[str], set[Address]]] = []
+    for statement in statements:
+        ids, primaries = set(statement.ids), {statement.primary}
+        apart = []
+        for group in groups:
+            if group[0] & ids:
+                ids |= group[0]
+                primaries |= group[1]
+            else:
+                apart.append(group)
+        groups = [*apart, (ids, primaries)]
+    if len(groups) < 2 or not all(
+        first.isdisjoint(second)
+        for index, (_, first) in enumerate(groups)
+        for _, second in groups[index + 1 :]
+    ):
+        return None
+    return Split(frozenset().union(*(primaries for _, primaries in groups)))

@@ -1,0 +1,145 @@
+"""One Sentinel's answers as a value, and what a server says of itself.
+
+Sources: Redis documentation, "High availability with Redis Sentinel" and the commands ROLE and
+INFO. Under RESP3 Sentinel answers with maps, under RESP2 with flat lists; both are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..address import Address
+from ..errors import UnexpectedReplyError
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStatement:
+    """What one Sentinel says about one replica."""
+
+    address: Address
+    down: bool
+    """It is subjectively down (`s_down`)."""
+    linked: bool
+    """Its link to the primary is up."""
+
+
+@dataclass(frozen=True, slots=True)
+class SentinelStatement:
+    """What one Sentinel says about the primary, at one moment."""
+
+    sentinel_id: str
+    primary: Address
+    epoch: int
+    """Its configuration epoch for the primary."""
+    primary_flags: frozenset[str]
+    peers: Mapping[str, Address]
+    """The other Sentinels that it knows, by id."""
+    replicas: tuple[ReplicaStatement, ...]
+    asked_at: float
+    """Monotonic seconds at which it was asked."""
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """The Sentinels of its group: itself and its peers."""
+        return frozenset(self.peers) | {self.sentinel_id}
+
+
+def read_statement(
+    sentinel_id: Any,
+    address: Any,
+    master: Any,
+    sentinels: Any,
+    replicas: Any,
+    *,
+    asked_at: float,
+) -> SentinelStatement:
+    """Build a statement from the replies to five `SENTINEL` commands.
+
+    They are `MYID`, `GET-MASTER-ADDR-BY-NAME`, `MASTER`, `SENTINELS` and `REPLICAS`. The address is
+    not taken from `MASTER`: during a failover that pairs the old address with the new epoch, and
+    whoever believed it would take the right answer for a stale one afterwards.
+
+    Raises:
+        UnexpectedReplyError: a reply is not what these commands answer.
+    """
+    try:
+        facts = _facts(master)
+        host, port = address
+        return SentinelStatement(
+            sentinel_id=_text(sentinel_id),
+            primary=Address(_text(host), int(port)),
+            epoch=int(facts["config-epoch"]),
+            primary_flags=frozenset(facts["flags"].split(",")),
+            peers={
+                peer["runid"]: Address(peer["ip"], int(peer["port"]))
+                for peer in map(_facts, sentinels)
+                if peer["runid"]
+            },
+            replicas=tuple(map(_replica, map(_facts, replicas))),
+            asked_at=asked_at,
+        )
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise UnexpectedReplyError(
+            f"a Sentinel's answer cannot be read: {error!r}", remedy="check that it is a Sentinel"
+        ) from error
+
+
+def _replica(facts: Mapping[str, str]) -> ReplicaStatement:
+    return ReplicaStatement(
+        address=Address(facts["ip"], int(facts["port"])),
+        down="s_down" in facts["flags"].split(","),
+        linked=facts.get("master-link-status") == "ok",
+    )
+
+
+def _facts(reply: Any) -> dict[str, str]:
+    if not isinstance(reply, Mapping):
+        reply = dict(zip(reply[::2], reply[1::2], strict=True))
+    return {_text(key): _text(value) for key, value in reply.items()}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, str):
+        return value
+    raise TypeError(f"expected text, got {type(value).__name__}")
+
+
+def read_switch(message: Any, master_name: str) -> Address | None:
+    """The new primary that a `+switch-master` message announces for `master_name`, else None."""
+    words = _text(message).split(" ") if isinstance(message, bytes | str) else []
+    if len(words) != 5 or words[0] != master_name or not words[4].isdigit():
+        return None
+    return Address(words[3], int(words[4]))
+
+
+def read_guarded(info: Any) -> bool:
+    """Whether a server refuses writes without good replicas (`min-replicas-to-write`).
+
+    Args:
+        info: the reply to `INFO replication`.
+
+    Raises:
+        UnexpectedReplyError: it is not what this command answers.
+    """
+    try:
+        text = _text(info)
+    except TypeError as error:
+        raise UnexpectedReplyError(f"a server's INFO cannot be read: {error}") from error
+    return "\nmin_slaves_good_slaves:" in text
+
+
+def role_fault(role: Any, *, guarded: bool) -> str | None:
+    """What keeps a server that answers `role` to ROLE from being written, or None."""
+    try:
+        name, replicas = _text(role[0]), role[2] if len(role) > 2 else ()
+    except (IndexError, TypeError):
+        return "its answer to ROLE cannot be read"
+    if name != "master":
+        return f"its role is {name}"
+    if guarded and not replicas:
+        return "it has lost its replicas"
+    return None

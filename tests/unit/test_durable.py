@@ -1,0 +1,134 @@
+"""Group commit: what a WAIT may speak for, and what is told to whom."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import pytest
+
+from aragora_redis.clock import SYSTEM_CLOCK
+from aragora_redis.errors import AragoraRedisError, RefusedError
+from aragora_redis.link.durable import WAIT_SLICE_MS, GroupCommit
+from aragora_redis.link.mux import Mux
+from aragora_redis.operation import Kind, Operation
+
+
+class FakeMux:
+    """Answers joins and WAITs from a script; notes what was asked."""
+
+    def __init__(self):
+        self.generation = 1
+        self.asked: list[str] = []
+        self.joins: list[object] = []
+        self.waits: list[object] = []
+        self.on_wait = lambda: None
+
+    def submit(self, operation, _deadline):
+        future = asyncio.get_running_loop().create_future()
+        self.asked.append(operation.args[0])
+        waiting = operation.args[0] == "WAIT"
+        answers = self.waits if waiting else self.joins
+        answer = answers.pop(0) if answers else (0 if waiting else "joined")
+        if isinstance(answer, AragoraRedisError):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+        if waiting:
+            self.on_wait()
+        return future
+
+
+@pytest.fixture
+def mux():
+    return FakeMux()
+
+
+@pytest.fixture
+async def group(mux):
+    made = GroupCommit(cast("Mux", mux), lambda: 2, SYSTEM_CLOCK)
+    running = asyncio.create_task(made.run())
+    yield made
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+def join(name="JOIN"):
+    return Operation(kind=Kind.JOIN, keys=(), args=(name,), read=lambda reply: reply)
+
+
+def soon(seconds=1.0):
+    return SYSTEM_CLOCK.monotonic() + seconds
+
+
+async def test_joins_of_one_moment_share_a_wait(group, mux):
+    mux.waits = [2]
+    tickets = [group.submit(join(f"J{n}"), soon()) for n in range(3)]
+    assert [await t.replicated for t in tickets] == [2, 2, 2]
+    assert mux.asked == ["J0", "J1", "J2", "WAIT"]
+
+
+async def test_a_later_wait_covers_what_a_slow_replica_missed(group, mux):
+    mux.waits = [1, 1, 2]
+    ticket = group.submit(join(), soon())
+    assert await ticket.replicated == 2
+    assert mux.asked == ["JOIN", "WAIT", "WAIT", "WAIT"]
+
+
+async def test_too_few_acknowledgements_are_none(group, mux):
+    mux.waits = [1] * 100
+    mux.on_wait = lambda: None
+    ticket = group.submit(join(), soon(0.05))
+    assert await ticket.primary == "joined"
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(ticket.replicated, 0.1)
+
+
+async def test_after_a_reconnect_it_is_joined_again_before_a_wait_counts(group, mux):
+    def reconnect():
+        mux.generation = 2
+        mux.on_wait = lambda: None
+
+    mux.waits = [2, 2]
+    mux.on_wait = reconnect
+    ticket = group.submit(join(), soon())
+    assert await ticket.replicated == 2
+    assert mux.asked == ["JOIN", "WAIT", "JOIN", "WAIT"]
+
+
+async def test_a_join_that_the_new_primary_refuses_is_not_replicated(group, mux):
+    """The WAIT on the fresh connection is answered, but speaks for nothing."""
+
+    def reconnect():
+        mux.generation = 2
+        mux.on_wait = lambda: None
+
+    mux.joins = ["joined", RefusedError("OOM", "no")]
+    mux.waits = [2, 2]
+    mux.on_wait = reconnect
+    ticket = group.submit(join(), soon())
+    assert await ticket.primary == "joined"
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(ticket.replicated, 0.1)
+
+
+async def test_a_failed_join_is_told_to_its_owner_alone(group, mux):
+    mux.joins = [RefusedError("OOM", "no"), "joined"]
+    mux.waits = [2]
+    bad, good = group.submit(join("A"), soon()), group.submit(join("B"), soon())
+    with pytest.raises(RefusedError):
+        await bad.primary
+    assert await good.replicated == 2
+    assert not bad.replicated.done()
+
+
+async def test_where_nothing_is_required_nobody_waits(mux):
+    group = GroupCommit(cast("Mux", mux), lambda: 0, SYSTEM_CLOCK)
+    running = asyncio.create_task(group.run())
+    began = SYSTEM_CLOCK.monotonic()
+    for _ in range(20):
+        assert await group.submit(join(), soon()).primary == "joined"
+    assert SYSTEM_CLOCK.monotonic() - began < WAIT_SLICE_MS / 1000
+    assert "WAIT" not in mux.asked
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

@@ -1,0 +1,73 @@
+"""What Sentinels and servers answer, read strictly."""
+
+from __future__ import annotations
+
+import pytest
+
+from aragora_redis.address import Address
+from aragora_redis.errors import UnexpectedReplyError
+from aragora_redis.topology.statement import (
+    read_guarded,
+    read_statement,
+    read_switch,
+    role_fault,
+)
+
+MASTER = {
+    b"name": b"aragora-master", b"ip": b"10.0.0.1", b"port": b"6379", b"flags": b"master",
+    b"config-epoch": b"3", b"quorum": b"2",
+}  # fmt: skip
+PEER = {b"runid": b"b" * 40, b"ip": b"10.0.0.9", b"port": b"26379"}
+REPLICA = {
+    b"ip": b"10.0.0.2", b"port": b"6380", b"flags": b"slave,s_down", b"master-link-status": b"err",
+}  # fmt: skip
+ADDRESS = [b"10.0.0.7", b"6381"]
+
+
+def flat(facts):
+    return [item for pair in facts.items() for item in pair]
+
+
+@pytest.mark.parametrize("form", [dict, flat], ids=["RESP3", "RESP2"])
+def test_a_statement_is_read_from_either_protocol(form):
+    said = read_statement(
+        b"a" * 40, ADDRESS, form(MASTER), [form(PEER)], [form(REPLICA)], asked_at=7.0
+    )
+    assert said.primary == Address("10.0.0.7", 6381), "the address is not that of MASTER"
+    assert said.epoch == 3
+    assert said.ids == {"a" * 40, "b" * 40}
+    assert said.replicas[0].down
+    assert not said.replicas[0].linked
+
+
+@pytest.mark.parametrize(
+    ("address", "master"),
+    [(None, MASTER), (ADDRESS, {}), (ADDRESS, 7), (ADDRESS, MASTER | {b"config-epoch": b"x"})],
+)
+def test_garbage_is_a_typed_error(address, master):
+    with pytest.raises(UnexpectedReplyError):
+        read_statement(b"a" * 40, address, master, [], [], asked_at=0.0)
+
+
+def test_a_switch_is_read_for_the_own_name_only():
+    message = b"aragora-master 10.0.0.1 6379 10.0.0.2 6380"
+    assert read_switch(message, "aragora-master") == Address("10.0.0.2", 6380)
+    assert read_switch(message, "other") is None
+    assert read_switch(b"aragora-master 10.0.0.1", "aragora-master") is None
+    assert read_switch(None, "aragora-master") is None
+
+
+def test_role_faults():
+    assert role_fault([b"master", 0, [[b"10.0.0.2", b"6380", b"0"]]], guarded=True) is None
+    assert role_fault([b"master", 0, []], guarded=False) is None
+    assert role_fault([b"master", 0, []], guarded=True) == "it has lost its replicas"
+    assert role_fault([b"slave", b"h", 1, b"connected", 0], guarded=False) == "its role is slave"
+    assert role_fault(None, guarded=False) == "its answer to ROLE cannot be read"
+
+
+def test_a_server_that_wants_replicas_says_so_in_info():
+    info = b"# Replication\r\nrole:master\r\nmin_slaves_good_slaves:1\r\nmaster_replid:abc\r\n"
+    assert read_guarded(info)
+    assert not read_guarded(b"# Replication\r\nrole:master\r\n")
+    with pytest.raises(UnexpectedReplyError):
+        read_guarded(None)
