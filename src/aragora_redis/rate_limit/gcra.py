@@ -1,0 +1,141 @@
+"""The rate limit's rules, exact and in integers: the same that `scripts/gcra.lua` runs in Redis.
+
+A bucket is one arrival time (TAT): the instant at which it will be full again. A check of cost c
+moves it c tokens into the future, and is refused where that lies further ahead than a full burst.
+Spans are integers in units of 1/count microseconds (see `LimitPolicy`), so 700 000 per second or
+3 per 2 seconds lose nothing to rounding.
+
+No TAT counts as further ahead than a full burst: a promoted node's clock may be behind the one
+that wrote it, and nobody shall wait for the difference.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Literal, NamedTuple
+
+from ..errors import InvalidInputError
+from .policy import LimitPolicy
+
+Mode = Literal["check", "charge"]
+
+_STORED: Final = re.compile(rb"(\d+)(?::(\d+))?")
+
+
+class Source(StrEnum):
+    """Who decided."""
+
+    REDIS = "redis"
+    LOCAL = "local"
+    LEASE = "lease"
+    DENY_CACHE = "deny-cache"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What became of a check.
+
+    Attributes:
+        limit: tokens of a full bucket.
+        remaining: whole tokens left, also after a refusal.
+        retry_after: seconds until the same check may pass; 0 when allowed.
+        reset_after: seconds until the bucket is full.
+    """
+
+    allowed: bool
+    limit: int
+    remaining: int
+    retry_after: float
+    reset_after: float
+    source: Source
+
+
+class Tat(NamedTuple):
+    """An arrival time: `us` + `frac`/count Unix microseconds, `frac` below count."""
+
+    us: int
+    frac: int
+
+    @classmethod
+    def parse(cls, stored: bytes | None) -> Tat | None:
+        """Read a stored value; what no version has written counts as absent."""
+        found = _STORED.fullmatch(stored or b"")
+        return cls(int(found[1]), int(found[2] or 0)) if found else None
+
+    def encode(self) -> bytes:
+        """The value to store."""
+        return b"%d:%d" % self if self.frac else b"%d" % self.us
+
+
+def level(policy: LimitPolicy, tat: Tat | None, now_us: int) -> int:
+    """The span from now to the arrival time: 0 for a full bucket, `policy.full` for an empty one.
+
+    The rate may have changed since the value was written; a fraction that it cannot have is
+    dropped, which is less than a microsecond.
+    """
+    if tat is None:
+        return 0
+    frac = tat.frac if tat.frac < policy.count else 0
+    return min(max((tat.us - now_us) * policy.count + frac, 0), policy.full)
+
+
+def decide(
+    policy: LimitPolicy, tat: Tat | None, cost: int, now_us: int, mode: Mode = "check"
+) -> tuple[int, Tat | None]:
+    """Decide one item.
+
+    Cost 0 looks and changes nothing. A charge is never refused: it empties the bucket at most.
+
+    Returns:
+        The reply (the new level where allowed, minus the wait where refused) and the value to
+        store from now on.
+    """
+    raised = level(policy, tat, now_us) + cost * policy.period_us
+    if mode == "charge":
+        raised = min(raised, policy.full)
+    if raised > policy.full:
+        return policy.full - raised, tat
+    if not cost:
+        return raised, tat
+    whole, frac = divmod(raised, policy.count)
+    return raised, Tat(now_us + whole, frac)
+
+
+def ttl_ms(policy: LimitPolicy, raised: int) -> int:
+    """Milliseconds to keep a bucket of that level: until it is full, and a second for safety."""
+    return -(-raised // (policy.count * 1000)) + 1000
+
+
+def decode(policy: LimitPolicy, cost: int, reply: int, source: Source = Source.REDIS) -> Decision:
+    """Read a reply as a decision. A look (cost 0) says what a check of cost 1 would meet."""
+    period_us = policy.period_us
+    if reply < 0:
+        before = policy.full - reply - cost * period_us
+    else:
+        before = reply
+        if not cost and reply + period_us > policy.full:
+            reply = policy.full - reply - period_us
+    per_second = policy.count * 1e6
+    return Decision(
+        reply >= 0,
+        policy.burst,
+        (policy.full - before) // period_us,
+        -reply / per_second if reply < 0 else 0.0,
+        before / per_second,
+        source,
+    )
+
+
+def validate_cost(policy: LimitPolicy, cost: int) -> None:
+    """Accept what a check may cost: a whole number from 0 (a look) to the burst.
+
+    Raises:
+        InvalidInputError: no bucket of this policy could ever pay it.
+    """
+    if type(cost) is not int or not 0 <= cost <= policy.burst:
+        raise InvalidInputError(
+            f"a check of {policy.name!r} cannot cost that",
+            remedy=f"use a whole number from 0 to its burst, {policy.burst}",
+        )

@@ -1,0 +1,196 @@
+"""What an instance decides by itself: refusals that it knows, and its share during an outage.
+
+A subject has one record. Its bucket is kept as the instant at which it is full again, on our own
+monotonic clock. That instant is the same for the whole limit and for any share of it: a share
+regenerates slower by as much as its burst is smaller. So the record simply follows what Redis
+says, and at a switch the share begins as empty as the limit was (PROTOCOL: never refilled).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from .gcra import Decision, Source
+from .operations import limit_key, subject_digest
+from .policy import LimitPolicy
+from .share import Share
+
+DENIAL_SECONDS: Final = 5.0
+"""Longest time for which a refusal is repeated without asking Redis."""
+
+_UNOWNED_RETRY: Final = 1.0
+_LONG_SUBJECT: Final = 128
+_ROUNDING: Final = 1e-3
+"""Tokens that floating point may be short of; a full share is given whole nevertheless."""
+
+
+class Record:
+    """What is known of one subject under one policy. Times are monotonic seconds.
+
+    Attributes:
+        key: its key in Redis.
+        digest: its digest, for `share_of`.
+    """
+
+    __slots__ = (
+        "debt_until",
+        "denied_cost",
+        "denied_full_at",
+        "denied_until",
+        "digest",
+        "full_at",
+        "key",
+        "token_seconds",
+    )
+
+    def __init__(self, key: bytes, digest: bytes) -> None:
+        self.key = key
+        self.digest = digest
+        self.full_at = 0.0
+        self.denied_cost = 0
+        self.denied_until = 0.0
+        self.denied_full_at = 0.0
+        self.debt_until = 0.0
+        self.token_seconds = 1.0
+
+
+class LocalLimiter:
+    """The local records of one policy, the least recently used dropped beyond `capacity`.
+
+    A check asks `record`, then `recent_denial`; after Redis answered, `note`; where Redis cannot
+    answer, `decide`. `now` is monotonic seconds.
+    """
+
+    def __init__(
+        self, policy: LimitPolicy, *, prefix: str, digest_key: bytes, capacity: int = 50_000
+    ) -> None:
+        self.policy = policy
+        self._prefix = prefix
+        self._digest_key = digest_key
+        self._capacity = capacity
+        self._full = policy.burst * policy.interval
+        self._records: OrderedDict[str | bytes, Record] = OrderedDict()
+        self._indebted: dict[Record, None] = {}
+        self._refused: dict[bytes, Record] = {}
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def record(self, subject: str) -> Record:
+        """The subject's record, a new one where there is none."""
+        records = self._records
+        # A caller may choose a subject of any length; records stay small.
+        name = subject if len(subject) <= _LONG_SUBJECT else self._digest(subject)
+        record = records.get(name)
+        if record is not None:
+            records.move_to_end(name)
+            return record
+        digest = self._digest(subject)
+        record = Record(limit_key(self._prefix, self.policy.name, digest), digest)
+        records[name] = record
+        if len(records) > self._capacity:
+            self._let_go(records.popitem(last=False)[1])
+        return record
+
+    def forget(self, subject: str, now: float) -> bool:
+        """Drop what is known of a subject whose limit is reset; whether anything was taken."""
+        name = subject if len(subject) <= _LONG_SUBJECT else self._digest(subject)
+        record = self._records.pop(name, None)
+        if record is not None:
+            self._let_go(record)
+        return record is not None and record.full_at > now
+
+    def on_reset(self, key: bytes) -> None:
+        """Another instance has reset the limit of the subject with this key in Redis."""
+        record = self._refused.pop(key, None)
+        if record is not None:
+            record.denied_until = record.full_at = 0.0
+
+    def recent_denial(self, record: Record, cost: int, now: float) -> Decision | None:
+        """The refusal that Redis would repeat, because it refused as little a moment ago."""
+        if now >= record.denied_until or cost < record.denied_cost:
+            return None
+        reset_after = record.denied_full_at - now
+        wait = reset_after + cost * self.policy.interval - self._full
+        return self._decision(
+            reset_after, max(wait, record.denied_until - now), 1.0, Source.DENY_CACHE
+        )
+
+    def note(self, record: Record, cost: int, decision: Decision, now: float) -> None:
+        """Take in what Redis answered to a check of `cost`."""
+        full_at = now + decision.reset_after
+        record.full_at = max(record.full_at, full_at)
+        if decision.allowed:
+            if cost >= record.denied_cost:
+                record.denied_until = 0.0
+        elif cost and (cost <= record.denied_cost or now >= record.denied_until):
+            record.denied_cost = cost
+            record.denied_until = now + min(decision.retry_after, DENIAL_SECONDS)
+            record.denied_full_at = full_at
+            self._refused[record.key] = record
+
+    def decide(self, record: Record, cost: int, share: Share, now: float) -> Decision:
+        """Decide without Redis, within this instance's share.
+
+        A cost above the share's burst is refused even by a full bucket: every other instance
+        might grant it as well.
+        """
+        reset_after = max(record.full_at - now, 0.0)
+        if not share.fraction:
+            return self._decision(reset_after, _UNOWNED_RETRY, 0.0, Source.LOCAL)
+        token_seconds = self.policy.interval / share.fraction
+        raised = reset_after + cost * token_seconds
+        wait = raised - self._full
+        if wait > _ROUNDING * token_seconds:
+            return self._decision(reset_after, wait, share.fraction, Source.LOCAL)
+        if cost:
+            record.full_at = now + raised
+            self._owe(record, cost, token_seconds, now)
+        return self._decision(raised, 0.0, share.fraction, Source.LOCAL)
+
+    def debts(self, now: float) -> list[tuple[Record, int]]:
+        """Hand over what was admitted locally and has not come back yet, to be charged to Redis."""
+        owed = [(record, round(_debt(record, now))) for record in self._indebted]
+        for record in self._indebted:
+            record.debt_until = 0.0
+        self._indebted.clear()
+        return [(record, min(cost, self.policy.burst)) for record, cost in owed if cost]
+
+    def restore(self, record: Record, cost: int, now: float) -> None:
+        """Take a debt back that could not be charged."""
+        self._owe(record, cost, record.token_seconds, now)
+
+    @property
+    def in_debt(self) -> bool:
+        """Whether anything was admitted locally since `debts` was asked."""
+        return bool(self._indebted)
+
+    def _let_go(self, record: Record) -> None:
+        self._indebted.pop(record, None)
+        self._refused.pop(record.key, None)
+
+    def _owe(self, record: Record, cost: int, token_seconds: float, now: float) -> None:
+        record.debt_until = now + (_debt(record, now) + cost) * token_seconds
+        record.token_seconds = token_seconds
+        self._indebted[record] = None
+
+    def _decision(
+        self, reset_after: float, retry_after: float, fraction: float, source: Source
+    ) -> Decision:
+        tokens = (self._full - reset_after) * fraction / self.policy.interval
+        return Decision(
+            retry_after <= 0,
+            self.policy.burst,
+            max(int(tokens + _ROUNDING), 0),
+            retry_after,
+            reset_after,
+            source,
+        )
+
+    def _digest(self, subject: str) -> bytes:
+        return subject_digest(self._digest_key, subject)
+
+
+def _debt(record: Record, now: float) -> float:
+    return max(record.debt_until - now, 0.0) / record.token_seconds

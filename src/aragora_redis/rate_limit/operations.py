@@ -1,0 +1,86 @@
+"""What rate limits ask of Redis."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from hashlib import blake2b
+from typing import Any
+
+from ..errors import UnexpectedReplyError
+from ..operation import Fence, Kind, Operation
+from ..scripts.catalog import load
+from .gcra import Mode, validate_cost
+from .policy import LimitPolicy
+
+
+def subject_digest(key: bytes, subject: str) -> bytes:
+    """What stands for a subject outside this process: 16 bytes that only `key` can reproduce.
+
+    A plain digest would not hide a subject: addresses and user ids can be guessed and compared.
+    """
+    key = key if len(key) <= blake2b.MAX_KEY_SIZE else blake2b(key).digest()
+    return blake2b(subject.encode("utf-8", "surrogatepass"), digest_size=16, key=key).digest()
+
+
+def limit_key(prefix: str, policy: str, digest: bytes) -> bytes:
+    """The key of one subject's bucket. All limits of a subject share a hash slot."""
+    tag = urlsafe_b64encode(digest).rstrip(b"=")
+    return b"%b:l:{%b}:%b" % (prefix.encode(), tag, policy.encode())
+
+
+def check(policy: LimitPolicy, key: bytes, cost: int) -> Operation[int]:
+    """Take `cost` tokens, if they are there.
+
+    Raises:
+        InvalidInputError: the cost exceeds the burst, see `validate_cost`.
+    """
+    validate_cost(policy, cost)
+    return _gcra(policy, key, cost, "check", Kind.EFFECT)
+
+
+def peek(policy: LimitPolicy, key: bytes) -> Operation[int]:
+    """Look at the bucket without taking anything."""
+    return _gcra(policy, key, 0, "check", Kind.READ)
+
+
+def charge(policy: LimitPolicy, key: bytes, cost: int) -> Operation[int]:
+    """Take what was admitted elsewhere already; empties the bucket at most."""
+    return _gcra(policy, key, min(cost, policy.burst), "charge", Kind.EFFECT)
+
+
+def reset_channel(prefix: str) -> bytes:
+    """Where resets are told to all instances."""
+    return f"{prefix}:l:resets".encode()
+
+
+def reset(key: bytes, channel: bytes) -> Operation[bool]:
+    """Fill the bucket, and tell `channel`. The result says whether anything had been taken."""
+    return Operation(
+        kind=Kind.EFFECT,
+        keys=(key,),
+        args=(channel,),
+        read=_deleted,
+        script=load("reset"),
+        fence=Fence.PROBE,
+    )
+
+
+def _gcra(policy: LimitPolicy, key: bytes, cost: int, mode: Mode, kind: Kind) -> Operation[int]:
+    return Operation(
+        kind=kind,
+        keys=(key,),
+        args=(),
+        read=_integer,
+        script=load("gcra"),
+        shared=(policy.count, policy.period_us, policy.burst, cost, mode),
+    )
+
+
+def _integer(reply: Any) -> int:
+    if type(reply) is not int:
+        raise UnexpectedReplyError(f"a rate limit was answered with {type(reply).__name__}")
+    return reply
+
+
+def _deleted(reply: Any) -> bool:
+    return _integer(reply) > 0

@@ -1,0 +1,128 @@
+"""What a rate limit is: a rate as an exact fraction, a burst, and what to do in an outage."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from hashlib import blake2b
+from math import gcd
+from typing import Final
+
+from ..errors import InvalidInputError
+
+EXACT: Final = 2**52
+"""Spans stay below this, so that the sum of two is still exact in Lua's doubles."""
+
+RATE_FORMS: Final = 'like "100/second", "3 per 2 seconds" or "1000 per minute"'
+
+_UNITS_US: Final = {
+    unit: micros
+    for micros, units in (
+        (1_000, ("ms", "millisecond", "milliseconds")),
+        (1_000_000, ("s", "sec", "second", "seconds")),
+        (60_000_000, ("m", "min", "minute", "minutes")),
+        (3_600_000_000, ("h", "hour", "hours")),
+        (86_400_000_000, ("day", "days")),
+    )
+    for unit in units
+}
+_RATE: Final = re.compile(
+    r"\s*(?P<count>[0-9]{1,16})(?:\s*/\s*|\s+per\s+)(?:(?P<number>[0-9]{1,16})\s*)?(?P<unit>[a-z]+)\s*"
+)
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+class OnOutage(StrEnum):
+    """Who decides while Redis cannot."""
+
+    FAIL_OPEN = "fail-open"
+    """Each instance, at its share of the limit."""
+    FAIL_CLOSED = "fail-closed"
+    """Nobody: every check is refused."""
+
+
+def validate_name(name: str) -> None:
+    """Accept a limit's name, which becomes part of its keys.
+
+    Raises:
+        InvalidInputError: it is not 1 to 64 characters out of `A-Z a-z 0-9 _ . -`.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidInputError(
+            f"{name[:80]!r} is not a name for a limit",
+            remedy="use 1 to 64 of the characters A-Z a-z 0-9 _ . -",
+        )
+
+
+def parse_rate(text: str) -> tuple[int, int]:
+    """Read a rate as (count, period in microseconds), as it was written.
+
+    Raises:
+        InvalidInputError: the text is not a rate.
+    """
+    found = _RATE.fullmatch(text)
+    if found is None or found["unit"] not in _UNITS_US:
+        raise InvalidInputError(
+            f"{text[:64]!r} is not a rate",
+            remedy=f"write one {RATE_FORMS}; units are {', '.join(_UNITS_US)}",
+        )
+    count, number = int(found["count"]), int(found["number"] or 1)
+    if not count or not number:
+        raise InvalidInputError(f"the rate {text!r} has a zero", remedy="use numbers from 1")
+    return count, number * _UNITS_US[found["unit"]]
+
+
+@dataclass(frozen=True, slots=True)
+class LimitPolicy:
+    """A token bucket: `count` tokens per `period_us`, at most `burst` at once.
+
+    The rate is brought to its lowest terms. Spans of time are integers in units of 1/`count`
+    microseconds, in which one token takes exactly `period_us`.
+
+    Attributes:
+        on_outage: None follows the global setting.
+        full: span that a full burst takes to come back.
+        interval: seconds that one token takes to come back.
+        hash: digest of the parameters, the same in every process.
+
+    Raises:
+        InvalidInputError: a parameter is out of range, or the numbers are too large to be exact.
+    """
+
+    name: str
+    count: int
+    period_us: int
+    burst: int
+    on_outage: OnOutage | None = None
+    full: int = field(init=False, repr=False)
+    interval: float = field(init=False, repr=False)
+    hash: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        validate_name(self.name)
+        if min(self.count, self.period_us, self.burst) < 1:
+            raise InvalidInputError("count, period and burst of a limit are at least 1")
+        divisor = gcd(self.count, self.period_us)
+        count, period_us = self.count // divisor, self.period_us // divisor
+        _require_exact(count, period_us, self.burst)
+        parameters = f"{count}/{period_us} {self.burst} {self.on_outage or ''}"
+        set_field = object.__setattr__
+        set_field(self, "count", count)
+        set_field(self, "period_us", period_us)
+        set_field(self, "full", self.burst * period_us)
+        set_field(self, "interval", period_us / count / 1e6)
+        set_field(self, "hash", blake2b(parameters.encode(), digest_size=8).hexdigest())
+
+
+def _require_exact(count: int, period_us: int, burst: int) -> None:
+    if count >= EXACT or period_us >= EXACT:
+        raise InvalidInputError(
+            "the rate is too large to be kept exactly",
+            remedy=f"use a count below {EXACT} and a period below {EXACT // 86_400_000_000} days",
+        )
+    if burst * period_us >= EXACT:
+        raise InvalidInputError(
+            f"a burst of {burst} is too large to be kept exactly at this rate",
+            remedy=f"a burst of up to {(EXACT - 1) // period_us} fits",
+        )

@@ -1,0 +1,1 @@
+"""Revocations. Pure: what they are, the replica every instance holds, and how it follows Redis."""

@@ -1,0 +1,244 @@
+"""What is asked of Redis about one shard of the revocations, and how the replies are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from ..errors import UnexpectedReplyError
+from ..operation import Argument, Kind, Lane, Operation
+from ..scripts.catalog import load
+from .entry import MEMBER_BYTES, DayDigest, Entry, read_blob
+from .shard import Head, Position
+
+CALL_ENTRIES = 128
+"""Entries in one join at most: a longer one would hold up the server."""
+CALL_BYTES = 64 * 1024
+FEED_PAGE = 500
+SCAN_PAGE = 1000
+LEASES = 4
+"""Full comparisons of one shard at the same time, fleet-wide."""
+LEASE_MS = 30_000
+
+
+class ShardKeys:
+    """The keys of one shard. They share a hash tag, so that a script may touch them together."""
+
+    def __init__(self, prefix: str, shard: int) -> None:
+        self._base = f"{prefix}:t:{{t{shard}}}:".encode()
+        self.head = self._base + b"head"
+        self.digests = self._base + b"digests"
+        self.feed = self._base + b"feed"
+        self.leases = self._base + b"leases"
+
+    def members(self, day: int) -> bytes:
+        """The sorted set of one day: member -> score."""
+        return self._base + b"members:%d" % day
+
+    def notes(self, day: int) -> bytes:
+        """The hash of one day: member -> why."""
+        return self._base + b"notes:%d" % day
+
+
+class Joined(NamedTuple):
+    """The answer to a join."""
+
+    position: Position
+    changed: int
+    server_now: int
+
+
+def join(
+    keys: ShardKeys, entries: Sequence[Entry], *, nonce: bytes, durable: bool = False
+) -> Operation[Joined]:
+    """Add entries; with none, only find out whether a new era has begun."""
+    days = sorted({entry.day for entry in entries})
+    index = {day: number for number, day in enumerate(days, 1)}
+    args: list[Argument] = [nonce, "1" if durable else "0", len(days), *days]
+    for entry in entries:
+        args += [index[entry.day], entry.member, entry.score, entry.note]
+    return Operation(
+        kind=Kind.JOIN,
+        keys=(
+            keys.head,
+            keys.digests,
+            keys.feed,
+            *(key for day in days for key in (keys.members(day), keys.notes(day))),
+        ),
+        args=tuple(args),
+        read=_read_joined,
+        script=load("join"),
+        lane=Lane.DURABLE if durable else Lane.BULK,
+    )
+
+
+def calls(entries: Iterable[Entry]) -> Iterator[tuple[Entry, ...]]:
+    """Split entries into what one join may carry."""
+    call: list[Entry] = []
+    size = 0
+    for entry in entries:
+        weight = MEMBER_BYTES + len(entry.note.encode()) + 64
+        if call and (len(call) == CALL_ENTRIES or size + weight > CALL_BYTES):
+            yield tuple(call)
+            call, size = [], 0
+        call.append(entry)
+        size += weight
+    if call:
+        yield tuple(call)
+
+
+def survey(keys: ShardKeys) -> Operation[Head]:
+    """Read where the shard stands, with the digests of its days."""
+    return Operation(
+        kind=Kind.READ,
+        keys=(keys.head, keys.digests),
+        args=(),
+        read=_read_head,
+        script=load("survey"),
+        lane=Lane.BULK,
+    )
+
+
+def standing(keys: ShardKeys) -> Operation[Position | None]:
+    """Read the position only: the cheap question of each second."""
+    return Operation(
+        kind=Kind.READ,
+        keys=(keys.head,),
+        args=("HMGET", keys.head, "nonce", "rid", "era", "seq"),
+        read=_read_standing,
+        lane=Lane.BULK,
+    )
+
+
+def feed_after(
+    keys: ShardKeys, position: Position
+) -> Operation[list[tuple[int, int, list[Entry]]]]:
+    """One page of the feed after a position: era, number and entries of each record."""
+    return Operation(
+        kind=Kind.READ,
+        keys=(keys.feed,),
+        args=(
+            "XRANGE", keys.feed, f"({position.era}-{position.seq}", "+", "COUNT", FEED_PAGE,
+        ),
+        read=_read_feed,
+        lane=Lane.BULK,
+    )  # fmt: skip
+
+
+def scan_day(keys: ShardKeys, day: int, cursor: bytes) -> Operation[tuple[bytes, dict[bytes, int]]]:
+    """One page of a day's members and scores; the cursor is `0` first and last."""
+    return Operation(
+        kind=Kind.READ,
+        keys=(keys.members(day),),
+        args=("ZSCAN", keys.members(day), cursor, "COUNT", SCAN_PAGE),
+        read=_read_scan,
+        lane=Lane.BULK,
+    )
+
+
+def note_of(keys: ShardKeys, day: int, member: bytes) -> Operation[str | None]:
+    """Why a member was revoked, if a reason was given."""
+    return Operation(
+        kind=Kind.READ,
+        keys=(keys.notes(day),),
+        args=("HGET", keys.notes(day), member),
+        read=lambda reply: reply.decode("utf-8", "replace") if isinstance(reply, bytes) else None,
+    )
+
+
+def lease(keys: ShardKeys, holder: str, *, take: bool) -> Operation[bool]:
+    """Take, or give back, one of the places for a full comparison."""
+    return Operation(
+        kind=Kind.CAS,
+        keys=(keys.leases,),
+        args=(holder, LEASES, LEASE_MS if take else 0),
+        read=lambda reply: reply == 1,
+        script=load("lease"),
+        lane=Lane.BULK,
+    )
+
+
+def read_message(payload: Any) -> tuple[Position, list[Entry]]:
+    """The position and entries of a published change.
+
+    Raises:
+        UnexpectedReplyError: the join script did not write this.
+    """
+    parts = payload.split(b" ", 4) if isinstance(payload, bytes) else []
+    if len(parts) != 5 or not parts[2].isdigit() or not parts[3].isdigit():
+        raise UnexpectedReplyError("a message on the revocation feed cannot be read")
+    position = Position(parts[0], parts[1], int(parts[2]), int(parts[3]))
+    return position, list(read_blob(parts[4]))
+
+
+def _read_joined(reply: Any) -> Joined:
+    try:
+        nonce, rid, era, seq, changed, now = reply
+        return Joined(Position(nonce, rid, int(era), int(seq)), int(changed), int(now))
+    except (TypeError, ValueError) as error:
+        raise UnexpectedReplyError("the join script's answer cannot be read") from error
+
+
+def _read_head(reply: Any) -> Head:
+    try:
+        now, head_fields, digest_fields = reply
+        head = dict(zip(head_fields[::2], head_fields[1::2], strict=True))
+        ends: dict[int, tuple[bytes, int]] = {}
+        for name, value in head.items():
+            if name.startswith(b"end:"):
+                rid, seq = value.split(b" ")
+                ends[int(name[4:])] = (rid, int(seq))
+        return Head(
+            position=Position(head[b"nonce"], head[b"rid"], int(head[b"era"]), int(head[b"seq"])),
+            opened=int(head[b"opened"]),
+            ends=ends,
+            digests=_read_digests(digest_fields),
+            server_now=int(now),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UnexpectedReplyError("the head of a token shard cannot be read") from error
+
+
+def _read_digests(fields: list[bytes]) -> dict[int, DayDigest]:
+    raw = dict(zip(fields[::2], fields[1::2], strict=True))
+    return {
+        int(name[2:]): DayDigest(int(count), int(raw[b"x:" + name[2:]], 16))
+        for name, count in raw.items()
+        if name.startswith(b"c:")
+    }
+
+
+def _read_standing(reply: Any) -> Position | None:
+    try:
+        nonce, rid, era, seq = reply
+        return Position(nonce, rid, int(era), int(seq)) if nonce is not None else None
+    except (TypeError, ValueError) as error:
+        raise UnexpectedReplyError("the position of a token shard cannot be read") from error
+
+
+def _read_feed(reply: Any) -> list[tuple[int, int, list[Entry]]]:
+    try:
+        records = []
+        for record_id, (_, blob) in reply:
+            era, _, seq = record_id.partition(b"-")
+            records.append((int(era), int(seq), list(read_blob(blob))))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UnexpectedReplyError("the feed of a token shard cannot be read") from error
+    return records
+
+
+def _read_scan(reply: Any) -> tuple[bytes, dict[bytes, int]]:
+    try:
+        cursor, flat = reply
+        page = {member: int(float(score)) for member, score in _pairs(flat)}
+    except (TypeError, ValueError) as error:
+        raise UnexpectedReplyError("a page of revocations cannot be read") from error
+    if any(len(member) != MEMBER_BYTES for member in page):
+        raise UnexpectedReplyError("a revocation in Redis is not 16 bytes long")
+    return cursor, page
+
+
+def _pairs(flat: list[Any]) -> list[tuple[bytes, Any]]:
+    if flat and isinstance(flat[0], list):  # RESP3 nests, RESP2 does not
+        return [(member, score) for member, score in flat]
+    return list(zip(flat[::2], flat[1::2], strict=True))

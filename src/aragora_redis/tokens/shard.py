@@ -1,0 +1,280 @@
+"""How one instance follows one shard of the revocations, across rollbacks. Pure decisions.
+
+Redis numbers each change of a shard within an *era*, a history of the data that begins with a
+promotion or a restart. A position names both, because after a rollback the new history can overtake
+the old position, and reading on from a number alone would return nothing, for ever.
+
+Invariant I1 rests on four rules: the script changes set, digest, number and feed in one step, so a
+replica of Redis holds a prefix of each era; an entry leaves `_ring` only when the surviving end of
+its era covers it, or a comparison of digests has seen it; the position moves contiguously, or by a
+full comparison; nothing is removed but by expiry. See docs/protocol.md.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from .entry import DAY, DayDigest, Entry
+from .replica import ShardReplica
+
+RING_ENTRIES = 65_536
+"""Entries that are remembered by their number; older ones are compared by digest instead."""
+
+Key = tuple[int, bytes]
+
+
+class Position(NamedTuple):
+    """Up to where a history has been applied."""
+
+    nonce: bytes
+    rid: bytes
+    era: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a shard stands in Redis."""
+
+    position: Position
+    opened: int
+    """Server microseconds at which its era began."""
+    ends: dict[int, tuple[bytes, int]]
+    """For each earlier era, its replication id and the last number that survived."""
+    digests: dict[int, DayDigest] = field(default_factory=dict)
+    server_now: int = 0
+    """Server microseconds at which this was read."""
+
+    def surviving(self, rid: bytes) -> int | None:
+        """The last number of the history `rid` that is part of this one; None for a foreign one."""
+        return next((seq for other, seq in self.ends.values() if other == rid), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What following `head` takes.
+
+    Attributes:
+        full: compare all days with Redis, because the position cannot be carried over.
+        own: entries of this instance that the new history lacks; to be joined at once.
+        learned: the same of other instances; to be joined after a random pause, unless the feed
+            has shown them by then.
+        new_era: the history has changed since the last look.
+    """
+
+    full: bool
+    own: tuple[Entry, ...] = ()
+    learned: tuple[Entry, ...] = ()
+    new_era: bool = False
+
+
+class _Kept(NamedTuple):
+    rid: bytes
+    seq: int
+    entries: tuple[Entry, ...]
+    own: bool
+
+
+class Shard:
+    """The replica of one shard, the position, and what may have to be said again."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.replica = ShardReplica()
+        self.position: Position | None = None
+        self.reconciled: Position | None = None
+        """The history whose lost entries this instance has published again."""
+        self._must_compare = False
+        self._ring: deque[_Kept] = deque()
+        self._ring_entries = 0
+        self._floors: dict[bytes, int] = {}
+        self._dirty: dict[Key, Entry] = {}
+        self._learned: dict[Key, Entry] = {}
+
+    # --- own revocations ----------------------------------------------------------------
+
+    def add_own(self, entry: Entry) -> None:
+        """Take in a revocation of this instance. It is dirty until a join of it is confirmed."""
+        self.replica.apply(entry)
+        _owe(self._dirty, entry)
+
+    def confirmed(self, position: Position, entries: Sequence[Entry], *, own: bool) -> None:
+        """A join of these entries has been answered at `position` by a trusted primary."""
+        for entry in entries:
+            _settle(self._dirty, entry)
+            _settle(self._learned, entry)
+        self._keep(_Kept(position.rid, position.seq, tuple(entries), own))
+
+    @property
+    def dirty(self) -> tuple[Entry, ...]:
+        """Own entries that no primary is known to hold."""
+        return tuple(self._dirty.values())
+
+    @property
+    def learned(self) -> tuple[Entry, ...]:
+        """Entries of others that the present history has not shown yet."""
+        return tuple(self._learned.values())
+
+    # --- following ----------------------------------------------------------------------
+
+    def on_message(self, position: Position, entries: Sequence[Entry]) -> bool:
+        """Apply a published change; False where it does not continue the position: look.
+
+        What it says is joined in either case, since a revocation may always be believed.
+        """
+        for entry in entries:
+            self._learn(entry)
+        mine = self.position
+        if mine is not None and position[:3] == mine[:3] and position.seq <= mine.seq:
+            return True
+        self._keep(_Kept(position.rid, position.seq, tuple(entries), own=False))
+        if mine is None or position != mine._replace(seq=mine.seq + 1):
+            return False
+        self.position = position
+        return True
+
+    def on_head(self, head: Head, *, asked_at: Position | None) -> Plan:
+        """Decide what it takes to follow `head`, and carry the position into its history.
+
+        Args:
+            head: where the shard stands.
+            asked_at: our position when `head` was asked for; messages may have moved it since.
+        """
+        mine, there = self.position, head.position
+        new_era = mine is None or mine[:3] != there[:3]
+        if mine is None or mine.nonce != there.nonce:
+            self._must_compare = True
+        elif new_era:
+            lost_track = self._collect_lost(head)
+            survived = head.surviving(mine.rid)
+            self._must_compare |= lost_track or survived is None
+            if survived is not None:
+                self.position = mine._replace(seq=min(mine.seq, survived))
+        elif asked_at is not None and asked_at[:3] == there[:3] and asked_at.seq > there.seq:
+            self._must_compare = True  # behind us within one era: not a history that we know
+        return Plan(full=self._must_compare, own=self.dirty, learned=self.learned, new_era=new_era)
+
+    def on_feed(self, head: Head, records: Iterable[tuple[int, int, Sequence[Entry]]]) -> bool:
+        """Apply records of the feed after the position; False at a hole: compare in full.
+
+        Args:
+            head: as read before the records.
+            records: era, number and entries, in order.
+        """
+        for era, seq, entries in records:
+            mine = self.position
+            if era > head.position.era:
+                break  # begun since `head` was read; the next look follows it
+            if mine is not None and (era, seq) <= (mine.era, mine.seq):
+                continue  # a message was faster
+            if mine is None or not _continues(mine, era, seq, head):
+                return False
+            rid = head.position.rid if era == head.position.era else head.ends[era][0]
+            for entry in entries:
+                self._learn(entry)
+            self._keep(_Kept(rid, seq, tuple(entries), own=False))
+            self.position = Position(mine.nonce, rid, era, seq)
+        return True
+
+    def arrive(self, head: Head) -> bool:
+        """Whether the position has reached `head`; crosses into its era where it is still empty."""
+        mine, there = self.position, head.position
+        if mine is None:
+            return False
+        if mine.era != there.era and _continues(mine, there.era, 1, head):
+            self.position = mine = there._replace(seq=0)
+        return mine[:3] == there[:3] and mine.seq >= there.seq
+
+    def on_full(self, head: Head) -> None:
+        """A full comparison that began at `head` is over: both sides hold the union."""
+        self.position = head.position
+        self._must_compare = False
+        self._floors = {head.position.rid: head.position.seq}
+        kept = [k for k in self._ring if k.rid == head.position.rid and k.seq > head.position.seq]
+        self._ring = deque(kept)
+        self._ring_entries = sum(len(k.entries) for k in kept)
+        self._learned.clear()
+
+    def differing_days(self, head: Head, now: float) -> list[int]:
+        """Days whose digests differ, among those that are not over by either clock."""
+        latest = max(now, head.server_now / 1_000_000)
+        mine = self.replica.digests()
+        days = set(mine) | set(head.digests)
+        return sorted(
+            day
+            for day in days
+            if (day + 1) * DAY > latest
+            and mine.get(day, DayDigest()) != head.digests.get(day, DayDigest())
+        )
+
+    def drop_past(self, now: float) -> None:
+        """Forget what no longer matters (`now` in Unix seconds)."""
+        self.replica.drop_past(now)
+        for waiting in (self._dirty, self._learned):
+            for key in [key for key in waiting if (key[0] + 2) * DAY <= now]:
+                del waiting[key]
+
+    # --- what may be lost ---------------------------------------------------------------
+
+    def _learn(self, entry: Entry) -> None:
+        self.replica.apply(entry)
+        _settle(self._learned, entry)
+
+    def _keep(self, kept: _Kept) -> None:
+        if not kept.entries:
+            return
+        self._ring.append(kept)
+        self._ring_entries += len(kept.entries)
+        while self._ring_entries > RING_ENTRIES:
+            old = self._ring.popleft()
+            self._ring_entries -= len(old.entries)
+            self._floors[old.rid] = max(self._floors.get(old.rid, 0), old.seq)
+
+    def _collect_lost(self, head: Head) -> bool:
+        """Move what `head`'s history lost out of the ring; True where the ring cannot tell."""
+        here = head.position.rid
+        stay: deque[_Kept] = deque()
+        for kept in self._ring:
+            survived = head.surviving(kept.rid)
+            if kept.rid == here:
+                stay.append(kept)
+            elif survived is None or kept.seq > survived:
+                for entry in kept.entries:
+                    _owe(self._dirty if kept.own else self._learned, entry)
+        for entry in self._dirty.values():
+            _settle(self._learned, entry)
+        self._ring = stay
+        self._ring_entries = sum(len(kept.entries) for kept in stay)
+        forgotten = {rid: seq for rid, seq in self._floors.items() if rid != here}
+        self._floors = {rid: seq for rid, seq in self._floors.items() if rid == here}
+        return any(
+            (survived := head.surviving(rid)) is None or seq > survived
+            for rid, seq in forgotten.items()
+        )
+
+
+def _owe(waiting: dict[Key, Entry], entry: Entry) -> None:
+    key = (entry.day, entry.member)
+    known = waiting.get(key)
+    if known is None or known.score < entry.score:
+        waiting[key] = entry
+
+
+def _settle(waiting: dict[Key, Entry], entry: Entry) -> None:
+    key = (entry.day, entry.member)
+    known = waiting.get(key)
+    if known is not None and known.score <= entry.score:
+        del waiting[key]
+
+
+def _continues(mine: Position, era: int, seq: int, head: Head) -> bool:
+    """Whether record (era, seq) is the next one after `mine` in `head`'s history."""
+    if era == mine.era:
+        return seq == mine.seq + 1
+    if era < mine.era or seq != 1:
+        return False
+    ended = [head.ends.get(passed, (b"", -1))[1] for passed in range(mine.era, era)]
+    return ended[0] == mine.seq and not any(ended[1:])

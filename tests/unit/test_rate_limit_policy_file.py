@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aragora_redis.errors import SettingsError
+from aragora_redis.rate_limit.policy_file import MAX_BYTES, load_policies, parse_policies
+
+
+def refusal(text: str | bytes) -> str:
+    with pytest.raises(SettingsError) as caught:
+        parse_policies(text, source="my.toml")
+    return str(caught.value)
+
+
+def test_packaged_default() -> None:
+    policy = load_policies(None).limits["api"]
+    assert (policy.count, policy.period_us, policy.burst) == (1, 10_000, 200)
+    assert policy.on_outage is None
+
+
+def test_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "policies.toml"
+    path.write_text(
+        """\
+[limits.api]
+rate = "100/second"
+burst = 200
+on_outage = "fail-open"
+
+[limits."login.by-ip"]
+rate = "3 per 2 seconds"
+""",
+        "utf-8-sig",
+    )
+    policies = load_policies(path)
+    assert set(policies.limits) == {"api", "login.by-ip"}
+    assert policies.limits["api"].on_outage == "fail-open"
+    assert policies.limits["login.by-ip"].burst == 3
+    assert policies.limits["login.by-ip"].name == "login.by-ip"
+
+
+def test_burst_defaults_to_the_count_as_written() -> None:
+    policy = parse_policies('[limits.a]\nrate = "100/second"\n', source="x").limits["a"]
+    assert (policy.count, policy.burst) == (1, 100)
+
+
+def test_hash_ignores_order_and_spelling_only() -> None:
+    a, b = '[limits.a]\nrate = "1/s"\n', '[limits.b]\nrate = "2/s"\n'
+    one = parse_policies(a + b, source="x").hash
+    assert one == parse_policies("# same\n" + b + a.replace("1/s", "1 per second"), source="y").hash
+    assert one != parse_policies(a, source="x").hash
+    assert one != parse_policies(a.replace("1/s", "2/s") + b.replace("2/s", "1/s"), source="x").hash
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "[limits]\n"])
+def test_no_limits_are_fine(text: str) -> None:
+    assert not parse_policies(text, source="x").limits
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "what", "allowed"),
+    [
+        ('[limits.a]\nrate = "1/s"\n\n[circuits.x]\n', 4, "'circuits'", "[limits.NAME]"),
+        ('top = 1\n[limits.a]\nrate = "1/s"\n', 1, "'top'", "[limits.NAME]"),
+        ('[limits.a]\nrate = "1/s"\nbrust = 2\n', 3, "'brust'", "rate, burst, on_outage"),
+        ('[limits.a]\nrate = "1/s"\n[limits.a.b]\n', 3, "'b'", "rate, burst, on_outage"),
+        ('\n\nlimits.a.rate = "1/s"\nlimits.a.x = 1\n', 4, "'x'", "rate, burst, on_outage"),
+        ('limits.a = { rate = "1/s", x = 1 }\n', 1, "'x'", "rate, burst, on_outage"),
+        ('[limits."a"]\nrate = "1/s"\n["limits".a."x"]', 3, "'x'", "rate, burst, on_outage"),
+        ('# x = 1\n[limits.a]\n# x = 1\nrate = "1/s"\nx = 1', 5, "'x'", "rate, burst, on_outage"),
+        ('[limits.b]\nrate = """\nx = 1\n"""\n', 2, "not a rate", "100/second"),
+        ("[limits.b]\nx = [\n  1,\n\n  2,\n]\n", 2, "'x'", "rate, burst, on_outage"),
+        ('[limits.b]\r\nrate = "1/s"\r\nx = 1\r\n', 3, "'x'", "rate, burst, on_outage"),
+        ("limits = 3\n", 1, "not a section", "[limits.NAME]"),
+        ("[[limits]]\n", 1, "not a section", "[limits.NAME]"),
+        ('[limits]\n\napi = "1/s"\n', 3, "not a section", "[limits.api]"),
+        ("# c\n[limits.a]\nburst = 2\n", 2, "no rate", "3 per 2 seconds"),
+        ("[limits.a]\nrate = 3\n", 2, "rate is not a text", "3 per 2 seconds"),
+        ('[limits.a]\nrate = "3"\n', 2, "not a rate", "3 per 2 seconds"),
+        ('[limits.a]\nburst = 0\nrate = "3/s"\n', 2, "burst", "20"),
+        ('[limits.a]\nburst = true\nrate = "3/s"\n', 2, "burst", "20"),
+        ('[limits.a]\nburst = 1.5\nrate = "3/s"\n', 2, "burst", "20"),
+        ('[limits.a]\nrate = "3/s"\non_outage = "open"\n', 3, "on_outage", '"fail-closed"'),
+        ('[limits.a]\nrate = "3/s"\non_outage = []\n', 3, "on_outage", '"fail-open"'),
+        ('[limits."a b"]\nrate = "3/s"\n', 1, "'a b'", "A-Z a-z 0-9 _ . -"),
+        ('\n[limits.a]\nrate = "1 per day"\nburst = 99999\n', 3, "99999", "52124 fits"),
+        ("[limits.a\n", 1, "not TOML", "syntax"),
+        ('[limits.a]\nrate = "1/s\n', 2, "not TOML", "syntax"),
+        ('[limits.a]\nrate = "1/s"\nrate = "1/s"\n', 3, "not TOML", "syntax"),
+        ("[limits.a]\nx = " + "9" * 5000 + "\n", 2, "not TOML", "syntax"),
+        (b"[limits.a]\n\nrate = '\xff'\n", 3, "not UTF-8", "UTF-8"),
+        ("[limits.a]\nrate = '\ud800'\n", 2, "not UTF-8", "UTF-8"),
+    ],
+)
+def test_mistake_is_told_with_its_line(
+    text: str | bytes, line: int, what: str, allowed: str
+) -> None:
+    message = refusal(text)
+    assert message.startswith(f"my.toml, line {line}: ")
+    assert what in message
+    assert allowed in message
+
+
+def test_line_is_found_in_a_long_file() -> None:
+    sections = [f'[limits.l{n}]\nrate = "1/s"\n' for n in range(1000)]
+    sections[700] += "x = 1\n"
+    assert refusal("".join(sections)).startswith("my.toml, line 1403: ")
+
+
+def test_size_is_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "policies.toml"
+    path.write_bytes(b"#" * (MAX_BYTES + 1))
+    with pytest.raises(SettingsError, match=f"larger than {MAX_BYTES} bytes"):
+        load_policies(path)
+
+
+def test_nesting_is_bounded() -> None:
+    assert "nested too deeply" in refusal("x = " + "[" * 20_000 + "]" * 20_000)
+
+
+@pytest.mark.parametrize("name", ["absent.toml", "", "\0"])
+def test_unreadable_file_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SettingsError, match=r"cannot be read.*ARAGORA_POLICIES"):
+        load_policies(f"{tmp_path}/{name}")

@@ -1,0 +1,123 @@
+"""Members, records, and which claims they catch."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aragora_redis.errors import InvalidInputError, UnexpectedReplyError
+from aragora_redis.tokens.claims import Verdict, judge
+from aragora_redis.tokens.entry import (
+    DAY,
+    Entry,
+    RevocationKind,
+    jti_entry,
+    member_of,
+    read_blob,
+    user_entry,
+)
+from aragora_redis.tokens.replica import ShardReplica, lacking
+
+KEY = b"k" * 16
+scores = st.integers(0, 10**15 - 1)
+entries = st.builds(
+    Entry, st.integers(0, 999_999), st.binary(min_size=16, max_size=16), scores, st.just("")
+)
+
+
+def test_a_member_shows_nothing_and_differs_by_kind_and_key():
+    jti = member_of(KEY, RevocationKind.JTI, "42")
+    assert len(jti) == 16
+    assert jti != member_of(KEY, RevocationKind.USER, "42")
+    assert jti != member_of(b"other" * 4, RevocationKind.JTI, "42")
+    assert "42" not in repr(jti_entry(KEY, "42", 1e9, "why"))
+
+
+@pytest.mark.parametrize("value", ["", "x" * 1025])
+def test_ids_have_bounds(value):
+    with pytest.raises(InvalidInputError):
+        member_of(KEY, RevocationKind.JTI, value)
+
+
+@given(st.lists(entries, max_size=5))
+def test_a_record_of_the_feed_reads_back(written):
+    blob = b"".join(e.member + b"%06d%015d" % (e.day, e.score) for e in written)
+    assert list(read_blob(blob)) == written
+
+
+@pytest.mark.parametrize("blob", [b"x", b"m" * 16 + b"12345x" + b"0" * 15])
+def test_a_broken_record_is_a_typed_error(blob):
+    with pytest.raises(UnexpectedReplyError):
+        list(read_blob(blob))
+
+
+@given(st.lists(entries, max_size=12), st.randoms())
+def test_joins_commute_and_repeat_harmlessly(some, random):
+    one, two = ShardReplica(), ShardReplica()
+    for entry in some:
+        one.apply(entry)
+    shuffled = [*some, *some]
+    random.shuffle(shuffled)
+    for entry in shuffled:
+        two.apply(entry)
+    assert one.digests() == two.digests()
+    assert all(one.score(e.member) == two.score(e.member) for e in some)
+
+
+def test_digests_tell_different_sets_apart():
+    one, two = ShardReplica(), ShardReplica()
+    one.apply(Entry(1, b"m" * 16, 5))
+    two.apply(Entry(1, b"m" * 16, 6))
+    assert one.digests() != two.digests()
+
+
+def test_lacking_lists_what_is_absent_or_smaller():
+    mine = {b"a": 1, b"b": 5, b"c": 3}
+    assert dict(lacking(mine, {b"b": 4, b"c": 3})) == {b"a": 1, b"b": 5}
+
+
+def judged(claims, *revoked):
+    replica = ShardReplica()
+    for entry in revoked:
+        replica.apply(entry)
+    return judge(claims, KEY, replica.score)
+
+
+def test_a_jti_is_caught_and_no_other():
+    revoked = jti_entry(KEY, "a", 1e9, "")
+    assert judged({"jti": "a"}, revoked) is Verdict.JTI
+    assert judged({"jti": "b"}, revoked) is None
+
+
+@pytest.mark.parametrize(
+    ("issued", "verdict"),
+    [(999, Verdict.USER), (1000, Verdict.USER), (1001, None), (None, Verdict.USER)],
+    ids=["before", "at", "after", "without iat"],
+)
+def test_a_cut_off_catches_what_was_issued_at_or_before_it(issued, verdict):
+    cut_off = user_entry(KEY, "42", 1000.0, 30 * DAY, "")
+    claims = {"jti": "x", "sub": "42"} | ({} if issued is None else {"iat": issued})
+    assert judged(claims, cut_off) is verdict
+
+
+def test_the_latest_cut_off_wins_whatever_the_order():
+    early, late = (user_entry(KEY, "42", at, 30 * DAY, "") for at in (1000.0, 2000.0))
+    for order in ((early, late), (late, early)):
+        assert judged({"sub": "42", "iat": 1500}, *order) is Verdict.USER
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {},
+        {"jti": 7},
+        {"sub": ["a"]},
+        {"jti": "a", "iat": "now"},
+        {"jti": "a", "iat": True},
+        {"sub": "a", "iat": 10**400},
+    ],
+)
+def test_claims_of_wrong_types_are_refused(claims):
+    with pytest.raises(InvalidInputError):
+        judged(claims)
