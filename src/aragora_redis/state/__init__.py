@@ -1,0 +1,1 @@
+"""The face that users hold, and the tasks that keep its word."""

@@ -1,0 +1,146 @@
+"""One row for each live instance: who shares the limits, and who has reconciled which eras.
+
+A beat is a write, so a primary that was cut off from its replicas refuses it: an accepted beat is
+also the proof that what was read after it is fresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..clock import Clock, ServerTime
+from ..errors import AragoraRedisError, UnexpectedReplyError
+from ..link.executor import Executor
+from ..operation import Kind, Lane, Operation
+from ..rate_limit.share import FleetSize
+from ..scripts.catalog import load
+
+BEAT_EVERY = 2.0
+EXPIRY = 6.0
+"""Seconds after which an instance that does not beat is gone: three beats."""
+BEAT_LIMIT = 0.5
+"""Seconds that a beat may take."""
+PROMPT = 0.05
+"""Seconds within which the answer to a beat tells the server's clock well enough."""
+
+
+class Pulse(NamedTuple):
+    """The answer to a beat."""
+
+    server_now: int
+    instances: int
+    agreed: int
+    version: bytes
+    ids: tuple[str, ...]
+
+
+class Presence:
+    """Beats, and keeps what the beats showed.
+
+    Args:
+        boot_id: random name of this process's life.
+        row: the words of this instance's row after the eras.
+        eras: the eras that this instance has reconciled, as one word.
+        on_beat: told of each beat, with what kept it from being accepted.
+        on_server_time: told the server's clock.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        clock: Clock,
+        *,
+        prefix: str,
+        boot_id: str,
+        row: str,
+        eras: Callable[[], str],
+        fleet: FleetSize,
+        on_beat: Callable[[AragoraRedisError | None], None],
+        on_server_time: Callable[[ServerTime], None],
+    ) -> None:
+        self._executor = executor
+        self._clock = clock
+        self._on_beat = on_beat
+        self._on_server_time = on_server_time
+        base = f"{prefix}:p:{{presence}}:"
+        self._keys = tuple((base + part).encode() for part in ("beats", "rows", "version"))
+        self._boot_id = boot_id
+        self._row = row
+        self._eras = eras
+        self._fleet = fleet
+        self._version = b""
+        self._ids: tuple[str, ...] = ()
+        self._wake = asyncio.Event()
+        self.accepted_at: float | None = None
+        """Monotonic seconds at which the last accepted beat was sent."""
+        self._agreed_on: str | None = None
+        self._counted_at = float("-inf")
+        self.instances = 0
+
+    async def run(self) -> None:
+        """Beat until cancelled."""
+        while True:
+            self._wake.clear()
+            await self.beat()
+            try:
+                async with asyncio.timeout(BEAT_EVERY):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    def poke(self) -> None:
+        """Beat now."""
+        self._wake.set()
+
+    async def beat(self) -> None:
+        """Say once that this instance lives."""
+        sent_at = self._clock.monotonic()
+        eras = self._eras()
+        try:
+            pulse = await self._executor.run(self._operation(eras), within=BEAT_LIMIT)
+        except AragoraRedisError as error:
+            self._agreed_on = None
+            self._on_beat(error)
+            return
+        self._on_beat(None)
+        received_at = self._clock.monotonic()
+        if received_at - sent_at <= PROMPT:
+            self._on_server_time(ServerTime(received_at, pulse.server_now))
+        if pulse.version != self._version:
+            self._version, self._ids = pulse.version, pulse.ids
+        # Beats out of turn must not count as quiet ones, or N would shrink within a moment.
+        in_turn = sent_at - self._counted_at >= BEAT_EVERY - PROMPT
+        self._fleet.observe(self._ids, healthy=in_turn)
+        if in_turn:
+            self._counted_at = sent_at
+        self.accepted_at = sent_at
+        self.instances = pulse.instances
+        self._agreed_on = eras if pulse.instances == pulse.agreed else None
+
+    @property
+    def unanimous(self) -> bool:
+        """Whether at the last beat every instance had reconciled what this one has by now."""
+        return self._agreed_on is not None and self._agreed_on == self._eras()
+
+    def _operation(self, eras: str) -> Operation[Pulse]:
+        row = f"{eras} {self._row}"
+        return Operation(
+            kind=Kind.CAS,
+            keys=self._keys,
+            args=(self._boot_id, row, eras, int(EXPIRY * 1000), self._version),
+            read=_read_pulse,
+            script=load("beat"),
+            lane=Lane.BULK,
+        )
+
+
+def _read_pulse(reply: Any) -> Pulse:
+    try:
+        now, instances, agreed, version, ids = reply
+        return Pulse(
+            int(now), int(instances), int(agreed), version, tuple(name.decode() for name in ids)
+        )
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UnexpectedReplyError("the presence of instances cannot be read") from error

@@ -1,0 +1,203 @@
+"""Rate limits: asked of Redis, and decided here where Redis need not, or cannot, be asked.
+
+Invariant I2, an outage is not an amnesty: while Redis cannot answer, a fail-open policy admits this
+instance's share of the limit and no more, a fail-closed one nothing, and neither waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..clock import Clock
+from ..errors import (
+    AragoraRedisError,
+    InvalidInputError,
+    LimitUnavailableError,
+    OutageError,
+    OutcomeUnknownError,
+    Ran,
+    UnexpectedReplyError,
+    UnknownPolicyError,
+)
+from ..events import Decided, Events
+from ..link.executor import Executor
+from ..rate_limit import operations
+from ..rate_limit.gcra import Decision, decode, validate_cost
+from ..rate_limit.local import LocalLimiter, Record
+from ..rate_limit.policy import LimitPolicy, OnOutage
+from ..rate_limit.share import FleetSize, Share, share_of
+from .service import Service
+
+CHARGES_AT_ONCE = 128
+CHARGE_LIMIT = 0.5
+"""Seconds that one charge may take."""
+SUBJECT_LIMIT = 1024
+"""Characters that a subject may have."""
+_WHOLE = Share(1.0)
+
+
+class RateLimits:
+    """Checks subjects against named policies.
+
+    Args:
+        executor: the way to Redis; None where this process is all there is.
+        fail_open: what policies do in an outage that do not say so themselves.
+        fleet: how many instances share a limit then.
+        own: boot id of this instance.
+    """
+
+    def __init__(
+        self,
+        policies: Mapping[str, LimitPolicy],
+        *,
+        executor: Executor | None,
+        clock: Clock,
+        events: Events,
+        service: Service,
+        fleet: FleetSize,
+        own: str,
+        prefix: str,
+        digest_key: bytes,
+        fail_open: bool,
+        deadline: float,
+    ) -> None:
+        self._executor = executor
+        self._clock = clock
+        self._events = events
+        self._service = service
+        self._fleet = fleet
+        self._own = own
+        self._reset_channel = operations.reset_channel(prefix)
+        self._fail_open = fail_open
+        self._deadline = deadline
+        self._limiters = {
+            name: LocalLimiter(policy, prefix=prefix, digest_key=digest_key)
+            for name, policy in policies.items()
+        }
+
+    def __iter__(self) -> Iterator[LimitPolicy]:
+        return (limiter.policy for limiter in self._limiters.values())
+
+    async def check(self, policy: str, subject: str, cost: int = 1) -> Decision:
+        """Take `cost` tokens from the subject's bucket, if they are there.
+
+        Args:
+            policy: name of a policy in the policies file.
+            subject: whom the limit counts, such as `ip:203.0.113.9`; only a digest leaves this
+                process.
+            cost: whole tokens, at most the policy's burst.
+
+        Raises:
+            UnknownPolicyError, InvalidInputError: the arguments; nothing was counted.
+            LimitUnavailableError: the policy is fail-closed and Redis cannot be asked.
+        """
+        limiter = self._limiter(policy, subject)
+        validate_cost(limiter.policy, cost)
+        record = limiter.record(subject)
+        now = self._clock.monotonic()
+        decision = limiter.recent_denial(record, cost, now)
+        if decision is None:
+            decision = await self._ask(limiter, record, cost)
+        self._events.emit(Decided(policy, decision.allowed, decision.source.value))
+        return decision
+
+    async def reset(self, policy: str, subject: str) -> bool:
+        """Fill the subject's bucket again; True if anything had been taken.
+
+        Raises:
+            UnknownPolicyError, InvalidInputError: the arguments.
+            OutageError: it did not run.
+            OutcomeUnknownError: it may have run.
+        """
+        limiter = self._limiter(policy, subject)
+        key = limiter.record(subject).key
+        taken = limiter.forget(subject, self._clock.monotonic())
+        if self._executor is None:
+            return taken
+        reset = operations.reset(key, self._reset_channel)
+        return await self._executor.run(reset, within=self._deadline)
+
+    def on_push(self, push: list[Any]) -> None:
+        """Take in a published message; those of other channels are not ours."""
+        if len(push) == 3 and push[:2] == [b"message", self._reset_channel]:
+            for limiter in self._limiters.values():
+                limiter.on_reset(push[2])
+
+    async def settle_debts(self) -> None:
+        """Charge to Redis what was admitted without it, so that an outage is no second burst."""
+        for limiter in self._limiters.values():
+            debts = limiter.debts(self._clock.monotonic())
+            for start in range(0, len(debts), CHARGES_AT_ONCE):
+                await asyncio.gather(
+                    *(
+                        self._charge(limiter, record, cost)
+                        for record, cost in debts[start : start + CHARGES_AT_ONCE]
+                    )
+                )
+
+    @property
+    def in_debt(self) -> bool:
+        """Whether there is anything to settle."""
+        return any(limiter.in_debt for limiter in self._limiters.values())
+
+    async def _charge(self, limiter: LocalLimiter, record: Record, cost: int) -> None:
+        if self._executor is None:
+            return
+        charge = operations.charge(limiter.policy, record.key, cost)
+        try:
+            await self._executor.run(charge, within=CHARGE_LIMIT)
+        except AragoraRedisError as error:
+            if error.ran is Ran.NO:
+                limiter.restore(record, cost, self._clock.monotonic())
+
+    def _limiter(self, policy: str, subject: str) -> LocalLimiter:
+        limiter = self._limiters.get(policy)
+        if limiter is None:
+            raise UnknownPolicyError(
+                f"there is no limit named {policy[:80]!r}",
+                remedy="define it in the file that ARAGORA_POLICIES names",
+            )
+        if not subject or len(subject) > SUBJECT_LIMIT:
+            raise InvalidInputError(f"a subject must have 1 to {SUBJECT_LIMIT} characters")
+        return limiter
+
+    async def _ask(self, limiter: LocalLimiter, record: Record, cost: int) -> Decision:
+        policy = limiter.policy
+        if self._executor is None:
+            return limiter.decide(record, cost, _WHOLE, self._clock.monotonic())
+        try:
+            reply = await self._executor.run(
+                operations.check(policy, record.key, cost), within=self._deadline
+            )
+            decision = decode(policy, cost, reply)
+        except (OutageError, OutcomeUnknownError, UnexpectedReplyError) as error:
+            self._service.failed(error)
+            return self._without_redis(limiter, record, cost, error)
+        # A refusal writes nothing, so it says nothing about a Redis that refuses writes.
+        if decision.allowed and cost:
+            self._service.answered()
+        limiter.note(record, cost, decision, self._clock.monotonic())
+        return decision
+
+    def _without_redis(
+        self, limiter: LocalLimiter, record: Record, cost: int, error: AragoraRedisError
+    ) -> Decision:
+        policy = limiter.policy
+        on_outage = policy.on_outage
+        fail_open = on_outage is OnOutage.FAIL_OPEN if on_outage else self._fail_open
+        if not fail_open:
+            raise LimitUnavailableError(
+                f"the limit {policy.name!r} cannot be decided: {error.message}",
+                remedy="try again shortly; on_outage = fail-open would decide locally",
+            ) from error
+        share = share_of(
+            policy, size=self._fleet.size, own=self._own, ids=self._fleet.ids, digest=record.digest
+        )
+        if share is None:
+            raise LimitUnavailableError(
+                f"the limit {policy.name!r} cannot be shared out: the fleet's size is not known",
+                remedy="set ARAGORA_EXPECTED_INSTANCES",
+            ) from error
+        return limiter.decide(record, cost, share, self._clock.monotonic())

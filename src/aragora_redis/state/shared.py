@@ -1,0 +1,209 @@
+"""`SharedState`: put the parts together, start them, end them, and say how they are."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Coroutine, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from ..clock import SYSTEM_CLOCK, Clock
+from ..events import Events
+from ..operation import Lane
+from ..rate_limit.operations import reset_channel
+from ..rate_limit.policy_file import Policies, load_policies
+from ..rate_limit.share import FleetSize
+from ..settings import Settings, from_env
+from ..tokens.entry import SHARDS
+from ..tokens.shard import Shard
+from .connected import Connected
+from .rate_limits import RateLimits
+from .service import Service
+from .status import Status, health_of
+from .tokens import Level, Tokens
+
+_log = logging.getLogger(__name__)
+
+START_LIMIT = 10.0
+"""Seconds that `async with` waits for readiness before it goes on with a warning."""
+
+
+class SharedState:
+    """The shared state of a service: rate limits and revoked tokens.
+
+    Use it as an async context manager, or call `start` and `close`. One is enough for a process;
+    all its methods belong to the event loop in which it was started.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        policies: Policies | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        events: Events | None = None,
+    ) -> None:
+        self.settings = settings
+        self.events = events if events is not None else Events()
+        self.policies = policies if policies is not None else load_policies(settings.policies)
+        self.boot_id = secrets.token_hex(8)
+        self._clock = clock
+        self._background: list[asyncio.Task[None]] = []
+        self._fleet = FleetSize(expected=settings.expected_instances)
+        self._service = Service(clock, self.events)
+        self._redis = None if settings.mode == "embedded" else self._connect()
+        self.rate_limits = self._build_rate_limits()
+        self.tokens = self._build_tokens()
+        self._ready = False
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Build it from `ARAGORA_*` variables, see docs/ENVIRONMENT.md.
+
+        Raises:
+            SettingsError: lists every problem found.
+        """
+        return cls(from_env(environ))
+
+    def __repr__(self) -> str:
+        return f"<SharedState {self.settings.mode} {self.boot_id}>"
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        if not await self.wait_ready(START_LIMIT):
+            _log.warning(
+                "not ready after %g s: revocations are not loaded, checks of tokens are refused",
+                START_LIMIT,
+            )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def start(self) -> None:
+        """Connect and follow in the background; returns at once."""
+        for warning in self.settings.warnings:
+            _log.warning("%s", warning)
+        if self._redis is not None:
+            self._redis.start()
+
+    async def close(self) -> None:
+        """End all connections and tasks."""
+        tasks, self._background = self._background, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._redis is not None:
+            await self._redis.close()
+
+    async def wait_ready(self, within: float) -> bool:
+        """Wait until tokens can be judged; False if they cannot after `within` seconds."""
+        until = self._clock.monotonic() + within
+        while not self.ready:
+            left = until - self._clock.monotonic()
+            if left <= 0:
+                return False
+            await asyncio.sleep(min(left, 0.02))
+        return True
+
+    @property
+    def ready(self) -> bool:
+        """Whether the revocations are loaded, and the fleet has reconciled what it knew.
+
+        Once true it stays so: an outage does not make an instance forget.
+        """
+        if not self._ready:
+            self._ready = self._redis is None or self._redis.reconciled
+        return self._ready
+
+    def status(self) -> Status:
+        """How this instance is, now."""
+        redis = self._redis
+        if redis is None:
+            return Status(mode="embedded", health="healthy", ready=True, tokens=len(self.tokens))
+        down = redis.links.lanes[Lane.FAST].down
+        panel = redis.watcher.panel if redis.watcher else None
+        now = self._clock.monotonic()
+        return Status(
+            mode=self.settings.mode,
+            health=health_of(
+                down=down,
+                degraded=self._service.degraded,
+                replacing=panel is not None and panel.replacing(now),
+            ),
+            reason=down or self._service.degraded,
+            ready=self.ready,
+            primary=str(redis.links.target) if redis.links.target else None,
+            epoch=panel.view.epoch if panel and panel.view else None,
+            replicas=redis.required_replicas(),
+            instances=redis.presence.instances,
+            sentinels=len(panel.recent(now)) if panel else None,
+            tokens=len(self.tokens),
+            outbox=self.tokens.outbox_depth,
+            staleness=redis.staleness(),
+            troubles=redis.troubles(),
+        )
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self._background = [task for task in self._background if not task.done()]
+        self._background.append(asyncio.create_task(work))
+
+    def _on_accepted(self) -> None:
+        if self.rate_limits.in_debt:
+            self._spawn(self.rate_limits.settle_debts())
+
+    def _on_push(self, push: list[Any]) -> None:
+        self.rate_limits.on_push(push)
+
+    def _connect(self) -> Connected:
+        return Connected(
+            self.settings,
+            boot_id=self.boot_id,
+            policies_hash=self.policies.hash,
+            clock=self._clock,
+            events=self.events,
+            service=self._service,
+            fleet=self._fleet,
+            reset_channel=reset_channel(self.settings.prefix),
+            on_push=self._on_push,
+            on_accepted=self._on_accepted,
+        )
+
+    def _build_rate_limits(self) -> RateLimits:
+        return RateLimits(
+            self.policies.limits,
+            executor=self._redis.executor if self._redis else None,
+            clock=self._clock,
+            events=self.events,
+            service=self._service,
+            fleet=self._fleet,
+            own=self.boot_id,
+            prefix=self.settings.prefix,
+            digest_key=self.settings.digest_key.reveal_bytes(),
+            fail_open=self.settings.fail_open,
+            deadline=self.settings.deadline,
+        )
+
+    def _build_tokens(self) -> Tokens:
+        tokens = self.settings.tokens
+        redis = self._redis
+        return Tokens(
+            redis.feed.shards if redis else [Shard(index) for index in range(SHARDS)],
+            redis.for_tokens(lambda: self.ready) if redis else None,
+            clock=self._clock,
+            events=self.events,
+            server_now=redis.server_now if redis else self._clock.wall,
+            digest_key=self.settings.digest_key.reveal_bytes(),
+            deny_when_stale=tokens.on_outage == "deny",
+            max_staleness=tokens.max_staleness,
+            level=Level[tokens.level.upper()] if tokens.level else None,
+            max_lifetime=tokens.max_lifetime,
+            skew=tokens.skew,
+        )

@@ -1,0 +1,53 @@
+"""How an instance is, as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Health = Literal["healthy", "failing-over", "degraded"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """What `GET /v1/status` answers.
+
+    Attributes:
+        health: whether this instance can serve; redundancy is judged by the command `health`.
+        reason: why it is not healthy.
+        ready: whether tokens can be judged.
+        primary: where it writes.
+        epoch: the Sentinels' configuration epoch of that.
+        replicas: replicas that most Sentinels do not call down.
+        instances: instances that live, this one included.
+        sentinels: Sentinels heard in the last seconds.
+        tokens: revocations held.
+        outbox: own revocations that no primary is known to hold.
+        staleness: seconds since it was certainly in step with the primary.
+        troubles: what cannot be reached, and why.
+    """
+
+    mode: str
+    health: Health
+    reason: str | None = None
+    ready: bool = False
+    primary: str | None = None
+    epoch: int | None = None
+    replicas: int = 0
+    instances: int = 1
+    sentinels: int | None = None
+    tokens: int = 0
+    outbox: int = 0
+    staleness: float = 0.0
+    troubles: Mapping[str, str] = field(default_factory=dict)
+
+
+def health_of(*, down: str | None, degraded: str | None, replacing: bool) -> Health:
+    """Judge an instance that cannot write (`down`) or was refused (`degraded`).
+
+    It fails over while the Sentinels (`replacing`) miss the primary too or are replacing it.
+    """
+    if down is None and degraded is None:
+        return "healthy"
+    return "failing-over" if replacing and down is not None else "degraded"

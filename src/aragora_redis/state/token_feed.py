@@ -1,0 +1,311 @@
+"""Keeps every shard's replica in step with Redis, and Redis with what this instance knows.
+
+The decisions are `tokens.shard`'s; here they are carried out. A published message is the fast way,
+a look at each shard every second the backstop, and after every new connection each shard is looked
+at from the ground, because the data there may have another history.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b
+from typing import Any, TypeVar
+
+from ..clock import Clock
+from ..errors import AragoraRedisError, OutageError, UnexpectedReplyError
+from ..events import ClockSkew, EraChanged, Events, FullSync
+from ..link.executor import Executor
+from ..operation import Operation
+from ..tokens import operations
+from ..tokens.entry import SHARDS, Entry
+from ..tokens.operations import FEED_PAGE, ShardKeys
+from ..tokens.replica import lacking
+from ..tokens.shard import Head, Shard
+
+T = TypeVar("T")
+
+LOOK_EVERY = 1.0
+COMPARE_EVERY = 60.0
+"""Seconds between comparisons of digests with Redis."""
+STEP_LIMIT = 0.5
+"""Seconds that one question of the feed may take."""
+LEARNED_PAUSE = 0.5
+"""Seconds over which entries of others are published again, at least; see `_pause_for`."""
+LEARNED_RATE = 200
+"""Instances that may begin to do so in one second."""
+SKEW_LIMIT = 300.0
+"""Seconds by which our clock and that of Redis may differ."""
+BOOTSTRAP_AGE = 6.0
+"""Seconds that an era must be old before a starting instance trusts what it loaded from it."""
+
+
+class TokenFeed:
+    """The sixteen shards and the task that follows them.
+
+    Args:
+        nonce: names the data set where there is none yet.
+        holder: this instance, for the leases of full comparisons.
+        instances: how many share the work now.
+        proven_at: monotonic seconds at which the server last proved to be the real primary.
+        on_reconciled: told when `eras` has changed.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        clock: Clock,
+        events: Events,
+        *,
+        prefix: str,
+        nonce: bytes,
+        holder: str,
+        instances: Callable[[], int],
+        proven_at: Callable[[], float | None],
+        on_reconciled: Callable[[], None],
+    ) -> None:
+        self._executor = executor
+        self._clock = clock
+        self._events = events
+        self.nonce = nonce
+        self._holder = holder
+        self._instances = instances
+        self._proven_at = proven_at
+        self._on_reconciled = on_reconciled
+        self.keys = [ShardKeys(prefix, index) for index in range(SHARDS)]
+        self.shards = [Shard(index) for index in range(SHARDS)]
+        self._channels = {keys.feed: index for index, keys in enumerate(self.keys)}
+        self._locks = [asyncio.Lock() for _ in range(SHARDS)]
+        self._from_ground = set(range(SHARDS))
+        self._learned_due: dict[int, float] = {}
+        self._opened: dict[int, int] = {}
+        self._skewed = False
+        self._compared_at = clock.monotonic()
+        self._wake = asyncio.Event()
+        self.fresh_at = float("-inf")
+        """Monotonic seconds at which every shard was certainly in step with the real primary."""
+        self.trouble: str | None = None
+        """Why the last look failed."""
+
+    @property
+    def channels(self) -> Sequence[bytes]:
+        """What to subscribe to."""
+        return tuple(self._channels)
+
+    @property
+    def eras(self) -> str:
+        """The histories whose losses this instance has published again, as one word.
+
+        They are told apart by more than their numbers: after a wipe the first era is 1 again.
+        """
+        known = [shard.reconciled and shard.reconciled[:3] for shard in self.shards]
+        return blake2b(repr(known).encode(), digest_size=8).hexdigest()
+
+    @property
+    def loaded(self) -> bool:
+        """Whether every shard has been read from Redis."""
+        return all(shard.position is not None for shard in self.shards)
+
+    def settled(self, server_now: int) -> bool:
+        """Whether every era is old enough for all live instances to have published their part."""
+        return len(self._opened) == SHARDS and all(
+            server_now - opened >= BOOTSTRAP_AGE * 1_000_000 for opened in self._opened.values()
+        )
+
+    def on_link_up(self) -> None:
+        """A new connection: the data behind it may have another history."""
+        self._from_ground = set(range(SHARDS))
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Look now."""
+        self._wake.set()
+
+    def on_push(self, push: list[Any]) -> None:
+        """Take in a published message; ones that are not ours, or unreadable, lead to a look."""
+        if len(push) != 3 or push[0] != b"message":
+            return
+        index = self._channels.get(push[1])
+        if index is None:
+            return
+        try:
+            position, entries = operations.read_message(push[2])
+        except UnexpectedReplyError:
+            self._wake.set()
+            return
+        if not self.shards[index].on_message(position, entries):
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        while True:
+            self._wake.clear()
+            proven_at, eras = self._proven_at(), self.eras
+            try:
+                await self._look()
+            except AragoraRedisError as error:
+                self.trouble = str(error)
+            else:
+                self.trouble = None
+                if proven_at is not None:
+                    self.fresh_at = max(self.fresh_at, proven_at)
+            if self.eras != eras:
+                self._on_reconciled()
+            await self._pause()
+
+    async def _pause(self) -> None:
+        now = self._clock.monotonic()
+        due = min([now + LOOK_EVERY, *self._learned_due.values()])
+        try:
+            async with asyncio.timeout(max(due - now, 0.01)):
+                await self._wake.wait()
+            # Messages come in bursts, and one look answers them all.
+            await asyncio.sleep(0.01)
+        except TimeoutError:
+            return
+
+    async def _look(self) -> None:
+        """Find the shards that are not in step, and bring them there."""
+        now = self._clock.monotonic()
+        compare = now - self._compared_at >= COMPARE_EVERY
+        if compare:
+            self._compared_at = now
+            for shard in self.shards:
+                shard.drop_past(self._clock.wall())
+        async with asyncio.TaskGroup() as group:
+            looks = [
+                group.create_task(self._look_at(shard, compare=compare)) for shard in self.shards
+            ]
+        for look in looks:
+            if (error := look.result()) is not None:
+                raise error
+
+    async def _look_at(self, shard: Shard, *, compare: bool) -> AragoraRedisError | None:
+        """Bring one shard in step. An error is returned: the other shards go on."""
+        try:
+            async with self._locks[shard.index]:
+                await self._bring_in_step(shard, compare=compare)
+        except AragoraRedisError as error:
+            return error
+        return None
+
+    async def _bring_in_step(self, shard: Shard, *, compare: bool) -> None:
+        keys = self.keys[shard.index]
+        if shard.index in self._from_ground:
+            self._from_ground.discard(shard.index)
+            try:
+                # Opens a new era if one is due; a quiet join, so it changes nothing else.
+                await self._ask(operations.join(keys, (), nonce=self.nonce))
+                await self._follow(shard)
+            except BaseException:
+                self._from_ground.add(shard.index)
+                raise
+        else:
+            standing = await self._ask(operations.standing(keys))
+            if standing is None:  # emptied under us
+                await self._ask(operations.join(keys, (), nonce=self.nonce))
+            if standing != shard.position:
+                await self._follow(shard)
+        if shard.dirty:
+            await self._publish(shard, shard.dirty, own=True)
+        now = self._clock.monotonic()
+        if now >= self._learned_due.get(shard.index, float("inf")):
+            self._learned_due[shard.index] = now + LOOK_EVERY  # if this attempt fails
+            await self._publish(shard, shard.learned, own=False)
+            del self._learned_due[shard.index]
+        if compare:
+            await self._compare(shard)
+        if shard.position is not None and not shard.learned:
+            shard.reconciled = shard.position
+
+    async def _follow(self, shard: Shard) -> None:
+        keys = self.keys[shard.index]
+        asked_at = shard.position
+        head = await self._ask(operations.survey(keys))
+        self._opened[shard.index] = head.opened
+        plan = shard.on_head(head, asked_at=asked_at)
+        if plan.new_era:
+            self._events.emit(
+                EraChanged(shard.index, head.position.era, len(plan.own), len(plan.learned))
+            )
+        await self._publish(shard, plan.own, own=True)
+        if plan.learned:
+            due = self._clock.monotonic() + self._pause_for()
+            self._learned_due.setdefault(shard.index, due)
+        if plan.full or not await self._read_feed(shard, head):
+            await self._compare(shard)
+
+    def _pause_for(self) -> float:
+        """Every instance has learned the same tail; one that waits sees what others published."""
+        return random.uniform(0, max(LEARNED_PAUSE, self._instances() / LEARNED_RATE))
+
+    async def _read_feed(self, shard: Shard, head: Head) -> bool:
+        keys = self.keys[shard.index]
+        while shard.position is not None:
+            records = await self._ask(operations.feed_after(keys, shard.position))
+            if not shard.on_feed(head, records):
+                return False
+            if len(records) < FEED_PAGE:
+                break
+        return shard.arrive(head)
+
+    async def _compare(self, shard: Shard) -> None:
+        """Make both sides hold the union of both, day by day, under a lease."""
+        keys = self.keys[shard.index]
+        while not await self._ask(operations.lease(keys, self._holder, take=True)):  # noqa: ASYNC110 - the places are in Redis, which wakes nobody
+            await asyncio.sleep(random.uniform(0.02, 0.2))
+        started = self._clock.monotonic()
+        pulled = pushed = 0
+        try:
+            head = await self._ask(operations.survey(keys))
+            self._check_clocks(head)
+            for day in shard.differing_days(head, self._clock.wall()):
+                theirs = await self._scan(keys, day)
+                pulled += sum(
+                    shard.replica.apply(Entry(day, member, score))
+                    for member, score in theirs.items()
+                )
+                missing = [
+                    Entry(day, member, score)
+                    for member, score in lacking(shard.replica.day(day), theirs)
+                ]
+                pushed += len(missing)
+                await self._publish(shard, missing, own=False)
+            shard.on_full(head)
+        finally:
+            await self._ask(operations.lease(keys, self._holder, take=False))
+        seconds = self._clock.monotonic() - started
+        if pulled or pushed:
+            self._events.emit(FullSync(shard.index, pulled, pushed, seconds))
+
+    def _check_clocks(self, head: Head) -> None:
+        """Refuse to compare where the clocks disagree about which days are over."""
+        skew = head.server_now / 1_000_000 - self._clock.wall()
+        skewed = abs(skew) > SKEW_LIMIT
+        if skewed and not self._skewed:
+            self._events.emit(ClockSkew(skew))
+        self._skewed = skewed
+        if skewed:
+            raise OutageError(
+                f"Redis's clock is {skew:+.0f} s from ours, so revocations are not compared",
+                remedy="synchronise the clocks (NTP)",
+            )
+
+    async def _scan(self, keys: ShardKeys, day: int) -> dict[bytes, int]:
+        found: dict[bytes, int] = {}
+        cursor = b"0"
+        while True:
+            cursor, page = await self._ask(operations.scan_day(keys, day, cursor))
+            found |= page
+            if cursor == b"0":
+                return found
+
+    async def _publish(self, shard: Shard, entries: Iterable[Entry], *, own: bool) -> None:
+        keys = self.keys[shard.index]
+        for call in operations.calls(tuple(entries)):
+            joined = await self._ask(operations.join(keys, call, nonce=self.nonce))
+            shard.confirmed(joined.position, call, own=own)
+
+    async def _ask(self, operation: Operation[T]) -> T:
+        return await self._executor.run(operation, within=STEP_LIMIT)

@@ -1,0 +1,367 @@
+"""Revoked tokens: checked here without a round trip, revoked in memory first and in Redis next.
+
+Invariant I1, revocation is monotone: a revocation is a join, applied to this instance before
+anything is sent, kept by it until the token expires, and published again after every failover.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Literal
+
+from ..clock import Clock
+from ..errors import (
+    AragoraRedisError,
+    InvalidInputError,
+    LevelUnavailableError,
+    NotReadyError,
+    StaleError,
+)
+from ..events import Events, Revoked
+from ..link.durable import GroupCommit
+from ..link.executor import Executor
+from ..operation import Lane
+from ..tokens import operations
+from ..tokens.claims import Verdict, judge
+from ..tokens.entry import SHARDS, Entry, RevocationKind, jti_entry, member_of, user_entry
+from ..tokens.operations import ShardKeys
+from ..tokens.shard import Position, Shard
+
+REVOKE_LIMIT = 1.0
+"""Seconds that `revoke` may take by default."""
+RETRY_AFTER = 0.05
+"""Seconds between attempts while Redis refuses."""
+FAR = 10 * 366 * 86_400.0
+"""Seconds ahead after which an expiry is taken for a mistake, such as milliseconds."""
+_END = 1e11
+"""Unix seconds beyond which an instant is none."""
+EXPIRED_GRACE = 3600.0
+"""Seconds for which an expired token is still revoked, for clocks that differ."""
+
+Instant = float | dt.datetime
+
+
+class Level(IntEnum):
+    """How far a revocation got; each includes the ones before."""
+
+    LOCAL = 0
+    """This instance enforces it, and will publish it."""
+    PRIMARY = 1
+    """The primary has it."""
+    REPLICATED = 2
+    """Every replica has it that most Sentinels do not call down: no single fault loses it."""
+    FSYNCED = 3
+    """It is on disk (Redis 7.2 or later)."""
+
+    @property
+    def word(self) -> str:
+        """Its name in JSON and settings."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What is known of a revocation when `revoke` returns.
+
+    Attributes:
+        level: the level truly reached.
+        wanted: the level that was waited for.
+        outbox: where this instance keeps it until it expires.
+        acknowledged: replicas that have it.
+        required: replicas that had to, for REPLICATED; 0 where none counts.
+        position: era and number of the change, where the primary answered.
+        not_before: for a user, the first `iat` (Unix seconds) that is valid again.
+    """
+
+    level: Level
+    wanted: Level
+    outbox: Literal["memory"] = "memory"
+    acknowledged: int = 0
+    required: int = 0
+    position: Position | None = None
+    not_before: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RedisSide:
+    """What revocations need of a Redis: absent in the in-process mode."""
+
+    executor: Executor
+    group: GroupCommit
+    required: Callable[[], int]
+    ready: Callable[[], bool]
+    staleness: Callable[[], float]
+    usable: Callable[[Lane, float], Any]
+    nonce: bytes
+    keys: list[ShardKeys]
+    wake: Callable[[], None]
+    replicating: bool
+    """Whether there are Sentinels, whose word makes an acknowledgement count."""
+
+
+class Tokens:
+    """The revocations of the fleet, as this instance knows them.
+
+    Args:
+        shards: the replica.
+        redis: the way to Redis; None where this process is all there is.
+        server_now: the server's clock, in Unix seconds; ours where it is not known.
+        deny_when_stale: refuse to vouch for tokens when staler than `max_staleness` seconds.
+        level: what `revoke` waits for; None for the highest that the deployment has.
+        max_lifetime: seconds for which a cut-off is kept.
+        skew: seconds by which the clocks of issuers may differ.
+    """
+
+    def __init__(
+        self,
+        shards: list[Shard],
+        redis: RedisSide | None,
+        *,
+        clock: Clock,
+        events: Events,
+        server_now: Callable[[], float],
+        digest_key: bytes,
+        deny_when_stale: bool,
+        max_staleness: float,
+        level: Level | None,
+        max_lifetime: float,
+        skew: float,
+    ) -> None:
+        self._shards = shards
+        self._redis = redis
+        self._clock = clock
+        self._events = events
+        self._server_now = server_now
+        self._key = digest_key
+        self._deny_when_stale = deny_when_stale
+        self._max_staleness = max_staleness
+        self._level = level
+        self._max_lifetime = max_lifetime
+        self._skew = skew
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return sum(len(shard.replica) for shard in self._shards)
+
+    @property
+    def outbox_depth(self) -> int:
+        """Own revocations that no primary is known to hold."""
+        return sum(len(shard.dirty) for shard in self._shards)
+
+    # --- asking -------------------------------------------------------------------------
+
+    def is_revoked(self, claims: Mapping[str, Any]) -> bool:
+        """Whether a token with these verified claims is revoked. No round trip.
+
+        Raises:
+            InvalidInputError: the claims name neither a token nor a user.
+            NotReadyError: the revocations have not been loaded since this instance started.
+            StaleError: they are older than allowed, and the risk policy is to deny.
+        """
+        return self.verdict(claims) is not None
+
+    def verdict(self, claims: Mapping[str, Any]) -> Verdict | None:
+        """By which rule a token is revoked, or None. Raises as `is_revoked` does."""
+        found = judge(claims, self._key, self._score)
+        if found is None:  # what is known to be revoked is so, however little else is known
+            self._vouch()
+        return found
+
+    async def reason(self, claims: Mapping[str, Any]) -> str | None:
+        """The reason given when a token was revoked, where one was and Redis can be asked."""
+        found = judge(claims, self._key, self._score)
+        if found is None or self._redis is None:
+            return None
+        kind, name = (
+            (RevocationKind.JTI, "jti") if found is Verdict.JTI else (RevocationKind.USER, "sub")
+        )
+        member = member_of(self._key, kind, claims[name])
+        shard = self._shards[member[0] % SHARDS]
+        day = shard.replica.day_of(member)
+        if day is None:
+            return None
+        note = operations.note_of(self._redis.keys[shard.index], day, member)
+        with contextlib.suppress(AragoraRedisError):
+            return await self._redis.executor.run(note, within=0.05)
+        return None
+
+    def _score(self, member: bytes) -> int | None:
+        return self._shards[member[0] % SHARDS].replica.score(member)
+
+    def _vouch(self) -> None:
+        if self._redis is None:
+            return
+        if not self._redis.ready():
+            raise NotReadyError(
+                "the revocations are not loaded yet", remedy="wait for readiness, see /readyz"
+            )
+        if self._deny_when_stale and (age := self._redis.staleness()) > self._max_staleness:
+            raise StaleError(
+                f"the revocations are {age:.1f} s old",
+                remedy="ARAGORA_TOKENS_ON_OUTAGE=known would enforce what is known",
+            )
+
+    # --- revoking -----------------------------------------------------------------------
+
+    async def revoke(
+        self,
+        jti: str,
+        *,
+        expires_at: Instant,
+        reason: str = "",
+        level: Level | None = None,
+        within: float = REVOKE_LIMIT,
+    ) -> Receipt:
+        """Refuse one token from now on, until it expires.
+
+        Args:
+            jti: the token's id, from verified claims.
+            expires_at: the token's own expiry, in Unix seconds or as an aware datetime.
+            reason: for people; not a secret, it is stored as it is.
+            level: what to wait for; the deployment's highest by default.
+            within: seconds to wait for it. The receipt tells the level truly reached.
+
+        Raises:
+            InvalidInputError, LevelUnavailableError: nothing was revoked.
+        """
+        expiry = _instant(expires_at, "expires_at")
+        now = self._clock.wall()
+        if expiry < now - EXPIRED_GRACE:
+            raise InvalidInputError("expires_at is past: the token's own expiry refuses it")
+        if expiry > now + FAR:
+            raise InvalidInputError(
+                "expires_at is more than ten years ahead", remedy="give Unix seconds"
+            )
+        entry = jti_entry(self._key, jti, expiry, reason)
+        return await self._revoke(entry, "jti", level, within, not_before=None)
+
+    async def revoke_user(
+        self,
+        user: str,
+        *,
+        issued_before: Instant | None = None,
+        reason: str = "",
+        level: Level | None = None,
+        within: float = REVOKE_LIMIT,
+    ) -> Receipt:
+        """Refuse all tokens that were issued to a user at or before a moment.
+
+        By default that moment is now plus the allowed skew of clocks, so a token issued in the next
+        seconds is refused too: give new ones an `iat` of at least the receipt's `not_before`.
+
+        Raises:
+            InvalidInputError, LevelUnavailableError: nothing was revoked.
+        """
+        now = max(self._server_now(), self._clock.wall())
+        limit = now + self._skew
+        cut_off = limit if issued_before is None else _instant(issued_before, "issued_before")
+        if cut_off > limit:
+            raise InvalidInputError(
+                "issued_before lies in the future",
+                remedy="it would refuse every login until then; give a past moment, or none",
+            )
+        if cut_off + self._max_lifetime < now:
+            raise InvalidInputError("no token issued before issued_before can still be valid")
+        entry = user_entry(self._key, user, cut_off, self._max_lifetime, reason)
+        latest = max(self._score(entry.member) or 0, entry.score)
+        not_before = latest // 1000 + 1
+        return await self._revoke(entry, "user", level, within, not_before=not_before)
+
+    async def _revoke(
+        self, entry: Entry, kind: str, level: Level | None, within: float, not_before: int | None
+    ) -> Receipt:
+        wanted = self._attainable(level)
+        started = self._clock.monotonic()
+        shard = self._shards[entry.shard]
+        shard.add_own(entry)
+        if self._redis is None:  # with a Redis, the feed does
+            shard.drop_past(self._clock.wall())
+        if self._redis is None or wanted is Level.LOCAL:
+            if self._redis is not None:
+                self._redis.wake()
+            receipt = Receipt(Level.LOCAL, wanted, not_before=not_before)
+        else:
+            receipt = await self._commit(
+                self._redis,
+                shard,
+                entry,
+                wanted,
+                until=started + within,
+                not_before=not_before,
+            )
+        seconds = self._clock.monotonic() - started
+        self._events.emit(Revoked(kind, receipt.level.word, seconds))
+        return receipt
+
+    def _attainable(self, level: Level | None) -> Level:
+        wanted = level if level is not None else self._level
+        if self._redis is None:
+            highest = Level.LOCAL
+        else:
+            highest = Level.REPLICATED if self._redis.replicating else Level.PRIMARY
+        if wanted is None:
+            return highest
+        if wanted > highest:
+            raise LevelUnavailableError(
+                f"level {wanted.word} cannot be given here",
+                remedy=f"the highest of this deployment is {highest.word}",
+            )
+        return wanted
+
+    async def _commit(
+        self,
+        redis: RedisSide,
+        shard: Shard,
+        entry: Entry,
+        wanted: Level,
+        *,
+        until: float,
+        not_before: int | None,
+    ) -> Receipt:
+        """Join until the primary has it, then wait for the replicas; both until `until`."""
+        join = operations.join(redis.keys[shard.index], (entry,), nonce=redis.nonce, durable=True)
+        while self._clock.monotonic() < until and await redis.usable(Lane.DURABLE, until):
+            ticket = redis.group.submit(join, until)
+            joined = await self._before(ticket.primary, until)
+            if joined is None:
+                await asyncio.sleep(RETRY_AFTER)
+                continue
+            shard.confirmed(joined.position, (entry,), own=True)
+            required = redis.required()
+            acknowledged = None
+            if wanted >= Level.REPLICATED and required:
+                acknowledged = await self._before(ticket.replicated, until)
+            return Receipt(
+                Level.PRIMARY if acknowledged is None else Level.REPLICATED,
+                wanted,
+                acknowledged=acknowledged or 0,
+                required=required,
+                position=joined.position,
+                not_before=not_before,
+            )
+        redis.wake()
+        return Receipt(Level.LOCAL, wanted, not_before=not_before)
+
+    async def _before(self, future: asyncio.Future[Any], until: float) -> Any:
+        """The result, or None where it failed or did not come in time."""
+        try:
+            async with asyncio.timeout(max(until - self._clock.monotonic(), 0)):
+                return await future
+        except (TimeoutError, AragoraRedisError):
+            return None
+
+
+def _instant(value: Instant, name: str) -> float:
+    if isinstance(value, dt.datetime):
+        if value.tzinfo is None:
+            raise InvalidInputError(f"{name} has no time zone", remedy="give an aware datetime")
+        return value.timestamp()
+    # The comparison holds for no NaN, and takes integers that no float can.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _END:
+        raise InvalidInputError(f"{name} must be Unix seconds")
+    return float(value)

@@ -1,0 +1,140 @@
+"""Beats: who counts as live, and when a fleet is of one mind."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from aragora_redis.clock import ServerTime
+from aragora_redis.errors import AragoraRedisError, RefusedError
+from aragora_redis.link.executor import Executor
+from aragora_redis.rate_limit.share import FleetSize
+from aragora_redis.state.presence import BEAT_EVERY, Presence, Pulse
+
+
+class HandClock:
+    """Time that the test moves."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+    def wall(self):
+        return self.now
+
+
+class FakeRedis:
+    """Answers beats with what the test put down."""
+
+    def __init__(self, clock):
+        self.clock = clock
+        self.takes = 0.0
+        self.answer: Pulse | AragoraRedisError = RefusedError("NOREPLICAS", "no")
+
+    async def run(self, _operation, *, within):
+        assert within > 0
+        self.clock.now += self.takes
+        if isinstance(self.answer, AragoraRedisError):
+            raise self.answer
+        return self.answer
+
+
+class Beating:
+    def __init__(self):
+        self.clock = HandClock()
+        self.redis = FakeRedis(self.clock)
+        self.fleet = FleetSize()
+        self.eras = "eras-1"
+        self.beats: list[AragoraRedisError | None] = []
+        self.samples: list[ServerTime] = []
+        self.presence = Presence(
+            cast("Executor", self.redis),
+            self.clock,
+            prefix="p",
+            boot_id="me",
+            row="hash id",
+            eras=lambda: self.eras,
+            fleet=self.fleet,
+            on_beat=self.beats.append,
+            on_server_time=self.samples.append,
+        )
+
+    def sees(self, *ids, agreed=None, version=b"1"):
+        count = len(ids) if agreed is None else agreed
+        self.redis.answer = Pulse(5_000_000, len(ids), count, version, ids)
+
+    async def beat(self, after=BEAT_EVERY):
+        self.clock.now += after
+        await self.presence.beat()
+
+
+@pytest.fixture
+def beating():
+    return Beating()
+
+
+async def test_beats_out_of_turn_do_not_count_as_quiet(beating):
+    """After an outage all rows have expired, and pokes come in bursts."""
+    beating.sees("me", "b", "c")
+    await beating.beat()
+    beating.sees("me", version=b"2")
+    for _ in range(10):
+        await beating.beat(after=0.01)
+    assert beating.fleet.size == 3
+    for _ in range(3):
+        await beating.beat()
+    assert beating.fleet.size == 1
+
+
+async def test_the_list_is_kept_while_its_version_is(beating):
+    beating.sees("me", "b")
+    await beating.beat()
+    beating.redis.answer = Pulse(5_000_000, 2, 2, b"1", ())
+    for _ in range(4):
+        await beating.beat()
+    assert beating.fleet.ids == ("b", "me")
+
+
+async def test_a_fleet_is_of_one_mind_only_about_what_is_so_now(beating):
+    beating.sees("me", "b")
+    await beating.beat()
+    assert beating.presence.unanimous
+    beating.eras = "eras-2"
+    assert not beating.presence.unanimous, "the others agreed on something else"
+    await beating.beat()
+    assert beating.presence.unanimous
+    beating.sees("me", "b", agreed=1)
+    await beating.beat()
+    assert not beating.presence.unanimous
+
+
+async def test_a_refused_beat_proves_nothing_and_takes_agreement_back(beating):
+    beating.sees("me")
+    await beating.beat()
+    accepted = beating.presence.accepted_at
+    beating.redis.answer = RefusedError("NOREPLICAS", "no")
+    await beating.beat()
+    assert beating.presence.accepted_at == accepted
+    assert not beating.presence.unanimous
+    assert [type(error) for error in beating.beats] == [type(None), RefusedError]
+
+
+async def test_an_accepted_beat_proves_the_moment_of_its_sending(beating):
+    beating.sees("me")
+    beating.redis.takes = 0.2
+    await beating.beat()
+    assert beating.presence.accepted_at == pytest.approx(beating.clock.now - 0.2)
+    assert beating.samples == [], "a slow answer tells the server's clock badly"
+    beating.redis.takes = 0.01
+    await beating.beat()
+    assert beating.samples == [ServerTime(beating.clock.now, 5_000_000)]
+
+
+def test_garbage_in_a_pulse_is_a_typed_error(beating):
+    read: Any = beating.presence._operation("e").read
+    for reply in (None, [], [1, 2], [b"x", 1, 1, b"v", []], [1, 1, 1, b"v", [7]]):
+        with pytest.raises(AragoraRedisError):
+            read(reply)
