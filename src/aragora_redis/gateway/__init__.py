@@ -1,0 +1,1 @@
+"""The HTTP service: limits and revocations for services in any language."""

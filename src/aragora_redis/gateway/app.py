@@ -1,0 +1,90 @@
+"""The application: routes, guards and listeners around one `SharedState`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+
+from ..state.shared import SharedState
+from ..telemetry.logs import EventLog
+from ..telemetry.prometheus import Metrics
+from . import limits, problems, status, tokens
+from .auth import AcceptedTokens
+from .guards import Guards, default_hosts
+
+_log = logging.getLogger(__name__)
+
+
+class Gateway(FastAPI):
+    """A FastAPI application that describes its errors as what they are."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The description at `/openapi.json`."""
+        described = super().openapi()
+        described["components"]["schemas"]["Problem"] = problems.ProblemBody.model_json_schema()
+        return described
+
+
+def create_app(
+    state: SharedState,
+    *,
+    metrics: Metrics | None = None,
+    allowed_hosts: Collection[str] | None = None,
+) -> FastAPI:
+    """The HTTP service over `state`, which it starts and closes with itself.
+
+    It serves at once; `/readyz` says when tokens can be judged.
+
+    Args:
+        state: not started yet.
+        metrics: where events are counted; a registry of its own by default.
+        allowed_hosts: names that the `Host` header may carry, see `guards.default_hosts`.
+
+    Raises:
+        SettingsError: anybody could connect and no token is set, or the JWT key cannot be used.
+    """
+    gateway = state.settings.gateway
+    accepted = AcceptedTokens(gateway)
+    metrics = metrics if metrics is not None else Metrics()
+    metrics.watch(state.status)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        ends = (metrics.listen(state.events), EventLog().listen(state.events))
+        if not accepted.required:
+            _log.warning(
+                "no token is set: everybody on this machine may revoke tokens; "
+                "set ARAGORA_GATEWAY_TOKEN and ARAGORA_ADMIN_TOKEN"
+            )
+        state.start()
+        try:
+            yield
+        finally:
+            await state.close()
+            for end in ends:
+                end()
+
+    app = Gateway(
+        title="aragora-redis",
+        summary="Rate limits and revoked tokens that hold through a failover.",
+        version=version("aragora-redis"),
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.include_router(limits.routes(state))
+    app.include_router(tokens.routes(state))
+    app.include_router(status.routes(state, metrics))
+    problems.install(app)
+    app.add_middleware(
+        Guards,
+        tokens=accepted,
+        bound=gateway.host,
+        allowed_hosts=default_hosts(gateway.host) if allowed_hosts is None else allowed_hosts,
+    )
+    return app

@@ -1,0 +1,117 @@
+"""What a JSON body may hold: strict types, no unknown fields, nothing that breaks further in."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+from collections.abc import Callable, Coroutine
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from .problems import Problem, ProblemError
+
+_FARTHEST = 1e12
+"""Seconds from 1970 beyond which nothing is an instant; keeps sums of them exact."""
+_RFC_3339 = re.compile(
+    r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:\d{2})(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
+)
+
+
+class Body(BaseModel):
+    """A request's body."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True
+    )
+
+
+def unix_seconds(value: Any) -> float:
+    """An instant that was given as a number.
+
+    Raises:
+        ValueError: it is no number, or not of this age of the world.
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not -_FARTHEST <= value <= _FARTHEST:  # the comparison refuses NaN too
+        raise ValueError("it is not in Unix seconds")
+    return float(value)
+
+
+def _instant(value: Any) -> float:
+    try:
+        return _rfc_3339(value) if isinstance(value, str) else unix_seconds(value)
+    except (ValueError, OverflowError):
+        raise ValueError("give Unix seconds, or a text such as 2030-01-31T12:00:00Z") from None
+
+
+def _rfc_3339(text: str) -> float:
+    found = _RFC_3339.fullmatch(text)
+    if found is None:
+        raise ValueError("it is not of RFC 3339")
+    date, time, fraction, zone = found.groups()
+    offset = "+00:00" if zone in "Zz" else zone
+    return dt.datetime.fromisoformat(f"{date}T{time}{offset}").timestamp() + float(fraction or 0)
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("it holds a NUL")
+    return text
+
+
+Note = Annotated[str, Field(max_length=1024), AfterValidator(_without_nul)]
+"""Words for people."""
+Text = Annotated[Note, Field(min_length=1)]
+"""An id or a subject."""
+Jwt = Annotated[str, Field(max_length=16_384)]
+"""A token, whole."""
+Instant = Annotated[
+    float,
+    BeforeValidator(_instant),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "format": "date-time"}]}),
+]
+"""Unix seconds; RFC 3339 is accepted."""
+
+
+class JsonRequest(Request):
+    """A request whose body is JSON, or is refused as such."""
+
+    async def json(self) -> Any:
+        """The parsed body."""
+        try:
+            return await super().json()
+        except (ValueError, RecursionError) as error:  # also an integer of 5000 digits
+            raise json.JSONDecodeError("not JSON", "", 0) from error
+
+
+class JsonRoute(APIRoute):
+    """A route whose body, where it takes one, is JSON."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The route's handler, behind a look at the media type."""
+        handle = super().get_route_handler()
+        takes_body = self.body_field is not None
+
+        async def handle_json(request: Request) -> Response:
+            if takes_body:
+                _require_json(request.headers.get("content-type", ""))
+            return await handle(JsonRequest(request.scope, request.receive))
+
+        return handle_json
+
+
+def _require_json(content_type: str) -> None:
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise ProblemError(
+            Problem(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+                "the body is not declared as JSON",
+                "send Content-Type: application/json",
+            )
+        )

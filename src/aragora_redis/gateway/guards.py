@@ -1,0 +1,158 @@
+"""What is refused before a route is looked for: strangers, web pages, and bodies without end."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .auth import AcceptedTokens, is_loopback, unauthenticated
+from .problems import Problem
+
+BODY_LIMIT = 64 * 1024
+"""Bytes that a body may have."""
+ANY_HOST = "*"
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+_WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - recognised, not bound
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_TOO_LARGE = Problem(
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    f"the body is larger than {BODY_LIMIT} bytes",
+    "send less",
+    headers={"Connection": "close"},
+)
+
+
+def default_hosts(bound: str) -> frozenset[str]:
+    """The host names that requests may carry, given where the gateway is bound.
+
+    A page of another site can reach a gateway on loopback under the site's own name, once that name
+    leads to 127.0.0.1 (DNS rebinding); so only names that mean this machine are served there. Bound
+    to all interfaces it cannot know its names, and there a token is needed in any case.
+    """
+    if bound in _WILDCARDS:
+        return frozenset({ANY_HOST})
+    return LOOPBACK_HOSTS | {bound.strip("[]").lower()}
+
+
+def refuse_host(host: str | None, allowed: Collection[str]) -> Problem | None:
+    """Refuse a request that is meant for somebody else."""
+    if ANY_HOST in allowed:
+        return None
+    authority = _authority("http", host or "")
+    if authority is not None and authority[0] in allowed:
+        return None
+    return Problem(
+        HTTPStatus.MISDIRECTED_REQUEST,
+        "the Host header does not name this gateway",
+        "use the name or address that it is bound to (ARAGORA_HOST)",
+    )
+
+
+def refuse_origin(method: str, origin: str | None, host: str | None) -> Problem | None:
+    """Refuse what a page of another origin wants to change."""
+    if origin is None or method in _SAFE:
+        return None
+    scheme, _, rest = origin.partition("://")
+    theirs = _authority(scheme, rest)
+    if theirs is not None and theirs == _authority(scheme, host or ""):
+        return None
+    return Problem(
+        HTTPStatus.FORBIDDEN,
+        "pages of other origins may not use this gateway",
+        "call it from a server, without an Origin header",
+    )
+
+
+def _authority(scheme: str, text: str) -> tuple[str, int] | None:
+    try:
+        parts = urlsplit(f"//{text}")
+        port = parts.port
+    except ValueError:
+        return None
+    if not parts.hostname or parts.path or parts.query or parts.username is not None:
+        return None
+    return parts.hostname, port or _DEFAULT_PORTS.get(scheme, 0)
+
+
+class Guards:
+    """Middleware that lets through what may be looked at further.
+
+    `/v1` needs a token. Metrics need one too where others than this machine can connect.
+
+    Args:
+        tokens: who may ask; the role that is found is left in the request's state.
+        bound: the host that the gateway is bound to.
+        allowed_hosts: see `default_hosts`; `{"*"}` allows all.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, tokens: AcceptedTokens, bound: str, allowed_hosts: Collection[str]
+    ) -> None:
+        self._app = app
+        self._tokens = tokens
+        self._closed = ("/v1",) if is_loopback(bound) else ("/v1", "/metrics")
+        self._allowed_hosts = frozenset(allowed_hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse the request, or hand it on with its body read."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        problem = self._refusal(scope)
+        if problem is not None:
+            await problem.response()(scope, receive, send)
+            return
+        messages = await _read(receive)
+        if messages is None:
+            await _TOO_LARGE.response()(scope, receive, send)
+            return
+        await self._app(scope, _Replay(messages, receive), send)
+
+    def _refusal(self, scope: Scope) -> Problem | None:
+        headers = Headers(scope=scope)
+        host = headers.get("host")
+        problem = refuse_host(host, self._allowed_hosts) or refuse_origin(
+            scope["method"], headers.get("origin"), host
+        )
+        if problem is not None:
+            return problem
+        if scope["path"].startswith(self._closed):
+            authorization = headers.get("authorization")
+            role = self._tokens.role_of(authorization)
+            if role is None:
+                return unauthenticated(authorization)
+            scope.setdefault("state", {})["role"] = role
+        length = headers.get("content-length", "")
+        return _TOO_LARGE if length.isdecimal() and int(length[:20]) > BODY_LIMIT else None
+
+
+async def _read(receive: Receive) -> list[Message] | None:
+    """The messages of a body; None where it has no end within the limit."""
+    messages: list[Message] = []
+    left = BODY_LIMIT
+    while True:
+        message = await receive()
+        messages.append(message)
+        left -= len(message.get("body", b""))
+        if left < 0:
+            return None
+        if not message.get("more_body"):
+            return messages
+
+
+class _Replay:
+    """Gives the messages that were read once more, then those that follow."""
+
+    def __init__(self, messages: list[Message], receive: Receive) -> None:
+        self._messages = iter(messages)
+        self._receive = receive
+
+    async def __call__(self) -> Message:
+        for message in self._messages:
+            return message
+        return await self._receive()

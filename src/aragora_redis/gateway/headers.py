@@ -1,0 +1,55 @@
+"""Header fields that tell a client how much it may send, and when to come back. Pure.
+
+Source: draft-ietf-httpapi-ratelimit-headers-11 for `RateLimit` and `RateLimit-Policy` (structured
+fields, RFC 9651), RFC 9110 section 10.2.3 for `Retry-After`.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ..rate_limit.gcra import Decision
+from ..rate_limit.policy import LimitPolicy
+
+_LARGEST = 999_999_999_999_999
+"""The largest integer of a structured field."""
+
+
+def retry_after(seconds: float) -> str:
+    """Whole seconds, rounded up, so that who obeys does not come too early; at least 1."""
+    return str(max(math.ceil(seconds), 1))
+
+
+def policy_field(policy: LimitPolicy) -> str:
+    """`RateLimit-Policy`: the quota `q` is the burst, the window `w` the time in which it returns.
+
+    A window is a whole number of seconds from 1; a shorter one is rounded up.
+    """
+    window = -(-policy.full // (policy.count * 1_000_000))
+    return f'"{policy.name}";q={_integer(policy.burst)};w={_integer(window)}'
+
+
+def limit_field(policy: LimitPolicy, decision: Decision) -> str:
+    """`RateLimit`: `r` tokens are left for the next `t` seconds.
+
+    After a refusal `t` is the wait, since `Retry-After` must not end before it; otherwise the time
+    until the bucket is full.
+    """
+    seconds = decision.reset_after if decision.allowed else decision.retry_after
+    left = _integer(decision.remaining)
+    return f'"{policy.name}";r={left};t={_integer(math.ceil(seconds))}'
+
+
+def fields(policy: LimitPolicy, decision: Decision) -> dict[str, str]:
+    """All fields of an answer to a check."""
+    found = {
+        "RateLimit-Policy": policy_field(policy),
+        "RateLimit": limit_field(policy, decision),
+    }
+    if not decision.allowed:
+        found["Retry-After"] = retry_after(decision.retry_after)
+    return found
+
+
+def _integer(value: int) -> int:
+    return min(max(value, 0), _LARGEST)

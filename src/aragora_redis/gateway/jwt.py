@@ -1,0 +1,123 @@
+"""Tokens that are handed over whole: verified first, then named by what identifies them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import jwt
+
+from ..errors import AragoraRedisError, InvalidInputError, SettingsError
+from ..settings import JwtSettings
+from .bodies import unix_seconds
+
+_WHY: Mapping[type[Exception], str] = {
+    jwt.ExpiredSignatureError: "it has expired",
+    jwt.ImmatureSignatureError: "its time has not come yet",
+    jwt.InvalidSignatureError: "its signature does not match",
+    jwt.InvalidAlgorithmError: "it is unsigned, or its algorithm is not accepted here",
+    jwt.InvalidAudienceError: "it is for another audience",
+    jwt.InvalidIssuerError: "it is of another issuer",
+    jwt.MissingRequiredClaimError: "it lacks a claim that is demanded here",
+    jwt.exceptions.InvalidSubjectError: "its subject is not a text",
+    jwt.exceptions.InvalidJTIError: "its jti is not a text",
+    jwt.InvalidKeyError: "its algorithm does not fit the key",
+    Exception: "it cannot be read",
+}
+
+
+class TokenVerifier:
+    """Verifies JWTs (RFC 7519) with the configured key; only listed algorithms are accepted.
+
+    Args:
+        settings: the key, and what else a token must carry.
+        leeway: seconds by which the clocks of issuers may differ.
+
+    Raises:
+        SettingsError: the key is of no use to one of the algorithms.
+    """
+
+    def __init__(self, settings: JwtSettings, *, leeway: float) -> None:
+        self._settings = settings
+        self._leeway = leeway
+        self._key = _prepared(settings)
+
+    def verify(self, token: str, *, alive: bool = True) -> dict[str, Any]:
+        """The claims of a token that the issuer signed; `iat` and `exp` are Unix seconds.
+
+        Args:
+            token: as it was issued.
+            alive: whether it must be within its lifetime too, or may be over or not begun.
+
+        Raises:
+            InvalidInputError: it is not valid, or there is no key.
+        """
+        if self._key is None:
+            raise InvalidInputError(
+                "there is no key to verify tokens with",
+                remedy="set ARAGORA_JWT_SECRET, or send the jti of a token that you verified",
+            )
+        audience, issuer = self._settings.audience, self._settings.issuer
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                self._key,
+                algorithms=list(self._settings.algorithms),
+                audience=audience or None,
+                issuer=issuer,
+                leeway=self._leeway,
+                options={
+                    "verify_aud": bool(audience),
+                    "verify_iss": issuer is not None,
+                    "verify_exp": alive,
+                    "verify_nbf": alive,
+                    "verify_iat": alive,
+                },
+            )
+            return claims | {k: unix_seconds(claims[k]) for k in ("iat", "exp") if k in claims}
+        # What a hostile token makes a parser raise is not only what PyJWT names.
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
+            raise _not_valid(error) from None
+
+
+def token_id(token: str, claims: Mapping[str, Any]) -> str:
+    """What a verified token is revoked under: its `jti`, or a digest of what was signed.
+
+    The digest is taken of the decoded header and payload, and not of the text: the last character
+    of base64 has bits that most decoders ignore, and a signature can be written in several ways, so
+    a revoked token could otherwise come back spelled differently.
+    """
+    jti = claims.get("jti")
+    if isinstance(jti, str) and jti:
+        return jti
+    header, payload, _ = token.split(".")
+    signed = b".".join(_decoded(part) for part in (header, payload))
+    return f"sig:{hashlib.sha256(signed).hexdigest()}"
+
+
+def _decoded(part: str) -> bytes:
+    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+
+
+def _not_valid(error: Exception) -> AragoraRedisError:
+    why = next(_WHY[kind] for kind in type(error).__mro__ if kind in _WHY)
+    return InvalidInputError(f"the token is not valid: {why}", remedy="send it as it was issued")
+
+
+def _prepared(settings: JwtSettings) -> Any:
+    """The key as the algorithms take it, so that it is not parsed for each token."""
+    if settings.secret is None:
+        return None
+    key = None
+    for name in settings.algorithms:
+        try:
+            key = jwt.get_algorithm_by_name(name).prepare_key(settings.secret.reveal())
+        except (jwt.PyJWTError, ValueError, TypeError, NotImplementedError):
+            raise SettingsError(
+                f"ARAGORA_JWT_SECRET is no key for {name}",
+                remedy="give the key that fits ARAGORA_JWT_ALGORITHMS: a public key (PEM), "
+                "or for HS algorithms the shared text",
+            ) from None
+    return key

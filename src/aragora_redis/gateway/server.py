@@ -1,0 +1,143 @@
+"""Listen, serve, and stop in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator, Sequence
+
+import uvicorn
+from fastapi import FastAPI
+
+from ..address import Address
+from ..errors import SettingsError
+from ..settings import Settings
+from ..state.shared import SharedState
+from .app import create_app
+
+BACKLOG = 1024
+"""Connections that may wait to be accepted."""
+DRAIN = 5
+"""Seconds that requests in progress are given at the end."""
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Listen on every address of `host`; port 0 takes a free one.
+
+    Raises:
+        SettingsError: the port is taken, or the host is not this machine's.
+    """
+    with contextlib.ExitStack() as opened:
+        found = []
+        for family, address in _addresses(host, port):
+            listener = opened.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            _bind(listener, family, address, Address(host, port))
+            found.append(listener)
+        opened.pop_all()
+        return found
+
+
+def _addresses(host: str, port: int) -> list[tuple[int, tuple[object, ...]]]:
+    try:
+        infos = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no host name"
+        raise SettingsError(
+            f"the gateway cannot listen on {host}: {why}",
+            remedy="set ARAGORA_HOST to a name or address of this machine",
+        ) from None
+    return list(dict.fromkeys((info[0], info[4]) for info in infos))
+
+
+def _bind(
+    listener: socket.socket, family: int, address: tuple[object, ...], asked: Address
+) -> None:
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    try:
+        listener.bind(address)
+        # Of two that only bound the port, one would learn of the other when it is too late.
+        listener.listen(BACKLOG)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise SettingsError(
+                f"the gateway cannot listen on {asked}: the port is in use",
+                remedy="choose another with ARAGORA_PORT, or end what listens there",
+            ) from None
+        raise SettingsError(
+            f"the gateway cannot listen on {asked}: {os.strerror(error.errno or 0)}",
+            remedy="set ARAGORA_HOST and ARAGORA_PORT to what this process may use",
+        ) from None
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals, and so the exit code of the process, to who runs it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(app: FastAPI, listeners: Sequence[socket.socket], stop: asyncio.Event) -> None:
+    """Serve until `stop` is set or this is cancelled; requests in progress are answered."""
+    server = _Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,  # its lines would hold whatever a client put into the path
+            server_header=False,
+            proxy_headers=False,
+            ws="none",
+            lifespan="on",
+            backlog=BACKLOG,
+            timeout_graceful_shutdown=DRAIN,
+        )
+    )
+    serving = asyncio.create_task(server.serve(sockets=list(listeners)))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        server.should_exit = True
+        await serving
+
+
+async def run(settings: Settings, *, on_listening: Callable[[str], None] | None = None) -> None:
+    """Run the gateway of these settings until SIGINT or SIGTERM.
+
+    Args:
+        settings: where to listen, and which Redis to follow.
+        on_listening: told the URL once connections are accepted.
+
+    Raises:
+        SettingsError: it cannot be started so; nothing is left running.
+    """
+    gateway = settings.gateway
+    app = create_app(SharedState(settings))
+    listeners = listen(gateway.host, gateway.port)
+    stop = asyncio.Event()
+    with _stopped_by_signals(stop):
+        if on_listening is not None:
+            on_listening(f"http://{Address(gateway.host.strip('[]'), gateway.port)}")
+        await serve(app, listeners, stop)
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for each in signals:
+        loop.add_signal_handler(each, stop.set)
+    try:
+        yield
+    finally:
+        for each in signals:
+            loop.remove_signal_handler(each)

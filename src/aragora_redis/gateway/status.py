@@ -1,0 +1,100 @@
+"""How the instance is: for people, for whoever restarts it or sends it requests, for Prometheus."""
+
+from __future__ import annotations
+
+import math
+from http import HTTPStatus
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+
+from ..errors import NotReadyError
+from ..settings import Mode
+from ..state.shared import SharedState
+from ..state.status import Health
+from ..telemetry.prometheus import Metrics
+from .auth import Role, needs
+from .problems import answers
+
+
+class StatusBody(BaseModel):
+    """`health` says whether this instance can serve; see `aragora_redis.state.status.Status`."""
+
+    mode: Mode
+    health: Health
+    reason: str | None
+    ready: bool
+    primary: str | None
+    epoch: int | None
+    replicas: int
+    instances: int
+    sentinels: int | None
+    tokens: int
+    outbox: int
+    staleness: float | None
+    """Seconds; null while it has never been in step."""
+    troubles: dict[str, str]
+
+
+class Alive(BaseModel):
+    """The process serves."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Ready(BaseModel):
+    """Tokens can be judged."""
+
+    ready: Literal[True] = True
+
+
+_EXPOSITION: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/plain": {"schema": {"type": "string"}}}}
+}
+
+
+def routes(state: SharedState, metrics: Metrics) -> APIRouter:
+    """The routes over one state."""
+    router = APIRouter(tags=["status"], responses=answers(HTTPStatus.MISDIRECTED_REQUEST))
+
+    @router.get(
+        "/v1/status",
+        dependencies=[needs(Role.GATEWAY)],
+        responses=answers(HTTPStatus.UNAUTHORIZED, HTTPStatus.INTERNAL_SERVER_ERROR),
+    )
+    async def status() -> StatusBody:
+        """How this instance is, and what it follows."""
+        now = state.status()
+        staleness = now.staleness if math.isfinite(now.staleness) else None
+        facts = {name: getattr(now, name) for name in StatusBody.model_fields}
+        return StatusBody.model_validate(
+            facts | {"staleness": staleness, "troubles": dict(now.troubles)}
+        )
+
+    @router.get("/healthz")
+    async def healthz() -> Alive:
+        """Whether the process serves: restart it if not."""
+        return Alive()
+
+    @router.get("/readyz", responses=answers(HTTPStatus.SERVICE_UNAVAILABLE))
+    async def readyz() -> Ready:
+        """Whether to send requests here: 503 until the revocations are loaded, then for good."""
+        if not state.ready:
+            raise NotReadyError(
+                "the revocations are not loaded yet",
+                remedy="wait; if it lasts, /v1/status says what cannot be reached",
+            )
+        return Ready()
+
+    @router.get(
+        "/metrics",
+        response_class=Response,
+        responses=_EXPOSITION | answers(HTTPStatus.UNAUTHORIZED),
+    )
+    async def exposition(request: Request) -> Response:
+        """All metrics, for Prometheus. Needs a token unless the gateway is bound to loopback."""
+        content, media_type = metrics.exposition(request.headers.get("accept", ""))
+        return Response(content, headers={"Content-Type": media_type})
+
+    return router

@@ -1,0 +1,177 @@
+"""`/v1/tokens`: revoke, and ask whether something is revoked."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, Literal, Self
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, model_validator
+
+from ..clock import SYSTEM_CLOCK, Clock
+from ..errors import InvalidInputError
+from ..state.shared import SharedState
+from ..state.tokens import EXPIRED_GRACE, Level, Receipt
+from .auth import Role, needs
+from .bodies import Body, Instant, JsonRoute, Jwt, Note, Text
+from .jwt import TokenVerifier, token_id
+from .problems import JSON_ANSWERS, answers
+
+LevelWord = Literal["local", "primary", "replicated", "fsynced"]
+
+
+class Revocation(Body):
+    """What to revoke: one token by its `jti` or whole, or all that a user was issued so far."""
+
+    jti: Text | None = None
+    user: Text | None = None
+    token: Jwt | None = None
+    expires_at: Instant | None = None
+    """For a `jti`, and for a token that does not say itself when it expires."""
+    issued_before: Instant | None = None
+    """For a user: tokens issued at or before it are refused; now by default."""
+    reason: Note = ""
+    """For people: it is stored as it is, and only its first 200 characters."""
+    level: LevelWord | None = None
+    """What to wait for; the deployment's highest by default."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        _one_of(jti=self.jti, user=self.user, token=self.token)
+        if self.jti is not None and self.expires_at is None:
+            raise ValueError("a jti needs expires_at, the expiry of its token")
+        if self.user is not None and self.expires_at is not None:
+            raise ValueError("expires_at belongs to a jti or a token; a user takes issued_before")
+        if self.user is None and self.issued_before is not None:
+            raise ValueError("issued_before belongs to a user")
+        return self
+
+
+class Question(Body):
+    """Which token to judge: by its `jti` alone, or whole, which covers its user too."""
+
+    jti: Text | None = None
+    token: Jwt | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        _one_of(jti=self.jti, token=self.token)
+        return self
+
+
+class ReceiptBody(BaseModel):
+    """What is known of the revocation.
+
+    `level` is the level truly reached, `acknowledged` of `required` replicas have it, and
+    `not_before` is the first `iat` of a user's tokens that is valid again.
+    """
+
+    level: LevelWord
+    outbox: Literal["memory"]
+    acknowledged: int
+    required: int
+    not_before: int | None = None
+
+
+class VerdictBody(BaseModel):
+    """Whether a token is revoked, and why: the reason that was given, else `jti` or `user`."""
+
+    revoked: bool
+    reason: str | None = None
+
+
+def _one_of(**given: str | None) -> None:
+    if sum(value is not None for value in given.values()) != 1:
+        raise ValueError(f"give exactly one of {', '.join(given)}")
+
+
+def routes(state: SharedState, *, clock: Clock = SYSTEM_CLOCK) -> APIRouter:
+    """The routes over one state.
+
+    Raises:
+        SettingsError: the key for tokens cannot be used.
+    """
+    settings = state.settings
+    verifier = TokenVerifier(settings.gateway.jwt, leeway=settings.tokens.skew)
+    router = APIRouter(
+        prefix="/v1/tokens",
+        tags=["tokens"],
+        route_class=JsonRoute,
+        dependencies=[needs(Role.GATEWAY)],
+        responses=answers(*JSON_ANSWERS),
+    )
+
+    async def apply(body: Revocation, level: Level | None) -> Receipt | None:
+        """Revoke; None where the token has expired long ago, and nothing need be kept."""
+        if body.user is not None:
+            return await state.tokens.revoke_user(
+                body.user, issued_before=body.issued_before, reason=body.reason, level=level
+            )
+        jti, expires_at = _named(body, verifier)
+        if body.token is not None and expires_at < clock.wall() - EXPIRED_GRACE:
+            return None
+        return await state.tokens.revoke(
+            jti, expires_at=expires_at, reason=body.reason, level=level
+        )
+
+    accepted = {"model": ReceiptBody, "description": "In force, at a lower level than asked for"}
+
+    @router.post(
+        "/revoke",
+        dependencies=[needs(Role.ADMIN)],
+        responses={202: accepted},
+        response_model_exclude_none=True,
+    )
+    async def revoke(body: Revocation, response: Response) -> ReceiptBody:
+        """Refuse a token, or all tokens of a user, from now on.
+
+        200 once the level asked for is reached, 202 where the time allowed reached a lower one: it
+        is in force here, and is published as soon as Redis takes it. A token that expired more than
+        an hour ago needs no revocation, so it is answered with 200 and `local` and nothing is
+        stored, in the spirit of RFC 7009 section 2.2. One that is not valid for another reason is
+        refused: nobody shall believe that it was revoked.
+        """
+        level = Level[body.level.upper()] if body.level else None
+        receipt = await apply(body, level)
+        if receipt is None:
+            return _body_of(Receipt(Level.LOCAL, Level.LOCAL))
+        if receipt.level < receipt.wanted:
+            response.status_code = HTTPStatus.ACCEPTED
+        return _body_of(receipt)
+
+    @router.post("/check", response_model_exclude_none=True)
+    async def check(body: Question) -> VerdictBody:
+        """Whether a token is revoked. 503, and never 401, where this instance cannot say."""
+        claims = _claims(body, verifier)
+        verdict = state.tokens.verdict(claims)
+        if verdict is None:
+            return VerdictBody(revoked=False)
+        return VerdictBody(revoked=True, reason=await state.tokens.reason(claims) or verdict.value)
+
+    return router
+
+
+def _named(body: Revocation, verifier: TokenVerifier) -> tuple[str, float]:
+    """The id to revoke, and when its token expires."""
+    jti, expires_at = body.jti, body.expires_at
+    if body.token is not None:
+        claims = verifier.verify(body.token, alive=False)
+        jti, expires_at = token_id(body.token, claims), claims.get("exp", expires_at)
+    if jti is None or expires_at is None:
+        raise InvalidInputError(
+            "the token does not say when it expires", remedy="send expires_at with it"
+        )
+    return jti, expires_at
+
+
+def _claims(question: Question, verifier: TokenVerifier) -> dict[str, Any]:
+    if question.token is None:
+        return {"jti": question.jti}
+    claims = verifier.verify(question.token)
+    named = {"jti": token_id(question.token, claims), "sub": claims.get("sub") or None}
+    return named | {"iat": claims.get("iat")}
+
+
+def _body_of(receipt: Receipt) -> ReceiptBody:
+    facts = {name: getattr(receipt, name) for name in ReceiptBody.model_fields}
+    return ReceiptBody.model_validate(facts | {"level": receipt.level.word})

@@ -1,0 +1,73 @@
+"""How errors are answered, without repeating what a client sent."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from aragora_redis import errors
+from aragora_redis.errors import Ran
+from aragora_redis.gateway.problems import MEDIA_TYPE, problem_of, problem_of_faults
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [
+        (errors.UnknownPolicyError("m"), 404, "unknown-policy"),
+        (errors.InvalidInputError("m"), 422, "invalid-input"),
+        (errors.LevelUnavailableError("m"), 422, "level-unavailable"),
+        (errors.LimitUnavailableError("m"), 503, "limit-unavailable"),
+        (errors.LinkDownError("m"), 503, "link-down"),
+        (errors.RefusedError("OOM", "m"), 503, "refused"),
+        (errors.NotReadyError("m"), 503, "not-ready"),
+        (errors.StaleError("m"), 503, "stale"),
+        (errors.OutcomeUnknownError("m"), 503, "outcome-unknown"),
+        (errors.UnexpectedReplyError("m"), 503, "unexpected-reply"),
+        (errors.LayoutError("m"), 503, "layout"),
+        (errors.LabError("m"), 500, "lab"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+def test_table(error, status, kind):
+    problem = problem_of(error)
+    assert (problem.status, problem.kind, problem.ran) == (status, kind, error.ran)
+    assert ("Retry-After" in problem.headers) == (status == 503)
+
+
+def test_a_problem_says_what_to_do_and_whether_it_ran():
+    error = errors.OutcomeUnknownError("no answer came", remedy="ask again")
+    response = problem_of(error).response()
+    assert response.headers["content-type"] == MEDIA_TYPE
+    assert json.loads(bytes(response.body)) == {
+        "type": "urn:aragora-redis:outcome-unknown",
+        "title": "Outcome unknown",
+        "status": 503,
+        "detail": "no answer came",
+        "remedy": "ask again",
+        "ran": Ran.UNKNOWN,
+    }
+
+
+def test_the_wait_of_an_outage_is_passed_on():
+    assert problem_of(errors.OutageError("m", retry_after=2.5)).headers["Retry-After"] == "3"
+
+
+def test_faults_name_the_field_and_not_the_value():
+    faults: list[dict[str, Any]] = [
+        {"type": "int_type", "loc": ("body", "cost"), "msg": "Not an integer", "input": "s3cret"},
+        {"type": "extra_forbidden", "loc": ("body", "subjet"), "msg": "", "input": "s3cret"},
+        {"type": "extra_forbidden", "loc": ("body", "eyJ0.S3"), "msg": "", "input": 1},
+        {"type": "json_invalid", "loc": ("body", 0), "msg": "", "input": "s3cret"},
+    ]
+    assert problem_of_faults(faults).detail == (
+        "cost: Not an integer; an unknown field 'subjet'; an unknown field; the body is not JSON"
+    )
+
+
+def test_a_long_list_of_faults_is_cut():
+    faults: list[dict[str, Any]] = [
+        {"type": "missing", "loc": ("body", f"f{n}"), "msg": "missing"} for n in range(9)
+    ]
+    assert problem_of_faults(faults).detail.endswith("; and 4 more")

@@ -1,0 +1,123 @@
+"""One line for what an operator acts on, none for a request."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from aragora_redis.address import Address
+from aragora_redis.events import (
+    ClockSkew,
+    Decided,
+    Degraded,
+    EpochReset,
+    EraChanged,
+    Event,
+    Events,
+    FullSync,
+    LinkLost,
+    LinkUp,
+    Recovered,
+    Revoked,
+    SentinelsSplit,
+    SwitchAnnounced,
+    Unreachable,
+    ViewChanged,
+)
+from aragora_redis.telemetry import logs
+from aragora_redis.telemetry.logs import EventLog, configure_logging
+
+OLD, NEW = Address("127.0.0.1", 6379), Address("127.0.0.1", 6380)
+
+
+@pytest.fixture
+def events(caplog):
+    caplog.set_level(logging.DEBUG, logger="aragora_redis")
+    events = Events()
+    EventLog().listen(events)
+    return events
+
+
+@pytest.mark.parametrize(
+    ("event", "level", "words"),
+    [
+        (Degraded("no link"), logging.WARNING, "no link"),
+        (Recovered(2.5), logging.WARNING, "2.5 s"),
+        (ViewChanged(OLD, NEW, 2), logging.WARNING, "127.0.0.1:6380"),
+        (ViewChanged(None, NEW, 1), logging.INFO, "127.0.0.1:6380"),
+        (EpochReset(NEW, 9, 1), logging.WARNING, "rebuilt"),
+        (SentinelsSplit("a and b"), logging.CRITICAL, "a and b"),
+        (ClockSkew(-400.0), logging.CRITICAL, "-400 s"),
+        (SwitchAnnounced(OLD), logging.INFO, "127.0.0.1:6379"),
+        (LinkUp(str(NEW), "fast", 0.0), logging.INFO, "fast"),
+        (LinkLost(str(NEW), "fast", "reset by peer"), logging.INFO, "reset by peer"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_event_is_one_line(events, caplog, event: Event, level, words):
+    events.emit(event)
+    (line,) = caplog.records
+    assert line.levelno == level
+    assert words in line.getMessage()
+
+
+def test_what_was_never_linked_is_a_warning_with_its_reason(events, caplog):
+    events.emit(Unreachable("primary h:1", "the password is wrong"))
+    events.emit(LinkUp("h:1", "fast", 0.0))
+    events.emit(Unreachable("primary h:1", "Connection refused"))
+    said = [record for record in caplog.records if "cannot be used" in record.message]
+    assert [record.levelno for record in said] == [logging.WARNING, logging.INFO]
+    assert "the password is wrong" in said[0].message
+
+
+def test_requests_are_not_logged(events, caplog):
+    events.emit(Decided("api", allowed=False, source="redis"))
+    events.emit(Revoked("jti", "replicated", 0.01))
+    assert not caplog.records
+
+
+async def test_what_happens_to_all_shards_at_once_is_one_line(events, caplog, monkeypatch):
+    monkeypatch.setattr(logs, "GATHER", 0.01)
+    for shard in range(16):
+        events.emit(EraChanged(shard, 2, 1, 2))
+        events.emit(FullSync(shard, 3, 4, 0.1))
+    async with asyncio.timeout(5):
+        while len(caplog.records) < 2:  # noqa: ASYNC110 - a log has no event to wait for
+            await asyncio.sleep(0.005)
+    eras, syncs = [record.getMessage() for record in caplog.records]
+    assert "16 token shards" in eras
+    assert "16 own and 32 learned" in eras
+    assert "48 revocations learned, 64 published" in syncs
+
+
+async def test_what_was_gathered_is_written_at_the_end(caplog):
+    caplog.set_level(logging.INFO, logger="aragora_redis")
+    events = Events()
+    end = EventLog().listen(events)
+    events.emit(EraChanged(0, 2, 1, 2))
+    assert not caplog.records
+    end()
+    assert len(caplog.records) == 1
+    events.emit(Degraded("no link"))
+    assert len(caplog.records) == 1
+
+
+def test_the_http_server_is_quiet(monkeypatch, capsys):
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    level, chatty = root.level, logging.getLogger("uvicorn").level
+    try:
+        configure_logging("INFO")
+        logging.getLogger("aragora_redis.some").info("heard")
+        logging.getLogger("uvicorn.error").info("hidden")
+        logging.getLogger("uvicorn.error").warning("seen")
+    finally:
+        root.setLevel(level)
+        logging.getLogger("uvicorn").setLevel(chatty)
+        logging.getLogger("asyncio").setLevel(logging.NOTSET)
+    written = capsys.readouterr().err
+    assert "heard" in written
+    assert "seen" in written
+    assert "hidden" not in written

@@ -1,0 +1,139 @@
+"""What is counted, under which names and labels."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from aragora_redis.address import Address
+from aragora_redis.events import (
+    DeadlineMissed,
+    Decided,
+    Degraded,
+    EraChanged,
+    Event,
+    Events,
+    FullSync,
+    LinkLost,
+    LinkUp,
+    Recovered,
+    Revoked,
+    ViewChanged,
+)
+from aragora_redis.state.status import Status
+from aragora_redis.telemetry.prometheus import Metrics
+
+OLD, NEW = Address("127.0.0.1", 6379), Address("127.0.0.1", 6380)
+
+
+class Hand:
+    """A clock that is moved by hand."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wall(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def registry():
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def clock():
+    return Hand()
+
+
+@pytest.fixture
+def events(registry, clock):
+    events = Events()
+    Metrics(registry, clock=clock).listen(events)
+    return events
+
+
+@pytest.mark.parametrize(
+    ("event", "sample", "value"),
+    [
+        (
+            Decided("api", allowed=False, source="deny-cache"),
+            ("decisions_total", {"policy": "api", "allowed": "false", "source": "deny-cache"}),
+            1,
+        ),
+        (
+            DeadlineMissed("fast", sent=True),
+            ("deadline_missed_total", {"lane": "fast", "sent": "true"}),
+            1,
+        ),
+        (
+            Revoked("jti", "replicated", 0.002),
+            ("revocations_total", {"kind": "jti", "level": "replicated"}),
+            1,
+        ),
+        (Revoked("jti", "local", 0.002), ("revoke_seconds_sum", {}), 0.002),
+        (LinkUp(str(NEW), "bulk", 0.0), ("link_up", {"lane": "bulk"}), 1),
+        (LinkLost(str(OLD), "fast", "gone"), ("link_lost_total", {"lane": "fast"}), 1),
+        (LinkLost(str(OLD), "fast", "gone"), ("link_up", {"lane": "fast"}), 0),
+        (ViewChanged(OLD, NEW, 2), ("failovers_total", {}), 1),
+        (ViewChanged(None, NEW, 1), ("failovers_total", {}), 0),
+        (Degraded("no link"), ("degraded", {}), 1),
+        (EraChanged(3, 2, 5, 7), ("era_changes_total", {}), 1),
+        (EraChanged(3, 2, 5, 7), ("republished_total", {}), 12),
+        (FullSync(3, 1, 4, 0.1), ("full_syncs_total", {}), 1),
+        (FullSync(3, 1, 4, 0.1), ("republished_total", {}), 4),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else None,
+)
+def test_an_event_is_counted(registry, events, event: Event, sample, value):
+    events.emit(event)
+    name, labels = sample
+    assert registry.get_sample_value(f"aragora_redis_{name}", labels) == value
+
+
+def test_degraded_ends_with_recovery(registry, events):
+    events.emit(Degraded("no link"))
+    events.emit(Recovered(1.0))
+    assert registry.get_sample_value("aragora_redis_degraded") == 0
+
+
+def test_a_failover_is_timed(registry, events, clock):
+    events.emit(LinkLost(str(OLD), "fast", "gone"))
+    clock.now = 1.5
+    events.emit(ViewChanged(OLD, NEW, 2))
+    clock.now = 2.0
+    events.emit(LinkUp(str(NEW), "fast", 2.0))
+    assert registry.get_sample_value("aragora_redis_failover_seconds_sum") == 2.0
+    assert registry.get_sample_value("aragora_redis_failover_seconds_count") == 1
+
+
+def test_the_status_is_read_at_each_scrape(registry):
+    metrics = Metrics(registry)
+    status = Status(mode="sentinel", health="healthy", tokens=3, outbox=1, staleness=float("inf"))
+    metrics.watch(lambda: status)
+    assert registry.get_sample_value("aragora_redis_token_entries") == 3
+    assert registry.get_sample_value("aragora_redis_outbox_entries") == 1
+    assert registry.get_sample_value("aragora_redis_staleness_seconds") == float("inf")
+    assert registry.get_sample_value("aragora_redis_instances") == 1
+    assert registry.get_sample_value("aragora_redis_replicas") == 0
+    assert registry.get_sample_value("aragora_redis_ready") == 0
+    status = Status(mode="sentinel", health="healthy", ready=True)
+    assert registry.get_sample_value("aragora_redis_ready") == 1
+
+
+def test_every_metric_has_the_prefix_and_a_meaning():
+    metrics = Metrics()
+    metrics.watch(lambda: Status(mode="embedded", health="healthy"))
+    content, media_type = metrics.exposition()
+    assert media_type.startswith("text/plain")
+    for family in text_string_to_metric_families(content.decode()):
+        assert family.name.startswith("aragora_redis_")
+        assert family.documentation.endswith(".")
+
+
+def test_a_lane_that_was_never_up_is_shown_as_down(registry, events):
+    del events
+    assert registry.get_sample_value("aragora_redis_link_up", {"lane": "durable"}) == 0
