@@ -1,0 +1,124 @@
+"""The few questions that a lab asks its servers, each bounded by a short socket timeout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from .config import HOST, MASTER_NAME, Monitored
+from .node import Node
+
+_TIMEOUT = 0.5
+
+# What a server answers, or fails to, while it starts or ends.
+NotNow = (redis.RedisError, OSError)
+
+
+@contextmanager
+def connect(node: Node, password: str) -> Iterator[redis.Redis]:
+    """A client for one node, closed at the end, that asks once and never again by itself."""
+    client = redis.Redis(
+        host=HOST,
+        port=node.port,
+        password=password,
+        socket_timeout=_TIMEOUT,
+        socket_connect_timeout=_TIMEOUT,
+        retry=Retry(NoBackoff(), 0),
+        decode_responses=True,
+    )
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def answers(node: Node, password: str) -> bool:
+    """Whether it takes commands, with its data loaded."""
+    try:
+        with connect(node, password) as client:
+            return bool(client.ping())
+    except NotNow:
+        return False
+
+
+def role(node: Node, password: str) -> str | None:
+    """`master` or `slave`, or None where it does not answer."""
+    try:
+        with connect(node, password) as client:
+            reply: Any = client.role()
+            return str(reply[0])
+    except NotNow:
+        return None
+
+
+def replication(node: Node, password: str) -> dict[str, Any]:
+    """INFO replication, or nothing where it does not answer."""
+    try:
+        with connect(node, password) as client:
+            info: dict[str, Any] = client.info("replication")
+            return info
+    except NotNow:
+        return {}
+
+
+def sentinel_master(node: Node, password: str) -> dict[str, Any]:
+    """SENTINEL MASTER, or nothing where it does not answer."""
+    try:
+        with connect(node, password) as client:
+            reply: Any = client.sentinel_master(MASTER_NAME)
+            return dict(reply)
+    except NotNow:
+        return {}
+
+
+def sentinel_replicas(node: Node, password: str) -> list[dict[str, Any]]:
+    """SENTINEL REPLICAS, or nothing where it does not answer."""
+    try:
+        with connect(node, password) as client:
+            reply: list[dict[str, Any]] = client.sentinel_slaves(MASTER_NAME)
+            return reply
+    except NotNow:
+        return []
+
+
+def sentinel_fellows(node: Node, password: str) -> list[dict[str, Any]]:
+    """SENTINEL SENTINELS, or nothing where it does not answer."""
+    try:
+        with connect(node, password) as client:
+            reply: Any = client.sentinel_sentinels(MASTER_NAME)
+            return list(reply)
+    except NotNow:
+        return []
+
+
+def monitored(node: Node, password: str) -> Monitored | None:
+    """What a living Sentinel holds to be the primary."""
+    try:
+        with connect(node, password) as client:
+            master: Any = client.sentinel_master(MASTER_NAME)
+            # Late in a failover it names the promoted replica here, and the old primary there.
+            address: Any = client.sentinel_get_master_addr_by_name(MASTER_NAME)
+            return Monitored(int(master["config-epoch"]), int(address[1]))
+    except NotNow:
+        return None
+
+
+def look_often(node: Node, password: str) -> None:
+    """Make a Sentinel refresh its picture each second, so that it demotes an old primary sooner.
+
+    It forgets this when it restarts.
+    """
+    with connect(node, password) as client:
+        ask: Any = client.execute_command
+        ask("SENTINEL", "DEBUG", "info-period", 1000, "publish-period", 250)
+
+
+def set_down_after(node: Node, password: str, milliseconds: int) -> None:
+    """Set after how long a silence a Sentinel calls a server down."""
+    with connect(node, password) as client:
+        client.sentinel_set(MASTER_NAME, "down-after-milliseconds", milliseconds)

@@ -1,0 +1,122 @@
+"""The text of redis.conf and sentinel.conf, and what a Sentinel has written into its own. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+MASTER_NAME = "aragora-master"
+HOST = "127.0.0.1"
+QUORUM = 2
+
+# Without /proc, a process is recognised as ours by the file's path in its title.
+_COMMON = """\
+bind {host}
+port {port}
+protected-mode yes
+dir {directory}
+requirepass {password}
+proc-title-template "{{title}} {{config-file}}"
+"""
+
+_REDIS = """\
+masterauth {password}
+appendonly yes
+appendfsync everysec
+save ""
+maxmemory 256mb
+maxmemory-policy noeviction
+repl-ping-replica-period 1
+repl-timeout 10
+repl-diskless-sync yes
+repl-diskless-sync-delay 0
+replica-priority 100
+"""
+
+# A primary that has lost its replicas stops acknowledging writes that a failover would lose.
+_MIN_REPLICAS = """\
+min-replicas-to-write 1
+min-replicas-max-lag 3
+"""
+
+_SENTINEL = """\
+sentinel sentinel-pass {password}
+sentinel monitor {name} {host} {primary} {quorum}
+sentinel auth-pass {name} {data_password}
+sentinel down-after-milliseconds {name} {down_after_ms}
+sentinel failover-timeout {name} 10000
+sentinel parallel-syncs {name} 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RedisConfig:
+    """What one redis.conf depends on."""
+
+    port: int
+    directory: Path
+    replicated: bool
+    """Part of a primary with replicas, so writes need one replica that keeps up."""
+    replica_of: int | None = None
+    """Port of the primary, or None for a primary."""
+
+
+@dataclass(frozen=True, slots=True)
+class SentinelConfig:
+    """What one sentinel.conf depends on."""
+
+    port: int
+    directory: Path
+    primary: int
+    """Port of the primary."""
+    down_after_ms: int
+
+
+class Monitored(NamedTuple):
+    """What one Sentinel holds to be the primary. The higher epoch is the later knowledge."""
+
+    epoch: int
+    port: int
+
+
+def render_redis(config: RedisConfig, *, password: str) -> str:
+    """A complete redis.conf."""
+    text = _common(config.port, config.directory, password) + _REDIS.format(password=password)
+    if config.replicated:
+        text += _MIN_REPLICAS
+    if config.replica_of is not None:
+        text += f"replicaof {HOST} {config.replica_of}\n"
+    return text
+
+
+def render_sentinel(config: SentinelConfig, *, password: str, data_password: str) -> str:
+    """A complete sentinel.conf; the Sentinel writes what it learns into the same file."""
+    return _common(config.port, config.directory, password) + _SENTINEL.format(
+        name=MASTER_NAME,
+        host=HOST,
+        primary=config.primary,
+        quorum=QUORUM,
+        password=password,
+        data_password=data_password,
+        down_after_ms=config.down_after_ms,
+    )
+
+
+def read_monitored(text: str) -> Monitored | None:
+    """What a Sentinel's own file says of the primary; None where it monitors none."""
+    monitor = re.search(rf"^sentinel monitor {MASTER_NAME} \S+ (\d+) ", text, re.MULTILINE)
+    if monitor is None:
+        return None
+    epoch = re.search(rf"^sentinel config-epoch {MASTER_NAME} (\d+)", text, re.MULTILINE)
+    return Monitored(int(epoch[1]) if epoch else 0, int(monitor[1]))
+
+
+def _common(port: int, directory: Path, password: str) -> str:
+    return _COMMON.format(host=HOST, port=port, directory=_quoted(directory), password=password)
+
+
+def _quoted(path: Path) -> str:
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

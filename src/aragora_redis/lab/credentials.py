@@ -1,0 +1,44 @@
+"""The secrets of a lab, made once for each directory."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from .files import write_private
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """One file each, named like the field with dashes."""
+
+    redis_password: str = field(repr=False)
+    sentinel_password: str = field(repr=False)
+    gateway_token: str = field(repr=False)
+    admin_token: str = field(repr=False)
+    digest_key: str = field(repr=False)
+    jwt_secret: str = field(repr=False)
+
+
+def load_credentials(directory: Path) -> Credentials:
+    """Read what is there, and make what is missing.
+
+    They outlive a stop, because data that was written under one digest key cannot be found under
+    another.
+    """
+    return Credentials(
+        **{
+            each.name: _load(directory / each.name.replace("_", "-"))
+            for each in fields(Credentials)
+        }
+    )
+
+
+def _load(path: Path) -> str:
+    text = path.read_text("utf-8").strip() if path.exists() else ""
+    if not text:
+        # Hexadecimal survives every config file, URL and command line unquoted.
+        text = secrets.token_hex(32)
+        write_private(path, text + "\n")
+    return text

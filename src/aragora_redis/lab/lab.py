@@ -1,0 +1,361 @@
+"""A lab: one directory, one topology of real servers, and what can be done to them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self, TypeVar
+
+import msgspec
+
+from ..errors import LabError
+from . import admin, manifest
+from .credentials import Credentials, load_credentials
+from .guard import Guard
+from .manifest import Manifest, Mode, PortChoice
+from .node import Kind, Node, end_all
+from .ports import all_free
+from .process import State
+from .sentinel import SentinelTopology
+from .server import find_server
+from .standalone import StandaloneTopology
+from .topology import Site, Topology
+from .waiting import wait_until
+
+_TOPOLOGIES: dict[Mode, type[Topology]] = {
+    Mode.STANDALONE: StandaloneTopology,
+    Mode.SENTINEL: SentinelTopology,
+}
+_Choice = TypeVar("_Choice", Mode, PortChoice)
+
+_PORT_SECONDS = 1.0
+_ROLES = {"master": "primary", "slave": "replica"}
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """One server, as it is now."""
+
+    name: str
+    kind: Kind
+    port: int
+    state: State
+    pid: int | None
+    role: str | None
+    """`primary` or `replica` as the node itself says; None for Sentinels and where none answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabStatus:
+    """A lab, as it is now."""
+
+    directory: Path
+    mode: Mode
+    primary: str
+    """Name of the primary: as the Sentinels say, or last said."""
+    nodes: tuple[NodeStatus, ...]
+
+    @property
+    def running(self) -> bool:
+        """Whether any of its servers lives."""
+        return any(node.state is not State.DEAD for node in self.nodes)
+
+
+class Lab:
+    """Redis servers of one's own, on 127.0.0.1.
+
+    Targets are the names of nodes, `primary`, `replica-N` (the N-th of the other data nodes by
+    ordinal from 0, dead ones counted) and `all`. Every method raises `LabError` where it cannot do
+    what it says.
+    """
+
+    def __init__(self, directory: Path, state: Manifest) -> None:
+        """Use `create`, `open` or `find`."""
+        self.directory = directory
+        self._manifest = state
+        self._guard: Guard | None = None
+
+    @classmethod
+    def create(
+        cls,
+        directory: Path | str,
+        mode: Mode | str = Mode.SENTINEL,
+        ports: PortChoice | str = PortChoice.GUIDE,
+        down_after_ms: int = 1000,
+    ) -> Self:
+        """Prepare a lab, or take up the stopped one in the directory with its data and secrets.
+
+        Args:
+            directory: made where it is missing.
+            mode: `sentinel` or `standalone`.
+            ports: `guide` or `free`.
+            down_after_ms: silence after which the Sentinels call a server down, in milliseconds.
+        """
+        path = Path(directory).absolute()
+        mode, ports = _choice(Mode, mode), _choice(PortChoice, ports)
+        if not str(path).isprintable():
+            raise LabError(f"{str(path)!r} cannot be a lab's directory", remedy="choose another")
+        found = manifest.load(path)
+        if found is None:
+            found = _prepare(path, mode, ports, down_after_ms)
+        elif found.mode is not mode:
+            raise LabError(
+                f"the lab in {path} is of mode {found.mode}",
+                remedy=f"give mode {mode} a directory of its own with --dir (make: DIR=), "
+                f"or remove this one with its data: rm -r {shlex.quote(str(path))}",
+            )
+        return cls(path, msgspec.structs.replace(found, down_after_ms=down_after_ms))
+
+    @classmethod
+    def open(cls, directory: Path | str) -> Self:
+        """The lab of a directory."""
+        lab = cls.find(directory)
+        if lab is None:
+            raise LabError(
+                f"there is no lab in {Path(directory).absolute()}",
+                remedy="start one with: aragora-redis lab start",
+            )
+        return lab
+
+    @classmethod
+    def find(cls, directory: Path | str) -> Self | None:
+        """The lab of a directory, or None where there is none."""
+        path = Path(directory).absolute()
+        found = manifest.load(path)
+        return None if found is None else cls(path, found)
+
+    def start(self, *, foreground: bool = False) -> None:
+        """Start all servers and wait until they are usable.
+
+        Ports of an earlier run are used again while they are free, and so is the data: whoever was
+        primary last is primary again.
+
+        Args:
+            foreground: the servers end with this process, however it ends.
+        """
+        alive = [node.name for node in self._nodes if node.pid is not None]
+        if alive:
+            raise LabError(
+                f"the lab in {self.directory} is already running ({', '.join(alive)})",
+                remedy="bring single nodes back with: aragora-redis lab start --all; "
+                "or stop it first with: aragora-redis lab stop",
+            )
+        server = find_server()
+        leader = self.primary()
+        moved = bool(_taken(self._nodes))
+        if moved:
+            self._manifest = self._manifest.with_new_ports()
+        self._manifest = self._manifest.with_new_run()
+        manifest.save(self.directory, self._manifest)
+        for node in self._nodes:
+            node.directory.mkdir(mode=0o700, exist_ok=True)
+        if foreground:
+            self._guard = Guard.start(self.directory, self._manifest.run)
+        try:
+            self._topology.bring_up(server, leader, moved=moved)
+            if self._guard is not None:
+                self._guard.check()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self, target: str = "all") -> tuple[str, ...]:
+        """End servers: SIGTERM, then SIGKILL for those that stay. Dead ones are no error.
+
+        Returns:
+            The names of those that were alive.
+        """
+        ended = end_all(self._resolve(target))
+        if target == "all" and self._guard is not None:
+            self._guard.close()
+            self._guard = None
+        return ended
+
+    def kill(self, target: str) -> tuple[str, ...]:
+        """End servers at once by SIGKILL; returns their names."""
+        return self._each_alive(target, Node.kill)
+
+    def freeze(self, target: str) -> tuple[str, ...]:
+        """Hold servers by SIGSTOP: they keep their connections and answer nothing."""
+        return self._each_alive(target, Node.freeze)
+
+    def thaw(self, target: str) -> tuple[str, ...]:
+        """Let frozen servers go on by SIGCONT; returns their names."""
+        return self._each_alive(target, Node.thaw)
+
+    def start_node(self, target: str, *, wipe: bool = False) -> str:
+        """Bring one dead node back, in the place that the living ones have for it.
+
+        Args:
+            target: which.
+            wipe: without its data.
+
+        Returns:
+            Its name.
+        """
+        node = self.node(target)
+        if node.pid is not None:
+            raise LabError(
+                f"{node.name} is {node.state}",
+                remedy=f"let it go on with: aragora-redis lab thaw {node.name}"
+                if node.state is State.FROZEN
+                else "kill or stop it before you start it",
+            )
+        self._revive((node,), wipe=wipe)
+        return node.name
+
+    def start_all(self, *, wipe: bool = False) -> tuple[str, ...]:
+        """Bring all dead nodes back; returns their names."""
+        dead = tuple(node for node in self._nodes if node.pid is None)
+        self._revive(dead, wipe=wipe)
+        return tuple(node.name for node in dead)
+
+    def primary(self) -> str:
+        """Name of the primary: as the Sentinels say now, or last said."""
+        return self._topology.primary().name
+
+    def node(self, target: str) -> Node:
+        """The one node that a target means."""
+        nodes = self._resolve(target)
+        if len(nodes) != 1:
+            raise LabError(f"{target!r} is more than one node", remedy="name one")
+        return nodes[0]
+
+    def password(self, node: Node) -> str:
+        """The password of a node."""
+        return self._site.password(node)
+
+    def status(self) -> LabStatus:
+        """How every server is now."""
+        return LabStatus(
+            directory=self.directory,
+            mode=self._manifest.mode,
+            primary=self.primary(),
+            nodes=tuple(self._node_status(node) for node in self._nodes),
+        )
+
+    def env(self) -> dict[str, str]:
+        """The settings that a client or a gateway needs. They hold secrets."""
+        credentials = self.credentials
+        return self._topology.environment() | {
+            "ARAGORA_GATEWAY_TOKEN": credentials.gateway_token,
+            "ARAGORA_ADMIN_TOKEN": credentials.admin_token,
+            "ARAGORA_DIGEST_KEY": credentials.digest_key,
+            "ARAGORA_JWT_SECRET": credentials.jwt_secret,
+        }
+
+    @property
+    def credentials(self) -> Credentials:
+        """The lab's secrets."""
+        return load_credentials(self.directory)
+
+    @property
+    def _nodes(self) -> tuple[Node, ...]:
+        return self._manifest.nodes(self.directory)
+
+    @property
+    def _site(self) -> Site:
+        return Site(self._nodes, self.credentials, self._manifest.down_after_ms)
+
+    @property
+    def _topology(self) -> Topology:
+        return _TOPOLOGIES[self._manifest.mode](self._site)
+
+    def _revive(self, nodes: tuple[Node, ...], *, wipe: bool) -> None:
+        if not any(node.directory.is_dir() for node in self._nodes):
+            raise LabError("the lab was never started", remedy="start it: aragora-redis lab start")
+        if taken := _taken(nodes):
+            raise LabError(
+                f"another program has taken {taken}",
+                remedy="end that, or stop the lab and start it anew on other ports",
+            )
+        self._topology.revive(find_server(), nodes, wipe=wipe)
+
+    def _each_alive(self, target: str, act: Callable[[Node], None]) -> tuple[str, ...]:
+        nodes = [node for node in self._resolve(target) if node.pid is not None]
+        if not nodes:
+            raise LabError(
+                f"{target} is not running",
+                remedy=f"start it with: aragora-redis lab start {target}",
+            )
+        for node in nodes:
+            act(node)
+        return tuple(node.name for node in nodes)
+
+    def _resolve(self, target: str) -> tuple[Node, ...]:
+        nodes = self._nodes
+        if target == "all":
+            return nodes
+        names = [node.name for node in nodes]
+        name = target if target in names else resolve(target, names, self.primary())
+        return tuple(node for node in nodes if node.name == name)
+
+    def _node_status(self, node: Node) -> NodeStatus:
+        state, role = node.state, None
+        if node.kind is Kind.REDIS and state is State.RUNNING:
+            role = _ROLES.get(admin.role(node, self.credentials.redis_password) or "")
+        return NodeStatus(node.name, node.kind, node.port, state, node.pid, role)
+
+
+def _taken(nodes: Sequence[Node]) -> str:
+    """Which ports of dead nodes somebody listens on; empty for none.
+
+    The system may close the port of a process a moment after its end.
+    """
+    return wait_until(
+        lambda: ", ".join(
+            f"port {node.port} of {node.name}" for node in nodes if not all_free([node.port])
+        ),
+        seconds=_PORT_SECONDS,
+    )
+
+
+def resolve(target: str, names: Sequence[str], primary: str) -> str:
+    """The name that a target means; see `Lab`.
+
+    Raises:
+        LabError: it means none.
+    """
+    others = [name for name in names if name.startswith(f"{Kind.REDIS}-") and name != primary]
+    meanings = {
+        "primary": primary,
+        **{f"replica-{number}": name for number, name in enumerate(others)},
+        **{name: name for name in names},
+    }
+    if target not in meanings:
+        raise LabError(
+            f"there is no node {target!r} in this lab",
+            remedy=f"the targets are all, {', '.join(meanings)}",
+        )
+    return meanings[target]
+
+
+def _choice(kind: type[_Choice], value: str) -> _Choice:
+    try:
+        return kind(value)
+    except ValueError as error:
+        raise LabError(
+            f"{value!r} is not a choice here", remedy=f"take {' or '.join(kind)}"
+        ) from error
+
+
+def _prepare(path: Path, mode: Mode, ports: PortChoice, down_after_ms: int) -> Manifest:
+    try:
+        if path.exists() and any(path.iterdir()):
+            raise LabError(
+                f"{path} holds something that is not a lab", remedy="choose an empty directory"
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(0o700)
+        # The directory holds secrets and may well lie inside somebody's working copy.
+        (path / ".gitignore").write_text("*\n", "utf-8")
+        chosen = manifest.choose_ports(mode, ports)
+        fresh = Manifest(mode, ports, down_after_ms, chosen.data, chosen.sentinels)
+        manifest.save(path, fresh)
+    except OSError as error:
+        raise LabError(
+            f"{path} cannot be used: {error.strerror}", remedy="choose another directory"
+        ) from error
+    return fresh

@@ -1,0 +1,99 @@
+"""lab.json: which servers belong to a lab."""
+
+from __future__ import annotations
+
+import secrets
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+from ..errors import LabError
+from .files import write_private
+from .node import Kind, Node
+from .ports import Ports, all_free, free_ports, guide_ports
+
+_NAME = "lab.json"
+
+
+class Mode(StrEnum):
+    """Which topology a lab runs."""
+
+    STANDALONE = "standalone"
+    SENTINEL = "sentinel"
+
+
+class PortChoice(StrEnum):
+    """Where a lab listens."""
+
+    GUIDE = "guide"
+    """6379 and on, 26379 and on; if any of them is taken, like FREE."""
+    FREE = "free"
+    """Ports that nobody uses, never the guide's."""
+
+
+_COUNTS = {Mode.STANDALONE: (1, 0), Mode.SENTINEL: (3, 3)}
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What a lab's directory says of it."""
+
+    mode: Mode
+    port_choice: PortChoice
+    down_after_ms: int
+    data_ports: tuple[int, ...]
+    sentinel_ports: tuple[int, ...]
+    run: str = ""
+    """Names one start of the lab, so that the end of an older one does not stop a newer."""
+
+    def nodes(self, directory: Path) -> tuple[Node, ...]:
+        """The data nodes, then the Sentinels."""
+        return tuple(
+            Node(f"{kind}-{ordinal}", kind, port, directory / f"{kind}-{ordinal}")
+            for kind, ports in ((Kind.REDIS, self.data_ports), (Kind.SENTINEL, self.sentinel_ports))
+            for ordinal, port in enumerate(ports)
+        )
+
+    def with_new_ports(self) -> Manifest:
+        """The same lab on ports that are free now."""
+        ports = choose_ports(self.mode, self.port_choice)
+        return msgspec.structs.replace(self, data_ports=ports.data, sentinel_ports=ports.sentinels)
+
+    def with_new_run(self) -> Manifest:
+        """The same lab, started once more."""
+        return msgspec.structs.replace(self, run=secrets.token_hex(8))
+
+
+def choose_ports(mode: Mode, choice: PortChoice) -> Ports:
+    """Ports for each node of a mode.
+
+    Raises:
+        LabError: none are free.
+    """
+    guide = guide_ports(*_COUNTS[mode])
+    if choice is PortChoice.GUIDE and all_free(guide.data + guide.sentinels):
+        return guide
+    return free_ports(*_COUNTS[mode])
+
+
+def load(directory: Path) -> Manifest | None:
+    """What the directory holds, or None where it holds no lab.
+
+    Raises:
+        LabError: the file cannot be understood.
+    """
+    path = directory / _NAME
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        raise LabError(
+            f"{path} cannot be read: {error}",
+            remedy="end its servers by hand, then remove the directory",
+        ) from error
+
+
+def save(directory: Path, manifest: Manifest) -> None:
+    """Replace the file at once."""
+    write_private(directory / _NAME, msgspec.json.encode(manifest).decode() + "\n")

@@ -1,0 +1,149 @@
+"""What every mode can do, and what all of them need for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..errors import LabError
+from . import admin
+from .config import RedisConfig, render_redis
+from .credentials import Credentials
+from .files import write_private
+from .node import Kind, Node
+from .process import State
+from .server import Server
+from .waiting import wait_until
+
+START_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The servers of a lab, and what opens them."""
+
+    nodes: tuple[Node, ...]
+    credentials: Credentials
+    down_after_ms: int
+
+    @property
+    def data(self) -> tuple[Node, ...]:
+        """The Redis nodes, by ordinal."""
+        return tuple(node for node in self.nodes if node.kind is Kind.REDIS)
+
+    @property
+    def sentinels(self) -> tuple[Node, ...]:
+        """The Sentinels, by ordinal."""
+        return tuple(node for node in self.nodes if node.kind is Kind.SENTINEL)
+
+    def password(self, node: Node) -> str:
+        """The password of a node."""
+        if node.kind is Kind.SENTINEL:
+            return self.credentials.sentinel_password
+        return self.credentials.redis_password
+
+    def by_port(self, port: int) -> Node:
+        """The data node on a port.
+
+        Raises:
+            LabError: a Sentinel names a server that is not of this lab.
+        """
+        for node in self.data:
+            if node.port == port:
+                return node
+        raise LabError(
+            f"the Sentinels follow a server on port {port}, which is not of this lab",
+            remedy="stop the lab, remove its directory and start it anew",
+        )
+
+
+class Topology(Protocol):
+    """One mode's way to bring servers up and to know its primary."""
+
+    def __init__(self, site: Site) -> None: ...
+
+    def primary(self) -> Node:
+        """The primary: as the lab's servers say now, else as they last knew."""
+
+    def bring_up(self, server: Server, primary: str, *, moved: bool) -> None:
+        """Start everything, all of it dead, and wait until it is usable.
+
+        Args:
+            server: the program to run.
+            primary: name of the node to start as primary.
+            moved: the ports are not those of the last run.
+        """
+
+    def revive(self, server: Server, nodes: tuple[Node, ...], *, wipe: bool) -> None:
+        """Start some dead nodes again in the place that the living have for them.
+
+        Args:
+            server: the program to run.
+            nodes: which.
+            wipe: delete the data of those among them that hold any.
+        """
+
+    def environment(self) -> dict[str, str]:
+        """The settings that lead a client to this topology."""
+
+
+def launch_redis(
+    site: Site, node: Node, server: Server, *, replicated: bool, primary: Node | None
+) -> None:
+    """Write a data node's configuration and start it, as a replica where a primary is given."""
+    config = RedisConfig(
+        port=node.port,
+        directory=node.directory,
+        replicated=replicated,
+        replica_of=None if primary is None else primary.port,
+    )
+    write_private(node.config_path, render_redis(config, password=site.credentials.redis_password))
+    node.launch(server)
+
+
+def settle(nodes: Iterable[Node], missing: Callable[[], str]) -> None:
+    """Wait until nothing is missing.
+
+    Raises:
+        LabError: it still is after 30 seconds, or one of the nodes has died.
+    """
+    nodes = tuple(nodes)
+    dead: list[Node] = []
+
+    def lacking() -> str:
+        dead[:] = [node for node in nodes if node.state is State.DEAD]
+        return "" if dead else missing()
+
+    lacked = wait_until(lacking, seconds=START_SECONDS)
+    if dead:
+        raise LabError(
+            f"{dead[0].name} ended at once; its log ends with:\n{dead[0].log_tail()}",
+            remedy="mend what it complains of, stop the lab and start it again",
+        )
+    if lacked:
+        logs = "\n".join(f"{node.name}: {node.log_tail(2)}" for node in nodes)
+        raise LabError(
+            f"after {START_SECONDS:g} s {lacked}; the logs end with:\n{logs}",
+            remedy="stop the lab and start it again",
+        )
+
+
+def settle_answers(site: Site, nodes: Iterable[Node]) -> None:
+    """Wait until each takes commands, with its data loaded.
+
+    Raises:
+        LabError: one died, or does not in time.
+    """
+    nodes = tuple(nodes)
+    settle(
+        nodes,
+        lambda: next(
+            (
+                f"{node.name} does not answer"
+                for node in nodes
+                if not admin.answers(node, site.password(node))
+            ),
+            "",
+        ),
+    )
