@@ -1,0 +1,23 @@
+"""The command `aragora-redis`: parse, let the rooms below work, render."""
+
+from __future__ import annotations
+
+import sys
+
+_NEEDED = ("rich", "typer")
+
+
+def main() -> None:
+    """Run the command that the arguments name, and exit with its code."""
+    try:
+        from .app import run  # noqa: PLC0415 - what it needs is an extra
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _NEEDED:
+            raise
+        sys.stderr.write(
+            f"error: the command line needs {missing}; "
+            "install it with: pip install 'aragora-redis[cli]'\n"
+        )
+        sys.exit(1)
+    run()

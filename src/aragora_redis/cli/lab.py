@@ -1,0 +1,198 @@
+"""`aragora-redis lab ...`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from ..lab import Lab, LabStatus, Mode, PortChoice, State
+from ..settings import names
+from . import output
+from .options import LAB, AsJson, Directory
+
+_STYLES = {State.RUNNING: "green", State.FROZEN: "cyan", State.DEAD: "red"}
+_POLICIES = "ARAGORA_POLICIES"
+
+app = typer.Typer(
+    help="Real Redis servers and Sentinels on this machine, and what can be done to them.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+
+All = Annotated[bool, typer.Option("--all", help="All nodes.")]
+Target = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="TARGET",
+        help="A node such as redis-0, or primary, or replica-0.",
+        show_default=False,
+    ),
+]
+Node = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="NODE", help="A node such as redis-0, or replica-0.", show_default=False
+    ),
+]
+
+
+@app.command()
+def start(
+    node: Node = None,
+    *,
+    every: All = False,
+    mode: Annotated[
+        Mode | None,
+        typer.Option(help="What to run.", show_default="that of the lab, else sentinel"),
+    ] = None,
+    ports: Annotated[
+        PortChoice | None,
+        typer.Option(
+            help="For a new lab: the guide's ports (6379 and on, 26379 and on) if all are free, "
+            "or any that are free.",
+            show_default="guide",
+        ),
+    ] = None,
+    wipe: Annotated[bool, typer.Option("--wipe", help="Start the node without its data.")] = False,
+    directory: Directory = LAB,
+    as_json: AsJson = False,
+) -> None:
+    """Start a lab in the background; or bring one dead NODE back, or --all of them.
+
+    A node that comes back takes the place that the living ones have for it: a former primary is a
+    replica of the new one.
+    """
+    if node is None and not every:
+        if wipe:
+            raise typer.BadParameter("--wipe needs a NODE or --all")
+        found = Lab.find(directory)
+        kind = mode or (found.status().mode if found else Mode.SENTINEL)
+        lab = Lab.create(directory, kind, ports or PortChoice.GUIDE)
+        lab.start()
+        _show(lab.status(), as_json=as_json)
+        return
+    if mode or ports:
+        raise typer.BadParameter("--mode and --ports belong to the start of a whole lab")
+    target = _one_target(node, every=every)
+    lab = Lab.open(directory)
+    names = lab.start_all(wipe=wipe) if target == "all" else (lab.start_node(target, wipe=wipe),)
+    _tell("started", names, as_json=as_json)
+
+
+@app.command()
+def stop(node: Node = None, *, directory: Directory = LAB, as_json: AsJson = False) -> None:
+    """End the lab, or one NODE, in order. Data and secrets stay for the next start."""
+    _tell("stopped", Lab.open(directory).stop(node or "all"), as_json=as_json)
+
+
+@app.command()
+def kill(
+    target: Target = None,
+    *,
+    every: All = False,
+    directory: Directory = LAB,
+    as_json: AsJson = False,
+) -> None:
+    """End a node at once (SIGKILL), as a crash does."""
+    chosen = _one_target(target, every=every)
+    names = Lab.open(directory).kill(chosen)
+    _tell("killed", names, as_json=as_json)
+
+
+@app.command()
+def freeze(
+    target: Target = None,
+    *,
+    every: All = False,
+    directory: Directory = LAB,
+    as_json: AsJson = False,
+) -> None:
+    """Hold a node (SIGSTOP): it keeps its connections and answers nothing."""
+    chosen = _one_target(target, every=every)
+    names = Lab.open(directory).freeze(chosen)
+    _tell("frozen", names, as_json=as_json)
+
+
+@app.command()
+def thaw(
+    target: Target = None,
+    *,
+    every: All = False,
+    directory: Directory = LAB,
+    as_json: AsJson = False,
+) -> None:
+    """Let a frozen node go on (SIGCONT)."""
+    chosen = _one_target(target, every=every)
+    names = Lab.open(directory).thaw(chosen)
+    _tell("thawed", names, as_json=as_json)
+
+
+@app.command()
+def status(*, directory: Directory = LAB, as_json: AsJson = False) -> None:
+    """Show every node: its port, whether it runs, and its role as it says itself."""
+    _show(Lab.open(directory).status(), as_json=as_json)
+
+
+@app.command()
+def env(*, directory: Directory = LAB, as_json: AsJson = False) -> None:
+    """Print the settings that lead a service to the lab, secrets included, as KEY=value lines.
+
+    In a shell: set -a; eval "$(aragora-redis lab env)"; set +a
+    """
+    # A gateway that is started beside those of `up` is to behave as they do.
+    found = Lab.open(directory).env() | {names.FAIL_OPEN: os.environ.get(names.FAIL_OPEN) or "true"}
+    if policies := os.environ.get(_POLICIES, "").strip():
+        found[_POLICIES] = str(Path(policies).absolute())
+    if as_json:
+        output.write_json(found)
+        return
+    for name, value in found.items():
+        output.write(f"{name}={shlex.quote(value)}")
+
+
+def _one_target(target: str | None, *, every: bool) -> str:
+    if (target is None) is not every:
+        raise typer.BadParameter("name one node, or give --all")
+    return target or "all"
+
+
+def _tell(done: str, names: Sequence[str], *, as_json: bool) -> None:
+    if as_json:
+        output.write_json({done: names})
+    else:
+        output.write(f"{done}: {', '.join(names)}" if names else f"nothing to be {done}")
+
+
+def _show(found: LabStatus, *, as_json: bool) -> None:
+    if as_json:
+        output.write_json(
+            {
+                "directory": str(found.directory),
+                "mode": found.mode,
+                "primary": found.primary,
+                "running": found.running,
+                "nodes": [asdict(node) for node in found.nodes],
+            }
+        )
+        return
+    output.write(f"{found.mode} lab in {found.directory}, primary {found.primary}")
+    output.write_table(
+        ("node", "port", "state", "role", "pid"),
+        (
+            (
+                node.name,
+                str(node.port),
+                Text(node.state.value, _STYLES[node.state]),
+                node.role or "",
+                str(node.pid or ""),
+            )
+            for node in found.nodes
+        ),
+    )

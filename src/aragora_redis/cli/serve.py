@@ -1,0 +1,85 @@
+"""`aragora-redis serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Annotated
+
+import typer
+
+from ..errors import AragoraRedisError
+from ..settings import from_env
+from ..telemetry.logs import configure_logging
+from . import output
+from .options import AsJson
+
+_NEEDED = ("cryptography", "fastapi", "jwt", "prometheus_client", "uvicorn")
+_GRACE = 8.0
+
+
+def serve(
+    *,
+    host: Annotated[
+        str | None,
+        typer.Option(help="Where to listen.", show_default="ARAGORA_HOST, else 127.0.0.1"),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="The port.", show_default="ARAGORA_PORT, else 8080"),
+    ] = None,
+    end_with_stdin: Annotated[bool, typer.Option("--end-with-stdin", hidden=True)] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run the gateway against the configured Redis, until SIGTERM or Ctrl-C.
+
+    The settings come from the environment; `aragora-redis settings` shows them.
+    """
+    demand_gateway()
+    if end_with_stdin:
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
+    settings = from_env()
+    gateway = replace(
+        settings.gateway,
+        host=host or settings.gateway.host,
+        port=port or settings.gateway.port,
+    )
+    configure_logging(settings.log_level)
+    from ..gateway.server import run  # noqa: PLC0415 - what it needs is an extra
+
+    asyncio.run(run(replace(settings, gateway=gateway), on_listening=_tell(as_json=as_json)))
+
+
+def demand_gateway() -> None:
+    """Make sure that the gateway can be run.
+
+    Raises:
+        AragoraRedisError: what it needs is not installed.
+    """
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise AragoraRedisError(
+            f"the gateway needs {', '.join(missing)}",
+            remedy="install it with: pip install 'aragora-redis[gateway]'",
+        )
+
+
+def _tell(*, as_json: bool) -> Callable[[str], None]:
+    if as_json:
+        return lambda url: output.write_json_line({"listening": url})
+    return lambda url: output.note(f"listening on {url}", style="")
+
+
+def _end_with_stdin() -> None:
+    """End this process when whoever started it has ended: nobody else writes to its input."""
+    while os.read(0, 1024):
+        continue
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_GRACE)
+    os._exit(1)

@@ -1,0 +1,64 @@
+"""What an operation found, as a value that text and JSON are made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+
+class Status(IntEnum):
+    """How good it is. The number is the exit code, as monitoring plugins agreed on it."""
+
+    OK = 0
+    WARNING = 1
+    CRITICAL = 2
+    UNKNOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be."""
+
+    status: Status
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """The health of one Redis topology."""
+
+    status: Status
+    headline: str
+    """One line: the status, and why."""
+    findings: tuple[Finding, ...] = ()
+    """The worst first."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What was counted, fit for JSON."""
+
+    @property
+    def exit_code(self) -> int:
+        """0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."""
+        return int(self.status)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report for JSON."""
+        return {
+            "status": self.status.name,
+            "headline": self.headline,
+            "findings": [
+                {"status": finding.status.name, "text": finding.text} for finding in self.findings
+            ],
+            "facts": self.facts,
+        }
+
+
+def report(
+    findings: list[Finding], *, healthy: str, facts: dict[str, Any] | None = None
+) -> HealthReport:
+    """The worst finding is the headline; without any it is OK, in the words of `healthy`."""
+    ordered = tuple(sorted(findings, key=lambda finding: -finding.status))
+    if not ordered:
+        return HealthReport(Status.OK, f"OK: {healthy}", facts=facts or {})
+    worst = ordered[0]
+    return HealthReport(worst.status, f"{worst.status.name}: {worst.text}", ordered, facts or {})
