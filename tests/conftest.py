@@ -1,0 +1,71 @@
+"""Real servers for tests: on free ports, in temporary directories, always stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+import redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
+
+from aragora_redis.lab import Lab
+
+MakeLab = Callable[..., Lab]
+Connect = Callable[..., redis.Redis]
+
+
+@pytest.fixture(scope="session")
+def standalone_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """One Redis for the whole run. A test uses keys of its own and leaves the server running."""
+    lab = Lab.create(tmp_path_factory.mktemp("standalone") / "lab", "standalone", ports="free")
+    lab.start()
+    yield lab
+    lab.stop()
+
+
+@pytest.fixture
+def make_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeLab]:
+    """Makes labs, not yet started, that are stopped after the test, whatever it did to them."""
+    with ExitStack() as cleanup:
+
+        def make(mode: str = "sentinel", **options: Any) -> Lab:
+            directory = tmp_path_factory.mktemp(mode) / "lab"
+            lab = Lab.create(directory, mode, **({"ports": "free"} | options))
+            cleanup.callback(lab.stop)
+            return lab
+
+        yield make
+
+
+@pytest.fixture
+def sentinel_lab(make_lab: MakeLab) -> Lab:
+    """A primary, two replicas and three Sentinels of the test's own, usable (half a second)."""
+    lab = make_lab("sentinel")
+    lab.start()
+    return lab
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """Makes a plain redis-py client for one node of a lab, closed after the test.
+
+    It connects again by itself: a server that becomes a replica drops its clients.
+    """
+    with ExitStack() as cleanup:
+
+        def client(lab: Lab, target: str = "primary") -> redis.Redis:
+            node = lab.node(target)
+            made = redis.Redis(
+                port=node.port,
+                password=lab.password(node),
+                socket_timeout=2,
+                retry=Retry(ConstantBackoff(0.1), 3),
+                decode_responses=True,
+            )
+            cleanup.callback(made.close)
+            return made
+
+        yield client

@@ -1,0 +1,195 @@
+"""The gateway as it is served: over TCP, against a real Redis, and stopped by signals."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from aragora_redis.errors import SettingsError
+from aragora_redis.gateway.app import create_app
+from aragora_redis.gateway.server import listen, serve
+from aragora_redis.settings import from_env
+from aragora_redis.state.shared import SharedState
+
+POLICIES = '[limits.api]\nrate = "1 per hour"\nburst = 2\n'
+PROGRAM = """
+import asyncio
+from aragora_redis.gateway.server import run
+from aragora_redis.settings import from_env
+asyncio.run(run(from_env(), on_listening=lambda url: print(url, flush=True)))
+"""
+
+
+@pytest.fixture
+def policies(tmp_path):
+    path = tmp_path / "policies.toml"
+    path.write_text(POLICIES)
+    return {"ARAGORA_POLICIES": str(path), "ARAGORA_KEY_PREFIX": f"t{time.time_ns()}"}
+
+
+@asynccontextmanager
+async def gateway(env, **tokens):
+    """A gateway on a free port, and a client of it."""
+    state = SharedState(from_env(env))
+    (listener,) = listen("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    stop = asyncio.Event()
+    serving = asyncio.create_task(serve(create_app(state), [listener], stop))
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", **tokens) as client:
+            yield client
+    finally:
+        stop.set()
+        await serving
+
+
+def bearer(env):
+    return {"headers": {"Authorization": f"Bearer {env['ARAGORA_ADMIN_TOKEN']}"}}
+
+
+async def until(condition, within=20.0):
+    end = time.monotonic() + within
+    while not (value := await condition()):
+        assert time.monotonic() < end, f"not within {within} s"
+        await asyncio.sleep(0.02)
+    return value
+
+
+async def ready(client):
+    return (await client.get("/readyz")).status_code == 200
+
+
+async def reason(client, jti):
+    return (await client.post("/v1/tokens/check", json={"jti": jti})).json().get("reason")
+
+
+async def test_two_gateways_share_limits_and_revocations(standalone_lab, policies):
+    env = standalone_lab.env() | policies
+    async with gateway(env, **bearer(env)) as one, gateway(env, **bearer(env)) as two:
+        await asyncio.gather(until(lambda: ready(one)), until(lambda: ready(two)))
+
+        statuses = [
+            (await client.post("/v1/limits/api/check", json={"subject": "a"})).status_code
+            for client in (one, two, one)
+        ]
+        assert statuses == [200, 200, 429]
+
+        body = {"jti": "gone", "expires_at": time.time() + 60, "reason": "logout"}
+        receipt = await one.post("/v1/tokens/revoke", json=body)
+        assert (receipt.status_code, receipt.json()["level"]) == (200, "primary")
+        assert await until(lambda: reason(two, "gone"), within=5) == "logout"
+
+        response = await one.post("/v1/limits/api/reset", json={"subject": "a"})
+        assert response.json() == {"reset": True}
+        admitted = await one.post("/v1/limits/api/check", json={"subject": "a"})
+        assert (admitted.status_code, admitted.json()["source"]) == (200, "redis")
+
+        status = (await one.get("/v1/status")).json()
+        assert (status["mode"], status["health"], status["tokens"]) == ("standalone", "healthy", 1)
+        metrics = (await two.get("/metrics")).text
+        assert 'aragora_redis_link_up{lane="fast"} 1.0' in metrics
+        assert "aragora_redis_token_entries 1.0" in metrics
+
+
+@pytest.mark.parametrize("fail_open", [False, True])
+async def test_without_redis_it_serves_and_says_so(policies, free_port, fail_open):
+    env = policies | {
+        "ARAGORA_REDIS_URL": f"redis://127.0.0.1:{free_port}/0",
+        "ARAGORA_RATE_LIMIT_FAIL_OPEN": str(fail_open).lower(),
+        "ARAGORA_EXPECTED_INSTANCES": "1",
+    }
+    async with gateway(env) as client:
+        assert (await client.get("/healthz")).status_code == 200
+        assert (await client.get("/readyz")).status_code == 503
+        refused = await client.post("/v1/tokens/check", json={"jti": "a"})
+        assert (refused.status_code, refused.json()["ran"]) == (503, "no")
+        assert refused.headers["Retry-After"] == "1"
+        check = await client.post("/v1/limits/api/check", json={"subject": "a"})
+        if fail_open:
+            assert (check.status_code, check.json()["source"]) == (200, "local")
+        else:
+            assert check.status_code == 503
+            assert check.json()["type"] == "urn:aragora-redis:limit-unavailable"
+        status = (await client.get("/v1/status")).json()
+        assert status["health"] == "degraded"
+        assert status["staleness"] is None
+        revoked = await client.post("/v1/tokens/revoke", json={"user": "42"})
+        assert (revoked.status_code, revoked.json()["level"]) == (202, "local")
+
+
+async def test_a_body_without_end_is_refused_over_tcp(policies):
+    async with gateway(policies) as client:
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
+        writer.write(
+            b"POST /v1/tokens/check HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        chunk = b"4000\r\n" + b"x" * 0x4000 + b"\r\n"
+        for _ in range(5):  # and no last chunk
+            writer.write(chunk)
+        async with asyncio.timeout(5):
+            answer = await reader.read()  # to the end: the connection is closed
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert b"application/problem+json" in answer
+
+
+@pytest.fixture
+def free_port():
+    """A port on which nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+    return port
+
+
+def test_a_busy_port_is_said_in_one_line():
+    (first,) = listen("127.0.0.1", 0)
+    with first:
+        port = first.getsockname()[1]
+        with pytest.raises(SettingsError, match=f"127.0.0.1:{port}: the port is in use") as caught:
+            listen("127.0.0.1", port)
+    assert "ARAGORA_PORT" in caught.value.remedy
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["198.51.100.1", "no..name"])
+def test_a_host_that_is_not_ours(host):
+    with pytest.raises(SettingsError, match="ARAGORA_HOST"):
+        listen(host, 0)
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_it_in_order(policies, free_port, by):
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        PROGRAM,
+        env=dict(os.environ) | policies | {"ARAGORA_PORT": str(free_port)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(20):
+            url = (await process.stdout.readline()).decode().strip()
+        assert url == f"http://127.0.0.1:{free_port}"
+        async with httpx.AsyncClient(base_url=url) as client:  # an idle connection is kept open
+            assert (await client.get("/healthz")).status_code == 200
+            process.send_signal(by)
+            async with asyncio.timeout(10):
+                _, told = await process.communicate()
+        assert process.returncode == 0
+        assert b"Traceback" not in told
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

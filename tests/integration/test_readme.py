@@ -1,0 +1,29 @@
+"""The README's code runs as it stands."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from aragora_redis.rate_limit.policy_file import parse_policies
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+
+
+def test_the_python_runs():
+    (code,) = blocks("python")
+    run = subprocess.run(
+        [sys.executable, "-c", code], env={}, capture_output=True, text=True, timeout=30, check=True
+    )
+    assert run.stdout.splitlines() == ["True 199 local", "True"]
+
+
+def test_the_policies_are_policies():
+    (toml,) = blocks("toml")
+    assert list(parse_policies(toml, source="README").limits) == ["api"]

@@ -1,0 +1,203 @@
+"""What the commands say and exit with, where no server is needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from aragora_redis.cli import serve as serve_command
+from aragora_redis.cli.app import app, run
+
+COMMAND = (sys.executable, "-m", "aragora_redis")
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch, tmp_path):
+    for name in [name for name in os.environ if name.startswith("ARAGORA_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def call():
+    def invoke(*arguments, **env):
+        return CliRunner().invoke(app, list(arguments), env=env)
+
+    return invoke
+
+
+def failed(capsys, *arguments):
+    """The one message of a command that fails."""
+    with pytest.raises(SystemExit) as end:
+        run(arguments)
+    out, err = capsys.readouterr()
+    assert (end.value.code, out) == (1, "")
+    assert err.startswith("error: ")
+    return err
+
+
+@pytest.mark.parametrize(
+    "path", ["", "up", "down", "serve", "health", "settings", "version", "lab"]
+)
+def test_every_command_explains_itself(call, path):
+    result = call(*path.split(), "--help")
+    assert result.exit_code == 0
+    assert "Usage: " in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "nonsense",
+        "up --mode cluster",
+        "up --port 0",
+        "up --port 65535 --gateways 2",
+        "up --mode embedded --gateways 2",
+        "serve --port x",
+        "lab kill",
+        "lab kill redis-0 --all",
+        "lab start --wipe",
+        "lab start redis-0 --mode standalone",
+        "health --deadline 0",
+    ],
+)
+def test_a_command_line_that_cannot_be_meant_ends_with_2(call, tmp_path, arguments):
+    result = call(*arguments.split())
+    assert result.exit_code == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_version_is_told(call):
+    assert call("--version").output == call("version").output
+    assert json.loads(call("version", "--json").output)["version"] + "\n" == call("version").output
+
+
+def test_settings_show_sources_and_no_secret(call):
+    env = {
+        "ARAGORA_REDIS_URL": "redis://app:hidden-word@redis.example:6379/2",
+        "ARAGORA_RATE_LIMIT_FAIL_OPEN": "true",
+    }
+    result = call("settings", **env)
+    assert result.exit_code == 0
+    row = next(line for line in result.stdout.splitlines() if line.startswith("fail_open"))
+    assert row.split() == ["fail_open", "true", "ARAGORA_RATE_LIMIT_FAIL_OPEN"]
+    assert "warning: ARAGORA_RATE_LIMIT_FAIL_OPEN is true" in result.stdout
+    as_json = call("settings", "--json", **env)
+    rows = {row["name"]: row for row in json.loads(as_json.stdout)["settings"]}
+    assert rows["db"]["source"] == "the URL in ARAGORA_REDIS_URL"
+    assert "hidden-word" not in result.output + as_json.output
+
+
+@pytest.mark.parametrize("command", ["settings", "serve", "up"])
+def test_garbage_in_the_settings_is_listed_at_once(capsys, monkeypatch, tmp_path, command):
+    monkeypatch.setenv("ARAGORA_LOG_LEVEL", "loud")
+    monkeypatch.setenv("ARAGORA_RATE_LIMIT_FAIL_OPEN", "perhaps")
+    message = failed(capsys, command)
+    assert "2 problems" in message
+    assert "ARAGORA_LOG_LEVEL" in message
+    assert "ARAGORA_RATE_LIMIT_FAIL_OPEN" in message
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", [("serve", "--port", "1"), ("up", "--mode", "embedded")])
+def test_a_malformed_policies_file_is_told_with_its_line(capsys, monkeypatch, tmp_path, command):
+    (tmp_path / "policies.toml").write_text('[limits.api]\nrats = "1/second"\n')
+    monkeypatch.setenv("ARAGORA_POLICIES", "policies.toml")
+    assert "policies.toml, line 2: unknown key 'rats'" in failed(capsys, *command)
+    assert not (tmp_path / ".lab").exists()
+
+
+def test_without_a_server_program_up_names_what_works_without(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("ARAGORA_REDIS_SERVER", str(tmp_path / "none"))
+    message = failed(capsys, "up")
+    assert "--mode embedded" in message
+    assert message.count("\n") == 1
+    assert not (tmp_path / ".lab").exists()
+
+
+def test_a_lab_that_is_not_there_is_one_line(capsys):
+    assert "there is no lab in" in failed(capsys, "lab", "status")
+
+
+def test_health_of_a_lab_that_is_not_there_is_unknown_to_a_monitor(call):
+    answer = call("health", "--lab", "nowhere")
+    assert answer.exit_code == 3
+    assert answer.output.startswith("UNKNOWN: there is no lab in")
+
+
+def test_settings_in_a_pipe_keep_each_row_on_one_line(call, monkeypatch):
+    hosts = ",".join(f"a-sentinel-with-a-long-name-{number}.example:26379" for number in range(6))
+    monkeypatch.setenv("ARAGORA_REDIS_SENTINEL_HOSTS", hosts)
+    monkeypatch.setenv("ARAGORA_REDIS_SENTINEL_MASTER", "m")
+    rows = call("settings").output.splitlines()
+    assert any(all(host in row for host in hosts.split(",")) for row in rows)
+
+
+def test_down_without_a_lab_has_nothing_to_do(call):
+    assert (call("down").exit_code, call("down").output) == (0, "nothing runs\n")
+
+
+def test_health_knows_nothing_without_settings(call):
+    result = call("health")
+    assert result.exit_code == 3
+    assert result.output.startswith("UNKNOWN: no Redis is configured")
+
+
+def test_settings_that_cannot_be_used_are_one_unknown_line(call):
+    result = call("health", ARAGORA_REDIS_URL="nonsense", ARAGORA_PORT="x")
+    assert result.exit_code == 3
+    assert result.output.startswith("UNKNOWN: the settings have 2 problems: - ")
+    assert result.output.count("\n") == 1
+
+
+def test_a_host_that_cannot_be_resolved_is_critical(call):
+    result = call("health", ARAGORA_REDIS_URL="redis://no-such-host.invalid:6379/0")
+    assert result.exit_code == 2
+    assert "no-such-host.invalid:6379 has a name that cannot be resolved" in result.output
+
+
+def test_a_unix_socket_is_not_asked_and_said_so(call):
+    result = call("health", ARAGORA_REDIS_URL="unix:///run/redis.sock")
+    assert result.exit_code == 3
+    assert "/run/redis.sock" in result.output
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_what_is_not_installed_is_named(missing):
+    program = (
+        f"import sys; sys.modules[{missing!r}] = None\nfrom aragora_redis.cli import main; main()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert "pip install 'aragora-redis[cli]'" in line
+
+
+def test_serve_names_what_the_gateway_lacks(capsys, monkeypatch):
+    monkeypatch.setattr(serve_command, "_NEEDED", ("fastapi", "no_such_module"))
+    message = failed(capsys, "serve")
+    assert "needs no_such_module" in message
+    assert "aragora-redis[gateway]" in message
+
+
+def test_nothing_is_coloured_in_a_pipe(call):
+    assert "\x1b" not in call("settings").output
+
+
+def test_a_reader_that_leaves_ends_it_without_a_word():
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        result = subprocess.run(
+            [*COMMAND, "settings"], stdout=writer, stderr=subprocess.PIPE, check=False, timeout=30
+        )
+    finally:
+        os.close(writer)
+    assert (result.returncode, result.stderr) == (1, b"")
