@@ -27,6 +27,12 @@ LAST_LINE = "Ctrl-C ends all of it."
 Launch = Callable[..., "Terminal"]
 
 
+def _hear_signals():
+    """Undo what `nohup` or a shell's `&` has made all its children ignore."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Terminal:
     """A running `up`, and all that it has said."""
 
@@ -40,6 +46,7 @@ class Terminal:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=_hear_signals,  # noqa: PLW1509 - no thread of this process holds a lock
         )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
