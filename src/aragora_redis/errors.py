@@ -56,6 +56,42 @@ class LevelUnavailableError(InvalidInputError):
     """The acknowledgement level asked for cannot be given by this deployment."""
 
 
+class SessionDataError(InvalidInputError):
+    """The data is not what a session can hold: too large, or of a type that JSON has not."""
+
+
+class SessionGoneError(AragoraRedisError):
+    """There is no such session: it has ended, or never was."""
+
+
+class SessionConflictError(AragoraRedisError):
+    """The session was changed since it was read, where this update would change it too."""
+
+    remedy = "read the session again, and decide anew"
+
+
+class TooManySessionsError(AragoraRedisError):
+    """The user has as many sessions as the policy allows."""
+
+    remedy = "end one of the user's sessions first"
+
+
+class CircuitOpenError(AragoraRedisError):
+    """The circuit does not let this call through; nothing was called.
+
+    Attributes:
+        circuit: its name.
+        state: `open`, `half-open` (all trial calls are taken) or `forced-open`.
+        retry_after: seconds after which another attempt is sensible.
+    """
+
+    def __init__(self, circuit: str, state: str, retry_after: float) -> None:
+        super().__init__(f"the circuit {circuit!r} is {state}", remedy="try again later")
+        self.circuit = circuit
+        self.state = state
+        self.retry_after = retry_after
+
+
 class OutageError(AragoraRedisError):
     """The operation did not run, because Redis could not be asked or refused it.
 

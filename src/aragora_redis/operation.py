@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from .scripts.catalog import Script
 
@@ -70,3 +70,10 @@ class Operation(Generic[T]):
     def replayable(self) -> bool:
         """Whether it may be sent again when the first outcome is unknown."""
         return self.kind in (Kind.READ, Kind.JOIN, Kind.CAS)
+
+
+class Runs(Protocol):
+    """Whoever runs operations: the executor of a link, or the one of this process."""
+
+    async def run(self, operation: Operation[T], *, within: float) -> T:
+        """Run `operation` for at most `within` seconds; raises this package's errors."""

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from aragora_redis.rate_limit.policy_file import parse_policies
+from aragora_redis.policies import parse_policies
 
 README = Path(__file__).parents[2] / "README.md"
 

@@ -19,11 +19,15 @@ from starlette.exceptions import HTTPException
 
 from ..errors import (
     AragoraRedisError,
+    CircuitOpenError,
     InvalidInputError,
     LayoutError,
     OutageError,
     OutcomeUnknownError,
     Ran,
+    SessionConflictError,
+    SessionGoneError,
+    TooManySessionsError,
     UnexpectedReplyError,
     UnknownPolicyError,
 )
@@ -37,6 +41,10 @@ _PLAIN_NAME = re.compile(r"[a-z_]{1,24}")
 _STATUS: Mapping[type[AragoraRedisError], HTTPStatus] = {
     UnknownPolicyError: HTTPStatus.NOT_FOUND,
     InvalidInputError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    SessionGoneError: HTTPStatus.NOT_FOUND,
+    SessionConflictError: HTTPStatus.CONFLICT,
+    TooManySessionsError: HTTPStatus.CONFLICT,
+    CircuitOpenError: HTTPStatus.SERVICE_UNAVAILABLE,
     OutageError: HTTPStatus.SERVICE_UNAVAILABLE,
     OutcomeUnknownError: HTTPStatus.SERVICE_UNAVAILABLE,
     UnexpectedReplyError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -101,7 +109,7 @@ def problem_of(error: AragoraRedisError) -> Problem:
     status = next(_STATUS[base] for base in kind.__mro__ if base in _STATUS)
     headers = {}
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
-        wait = error.retry_after if isinstance(error, OutageError) else 1.0
+        wait = getattr(error, "retry_after", 1.0)
         headers["Retry-After"] = retry_after(wait)
     slug = re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__.removesuffix("Error")).lower()
     return Problem(status, str(error.args[0]), error.remedy, error.ran, slug, headers)

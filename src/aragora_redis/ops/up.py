@@ -18,7 +18,7 @@ from ..lab import Lab, Mode
 from ..lab.credentials import Credentials, load_credentials
 from ..lab.node import Node
 from ..lab.server import find_server
-from ..rate_limit.policy_file import load_policies
+from ..policies import load_policies
 from ..settings import from_env, names
 from . import pid_file
 from .changes import Change, Picture, changes

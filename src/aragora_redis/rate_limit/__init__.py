@@ -3,7 +3,6 @@
 from .gcra import Decision, Source
 from .local import LocalLimiter, Record
 from .policy import LimitPolicy, OnOutage
-from .policy_file import Policies, load_policies, parse_policies
 from .share import FleetSize, Share, share_of
 
 __all__ = [
@@ -12,11 +11,8 @@ __all__ = [
     "LimitPolicy",
     "LocalLimiter",
     "OnOutage",
-    "Policies",
     "Record",
     "Share",
     "Source",
-    "load_policies",
-    "parse_policies",
     "share_of",
 ]

@@ -12,8 +12,8 @@ from typing import Any, Self
 from ..clock import SYSTEM_CLOCK, Clock
 from ..events import Events
 from ..operation import Lane
+from ..policies import Policies, load_policies
 from ..rate_limit.operations import reset_channel
-from ..rate_limit.policy_file import Policies, load_policies
 from ..rate_limit.share import FleetSize
 from ..settings import Settings, from_env
 from ..tokens.entry import SHARDS

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from aragora_redis.errors import SettingsError
-from aragora_redis.rate_limit.policy_file import MAX_BYTES, load_policies, parse_policies
+from aragora_redis.policies import load_policies, parse_policies
+from aragora_redis.policies.document import MAX_BYTES
 
 
 def refusal(text: str | bytes) -> str:
@@ -62,7 +63,7 @@ def test_no_limits_are_fine(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "what", "allowed"),
     [
-        ('[limits.a]\nrate = "1/s"\n\n[circuits.x]\n', 4, "'circuits'", "[limits.NAME]"),
+        ('[limits.a]\nrate = "1/s"\n\n[circuit.x]\n', 4, "'circuit'", "[circuits.NAME]"),
         ('top = 1\n[limits.a]\nrate = "1/s"\n', 1, "'top'", "[limits.NAME]"),
         ('[limits.a]\nrate = "1/s"\nbrust = 2\n', 3, "'brust'", "rate, burst, on_outage"),
         ('[limits.a]\nrate = "1/s"\n[limits.a.b]\n', 3, "'b'", "rate, burst, on_outage"),
@@ -86,6 +87,23 @@ def test_no_limits_are_fine(text: str) -> None:
         ('[limits.a]\nrate = "3/s"\non_outage = []\n', 3, "on_outage", '"fail-open"'),
         ('[limits."a b"]\nrate = "3/s"\n', 1, "'a b'", "A-Z a-z 0-9 _ . -"),
         ('\n[limits.a]\nrate = "1 per day"\nburst = 99999\n', 3, "99999", "52124 fits"),
+        ('[circuits.a]\nopen_for = "1 s"\nwindows = 3\n', 3, "'windows'", "window, minimum_calls"),
+        ("[circuits.a]\nwindow = 10\n", 2, "window is not a text", "10 seconds"),
+        ('[circuits.a]\nwindow = "soon"\n', 2, "no duration", "10 seconds"),
+        ('[circuits.a]\nwindow = "2 days"\n', 2, "86400", "correct"),
+        ("[circuits.a]\nfailure_rate = 50\n", 2, "at most 1", "half of the calls"),
+        ('[circuits.a]\nslow_rate = "half"\n', 2, "not a number", "half of the calls"),
+        ("[circuits.a]\n\nreporters = 0\n", 3, "reporters", "correct"),
+        ("[circuits.a]\nminimum_calls = 2.5\n", 2, "not a whole number", "5"),
+        ('[circuits."a/b"]\n', 1, "'a/b'", "A-Z a-z 0-9 _ . -"),
+        ("[circuits.default]\nreporters = 0\n[circuits.a]\n", 2, "reporters", "correct"),
+        ("circuits = 1\n", 1, "not a section", "[circuits.NAME]"),
+        ('[sessions]\nidle = "30 minutes"\nttl = 1\n', 3, "'ttl'", "idle, absolute"),
+        ('[sessions]\non_full = "drop"\n', 2, "on_full", '"refuse"'),
+        ('[sessions]\nabsolute = "0 s"\n', 2, "absolute", "correct"),
+        ("[sessions]\nmax_per_user = -1\n", 2, "max_per_user", "correct"),
+        ("[sessions]\nmax_bytes = true\n", 2, "not a whole number", "65536"),
+        ("sessions = []\n", 1, "not a section", "[sessions]"),
         ("[limits.a\n", 1, "not TOML", "syntax"),
         ('[limits.a]\nrate = "1/s\n', 2, "not TOML", "syntax"),
         ('[limits.a]\nrate = "1/s"\nrate = "1/s"\n', 3, "not TOML", "syntax"),
@@ -101,6 +119,21 @@ def test_mistake_is_told_with_its_line(
     assert message.startswith(f"my.toml, line {line}: ")
     assert what in message
     assert allowed in message
+
+
+def test_a_circuit_takes_what_it_does_not_say_from_the_default() -> None:
+    policies = parse_policies(
+        '[circuits.llm]\nopen_for = "5 s"\n[circuits.default]\nwindow = "1 minute"\n', source="x"
+    )
+    assert (policies.circuit("llm").open_for, policies.circuit("llm").window) == (5, 60)
+    assert (policies.circuit("other").open_for, policies.circuit("other").window) == (1, 60)
+
+
+def test_sessions_are_read() -> None:
+    text = '[sessions]\nidle = "5 minutes"\nmax_per_user = 3\non_full = "refuse"\n'
+    found = parse_policies(text, source="x").sessions
+    assert (found.idle, found.absolute, found.max_per_user) == (300, 43_200, 3)
+    assert found.on_full == "refuse"
 
 
 def test_line_is_found_in_a_long_file() -> None:

@@ -1,0 +1,1 @@
+"""Circuit breakers: when a dependency is left alone, and who may try it again."""

@@ -1,0 +1,64 @@
+"""When a circuit opens, for how long, and what closes it again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import InvalidInputError
+
+LONGEST = 86_400.0
+"""Seconds that a window, or the first open time, may last."""
+MOST = 1_000_000
+"""Calls, probes or reporters that a policy may ask for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitPolicy:
+    """What `[circuits.NAME]` says. Durations are seconds, rates are fractions of the calls.
+
+    Attributes:
+        window: how long a call counts.
+        minimum_calls: pooled calls in the window below which no rate is trusted.
+        failure_rate: from this rate of failures on the circuit opens.
+        slow_call: a call that took longer than this is slow.
+        slow_rate: from this rate of slow calls on the circuit opens.
+        open_for: how long it stays open the first time; doubled with each failed trial.
+        half_open_probes: trial calls in flight at once fleet-wide, and successes that close it.
+        reporters: instances that must see trouble themselves, as far as so many report at all.
+
+    Raises:
+        InvalidInputError: a value is out of range.
+    """
+
+    window: float = 10.0
+    minimum_calls: int = 5
+    failure_rate: float = 0.5
+    slow_call: float = 2.0
+    slow_rate: float = 0.5
+    open_for: float = 1.0
+    half_open_probes: int = 3
+    reporters: int = 2
+
+    def __post_init__(self) -> None:
+        for name, least, value in (
+            ("window", 1.0, self.window),
+            ("slow_call", 0.001, self.slow_call),
+            ("open_for", 0.01, self.open_for),
+        ):
+            if not least <= value <= LONGEST:
+                raise InvalidInputError(f"{name} is not from {least:g} to {LONGEST:g} seconds")
+        for name, rate in (("failure_rate", self.failure_rate), ("slow_rate", self.slow_rate)):
+            if not 0 < rate <= 1:
+                raise InvalidInputError(
+                    f"{name} is not above 0 and at most 1", remedy="0.5 is half of the calls"
+                )
+        for name, number in (
+            ("minimum_calls", self.minimum_calls),
+            ("half_open_probes", self.half_open_probes),
+            ("reporters", self.reporters),
+        ):
+            if not 1 <= number <= MOST:
+                raise InvalidInputError(f"{name} is not a whole number from 1 to {MOST}")
+
+
+DEFAULT = CircuitPolicy()

@@ -1,0 +1,55 @@
+"""How long a session lives, and how much it may hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ..errors import InvalidInputError
+
+LONGEST = 366 * 86_400.0
+"""Seconds that a session may live: its tombstone is kept for as long."""
+LARGEST = 1024 * 1024
+"""Bytes that a session may have: every instance reads and writes it whole."""
+MOST = 1000
+"""Sessions of one user that a limit may allow."""
+
+
+class OnFull(StrEnum):
+    """What becomes of a session too many."""
+
+    END_OLDEST = "end-oldest"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionPolicy:
+    """What `[sessions]` says. Durations are seconds.
+
+    Attributes:
+        idle: a session that is not read for so long ends.
+        absolute: it ends so long after its creation at the latest; rotation does not extend it.
+        max_per_user: sessions that a user may have at once; 0 for no limit.
+        max_bytes: names and values of its data together, as JSON.
+
+    Raises:
+        InvalidInputError: a value is out of range.
+    """
+
+    idle: float = 1800.0
+    absolute: float = 43_200.0
+    max_per_user: int = 0
+    on_full: OnFull = OnFull.END_OLDEST
+    max_bytes: int = 65_536
+
+    def __post_init__(self) -> None:
+        for name, value in (("idle", self.idle), ("absolute", self.absolute)):
+            if not 1 <= value <= LONGEST:
+                raise InvalidInputError(f"{name} is not from 1 second to 366 days")
+        if not 0 <= self.max_per_user <= MOST:
+            raise InvalidInputError(f"max_per_user is not a whole number from 0 to {MOST}")
+        if not 1 <= self.max_bytes <= LARGEST:
+            raise InvalidInputError(f"max_bytes is not a whole number from 1 to {LARGEST}")
+
+
+DEFAULT = SessionPolicy()

@@ -1,0 +1,45 @@
+"""Operations without a Redis: the models of the scripts, on a data set of this process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from ..clock import Clock
+from ..errors import AragoraRedisError, UnexpectedReplyError
+from ..memory import Memory, Model
+from ..operation import Argument, Operation
+
+T = TypeVar("T")
+
+
+class EmbeddedExecutor:
+    """Runs operations as an `Executor` does, at once and without a wire.
+
+    Attributes:
+        outage: raised instead of running anything, for tests of what happens without Redis.
+    """
+
+    def __init__(self, clock: Clock, models: Mapping[str, Model]) -> None:
+        self._memory = Memory(lambda: int(clock.wall() * 1_000_000))
+        self._models = models
+        self.outage: AragoraRedisError | None = None
+
+    async def run(self, operation: Operation[T], *, within: float) -> T:  # noqa: ARG002 - nothing takes time here
+        """Run one operation.
+
+        Raises:
+            AragoraRedisError: as the operation itself says, or `outage`.
+        """
+        if self.outage is not None:
+            raise self.outage
+        if operation.script is None:
+            raise UnexpectedReplyError("a plain command has no model")
+        model = self._models[operation.script.name]
+        args = tuple(_wire(arg) for arg in (*operation.shared, *operation.args))
+        return operation.read(model(self._memory, operation.keys, args))
+
+
+def _wire(argument: Argument) -> bytes:
+    """An argument as Redis gets it."""
+    return argument if isinstance(argument, bytes) else str(argument).encode()
