@@ -113,6 +113,21 @@ class Revoked(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SessionServed(Event):
+    """A session was read, from `redis` or, while that cannot be asked, as a `copy`."""
+
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionWrite(Event):
+    """A change of a session came out `ok`, in `conflict`, `gone`, `refused` or `failed`."""
+
+    operation: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
 class EraChanged(Event):
     """A token shard's data has begun a new history (promotion, restart or wipe)."""
 

@@ -31,7 +31,8 @@ class Memory:
 
     def get(self, key: bytes) -> Any | None:
         """The value, which may be changed in place, or None."""
-        if self._expiries.get(key, self.now + 1) <= self.now:
+        ends = self._expiries.get(key)
+        if ends is not None and ends <= self.now:
             self.delete(key)
         return self._values.get(key)
 

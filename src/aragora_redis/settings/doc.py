@@ -14,6 +14,7 @@ class Group(StrEnum):
     TLS = "TLS"
     LIMITS = "Rate limiting"
     TOKENS = "Revoked tokens"
+    SESSIONS = "Sessions"
     GENERAL = "General"
     GATEWAY = "Gateway"
 

@@ -260,6 +260,16 @@ class Environment(BaseSettings):
             "How far the clocks of instances and issuers may differ.",
         ),
     ] = _DEFAULTS.tokens.skew
+
+    sessions_on_outage: Annotated[
+        Annotated[OnOutage, BeforeValidator(str.lower)],
+        Doc(
+            Group.SESSIONS,
+            "`known` or `deny`",
+            "While Redis cannot be asked: give a session as it was read within the last ten "
+            "seconds, or none.",
+        ),
+    ] = _DEFAULTS.sessions.on_outage
     digest_key: Annotated[
         LongSecret | None,
         Doc(

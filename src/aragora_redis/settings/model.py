@@ -61,6 +61,14 @@ class TokenSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """Sessions; how long they live is said in the policies file."""
+
+    on_outage: OnOutage = "known"
+    """While Redis cannot be asked: give what was read within the last seconds, or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class JwtSettings:
     """How the gateway verifies a token that it is handed whole."""
 
@@ -111,6 +119,7 @@ class Settings:
     fail_open: bool = False
     policies: Path | None = None
     tokens: TokenSettings = TokenSettings()
+    sessions: SessionSettings = SessionSettings()
     digest_key: Secret = DEFAULT_DIGEST_KEY
     prefix: str = "aragora"
     expected_instances: int | None = None

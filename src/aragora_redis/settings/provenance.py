@@ -29,6 +29,7 @@ _VARIABLES = {
     "deadline": names.DEADLINE,
     "fail_open": names.FAIL_OPEN,
     "policies": "ARAGORA_POLICIES",
+    "sessions.on_outage": "ARAGORA_SESSIONS_ON_OUTAGE",
     "tokens.on_outage": "ARAGORA_TOKENS_ON_OUTAGE",
     "tokens.max_staleness": "ARAGORA_TOKENS_MAX_STALENESS",
     "tokens.level": "ARAGORA_TOKENS_LEVEL",

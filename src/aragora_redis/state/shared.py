@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections.abc import Coroutine, Mapping
@@ -11,27 +12,33 @@ from typing import Any, Self
 
 from ..clock import SYSTEM_CLOCK, Clock
 from ..events import Events
-from ..operation import Lane
+from ..link.supervision import supervised
+from ..operation import Lane, Runs
 from ..policies import Policies, load_policies
 from ..rate_limit.operations import reset_channel
 from ..rate_limit.share import FleetSize
+from ..sessions.model import MODELS as SESSION_MODELS
 from ..settings import Settings, from_env
 from ..tokens.entry import SHARDS
 from ..tokens.shard import Shard
 from .connected import Connected
+from .embedded import EmbeddedExecutor
 from .rate_limits import RateLimits
 from .service import Service
+from .sessions import Sessions
 from .status import Status, health_of
 from .tokens import Level, Tokens
 
 _log = logging.getLogger(__name__)
 
+CLOSE_LIMIT = 1.0
+"""Seconds that is waited at the end for what must not be left undone."""
 START_LIMIT = 10.0
 """Seconds that `async with` waits for readiness before it goes on with a warning."""
 
 
 class SharedState:
-    """The shared state of a service: rate limits and revoked tokens.
+    """The shared state of a service: rate limits, revoked tokens and sessions.
 
     Use it as an async context manager, or call `start` and `close`. One is enough for a process;
     all its methods belong to the event loop in which it was started.
@@ -54,8 +61,12 @@ class SharedState:
         self._fleet = FleetSize(expected=settings.expected_instances)
         self._service = Service(clock, self.events)
         self._redis = None if settings.mode == "embedded" else self._connect()
+        self._executor: Runs = (
+            self._redis.executor if self._redis else EmbeddedExecutor(clock, SESSION_MODELS)
+        )
         self.rate_limits = self._build_rate_limits()
         self.tokens = self._build_tokens()
+        self.sessions = self._build_sessions()
         self._ready = False
 
     @classmethod
@@ -93,6 +104,7 @@ class SharedState:
             _log.warning("%s", warning)
         if self._redis is not None:
             self._redis.start()
+        self._spawn(supervised("the end of rotated ids", self.sessions.rotated.run))
 
     async def close(self) -> None:
         """End all connections and tasks."""
@@ -100,6 +112,9 @@ class SharedState:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_LIMIT):
+                await self.sessions.rotated.end_all()
         if self._redis is not None:
             await self._redis.close()
 
@@ -206,4 +221,19 @@ class SharedState:
             level=Level[tokens.level.upper()] if tokens.level else None,
             max_lifetime=tokens.max_lifetime,
             skew=tokens.skew,
+        )
+
+    def _build_sessions(self) -> Sessions:
+        settings = self.settings
+        return Sessions(
+            self._executor,
+            self.tokens,
+            policy=self.policies.sessions,
+            clock=self._clock,
+            events=self.events,
+            server_now=self._redis.server_now if self._redis else self._clock.wall,
+            prefix=settings.prefix,
+            digest_key=settings.digest_key.reveal_bytes(),
+            deny_on_outage=settings.sessions.on_outage == "deny",
+            deadline=settings.deadline,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Literal
@@ -194,17 +194,46 @@ class Tokens:
         return self._shards[member[0] % SHARDS].replica.score(member)
 
     def _vouch(self) -> None:
-        if self._redis is None:
+        self.require_ready()
+        if self._redis is None or not self._deny_when_stale:
             return
-        if not self._redis.ready():
-            raise NotReadyError(
-                "the revocations are not loaded yet", remedy="wait for readiness, see /readyz"
-            )
-        if self._deny_when_stale and (age := self._redis.staleness()) > self._max_staleness:
+        if (age := self._redis.staleness()) > self._max_staleness:
             raise StaleError(
                 f"the revocations are {age:.1f} s old",
                 remedy="ARAGORA_TOKENS_ON_OUTAGE=known would enforce what is known",
             )
+
+    def require_ready(self) -> None:
+        """Refuse to say that something was not revoked before that can be known.
+
+        Raises:
+            NotReadyError: the revocations have not been loaded since this instance started.
+        """
+        if self._redis is not None and not self._redis.ready():
+            raise NotReadyError(
+                "the revocations are not loaded yet", remedy="wait for readiness, see /readyz"
+            )
+
+    # --- sessions -----------------------------------------------------------------------
+
+    def has_ended(self, member: bytes) -> bool:
+        """Whether the session with this digest is known to have ended."""
+        return self._score(member) is not None
+
+    async def end_sessions(
+        self, tombstones: Sequence[Entry], *, within: float = REVOKE_LIMIT
+    ) -> Receipt:
+        """Let sessions stay ended, whatever becomes of what Redis holds of them.
+
+        Returns:
+            The receipt of the one that got least far.
+        """
+        if not tombstones:
+            return Receipt(Level.LOCAL, Level.LOCAL)
+        receipts = await asyncio.gather(
+            *(self._revoke(entry, "session", None, within, not_before=None) for entry in tombstones)
+        )
+        return min(receipts, key=lambda receipt: receipt.level)
 
     # --- revoking -----------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ class RevocationKind(StrEnum):
 
     JTI = "j"
     USER = "u"
+    SESSION = "s"
 
 
 class Entry(NamedTuple):
@@ -38,7 +39,7 @@ class Entry(NamedTuple):
     Attributes:
         day: days since 1970 of the last day on which it matters.
         member: 16 bytes, the keyed digest of what is revoked.
-        score: milliseconds of Unix time: for a jti when it expires, for a user the cut-off.
+        score: milliseconds of Unix time: when a jti or session ends by itself, or a user's cut-off.
         note: why, for people; not part of the decision.
     """
 
@@ -87,6 +88,11 @@ def user_entry(key: bytes, user: str, cut_off: float, max_lifetime: float, note:
         score=math.floor(cut_off * 1000),
         note=note[:NOTE_LIMIT],
     )
+
+
+def ended_session(member: bytes, ends_at: float) -> Entry:
+    """The tombstone of a session, kept until it would have ended anyway (Unix seconds)."""
+    return Entry(day=int(ends_at // DAY), member=member, score=math.ceil(ends_at * 1000))
 
 
 def read_blob(blob: bytes) -> Iterator[Entry]:

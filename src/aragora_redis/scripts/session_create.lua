@@ -1,0 +1,51 @@
+-- Begin a session under an id that only the caller knows, so that a second run finds its own work.
+-- A session is a hash: u user, v version, h versions of the last minute, c created, a absolute end,
+-- i idle span (all in microseconds), b bytes of its data, and for each field of the data
+-- "d:<name>" = "<version> <nonce> <JSON>". A rotated id leaves a hash with the one field "to".
+-- A version is the time of its making, never the same twice: so a version of a history that was
+-- lost in a failover is not taken for one of the history that replaced it.
+--
+-- KEYS: 1 the session; for a user: 2 the index of the user's sessions (sorted set: member -> end ms)
+-- ARGV: 1 not_after, 2 member (the last part of KEYS[1]), 3 user (empty for nobody), 4 idle in
+--       microseconds, 5 absolute in microseconds, 6 sessions that the user may have (0 no limit),
+--       7 nonce, then name and JSON of each field
+-- Reply: {"session", now in microseconds, the hash as a flat list}
+--     or {"full", now, members of the user's oldest sessions, as many as are too many}
+-- Traits: write
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local function int(x) return string.format('%.0f', x) end
+if tonumber(ARGV[1]) > 0 and now > tonumber(ARGV[1]) then
+  return redis.error_reply('LATE ' .. int(now))
+end
+
+local key, index = KEYS[1], KEYS[2]
+if redis.call('EXISTS', key) == 1 then
+  return {'session', now, redis.call('HGETALL', key)}
+end
+
+local limit = tonumber(ARGV[6])
+if index and limit > 0 then
+  local gone = redis.pcall('ZREMRANGEBYSCORE', index, '-inf', int(math.floor(now / 1000)))
+  if type(gone) == 'table' then return gone end
+  local over = redis.call('ZCARD', index) - limit
+  if over >= 0 then return {'full', now, redis.call('ZRANGE', index, 0, over)} end
+end
+
+local idle, absolute = tonumber(ARGV[4]), tonumber(ARGV[5])
+local fields, size = {}, 0
+for i = 8, #ARGV, 2 do
+  fields[#fields + 1] = 'd:' .. ARGV[i]
+  fields[#fields + 1] = int(now) .. ' ' .. ARGV[7] .. ' ' .. ARGV[i + 1]
+  size = size + #ARGV[i] + #ARGV[i + 1]
+end
+local made = redis.pcall('HSET', key, 'u', ARGV[3], 'v', int(now), 'h', '', 'c', int(now),
+  'a', int(now + absolute), 'i', int(idle), 'b', int(size), unpack(fields))
+if type(made) == 'table' then return made end
+redis.call('PEXPIRE', key, int(math.ceil(math.min(idle, absolute) / 1000)))
+if index then
+  local last = int(math.ceil((now + absolute) / 1000))
+  redis.call('ZADD', index, last, ARGV[2])
+  if redis.call('PTTL', index) < absolute / 1000 then redis.call('PEXPIREAT', index, last) end
+end
+return {'session', now, redis.call('HGETALL', key)}

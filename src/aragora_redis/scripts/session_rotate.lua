@@ -1,0 +1,36 @@
+-- Move a session to another id of the same slot. The old id leads on for a while, for requests that
+-- were under way with it.
+--
+-- KEYS: 1 the session under its old id (see session_create.lua), 2 under its new one
+--       for a user: 3 the index of the user's sessions
+-- ARGV: 1 not_after, 2 old member, 3 new member, 4 milliseconds for which the old id leads on
+-- Reply: {"session", now in microseconds, the hash as a flat list}, {"moved", now, member} where
+--        it was rotated before, or {"gone", now}
+-- Traits: write
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local function int(x) return string.format('%.0f', x) end
+if tonumber(ARGV[1]) > 0 and now > tonumber(ARGV[1]) then
+  return redis.error_reply('LATE ' .. int(now))
+end
+
+local old, new, index = KEYS[1], KEYS[2], KEYS[3]
+-- Nobody else knows the new id: if it is there, an earlier run of this call has made it.
+if redis.call('EXISTS', new) == 1 then return {'session', now, redis.call('HGETALL', new)} end
+local meta = redis.call('HMGET', old, 'to', 'a', 'i')
+if meta[1] then return {'moved', now, meta[1]} end
+if not meta[2] or tonumber(meta[2]) <= now then return {'gone', now} end
+
+local moved = redis.pcall('RENAME', old, new)
+if moved.err then return moved end
+local left = math.ceil(math.min(tonumber(meta[3]), tonumber(meta[2]) - now) / 1000)
+redis.call('PEXPIRE', new, int(left))
+if tonumber(ARGV[4]) > 0 then
+  redis.call('HSET', old, 'to', ARGV[3])
+  redis.call('PEXPIRE', old, int(math.min(tonumber(ARGV[4]), left)))
+end
+if index then
+  redis.call('ZREM', index, ARGV[2])
+  redis.call('ZADD', index, int(math.ceil(tonumber(meta[2]) / 1000)), ARGV[3])
+end
+return {'session', now, redis.call('HGETALL', new)}

@@ -1,0 +1,71 @@
+"""Session ids: what the client holds, and what of it is stored.
+
+An id is two bytes that name the slot and 32 random ones, as base64url (RFC 4648). Redis, logs and
+other instances see only the keyed digest of it, so whoever reads those can use no session.
+"""
+
+from __future__ import annotations
+
+import secrets
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import NamedTuple
+
+from ..tokens.entry import RevocationKind, member_of
+
+SHARDS = 1024
+_RANDOM_BYTES = 32
+_LENGTH = 46
+"""Characters of an id."""
+
+
+class SessionRef(NamedTuple):
+    """Where a session is stored: the slot, and the digest of its id (16 bytes)."""
+
+    shard: int
+    member: bytes
+
+    def moved(self, member: bytes) -> SessionRef:
+        """Where a rotation, which stays in the slot, has put it."""
+        return SessionRef(self.shard, member)
+
+    def __repr__(self) -> str:
+        return f"SessionRef(shard={self.shard})"
+
+
+def new_id(shard: int) -> str:
+    """A fresh id with 256 random bits."""
+    return _text(shard.to_bytes(2, "big") + secrets.token_bytes(_RANDOM_BYTES))
+
+
+def parse_id(key: bytes, text: str) -> SessionRef | None:
+    """Where the session of an id is stored; None for what no version of this has issued."""
+    if not isinstance(text, str) or len(text) != _LENGTH or not text.isascii():
+        return None
+    try:
+        raw = urlsafe_b64decode(text + "==")
+    except ValueError:
+        return None
+    shard = int.from_bytes(raw[:2], "big")
+    # Another spelling of the same bytes would be another id of the same session.
+    if _text(raw) != text or shard >= SHARDS:
+        return None
+    return SessionRef(shard, member_of(key, RevocationKind.SESSION, text))
+
+
+def user_ref(key: bytes, user: str) -> SessionRef:
+    """Where the sessions of a user are stored, and the digest that names their index.
+
+    Raises:
+        InvalidInputError: the user id is empty or too long.
+    """
+    member = member_of(key, RevocationKind.USER, user)
+    return SessionRef(int.from_bytes(member[-2:], "big") % SHARDS, member)
+
+
+def handle_of(member: bytes) -> str:
+    """What may be shown of a session: it names it and opens nothing."""
+    return _text(member)
+
+
+def _text(raw: bytes) -> str:
+    return urlsafe_b64encode(raw).rstrip(b"=").decode()

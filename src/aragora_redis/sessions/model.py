@@ -1,0 +1,201 @@
+"""The rules of the session scripts in Python: their oracle, and what runs without a Redis.
+
+Each function takes the KEYS and ARGV of its script, less `not_after`, and answers as it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..memory import Memory, Model
+
+HISTORY = 32
+"""Earlier versions on which an update may build."""
+HISTORY_US = 60_000_000
+"""Microseconds for which it may."""
+
+_Keys = tuple[bytes, ...]
+_Hash = dict[bytes, bytes]
+
+
+def create(memory: Memory, keys: _Keys, args: _Keys) -> Any:
+    """`session_create.lua`."""
+    key, now = keys[0], memory.now
+    if (there := memory.get(key)) is not None:
+        return [b"session", now, _flat(there)]
+    member, user, idle, absolute, limit, nonce, *data = args
+    index = _index(memory, keys[1]) if len(keys) > 1 else None
+    if index is not None and int(limit) > 0:
+        over = len(index) - int(limit)
+        if over >= 0:
+            oldest = sorted(index, key=lambda each: (index[each], each))
+            return [b"full", now, oldest[: over + 1]]
+    ends = now + int(absolute)
+    made: _Hash = {b"u": user, b"v": b"%d" % now, b"h": b"", b"c": b"%d" % now, b"a": b"%d" % ends}
+    made |= {b"i": idle, b"b": b"%d" % sum(map(len, data))}
+    for name, json in zip(data[::2], data[1::2], strict=True):
+        made[b"d:" + name] = b"%d %b %b" % (now, nonce, json)
+    memory.put(key, made)
+    _renew(memory, key)
+    if index is not None:
+        index[member] = -(-ends // 1000)
+        memory.put(keys[1], index)
+        memory.expire_at(keys[1], max(memory.expiry(keys[1]) or 0, ends))
+    return [b"session", now, _flat(made)]
+
+
+def read(memory: Memory, keys: _Keys, _args: _Keys) -> Any:
+    """`session_read.lua`."""
+    found: _Hash = memory.get(keys[0]) or {}
+    if (refusal := _refusal(memory, found)) is not None:
+        return refusal
+    _renew(memory, keys[0])
+    return [b"session", memory.now, _flat(found)]
+
+
+def update(memory: Memory, keys: _Keys, args: _Keys) -> Any:
+    """`session_update.lua`."""
+    now = memory.now
+    found: _Hash = memory.get(keys[0]) or {}
+    if (refusal := _refusal(memory, found)) is not None:
+        return refusal
+    base, nonce, how, limit, sets = int(args[0]), args[1], args[2], int(args[3]), int(args[4])
+    data = args[5 : 5 + 2 * sets]
+    wanted = dict(zip(data[::2], data[1::2], strict=True))
+    wanted |= dict.fromkeys(args[5 + 2 * sets :], b"")
+    touched = {name: _parts(found[b"d:" + name]) for name in wanted if b"d:" + name in found}
+    if any(by == nonce for _, by, _ in touched.values()):
+        return [b"session", now, _flat(found)]
+    version, earlier = int(found[b"v"]), [int(each) for each in found[b"h"].split()]
+    known = base == version or (how != b"exact" and base in earlier)
+    if not known or any(changed > base for changed, _, _ in touched.values()):
+        return [b"conflict", now]
+    before = int(found[b"b"])
+    size = before - sum(len(n) + len(json) for n, (_, _, json) in touched.items() if json)
+    size += sum(len(name) + len(json) for name, json in wanted.items() if json)
+    if size > limit and size > before:
+        return [b"large", now, size]
+    written = {name: json for name, json in wanted.items() if json or name in touched}
+    if written:
+        made = max(now, version + 1)
+        recent = [version, *(v for v in earlier if now - v < HISTORY_US)][:HISTORY]
+        _drop_removed(found, recent[-1])
+        found |= {b"d:" + n: b"%d %b %b" % (made, nonce, json) for n, json in written.items()}
+        history = b" ".join(b"%d" % each for each in recent)
+        found |= {b"v": b"%d" % made, b"h": history, b"b": b"%d" % size}
+    _renew(memory, keys[0])
+    return [b"session", now, _flat(found)]
+
+
+def rotate(memory: Memory, keys: _Keys, args: _Keys) -> Any:
+    """`session_rotate.lua`."""
+    old, new = keys[:2]
+    if (there := memory.get(new)) is not None:
+        return [b"session", memory.now, _flat(there)]
+    found: _Hash = memory.get(old) or {}
+    if (refusal := _refusal(memory, found)) is not None:
+        return refusal
+    old_member, new_member, grace = args[0], args[1], int(args[2])
+    memory.delete(old)
+    memory.put(new, found)
+    _renew(memory, new)
+    if grace > 0:
+        memory.put(old, {b"to": new_member})
+        memory.expire_at(old, min(memory.now + grace * 1000, _idle_end(memory, found)))
+    if len(keys) > 2:
+        index = _index(memory, keys[2])
+        index.pop(old_member, None)
+        index[new_member] = -(-int(found[b"a"]) // 1000)
+        memory.put(keys[2], index)
+    return [b"session", memory.now, _flat(found)]
+
+
+def end(memory: Memory, keys: _Keys, args: _Keys) -> Any:
+    """`session_end.lua`."""
+    member, version = args
+    found: _Hash = memory.get(keys[0]) or {}
+    if version != b"0" and found.get(b"v", version) != version:
+        return [b"conflict", memory.now]
+    memory.delete(keys[0])
+    if len(keys) > 1:
+        _index(memory, keys[1]).pop(member, None)
+    if b"to" in found:
+        return [b"moved", memory.now, found[b"to"]]
+    if int(found.get(b"a", b"0")) <= memory.now:
+        return [b"gone", memory.now]
+    return [b"ended", memory.now, int(found[b"a"])]
+
+
+def index_of(memory: Memory, keys: _Keys, _args: _Keys) -> Any:
+    """`session_index.lua`."""
+    index = _index(memory, keys[0])
+    ranked = sorted(index, key=lambda member: (index[member], member))
+    return [each for member in ranked for each in (member, index[member])]
+
+
+def look(memory: Memory, keys: _Keys, args: _Keys) -> Any:
+    """`session_list.lua`."""
+    index = _index(memory, keys[0])
+    replies: list[list[int]] = []
+    for key, member in zip(keys[1:], args, strict=True):
+        found: _Hash = memory.get(key) or {}
+        if b"c" not in found:
+            index.pop(member, None)
+            replies.append([])
+        else:
+            unused = memory.expiry(key) or memory.now
+            replies.append([int(found[b"c"]), int(found[b"a"]), unused])
+    return replies
+
+
+MODELS: Mapping[str, Model] = {
+    "session_create": create,
+    "session_read": read,
+    "session_update": update,
+    "session_rotate": rotate,
+    "session_end": end,
+    "session_index": index_of,
+    "session_list": look,
+}
+
+
+def _refusal(memory: Memory, found: _Hash) -> list[Any] | None:
+    if b"to" in found:
+        return [b"moved", memory.now, found[b"to"]]
+    if int(found.get(b"a", b"0")) <= memory.now:
+        return [b"gone", memory.now]
+    return None
+
+
+def _parts(value: bytes) -> tuple[int, bytes, bytes]:
+    changed, by, json = value.split(b" ", 2)
+    return int(changed), by, json
+
+
+def _drop_removed(found: _Hash, oldest: int) -> None:
+    """Forget removals that nobody can have missed."""
+    for field in [field for field in found if field.startswith(b"d:")]:
+        changed, _, json = _parts(found[field])
+        if not json and changed <= oldest:
+            del found[field]
+
+
+def _index(memory: Memory, key: bytes) -> dict[bytes, int]:
+    """The living members of an index; a change to it lasts where the key is there."""
+    index: dict[bytes, int] = memory.get(key) or {}
+    for member in [member for member, ends in index.items() if ends * 1000 <= memory.now]:
+        del index[member]
+    return index
+
+
+def _idle_end(memory: Memory, found: _Hash) -> int:
+    return memory.now + min(int(found[b"i"]), int(found[b"a"]) - memory.now)
+
+
+def _renew(memory: Memory, key: bytes) -> None:
+    memory.expire_at(key, _idle_end(memory, memory.get(key) or {}))
+
+
+def _flat(found: _Hash) -> list[bytes]:
+    return [each for pair in found.items() for each in pair]

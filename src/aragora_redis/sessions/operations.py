@@ -1,0 +1,202 @@
+"""What sessions ask of Redis."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+from ..errors import UnexpectedReplyError
+from ..operation import Argument, Fence, Kind, Lane, Operation
+from ..scripts.catalog import load
+from .data import Fields
+from .ids import SessionRef, handle_of
+from .policy import SessionPolicy
+from .stored import Answer, SessionInfo, read_answer
+
+LIST_PAGE = 128
+"""Sessions in one call of the list."""
+
+Ended = tuple[Literal["ended"], float] | Answer
+"""`("ended", absolute end in Unix seconds)`, or why nothing was removed."""
+
+
+class SessionKeys:
+    """The keys of sessions. What belongs to one user shares a hash tag."""
+
+    def __init__(self, prefix: str) -> None:
+        self._base = f"{prefix}:s:".encode()
+
+    def session(self, ref: SessionRef) -> bytes:
+        """The hash of one session."""
+        return self._base + b"{s%d}:%b" % (ref.shard, urlsafe_b64encode(ref.member).rstrip(b"="))
+
+    def index(self, user: SessionRef) -> bytes:
+        """The sorted set of one user's sessions."""
+        return self._base + b"{s%d}:u:%b" % (
+            user.shard,
+            urlsafe_b64encode(user.member).rstrip(b"="),
+        )
+
+
+def create(
+    keys: SessionKeys,
+    ref: SessionRef,
+    policy: SessionPolicy,
+    *,
+    user: str | None,
+    index: SessionRef | None,
+    fields: Fields,
+    nonce: str,
+) -> Operation[Answer]:
+    """Begin a session under an id that nobody else knows."""
+    args: list[Argument] = [
+        ref.member,
+        (user or "").encode(),
+        _micros(policy.idle),
+        _micros(policy.absolute),
+        policy.max_per_user,
+        nonce,
+    ]
+    for name, value in fields.items():
+        args += [name.encode(), value]
+    return _cas("session_create", _with_index(keys, ref, index), args)
+
+
+def read(keys: SessionKeys, ref: SessionRef) -> Operation[Answer]:
+    """Read a session, which renews its idle time."""
+    return Operation(
+        kind=Kind.CAS,
+        keys=(keys.session(ref),),
+        args=(),
+        read=read_answer,
+        script=load("session_read"),
+        lane=Lane.BULK,
+    )
+
+
+def update(
+    keys: SessionKeys,
+    ref: SessionRef,
+    *,
+    version: int,
+    nonce: str,
+    exact: bool,
+    max_bytes: int,
+    fields: Fields,
+    removed: Iterable[str],
+) -> Operation[Answer]:
+    """Change fields, if they are as they were in `version`."""
+    args: list[Argument] = [
+        version,
+        nonce,
+        "exact" if exact else "merge",
+        max_bytes,
+        len(fields),
+    ]
+    for name, value in fields.items():
+        args += [name.encode(), value]
+    args += [name.encode() for name in removed]
+    return _cas("session_update", (keys.session(ref),), args)
+
+
+def rotate(
+    keys: SessionKeys, old: SessionRef, new: SessionRef, *, index: SessionRef | None, grace: float
+) -> Operation[Answer]:
+    """Move a session to another id; the old one leads on for `grace` seconds."""
+    moved = (keys.session(old), *_with_index(keys, new, index))
+    return _cas("session_rotate", moved, [old.member, new.member, int(grace * 1000)])
+
+
+def end(
+    keys: SessionKeys, ref: SessionRef, *, index: SessionRef | None, version: int = 0
+) -> Operation[Ended]:
+    """Remove a session; with a version, only if it has that one."""
+    return Operation(
+        kind=Kind.CAS,
+        keys=_with_index(keys, ref, index),
+        args=(ref.member, version),
+        read=_read_ended,
+        script=load("session_end"),
+        fence=Fence.PROBE,
+        lane=Lane.BULK,
+    )
+
+
+def of_user(keys: SessionKeys, user: SessionRef) -> Operation[tuple[tuple[bytes, float], ...]]:
+    """The digests of a user's sessions and their absolute ends (Unix seconds), oldest first."""
+    return Operation(
+        kind=Kind.READ,
+        keys=(keys.index(user),),
+        args=(),
+        read=_read_index,
+        script=load("session_index"),
+        lane=Lane.BULK,
+    )
+
+
+def look(
+    keys: SessionKeys, user: SessionRef, members: Sequence[bytes]
+) -> Operation[list[SessionInfo | None]]:
+    """Which of a user's sessions live; at most `LIST_PAGE` of them."""
+
+    def read_list(reply: Any) -> list[SessionInfo | None]:
+        try:
+            return [_info(member, found) for member, found in zip(members, reply, strict=True)]
+        except (TypeError, ValueError) as error:
+            raise UnexpectedReplyError("a list of sessions cannot be read") from error
+
+    refs = [SessionRef(user.shard, member) for member in members]
+    return Operation(
+        kind=Kind.CAS,
+        keys=(keys.index(user), *(keys.session(ref) for ref in refs)),
+        args=tuple(members),
+        read=read_list,
+        script=load("session_list"),
+        lane=Lane.BULK,
+    )
+
+
+def _cas(script: str, keys: tuple[bytes, ...], args: list[Argument]) -> Operation[Answer]:
+    return Operation(
+        kind=Kind.CAS,
+        keys=keys,
+        args=tuple(args),
+        read=read_answer,
+        script=load(script),
+        fence=Fence.PROBE,
+        lane=Lane.BULK,
+    )
+
+
+def _with_index(keys: SessionKeys, ref: SessionRef, index: SessionRef | None) -> tuple[bytes, ...]:
+    return (keys.session(ref),) if index is None else (keys.session(ref), keys.index(index))
+
+
+def _micros(seconds: float) -> int:
+    return round(seconds * 1_000_000)
+
+
+def _read_ended(reply: Any) -> Ended:
+    if isinstance(reply, list) and len(reply) == 3 and reply[0] == b"ended":
+        if type(reply[2]) is not int:
+            raise UnexpectedReplyError("the end of a session has no time")
+        return ("ended", reply[2] / 1e6)
+    return read_answer(reply)
+
+
+def _read_index(reply: Any) -> tuple[tuple[bytes, float], ...]:
+    try:
+        return tuple(
+            (bytes(member), int(ends) / 1000)
+            for member, ends in zip(reply[::2], reply[1::2], strict=True)
+        )
+    except (TypeError, ValueError) as error:
+        raise UnexpectedReplyError("the index of a user's sessions cannot be read") from error
+
+
+def _info(member: bytes, found: list[int]) -> SessionInfo | None:
+    if not found:
+        return None
+    created, expires, unused = found
+    return SessionInfo(handle_of(member), created / 1e6, expires / 1e6, unused / 1e6)

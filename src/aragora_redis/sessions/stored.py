@@ -1,0 +1,139 @@
+"""A session as Redis holds it, and as it is handed out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from ..errors import UnexpectedReplyError
+from .data import Fields, decode, size_of
+from .ids import SessionRef
+
+Source = Literal["redis", "copy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One session, as it was when it was read.
+
+    Attributes:
+        id: what the client presents; None where it was reached through the alias of a rotated id.
+        user: whose it is; None for nobody known.
+        data: its fields, a copy of the reader's own.
+        version: what an update names as the version it has read.
+        created_at: Unix seconds.
+        expires_at: Unix seconds of its absolute end.
+        source: `copy` where Redis could not be asked, and a copy of the last seconds was given.
+        ref: where it is stored.
+    """
+
+    id: str | None = field(repr=False)
+    user: str | None = field(repr=False)
+    data: dict[str, Any] = field(repr=False)
+    version: int
+    created_at: float
+    expires_at: float
+    source: Source
+    ref: SessionRef = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The hash of a session, read."""
+
+    user: str | None
+    version: int
+    created_at: float
+    expires_at: float
+    fields: Fields
+
+    @property
+    def size(self) -> int:
+        """About the bytes that it takes."""
+        return size_of(self.fields)
+
+    def session(self, ref: SessionRef, *, named: str | None, source: Source = "redis") -> Session:
+        """The session for a caller, with data of its own."""
+        return Session(
+            id=named,
+            user=self.user,
+            data=decode(self.fields),
+            version=self.version,
+            created_at=self.created_at,
+            expires_at=self.expires_at,
+            source=source,
+            ref=ref,
+        )
+
+
+class SessionInfo(NamedTuple):
+    """What may be shown of a session in a list. Instants are Unix seconds."""
+
+    handle: str
+    created_at: float
+    expires_at: float
+    idle_until: float
+
+
+class Moved(NamedTuple):
+    """The id was rotated: the session is stored under another digest of the same slot."""
+
+    member: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """The user has too many sessions; these are the oldest, as many as are too many."""
+
+    oldest: tuple[bytes, ...]
+
+
+Refusal = Literal["gone", "conflict", "large"]
+Answer = Stored | Moved | Full | Refusal
+
+
+def read_answer(reply: Any) -> Answer:
+    """What a script about one session has answered.
+
+    Raises:
+        UnexpectedReplyError: the reply is none of those that the scripts give.
+    """
+    try:
+        return _read(reply)
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        raise UnexpectedReplyError("the answer about a session cannot be read") from error
+
+
+def _read(reply: Any) -> Answer:
+    match reply[0]:
+        case b"session":
+            return _stored(reply[2])
+        case b"moved" if isinstance(reply[2], bytes):
+            return Moved(reply[2])
+        case b"full":
+            return Full(tuple(bytes(member) for member in reply[2]))
+        case b"gone":
+            return "gone"
+        case b"conflict":
+            return "conflict"
+        case b"large":
+            return "large"
+    raise ValueError("an unknown word")
+
+
+def _stored(flat: list[bytes]) -> Stored:
+    raw: Mapping[bytes, bytes] = dict(zip(flat[::2], flat[1::2], strict=True))
+    fields: Fields = {}
+    for name, value in raw.items():
+        if name.startswith(b"d:"):
+            _version, _nonce, text = value.split(b" ", 2)
+            if text:
+                fields[name[2:].decode()] = text
+    return Stored(
+        user=raw[b"u"].decode() or None,
+        version=int(raw[b"v"]),
+        created_at=int(raw[b"c"]) / 1e6,
+        expires_at=int(raw[b"a"]) / 1e6,
+        fields=fields,
+    )

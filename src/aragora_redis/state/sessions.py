@@ -1,0 +1,548 @@
+"""Sessions: opaque ids, data that is never half-written, and an end that lasts.
+
+Invariant I6: an update applies to the version that was read, or not at all, and a session that was
+ended never comes back. The first is the scripts' word (`scripts/session_update.lua`). The second is
+that of the revocations: an end is a tombstone that joins them, every instance asks its own copy of
+them before and after it asks Redis, and no update creates a session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, TypeVar
+
+from ..clock import Clock
+from ..errors import (
+    AragoraRedisError,
+    DeadlineError,
+    InvalidInputError,
+    OutageError,
+    OutcomeUnknownError,
+    SessionConflictError,
+    SessionDataError,
+    SessionGoneError,
+    TooManySessionsError,
+    UnexpectedReplyError,
+)
+from ..events import Events, SessionServed, SessionWrite
+from ..operation import Operation, Runs
+from ..sessions import data as session_data
+from ..sessions import operations
+from ..sessions.data import Fields
+from ..sessions.ids import SHARDS, SessionRef, new_id, parse_id, user_ref
+from ..sessions.operations import LIST_PAGE, SessionKeys
+from ..sessions.policy import OnFull, SessionPolicy
+from ..sessions.stored import Answer, Full, Moved, Session, SessionInfo, Source, Stored
+from ..tokens.entry import ended_session
+from .rotated import RotatedIds
+from .session_copies import Copies
+from .tokens import Receipt, Tokens
+
+T = TypeVar("T")
+
+WRITE_LIMIT = 1.0
+"""Seconds that a change may take: it waits for a failover that is nearly over."""
+ALIAS_FOR = 30.0
+"""Seconds for which a rotated id leads on."""
+_HOPS = 4
+"""Rotations within that time which one call follows."""
+_ATTEMPTS = 5
+_NO_ANSWER = (OutageError, OutcomeUnknownError, UnexpectedReplyError)
+
+
+@dataclass(frozen=True, slots=True)
+class EndedSessions:
+    """How many sessions were ended, and how far that got."""
+
+    count: int
+    receipt: Receipt
+
+
+class _Found(NamedTuple):
+    stored: Stored
+    source: Source
+
+
+class Sessions:
+    """The sessions of the service. A call keeps one deadline, `within` seconds, for all it does.
+
+    Args:
+        executor: the way to Redis, or this process alone.
+        tokens: the revocations, among which ended sessions are.
+        server_now: the server's clock in Unix seconds.
+        deny_on_outage: give no copy while Redis cannot be asked.
+        deadline: seconds that a read may take.
+    """
+
+    def __init__(
+        self,
+        executor: Runs,
+        tokens: Tokens,
+        *,
+        policy: SessionPolicy,
+        clock: Clock,
+        events: Events,
+        server_now: Callable[[], float],
+        prefix: str,
+        digest_key: bytes,
+        deny_on_outage: bool,
+        deadline: float,
+    ) -> None:
+        self._executor = executor
+        self._tokens = tokens
+        self._policy = policy
+        self._clock = clock
+        self._events = events
+        self._server_now = server_now
+        self._keys = SessionKeys(prefix)
+        self._digest_key = digest_key
+        self._deny_on_outage = deny_on_outage
+        self._deadline = deadline
+        self._copies = Copies(clock)
+        self.rotated = RotatedIds(tokens, clock)
+
+    # --- reading ------------------------------------------------------------------------
+
+    async def get(self, session_id: str) -> Session | None:
+        """The session of an id; None where it has ended, never was, or cannot be one.
+
+        Reading counts as use. While Redis cannot be asked, a copy of the last seconds is given,
+        unless the risk policy (`ARAGORA_SESSIONS_ON_OUTAGE`) is to deny.
+
+        Raises:
+            NotReadyError: it is not known yet which sessions have ended.
+            OutageError, OutcomeUnknownError: Redis cannot be asked, and there is no copy.
+        """
+        ref = parse_id(self._digest_key, session_id)
+        if ref is None:
+            return None
+        found, at = await self._find(ref, self._until(self._deadline))
+        if found is None:
+            return None
+        named = session_id if at == ref else None
+        return found.stored.session(at, named=named, source=found.source)
+
+    async def _find(self, ref: SessionRef, until: float) -> tuple[_Found | None, SessionRef]:
+        """Look a session up, following the traces of rotations; with where it is."""
+        for _ in range(_HOPS):
+            found = await self._read(ref, until)
+            if not isinstance(found, Moved):
+                return found, ref
+            ref = ref.moved(found.member)
+        return None, ref
+
+    async def _read(self, ref: SessionRef, until: float) -> _Found | Moved | None:
+        if self._tokens.has_ended(ref.member):
+            return None
+        self._tokens.require_ready()
+        try:
+            answer = await self._run(operations.read(self._keys, ref), until)
+        except _NO_ANSWER:
+            copy = None if self._deny_on_outage else self._copies.get(ref.member)
+            if copy is None or self._tokens.has_ended(ref.member):
+                raise
+            return self._served(_Found(copy, "copy"))
+        if isinstance(answer, Moved):
+            return answer
+        # It may have been ended while the answer was under way.
+        if not isinstance(answer, Stored) or self._tokens.has_ended(ref.member):
+            self._copies.drop(ref.member)
+            return None
+        self._copies.put(ref.member, answer)
+        return self._served(_Found(answer, "redis"))
+
+    def _served(self, found: _Found) -> _Found:
+        self._events.emit(SessionServed(found.source))
+        return found
+
+    # --- writing ------------------------------------------------------------------------
+
+    async def create(
+        self,
+        user: str | None = None,
+        data: Mapping[str, Any] | None = None,
+        *,
+        within: float = WRITE_LIMIT,
+    ) -> Session:
+        """Begin a session, of a user or of nobody known yet.
+
+        Raises:
+            SessionDataError: the data cannot be kept; nothing was made.
+            TooManySessionsError: the user has as many as the policy allows, and it says `refuse`.
+            OutageError: it did not run.
+            OutcomeUnknownError: one may have been made, under an id that nobody knows.
+        """
+        with self._counted("create"):
+            return await self._create(user, self._encoded(data or {}), self._until(within))
+
+    async def update(
+        self,
+        session: Session,
+        *,
+        set: Mapping[str, Any] | None = None,  # noqa: A002 - the words of the HTTP face
+        unset: Iterable[str] = (),
+        exact: bool = False,
+        within: float = WRITE_LIMIT,
+    ) -> Session:
+        """Change fields of a session as it was read: all of them, or none.
+
+        Others may have changed other fields meanwhile: that stays, and is in what is returned. With
+        `exact` any change since the session was read is a conflict. A version can be built upon
+        for a minute; after that it must be the newest.
+
+        Raises:
+            SessionDataError: the data cannot be kept.
+            SessionConflictError: a field was changed by somebody else since it was read.
+            SessionGoneError: the session has ended.
+            OutageError: it did not run.
+            OutcomeUnknownError: it may have run; read the session again.
+        """
+        with self._counted("update"):
+            fields, removed = self._encoded(set or {}), session_data.names(unset)
+            if both := [name for name in removed if name in fields]:
+                raise SessionDataError(f"the field {both[0][:40]!r} is both set and removed")
+            return await self._update(session, fields, removed, exact, self._until(within))
+
+    async def rotate(
+        self, session: Session, *, grace: float = ALIAS_FOR, within: float = WRITE_LIMIT
+    ) -> Session:
+        """Give a session a new id. For `grace` seconds the old one leads to it, then it is ended.
+
+        Raises:
+            SessionGoneError: the session has ended.
+            OutageError: it did not run.
+            OutcomeUnknownError: it may have run; the old id leads on for `grace` seconds.
+        """
+        with self._counted("rotate"):
+            session_id, ref = self._new(session.ref.shard)
+            index = self._index(session.user)
+            stored, old = await self._change(
+                session.ref,
+                lambda at: operations.rotate(self._keys, at, ref, index=index, grace=grace),
+                self._until(within),
+            )
+            self._copies.drop(old.member)
+            self._copies.put(ref.member, stored)
+            self.rotated.add(ended_session(old.member, stored.expires_at), grace)
+            return stored.session(ref, named=session_id)
+
+    async def authenticate(
+        self, session: Session, user: str, *, within: float = WRITE_LIMIT
+    ) -> Session:
+        """Make an anonymous session one of a user, under a new id, with the data it has.
+
+        The anonymous id is ended at once and leads nowhere: whoever planted it in the user's
+        browser would be let in with it (session fixation).
+
+        Raises:
+            InvalidInputError: it is the session of a user already.
+            SessionGoneError, SessionConflictError, TooManySessionsError: as for the others.
+            OutageError, OutcomeUnknownError: the anonymous session may have ended; log in again.
+        """
+        if session.user is not None:
+            raise InvalidInputError(
+                "the session belongs to a user", remedy="end it, and create one for the new user"
+            )
+        with self._counted("authenticate"):
+            until = self._until(within)
+            self._require_alive(session.ref)
+            made = await self._create(user, self._encoded(session.data), until)
+            return await self._move_to(made, session, until)
+
+    async def _move_to(self, made: Session, old: Session, until: float) -> Session:
+        """End the anonymous session as it was copied; what has changed since is carried over."""
+        for _ in range(_ATTEMPTS):
+            ended = await self._run(
+                operations.end(self._keys, old.ref, index=None, version=old.version), until
+            )
+            if isinstance(ended, Moved):
+                old = replace(old, ref=old.ref.moved(ended.member))
+                continue
+            if ended != "conflict":
+                self._copies.drop(old.ref.member)
+                tombstone = ended_session(old.ref.member, old.expires_at)
+                await self._tokens.end_sessions([tombstone], within=self._left(until))
+                return made
+            found, at = await self._find(old.ref, until)
+            if found is not None:
+                newer = found.stored.session(at, named=None)
+                made = await self._carry_over(made, old.data, newer.data, until)
+                old = newer
+        await self._end(made.ref, made.expires_at, made.user, until)
+        raise SessionConflictError("the anonymous session does not stand still")
+
+    async def _carry_over(
+        self, made: Session, before: dict[str, Any], now: dict[str, Any], until: float
+    ) -> Session:
+        changed = {
+            name: value
+            for name, value in now.items()
+            if name not in before or before[name] != value
+        }
+        removed = tuple(name for name in before if name not in now)
+        return await self._update(made, self._encoded(changed), removed, exact=False, until=until)
+
+    async def _create(self, user: str | None, fields: Fields, until: float) -> Session:
+        home = self._index(user)
+        session_id, ref = self._new(secrets.randbelow(SHARDS) if home is None else home.shard)
+        create = operations.create(
+            self._keys,
+            ref,
+            self._policy,
+            user=user,
+            index=home,
+            fields=fields,
+            nonce=secrets.token_hex(8),
+        )
+        for _ in range(_ATTEMPTS):
+            answer = await self._run(create, until)
+            if isinstance(answer, Stored):
+                self._copies.put(ref.member, answer)
+                return answer.session(ref, named=session_id)
+            if not isinstance(answer, Full) or home is None:
+                raise UnexpectedReplyError("the answer does not fit the beginning of a session")
+            await self._make_room(home, answer, until)
+        raise TooManySessionsError("the user's sessions do not get fewer")
+
+    async def _make_room(self, home: SessionRef, full: Full, until: float) -> None:
+        """Take out what has lapsed; if that is nothing, do what the policy says."""
+        members = await self._members(home, until)
+        if not all(await self._look(home, members, until)):
+            return
+        if self._policy.on_full is OnFull.REFUSE:
+            raise TooManySessionsError(
+                f"the user has {self._policy.max_per_user} sessions, as many as the policy allows"
+            )
+        await self._end_members(home, full.oldest, until)
+
+    async def _update(
+        self,
+        session: Session,
+        fields: Fields,
+        removed: tuple[str, ...],
+        exact: bool,  # noqa: FBT001 - one of the update's own words
+        until: float,
+    ) -> Session:
+        nonce = secrets.token_hex(8)
+        stored, at = await self._change(
+            session.ref,
+            lambda ref: operations.update(
+                self._keys,
+                ref,
+                version=session.version,
+                nonce=nonce,
+                exact=exact,
+                max_bytes=self._policy.max_bytes,
+                fields=fields,
+                removed=removed,
+            ),
+            until,
+        )
+        self._copies.put(at.member, stored)
+        return stored.session(at, named=session.id if at == session.ref else None)
+
+    async def _change(
+        self, ref: SessionRef, change: Callable[[SessionRef], Operation[Answer]], until: float
+    ) -> tuple[Stored, SessionRef]:
+        """Run a change where the session is by now; with where that was."""
+        for _ in range(_HOPS):
+            self._require_alive(ref)
+            self._tokens.require_ready()
+            self._copies.drop(ref.member)  # whatever comes of it, the copy is old
+            answer = await self._run(change(ref), until)
+            if isinstance(answer, Stored):
+                self._require_alive(ref)
+                return answer, ref
+            if not isinstance(answer, Moved):
+                raise self._refused(answer)
+            ref = ref.moved(answer.member)
+        raise _gone()
+
+    def _refused(self, answer: Answer) -> AragoraRedisError:
+        match answer:
+            case "gone":
+                return _gone()
+            case "conflict":
+                return SessionConflictError("somebody else has changed the session since")
+            case "large":
+                return self._too_large()
+        return UnexpectedReplyError("the answer does not fit a change of a session")
+
+    # --- ending -------------------------------------------------------------------------
+
+    async def end(self, session: Session | str, *, within: float = WRITE_LIMIT) -> Receipt:
+        """End a session for good: here at once, and as far as the receipt's level says.
+
+        Raises:
+            SessionGoneError: there is no such session.
+        """
+        with self._counted("end"):
+            until = self._until(within)
+            if isinstance(session, Session):
+                return await self._end(session.ref, session.expires_at, session.user, until)
+            ref = parse_id(self._digest_key, session)
+            if ref is None:
+                raise _gone()
+            return await self._end_unread(ref, until)
+
+    async def _end_unread(self, ref: SessionRef, until: float) -> Receipt:
+        """End what an id names.
+
+        Only what exists gets a tombstone: who makes up ids would fill the memory of all instances.
+        """
+        self._require_alive(ref)
+        try:
+            found, at = await self._find(ref, min(until, self._until(self._deadline)))
+        except _NO_ANSWER:
+            return await self._end(ref, self._latest_end(), None, until)
+        if found is None:
+            raise _gone()
+        return await self._end(at, found.stored.expires_at, found.stored.user, until)
+
+    async def _end(
+        self, ref: SessionRef, expires_at: float, user: str | None, until: float
+    ) -> Receipt:
+        """Tombstone and removal at once; a session that was rotated meanwhile is followed."""
+        receipts: list[Receipt] = []
+        for _ in range(_HOPS):
+            self._copies.drop(ref.member)
+            tombstone = ended_session(ref.member, expires_at)
+            receipt, moved = await asyncio.gather(
+                self._tokens.end_sessions([tombstone], within=self._left(until)),
+                self._remove(ref, self._index(user), until),
+            )
+            receipts.append(receipt)
+            if moved is None:
+                break
+            ref = ref.moved(moved.member)
+        return min(receipts, key=lambda receipt: receipt.level)
+
+    async def _remove(
+        self, ref: SessionRef, index: SessionRef | None, until: float
+    ) -> Moved | None:
+        """Take a session out of Redis. Where that fails, the tombstone holds all the same."""
+        with contextlib.suppress(*_NO_ANSWER):
+            answer = await self._run(operations.end(self._keys, ref, index=index), until)
+            return answer if isinstance(answer, Moved) else None
+        return None
+
+    # --- by user ------------------------------------------------------------------------
+
+    async def of_user(self, user: str, *, within: float = WRITE_LIMIT) -> list[SessionInfo]:
+        """The user's sessions that live, oldest first. A handle names one and opens nothing.
+
+        Raises:
+            OutageError, OutcomeUnknownError: Redis cannot be asked.
+        """
+        until, home = self._until(within), user_ref(self._digest_key, user)
+        found = await self._look(home, await self._members(home, until), until)
+        return [info for info in found if info is not None]
+
+    async def end_user(self, user: str, *, within: float = WRITE_LIMIT) -> EndedSessions:
+        """End all sessions that a user has. One that begins at this moment may be missed.
+
+        Raises:
+            OutageError, OutcomeUnknownError: Redis cannot be asked which those are.
+        """
+        with self._counted("end-user"):
+            until, home = self._until(within), user_ref(self._digest_key, user)
+            members = await self._members(home, until)
+            found = await self._look(home, members, until)
+            living = [member for member, info in zip(members, found, strict=True) if info]
+            return EndedSessions(len(living), await self._end_members(home, living, until))
+
+    async def _members(self, home: SessionRef, until: float) -> list[bytes]:
+        index = await self._run(operations.of_user(self._keys, home), until)
+        return [member for member, _ in index if not self._tokens.has_ended(member)]
+
+    async def _look(
+        self, home: SessionRef, members: list[bytes], until: float
+    ) -> list[SessionInfo | None]:
+        found: list[SessionInfo | None] = []
+        for page in _pages(members):
+            looked = await self._run(operations.look(self._keys, home, page), until)
+            found.extend(looked)
+        return found
+
+    async def _end_members(
+        self, home: SessionRef, members: Iterable[bytes], until: float
+    ) -> Receipt:
+        refs = [SessionRef(home.shard, member) for member in members]
+        tombstones = [ended_session(ref.member, self._latest_end()) for ref in refs]
+        receipt = await self._tokens.end_sessions(tombstones, within=self._left(until))
+        for page in _pages(refs):
+            await asyncio.gather(*(self._remove(ref, home, until) for ref in page))
+        return receipt
+
+    # --- small parts --------------------------------------------------------------------
+
+    async def _run(self, operation: Operation[T], until: float) -> T:
+        left = self._left(until)
+        if not left:
+            raise DeadlineError("the deadline passed before Redis could be asked")
+        return await self._executor.run(operation, within=left)
+
+    def _until(self, within: float) -> float:
+        return self._clock.monotonic() + within
+
+    def _left(self, until: float) -> float:
+        return max(until - self._clock.monotonic(), 0.0)
+
+    def _latest_end(self) -> float:
+        """When a session that exists now ends by itself at the latest."""
+        return self._server_now() + self._policy.absolute
+
+    def _new(self, shard: int) -> tuple[str, SessionRef]:
+        session_id = new_id(shard)
+        ref = parse_id(self._digest_key, session_id)
+        if ref is None:
+            raise UnexpectedReplyError("a new id cannot be read")
+        return session_id, ref
+
+    def _index(self, user: str | None) -> SessionRef | None:
+        return None if user is None else user_ref(self._digest_key, user)
+
+    def _require_alive(self, ref: SessionRef) -> None:
+        if self._tokens.has_ended(ref.member):
+            raise _gone()
+
+    def _encoded(self, data: Mapping[str, Any]) -> Fields:
+        fields = session_data.encode(data)
+        if session_data.size_of(fields) > self._policy.max_bytes:
+            raise self._too_large()
+        return fields
+
+    def _too_large(self) -> SessionDataError:
+        return SessionDataError(
+            f"a session holds at most {self._policy.max_bytes} bytes", remedy="store less in it"
+        )
+
+    @contextlib.contextmanager
+    def _counted(self, operation: str) -> Iterator[None]:
+        outcome = "failed"
+        try:
+            yield
+            outcome = "ok"
+        except (SessionConflictError, TooManySessionsError):
+            outcome = "conflict"
+            raise
+        except SessionGoneError:
+            outcome = "gone"
+            raise
+        except InvalidInputError:
+            outcome = "refused"
+            raise
+        finally:
+            self._events.emit(SessionWrite(operation, outcome))
+
+
+def _gone() -> SessionGoneError:
+    return SessionGoneError("there is no such session", remedy="begin a new one")
+
+
+def _pages(items: list[T]) -> Iterator[list[T]]:
+    return (items[start : start + LIST_PAGE] for start in range(0, len(items), LIST_PAGE))

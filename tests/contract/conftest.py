@@ -1,0 +1,80 @@
+"""The two sides of a contract: the scripts on a real server, and their models in this process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import pytest
+import redis
+
+from aragora_redis.clock import SYSTEM_CLOCK
+from aragora_redis.operation import Operation
+from aragora_redis.sessions.model import MODELS as SESSION_MODELS
+from aragora_redis.state.embedded import EmbeddedExecutor
+
+T = TypeVar("T")
+
+
+class OnServer:
+    """Runs operations on a real server, each as a call of its own."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.client = client
+        # redis-py would reshape some replies; the product reads them as they come.
+        self._raw = redis.Redis(connection_pool=client.connection_pool)
+        self._raw.response_callbacks.clear()
+
+    async def run(self, operation: Operation[T], *, within: float = 1, not_after: int = 0) -> T:
+        del within
+        script, keys = operation.script, operation.keys
+        args: tuple[Any, ...] = (*operation.shared, *operation.args)
+        if script is None:
+            return operation.read(self._raw.execute_command(*args))
+        if script.writes:
+            args = (not_after, *args)
+        return operation.read(self._raw.eval(script.source.decode(), len(keys), *keys, *args))
+
+    def now(self) -> float:
+        seconds, micros = self.client.time()
+        return seconds + micros / 1e6
+
+
+class InProcess(EmbeddedExecutor):
+    """Runs the models of the scripts."""
+
+    def __init__(self) -> None:
+        super().__init__(SYSTEM_CLOCK, SESSION_MODELS)
+
+    def now(self) -> float:
+        return time.time()
+
+
+@pytest.fixture(scope="module")
+def on_server(standalone_lab) -> Iterator[OnServer]:
+    node = standalone_lab.node("redis-0")
+    with redis.Redis(port=node.port, password=standalone_lab.password(node)) as client:
+        yield OnServer(client)
+
+
+@pytest.fixture
+def own_server(make_lab) -> Iterator[OnServer]:
+    """A server whose configuration a test may change."""
+    lab = make_lab("standalone")
+    lab.start()
+    node = lab.node("redis-0")
+    with redis.Redis(port=node.port, password=lab.password(node)) as client:
+        yield OnServer(client)
+
+
+@pytest.fixture
+def in_process() -> type[InProcess]:
+    """Makes sides that are models."""
+    return InProcess
+
+
+@pytest.fixture(params=["script", "model"])
+def side(request, on_server) -> OnServer | InProcess:
+    """One side; a test that takes it runs on both."""
+    return on_server if request.param == "script" else InProcess()

@@ -1,0 +1,505 @@
+"""The session scripts and their models: the same cases, and any sequence of calls in step."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from aragora_redis.operation import Kind, Operation
+from aragora_redis.scripts.catalog import load
+from aragora_redis.sessions import operations
+from aragora_redis.sessions.ids import SessionRef
+from aragora_redis.sessions.operations import SessionKeys
+from aragora_redis.sessions.policy import SessionPolicy
+from aragora_redis.sessions.stored import Full, Moved, Stored
+
+HOME = SessionRef(7, b"u" * 16)
+_members = itertools.count(1)
+
+
+class World:
+    """Sessions of one user's slot on one side, under keys of their own."""
+
+    def __init__(self, side):
+        self.side = side
+        self.keys = SessionKeys(f"test-{secrets.token_hex(8)}")
+
+    def run(self, operation):
+        return asyncio.run(self.side.run(operation, within=1))
+
+    def ref(self):
+        return SessionRef(HOME.shard, next(_members).to_bytes(16, "big"))
+
+    def create(self, ref=None, *, user="u", nonce="n0", data=None, **policy):
+        return self.run(
+            operations.create(
+                self.keys,
+                ref or self.ref(),
+                SessionPolicy(**policy),
+                user=user,
+                index=HOME if user else None,
+                fields=data or {},
+                nonce=nonce,
+            )
+        )
+
+    def made(self, **given):
+        ref = self.ref()
+        return ref, self.create(ref, **given)
+
+    def read(self, ref):
+        return self.run(operations.read(self.keys, ref))
+
+    def update(self, ref, version, fields=None, removed=(), *, nonce=None, exact=False, most=65536):
+        return self.run(
+            operations.update(
+                self.keys,
+                ref,
+                version=version,
+                nonce=nonce or secrets.token_hex(8),
+                exact=exact,
+                max_bytes=most,
+                fields=fields or {},
+                removed=removed,
+            )
+        )
+
+    def rotate(self, old, new, *, user="u", grace=30.0):
+        index = HOME if user else None
+        return self.run(operations.rotate(self.keys, old, new, index=index, grace=grace))
+
+    def end(self, ref, *, user="u", version=0):
+        index = HOME if user else None
+        return self.run(operations.end(self.keys, ref, index=index, version=version))
+
+    def index(self):
+        return [member for member, _ in self.run(operations.of_user(self.keys, HOME))]
+
+    def look(self, *members):
+        return self.run(operations.look(self.keys, HOME, members))
+
+
+def raw_fields(keys, ref) -> Operation[set[bytes]]:
+    """The fields of data that are stored, removed ones too."""
+    return Operation(
+        kind=Kind.READ,
+        keys=(keys.session(ref),),
+        args=(),
+        read=lambda reply: {name for name in reply[2][::2] if name.startswith(b"d:")},
+        script=load("session_read"),
+    )
+
+
+@pytest.fixture
+def world(side):
+    return World(side)
+
+
+# --- one table, two sides ---------------------------------------------------------------
+
+
+def test_what_was_made_is_read(world):
+    before = world.side.now()
+    ref, made = world.made(data={"a": b"1", "": b'"x y\\n"'})
+    assert world.read(ref) == made
+    assert (made.user, made.fields) == ("u", {"a": b"1", "": b'"x y\\n"'})
+    assert before <= made.created_at <= world.side.now()
+    assert made.expires_at == pytest.approx(made.created_at + 43_200, abs=1e-3)
+    assert made.version == pytest.approx(made.created_at * 1e6, abs=1)
+
+
+def test_a_creation_that_is_sent_again_finds_its_own_work(world):
+    ref, made = world.made(data={"a": b"1"}, max_per_user=1)
+    assert world.create(ref, data={"a": b"1"}, max_per_user=1) == made
+    assert world.index() == [ref.member]
+
+
+def test_nobody_known_has_no_user_and_no_index(world):
+    _, made = world.made(user=None)
+    assert made.user is None
+    assert world.index() == []
+
+
+def test_what_never_was_is_gone(world):
+    ref = world.ref()
+    assert world.read(ref) == "gone"
+    assert world.update(ref, 1, {"a": b"1"}) == "gone"
+    assert world.rotate(ref, world.ref()) == "gone"
+    assert world.end(ref) == "gone"
+    assert world.read(ref) == "gone", "nothing of that creates it"
+
+
+def test_an_update_sets_and_removes(world):
+    ref, made = world.made(data={"a": b"1", "b": b"2"})
+    changed = world.update(ref, made.version, {"c": b"3"}, ["a", "never there"])
+    assert changed.fields == {"b": b"2", "c": b"3"}
+    assert changed.version > made.version
+    assert world.read(ref) == changed
+
+
+def test_updates_of_other_fields_merge(world):
+    ref, made = world.made()
+    for number in range(10):
+        world.update(ref, made.version, {f"f{number}": b"%d" % number})
+    assert world.read(ref).fields == {f"f{number}": b"%d" % number for number in range(10)}
+
+
+def test_updates_of_one_field_conflict(world):
+    ref, made = world.made(data={"a": b"0", "b": b"0"})
+    first = world.update(ref, made.version, {"a": b"1"})
+    assert world.update(ref, made.version, {"a": b"2", "b": b"2"}) == "conflict"
+    assert world.read(ref) == first, "not even in part"
+    assert world.update(ref, first.version, {"a": b"2"}).fields["a"] == b"2"
+
+
+@pytest.mark.parametrize("how", ["set", "remove"])
+def test_a_removal_conflicts_like_a_change(world, how):
+    ref, made = world.made(data={"a": b"1"})
+    world.update(ref, made.version, {}, ["a"])
+    fields, removed = ({"a": b"2"}, ()) if how == "set" else ({}, ["a"])
+    assert world.update(ref, made.version, fields, removed) == "conflict"
+    assert world.read(ref).fields == {}
+
+
+def test_a_removal_is_remembered_for_as_long_as_a_version_can_be_built_upon(world):
+    ref, made = world.made(data={"a": b"1"})
+    version = world.update(ref, made.version, {}, ["a"]).version
+    version = world.update(ref, version, {"b": b"0"}).version
+    assert world.update(ref, made.version, {"a": b"2"}) == "conflict"
+    for number in range(33):
+        version = world.update(ref, version, {"b": b"%d" % number}).version
+    assert world.run(raw_fields(world.keys, ref)) == {b"d:b"}
+
+
+def test_exact_takes_no_other_change(world):
+    ref, made = world.made()
+    changed = world.update(ref, made.version, {"a": b"1"}, exact=True)
+    assert world.update(ref, made.version, {"b": b"1"}, exact=True) == "conflict"
+    assert isinstance(world.update(ref, changed.version, {"b": b"1"}, exact=True), Stored)
+
+
+@pytest.mark.parametrize("version", [0, 1, 2**52])
+def test_a_version_of_another_history_is_none(world, version):
+    ref, _ = world.made()
+    assert world.update(ref, version, {"a": b"1"}) == "conflict"
+
+
+def test_a_version_is_forgotten_after_thirty_two_changes(world):
+    ref, made = world.made()
+    versions = [made.version]
+    for number in range(33):
+        versions.append(world.update(ref, versions[-1], {"n": b"%d" % number}).version)
+    assert world.update(ref, versions[0], {"other": b"1"}) == "conflict"
+    assert isinstance(world.update(ref, versions[2], {"other": b"1"}), Stored)
+
+
+def test_an_update_that_is_sent_again_is_applied_once(world):
+    ref, made = world.made()
+    first = world.update(ref, made.version, {"a": b"1"}, nonce="mine")
+    world.update(ref, made.version, {"b": b"1"})
+    now = world.read(ref)
+    assert world.update(ref, made.version, {"a": b"1"}, nonce="mine") == now
+    assert now.version > first.version
+    assert world.update(ref, made.version, {"a": b"1"}, nonce="other") == "conflict"
+
+
+def test_an_update_of_nothing_changes_nothing(world):
+    ref, made = world.made(data={"a": b"1"})
+    assert world.update(ref, made.version, {}, ["never there"]) == made
+
+
+def test_the_size_is_that_of_names_and_values(world):
+    ref, made = world.made(data={"a": b"123"})
+    assert world.update(ref, made.version, {"b": b"123"}, most=7) == "large"
+    fits = world.update(ref, made.version, {"b": b"123"}, most=8)
+    smaller = world.update(ref, fits.version, {}, ["a"], most=8)
+    assert isinstance(world.update(ref, smaller.version, {"c": b"123"}, most=8), Stored)
+
+
+def test_what_is_too_large_already_may_shrink(world):
+    ref, made = world.made(data={"a": b"12345"})
+    assert isinstance(world.update(ref, made.version, {"a": b"123"}, most=2), Stored)
+
+
+def test_rotation_leaves_a_trace_that_leads_on(world):
+    old, made = world.made(data={"a": b"1"})
+    new = world.ref()
+    assert world.rotate(old, new) == made
+    assert world.read(old) == Moved(new.member)
+    assert world.update(old, made.version, {"a": b"2"}) == Moved(new.member)
+    assert world.read(new) == made
+    assert world.index() == [new.member]
+
+
+def test_a_rotation_that_is_sent_again_finds_its_own_work(world):
+    old, _ = world.made()
+    new = world.ref()
+    first = world.rotate(old, new)
+    changed = world.update(new, first.version, {"a": b"1"})
+    assert world.rotate(old, new) == changed
+    assert world.index() == [new.member]
+
+
+def test_two_rotations_at_once_make_one(world):
+    old, _ = world.made()
+    one, two = world.ref(), world.ref()
+    world.rotate(old, one)
+    assert world.rotate(old, two) == Moved(one.member)
+    assert world.index() == [one.member]
+
+
+def test_rotation_without_grace_leaves_nothing(world):
+    old, _ = world.made(user=None)
+    world.rotate(old, world.ref(), user=None, grace=0)
+    assert world.read(old) == "gone"
+
+
+def test_an_end_removes_and_says_until_when_it_would_have_lived(world):
+    ref, made = world.made()
+    word, at = world.end(ref)
+    assert (word, at) == ("ended", pytest.approx(made.expires_at))
+    assert world.read(ref) == "gone"
+    assert world.end(ref) == "gone"
+    assert world.index() == []
+
+
+def test_an_end_of_a_version_needs_that_version(world):
+    ref, made = world.made(user=None)
+    changed = world.update(ref, made.version, {"a": b"1"})
+    assert world.end(ref, user=None, version=made.version) == "conflict"
+    assert world.end(ref, user=None, version=changed.version)[0] == "ended"
+
+
+def test_an_end_of_a_rotated_id_leads_on(world):
+    old, _ = world.made()
+    new = world.ref()
+    world.rotate(old, new)
+    assert world.end(old) == Moved(new.member)
+    assert world.read(old) == "gone"
+    assert isinstance(world.read(new), Stored)
+
+
+def test_a_user_may_have_so_many(world):
+    refs = [world.made(max_per_user=2)[0] for _ in range(2)]
+    assert world.create(max_per_user=2) == Full((refs[0].member,))
+    assert world.create(max_per_user=1) == Full(tuple(ref.member for ref in refs))
+    world.end(refs[0])
+    assert isinstance(world.create(max_per_user=2), Stored)
+
+
+def test_a_list_tells_who_lives_and_forgets_who_does_not(world):
+    ref, made = world.made(idle=100)
+    lapsed, _ = world.made(idle=1)
+    time.sleep(1.1)  # unread past its idle time, which is the subject
+    living, gone = world.look(ref.member, lapsed.member)
+    assert gone is None
+    assert living.created_at == pytest.approx(made.created_at, abs=1e-3)
+    assert living.idle_until - world.side.now() == pytest.approx(100, abs=10)
+    assert world.index() == [ref.member]
+
+
+def test_idle_time_begins_anew_with_use_and_not_beyond_the_absolute_end(world):
+    ref, made = world.made(idle=2, absolute=3.5)
+    until = made.created_at + 3.3
+    while world.side.now() < until:
+        read = world.read(ref)
+        assert isinstance(read, Stored) or world.side.now() > until
+        time.sleep(0.2)
+    while world.side.now() < made.created_at + 3.6:
+        time.sleep(0.05)
+    assert world.read(ref) == "gone"
+
+
+# --- what only a server can do ----------------------------------------------------------
+
+
+def calls_on(keys, ref, version):
+    """One call of each script that writes, about a session that has `version`."""
+    return {
+        "create": operations.create(
+            keys, ref, SessionPolicy(), user="u", index=HOME, fields={"a": b"1"}, nonce="n"
+        ),
+        "update": operations.update(
+            keys,
+            ref,
+            version=version,
+            nonce="m",
+            exact=False,
+            max_bytes=99,
+            fields={"a": b"2"},
+            removed=(),
+        ),
+        "rotate": operations.rotate(keys, ref, SessionRef(7, b"b"), index=HOME, grace=1),
+        "end": operations.end(keys, ref, index=HOME),
+        "read": operations.read(keys, ref),
+        "look": operations.look(keys, HOME, [ref.member]),
+    }
+
+
+@pytest.mark.parametrize("script", ["create", "read", "update", "rotate", "end", "look"])
+async def test_what_comes_late_does_not_run(on_server, script):
+    keys, ref = SessionKeys(f"test-{secrets.token_hex(8)}"), SessionRef(7, b"a")
+    made = "gone"
+    if script != "create":
+        made = await on_server.run(calls_on(keys, ref, 0)["create"])
+    late = calls_on(keys, ref, getattr(made, "version", 0))[script]
+    with pytest.raises(redis.ResponseError, match="LATE"):
+        await on_server.run(late, not_after=1)
+    assert await on_server.run(operations.read(keys, ref)) == made
+
+
+@pytest.mark.parametrize("script", ["create", "update", "rotate", "end"])
+async def test_a_server_that_refuses_writes_is_left_as_it_was(own_server, script):
+    keys, ref = SessionKeys("test"), SessionRef(7, b"a")
+    made = "gone"
+    if script != "create":
+        made = await own_server.run(calls_on(keys, ref, 0)["create"])
+    own_server.client.config_set("min-replicas-to-write", 1)
+    with pytest.raises(redis.ResponseError, match="NOREPLICAS"):
+        await own_server.run(calls_on(keys, ref, getattr(made, "version", 0))[script])
+    read = operations.read(keys, ref)
+    assert await own_server.run(read) == made, "reads go on"
+    own_server.client.config_set("min-replicas-to-write", 0)
+    assert await own_server.run(read) == made
+
+
+# --- any sequence, in step --------------------------------------------------------------
+
+NAMES = st.sampled_from(["a", "b", "c", "a b", ""])
+VALUES = st.sampled_from([b"1", b"null", b'"x"', b'{"deep":[1, 2]}'])
+
+
+class Pair(RuleBasedStateMachine):
+    """Both sides take the same calls; versions differ in number and never in what they allow."""
+
+    make_sides: Callable[[], tuple[Any, ...]]
+    ids = Bundle("ids")
+
+    def __init__(self):
+        super().__init__()
+        self.worlds = tuple(World(side) for side in self.make_sides())
+        self.versions = {}
+
+    def both(self, call):
+        answers = [call(world, side) for side, world in enumerate(self.worlds)]
+        one, two = (self.normal(answer) for answer in answers)
+        assert one == two
+        return answers
+
+    def normal(self, answer):
+        if isinstance(answer, Stored):
+            return ("stored", answer.user, answer.fields)
+        if isinstance(answer, Full):  # which is oldest may differ: the sides' clocks do
+            return ("full", len(answer.oldest))
+        return "ended" if isinstance(answer, tuple) and answer[0] == "ended" else answer
+
+    def saw(self, ref, answers):
+        if isinstance(answers[0], Stored):
+            seen = self.versions.setdefault(ref, [])
+            pair = tuple(answer.version for answer in answers)
+            if pair not in seen:
+                seen.append(pair)
+
+    @rule(
+        target=ids,
+        user=st.sampled_from([None, "u"]),
+        data=st.dictionaries(NAMES, VALUES, max_size=3),
+        most=st.sampled_from([0, 2, 3]),
+    )
+    def create(self, user, data, most):
+        ref = self.worlds[0].ref()
+        answers = self.both(
+            lambda world, _: world.create(ref, user=user, data=data, max_per_user=most)
+        )
+        if not isinstance(answers[0], Stored):
+            return multiple()
+        self.saw(ref, answers)
+        return (ref, user)
+
+    @rule(session=ids)
+    def read(self, session):
+        self.saw(session[0], self.both(lambda world, _: world.read(session[0])))
+
+    @rule(
+        session=ids,
+        data=st.data(),
+        fields=st.dictionaries(NAMES, VALUES, max_size=2),
+        removed=st.sets(NAMES, max_size=2),
+        exact=st.booleans(),
+        most=st.sampled_from([12, 65536]),
+        again=st.booleans(),
+    )
+    def update(self, session, data, fields, removed, exact, most, again):
+        ref = session[0]
+        base = data.draw(st.sampled_from(self.versions.get(ref) or [(0, 0)]))
+        nonce, unset = secrets.token_hex(8), sorted(removed - set(fields))
+        for _ in range(2 if again else 1):
+            self.saw(
+                ref,
+                self.both(
+                    lambda world, side: world.update(
+                        ref, base[side], fields, unset, nonce=nonce, exact=exact, most=most
+                    )
+                ),
+            )
+
+    @rule(target=ids, session=ids, grace=st.sampled_from([0, 30]), again=st.booleans())
+    def rotate(self, session, grace, again):
+        (old, user), new = session, self.worlds[0].ref()
+        answers = []
+        for _ in range(2 if again else 1):
+            answers = self.both(lambda world, _: world.rotate(old, new, user=user, grace=grace))
+        if not isinstance(answers[0], Stored):
+            return multiple()
+        self.versions[new] = list(self.versions.get(old, []))
+        self.saw(new, answers)
+        return (new, user)
+
+    @rule(session=ids, data=st.data(), exact=st.booleans())
+    def end(self, session, data, exact):
+        ref, user = session
+        version = (0, 0)
+        if exact:
+            version = data.draw(st.sampled_from(self.versions.get(ref) or [(1, 1)]))
+        self.both(lambda world, side: world.end(ref, user=user, version=version[side]))
+
+    @rule(session=consumes(ids))
+    def forget(self, session):
+        """Let the machine turn to others."""
+
+    @rule()
+    def index(self):
+        members = self.worlds[0].index()
+        assert sorted(members) == sorted(self.worlds[1].index())
+        looks = [world.look(*members) for world in self.worlds]
+        assert [info is None for info in looks[0]] == [info is None for info in looks[1]]
+
+
+def test_any_sequence_of_calls_has_one_outcome(on_server, in_process):
+    machine = type("SessionPair", (Pair,), {"make_sides": lambda _: (on_server, in_process())})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
