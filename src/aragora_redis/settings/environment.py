@@ -203,7 +203,7 @@ class Environment(BaseSettings):
         Doc(
             Group.LIMITS,
             "the path of a TOML file",
-            "The rate limits by name; read at the start.",
+            "What limits, circuits and sessions are to be like; read at the start.",
         ),
     ] = None
     expected_instances: Annotated[
@@ -260,16 +260,6 @@ class Environment(BaseSettings):
             "How far the clocks of instances and issuers may differ.",
         ),
     ] = _DEFAULTS.tokens.skew
-
-    sessions_on_outage: Annotated[
-        Annotated[OnOutage, BeforeValidator(str.lower)],
-        Doc(
-            Group.SESSIONS,
-            "`known` or `deny`",
-            "While Redis cannot be asked: give a session as it was read within the last ten "
-            "seconds, or none.",
-        ),
-    ] = _DEFAULTS.sessions.on_outage
     digest_key: Annotated[
         LongSecret | None,
         Doc(
@@ -282,6 +272,16 @@ class Environment(BaseSettings):
             default="a public key, with a warning",
         ),
     ] = None
+
+    sessions_on_outage: Annotated[
+        Annotated[OnOutage, BeforeValidator(str.lower)],
+        Doc(
+            Group.SESSIONS,
+            "`known` or `deny`",
+            "While Redis cannot be asked: give a session as it was read within the last ten "
+            "seconds, or none.",
+        ),
+    ] = _DEFAULTS.sessions.on_outage
 
     key_prefix: Annotated[
         Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,32}$")],
