@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from ..state.shared import SharedState
 from ..telemetry.logs import EventLog
 from ..telemetry.prometheus import Metrics
-from . import limits, problems, status, tokens
+from . import limits, problems, sessions, status, tokens
 from .auth import AcceptedTokens
 from .guards import Guards, default_hosts
 
@@ -71,7 +71,7 @@ def create_app(
 
     app = Gateway(
         title="aragora-redis",
-        summary="Rate limits and revoked tokens that hold through a failover.",
+        summary="Shared state in Redis that keeps its word through a failover.",
         version=version("aragora-redis"),
         docs_url=None,
         redoc_url=None,
@@ -79,6 +79,7 @@ def create_app(
     )
     app.include_router(limits.routes(state))
     app.include_router(tokens.routes(state))
+    app.include_router(sessions.routes(state))
     app.include_router(status.routes(state, metrics))
     problems.install(app)
     app.add_middleware(
@@ -86,5 +87,6 @@ def create_app(
         tokens=accepted,
         bound=gateway.host,
         allowed_hosts=default_hosts(gateway.host) if allowed_hosts is None else allowed_hosts,
+        session_bytes=state.policies.sessions.max_bytes,
     )
     return app

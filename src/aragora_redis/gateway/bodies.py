@@ -95,12 +95,14 @@ class JsonRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The route's handler, behind a look at the media type."""
         handle = super().get_route_handler()
-        takes_body = self.body_field is not None
+        field = self.body_field
+        needs_body = field is not None and field.field_info.is_required()
 
         async def handle_json(request: Request) -> Response:
-            if takes_body:
+            read = JsonRequest(request.scope, request.receive)
+            if field is not None and (needs_body or await read.body()):
                 _require_json(request.headers.get("content-type", ""))
-            return await handle(JsonRequest(request.scope, request.receive))
+            return await handle(read)
 
         return handle_json
 

@@ -13,18 +13,12 @@ from .auth import AcceptedTokens, is_loopback, unauthenticated
 from .problems import Problem
 
 BODY_LIMIT = 64 * 1024
-"""Bytes that a body may have."""
+"""Bytes that a body may have; those of sessions may have what a session holds."""
 ANY_HOST = "*"
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - recognised, not bound
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_TOO_LARGE = Problem(
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    f"the body is larger than {BODY_LIMIT} bytes",
-    "send less",
-    headers={"Connection": "close"},
-)
 
 
 def default_hosts(bound: str) -> frozenset[str]:
@@ -85,18 +79,27 @@ class Guards:
     `/v1` needs a token. Metrics need one too where others than this machine can connect.
 
     Args:
+        session_bytes: bytes of data that a session may have.
         tokens: who may ask; the role that is found is left in the request's state.
         bound: the host that the gateway is bound to.
         allowed_hosts: see `default_hosts`; `{"*"}` allows all.
     """
 
     def __init__(
-        self, app: ASGIApp, *, tokens: AcceptedTokens, bound: str, allowed_hosts: Collection[str]
+        self,
+        app: ASGIApp,
+        *,
+        tokens: AcceptedTokens,
+        bound: str,
+        allowed_hosts: Collection[str],
+        session_bytes: int,
     ) -> None:
         self._app = app
         self._tokens = tokens
         self._closed = ("/v1",) if is_loopback(bound) else ("/v1", "/metrics")
         self._allowed_hosts = frozenset(allowed_hosts)
+        # JSON may spell two bytes of a character as six.
+        self._session_limit = max(BODY_LIMIT, 3 * session_bytes + 4096)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the request, or hand it on with its body read."""
@@ -107,9 +110,10 @@ class Guards:
         if problem is not None:
             await problem.response()(scope, receive, send)
             return
-        messages = await _read(receive)
+        limit = self._body_limit(scope)
+        messages = await _read(receive, limit)
         if messages is None:
-            await _TOO_LARGE.response()(scope, receive, send)
+            await _too_large(limit).response()(scope, receive, send)
             return
         await self._app(scope, _Replay(messages, receive), send)
 
@@ -128,13 +132,27 @@ class Guards:
                 return unauthenticated(authorization)
             scope.setdefault("state", {})["role"] = role
         length = headers.get("content-length", "")
-        return _TOO_LARGE if length.isdecimal() and int(length[:20]) > BODY_LIMIT else None
+        limit = self._body_limit(scope)
+        return _too_large(limit) if length.isdecimal() and int(length[:20]) > limit else None
+
+    def _body_limit(self, scope: Scope) -> int:
+        of_sessions = scope["path"].startswith("/v1/sessions")
+        return self._session_limit if of_sessions else BODY_LIMIT
 
 
-async def _read(receive: Receive) -> list[Message] | None:
+def _too_large(limit: int) -> Problem:
+    return Problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        f"the body is larger than {limit} bytes",
+        "send less",
+        headers={"Connection": "close"},
+    )
+
+
+async def _read(receive: Receive, limit: int) -> list[Message] | None:
     """The messages of a body; None where it has no end within the limit."""
     messages: list[Message] = []
-    left = BODY_LIMIT
+    left = limit
     while True:
         message = await receive()
         messages.append(message)

@@ -181,8 +181,9 @@ class Sessions:
 
     async def update(
         self,
-        session: Session,
+        session: Session | str,
         *,
+        version: int | None = None,
         set: Mapping[str, Any] | None = None,  # noqa: A002 - the words of the HTTP face
         unset: Iterable[str] = (),
         exact: bool = False,
@@ -193,6 +194,14 @@ class Sessions:
         Others may have changed other fields meanwhile: that stays, and is in what is returned. With
         `exact` any change since the session was read is a conflict. A version can be built upon
         for a minute; after that it must be the newest.
+
+        Args:
+            session: as it was read, or its id together with `version`.
+            version: the version that was read; the session's own by default.
+            set: new values of fields.
+            unset: names of fields to remove.
+            exact: whether a change of another field is a conflict too.
+            within: seconds that it may take.
 
         Raises:
             SessionDataError: the data cannot be kept.
@@ -205,7 +214,11 @@ class Sessions:
             fields, removed = self._encoded(set or {}), session_data.names(unset)
             if both := [name for name in removed if name in fields]:
                 raise SessionDataError(f"the field {both[0][:40]!r} is both set and removed")
-            return await self._update(session, fields, removed, exact, self._until(within))
+            session_id, ref, read = self._named(session, version)
+            stored, at = await self._update(
+                ref, read, fields, removed, exact=exact, until=self._until(within)
+            )
+            return stored.session(at, named=session_id if at == ref else None)
 
     async def rotate(
         self, session: Session, *, grace: float = ALIAS_FOR, within: float = WRITE_LIMIT
@@ -284,7 +297,10 @@ class Sessions:
             if name not in before or before[name] != value
         }
         removed = tuple(name for name in before if name not in now)
-        return await self._update(made, self._encoded(changed), removed, exact=False, until=until)
+        stored, at = await self._update(
+            made.ref, made.version, self._encoded(changed), removed, exact=False, until=until
+        )
+        return stored.session(at, named=made.id)
 
     async def _create(self, user: str | None, fields: Fields, until: float) -> Session:
         home = self._index(user)
@@ -321,19 +337,21 @@ class Sessions:
 
     async def _update(
         self,
-        session: Session,
+        ref: SessionRef,
+        version: int,
         fields: Fields,
         removed: tuple[str, ...],
-        exact: bool,  # noqa: FBT001 - one of the update's own words
+        *,
+        exact: bool,
         until: float,
-    ) -> Session:
+    ) -> tuple[Stored, SessionRef]:
         nonce = secrets.token_hex(8)
         stored, at = await self._change(
-            session.ref,
-            lambda ref: operations.update(
+            ref,
+            lambda now_at: operations.update(
                 self._keys,
-                ref,
-                version=session.version,
+                now_at,
+                version=version,
                 nonce=nonce,
                 exact=exact,
                 max_bytes=self._policy.max_bytes,
@@ -343,7 +361,7 @@ class Sessions:
             until,
         )
         self._copies.put(at.member, stored)
-        return stored.session(at, named=session.id if at == session.ref else None)
+        return stored, at
 
     async def _change(
         self, ref: SessionRef, change: Callable[[SessionRef], Operation[Answer]], until: float
@@ -502,6 +520,19 @@ class Sessions:
         if ref is None:
             raise UnexpectedReplyError("a new id cannot be read")
         return session_id, ref
+
+    def _named(
+        self, session: Session | str, version: int | None
+    ) -> tuple[str | None, SessionRef, int]:
+        """The id, the place and the version that a caller means."""
+        if isinstance(session, Session):
+            return session.id, session.ref, session.version if version is None else version
+        if version is None:
+            raise InvalidInputError("an id alone does not say which version was read")
+        ref = parse_id(self._digest_key, session)
+        if ref is None:
+            raise _gone()
+        return session, ref, version
 
     def _index(self, user: str | None) -> SessionRef | None:
         return None if user is None else user_ref(self._digest_key, user)

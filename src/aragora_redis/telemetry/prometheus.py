@@ -22,6 +22,8 @@ from ..events import (
     LinkUp,
     Recovered,
     Revoked,
+    SessionServed,
+    SessionWrite,
     ViewChanged,
 )
 from ..operation import Lane
@@ -57,6 +59,12 @@ class Metrics:
         )
         self._revocations = self._counter(
             "revocations", "Revocations made here, by the level they reached.", "kind", "level"
+        )
+        self._sessions_served = self._counter(
+            "sessions_served", "Sessions read, from Redis or as a copy while it is away.", "source"
+        )
+        self._session_writes = self._counter(
+            "session_writes", "Changes of sessions and how they came out.", "operation", "outcome"
         )
         self._revoke_seconds = Histogram(
             f"{PREFIX}revoke_seconds",
@@ -120,6 +128,10 @@ class Metrics:
             case Revoked(kind, level, seconds):
                 self._revocations.labels(kind, level).inc()
                 self._revoke_seconds.observe(seconds)
+            case SessionServed(source):
+                self._sessions_served.labels(source).inc()
+            case SessionWrite(operation, outcome):
+                self._session_writes.labels(operation, outcome).inc()
             case DeadlineMissed(lane, sent):
                 self._missed.labels(lane, _word(sent)).inc()
             case Degraded():

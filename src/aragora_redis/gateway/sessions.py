@@ -1,0 +1,219 @@
+"""`/v1/sessions` and `/v1/users/{user}/sessions`.
+
+An id opens a session, so it need not stand in a path, which proxies log: every route also exists
+without it and then takes it from the header `X-Session-Id`, or from the body as `id`.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Response
+from pydantic import BaseModel, Field
+
+from ..errors import InvalidInputError, SessionGoneError
+from ..sessions.stored import Session
+from ..state.sessions import ALIAS_FOR
+from ..state.shared import SharedState
+from .auth import Role, needs
+from .bodies import Body, JsonRoute, Text
+from .problems import JSON_ANSWERS, answers
+from .tokens import LevelWord
+
+Id = Annotated[str, Field(max_length=128)]
+HeaderId = Annotated[str | None, Header(alias="X-Session-Id", max_length=128)]
+Version = Annotated[int, Field(ge=0, lt=2**53)]
+
+
+class Creation(Body):
+    """Whose session, and what it holds; without a user it is nobody's yet."""
+
+    user: Text | None = None
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+class Change(Body):
+    """Fields to set and to remove, built on the version that was read."""
+
+    version: Version
+    set: dict[str, Any] = Field(default_factory=dict)
+    unset: list[str] = Field(default_factory=list)
+    exact: bool = False
+    """Refuse where anything has changed since, and not only the fields named here."""
+    id: Id | None = None
+
+
+class Rotation(Body):
+    """A new id; with a user, an anonymous session becomes the user's."""
+
+    user: Text | None = None
+    grace: Annotated[float, Field(ge=0, le=300)] = ALIAS_FOR
+    """Seconds for which the old id leads to the new one; a login ends it at once."""
+    id: Id | None = None
+
+
+class SessionBody(BaseModel):
+    """A session. `id` is null where it was reached through the id that it had before."""
+
+    id: str | None
+    user: str | None
+    data: dict[str, Any]
+    version: int
+    created_at: float
+    expires_at: float
+    source: str
+    """`redis`, or `copy`: read within the last seconds, since Redis cannot be asked now."""
+
+
+class InfoBody(BaseModel):
+    """A session in a list: the handle names it and opens nothing."""
+
+    handle: str
+    created_at: float
+    expires_at: float
+    idle_until: float
+
+
+class ListBody(BaseModel):
+    """The sessions of a user that live, oldest first."""
+
+    sessions: list[InfoBody]
+
+
+class EndedBody(BaseModel):
+    """How many sessions were ended, and how far that got."""
+
+    ended: int
+    level: LevelWord
+
+
+class EndBody(BaseModel):
+    """How far the end of a session got."""
+
+    level: LevelWord
+
+
+_GONE = answers(HTTPStatus.NOT_FOUND)
+_CHANGED = answers(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
+
+
+def routes(state: SharedState) -> APIRouter:
+    """The routes over one state."""
+    router = APIRouter(
+        prefix="/v1",
+        tags=["sessions"],
+        route_class=JsonRoute,
+        dependencies=[needs(Role.GATEWAY)],
+        responses=answers(*JSON_ANSWERS),
+    )
+    _add_sessions(router, state)
+    _add_users(router, state)
+    return router
+
+
+def _add_sessions(router: APIRouter, state: SharedState) -> None:
+    sessions = state.sessions
+
+    @router.post(
+        "/sessions", status_code=HTTPStatus.CREATED, responses=answers(HTTPStatus.CONFLICT)
+    )
+    async def create(body: Creation) -> SessionBody:
+        """Begin a session."""
+        return _body_of(await sessions.create(body.user, body.data))
+
+    @router.get("/sessions", responses=_GONE)
+    @router.get("/sessions/{session_id}", responses=_GONE)
+    async def read(session_id: str | None = None, header: HeaderId = None) -> SessionBody:
+        """Read a session, which counts as use of it."""
+        return _body_of(await _found(state, _one_id(session_id, header)))
+
+    @router.patch("/sessions", responses=_CHANGED)
+    @router.patch("/sessions/{session_id}", responses=_CHANGED)
+    async def change(
+        body: Change, session_id: str | None = None, header: HeaderId = None
+    ) -> SessionBody:
+        """Change fields, if nobody else has changed them since `version`: 200, else 409."""
+        changed = await sessions.update(
+            _one_id(session_id, header, body.id),
+            version=body.version,
+            set=body.set,
+            unset=body.unset,
+            exact=body.exact,
+        )
+        return _body_of(changed)
+
+    @router.post("/sessions/rotate", responses=_CHANGED)
+    @router.post("/sessions/{session_id}/rotate", responses=_CHANGED)
+    async def rotate(
+        body: Rotation | None = None, session_id: str | None = None, header: HeaderId = None
+    ) -> SessionBody:
+        """Give a session a new id: after each login and each change of what its user may do."""
+        wanted = body or Rotation()
+        session = await _found(state, _one_id(session_id, header, wanted.id))
+        if wanted.user is not None and wanted.user != session.user:
+            return _body_of(await sessions.authenticate(session, wanted.user))
+        return _body_of(await sessions.rotate(session, grace=wanted.grace))
+
+    accepted = {"model": EndBody, "description": "In force here, and published as soon as may be"}
+
+    @router.delete(
+        "/sessions",
+        dependencies=[needs(Role.ADMIN)],
+        status_code=HTTPStatus.NO_CONTENT,
+        responses=_GONE | {202: accepted},
+    )
+    @router.delete(
+        "/sessions/{session_id}",
+        dependencies=[needs(Role.ADMIN)],
+        status_code=HTTPStatus.NO_CONTENT,
+        responses=_GONE | {202: accepted},
+    )
+    async def end(session_id: str | None = None, header: HeaderId = None) -> Response:
+        """End a session for good: 204, or 202 with the level where not all replicas have it yet."""
+        receipt = await sessions.end(_one_id(session_id, header))
+        if receipt.level >= receipt.wanted:
+            return Response(status_code=HTTPStatus.NO_CONTENT)
+        content = EndBody.model_validate({"level": receipt.level.word}).model_dump_json()
+        return Response(content, HTTPStatus.ACCEPTED, media_type="application/json")
+
+
+def _add_users(router: APIRouter, state: SharedState) -> None:
+    # A user id may hold a slash.
+    @router.get("/users/{user:path}/sessions")
+    async def of_user(user: str) -> ListBody:
+        """The sessions that a user has."""
+        found = await state.sessions.of_user(user)
+        return ListBody.model_validate({"sessions": [info._asdict() for info in found]})
+
+    @router.delete("/users/{user:path}/sessions", dependencies=[needs(Role.ADMIN)])
+    async def end_user(user: str) -> EndedBody:
+        """End all of them for good."""
+        ended = await state.sessions.end_user(user)
+        return EndedBody.model_validate({"ended": ended.count, "level": ended.receipt.level.word})
+
+
+def _one_id(*given: str | None) -> str:
+    """The id of the path, the header or the body.
+
+    Raises:
+        InvalidInputError: there is none, or there are two.
+    """
+    ids = {each for each in given if each is not None}
+    if len(ids) != 1:
+        raise InvalidInputError(
+            "the request names no session" if not ids else "the request names two sessions",
+            remedy="send one id: in the path, in X-Session-Id, or in the body",
+        )
+    return ids.pop()
+
+
+async def _found(state: SharedState, session_id: str) -> Session:
+    session = await state.sessions.get(session_id)
+    if session is None:
+        raise SessionGoneError("there is no such session", remedy="begin a new one")
+    return session
+
+
+def _body_of(session: Session) -> SessionBody:
+    return SessionBody.model_validate(session, from_attributes=True)

@@ -1,0 +1,219 @@
+"""Sessions over HTTP, over an in-process state."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from aragora_redis.gateway.app import create_app
+from aragora_redis.settings import from_env
+from aragora_redis.state.shared import SharedState
+
+GATEWAY, ADMIN = "gateway-token-0001", "admin-token-000001"
+AS_GATEWAY = {"Authorization": f"Bearer {GATEWAY}"}
+POLICIES = """
+[sessions]
+max_per_user = 2
+on_full = "refuse"
+max_bytes = 100000
+"""
+
+
+@pytest.fixture
+async def client(tmp_path):
+    policies = tmp_path / "policies.toml"
+    policies.write_text(POLICIES)
+    state = SharedState(
+        from_env(
+            {
+                "ARAGORA_POLICIES": str(policies),
+                "ARAGORA_GATEWAY_TOKEN": GATEWAY,
+                "ARAGORA_ADMIN_TOKEN": ADMIN,
+            }
+        )
+    )
+    app = create_app(state)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app, raise_app_exceptions=False),
+            base_url="http://localhost:8080",
+            headers={"Authorization": f"Bearer {ADMIN}"},
+        ) as made,
+    ):
+        yield made
+
+
+async def create(client, **body):
+    answer = await client.post("/v1/sessions", json=body)
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+async def test_a_session_lives_changes_and_ends(client):
+    made = await create(client, user="42", data={"theme": "dark"})
+    path = f"/v1/sessions/{made['id']}"
+    read = (await client.get(path)).json()
+    assert (read["user"], read["data"]) == ("42", {"theme": "dark"})
+    assert read["version"] == made["version"]
+    changed = await client.patch(
+        path, json={"version": read["version"], "set": {"cart": [1, None]}, "unset": ["theme"]}
+    )
+    assert (changed.status_code, changed.json()["data"]) == (200, {"cart": [1, None]})
+    assert changed.json()["version"] > read["version"]
+    assert (await client.delete(path)).status_code == 204
+    for gone in (
+        await client.get(path),
+        await client.delete(path),
+        await client.patch(path, json={"version": changed.json()["version"], "set": {"a": 1}}),
+        await client.post(f"{path}/rotate"),
+    ):
+        assert gone.status_code == 404
+        assert gone.json()["ran"] == "no"
+        assert made["id"] not in gone.text
+
+
+async def test_one_of_two_changes_of_a_field_is_a_conflict(client):
+    made = await create(client, data={"a": 0, "b": 0})
+    path, version = f"/v1/sessions/{made['id']}", made["version"]
+    one = await client.patch(path, json={"version": version, "set": {"a": 1}})
+    two = await client.patch(path, json={"version": version, "set": {"a": 2}})
+    three = await client.patch(path, json={"version": version, "set": {"b": 3}})
+    four = await client.patch(path, json={"version": version, "set": {"c": 4}, "exact": True})
+    assert [each.status_code for each in (one, two, three, four)] == [200, 409, 200, 409]
+    assert three.json()["data"] == {"a": 1, "b": 3}
+    problem = two.json()
+    assert (problem["type"], problem["ran"]) == ("urn:aragora-redis:session-conflict", "no")
+
+
+async def test_rotation_and_login(client):
+    made = await create(client, data={"cart": [7]})
+    rotated = (await client.post(f"/v1/sessions/{made['id']}/rotate")).json()
+    assert rotated["id"] != made["id"]
+    under_way = (await client.get(f"/v1/sessions/{made['id']}")).json()
+    assert (under_way["id"], under_way["data"]) == (None, {"cart": [7]})
+    login = await client.post(f"/v1/sessions/{rotated['id']}/rotate", json={"user": "42"})
+    user = login.json()
+    assert (login.status_code, user["user"], user["data"]) == (200, "42", {"cart": [7]})
+    for old in (made, rotated):
+        assert (await client.get(f"/v1/sessions/{old['id']}")).status_code == 404
+    other = await client.post(f"/v1/sessions/{user['id']}/rotate", json={"user": "43"})
+    assert other.status_code == 422
+
+
+async def test_the_id_may_come_in_a_header_or_in_the_body(client):
+    made = await create(client, user="42")
+    header = {"X-Session-Id": made["id"]}
+    assert (await client.get("/v1/sessions", headers=header)).json()["user"] == "42"
+    body = {"version": made["version"], "set": {"a": 1}}
+    changed = await client.patch("/v1/sessions", json=body | {"id": made["id"]})
+    assert changed.json()["data"] == {"a": 1}
+    rotated = (await client.post("/v1/sessions/rotate", json={"id": made["id"]})).json()
+    both = await client.get(f"/v1/sessions/{rotated['id']}", headers=header)
+    assert both.status_code == 422
+    assert (await client.get("/v1/sessions")).status_code == 422
+    header = {"X-Session-Id": rotated["id"]}
+    assert (await client.delete("/v1/sessions", headers=header)).status_code == 204
+    assert (await client.get("/v1/sessions", headers=header)).status_code == 404
+
+
+async def test_by_user(client):
+    user = "org/42 é"
+    path = f"/v1/users/{user}/sessions"
+    made = [await create(client, user=user) for _ in range(2)]
+    listed = (await client.get(path)).json()["sessions"]
+    assert len(listed) == 2
+    assert not {each["handle"] for each in listed} & {each["id"] for each in made}
+    full = await client.post("/v1/sessions", json={"user": user})
+    assert full.status_code == 409
+    ended = await client.delete(path)
+    assert (ended.status_code, ended.json()) == (200, {"ended": 2, "level": "local"})
+    assert (await client.get(path)).json() == {"sessions": []}
+    assert (await client.get(f"/v1/sessions/{made[0]['id']}")).status_code == 404
+
+
+async def test_ending_needs_the_admin_token(client):
+    made = await create(client, user="42")
+    assert (await client.get(f"/v1/sessions/{made['id']}", headers=AS_GATEWAY)).status_code == 200
+    for path in (f"/v1/sessions/{made['id']}", "/v1/sessions", "/v1/users/42/sessions"):
+        assert (await client.delete(path, headers=AS_GATEWAY)).status_code == 403
+    assert (await client.get(f"/v1/sessions/{made['id']}", headers={"Authorization": "x"})
+            ).status_code == 401  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[]",
+        '{"data": []}',
+        '{"user": ""}',
+        '{"user": 42}',
+        '{"user": "a\\u0000b"}',
+        '{"data": {"a": NaN}}',
+        '{"data": {"a": 1e999}}',
+        '{"data": {"a": 123456789012345678901234567890}}',
+        '{"data": {"a": "\\ud800"}}',
+        '{"data": {"' + "n" * 300 + '": 1}}',
+        '{"data": {"a": ' + "[" * 40 + "]" * 40 + "}}",
+        '{"data": {"a": "' + "x" * 100_001 + '"}}',
+        '{"dat": {}}',
+        "{",
+        "",
+    ],
+)
+async def test_what_cannot_be_kept_is_refused_and_named(client, body):
+    answer = await client.post(
+        "/v1/sessions", content=body, headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"version": "1"},
+        {"version": -1},
+        {"version": 2**53},
+        {"version": 1, "set": []},
+        {"version": 1, "unset": "a"},
+        {"version": 1, "set": {"a": 1}, "unset": ["a"]},
+        {"version": 1, "unset": [1]},
+        {"version": 1, "more": 1},
+    ],
+)
+async def test_a_change_that_makes_no_sense_changes_nothing(client, body):
+    made = await create(client, data={"a": 0})
+    path = f"/v1/sessions/{made['id']}"
+    assert (await client.patch(path, json=body)).status_code == 422
+    assert (await client.get(path)).json() == made
+
+
+async def test_a_session_may_hold_what_the_policy_allows(client):
+    held = {"text": "é" * 49_000}
+    made = await create(client, data=held)
+    assert made["data"] == held
+    answer = await client.post("/v1/sessions", content=b"x" * 400_000)
+    assert answer.status_code == 413
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(session_id=st.text(max_size=60) | st.text("AB-_=abc012", min_size=44, max_size=48))
+async def test_no_made_up_id_opens_anything(client, session_id):
+    answer = await client.get("/v1/sessions", headers={b"X-Session-Id": session_id.encode()})
+    assert answer.status_code in {404, 422}
+    assert not session_id.strip() or len(session_id) < 3 or session_id not in answer.text
+
+
+async def test_an_id_of_the_right_form_is_not_adopted(client):
+    made = await create(client)
+    made_up = made["id"][:-4] + ("AAAA" if not made["id"].endswith("AAAA") else "BBBA")
+    for method, rest in (("GET", ""), ("DELETE", ""), ("POST", "/rotate")):
+        answer = await client.request(method, f"/v1/sessions/{made_up}{rest}")
+        assert answer.status_code == 404
+    patch = {"version": made["version"], "set": {"a": 1}}
+    assert (await client.patch(f"/v1/sessions/{made_up}", json=patch)).status_code == 404
+    assert (await client.get(f"/v1/sessions/{made_up}")).status_code == 404
