@@ -13,7 +13,8 @@ from typing import Any, Final, TypeVar
 from ..circuit.policy import DEFAULT as DEFAULT_CIRCUIT
 from ..circuit.policy import CircuitPolicy
 from ..errors import InvalidInputError, SettingsError
-from ..rate_limit.policy import RATE_FORMS, LimitPolicy, OnOutage, parse_rate, validate_name
+from ..names import validate_name
+from ..rate_limit.policy import RATE_FORMS, LimitPolicy, OnOutage, parse_rate
 from ..sessions.policy import DEFAULT as DEFAULT_SESSIONS
 from ..sessions.policy import OnFull, SessionPolicy
 from ..settings.values import duration
@@ -99,16 +100,16 @@ def parse_policies(content: bytes | str, *, source: str) -> Policies:
     )
 
 
-def _validate_name(document: Document, where: tuple[str, ...], name: str) -> None:
+def _validate_name(document: Document, where: tuple[str, ...], name: str, of: str) -> None:
     try:
-        validate_name(name)
+        validate_name(name, of)
     except InvalidInputError as error:
         document.refuse(where, error.args[0], error.remedy)
 
 
 def _limit(document: Document, name: str) -> LimitPolicy:
     where = ("limits", name)
-    _validate_name(document, where, name)
+    _validate_name(document, where, name, "a limit")
     section = document.table(where, _LIMIT_KEYS, shown="limits.NAME")
     rate, burst, on_outage = (section.get(key) for key in _LIMIT_KEYS)
     if rate is None:
@@ -136,7 +137,7 @@ def _limit(document: Document, name: str) -> LimitPolicy:
 def _circuit(document: Document, name: str) -> CircuitPolicy:
     """One circuit: what it says itself, else what `[circuits.default]` says."""
     where = ("circuits", name)
-    _validate_name(document, where, name)
+    _validate_name(document, where, name, "a circuit")
     base = DEFAULT_CIRCUIT
     if name != _DEFAULT and _DEFAULT in document.data["circuits"]:
         base = _circuit(document, _DEFAULT)

@@ -10,6 +10,7 @@ from math import gcd
 from typing import Final
 
 from ..errors import InvalidInputError
+from ..names import validate_name
 
 EXACT: Final = 2**52
 """Spans stay below this, so that the sum of two is still exact in Lua's doubles."""
@@ -30,7 +31,6 @@ _UNITS_US: Final = {
 _RATE: Final = re.compile(
     r"\s*(?P<count>[0-9]{1,16})(?:\s*/\s*|\s+per\s+)(?:(?P<number>[0-9]{1,16})\s*)?(?P<unit>[a-z]+)\s*"
 )
-_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 class OnOutage(StrEnum):
@@ -40,19 +40,6 @@ class OnOutage(StrEnum):
     """Each instance, at its share of the limit."""
     FAIL_CLOSED = "fail-closed"
     """Nobody: every check is refused."""
-
-
-def validate_name(name: str) -> None:
-    """Accept a limit's name, which becomes part of its keys.
-
-    Raises:
-        InvalidInputError: it is not 1 to 64 characters out of `A-Z a-z 0-9 _ . -`.
-    """
-    if not _NAME.fullmatch(name):
-        raise InvalidInputError(
-            f"{name[:80]!r} is not a name for a limit",
-            remedy="use 1 to 64 of the characters A-Z a-z 0-9 _ . -",
-        )
 
 
 def parse_rate(text: str) -> tuple[int, int]:
@@ -100,7 +87,7 @@ class LimitPolicy:
     hash: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        validate_name(self.name)
+        validate_name(self.name, "a limit")
         if min(self.count, self.period_us, self.burst) < 1:
             raise InvalidInputError("count, period and burst of a limit are at least 1")
         divisor = gcd(self.count, self.period_us)
