@@ -128,6 +128,25 @@ class SessionWrite(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CircuitChanged(Event):
+    """A circuit turned `open`, `closed`, `forced-open` or `forced-closed`, as known here."""
+
+    circuit: str
+    state: str
+    opens: int
+    source: str
+    """`redis`, or `local` where this instance has decided alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitRefused(Event):
+    """A call was not let through by a circuit in this state."""
+
+    circuit: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
 class EraChanged(Event):
     """A token shard's data has begun a new history (promotion, restart or wipe)."""
 

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from ..state.shared import SharedState
 from ..telemetry.logs import EventLog
 from ..telemetry.prometheus import Metrics
-from . import limits, problems, sessions, status, tokens
+from . import circuits, limits, problems, sessions, status, tokens
 from .auth import AcceptedTokens
 from .guards import Guards, default_hosts
 
@@ -80,6 +80,7 @@ def create_app(
     app.include_router(limits.routes(state))
     app.include_router(tokens.routes(state))
     app.include_router(sessions.routes(state))
+    app.include_router(circuits.routes(state))
     app.include_router(status.routes(state, metrics))
     problems.install(app)
     app.add_middleware(

@@ -33,7 +33,7 @@ class Connected:
     The watcher is None where no Sentinel says who is primary.
 
     Args:
-        reset_channel: what to subscribe to beside the feed.
+        channels: what to subscribe to beside the feed.
         on_push: gets every published message.
         on_accepted: told of each accepted beat: Redis takes writes.
     """
@@ -48,7 +48,7 @@ class Connected:
         events: Events,
         service: Service,
         fleet: FleetSize,
-        reset_channel: bytes,
+        channels: tuple[bytes, ...],
         on_push: Callable[[list[Any]], None],
         on_accepted: Callable[[], None],
     ) -> None:
@@ -84,7 +84,7 @@ class Connected:
             proven_at=self._proven_at,
             on_reconciled=self._on_reconciled,
         )
-        self.links.channels = (*self.feed.channels, reset_channel)
+        self.links.channels = (*self.feed.channels, *channels)
         self.presence = Presence(
             self.executor,
             clock,

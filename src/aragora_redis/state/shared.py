@@ -10,6 +10,8 @@ from collections.abc import Coroutine, Mapping
 from types import TracebackType
 from typing import Any, Self
 
+from ..circuit.model import MODELS as CIRCUIT_MODELS
+from ..circuit.operations import CircuitKeys
 from ..clock import SYSTEM_CLOCK, Clock
 from ..events import Events
 from ..link.supervision import supervised
@@ -21,6 +23,7 @@ from ..sessions.model import MODELS as SESSION_MODELS
 from ..settings import Settings, from_env
 from ..tokens.entry import SHARDS
 from ..tokens.shard import Shard
+from .circuits import Circuits
 from .connected import Connected
 from .embedded import EmbeddedExecutor
 from .rate_limits import RateLimits
@@ -38,7 +41,7 @@ START_LIMIT = 10.0
 
 
 class SharedState:
-    """The shared state of a service: rate limits, revoked tokens and sessions.
+    """The shared state of a service: rate limits, revoked tokens, sessions and circuits.
 
     Use it as an async context manager, or call `start` and `close`. One is enough for a process;
     all its methods belong to the event loop in which it was started.
@@ -62,11 +65,14 @@ class SharedState:
         self._service = Service(clock, self.events)
         self._redis = None if settings.mode == "embedded" else self._connect()
         self._executor: Runs = (
-            self._redis.executor if self._redis else EmbeddedExecutor(clock, SESSION_MODELS)
+            self._redis.executor
+            if self._redis
+            else EmbeddedExecutor(clock, {**SESSION_MODELS, **CIRCUIT_MODELS})
         )
         self.rate_limits = self._build_rate_limits()
         self.tokens = self._build_tokens()
         self.sessions = self._build_sessions()
+        self.circuits = self._build_circuits()
         self._ready = False
 
     @classmethod
@@ -105,6 +111,7 @@ class SharedState:
         if self._redis is not None:
             self._redis.start()
         self._spawn(supervised("the end of rotated ids", self.sessions.rotated.run))
+        self._spawn(supervised("circuits", self.circuits.run))
 
     async def close(self) -> None:
         """End all connections and tasks."""
@@ -176,6 +183,7 @@ class SharedState:
 
     def _on_push(self, push: list[Any]) -> None:
         self.rate_limits.on_push(push)
+        self.circuits.on_push(push)
 
     def _connect(self) -> Connected:
         return Connected(
@@ -186,7 +194,10 @@ class SharedState:
             events=self.events,
             service=self._service,
             fleet=self._fleet,
-            reset_channel=reset_channel(self.settings.prefix),
+            channels=(
+                reset_channel(self.settings.prefix),
+                CircuitKeys(self.settings.prefix).channel,
+            ),
             on_push=self._on_push,
             on_accepted=self._on_accepted,
         )
@@ -236,4 +247,17 @@ class SharedState:
             digest_key=settings.digest_key.reveal_bytes(),
             deny_on_outage=settings.sessions.on_outage == "deny",
             deadline=settings.deadline,
+        )
+
+    def _build_circuits(self) -> Circuits:
+        return Circuits(
+            self._executor,
+            policies=self.policies,
+            clock=self._clock,
+            events=self.events,
+            server_now=self._redis.server_now if self._redis else self._clock.wall,
+            fleet=self._fleet,
+            own=self.boot_id,
+            prefix=self.settings.prefix,
+            deadline=self.settings.deadline,
         )

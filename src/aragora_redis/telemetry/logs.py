@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 from ..events import (
+    CircuitChanged,
     ClockSkew,
     Degraded,
     EpochReset,
@@ -100,6 +101,9 @@ def _log_one(event: Event) -> None:
             _log.warning("degraded: Redis cannot be used: %s", reason)
         case Recovered(after):
             _log.warning("recovered: operations reach Redis again, after %.1f s", after)
+        case CircuitChanged(circuit, state, _, source):
+            level = logging.INFO if state == "closed" else logging.WARNING
+            _log.log(level, "circuit %s is %s (decided by %s)", circuit, state, source)
         case ClockSkew(seconds):
             _log.critical(
                 "Redis's clock is %+.0f s from ours: revocations are not compared until they agree",

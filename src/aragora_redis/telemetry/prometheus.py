@@ -11,6 +11,8 @@ from prometheus_client.registry import Collector
 
 from ..clock import SYSTEM_CLOCK, Clock
 from ..events import (
+    CircuitChanged,
+    CircuitRefused,
     DeadlineMissed,
     Decided,
     Degraded,
@@ -38,7 +40,8 @@ _FAILOVER_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
 class Metrics:
     """What one instance counts.
 
-    Values of labels are bounded: policies are those of the file, all others are words of ours.
+    Values of labels are bounded: policies are those of the file, circuits as many as an instance
+    follows, all others are words of ours.
 
     Args:
         registry: where the metrics are registered; one of its own by default, so that two
@@ -65,6 +68,12 @@ class Metrics:
         )
         self._session_writes = self._counter(
             "session_writes", "Changes of sessions and how they came out.", "operation", "outcome"
+        )
+        self._circuit_changes = self._counter(
+            "circuit_changes", "Changes of a circuit's state.", "circuit", "state", "source"
+        )
+        self._circuit_refusals = self._counter(
+            "circuit_refusals", "Calls that a circuit did not let through.", "circuit", "state"
         )
         self._revoke_seconds = Histogram(
             f"{PREFIX}revoke_seconds",
@@ -128,10 +137,6 @@ class Metrics:
             case Revoked(kind, level, seconds):
                 self._revocations.labels(kind, level).inc()
                 self._revoke_seconds.observe(seconds)
-            case SessionServed(source):
-                self._sessions_served.labels(source).inc()
-            case SessionWrite(operation, outcome):
-                self._session_writes.labels(operation, outcome).inc()
             case DeadlineMissed(lane, sent):
                 self._missed.labels(lane, _word(sent)).inc()
             case Degraded():
@@ -144,8 +149,24 @@ class Metrics:
             case FullSync():
                 self._full_syncs.inc()
                 self._republished.inc(event.pushed)
-            case _:
+            case LinkUp() | LinkLost() | ViewChanged():
                 self._count_link(event)
+            case _:
+                self._count_call(event)
+        took = self._timer.see(event, self._clock.monotonic())
+        if took is not None:
+            self._failover_seconds.observe(took)
+
+    def _count_call(self, event: Event) -> None:
+        match event:
+            case SessionServed(source):
+                self._sessions_served.labels(source).inc()
+            case SessionWrite(operation, outcome):
+                self._session_writes.labels(operation, outcome).inc()
+            case CircuitChanged(circuit, state, source=source):
+                self._circuit_changes.labels(circuit, state, source).inc()
+            case CircuitRefused(circuit, state):
+                self._circuit_refusals.labels(circuit, state).inc()
 
     def _count_link(self, event: Event) -> None:
         match event:
@@ -156,9 +177,6 @@ class Metrics:
                 self._link_lost.labels(lane).inc()
             case ViewChanged(old=old) if old is not None:
                 self._failovers.inc()
-        seconds = self._timer.see(event, self._clock.monotonic())
-        if seconds is not None:
-            self._failover_seconds.observe(seconds)
 
 
 class _StatusCollector(Collector):

@@ -1,0 +1,106 @@
+"""The rules of a circuit breaker, as named transitions. Pure.
+
+    closed --trip--> open --(open time over)--> half-open --enough successes--> closed
+                      ^                             |
+                      +---------- a failure --------+        forced open, forced closed: by hand
+
+Half-open is not stored: it is open with the open time over. Source: M. Nygard, "Release It!";
+the sliding window and its rates are those of resilience4j.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Literal, NamedTuple, cast
+
+from .policy import CircuitPolicy
+
+LONGEST_DOUBLING = 6
+"""Doublings of the open time at most: 64 times the first."""
+
+Shown = Literal["closed", "open", "half-open", "forced-open", "forced-closed"]
+
+
+class Phase(StrEnum):
+    """What is stored of a circuit's state."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    FORCED_OPEN = "forced-open"
+    FORCED_CLOSED = "forced-closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A circuit's state. Of two, the later holds: by era, number, and end of the open time.
+
+    Attributes:
+        era: history of the data in which it was given; 0 where nothing is known.
+        n: its number in that.
+        until: Unix microseconds at which the open time ends.
+        opens: how often in a row it has opened.
+        reason: why it was forced, for people.
+    """
+
+    era: int = 0
+    n: int = 0
+    phase: Phase = Phase.CLOSED
+    until: int = 0
+    opens: int = 0
+    reason: str = field(default="", compare=False)
+
+    @property
+    def generation(self) -> tuple[int, int]:
+        """What a permit carries, so that its result is not taken for one of a later state."""
+        return self.era, self.n
+
+    def later_than(self, other: Standing) -> bool:
+        """Whether this one holds over the other."""
+        return (*self.generation, self.until) > (*other.generation, other.until)
+
+    def shown(self, now: int) -> Shown:
+        """The state's name at an instant (Unix microseconds)."""
+        if self.phase is Phase.OPEN:
+            return "half-open" if now >= self.until else "open"
+        return cast(Shown, self.phase.value)
+
+
+class Evidence(NamedTuple):
+    """Calls of a window, of one instance or pooled, and how many instances saw what."""
+
+    calls: int = 0
+    failures: int = 0
+    slow: int = 0
+    reporting: int = 1
+    failing: int = 1
+    slowing: int = 1
+
+
+def trips(policy: CircuitPolicy, seen: Evidence) -> bool:
+    """Whether a closed circuit opens: on the pooled rates, and on the word of enough instances."""
+    if seen.calls == 0 or seen.calls < policy.minimum_calls:
+        return False
+    needed = min(policy.reporters, seen.reporting)
+    failing = seen.failures >= seen.calls * policy.failure_rate and seen.failing >= needed
+    slow = seen.slow >= seen.calls * policy.slow_rate and seen.slowing >= needed
+    return failing or slow
+
+
+def open_time(policy: CircuitPolicy, opens: int) -> float:
+    """Seconds for which a circuit is open that opens for the `opens`-th time in a row."""
+    return policy.open_for * float(2 ** min(max(opens - 1, 0), LONGEST_DOUBLING))
+
+
+def opened(standing: Standing, until: int) -> Standing:
+    """The circuit, open until an instant: by a trip, or a failed trial call.
+
+    Its number is that of the state before; whoever stores it gives it the next.
+    """
+    opens = standing.opens + 1 if standing.phase is Phase.OPEN else 1
+    return replace(standing, phase=Phase.OPEN, until=until, opens=opens)
+
+
+def closed(standing: Standing) -> Standing:
+    """The circuit, closed by successful trial calls; see `opened`."""
+    return replace(standing, phase=Phase.CLOSED, until=0, opens=0)

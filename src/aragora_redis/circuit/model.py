@@ -1,0 +1,196 @@
+"""The rules of the circuit scripts in Python: their oracle, and what runs without a Redis.
+
+Each function takes the KEYS and ARGV of its script, less `not_after`, and answers as it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ..memory import Memory, Model
+from .machine import Evidence, Phase, Standing, closed, opened, trips
+from .policy import CircuitPolicy
+
+_KEEP_US = 30 * 86_400_000_000
+_Keys = tuple[bytes, ...]
+
+
+class _Stored:
+    """One circuit's state."""
+
+    def __init__(self) -> None:
+        self.standing = Standing()
+        self.own_history = False
+        self.successes = 0
+        self.nonce = b""
+
+    def merge(self, standing: Standing) -> None:
+        """Take over a state of another history."""
+        self.standing, self.own_history, self.successes = standing, False, 0
+
+    def move(self, standing: Standing) -> None:
+        """Give a new state the next number, in the history of this data."""
+        era, n = self.standing.generation
+        era, n = (era, n + 1) if self.own_history else (era + 1, 1)
+        self.standing, self.own_history = replace(standing, era=era, n=n), True
+        self.successes = 0
+
+
+def report(memory: Memory, keys: _Keys, args: _Keys) -> Any:
+    """`circuit_report.lua`."""
+    stored, now = _stored(memory, keys[0]), memory.now
+    era, n, phase, until, opens, reason, own, calls, failures, slow, *policy = args
+    known = Standing(
+        int(era), int(n), Phase(phase.decode()), int(until), int(opens), reason.decode()
+    )
+    if stored.standing.later_than(known):
+        return _reported(now, stored, Evidence())
+    if known.later_than(stored.standing):
+        stored.merge(known)
+        _keep(memory, keys[0], stored)
+    window = int(policy[0])
+    pooled = _pool(memory, keys[1], own, (int(calls), int(failures), int(slow)), window)
+    rules = CircuitPolicy(
+        minimum_calls=int(policy[1]),
+        failure_rate=float(policy[2]),
+        slow_rate=float(policy[3]),
+        reporters=int(policy[4]),
+    )
+    if stored.standing.phase is Phase.CLOSED and trips(rules, pooled):
+        tripped = opened(stored.standing, now + int(policy[5]))
+        stored.move(replace(tripped, reason=""))
+        _keep(memory, keys[0], stored)
+        memory.delete(keys[1])
+    return _reported(now, stored, pooled)
+
+
+def acquire(memory: Memory, keys: _Keys, args: _Keys) -> Any:
+    """`circuit_acquire.lua`."""
+    stored, now = _stored(memory, keys[0]), memory.now
+    era, n, token, budget, lease = int(args[0]), int(args[1]), args[2], int(args[3]), int(args[4])
+    standing = stored.standing
+    if standing.generation != (era, n) or standing.phase is not Phase.OPEN:
+        return _asked(b"changed", 0, now, stored)
+    if now < standing.until:
+        return _asked(b"early", standing.until - now, now, stored)
+    places = _places(memory, keys[1])
+    if token not in places and len(places) >= budget:
+        return _asked(b"busy", min(places.values()) * 1000 - now, now, stored)
+    places[token] = now // 1000 + lease
+    memory.put(keys[1], places)
+    memory.expire_at(keys[1], now + lease * 1000)
+    return _asked(b"permit", 0, now, stored)
+
+
+def settle(memory: Memory, keys: _Keys, args: _Keys) -> Any:
+    """`circuit_settle.lua`."""
+    stored, now = _stored(memory, keys[0]), memory.now
+    era, n, token, outcome, needed, span = (
+        int(args[0]), int(args[1]), args[2], args[3], int(args[4]), int(args[5]),
+    )  # fmt: skip
+    standing, places = stored.standing, _places(memory, keys[1])
+    if standing.generation != (era, n) or standing.phase is not Phase.OPEN or token not in places:
+        return _asked(b"late", 0, now, stored)
+    if outcome == b"released" or (outcome == b"ok" and stored.successes + 1 < needed):
+        del places[token]
+        stored.successes += outcome == b"ok"
+        return _asked(b"settled", 0, now, stored)
+    stored.move(closed(standing) if outcome == b"ok" else opened(standing, now + span))
+    _keep(memory, keys[0], stored)
+    memory.delete(keys[1])
+    memory.delete(keys[2])
+    return _asked(b"settled", 0, now, stored)
+
+
+def force(memory: Memory, keys: _Keys, args: _Keys) -> Any:
+    """`circuit_force.lua`."""
+    stored, now = _stored(memory, keys[0]), memory.now
+    nonce, phase, reason, *_ = args
+    if stored.nonce != nonce:
+        stored.move(Standing(phase=Phase(phase.decode()), reason=reason.decode()))
+        _keep(memory, keys[0], stored)
+        stored.nonce = nonce
+        memory.delete(keys[1])
+        memory.delete(keys[2])
+    return _reported(now, stored, Evidence())
+
+
+def names(memory: Memory, keys: _Keys, args: _Keys) -> Any:
+    """`circuit_names.lua`."""
+    kept, most, *used = args
+    ms = memory.now // 1000
+    known: dict[bytes, int] = memory.get(keys[0]) or {}
+    known |= dict.fromkeys(used, ms)
+    known = {name: at for name, at in known.items() if at > ms - int(kept)}
+    memory.put(keys[0], known)
+    ranked = sorted(known, key=lambda name: (known[name], name), reverse=True)
+    return ranked[: int(most)]
+
+
+MODELS: Mapping[str, Model] = {
+    "circuit_report": report,
+    "circuit_acquire": acquire,
+    "circuit_settle": settle,
+    "circuit_force": force,
+    "circuit_names": names,
+}
+
+
+def _stored(memory: Memory, key: bytes) -> _Stored:
+    found = memory.get(key)
+    return found if isinstance(found, _Stored) else _Stored()
+
+
+def _keep(memory: Memory, key: bytes, stored: _Stored) -> None:
+    memory.put(key, stored)
+    memory.expire_at(key, memory.now + _KEEP_US)
+
+
+def _pool(
+    memory: Memory, key: bytes, own: bytes, seen: tuple[int, int, int], window: int
+) -> Evidence:
+    rows: dict[bytes, tuple[int, int, int, int]] = memory.get(key) or {}
+    rows.pop(own, None)
+    if seen[0]:
+        rows[own] = (memory.now, *seen)
+        memory.put(key, rows)
+        memory.expire_at(key, memory.now + window)
+    for boot in [boot for boot, row in rows.items() if row[0] + window <= memory.now]:
+        del rows[boot]
+    return Evidence(
+        calls=sum(row[1] for row in rows.values()),
+        failures=sum(row[2] for row in rows.values()),
+        slow=sum(row[3] for row in rows.values()),
+        reporting=len(rows),
+        failing=sum(row[2] > 0 for row in rows.values()),
+        slowing=sum(row[3] > 0 for row in rows.values()),
+    )
+
+
+def _places(memory: Memory, key: bytes) -> dict[bytes, int]:
+    places: dict[bytes, int] = memory.get(key) or {}
+    for token in [token for token, ends in places.items() if ends * 1000 <= memory.now]:
+        del places[token]
+    return places
+
+
+def _fields(stored: _Stored) -> list[Any]:
+    standing = stored.standing
+    return [
+        standing.era,
+        standing.n,
+        standing.phase.value.encode(),
+        standing.until,
+        standing.opens,
+        standing.reason.encode(),
+    ]
+
+
+def _reported(now: int, stored: _Stored, pooled: Evidence) -> list[Any]:
+    return [now, *_fields(stored), pooled.calls, pooled.failures, pooled.slow]
+
+
+def _asked(word: bytes, wait: int, now: int, stored: _Stored) -> list[Any]:
+    return [word, wait, now, *_fields(stored)]

@@ -1,0 +1,242 @@
+"""What circuits ask of Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from ..errors import UnexpectedReplyError
+from ..operation import Argument, Kind, Lane, Operation
+from ..scripts.catalog import load
+from .machine import Evidence, Phase, Standing
+from .permit import Permit
+from .policy import CircuitPolicy
+
+Word = Literal["permit", "busy", "early", "changed", "settled", "late"]
+Outcome = Literal["ok", "failed", "released"]
+
+NAMES_KEPT_MS = 7 * 86_400_000
+NAMES_SHOWN = 1024
+REASON_LIMIT = 200
+"""Characters of the reason for which a circuit was forced."""
+LEASE_FLOOR = 5.0
+"""Seconds for which the place of a trial call is kept, at least."""
+
+
+class CircuitKeys:
+    """The keys of circuits. Those of one circuit share a hash tag."""
+
+    def __init__(self, prefix: str) -> None:
+        self._base = f"{prefix}:c:".encode()
+        self.channel = self._base + b"changes"
+        self.names = self._base + b"{names}:names"
+
+    def state(self, name: str) -> bytes:
+        """The hash of a circuit's state."""
+        return self._base + b"{%b}:state" % name.encode()
+
+    def evidence(self, name: str) -> bytes:
+        """What each instance has seen."""
+        return self._base + b"{%b}:evidence" % name.encode()
+
+    def places(self, name: str) -> bytes:
+        """The places for trial calls."""
+        return self._base + b"{%b}:places" % name.encode()
+
+
+class Reported(NamedTuple):
+    """The state of a circuit, and the calls that all instances have seen."""
+
+    server_now: int
+    standing: Standing
+    pooled: Evidence
+
+
+class Asked(NamedTuple):
+    """What became of a trial call's request or result; `wait` is in seconds."""
+
+    word: Word
+    wait: float
+    server_now: int
+    standing: Standing
+
+
+def lease_of(policy: CircuitPolicy) -> float:
+    """Seconds for which the place of a trial call is kept: twice what is slow."""
+    return max(2 * policy.slow_call, LEASE_FLOOR)
+
+
+def report(
+    keys: CircuitKeys,
+    name: str,
+    policy: CircuitPolicy,
+    *,
+    known: Standing,
+    own: str,
+    seen: Evidence,
+    open_for: float,
+) -> Operation[Reported]:
+    """Tell what was seen and what is known; a circuit that trips is open for `open_for` seconds."""
+    args: list[Argument] = [
+        known.era,
+        known.n,
+        known.phase.value,
+        known.until,
+        known.opens,
+        known.reason,
+        own,
+        seen.calls,
+        seen.failures,
+        seen.slow,
+        _micros(policy.window),
+        policy.minimum_calls,
+        repr(policy.failure_rate),
+        repr(policy.slow_rate),
+        policy.reporters,
+        _micros(open_for),
+        keys.channel,
+        name,
+    ]
+    return Operation(
+        kind=Kind.CAS,
+        keys=(keys.state(name), keys.evidence(name)),
+        args=tuple(args),
+        read=_read_reported,
+        script=load("circuit_report"),
+        lane=Lane.BULK,
+    )
+
+
+def acquire(
+    keys: CircuitKeys, name: str, policy: CircuitPolicy, permit: Permit
+) -> Operation[Asked]:
+    """Take the place that a permit names, or keep it for longer."""
+    return Operation(
+        kind=Kind.CAS,
+        keys=(keys.state(name), keys.places(name)),
+        args=(
+            permit.era,
+            permit.n,
+            permit.token,
+            policy.half_open_probes,
+            int(lease_of(policy) * 1000),
+        ),
+        read=_read_asked,
+        script=load("circuit_acquire"),
+    )
+
+
+def settle(
+    keys: CircuitKeys,
+    name: str,
+    policy: CircuitPolicy,
+    permit: Permit,
+    outcome: Outcome,
+    *,
+    open_for: float,
+) -> Operation[Asked]:
+    """Tell the result of a trial call; a failed one opens the circuit for `open_for` seconds."""
+    return Operation(
+        kind=Kind.CAS,
+        keys=(keys.state(name), keys.places(name), keys.evidence(name)),
+        args=(
+            permit.era,
+            permit.n,
+            permit.token,
+            outcome,
+            policy.half_open_probes,
+            _micros(open_for),
+            keys.channel,
+            name,
+        ),
+        read=_read_asked,
+        script=load("circuit_settle"),
+    )
+
+
+def force(
+    keys: CircuitKeys, name: str, phase: Phase, *, reason: str, nonce: str
+) -> Operation[Reported]:
+    """Hold a circuit open or closed, or (`Phase.CLOSED`) let its calls decide again."""
+    return Operation(
+        kind=Kind.CAS,
+        keys=(keys.state(name), keys.places(name), keys.evidence(name)),
+        args=(nonce, phase.value, reason, keys.channel, name),
+        read=_read_reported,
+        script=load("circuit_force"),
+        lane=Lane.BULK,
+    )
+
+
+def names(keys: CircuitKeys, used: Sequence[str]) -> Operation[list[str]]:
+    """Say which circuits are used here, and learn which are used anywhere."""
+    return Operation(
+        kind=Kind.JOIN,
+        keys=(keys.names,),
+        args=(NAMES_KEPT_MS, NAMES_SHOWN, *used),
+        read=_read_names,
+        script=load("circuit_names"),
+        lane=Lane.BULK,
+    )
+
+
+def read_change(message: bytes) -> tuple[str, Standing]:
+    """A published change: the circuit's name and its new state.
+
+    Raises:
+        UnexpectedReplyError: it is none.
+    """
+    try:
+        name, *fields = message.split(b" ", 6)
+        return name.decode(), _standing(fields)
+    except (ValueError, IndexError) as error:
+        raise UnexpectedReplyError("the change of a circuit cannot be read") from error
+
+
+def _micros(seconds: float) -> int:
+    return round(seconds * 1_000_000)
+
+
+def _standing(fields: Sequence[Any]) -> Standing:
+    era, n, state, until, opens, reason = fields
+    return Standing(
+        int(era),
+        int(n),
+        Phase(state.decode()),
+        int(until),
+        int(opens),
+        reason.decode("utf-8", "replace"),
+    )
+
+
+def _read_reported(reply: Any) -> Reported:
+    try:
+        now, *fields, calls, failures, slow = reply
+        return Reported(int(now), _standing(fields), Evidence(int(calls), int(failures), int(slow)))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UnexpectedReplyError("the state of a circuit cannot be read") from error
+
+
+_WORDS: Mapping[bytes, Word] = {
+    b"permit": "permit",
+    b"busy": "busy",
+    b"early": "early",
+    b"changed": "changed",
+    b"settled": "settled",
+    b"late": "late",
+}
+
+
+def _read_asked(reply: Any) -> Asked:
+    try:
+        word, wait, now, *fields = reply
+        return Asked(_WORDS[word], int(wait) / 1e6, int(now), _standing(fields))
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise UnexpectedReplyError("the answer about a trial call cannot be read") from error
+
+
+def _read_names(reply: Any) -> list[str]:
+    try:
+        return [name.decode() for name in reply]
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UnexpectedReplyError("the names of circuits cannot be read") from error

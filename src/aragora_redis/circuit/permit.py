@@ -1,0 +1,57 @@
+"""The leave to make one call, as a value and as the text that goes over HTTP."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from ..errors import InvalidInputError
+
+_TEXT: Final = re.compile(r"([clp])\.(\d{1,15})\.(\d{1,15})\.([0-9a-f]{16}|-)")
+
+Kind = Literal["c", "l", "p"]
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Leave to make one call; its result is reported with it.
+
+    Attributes:
+        kind: `c` for a call through a closed circuit, `p` for a trial call with a place of the
+            fleet's, `l` for one that this instance allowed itself while Redis could not be asked.
+        era: history, and
+        n: number of the state in which it was given.
+        token: names the place of a trial call.
+    """
+
+    kind: Kind
+    era: int
+    n: int
+    token: str = field(default="-", repr=False)
+
+    @property
+    def trial(self) -> bool:
+        """Whether the call tries a circuit that is half-open."""
+        return self.kind != "c"
+
+    @property
+    def generation(self) -> tuple[int, int]:
+        """The state in which it was given."""
+        return self.era, self.n
+
+    def __str__(self) -> str:
+        return f"{self.kind}.{self.era}.{self.n}.{self.token}"
+
+    @classmethod
+    def parse(cls, text: str) -> Permit:
+        """Read the text of a permit.
+
+        Raises:
+            InvalidInputError: no circuit has given it.
+        """
+        found = _TEXT.fullmatch(text) if isinstance(text, str) else None
+        if found is None or (found[1] == "p") != (found[4] != "-"):
+            raise InvalidInputError("this is no permit", remedy="send what acquire has answered")
+        kind: Kind = found[1]  # type: ignore[assignment]  # the pattern has no other
+        return cls(kind, int(found[2]), int(found[3]), found[4])

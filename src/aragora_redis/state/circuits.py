@@ -1,0 +1,215 @@
+"""Circuit breakers shared by the fleet: calls are decided here, evidence is pooled behind them.
+
+A call through a closed circuit costs no round trip: it is let through by what is known here, and
+counted here; a task in the background pools what was counted. Only a trial call of a circuit whose
+open time is over asks Redis for one of its places (invariant I7).
+
+An open circuit stays open while one instance knows of it: of two states the later holds, and who
+knows a later one than Redis has, tells it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+
+from ..circuit import operations
+from ..circuit.machine import Phase
+from ..circuit.operations import CircuitKeys
+from ..clock import Clock
+from ..errors import AragoraRedisError, InvalidInputError, UnexpectedReplyError
+from ..events import Events
+from ..names import validate_name
+from ..operation import Operation, Runs
+from ..policies import Policies
+from ..rate_limit.share import FleetSize
+from .circuit import Circuit, CircuitStatus, Surroundings
+
+T = TypeVar("T")
+
+CIRCUITS = 1024
+"""Circuits that one process follows."""
+NAMES_EVERY = 3600.0
+"""Seconds after which the names in use are told again."""
+AT_ONCE = 64
+"""Reports under way at once."""
+PAUSE = 0.05
+"""Seconds between rounds at least: evidence that comes in bursts is told together."""
+IDLE = 1.0
+
+Forced = Literal["open", "closed", "auto"]
+
+
+class Circuits:
+    """The circuits of the service, by name.
+
+    Args:
+        executor: the way to Redis, or this process alone.
+        policies: what each circuit is to be like.
+        server_now: the server's clock in Unix seconds.
+        fleet: who shares the trial calls while Redis cannot be asked.
+        own: boot id of this instance.
+        deadline: seconds that a round trip may take.
+    """
+
+    def __init__(
+        self,
+        executor: Runs,
+        *,
+        policies: Policies,
+        clock: Clock,
+        events: Events,
+        server_now: Callable[[], float],
+        fleet: FleetSize,
+        own: str,
+        prefix: str,
+        deadline: float,
+    ) -> None:
+        self._policies = policies
+        self._clock = clock
+        self._wake = asyncio.Event()
+        self._keys = CircuitKeys(prefix)
+        self._around = Surroundings(
+            executor=executor,
+            keys=self._keys,
+            clock=clock,
+            events=events,
+            server_now=server_now,
+            fleet=fleet,
+            own=own,
+            deadline=deadline,
+            wake=self._wake.set,
+            jitter=lambda: random.uniform(1.0, 1.2),
+        )
+        self._circuits: OrderedDict[str, Circuit] = OrderedDict()
+        self._named_at: dict[str, float] = {}
+
+    @property
+    def channel(self) -> bytes:
+        """Where changes are told to all instances."""
+        return self._keys.channel
+
+    def __getitem__(self, name: str) -> Circuit:
+        """The circuit of a name; it begins closed.
+
+        Raises:
+            InvalidInputError: the name cannot be one, or too many circuits are in use.
+        """
+        circuit = self._circuits.get(name)
+        if circuit is None:
+            validate_name(name, "a circuit")
+            self._make_room()
+            circuit = Circuit(name, self._policies.circuit(name), self._around)
+            self._circuits[name] = circuit
+            self._wake.set()
+        else:
+            self._circuits.move_to_end(name)
+        return circuit
+
+    async def all(self) -> list[CircuitStatus]:
+        """All circuits in use in the fleet, by name; only those of this instance without Redis."""
+        known = set(self._circuits)
+        try:
+            elsewhere = await self._run(operations.names(self._keys, ()))
+            known.update(elsewhere)
+        except AragoraRedisError:
+            return [self._circuits[name].snapshot() for name in sorted(known)]
+        new = sorted(known - set(self._circuits))[: CIRCUITS - len(self._circuits)]
+        for start in range(0, len(new), AT_ONCE):
+            page = new[start : start + AT_ONCE]
+            await asyncio.gather(*(self[name].report_evidence() for name in page))
+        return [self._circuits[name].snapshot() for name in sorted(self._circuits)]
+
+    async def force(self, name: str, state: Forced, reason: str = "") -> CircuitStatus:
+        """Hold a circuit open or closed until told otherwise, or let its calls decide again.
+
+        Raises:
+            InvalidInputError: the name, the state or the reason cannot be.
+            OutageError: it did not run.
+            OutcomeUnknownError: it may have run.
+        """
+        phases: dict[str, Phase] = {
+            "open": Phase.FORCED_OPEN,
+            "closed": Phase.FORCED_CLOSED,
+            "auto": Phase.CLOSED,
+        }
+        if state not in phases:
+            raise InvalidInputError("a circuit is forced open, closed or auto")
+        if len(reason) > operations.REASON_LIMIT or "\0" in reason:
+            raise InvalidInputError(f"a reason has at most {operations.REASON_LIMIT} characters")
+        circuit = self[name]
+        forced = await self._run(
+            operations.force(
+                self._keys, name, phases[state], reason=reason, nonce=secrets.token_hex(8)
+            )
+        )
+        circuit.adopt(forced.standing)
+        return circuit.snapshot()
+
+    def on_push(self, push: list[Any]) -> None:
+        """Take in a published message; those of other channels are not ours."""
+        if len(push) != 3 or push[:2] != [b"message", self._keys.channel]:
+            return
+        try:
+            name, standing = operations.read_change(push[2])
+        except UnexpectedReplyError:
+            self._wake.set()
+            return
+        if (circuit := self._circuits.get(name)) is not None:
+            circuit.adopt(standing)
+
+    async def run(self) -> None:
+        """Pool evidence, renew places and learn of changes, until cancelled."""
+        while True:
+            self._wake.clear()
+            now = self._clock.monotonic()
+            due = [each for each in self._circuits.values() if each.due_at <= now]
+            for start in range(0, len(due), AT_ONCE):
+                page = due[start : start + AT_ONCE]
+                await asyncio.gather(*(circuit.tend() for circuit in page))
+            await self._tell_names(now)
+            await self._pause()
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(PAUSE)
+        now = self._clock.monotonic()
+        until = min((each.due_at for each in self._circuits.values()), default=now + IDLE)
+        try:
+            async with asyncio.timeout(min(max(until - now, 0.0), IDLE)):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    async def _tell_names(self, now: float) -> None:
+        untold = [
+            name
+            for name in self._circuits
+            if now - self._named_at.get(name, float("-inf")) >= NAMES_EVERY
+        ]
+        if not untold:
+            return
+        try:
+            await self._run(operations.names(self._keys, untold))
+        except AragoraRedisError:
+            return
+        self._named_at |= dict.fromkeys(untold, now)
+
+    def _make_room(self) -> None:
+        if len(self._circuits) < CIRCUITS:
+            return
+        for name, circuit in self._circuits.items():
+            if circuit.idle:
+                del self._circuits[name]
+                self._named_at.pop(name, None)
+                return
+        raise InvalidInputError(
+            f"{CIRCUITS} circuits are in use",
+            remedy="name a circuit after a dependency, and not after a request",
+        )
+
+    async def _run(self, operation: Operation[T]) -> T:
+        return await self._around.executor.run(operation, within=self._around.deadline)
