@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 import redis
+from tests.integration.fleet import healthy, instances, until
 
 from aragora_redis import Level, SharedState
 from aragora_redis.address import Address
@@ -27,34 +27,8 @@ NOISE = 0.1
 """Seconds by which a loaded machine may be late."""
 
 
-async def until(condition, within=20.0):
-    """Wait for a condition; returns its value."""
-    end = time.monotonic() + within
-    while not (value := condition()):
-        assert time.monotonic() < end, f"not within {within} s"
-        await asyncio.sleep(0.01)
-    return value
-
-
-@asynccontextmanager
-async def instances(lab, count=1, **env):
-    """Started and ready instances on a lab."""
-    async with AsyncExitStack() as stack:
-        made = [SharedState.from_env(lab.env() | env) for _ in range(count)]
-        for state in made:
-            state.start()
-            stack.push_async_callback(state.close)
-        for state in made:
-            assert await state.wait_ready(20), state.status()
-        yield made
-
-
 def expiry():
     return time.time() + HOUR
-
-
-def healthy(*states):
-    return lambda: all(state.status().health == "healthy" for state in states)
 
 
 @pytest.fixture

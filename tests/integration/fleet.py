@@ -1,0 +1,35 @@
+"""Instances of the library on a lab, and waiting for what they come to."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from aragora_redis import SharedState
+
+
+async def until(condition, within=20.0):
+    """Wait for a condition; returns its value."""
+    end = time.monotonic() + within
+    while not (value := condition()):
+        assert time.monotonic() < end, f"not within {within} s"
+        await asyncio.sleep(0.01)
+    return value
+
+
+@asynccontextmanager
+async def instances(lab, count=1, **env):
+    """Started and ready instances on a lab."""
+    async with AsyncExitStack() as stack:
+        made = [SharedState.from_env(lab.env() | env) for _ in range(count)]
+        for state in made:
+            state.start()
+            stack.push_async_callback(state.close)
+        for state in made:
+            assert await state.wait_ready(20), state.status()
+        yield made
+
+
+def healthy(*states):
+    return lambda: all(state.status().health == "healthy" for state in states)

@@ -1,0 +1,299 @@
+"""Circuits on real servers: shared evidence, trial calls fleet-wide, and no Redis at all."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+from tests.integration.fleet import healthy, instances, until
+
+from aragora_redis.circuit.operations import LEASE_FLOOR
+from aragora_redis.errors import CircuitOpenError
+
+_names = itertools.count(1)
+
+
+@pytest.fixture
+def name():
+    """A circuit of the test's own."""
+    return f"{os.getpid()}-{next(_names)}"
+
+
+async def fail(circuit, times=6):
+    for _ in range(times):
+        with pytest.raises((ConnectionError, CircuitOpenError)):
+            async with circuit:
+                raise ConnectionError
+
+
+async def succeed(circuit, times=1):
+    for _ in range(times):
+        async with circuit:
+            pass
+
+
+async def test_what_one_instance_sees_opens_for_all_and_trials_close_again(standalone_lab, name):
+    async with instances(standalone_lab, 2) as (one, two):
+        here, there = one.circuits[name], two.circuits[name]
+        await fail(here)
+        await until(lambda: there.state == "open", within=3)
+        with pytest.raises(CircuitOpenError) as refused:
+            await there.acquire()
+        assert 0 < refused.value.retry_after <= 1.2
+        await until(lambda: there.state == "half-open", within=3)
+        await succeed(there, 3)
+        assert there.state == "closed"
+        await until(lambda: here.state == "closed", within=3)
+
+
+async def test_a_failed_trial_opens_for_longer(standalone_lab, name):
+    async with instances(standalone_lab, 1) as (state,):
+        circuit = state.circuits[name]
+        await fail(circuit)
+        await until(lambda: circuit.state == "half-open", within=3)
+        await fail(circuit, 1)
+        assert circuit.snapshot().opens == 2
+        assert circuit.snapshot().retry_after > 1.2
+
+
+async def test_one_instance_that_fails_alone_opens_nothing(standalone_lab, name):
+    async with instances(standalone_lab, 2) as (one, two):
+        await succeed(two.circuits[name], 2)
+        await until(lambda: two.circuits[name].snapshot().calls == 2, within=3)
+        await fail(one.circuits[name], 8)
+        await until(lambda: one.circuits[name].snapshot().calls == 10, within=3)
+        assert one.circuits[name].state == "closed"
+        await fail(two.circuits[name], 1)
+        await until(lambda: two.circuits[name].state == "open", within=3)
+
+
+async def test_a_healthy_call_costs_no_round_trip(standalone_lab, name):
+    async with instances(standalone_lab, 1) as (state,):
+        circuit = state.circuits[name]
+        asked = []
+        run = state._executor.run
+
+        async def counted(operation, *, within):
+            asked.append(operation)
+            return await run(operation, within=within)
+
+        state._executor.run = counted
+        began = time.monotonic()
+        await succeed(circuit, 1000)
+        took = time.monotonic() - began
+        # Reports in the background go by time and not by calls.
+        ours = [each for each in asked if each.script and each.script.name.startswith("circuit")]
+        assert len(ours) <= 5 + 3 * took
+
+
+async def test_excluded_errors_and_cancellation_say_nothing(standalone_lab, name):
+    async with instances(standalone_lab, 1) as (state,):
+        circuit = state.circuits[name]
+        for _ in range(10):
+            with pytest.raises(KeyError):
+                async with circuit.guard(ignore=(KeyError,)):
+                    raise KeyError
+
+        @circuit.protect()
+        async def forever():
+            await asyncio.Event().wait()
+
+        for _ in range(10):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0):
+                    await forever()
+        assert circuit._window.seen(time.monotonic()).calls == 0
+
+
+async def test_tasks_share_one_object(standalone_lab, name):
+    async with instances(standalone_lab, 1) as (state,):
+        circuit = state.circuits[name]
+
+        async def call(number):
+            async with circuit:
+                await asyncio.sleep(0.01 * (number % 3))
+                async with circuit:
+                    if number % 2:
+                        raise ConnectionError
+
+        results = await asyncio.gather(*(call(n) for n in range(20)), return_exceptions=True)
+        assert sum(isinstance(each, ConnectionError) for each in results) == 10
+        assert not circuit._entered
+
+
+async def test_force_holds_for_all_until_it_is_lifted(standalone_lab, name):
+    async with instances(standalone_lab, 2) as (one, two):
+        here, there = one.circuits[name], two.circuits[name]
+        await fail(here)
+        await until(lambda: there.state == "open", within=3)
+        forced = await one.circuits.force(name, "closed", "known and harmless")
+        assert (forced.state, forced.reason) == ("forced-closed", "known and harmless")
+        await until(lambda: there.state == "forced-closed", within=3)
+        await fail(there, 10)
+        await there.report_evidence()
+        assert there.state == "forced-closed", "an older open does not come back"
+        await two.circuits.force(name, "open")
+        await until(lambda: here.state == "forced-open", within=3)
+        with pytest.raises(CircuitOpenError):
+            await here.acquire()
+        await one.circuits.force(name, "auto")
+        await until(lambda: there.state == "closed", within=3)
+
+
+async def test_all_circuits_of_the_fleet_are_listed(standalone_lab, name):
+    async with instances(standalone_lab, 2) as (one, two):
+        await succeed(one.circuits[name])
+        end = time.monotonic() + 5
+        while name not in {each.name for each in await two.circuits.all()}:
+            assert time.monotonic() < end
+
+
+def overlap(lines):
+    """The most trial calls at one time, from begins and ends of all processes."""
+    moves = sorted((at, 1 if word == "begin" else -1) for word, at in lines)
+    return max(itertools.accumulate(step for _, step in moves), default=0)
+
+
+class Probers:
+    """Processes that try one circuit at once."""
+
+    def __init__(self, lab, name, count, *, seconds, longest):
+        self.processes: list[Any] = [
+            subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "tests.integration.prober",
+                    name,
+                    str(seconds),
+                    str(longest),
+                ],
+                env=os.environ | lab.env(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(count)
+        ]
+
+    def begin(self):
+        for process in self.processes:
+            assert process.stdout.readline() == "ready\n"
+        for process in self.processes:
+            process.stdin.write("\n")
+            process.stdin.flush()
+
+    def lines(self):
+        told = [process.communicate(timeout=60)[0] for process in self.processes]
+        split = [line.split() for each in told for line in each.splitlines()]
+        return [(word, float(at)) for word, at in split]
+
+    def end(self):
+        for process in self.processes:
+            process.kill()
+            process.communicate()
+
+
+async def half_open(state, name):
+    circuit = state.circuits[name]
+    await fail(circuit)
+    await until(lambda: circuit.state == "half-open", within=3)
+    return circuit
+
+
+async def test_i7_twenty_processes_never_make_more_than_three_trial_calls(standalone_lab, name):
+    async with instances(standalone_lab, 1) as (state,):
+        await half_open(state, name)
+        probers = Probers(standalone_lab, name, 20, seconds=3, longest=0.1)
+        try:
+            await asyncio.to_thread(probers.begin)
+            lines = await asyncio.to_thread(probers.lines)
+        finally:
+            probers.end()
+        assert state.circuits[name].state == "half-open"
+        assert len(lines) > 60
+        assert overlap(lines) == 3
+
+
+async def test_i7_a_place_is_kept_while_the_call_lasts_and_free_when_its_process_is_killed(
+    standalone_lab, name
+):
+    async with instances(standalone_lab, 1) as (state,):
+        circuit = await half_open(state, name)
+        for _ in range(2):
+            circuit.follow(await circuit.acquire())
+
+        async def free():
+            try:
+                await circuit.acquire()
+            except CircuitOpenError:
+                return False
+            return True
+
+        probers = Probers(standalone_lab, name, 1, seconds=600, longest=6000)
+        try:
+            await asyncio.to_thread(probers.begin)
+            told = await asyncio.to_thread(probers.processes[0].stdout.readline)
+            assert told.startswith("begin")
+            longer = time.monotonic() + LEASE_FLOOR + 1
+            while time.monotonic() < longer:
+                assert not await free()
+                await asyncio.sleep(0.1)
+        finally:
+            probers.end()
+        end = time.monotonic() + LEASE_FLOOR + 5
+        while not await free():
+            assert time.monotonic() < end
+            await asyncio.sleep(0.05)
+
+
+async def test_with_redis_gone_each_goes_by_what_it_has_seen(make_lab, name):
+    lab = make_lab("standalone")
+    lab.start()
+    async with instances(lab, 1) as (state,):
+        open_before, closed_before = state.circuits[name], state.circuits[f"{name}-b"]
+        await state.circuits.force(name, "open")
+        await asyncio.to_thread(lab.kill, "redis-0")
+        await until(lambda: state.status().health == "degraded")
+        assert open_before.state == "forced-open", "what was open stays so"
+        await succeed(closed_before)
+        await fail(closed_before)
+        await until(lambda: closed_before.state == "open", within=5)
+        assert closed_before.snapshot().source == "local"
+        await until(lambda: closed_before.state == "half-open", within=5)
+        await fail(closed_before, 1)
+        assert closed_before.snapshot().opens == 2
+        await until(lambda: closed_before.state == "half-open", within=5)
+        await succeed(closed_before)
+        assert closed_before.state == "closed"
+        await asyncio.to_thread(lab.start_node, "redis-0")
+        await until(healthy(state))
+        await until(lambda: closed_before.snapshot().source == "redis", within=10)
+        assert open_before.state == "forced-open"
+
+
+async def test_an_open_circuit_outlives_the_primary_that_alone_had_it(sentinel_lab, connect, name):
+    """The replicas miss the change, so the promoted one holds the circuit closed."""
+    lab = sentinel_lab
+    async with instances(lab, 2) as (one, two):
+        await succeed(two.circuits[name])
+        connect(lab, "primary").config_set("min-replicas-to-write", 0)
+        for replica in ("replica-0", "replica-1"):
+            connect(lab, replica).replicaof("127.0.0.1", 1)
+        await one.circuits.force(name, "open", "down for good")
+        await until(lambda: two.circuits[name].state == "forced-open", within=3)
+        await asyncio.to_thread(lab.kill, "primary")
+        await one.close()
+        await until(lambda: two.status().health != "healthy")
+        assert two.circuits[name].state == "forced-open"
+        await until(healthy(two), within=40)
+        async with instances(lab, 1) as (fresh,):
+            await until(lambda: fresh.circuits[name].state == "forced-open", within=10)
+            assert fresh.circuits[name].snapshot().reason == "down for good"
+        assert two.circuits[name].state == "forced-open"

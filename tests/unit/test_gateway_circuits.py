@@ -1,0 +1,124 @@
+"""Circuits over HTTP, over an in-process state."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+
+from aragora_redis.gateway.app import create_app
+from aragora_redis.settings import from_env
+from aragora_redis.state.shared import SharedState
+
+GATEWAY, ADMIN = "gateway-token-0001", "admin-token-000001"
+POLICIES = """
+[circuits.default]
+minimum_calls = 2
+open_for = "200 ms"
+half_open_probes = 1
+"""
+
+
+@pytest.fixture
+async def client(tmp_path):
+    policies = tmp_path / "policies.toml"
+    policies.write_text(POLICIES)
+    env = {
+        "ARAGORA_POLICIES": str(policies),
+        "ARAGORA_GATEWAY_TOKEN": GATEWAY,
+        "ARAGORA_ADMIN_TOKEN": ADMIN,
+    }
+    app = create_app(SharedState(from_env(env)))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app, raise_app_exceptions=False),
+            base_url="http://localhost:8080",
+            headers={"Authorization": f"Bearer {GATEWAY}"},
+        ) as made,
+    ):
+        yield made
+
+
+async def acquire(client, name="llm"):
+    return await client.post(f"/v1/circuits/{name}/acquire")
+
+
+async def report(client, by, **given):
+    body = {"permit": by, "ok": True, "duration": 0.01} | given
+    return await client.post("/v1/circuits/llm/report", json=body)
+
+
+async def until_acquire(client, status):
+    for _ in range(1000):
+        answer = await acquire(client)
+        if answer.status_code == status:
+            return answer
+        await asyncio.sleep(0.01)
+    raise AssertionError(answer)
+
+
+async def test_a_circuit_opens_tries_and_closes(client):
+    for _ in range(2):
+        permit = (await acquire(client)).json()["permit"]
+        assert (await report(client, permit, ok=False)).status_code == 204
+    refused = await until_acquire(client, 503)
+    assert refused.json()["state"] == "open"
+    assert 0 < refused.json()["retry_after"] <= 0.24
+    assert refused.headers["Retry-After"] == "1"
+    trial = (await until_acquire(client, 200)).json()["permit"]
+    busy = await acquire(client)
+    assert (busy.status_code, busy.json()["state"]) == (503, "half-open")
+    assert (await report(client, trial)).status_code == 204
+    listed = (await client.get("/v1/circuits")).json()["circuits"]
+    assert [(each["name"], each["state"]) for each in listed] == [("llm", "closed")]
+
+
+async def test_a_late_result_changes_nothing(client):
+    permit = (await acquire(client)).json()["permit"]
+    force = {"state": "closed", "reason": "known"}
+    admin = {"Authorization": f"Bearer {ADMIN}"}
+    path = "/v1/circuits/llm/force"
+    assert (await client.post(path, json=force)).status_code == 403
+    forced = await client.post(path, json=force, headers=admin)
+    assert (forced.status_code, forced.json()["state"]) == (200, "forced-closed")
+    assert forced.json()["reason"] == "known"
+    for _ in range(5):
+        await report(client, permit, ok=False)
+    assert (await acquire(client)).status_code == 200
+    opened = await client.post(path, json={"state": "open"}, headers=admin)
+    assert opened.json()["state"] == "forced-open"
+    assert (await acquire(client)).json()["state"] == "forced-open"
+    await client.post(path, json={"state": "auto"}, headers=admin)
+    assert (await acquire(client)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"permit": "garbage"},
+        {"permit": "p.1.1.-"},
+        {"duration": -1},
+        {"duration": "1"},
+        {"duration": 1e9},
+        {"ok": "yes"},
+        {"more": 1},
+    ],
+)
+async def test_garbage_is_refused(client, body):
+    permit = (await acquire(client)).json()["permit"]
+    answer = await report(client, permit, **body)
+    assert answer.status_code == 422
+    assert answer.json()["ran"] == "no"
+
+
+@pytest.mark.parametrize("name", ["a b", "x" * 65, "a%00b", "{x}", "é"])
+async def test_a_name_is_one(client, name):
+    assert (await acquire(client, name)).status_code == 422
+
+
+async def test_the_number_of_circuits_is_bounded(client):
+    answers = [(await acquire(client, f"c{number}")).status_code for number in range(1030)]
+    assert answers[:1024] == [200] * 1024
+    assert answers[1024:] == [422] * 6
