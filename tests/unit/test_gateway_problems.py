@@ -9,7 +9,8 @@ import pytest
 
 from aragora_redis import errors
 from aragora_redis.errors import Ran
-from aragora_redis.gateway.problems import MEDIA_TYPE, problem_of, problem_of_faults
+from aragora_redis.gateway.problems import problem_of_faults
+from aragora_redis.web.problems import MEDIA_TYPE, problem_of
 
 
 @pytest.mark.parametrize(

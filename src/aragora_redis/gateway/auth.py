@@ -14,7 +14,7 @@ from fastapi.security import HTTPBearer
 
 from ..errors import SettingsError
 from ..settings import GatewaySettings, Secret
-from .problems import Problem, ProblemError
+from ..web.problems import Problem, ProblemError
 
 _REALM = 'Bearer realm="aragora-redis"'
 

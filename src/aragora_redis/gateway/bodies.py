@@ -13,10 +13,9 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from .problems import Problem, ProblemError
+from ..web.jwt import unix_seconds
+from ..web.problems import Problem, ProblemError
 
-_FARTHEST = 1e12
-"""Seconds from 1970 beyond which nothing is an instant; keeps sums of them exact."""
 _RFC_3339 = re.compile(
     r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:\d{2})(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
 )
@@ -28,18 +27,6 @@ class Body(BaseModel):
     model_config = ConfigDict(
         strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True
     )
-
-
-def unix_seconds(value: Any) -> float:
-    """An instant that was given as a number.
-
-    Raises:
-        ValueError: it is no number, or not of this age of the world.
-    """
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not -_FARTHEST <= value <= _FARTHEST:  # the comparison refuses NaN too
-        raise ValueError("it is not in Unix seconds")
-    return float(value)
 
 
 def _instant(value: Any) -> float:

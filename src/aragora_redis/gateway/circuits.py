@@ -14,9 +14,9 @@ from ..circuit.permit import Permit
 from ..errors import CircuitOpenError
 from ..state.circuits import Forced
 from ..state.shared import SharedState
+from ..web.headers import retry_after
 from .auth import Role, needs
 from .bodies import Body, JsonRoute, Note
-from .headers import retry_after
 from .problems import JSON_ANSWERS, answers
 
 

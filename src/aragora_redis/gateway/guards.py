@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..web.problems import Problem
 from .auth import AcceptedTokens, is_loopback, unauthenticated
-from .problems import Problem
 
 BODY_LIMIT = 64 * 1024
 """Bytes that a body may have; those of sessions may have what a session holds."""

@@ -11,9 +11,9 @@ from pydantic import BaseModel, Field
 from ..rate_limit.gcra import Source
 from ..rate_limit.policy import EXACT
 from ..state.shared import SharedState
+from ..web.headers import fields
 from .auth import Role, needs
 from .bodies import Body, JsonRoute, Text
-from .headers import fields
 from .problems import JSON_ANSWERS, answers
 
 

@@ -1,13 +1,9 @@
-"""Errors as problem details (RFC 9457): what happened, whether it ran, and what to do next.
-
-A value that a client sent is never echoed, because it may be a token in the wrong place.
-"""
+"""Every error of the application as a problem, and its description."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Literal
 
@@ -17,41 +13,12 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from ..errors import (
-    AragoraRedisError,
-    CircuitOpenError,
-    InvalidInputError,
-    LayoutError,
-    OutageError,
-    OutcomeUnknownError,
-    Ran,
-    SessionConflictError,
-    SessionGoneError,
-    TooManySessionsError,
-    UnexpectedReplyError,
-    UnknownPolicyError,
-)
-from .headers import retry_after
+from ..errors import AragoraRedisError, Ran
+from ..web.problems import MEDIA_TYPE, Problem, ProblemError, problem_of
 
-MEDIA_TYPE = "application/problem+json"
-_TYPE = "urn:aragora-redis:"
 _SHOWN = 5
 """How many faults of one body are listed."""
 _PLAIN_NAME = re.compile(r"[a-z_]{1,24}")
-_STATUS: Mapping[type[AragoraRedisError], HTTPStatus] = {
-    UnknownPolicyError: HTTPStatus.NOT_FOUND,
-    InvalidInputError: HTTPStatus.UNPROCESSABLE_ENTITY,
-    SessionGoneError: HTTPStatus.NOT_FOUND,
-    SessionConflictError: HTTPStatus.CONFLICT,
-    TooManySessionsError: HTTPStatus.CONFLICT,
-    CircuitOpenError: HTTPStatus.SERVICE_UNAVAILABLE,
-    OutageError: HTTPStatus.SERVICE_UNAVAILABLE,
-    OutcomeUnknownError: HTTPStatus.SERVICE_UNAVAILABLE,
-    UnexpectedReplyError: HTTPStatus.SERVICE_UNAVAILABLE,
-    LayoutError: HTTPStatus.SERVICE_UNAVAILABLE,
-    AragoraRedisError: HTTPStatus.INTERNAL_SERVER_ERROR,
-}
-"""The status of an error and of all that derive from it, as far as they are not named."""
 
 
 class ProblemBody(BaseModel):
@@ -63,56 +30,6 @@ class ProblemBody(BaseModel):
     detail: str
     remedy: str
     ran: Literal["yes", "no", "unknown"]
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One error, about to be answered.
-
-    Attributes:
-        kind: last part of the problem's type; empty where the status says it all.
-        headers: fields of the answer beside the body.
-    """
-
-    status: HTTPStatus
-    detail: str
-    remedy: str = ""
-    ran: Ran = Ran.NO
-    kind: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    def response(self) -> JSONResponse:
-        """The answer."""
-        title = self.kind.replace("-", " ").capitalize() if self.kind else self.status.phrase
-        body = ProblemBody(
-            type=_TYPE + self.kind if self.kind else "about:blank",
-            title=title,
-            status=self.status,
-            detail=self.detail,
-            remedy=self.remedy,
-            ran=self.ran.value,
-        )
-        return JSONResponse(body.model_dump(), self.status, dict(self.headers), MEDIA_TYPE)
-
-
-class ProblemError(Exception):
-    """A request is refused before anything of ours ran."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.detail)
-        self.problem = problem
-
-
-def problem_of(error: AragoraRedisError) -> Problem:
-    """How one of our errors is answered."""
-    kind = type(error)
-    status = next(_STATUS[base] for base in kind.__mro__ if base in _STATUS)
-    headers = {}
-    if status is HTTPStatus.SERVICE_UNAVAILABLE:
-        wait = getattr(error, "retry_after", 1.0)
-        headers["Retry-After"] = retry_after(wait)
-    slug = re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__.removesuffix("Error")).lower()
-    return Problem(status, str(error.args[0]), error.remedy, error.ran, slug, headers)
 
 
 def problem_of_faults(faults: Iterable[Mapping[str, Any]]) -> Problem:

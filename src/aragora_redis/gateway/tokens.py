@@ -12,9 +12,9 @@ from ..clock import SYSTEM_CLOCK, Clock
 from ..errors import InvalidInputError
 from ..state.shared import SharedState
 from ..state.tokens import EXPIRED_GRACE, Level, Receipt
+from ..web.jwt import TokenVerifier, token_id
 from .auth import Role, needs
 from .bodies import Body, Instant, JsonRoute, Jwt, Note, Text
-from .jwt import TokenVerifier, token_id
 from .problems import JSON_ANSWERS, answers
 
 LevelWord = Literal["local", "primary", "replicated", "fsynced"]

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from aragora_redis.gateway.headers import fields, policy_field, retry_after
 from aragora_redis.rate_limit.gcra import Decision, Source
 from aragora_redis.rate_limit.policy import LimitPolicy
+from aragora_redis.web.headers import fields, policy_field, retry_after
 
 API = LimitPolicy("api", 100, 1_000_000, 200)
 

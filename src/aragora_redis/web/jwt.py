@@ -11,7 +11,6 @@ import jwt
 
 from ..errors import AragoraRedisError, InvalidInputError, SettingsError
 from ..settings import JwtSettings
-from .bodies import unix_seconds
 
 _WHY: Mapping[type[Exception], str] = {
     jwt.ExpiredSignatureError: "it has expired",
@@ -26,6 +25,22 @@ _WHY: Mapping[type[Exception], str] = {
     jwt.InvalidKeyError: "its algorithm does not fit the key",
     Exception: "it cannot be read",
 }
+
+
+_FARTHEST = 1e12
+"""Seconds from 1970 beyond which nothing is an instant; keeps sums of them exact."""
+
+
+def unix_seconds(value: Any) -> float:
+    """An instant that was given as a number.
+
+    Raises:
+        ValueError: it is no number, or not of this age of the world.
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not -_FARTHEST <= value <= _FARTHEST:  # the comparison refuses NaN too
+        raise ValueError("it is not in Unix seconds")
+    return float(value)
 
 
 class TokenVerifier:

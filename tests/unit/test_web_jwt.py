@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from aragora_redis.errors import InvalidInputError, SettingsError
-from aragora_redis.gateway.jwt import TokenVerifier, token_id
 from aragora_redis.settings import JwtSettings, Secret
+from aragora_redis.web.jwt import TokenVerifier, token_id
 
 KEY = "0123456789abcdef" * 4
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"

@@ -1,0 +1,1 @@
+"""At home in a Starlette or FastAPI service: middleware, sessions, problems."""

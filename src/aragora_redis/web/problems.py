@@ -1,0 +1,96 @@
+"""Errors as problem details (RFC 9457): what happened, whether it ran, and what to do next.
+
+A value that a client sent is never echoed, because it may be a token in the wrong place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from starlette.responses import JSONResponse
+
+from ..errors import (
+    AragoraRedisError,
+    CircuitOpenError,
+    InvalidInputError,
+    LayoutError,
+    OutageError,
+    OutcomeUnknownError,
+    Ran,
+    SessionConflictError,
+    SessionGoneError,
+    TooManySessionsError,
+    UnexpectedReplyError,
+    UnknownPolicyError,
+)
+from .headers import retry_after
+
+MEDIA_TYPE = "application/problem+json"
+_TYPE = "urn:aragora-redis:"
+_STATUS: Mapping[type[AragoraRedisError], HTTPStatus] = {
+    UnknownPolicyError: HTTPStatus.NOT_FOUND,
+    InvalidInputError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    SessionGoneError: HTTPStatus.NOT_FOUND,
+    SessionConflictError: HTTPStatus.CONFLICT,
+    TooManySessionsError: HTTPStatus.CONFLICT,
+    CircuitOpenError: HTTPStatus.SERVICE_UNAVAILABLE,
+    OutageError: HTTPStatus.SERVICE_UNAVAILABLE,
+    OutcomeUnknownError: HTTPStatus.SERVICE_UNAVAILABLE,
+    UnexpectedReplyError: HTTPStatus.SERVICE_UNAVAILABLE,
+    LayoutError: HTTPStatus.SERVICE_UNAVAILABLE,
+    AragoraRedisError: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+"""The status of an error and of all that derive from it, as far as they are not named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One error, about to be answered.
+
+    Attributes:
+        kind: last part of the problem's type; empty where the status says it all.
+        headers: fields of the answer beside the body.
+    """
+
+    status: HTTPStatus
+    detail: str
+    remedy: str = ""
+    ran: Ran = Ran.NO
+    kind: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def response(self) -> JSONResponse:
+        """The answer."""
+        title = self.kind.replace("-", " ").capitalize() if self.kind else self.status.phrase
+        body = {
+            "type": _TYPE + self.kind if self.kind else "about:blank",
+            "title": title,
+            "status": self.status.value,
+            "detail": self.detail,
+            "remedy": self.remedy,
+            "ran": self.ran.value,
+        }
+        return JSONResponse(body, self.status, dict(self.headers), MEDIA_TYPE)
+
+
+class ProblemError(Exception):
+    """A request is refused before anything of ours ran."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+
+
+def problem_of(error: AragoraRedisError) -> Problem:
+    """How one of our errors is answered."""
+    kind = type(error)
+    status = next(_STATUS[base] for base in kind.__mro__ if base in _STATUS)
+    headers = {}
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        wait = getattr(error, "retry_after", 1.0)
+        headers["Retry-After"] = retry_after(wait)
+    slug = re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__.removesuffix("Error")).lower()
+    return Problem(status, str(error.args[0]), error.remedy, error.ran, slug, headers)
