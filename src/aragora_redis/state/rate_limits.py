@@ -152,13 +152,25 @@ class RateLimits:
             if error.ran is Ran.NO:
                 limiter.restore(record, cost, self._clock.monotonic())
 
-    def _limiter(self, policy: str, subject: str) -> LocalLimiter:
+    def policy(self, name: str) -> LimitPolicy:
+        """The policy of that name.
+
+        Raises:
+            UnknownPolicyError: there is none.
+        """
+        return self._named(name).policy
+
+    def _named(self, policy: str) -> LocalLimiter:
         limiter = self._limiters.get(policy)
         if limiter is None:
             raise UnknownPolicyError(
                 f"there is no limit named {policy[:80]!r}",
                 remedy="define it in the file that ARAGORA_POLICIES names",
             )
+        return limiter
+
+    def _limiter(self, policy: str, subject: str) -> LocalLimiter:
+        limiter = self._named(policy)
         if not subject or len(subject) > SUBJECT_LIMIT:
             raise InvalidInputError(f"a subject must have 1 to {SUBJECT_LIMIT} characters")
         return limiter

@@ -1,0 +1,73 @@
+"""Whom a request comes from, behind proxies that say so. Pure.
+
+`X-Forwarded-For` is written by whoever likes to, so it counts only from the right, and only as far
+as each entry was added by a proxy that is trusted.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+
+from ..errors import SettingsError
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_IPV6_PREFIX = 64
+"""Bits that one customer is given at least: addresses within it cost nothing."""
+
+
+def networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    """The networks of proxies, such as `10.0.0.0/8` or `::1`.
+
+    Raises:
+        SettingsError: one is none.
+    """
+    try:
+        return tuple(ipaddress.ip_network(text, strict=False) for text in texts)
+    except ValueError as error:
+        raise SettingsError(
+            f"a trusted proxy is no network: {error}", remedy="write it like 10.0.0.0/8"
+        ) from None
+
+
+def client_address(
+    peer: str | None, forwarded: Sequence[str], trusted: tuple[Network, ...]
+) -> str | None:
+    """The rightmost address that no trusted proxy has; None where there is none.
+
+    Args:
+        peer: who has connected.
+        forwarded: the values of `X-Forwarded-For`, in their order.
+        trusted: networks of our own proxies.
+    """
+    entries = [entry.strip() for value in forwarded for entry in value.split(",")]
+    found = peer
+    while found is not None and _is_trusted(found, trusted) and entries:
+        entry = entries.pop()
+        if _parsed(entry) is None:
+            break
+        found = entry
+    return found
+
+
+def subject_of(address: str) -> str:
+    """What a limit counts for an address: an IPv6 customer has a whole network."""
+    parsed = _parsed(address)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return f"ip:{parsed.ipv4_mapped}"
+        network = ipaddress.ip_network((parsed, _IPV6_PREFIX), strict=False)
+        return f"ip:{network}"
+    return f"ip:{address}"
+
+
+def _is_trusted(address: str, trusted: tuple[Network, ...]) -> bool:
+    parsed = _parsed(address)
+    return parsed is not None and any(parsed in network for network in trusted)
+
+
+def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(address)
+    except ValueError:
+        return None

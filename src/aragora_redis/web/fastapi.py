@@ -1,0 +1,112 @@
+"""Dependencies and error answers for FastAPI."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+
+from ..errors import AragoraRedisError
+from ..rate_limit.gcra import Decision
+from ..state.shared import SharedState
+from .headers import fields
+from .problems import Problem, ProblemError, problem_of
+from .rate_limit import Subject, by_address, refusal
+from .tokens import TokenCheck
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def install(app: FastAPI, state: SharedState) -> None:
+    """Make `state` known to the dependencies of this module, and answer its errors as problems."""
+    app.state.aragora = state
+
+    async def ours(_: Request, error: AragoraRedisError) -> JSONResponse:
+        return problem_of(error).response()
+
+    async def refused(_: Request, error: ProblemError) -> JSONResponse:
+        return error.problem.response()
+
+    app.exception_handler(AragoraRedisError)(ours)
+    app.exception_handler(ProblemError)(refused)
+
+
+def lifespan(state: SharedState, then: Lifespan | None = None) -> Lifespan:
+    """Start `state` with the application and close it at its end; `then` is its own lifespan."""
+
+    @asynccontextmanager
+    async def run(app: FastAPI) -> AsyncIterator[None]:
+        async with state:
+            if then is None:
+                yield
+                return
+            async with then(app):
+                yield
+
+    return run
+
+
+def state_of(request: Request) -> SharedState:
+    """The state that `install` has made known; a dependency by itself."""
+    state = getattr(request.app.state, "aragora", None)
+    if not isinstance(state, SharedState):
+        raise RuntimeError("call aragora_redis.web.fastapi.install(app, state) first")  # noqa: TRY004 - the application is wired wrongly, no argument is
+    return state
+
+
+class RateLimit:
+    """A dependency that checks a request against a policy: 429 over its limit.
+
+    Args:
+        policy: its name in the policies file.
+        subject: whom a request counts for; None lets it pass. By client address by default.
+        cost: tokens that a request takes.
+    """
+
+    def __init__(self, policy: str, *, subject: Subject | None = None, cost: int = 1) -> None:
+        self._policy = policy
+        self._subject = subject or by_address()
+        self._cost = cost
+
+    async def __call__(self, request: Request, response: Response) -> Decision | None:
+        """The decision; None where the request does not count."""
+        state, subject = state_of(request), self._subject(request.scope)
+        if subject is None:
+            return None
+        decision = await state.rate_limits.check(self._policy, subject, self._cost)
+        policy = state.rate_limits.policy(self._policy)
+        if not decision.allowed:
+            raise ProblemError(refusal(policy, decision))
+        # Both fields are lists (RFC 9651): each limit of a route adds its member.
+        for name, value in fields(policy, decision).items():
+            before = response.headers.get(name)
+            response.headers[name] = f"{before}, {value}" if before else value
+        return decision
+
+
+class RequireToken:
+    """A dependency that gives the claims of a Bearer token which is valid and not revoked."""
+
+    def __init__(self) -> None:
+        self._checks: tuple[SharedState, TokenCheck] | None = None
+
+    async def __call__(self, request: Request) -> dict[str, Any]:
+        """The claims; 401 without a valid token, 503 where this instance cannot say."""
+        state = state_of(request)
+        if self._checks is None or self._checks[0] is not state:
+            self._checks = (state, TokenCheck(state))
+        return self._checks[1].claims(request.headers.get("authorization"))
+
+
+__all__ = [
+    "Problem",
+    "ProblemError",
+    "RateLimit",
+    "RequireToken",
+    "install",
+    "lifespan",
+    "state_of",
+]

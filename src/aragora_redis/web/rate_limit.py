@@ -1,0 +1,110 @@
+"""Middleware that limits requests, and tells clients how much they may send."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from http import HTTPStatus
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..errors import AragoraRedisError
+from ..rate_limit.gcra import Decision
+from ..rate_limit.policy import LimitPolicy
+from ..state.shared import SharedState
+from .asgi import answer, is_below
+from .client_address import client_address, networks, subject_of
+from .headers import fields
+from .problems import Problem, problem_of
+
+Subject = Callable[[Scope], str | None]
+
+
+def by_address(trusted_proxies: Collection[str] = ()) -> Subject:
+    """Subjects by client address; `trusted_proxies` are networks whose word is taken for it.
+
+    Raises:
+        SettingsError: one is no network.
+    """
+    trusted = networks(trusted_proxies)
+
+    def subject(scope: Scope) -> str | None:
+        client = scope.get("client")
+        forwarded = Headers(scope=scope).getlist("x-forwarded-for")
+        found = client_address(client[0] if client else None, forwarded, trusted)
+        return None if found is None else subject_of(found)
+
+    return subject
+
+
+def refusal(policy: LimitPolicy, decision: Decision) -> Problem:
+    """The answer to a request that is over its limit."""
+    return Problem(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "too many requests",
+        "wait as long as Retry-After says",
+        kind="over-limit",
+        headers=fields(policy, decision),
+    )
+
+
+class RateLimitMiddleware:
+    """Checks each request against one policy before the application sees it.
+
+    During an outage a fail-closed policy is answered with 503. A WebSocket that is over its limit
+    is refused before it opens.
+
+    Args:
+        state: started by the application, see `web.fastapi.lifespan`.
+        policy: its name in the policies file.
+        subject: whom a request counts for; None lets it pass uncounted. By address by default.
+        exempt: paths, with all below them, that are not limited.
+
+    Raises:
+        UnknownPolicyError: there is no such policy.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        state: SharedState,
+        policy: str = "api",
+        subject: Subject | None = None,
+        exempt: Collection[str] = (),
+    ) -> None:
+        self._app = app
+        self._state = state
+        self._policy = state.rate_limits.policy(policy)
+        self._subject = subject or by_address()
+        self._exempt = tuple(exempt)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse the request, or hand it on."""
+        subject = None
+        if scope["type"] in {"http", "websocket"} and not is_below(scope["path"], self._exempt):
+            subject = self._subject(scope)
+        if subject is None:
+            await self._app(scope, receive, send)
+            return
+        try:
+            decision = await self._state.rate_limits.check(self._policy.name, subject)
+        except AragoraRedisError as error:
+            await answer(problem_of(error), scope, receive, send)
+            return
+        if not decision.allowed:
+            await answer(refusal(self._policy, decision), scope, receive, send)
+            return
+        await self._app(scope, receive, self._telling(decision, send))
+
+    def _telling(self, decision: Decision, send: Send) -> Send:
+        told = fields(self._policy, decision)
+
+        async def send_with_fields(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in told.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        return send_with_fields

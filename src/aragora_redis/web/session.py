@@ -1,0 +1,213 @@
+"""`request.session`: a session as a mapping, whose changes are written once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from enum import Enum, auto
+from typing import Any
+
+from starlette.requests import HTTPConnection
+
+from ..errors import SessionConflictError, SessionGoneError
+from ..sessions.data import Fields, encode
+from ..sessions.stored import Session
+from ..state.sessions import Sessions
+
+_ATTEMPTS = 3
+
+
+class NotLoadedError(RuntimeError):
+    """The session was touched before it was read, which the middleware leaves to the request."""
+
+
+class Cookie(Enum):
+    """What becomes of the client's cookie."""
+
+    KEEP = auto()
+    SET = auto()
+    DELETE = auto()
+
+
+class WebSession(MutableMapping[str, Any]):
+    """The session of one request.
+
+    What is changed, also within lists and objects, is written when the response starts: only the
+    fields that differ from what was read, so that requests at once lose nothing of each other.
+
+    Args:
+        sessions: where it is kept.
+        presented: the id that the client has sent, which may be anything.
+        overwrite: on a conflict, write what this request has set all the same.
+    """
+
+    def __init__(self, sessions: Sessions, presented: str | None, *, overwrite: bool) -> None:
+        self._sessions = sessions
+        self._presented = presented
+        self._overwrite = overwrite
+        self._stored: Session | None = None
+        self._read: Fields = {}
+        self._data: dict[str, Any] | None = None if presented else {}
+        self._cookie = Cookie.KEEP
+        self.accessed = False
+
+    def __repr__(self) -> str:
+        return f"<WebSession {'loaded' if self._data is not None else 'not loaded'}>"
+
+    # --- the mapping --------------------------------------------------------------------
+
+    def __getitem__(self, name: str) -> Any:
+        return self._loaded[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._loaded[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self._loaded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._loaded)
+
+    def __len__(self) -> int:
+        return len(self._loaded)
+
+    @property
+    def _loaded(self) -> dict[str, Any]:
+        self.accessed = True
+        if self._data is None:
+            raise NotLoadedError("await request.session.load() before the session is used")
+        return self._data
+
+    @property
+    def user(self) -> str | None:
+        """Whose session it is; None for nobody known."""
+        self.accessed = True
+        return None if self._stored is None else self._stored.user
+
+    @property
+    def id(self) -> str | None:
+        """The id that the client holds from now on; None where there is no session."""
+        return None if self._stored is None else self._stored.id
+
+    @property
+    def cookie(self) -> Cookie:
+        """What becomes of the client's cookie, once the changes are written."""
+        return self._cookie
+
+    # --- reading and writing ------------------------------------------------------------
+
+    async def load(self) -> None:
+        """Read the session, if the client has one and it was not read yet.
+
+        An id that is unknown, ended or made up is not adopted: the session is then empty.
+
+        Raises:
+            OutageError, OutcomeUnknownError: Redis cannot be asked, and there is no copy.
+        """
+        if self._data is None:
+            self._hold(await self._sessions.get(self._presented or ""))
+
+    async def save(self) -> None:
+        """Write what has changed since it was read. The middleware does so at the response.
+
+        Raises:
+            SessionConflictError: another request has changed the same field.
+            SessionDataError: it holds what JSON has not, or too much.
+            OutageError: nothing was written.
+            OutcomeUnknownError: it may have been written.
+        """
+        if self._data is None:
+            return
+        fields = encode(self._data)
+        changed = {
+            name: self._data[name] for name in fields if fields[name] != self._read.get(name)
+        }
+        removed = [name for name in self._read if name not in fields]
+        if self._stored is None:
+            if fields:
+                self._begin(await self._sessions.create(data=self._data))
+        elif removed and not fields:
+            await self.end()
+        elif changed or removed:
+            await self._update(self._stored, changed, removed)
+
+    async def login(self, user: str) -> None:
+        """Make it the session of a user, with the data it has, under a new id.
+
+        Whoever knew the id from before the login is locked out by that (session fixation).
+
+        Raises:
+            InvalidInputError: it is the session of another user.
+            TooManySessionsError: the user has as many as the policy allows.
+            AragoraRedisError: as for `save`.
+        """
+        await self.load()
+        if self._stored is None:
+            self._begin(await self._sessions.create(user, self._loaded))
+            return
+        await self.save()
+        stored = self._stored
+        if stored is None:
+            self._begin(await self._sessions.create(user, {}))
+        elif stored.user == user:
+            await self.rotate()
+        else:
+            self._begin(await self._sessions.authenticate(stored, user))
+
+    async def rotate(self) -> None:
+        """Give it a new id: after each change of what its user may do. Raises as `save` does."""
+        await self.load()
+        await self.save()
+        if self._stored is not None:
+            self._begin(await self._sessions.rotate(self._stored))
+
+    async def end(self) -> None:
+        """End it for good, and forget what it holds. Raises nothing where it has ended before."""
+        await self.load()
+        stored, self._stored = self._stored, None
+        self._data, self._read, self._cookie = {}, {}, Cookie.DELETE
+        if stored is not None:
+            await self._sessions.end(stored)
+
+    # --- small parts --------------------------------------------------------------------
+
+    def _hold(self, stored: Session | None) -> None:
+        self._stored = stored
+        self._data = {} if stored is None else stored.data
+        self._read = encode(self._data)
+
+    def _begin(self, stored: Session) -> None:
+        self._hold(stored)
+        self._cookie = Cookie.SET
+
+    async def _update(self, stored: Session, changed: dict[str, Any], removed: list[str]) -> None:
+        try:
+            self._hold(await self._apply(stored, changed, removed))
+        except SessionGoneError:
+            # It was ended elsewhere while this request ran: nothing may bring it back.
+            self._hold(None)
+            self._cookie = Cookie.DELETE
+
+    async def _apply(self, stored: Session, changed: dict[str, Any], removed: list[str]) -> Session:
+        for _ in range(_ATTEMPTS):
+            try:
+                return await self._sessions.update(stored, set=changed, unset=removed)
+            except SessionConflictError:
+                if not self._overwrite or stored.id is None:
+                    raise
+                newer = await self._sessions.get(stored.id)
+                if newer is None:
+                    raise
+                stored = newer
+        raise SessionConflictError("other requests keep changing the session")
+
+
+def session_of(connection: HTTPConnection) -> WebSession:
+    """The session of a request or WebSocket, with its type; a FastAPI dependency by itself.
+
+    Raises:
+        RuntimeError: no `SessionMiddleware` is installed for this path.
+    """
+    session = connection.scope.get("session")
+    if not isinstance(session, WebSession):
+        raise RuntimeError("SessionMiddleware is not installed for this path")  # noqa: TRY004 - the application is wired wrongly, no argument is
+    return session

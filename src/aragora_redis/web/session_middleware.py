@@ -1,0 +1,168 @@
+"""Middleware that gives requests a session, and responses its cookie."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Literal
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..errors import AragoraRedisError, InvalidInputError, SessionDataError
+from ..state.shared import SharedState
+from .asgi import answer, is_below
+from .problems import Problem, problem_of
+from .session import Cookie, WebSession
+
+SameSite = Literal["lax", "strict", "none"]
+
+
+class CookieForm:
+    """How the cookie is written (RFC 6265bis).
+
+    A name with the prefix `__Host-` binds it to this host over HTTPS: no subdomain and no plain
+    connection can set it.
+
+    Raises:
+        InvalidInputError: the parts contradict each other; browsers would drop the cookie.
+    """
+
+    def __init__(
+        self, name: str | None, *, secure: bool, same_site: SameSite, path: str, max_age: int | None
+    ) -> None:
+        self.name = name or ("__Host-session" if secure else "session")
+        if self.name.startswith(("__Host-", "__Secure-")) and not secure:
+            raise InvalidInputError(
+                f"the cookie {self.name} needs secure=True",
+                remedy="give it another name where there is no HTTPS",
+            )
+        if self.name.startswith("__Host-") and path != "/":
+            raise InvalidInputError(f'the cookie {self.name} needs path="/"')
+        if same_site == "none" and not secure:
+            raise InvalidInputError('same_site="none" needs secure=True')
+        self._flags = f"; Path={path}; HttpOnly; SameSite={same_site.capitalize()}"
+        self._flags += "; Secure" if secure else ""
+        self._max_age = "" if max_age is None else f"; Max-Age={max_age}"
+
+    def setting(self, session_id: str) -> str:
+        """The field that hands an id out."""
+        return f"{self.name}={session_id}{self._flags}{self._max_age}"
+
+    def deleting(self) -> str:
+        """The field that takes it back."""
+        return f'{self.name}=""{self._flags}; Max-Age=0'
+
+
+class SessionMiddleware:
+    """`request.session` as Starlette's users know it, kept in Redis.
+
+    A request without the cookie costs no round trip, and none begins a session before something is
+    put into it. With the cookie the session is read before the application runs, since
+    `request.session` cannot wait when it is touched; leave out paths by `exclude`, or read it when
+    it is needed by `await request.session.load()` (`load="explicit"`).
+
+    The changes are written when the response starts, once, and only if there are any. Where that
+    fails, nothing of the response has been sent, and the client gets the problem instead: 409 where
+    another request has changed the same field, 503 where Redis cannot be asked.
+
+    Args:
+        state: started by the application, see `web.fastapi.lifespan`.
+        cookie: its name; `__Host-session` by default, `session` without `secure`.
+        secure: for HTTPS only. False is for development.
+        max_age: seconds for which browsers keep it; None until they are closed.
+        exclude: paths, with all below them, that have no session.
+        on_conflict: `overwrite` writes what this request has set over what another has.
+
+    Raises:
+        InvalidInputError: the cookie's parts contradict each other.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        state: SharedState,
+        cookie: str | None = None,
+        secure: bool = True,
+        same_site: SameSite = "lax",
+        path: str = "/",
+        max_age: int | None = None,
+        exclude: Collection[str] = (),
+        on_conflict: Literal["refuse", "overwrite"] = "refuse",
+        load: Literal["auto", "explicit"] = "auto",
+    ) -> None:
+        self._app = app
+        self._state = state
+        self._cookie = CookieForm(
+            cookie, secure=secure, same_site=same_site, path=path, max_age=max_age
+        )
+        self._exclude = tuple(exclude)
+        self._overwrite = on_conflict == "overwrite"
+        self._auto = load == "auto"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the request on with its session."""
+        if scope["type"] not in {"http", "websocket"} or is_below(scope["path"], self._exclude):
+            await self._app(scope, receive, send)
+            return
+        presented = HTTPConnection(scope).cookies.get(self._cookie.name)
+        session = WebSession(self._state.sessions, presented, overwrite=self._overwrite)
+        if self._auto:
+            try:
+                await session.load()
+            except AragoraRedisError as error:
+                await answer(problem_of(error), scope, receive, send)
+                return
+        scope["session"] = session
+        if scope["type"] == "websocket":
+            await self._app(scope, receive, send)
+            return
+        response = _Response(session, self._cookie, send)
+        await self._app(scope, receive, response.send)
+
+
+class _Response:
+    """Passes a response on behind the writing of its session, or puts a problem in its place."""
+
+    def __init__(self, session: WebSession, cookie: CookieForm, send: Send) -> None:
+        self._session = session
+        self._cookie = cookie
+        self._send = send
+        self._replaced = False
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            try:
+                await self._session.save()
+            except SessionDataError:
+                raise  # a mistake of the application, and not of its client
+            except AragoraRedisError as error:
+                self._replaced = True
+                await self._put(problem_of(error))
+                return
+            self._add_fields(message)
+        if not self._replaced:
+            await self._send(message)
+
+    def _add_fields(self, message: Message) -> None:
+        message.setdefault("headers", [])
+        headers = MutableHeaders(scope=message)
+        if self._session.accessed:
+            headers.add_vary_header("Cookie")
+        session_id = self._session.id
+        if self._session.cookie is Cookie.SET and session_id is not None:
+            headers.append("Set-Cookie", self._cookie.setting(session_id))
+        elif self._session.cookie is Cookie.DELETE:
+            headers.append("Set-Cookie", self._cookie.deleting())
+
+    async def _put(self, problem: Problem) -> None:
+        response = problem.response()
+        await self._send(
+            {
+                "type": "http.response.start",
+                "status": response.status_code,
+                "headers": response.raw_headers,
+            }
+        )
+        await self._send({"type": "http.response.body", "body": bytes(response.body)})

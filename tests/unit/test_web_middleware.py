@@ -1,0 +1,314 @@
+"""Limits and tokens in a service: middleware, and FastAPI's dependencies."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+import httpx
+import jwt
+import pytest
+from fastapi import Depends, FastAPI, Request
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.routing import Route
+
+from aragora_redis import SharedState
+from aragora_redis.errors import (
+    LinkDownError,
+    NotReadyError,
+    SettingsError,
+    StaleError,
+    UnknownPolicyError,
+)
+from aragora_redis.settings import from_env
+from aragora_redis.web import RateLimitMiddleware, TokenMiddleware, by_address
+from aragora_redis.web.client_address import client_address, networks, subject_of
+from aragora_redis.web.fastapi import RateLimit, RequireToken, install, lifespan
+from aragora_redis.web.jwt import token_id
+
+KEY = "0123456789abcdef" * 4
+POLICIES = """
+[limits.api]
+rate = "1 per minute"
+burst = 2
+
+[limits.wide]
+rate = "100 per minute"
+"""
+
+
+@pytest.fixture
+async def state(tmp_path):
+    policies = tmp_path / "policies.toml"
+    policies.write_text(POLICIES)
+    env = {"ARAGORA_POLICIES": str(policies), "ARAGORA_JWT_SECRET": KEY}
+    async with SharedState(from_env(env)) as made:
+        yield made
+
+
+def client_of(app, peer="203.0.113.9"):
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(peer, 1))
+    return httpx.AsyncClient(transport=transport, base_url="http://service")
+
+
+async def ok(request):
+    return JSONResponse(getattr(request.state, "claims", None))
+
+
+PLAIN = Starlette(routes=[Route("/", ok), Route("/health/live", ok)])
+
+
+# --- limits -----------------------------------------------------------------------------
+
+
+async def test_a_limit_is_told_and_kept(state):
+    app = RateLimitMiddleware(PLAIN, state=state, exempt=["/health"])
+    async with client_of(app) as client:
+        answers = [await client.get("/") for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [200, 200, 429]
+        assert answers[0].headers["ratelimit"] == '"api";r=1;t=60'
+        assert answers[0].headers["ratelimit-policy"] == '"api";q=2;w=120'
+        refused = answers[2]
+        assert 0 < int(refused.headers["retry-after"]) <= 60
+        assert refused.json()["type"] == "urn:aragora-redis:over-limit"
+        assert (await client.get("/health/live")).status_code == 200
+    async with client_of(app, "203.0.113.10") as other:
+        assert (await other.get("/")).status_code == 200
+
+
+async def test_a_subject_may_be_anything_and_none_is_not_counted(state):
+    def by_key(scope):
+        return dict(scope["headers"]).get(b"x-key", b"").decode() or None
+
+    app = RateLimitMiddleware(PLAIN, state=state, subject=by_key)
+    async with client_of(app) as client:
+        for _ in range(5):
+            assert (await client.get("/")).status_code == 200
+        statuses = [(await client.get("/", headers={"X-Key": "a"})).status_code for _ in range(3)]
+        assert statuses == [200, 200, 429]
+
+
+async def test_a_limit_that_cannot_be_decided_is_503(state, monkeypatch):
+    async def away(*_):
+        raise LinkDownError("Redis is away")
+
+    monkeypatch.setattr(state.rate_limits, "check", away)
+    async with client_of(RateLimitMiddleware(PLAIN, state=state)) as client:
+        answer = await client.get("/")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
+async def test_a_websocket_over_its_limit_does_not_open(state):
+    sent = []
+
+    async def receive():
+        return {"type": "websocket.connect"}
+
+    async def send(message):
+        sent.append(message)
+
+    app = RateLimitMiddleware(PLAIN, state=state, subject=lambda _: "one")
+    for _ in range(2):
+        await state.rate_limits.check("api", "one")
+    await app({"type": "websocket", "path": "/", "headers": []}, receive, send)
+    assert [each["type"] for each in sent] == ["websocket.close"]
+
+
+def test_an_unknown_policy_is_told_at_once(state):
+    with pytest.raises(UnknownPolicyError):
+        RateLimitMiddleware(PLAIN, state=state, policy="nobody")
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "expected"),
+    [
+        ("1.2.3.4", [], "1.2.3.4"),
+        ("1.2.3.4", ["9.9.9.9"], "1.2.3.4"),
+        ("10.0.0.1", ["9.9.9.9"], "9.9.9.9"),
+        ("10.0.0.1", ["6.6.6.6, 9.9.9.9"], "9.9.9.9"),
+        ("10.0.0.1", ["6.6.6.6", "9.9.9.9, 10.0.0.2"], "9.9.9.9"),
+        ("10.0.0.1", ["garbage"], "10.0.0.1"),
+        ("10.0.0.1", ["9.9.9.9, garbage, 10.0.0.2"], "10.0.0.2"),
+        ("10.0.0.1", ["", " "], "10.0.0.1"),
+        (None, ["9.9.9.9"], None),
+    ],
+)
+def test_forwarded_counts_as_far_as_proxies_are_trusted(peer, forwarded, expected):
+    assert client_address(peer, forwarded, networks(["10.0.0.0/8"])) == expected
+
+
+def test_an_ipv6_customer_is_a_network():
+    assert subject_of("2001:db8:1:2:3::4") == "ip:2001:db8:1:2::/64"
+    assert subject_of("::ffff:192.0.2.1") == "ip:192.0.2.1"
+    assert subject_of("192.0.2.1") == "ip:192.0.2.1"
+    with pytest.raises(SettingsError):
+        by_address(["10.0.0.0/99"])
+
+
+# --- tokens -----------------------------------------------------------------------------
+
+
+def token(key=KEY, algorithm="HS256", **claims):
+    known = {"jti": "t1", "sub": "42", "iat": time.time(), "exp": time.time() + 60}
+    return jwt.encode(known | claims, key, algorithm=algorithm)
+
+
+def unsigned():
+    def part(held):
+        return base64.urlsafe_b64encode(json.dumps(held).encode()).rstrip(b"=").decode()
+
+    return f"{part({'alg': 'none'})}.{part({'jti': 't1', 'exp': time.time() + 60})}."
+
+
+async def get(client, value, path="/"):
+    return await client.get(path, headers={"Authorization": value} if value else {})
+
+
+async def test_a_valid_token_passes_until_it_is_revoked(state):
+    async with client_of(TokenMiddleware(PLAIN, state=state, exempt=["/health"])) as client:
+        answer = await get(client, f"Bearer {token()}")
+        assert (answer.status_code, answer.json()["sub"]) == (200, "42")
+        await state.tokens.revoke("t1", expires_at=time.time() + 60)
+        refused = await get(client, f"Bearer {token()}")
+        assert (refused.status_code, refused.json()["detail"]) == (401, "the token was revoked")
+        assert (await get(client, f"Bearer {token(jti='t2')}")).status_code == 200
+        await state.tokens.revoke_user("42")
+        assert (await get(client, f"Bearer {token(jti='t2')}")).status_code == 401
+        assert (await get(client, None, "/health/live")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        "Basic dXNlcjpwYXNz",
+        "Bearer garbage",
+        "Bearer a.b.c",
+        "Bearer " + unsigned(),
+        "Bearer " + token(exp=time.time() - 60),
+        "Bearer " + token(algorithm="HS512"),
+        "Bearer " + token(key="another-key-of-some-length-000000000000"),
+        "Bearer " + token()[:-3],
+        "Bearer " + token(jti=5),
+        "Bearer " + "x" * 20_000,
+    ],
+)
+async def test_no_other_token_passes(state, value):
+    async with client_of(TokenMiddleware(PLAIN, state=state)) as client:
+        answer = await get(client, value)
+        assert answer.status_code == 401, answer.text
+        challenge = answer.headers["www-authenticate"]
+        sent = (value or "").removeprefix("Bearer").strip()
+        assert challenge == (
+            'Bearer error="invalid_token"' if sent and "Basic" not in sent else "Bearer"
+        )
+        assert not sent or sent not in answer.text
+
+
+async def test_a_re_encoded_token_is_revoked_all_the_same(state):
+    """Without a jti a digest of what was signed stands for the token, however it is spelled."""
+    plain = jwt.encode({"sub": "42", "exp": int(time.time()) + 60}, KEY)
+    await state.tokens.revoke(token_id(plain, {}), expires_at=time.time() + 60)
+    last = plain[-1]
+    others = [plain[:-1] + each for each in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef" if each != last]
+    async with client_of(TokenMiddleware(PLAIN, state=state)) as client:
+        for each in (plain, *others):
+            assert (await get(client, f"Bearer {each}")).status_code == 401
+
+
+@pytest.mark.parametrize("error", [NotReadyError("not yet"), StaleError("too old")])
+async def test_who_cannot_say_answers_503_and_never_401(state, monkeypatch, error):
+    def unable(_):
+        raise error
+
+    monkeypatch.setattr(state.tokens, "verdict", unable)
+    async with client_of(TokenMiddleware(PLAIN, state=state)) as client:
+        assert (await get(client, f"Bearer {token()}")).status_code == 503
+
+
+async def test_without_a_key_nothing_starts():
+    with pytest.raises(SettingsError, match="ARAGORA_JWT_SECRET"):
+        TokenMiddleware(PLAIN, state=SharedState(from_env({})))
+
+
+# --- FastAPI ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def service(state):
+    app = FastAPI()
+    install(app, state)
+    by_path = RateLimit("api", subject=lambda scope: scope["path"])
+
+    @app.get("/limited", dependencies=[Depends(by_path), Depends(RateLimit("wide", cost=10))])
+    async def limited():
+        return "ok"
+
+    @app.get("/me")
+    async def me(claims: Annotated[dict[str, Any], Depends(RequireToken())]):
+        return claims["sub"]
+
+    @app.get("/broken")
+    async def broken(request: Request):
+        await request.app.state.aragora.rate_limits.check("nobody", "x")
+
+    return app
+
+
+async def test_dependencies_limit_and_tell_all_limits(service):
+    async with client_of(service) as client:
+        answers = [await client.get("/limited") for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [200, 200, 429]
+        assert answers[0].headers["ratelimit"] == '"api";r=1;t=60, "wide";r=90;t=6'
+        assert answers[2].headers["content-type"] == "application/problem+json"
+
+
+async def test_dependencies_judge_tokens(service, state):
+    async with client_of(service) as client:
+        assert (await get(client, f"Bearer {token()}", "/me")).json() == "42"
+        await state.tokens.revoke("t1", expires_at=time.time() + 60)
+        assert (await get(client, f"Bearer {token()}", "/me")).status_code == 401
+        assert (await get(client, None, "/me")).status_code == 401
+
+
+async def test_errors_are_problems_and_the_description_renders(service):
+    async with client_of(service) as client:
+        problem = (await client.get("/broken")).json()
+        assert problem["remedy"]
+        assert (await client.get("/openapi.json")).status_code == 200
+
+
+async def test_the_state_lives_as_long_as_the_application(state):
+    seen = []
+
+    async def startup():
+        seen.append(state.ready)
+
+    @asynccontextmanager
+    async def own(_):
+        await startup()
+        yield
+
+    app = FastAPI(lifespan=lifespan(state, then=own))
+    async with app.router.lifespan_context(app):
+        assert seen == [True]
+
+
+async def test_without_install_the_mistake_is_named():
+    app = FastAPI()
+
+    @app.get("/", dependencies=[Depends(RateLimit("api"))])
+    async def root():
+        return PlainTextResponse("ok")
+
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        with pytest.raises(RuntimeError, match="install"):
+            await client.get("/")

@@ -1,0 +1,345 @@
+"""`request.session` over an in-process state."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.routing import Route, WebSocketRoute
+
+from aragora_redis import SharedState
+from aragora_redis.errors import InvalidInputError, LinkDownError
+from aragora_redis.settings import Settings
+from aragora_redis.web import NotLoadedError, SessionMiddleware, session_of
+
+
+class Service:
+    """An application with one route for each thing to do with a session."""
+
+    def __init__(self, state, **options):
+        self.state = state
+        self.gate = asyncio.Event()
+        self.gate.set()
+        app = Starlette(
+            routes=[
+                Route(f"/{name}", getattr(self, name), methods=["GET", "POST"])
+                for name in (
+                    "read", "put", "append", "remove", "clear", "login", "rotate", "end", "plain",
+                    "slow", "wrong", "lazily",
+                )
+            ]
+            + [WebSocketRoute("/ws", self.ws)]
+        )  # fmt: skip
+        self.app = SessionMiddleware(app, state=state, **({"secure": False} | options))
+
+    def client(self, **cookies):
+        return httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.app, raise_app_exceptions=False),
+            base_url="http://service",
+            cookies=cookies,
+        )
+
+    async def read(self, request: Request):
+        return JSONResponse(dict(request.session) | {"user": session_of(request).user})
+
+    async def put(self, request: Request):
+        request.session.update(request.query_params)
+        return PlainTextResponse("ok")
+
+    async def append(self, request: Request):
+        request.session.setdefault("items", []).append(1)
+        return PlainTextResponse("ok")
+
+    async def remove(self, request: Request):
+        del request.session[request.query_params["name"]]
+        return PlainTextResponse("ok")
+
+    async def clear(self, request: Request):
+        request.session.clear()
+        return PlainTextResponse("ok")
+
+    async def login(self, request: Request):
+        request.session["at"] = "login"
+        await session_of(request).login("42")
+        request.session["after"] = "login"
+        return PlainTextResponse("ok")
+
+    async def rotate(self, request: Request):
+        await session_of(request).rotate()
+        return PlainTextResponse("ok")
+
+    async def end(self, request: Request):
+        await session_of(request).end()
+        return PlainTextResponse("ok")
+
+    async def plain(self, _: Request):
+        return PlainTextResponse("ok", background=BackgroundTask(lambda: None))
+
+    async def slow(self, request: Request):
+        await self.gate.wait()
+        request.session.update(request.query_params)
+        return PlainTextResponse("ok")
+
+    async def wrong(self, request: Request):
+        request.session["x"] = object()
+        return PlainTextResponse("ok")
+
+    async def lazily(self, request: Request):
+        await session_of(request).load()
+        return JSONResponse(dict(request.session))
+
+    async def ws(self, socket):
+        await socket.accept()
+        await socket.send_json(dict(socket.session))
+        await socket.close()
+
+
+@pytest.fixture
+async def state():
+    async with SharedState(Settings()) as made:
+        yield made
+
+
+@pytest.fixture
+def asked(state):
+    """The scripts that were run."""
+    scripts = []
+    run = state._executor.run
+
+    async def counted(operation, *, within):
+        scripts.append(operation.script.name)
+        return await run(operation, within=within)
+
+    state._executor.run = counted
+    return lambda: [name for name in scripts if name.startswith("session")]
+
+
+async def test_no_session_begins_before_something_is_put_into_it(state, asked):
+    async with Service(state).client() as client:
+        for path in ("/plain", "/read", "/clear", "/rotate"):
+            answer = await client.get(path)
+            assert answer.status_code == 200
+            assert "set-cookie" not in answer.headers or path == "/clear"
+        assert asked() == []
+        assert (await client.get("/read")).headers["vary"] == "Cookie"
+        assert "vary" not in (await client.get("/plain")).headers
+
+
+async def test_what_is_put_is_read_back_and_written_once(state, asked):
+    async with Service(state).client() as client:
+        first = await client.get("/put?a=1&b=2")
+        assert "HttpOnly; SameSite=Lax" in first.headers["set-cookie"]
+        read = await client.get("/read")
+        assert read.json() == {"a": "1", "b": "2", "user": None}
+        assert "set-cookie" not in read.headers
+        assert (await client.get("/put?a=1")).status_code == 200
+        assert asked() == ["session_create", "session_read", "session_read"]
+        await client.get("/append")
+        await client.get("/append")
+        await client.get("/remove?name=a")
+        assert (await client.get("/read")).json() == {"b": "2", "items": [1, 1], "user": None}
+        assert asked().count("session_update") == 3
+
+
+async def test_requests_at_once_lose_nothing_of_each_other(state):
+    service = Service(state)
+    async with service.client() as client:
+        await client.get("/put?start=1")
+        service.gate.clear()
+        requests = [asyncio.create_task(client.get(f"/slow?f{n}={n}")) for n in range(10)]
+        await asyncio.sleep(0)
+        service.gate.set()
+        assert [answer.status_code for answer in await asyncio.gather(*requests)] == [200] * 10
+        read = (await client.get("/read")).json()
+        assert {f"f{n}" for n in range(10)} <= set(read)
+
+
+@pytest.mark.parametrize(
+    ("on_conflict", "status", "left"), [("refuse", 409, "2"), ("overwrite", 200, "1")]
+)
+async def test_two_changes_of_one_field(state, on_conflict, status, left):
+    service = Service(state, on_conflict=on_conflict)
+    async with service.client() as client:
+        await client.get("/put?a=0")
+        service.gate.clear()
+        slow = asyncio.create_task(client.get("/slow?a=1"))
+        while not service.gate._waiters:  # noqa: ASYNC110 - it tells when the request has read
+            await asyncio.sleep(0)
+        await client.get("/put?a=2")
+        service.gate.set()
+        answer = await slow
+        assert answer.status_code == status
+        if status == 409:
+            assert answer.json()["ran"] == "no"
+            assert "ok" not in answer.text.split('"')
+        assert (await client.get("/read")).json()["a"] == left
+
+
+async def test_a_slow_request_cannot_bring_a_session_back(state):
+    service = Service(state)
+    async with service.client() as client:
+        await client.get("/login")
+        cookies = dict(client.cookies)
+        service.gate.clear()
+        async with service.client(**cookies) as other:
+            slow = asyncio.create_task(other.get("/slow?a=1"))
+            while not service.gate._waiters:  # noqa: ASYNC110 - it tells when the request has read
+                await asyncio.sleep(0)
+            assert "Max-Age=0" in (await client.get("/end")).headers["set-cookie"]
+            service.gate.set()
+            answer = await slow
+        assert answer.status_code == 200
+        assert "Max-Age=0" in answer.headers["set-cookie"]
+        async with service.client(**cookies) as late:
+            assert (await late.get("/read")).json() == {"user": None}
+        assert await state.sessions.of_user("42") == []
+
+
+async def test_login_gives_a_new_id_and_ends_the_one_before(state):
+    service = Service(state)
+    async with service.client() as client:
+        await client.get("/put?cart=7")
+        before = dict(client.cookies)
+        await client.get("/login")
+        assert dict(client.cookies) != before
+        logged_in = {"cart": "7", "at": "login", "after": "login", "user": "42"}
+        assert (await client.get("/read")).json() == logged_in
+        async with service.client(**before) as attacker:
+            assert (await attacker.get("/read")).json() == {"user": None}
+        again = dict(client.cookies)
+        await client.get("/login")
+        assert dict(client.cookies) != again, "a login of the same user rotates"
+
+
+async def test_login_without_a_session(state):
+    async with Service(state).client() as client:
+        await client.get("/login")
+        read = (await client.get("/read")).json()
+        assert read == {"at": "login", "after": "login", "user": "42"}
+        assert len(await state.sessions.of_user("42")) == 1
+
+
+async def test_rotation_keeps_what_is_under_way(state):
+    service = Service(state)
+    async with service.client() as client:
+        await client.get("/put?a=1")
+        before = dict(client.cookies)
+        await client.get("/rotate")
+        assert dict(client.cookies) != before
+        async with service.client(**before) as under_way:
+            answer = await under_way.get("/put?b=2")
+            assert "set-cookie" not in answer.headers
+        assert (await client.get("/read")).json() == {"a": "1", "b": "2", "user": None}
+
+
+async def test_an_emptied_session_ends(state):
+    service = Service(state)
+    async with service.client() as client:
+        await client.get("/put?a=1")
+        before = dict(client.cookies)
+        assert "Max-Age=0" in (await client.get("/clear")).headers["set-cookie"]
+        async with service.client(**before) as late:
+            assert (await late.get("/read")).json() == {"user": None}
+
+
+@pytest.mark.parametrize("cookie", ["", "x", "A" * 46, "é", "a" * 5000, '"'])
+async def test_a_cookie_that_was_made_up_is_not_adopted(state, cookie):
+    service = Service(state)
+    async with service.client() as client:
+        headers = {b"Cookie": f"session={cookie}".encode()}
+        assert (await client.get("/read", headers=headers)).json() == {"user": None}
+        made = await client.get("/put?a=1", headers=headers)
+        assert made.status_code == 200
+        session_id = made.headers["set-cookie"].split(";")[0].partition("=")[2]
+        assert session_id != cookie
+        assert await state.sessions.get(session_id) is not None
+
+
+async def test_an_outage_is_a_problem_and_loses_nothing(state):
+    service = Service(state)
+    async with service.client() as client:
+        await client.get("/put?a=1")
+        state._executor.outage = LinkDownError("Redis is away")
+        assert (await client.get("/read")).json()["a"] == "1", "read from a copy"
+        refused = await client.get("/put?a=2")
+        assert (refused.status_code, refused.json()["ran"]) == (503, "no")
+        assert refused.headers["retry-after"] == "1"
+        assert refused.headers["content-type"] == "application/problem+json"
+        async with service.client() as new:
+            assert (await new.get("/plain")).status_code == 200
+            assert (await new.get("/put?a=1")).status_code == 503
+        state.sessions._copies._copies.clear()
+        assert (await client.get("/read")).status_code == 503
+        state._executor.outage = None
+        assert (await client.get("/read")).json()["a"] == "1"
+
+
+async def test_what_json_has_not_is_the_applications_mistake(state):
+    async with Service(state).client() as client:
+        assert (await client.get("/wrong")).status_code == 500
+
+
+async def test_excluded_paths_have_no_session(state, asked):
+    service = Service(state, exclude=["/plain"])
+    async with service.client() as client:
+        await client.get("/put?a=1")
+        await client.get("/plain")
+        assert asked() == ["session_create"]
+
+
+async def test_it_may_be_read_when_it_is_needed(state, asked):
+    service = Service(state, load="explicit")
+    async with service.client() as client:
+        await client.get("/put?a=1")
+        await client.get("/plain")
+        assert asked() == ["session_create"]
+        assert (await client.get("/lazily")).json() == {"a": "1"}
+    loud = httpx.ASGITransport(service.app)
+    async with httpx.AsyncClient(
+        transport=loud, base_url="http://service", cookies=dict(client.cookies)
+    ) as client:
+        with pytest.raises(NotLoadedError):
+            await client.get("/read")
+
+
+async def test_a_websocket_reads(state):
+    made = await state.sessions.create(data={"a": 1})
+    sent = []
+
+    async def receive():
+        return {"type": "websocket.connect"}
+
+    async def send(message):
+        sent.append(message)
+
+    cookie = f"session={made.id}".encode()
+    scope = {"type": "websocket", "path": "/ws", "headers": [(b"cookie", cookie)]}
+    await Service(state).app(scope | {"query_string": b"", "subprotocols": []}, receive, send)
+    assert [json.loads(each["text"]) for each in sent if "text" in each] == [{"a": 1}]
+
+
+def test_the_cookie_is_bound_to_the_host_by_default(state):
+    form = SessionMiddleware(Starlette(), state=state)._cookie
+    assert form.setting("x") == "__Host-session=x; Path=/; HttpOnly; SameSite=Lax; Secure"
+    form = SessionMiddleware(Starlette(), state=state, max_age=60, same_site="strict")._cookie
+    assert form.setting("x").endswith("SameSite=Strict; Secure; Max-Age=60")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"cookie": "__Host-x", "secure": False},
+        {"cookie": "__Secure-x", "secure": False},
+        {"cookie": "__Host-x", "path": "/app"},
+        {"same_site": "none", "secure": False},
+    ],
+)
+def test_a_cookie_that_browsers_would_drop_is_refused(state, options):
+    with pytest.raises(InvalidInputError):
+        SessionMiddleware(Starlette(), state=state, **options)
