@@ -9,10 +9,8 @@ from typing import Any, TypeVar
 import pytest
 import redis
 
-from aragora_redis.circuit.model import MODELS as CIRCUIT_MODELS
 from aragora_redis.clock import SYSTEM_CLOCK
 from aragora_redis.operation import Operation
-from aragora_redis.sessions.model import MODELS as SESSION_MODELS
 from aragora_redis.state.embedded import EmbeddedExecutor
 
 T = TypeVar("T")
@@ -46,7 +44,7 @@ class InProcess(EmbeddedExecutor):
     """Runs the models of the scripts."""
 
     def __init__(self) -> None:
-        super().__init__(SYSTEM_CLOCK, {**SESSION_MODELS, **CIRCUIT_MODELS})
+        super().__init__(SYSTEM_CLOCK)
 
     def now(self) -> float:
         return time.time()

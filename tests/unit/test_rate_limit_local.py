@@ -234,8 +234,7 @@ def test_reset_forgets_bucket_refusal_and_debt(length: int) -> None:
     record = local.record("s" * length)
     local.decide(record, 10, WHOLE, 5.0)
     local.note(record, 1, answer(local, 1, 10), 5.0)
-    assert local.forget("s" * length, 5.0)
-    assert not local.forget("s" * length, 5.0)
+    local.forget("s" * length)
     assert local.debts(5.0) == []
     fresh = local.record("s" * length)
     assert local.recent_denial(fresh, 1, 5.0) is None

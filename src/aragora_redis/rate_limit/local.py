@@ -80,8 +80,7 @@ class LocalLimiter:
     def record(self, subject: str) -> Record:
         """The subject's record, a new one where there is none."""
         records = self._records
-        # A caller may choose a subject of any length; records stay small.
-        name = subject if len(subject) <= _LONG_SUBJECT else self._digest(subject)
+        name = self._name(subject)
         record = records.get(name)
         if record is not None:
             records.move_to_end(name)
@@ -93,13 +92,16 @@ class LocalLimiter:
             self._let_go(records.popitem(last=False)[1])
         return record
 
-    def forget(self, subject: str, now: float) -> bool:
-        """Drop what is known of a subject whose limit is reset; whether anything was taken."""
-        name = subject if len(subject) <= _LONG_SUBJECT else self._digest(subject)
+    def known(self, subject: str) -> Record | None:
+        """The subject's record, if there is one. Changes nothing, so any thread may ask."""
+        return self._records.get(self._name(subject))
+
+    def forget(self, subject: str) -> None:
+        """Drop what is known of a subject whose limit is reset."""
+        name = self._name(subject)
         record = self._records.pop(name, None)
         if record is not None:
             self._let_go(record)
-        return record is not None and record.full_at > now
 
     def on_reset(self, key: bytes) -> None:
         """Another instance has reset the limit of the subject with this key in Redis."""
@@ -187,6 +189,10 @@ class LocalLimiter:
             reset_after,
             source,
         )
+
+    def _name(self, subject: str) -> str | bytes:
+        """A caller may choose a subject of any length; records stay small."""
+        return subject if len(subject) <= _LONG_SUBJECT else self._digest(subject)
 
     def _digest(self, subject: str) -> bytes:
         return subject_digest(self._digest_key, subject)

@@ -37,7 +37,7 @@ def new_id(shard: int) -> str:
     return _text(shard.to_bytes(2, "big") + secrets.token_bytes(_RANDOM_BYTES))
 
 
-def parse_id(key: bytes, text: str) -> SessionRef | None:
+def parse_id(key: bytes, text: str | None) -> SessionRef | None:
     """Where the session of an id is stored; None for what no version of this has issued."""
     if not isinstance(text, str) or len(text) != _LENGTH or not text.isascii():
         return None

@@ -148,13 +148,21 @@ class Circuit:
         Raises:
             CircuitOpenError: the dependency is to be left alone now.
         """
+        permit = self.admit()
+        return await self._acquire_trial(self._current) if permit is None else permit
+
+    def admit(self) -> Permit | None:
+        """Leave to make one call, as far as that is known here; None where it must be asked for.
+
+        It changes nothing that threads share, so any thread may ask. Raises as `acquire` does.
+        """
         self._used_at = self._around.clock.monotonic()
         current = self._current
         match current.shown(self._now()):
             case "closed" | "forced-closed":
                 return Permit("c", *current.generation)
             case "half-open":
-                return await self._acquire_trial(current)
+                return None
             case state:
                 raise self._refusal(state, self._wait())
 
@@ -168,11 +176,16 @@ class Circuit:
         """
         if not 0 <= duration < float("inf"):
             raise InvalidInputError("a duration is in seconds, from 0")
-        slow = duration > self.policy.slow_call
         if permit.trial:
+            slow = duration > self.policy.slow_call
             await self._settle(permit, "ok" if ok and not slow else "failed")
-        elif permit.generation == self._current.generation:
-            self._count(failed=not ok, slow=slow)
+        else:
+            self.count(permit, ok=ok, duration=duration)
+
+    def count(self, permit: Permit, *, ok: bool, duration: float) -> None:
+        """Count a call through a closed circuit; it is pooled in the background."""
+        if permit.generation == self._current.generation:
+            self._count(failed=not ok, slow=duration > self.policy.slow_call)
 
     async def release(self, permit: Permit) -> None:
         """Give leave back without a result: the call was not made, or says nothing."""

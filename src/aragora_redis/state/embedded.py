@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
+from ..circuit.model import MODELS as CIRCUIT_MODELS
 from ..clock import Clock
 from ..errors import AragoraRedisError, UnexpectedReplyError
 from ..memory import Memory, Model
 from ..operation import Argument, Operation
+from ..rate_limit.model import MODELS as LIMIT_MODELS
+from ..sessions.model import MODELS as SESSION_MODELS
 
 T = TypeVar("T")
+
+MODELS: Mapping[str, Model] = {**LIMIT_MODELS, **SESSION_MODELS, **CIRCUIT_MODELS}
 
 
 class EmbeddedExecutor:
@@ -20,9 +25,8 @@ class EmbeddedExecutor:
         outage: raised instead of running anything, for tests of what happens without Redis.
     """
 
-    def __init__(self, clock: Clock, models: Mapping[str, Model]) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._memory = Memory(lambda: int(clock.wall() * 1_000_000))
-        self._models = models
         self.outage: AragoraRedisError | None = None
 
     async def run(self, operation: Operation[T], *, within: float) -> T:  # noqa: ARG002 - nothing takes time here
@@ -35,7 +39,7 @@ class EmbeddedExecutor:
             raise self.outage
         if operation.script is None:
             raise UnexpectedReplyError("a plain command has no model")
-        model = self._models[operation.script.name]
+        model = MODELS[operation.script.name]
         args = tuple(_wire(arg) for arg in (*operation.shared, *operation.args))
         return operation.read(model(self._memory, operation.keys, args))
 

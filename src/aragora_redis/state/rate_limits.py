@@ -22,12 +22,12 @@ from ..errors import (
     UnknownPolicyError,
 )
 from ..events import Decided, Events
-from ..link.executor import Executor
+from ..operation import Runs
 from ..rate_limit import operations
-from ..rate_limit.gcra import Decision, decode, validate_cost
+from ..rate_limit.gcra import Decision, Source, decode, validate_cost
 from ..rate_limit.local import LocalLimiter, Record
 from ..rate_limit.policy import LimitPolicy, OnOutage
-from ..rate_limit.share import FleetSize, Share, share_of
+from ..rate_limit.share import FleetSize, share_of
 from .service import Service
 
 CHARGES_AT_ONCE = 128
@@ -35,14 +35,14 @@ CHARGE_LIMIT = 0.5
 """Seconds that one charge may take."""
 SUBJECT_LIMIT = 1024
 """Characters that a subject may have."""
-_WHOLE = Share(1.0)
 
 
 class RateLimits:
     """Checks subjects against named policies.
 
     Args:
-        executor: the way to Redis; None where this process is all there is.
+        executor: the way to Redis, or this process alone.
+        source: who it is that decides there.
         fail_open: what policies do in an outage that do not say so themselves.
         fleet: how many instances share a limit then.
         own: boot id of this instance.
@@ -52,7 +52,8 @@ class RateLimits:
         self,
         policies: Mapping[str, LimitPolicy],
         *,
-        executor: Executor | None,
+        executor: Runs,
+        source: Source,
         clock: Clock,
         events: Events,
         service: Service,
@@ -64,6 +65,7 @@ class RateLimits:
         deadline: float,
     ) -> None:
         self._executor = executor
+        self._source = source
         self._clock = clock
         self._events = events
         self._service = service
@@ -103,6 +105,21 @@ class RateLimits:
         self._events.emit(Decided(policy, decision.allowed, decision.source.value))
         return decision
 
+    def denial(self, policy: str, subject: str, cost: int = 1) -> Decision | None:
+        """The refusal that `check` would repeat without asking Redis, or None.
+
+        It changes nothing but counts, so any thread may ask. Raises as `check` does.
+        """
+        limiter = self._limiter(policy, subject)
+        validate_cost(limiter.policy, cost)
+        record = limiter.known(subject)
+        if record is None:
+            return None
+        decision = limiter.recent_denial(record, cost, self._clock.monotonic())
+        if decision is not None:
+            self._events.emit(Decided(policy, decision.allowed, decision.source.value))
+        return decision
+
     async def reset(self, policy: str, subject: str) -> bool:
         """Fill the subject's bucket again; True if anything had been taken.
 
@@ -113,9 +130,7 @@ class RateLimits:
         """
         limiter = self._limiter(policy, subject)
         key = limiter.record(subject).key
-        taken = limiter.forget(subject, self._clock.monotonic())
-        if self._executor is None:
-            return taken
+        limiter.forget(subject)
         reset = operations.reset(key, self._reset_channel)
         return await self._executor.run(reset, within=self._deadline)
 
@@ -143,8 +158,6 @@ class RateLimits:
         return any(limiter.in_debt for limiter in self._limiters.values())
 
     async def _charge(self, limiter: LocalLimiter, record: Record, cost: int) -> None:
-        if self._executor is None:
-            return
         charge = operations.charge(limiter.policy, record.key, cost)
         try:
             await self._executor.run(charge, within=CHARGE_LIMIT)
@@ -177,13 +190,11 @@ class RateLimits:
 
     async def _ask(self, limiter: LocalLimiter, record: Record, cost: int) -> Decision:
         policy = limiter.policy
-        if self._executor is None:
-            return limiter.decide(record, cost, _WHOLE, self._clock.monotonic())
         try:
             reply = await self._executor.run(
                 operations.check(policy, record.key, cost), within=self._deadline
             )
-            decision = decode(policy, cost, reply)
+            decision = decode(policy, cost, reply, self._source)
         except (OutageError, OutcomeUnknownError, UnexpectedReplyError) as error:
             self._service.failed(error)
             return self._without_redis(limiter, record, cost, error)

@@ -107,7 +107,7 @@ class Sessions:
 
     # --- reading ------------------------------------------------------------------------
 
-    async def get(self, session_id: str) -> Session | None:
+    async def get(self, session_id: str | None) -> Session | None:
         """The session of an id; None where it has ended, never was, or cannot be one.
 
         Reading counts as use. While Redis cannot be asked, a copy of the last seconds is given,

@@ -10,16 +10,15 @@ from collections.abc import Coroutine, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from ..circuit.model import MODELS as CIRCUIT_MODELS
 from ..circuit.operations import CircuitKeys
 from ..clock import SYSTEM_CLOCK, Clock
 from ..events import Events
 from ..link.supervision import supervised
 from ..operation import Lane, Runs
 from ..policies import Policies, load_policies
+from ..rate_limit.gcra import Source
 from ..rate_limit.operations import reset_channel
 from ..rate_limit.share import FleetSize
-from ..sessions.model import MODELS as SESSION_MODELS
 from ..settings import Settings, from_env
 from ..tokens.entry import SHARDS
 from ..tokens.shard import Shard
@@ -61,14 +60,18 @@ class SharedState:
         self.boot_id = secrets.token_hex(8)
         self._clock = clock
         self._background: list[asyncio.Task[None]] = []
-        self._fleet = FleetSize(expected=settings.expected_instances)
+        alone = 1 if settings.mode == "embedded" else None
+        self._fleet = FleetSize(expected=settings.expected_instances or alone)
         self._service = Service(clock, self.events)
-        self._redis = None if settings.mode == "embedded" else self._connect()
-        self._executor: Runs = (
-            self._redis.executor
-            if self._redis
-            else EmbeddedExecutor(clock, {**SESSION_MODELS, **CIRCUIT_MODELS})
-        )
+        self._redis: Connected | None = None
+        self._executor: Runs
+        self.embedded: EmbeddedExecutor | None = None
+        """What runs operations where there is no Redis."""
+        if settings.mode == "embedded":
+            self._executor = self.embedded = EmbeddedExecutor(clock)
+        else:
+            self._redis = self._connect()
+            self._executor = self._redis.executor
         self.rate_limits = self._build_rate_limits()
         self.tokens = self._build_tokens()
         self.sessions = self._build_sessions()
@@ -205,7 +208,8 @@ class SharedState:
     def _build_rate_limits(self) -> RateLimits:
         return RateLimits(
             self.policies.limits,
-            executor=self._redis.executor if self._redis else None,
+            executor=self._executor,
+            source=Source.REDIS if self._redis else Source.LOCAL,
             clock=self._clock,
             events=self.events,
             service=self._service,

@@ -104,7 +104,7 @@ class WebSession(MutableMapping[str, Any]):
             OutageError, OutcomeUnknownError: Redis cannot be asked, and there is no copy.
         """
         if self._data is None:
-            self._hold(await self._sessions.get(self._presented or ""))
+            self._hold(await self._sessions.get(self._presented))
 
     async def save(self) -> None:
         """Write what has changed since it was read. The middleware does so at the response.
@@ -192,7 +192,7 @@ class WebSession(MutableMapping[str, Any]):
             try:
                 return await self._sessions.update(stored, set=changed, unset=removed)
             except SessionConflictError:
-                if not self._overwrite or stored.id is None:
+                if not self._overwrite:
                     raise
                 newer = await self._sessions.get(stored.id)
                 if newer is None:

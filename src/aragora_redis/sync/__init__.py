@@ -1,0 +1,94 @@
+"""The same face for threads: `from aragora_redis.sync import SharedState`.
+
+All states of a process share one event loop in a thread of its own; a call crosses over to it and
+waits. What can be answered from this process's memory does not cross: whether a token is revoked, a
+limit that is known to be used up, a call through a circuit that is closed.
+
+After a fork, the child makes itself anew at its first call: connections, a loop, a boot id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from ..events import Events
+from ..policies import Policies
+from ..settings import Settings, from_env
+from ..state import shared as state
+from ..state.shared import START_LIMIT
+from ..state.status import Status
+from .circuits import Circuit, Circuits
+from .crossing import Crossing
+from .faces import RateLimits, Sessions, Tokens
+
+__all__ = ["Circuit", "Circuits", "RateLimits", "Sessions", "SharedState", "Tokens"]
+
+
+class SharedState:
+    """The shared state of a service, for threads. Use it as a context manager, or start and close.
+
+    Methods have the names and meanings of `aragora_redis.SharedState`, less `await`, and raise what
+    those raise. They must not be called from a coroutine, whose loop they would hold up.
+    """
+
+    def __init__(
+        self, settings: Settings, *, policies: Policies | None = None, events: Events | None = None
+    ) -> None:
+        self.settings = settings
+        self._crossing = Crossing(
+            lambda: state.SharedState(settings, policies=policies, events=events),
+            deadline=settings.deadline,
+        )
+        self.rate_limits = RateLimits(self._crossing)
+        self.tokens = Tokens(self._crossing)
+        self.sessions = Sessions(self._crossing)
+        self.circuits = Circuits(self._crossing)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Build it from `ARAGORA_*` variables, see docs/ENVIRONMENT.md.
+
+        Raises:
+            SettingsError: lists every problem found.
+        """
+        return cls(from_env(environ))
+
+    def __enter__(self) -> Self:
+        self.start()
+        self.wait_ready(START_LIMIT)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Connect and follow in the background; returns at once."""
+        self._crossing.start()
+
+    def close(self) -> None:
+        """End all connections and tasks."""
+        self._crossing.close()
+
+    def wait_ready(self, within: float) -> bool:
+        """Wait until tokens can be judged; False if they cannot after `within` seconds."""
+        return self._crossing.cross(lambda there: there.wait_ready(within), within)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the revocations are loaded, and the fleet has reconciled what it knew."""
+        return self._crossing.here.ready
+
+    def status(self) -> Status:
+        """How this instance is, now."""
+
+        async def ask(there: state.SharedState) -> Status:
+            return there.status()
+
+        return self._crossing.cross(ask, 0)

@@ -1,0 +1,96 @@
+"""The way of a thread's call into the background loop, made anew after a fork."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from ..state.shared import CLOSE_LIMIT, START_LIMIT, SharedState
+from .loop import current
+
+T = TypeVar("T")
+
+
+class _Life:
+    """One started state in this process."""
+
+    def __init__(self, make: Callable[[], SharedState]) -> None:
+        self.process = current()
+        self.loop = self.process.join()
+        self.state = make()
+        self.loop.run(self._start(), 0)
+
+    async def _start(self) -> None:
+        self.state.start()
+
+    def close(self) -> None:
+        self.loop.run(self.state.close(), CLOSE_LIMIT)
+        self.process.leave(self.loop)
+
+
+class Crossing:
+    """Where threads meet one state.
+
+    Args:
+        make: makes the state; called once in each process.
+        deadline: seconds that a short call may take.
+    """
+
+    def __init__(self, make: Callable[[], SharedState], *, deadline: float) -> None:
+        self._make = make
+        self.deadline = deadline
+        self._life: _Life | None = None
+        self._started = False
+
+    def start(self) -> None:
+        """Connect and follow in the background; returns at once."""
+        self._started = True
+        self._alive()
+
+    def close(self) -> None:
+        """End all connections and tasks."""
+        with current().lock:
+            life, self._life, self._started = self._life, None, False
+        if life is not None and life.process is current():
+            life.close()
+
+    @property
+    def here(self) -> SharedState:
+        """What lives in the loop; only what any thread may ask is asked of it directly."""
+        return self._alive().state
+
+    def cross(self, work: Callable[[SharedState], Coroutine[Any, Any, T]], within: float) -> T:
+        """Run a coroutine in the background loop, and wait for it.
+
+        Raises:
+            RuntimeError: the caller is a coroutine itself.
+        """
+        if asyncio._get_running_loop() is not None:  # noqa: SLF001 - the question without a raise
+            raise RuntimeError(
+                "aragora_redis.sync would hold up this event loop: use aragora_redis.SharedState"
+            )
+        life = self._alive()
+        return life.loop.run(work(life.state), within)
+
+    def later(self, work: Callable[[], None]) -> None:
+        """Run something in the background loop without waiting for it."""
+        self._alive().loop.loop.call_soon_threadsafe(work)
+
+    def _alive(self) -> _Life:
+        life = self._life
+        if life is not None and life.process is current():
+            return life
+        if not self._started:
+            raise RuntimeError("the state is not started: use `with SharedState...` or start()")
+        return self._begin()
+
+    def _begin(self) -> _Life:
+        with current().lock:
+            if self._life is not None and self._life.process is current():
+                return self._life
+            forked = self._life is not None
+            life = self._life = _Life(self._make)
+        if forked:
+            life.loop.run(life.state.wait_ready(START_LIMIT), START_LIMIT)
+        return life

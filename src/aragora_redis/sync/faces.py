@@ -1,0 +1,160 @@
+"""Limits, tokens and sessions for threads; see the classes of the same names in `state`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..rate_limit.gcra import Decision
+from ..sessions.stored import Session, SessionInfo
+from ..state.sessions import ALIAS_FOR, WRITE_LIMIT, EndedSessions
+from ..state.tokens import REVOKE_LIMIT, Instant, Level, Receipt
+from ..tokens.claims import Verdict
+from .crossing import Crossing
+
+
+class RateLimits:
+    """See `aragora_redis.state.rate_limits.RateLimits`."""
+
+    def __init__(self, crossing: Crossing) -> None:
+        self._crossing = crossing
+
+    def check(self, policy: str, subject: str, cost: int = 1) -> Decision:
+        """Take `cost` tokens from the subject's bucket, if they are there."""
+        known = self._crossing.here.rate_limits.denial(policy, subject, cost)
+        if known is not None:
+            return known
+        return self._crossing.cross(
+            lambda state: state.rate_limits.check(policy, subject, cost),
+            self._crossing.deadline,
+        )
+
+    def reset(self, policy: str, subject: str) -> bool:
+        """Fill the subject's bucket again; True if anything had been taken."""
+        return self._crossing.cross(
+            lambda state: state.rate_limits.reset(policy, subject), self._crossing.deadline
+        )
+
+
+class Tokens:
+    """See `aragora_redis.state.tokens.Tokens`."""
+
+    def __init__(self, crossing: Crossing) -> None:
+        self._crossing = crossing
+
+    def is_revoked(self, claims: Mapping[str, Any]) -> bool:
+        """Whether a token with these verified claims is revoked. Does not leave this thread."""
+        return self._crossing.here.tokens.is_revoked(claims)
+
+    def verdict(self, claims: Mapping[str, Any]) -> Verdict | None:
+        """By which rule a token is revoked, or None. Does not leave this thread."""
+        return self._crossing.here.tokens.verdict(claims)
+
+    def revoke(
+        self,
+        jti: str,
+        *,
+        expires_at: Instant,
+        reason: str = "",
+        level: Level | None = None,
+        within: float = REVOKE_LIMIT,
+    ) -> Receipt:
+        """Refuse one token from now on, until it expires."""
+        return self._crossing.cross(
+            lambda state: state.tokens.revoke(
+                jti, expires_at=expires_at, reason=reason, level=level, within=within
+            ),
+            within,
+        )
+
+    def revoke_user(
+        self,
+        user: str,
+        *,
+        issued_before: Instant | None = None,
+        reason: str = "",
+        level: Level | None = None,
+        within: float = REVOKE_LIMIT,
+    ) -> Receipt:
+        """Refuse all tokens that were issued to a user at or before a moment."""
+        return self._crossing.cross(
+            lambda state: state.tokens.revoke_user(
+                user, issued_before=issued_before, reason=reason, level=level, within=within
+            ),
+            within,
+        )
+
+
+class Sessions:
+    """See `aragora_redis.state.sessions.Sessions`."""
+
+    def __init__(self, crossing: Crossing) -> None:
+        self._crossing = crossing
+
+    def get(self, session_id: str | None) -> Session | None:
+        """The session of an id; None where it has ended, never was, or cannot be one."""
+        return self._crossing.cross(
+            lambda state: state.sessions.get(session_id), self._crossing.deadline
+        )
+
+    def create(
+        self,
+        user: str | None = None,
+        data: Mapping[str, Any] | None = None,
+        *,
+        within: float = WRITE_LIMIT,
+    ) -> Session:
+        """Begin a session, of a user or of nobody known yet."""
+        return self._crossing.cross(
+            lambda state: state.sessions.create(user, data, within=within), within
+        )
+
+    def update(
+        self,
+        session: Session | str,
+        *,
+        version: int | None = None,
+        set: Mapping[str, Any] | None = None,  # noqa: A002 - the words of the other faces
+        unset: Iterable[str] = (),
+        exact: bool = False,
+        within: float = WRITE_LIMIT,
+    ) -> Session:
+        """Change fields of a session as it was read: all of them, or none."""
+        return self._crossing.cross(
+            lambda state: state.sessions.update(
+                session, version=version, set=set, unset=unset, exact=exact, within=within
+            ),
+            within,
+        )
+
+    def rotate(
+        self, session: Session, *, grace: float = ALIAS_FOR, within: float = WRITE_LIMIT
+    ) -> Session:
+        """Give a session a new id; for `grace` seconds the old one leads to it."""
+        return self._crossing.cross(
+            lambda state: state.sessions.rotate(session, grace=grace, within=within), within
+        )
+
+    def authenticate(self, session: Session, user: str, *, within: float = WRITE_LIMIT) -> Session:
+        """Make an anonymous session one of a user, under a new id, with the data it has."""
+        return self._crossing.cross(
+            lambda state: state.sessions.authenticate(session, user, within=within), within
+        )
+
+    def end(self, session: Session | str, *, within: float = WRITE_LIMIT) -> Receipt:
+        """End a session for good."""
+        return self._crossing.cross(
+            lambda state: state.sessions.end(session, within=within), within
+        )
+
+    def of_user(self, user: str, *, within: float = WRITE_LIMIT) -> list[SessionInfo]:
+        """The user's sessions that live, oldest first."""
+        return self._crossing.cross(
+            lambda state: state.sessions.of_user(user, within=within), within
+        )
+
+    def end_user(self, user: str, *, within: float = WRITE_LIMIT) -> EndedSessions:
+        """End all sessions that a user has."""
+        return self._crossing.cross(
+            lambda state: state.sessions.end_user(user, within=within), within
+        )

@@ -1,0 +1,94 @@
+"""One event loop for all threads of a process, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from ..errors import DeadlineError
+
+T = TypeVar("T")
+
+CROSSING = 5.0
+"""Seconds beyond a call's own deadline after which a thread no longer waits for the loop."""
+
+
+class Loop:
+    """An event loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.users = 0
+        self._thread = threading.Thread(
+            target=self.loop.run_forever, name="aragora-redis", daemon=True
+        )
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T], within: float) -> T:
+        """Run a coroutine, and wait for it.
+
+        Raises:
+            DeadlineError: the loop has not come round in time.
+        """
+        future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        try:
+            return future.result(within + CROSSING)
+        except concurrent.futures.TimeoutError:
+            if future.done():
+                raise  # it is the work's own
+            future.cancel()
+            raise DeadlineError("the background loop does not come round") from None
+        except BaseException:
+            future.cancel()
+            raise
+
+    def stop(self) -> None:
+        """End the thread."""
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+
+class Process:
+    """What belongs to this process alone; a child of a fork begins with none of it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.loop: Loop | None = None
+
+    def join(self) -> Loop:
+        """The loop of this process, for one user more."""
+        with self.lock:
+            if self.loop is None:
+                self.loop = Loop()
+            self.loop.users += 1
+            return self.loop
+
+    def leave(self, loop: Loop) -> None:
+        """One user less; the last one ends it."""
+        with self.lock:
+            loop.users -= 1
+            if loop.users:
+                return
+            self.loop = None
+        loop.stop()
+
+
+_current = Process()
+
+
+def current() -> Process:
+    """The process that this code runs in."""
+    return _current
+
+
+def _forget_parent() -> None:
+    global _current  # noqa: PLW0603 - a fork replaces the process
+    _current = Process()
+
+
+os.register_at_fork(after_in_child=_forget_parent)

@@ -1,0 +1,36 @@
+"""A clock that a test moves."""
+
+from __future__ import annotations
+
+import time
+
+
+class FakeClock:
+    """Stands still until `advance`; a `Clock` for everything that takes one.
+
+    Tasks in the background still sleep by the loop's own time.
+    """
+
+    def __init__(self, wall: float | None = None) -> None:
+        """Begin at `wall` (Unix seconds), by default now."""
+        self._wall = time.time() if wall is None else wall
+        self._monotonic = 1000.0
+
+    def monotonic(self) -> float:
+        """Seconds since an arbitrary start."""
+        return self._monotonic
+
+    def wall(self) -> float:
+        """Unix time in seconds."""
+        return self._wall
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass.
+
+        Raises:
+            ValueError: it would go back.
+        """
+        if not seconds >= 0:
+            raise ValueError("time does not go back")
+        self._wall += seconds
+        self._monotonic += seconds

@@ -1,0 +1,25 @@
+"""A shared state without servers, by the same rules: those of the scripts' models."""
+
+from __future__ import annotations
+
+from ..clock import SYSTEM_CLOCK, Clock
+from ..policies import load_policies, parse_policies
+from ..settings import Settings
+from ..state.shared import SharedState
+
+
+def memory_state(
+    policies: str | None = None, *, clock: Clock = SYSTEM_CLOCK, settings: Settings | None = None
+) -> SharedState:
+    """A state that lives in this process and is ready at once.
+
+    Args:
+        policies: the text of a policies file; the packaged defaults without it.
+        clock: such as a `FakeClock`.
+        settings: of mode `embedded`; for `fail_open`, JWT keys and the like.
+
+    Raises:
+        SettingsError: the policies are wrong.
+    """
+    read = load_policies(None) if policies is None else parse_policies(policies, source="policies")
+    return SharedState(settings or Settings(), policies=read, clock=clock)

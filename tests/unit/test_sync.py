@@ -1,0 +1,184 @@
+"""The face for threads, over in-process states: local answers, circuits, fork, misuse."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from aragora_redis.errors import CircuitOpenError, SessionGoneError, UnknownPolicyError
+from aragora_redis.policies import parse_policies
+from aragora_redis.settings import Settings
+from aragora_redis.sync import SharedState
+
+POLICIES = parse_policies(
+    """
+[limits.api]
+rate = "2 per minute"
+[circuits.default]
+open_for = "100 ms"
+""",
+    source="test",
+)
+
+
+@pytest.fixture
+def state():
+    with SharedState(Settings(), policies=POLICIES) as made:
+        yield made
+
+
+@pytest.fixture
+def crossings(state):
+    """How many calls have left their thread."""
+    count = [0]
+    cross = state._crossing.cross
+
+    def counted(*given):
+        count[0] += 1
+        return cross(*given)
+
+    state._crossing.cross = counted
+    return count
+
+
+def test_all_four_uses(state):
+    assert state.rate_limits.check("api", "u").allowed
+    receipt = state.tokens.revoke("t", expires_at=time.time() + 60, reason="logout")
+    assert receipt.level.word == "local"
+    assert state.tokens.is_revoked({"jti": "t"})
+    state.tokens.revoke_user("7")
+    assert state.tokens.verdict({"sub": "7", "iat": 0}).value == "user"
+    session = state.sessions.create("42", {"a": 1})
+    session = state.sessions.update(session, set={"b": 2}, unset=["a"])
+    session = state.sessions.rotate(session)
+    assert state.sessions.get(session.id).data == {"b": 2}
+    assert len(state.sessions.of_user("42")) == 1
+    state.sessions.end(session.id)
+    with pytest.raises(SessionGoneError):
+        state.sessions.update(session, set={"b": 3})
+    user = state.sessions.authenticate(state.sessions.create(), "42")
+    assert (user.user, state.sessions.end_user("42").count) == ("42", 1)
+    assert state.status().health == "healthy"
+    with pytest.raises(UnknownPolicyError):
+        state.rate_limits.check("nobody", "u")
+
+
+def test_what_is_known_here_does_not_leave_the_thread(state, crossings):
+    state.rate_limits.check("api", "u", cost=2)
+    assert not state.rate_limits.check("api", "u").allowed
+    circuit = state.circuits["llm"]
+    circuit.acquire()
+    before = crossings[0]
+    for _ in range(100):
+        assert not state.rate_limits.check("api", "u").allowed
+        assert not state.tokens.is_revoked({"jti": "x"})
+        with circuit:
+            pass
+    assert crossings[0] == before
+    assert state.rate_limits.reset("api", "u")
+    assert state.rate_limits.check("api", "u").allowed
+
+
+def test_a_circuit_opens_tries_and_closes(state):
+    circuit = state.circuits["llm"]
+
+    @circuit.protect(ignore=(KeyError,))
+    def call(error=None):
+        if error is not None:
+            raise error
+
+    for _ in range(10):
+        with pytest.raises(KeyError):
+            call(KeyError())
+    assert circuit.state == "closed"
+    for _ in range(5):
+        with pytest.raises(OSError, match="down"):
+            call(OSError("down"))
+    await_state(circuit, "open")
+    with pytest.raises(CircuitOpenError):
+        call()
+    await_state(circuit, "half-open")
+    for _ in range(3):
+        call()
+    assert circuit.state == "closed"
+    assert state.circuits.force("llm", "open", "why").reason == "why"
+    assert [each.state for each in state.circuits.all()] == ["forced-open"]
+
+
+def await_state(circuit, wanted):
+    end = time.monotonic() + 10
+    while circuit.state != wanted:
+        assert time.monotonic() < end, circuit.state
+        time.sleep(0.01)
+
+
+def test_many_threads_at_once(state):
+    def work(number):
+        with state.circuits["llm"]:
+            state.tokens.revoke(f"t{number}", expires_at=time.time() + 60)
+        made = state.sessions.create(data={"n": number})
+        return state.sessions.get(made.id).data["n"]
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sorted(pool.map(work, range(64))) == list(range(64))
+    assert all(state.tokens.is_revoked({"jti": f"t{n}"}) for n in range(64))
+
+
+async def test_a_coroutine_is_told_to_use_the_other_face(state):
+    with pytest.raises(RuntimeError, match=r"aragora_redis\.SharedState"):
+        state.rate_limits.check("api", "u")
+
+
+def test_before_start_and_after_close_it_says_so():
+    state = SharedState(Settings(), policies=POLICIES)
+    with pytest.raises(RuntimeError, match="not started"):
+        state.status()
+    state.start()
+    assert state.ready
+    state.close()
+    with pytest.raises(RuntimeError, match="not started"):
+        state.status()
+
+
+def test_the_loop_ends_with_its_last_user():
+    def loops():
+        return [each for each in threading.enumerate() if each.name == "aragora-redis"]
+
+    before = len(loops())
+    one, two = (
+        SharedState(Settings(), policies=POLICIES),
+        SharedState(Settings(), policies=POLICIES),
+    )
+    one.start()
+    two.start()
+    assert len(loops()) == max(before, 1)
+    one.close()
+    two.close()
+    assert len(loops()) == before
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_child_of_a_fork_makes_itself_anew(state):
+    state.rate_limits.check("api", "u", cost=2)
+    parent = state._crossing.here.boot_id
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:  # the child
+        said = b"failed"
+        try:
+            allowed = state.rate_limits.check("api", "u").allowed
+            anew = state._crossing.here.boot_id != parent
+            state.close()
+            said = b"anew" if allowed and anew else b"not anew"
+        finally:
+            os.write(writer, said)
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as told:
+        assert told.read() == b"anew"
+    assert os.waitpid(pid, 0)[1] == 0
+    assert not state.rate_limits.check("api", "u").allowed, "the parent goes on"
