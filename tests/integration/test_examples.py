@@ -1,0 +1,152 @@
+"""The examples, under their real servers, against real ones."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+@contextmanager
+def serving(example, command, lab) -> Iterator[httpx.Client]:
+    """A client of an example that serves on a free port."""
+    port = free_port()
+    env = os.environ | lab.env() | {"EXAMPLE_PLAIN_HTTP": "1", "ARAGORA_JWT_SECRET": "k" * 40}
+    process = subprocess.Popen(
+        [sys.executable, "-m", *(part.format(port=port) for part in command)],
+        cwd=ROOT / "examples" / example,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+            await_answer(client, process)
+            yield client
+    finally:
+        process.terminate()
+        try:
+            said, _ = process.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            said, _ = process.communicate()
+    assert "Traceback" not in said.replace("Traceback (most recent call last):\nConnection", ""), (
+        said
+    )
+
+
+def await_answer(client, process):
+    end = time.monotonic() + 40
+    while True:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end
+        try:
+            client.get("/quote")
+        except httpx.TransportError:
+            time.sleep(0.1)
+        else:
+            return
+
+
+@pytest.fixture(scope="module")
+def fastapi_service(standalone_lab):
+    command = ("uvicorn", "app:app", "--port", "{port}", "--log-level", "warning")
+    with serving("fastapi", command, standalone_lab) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def flask_service(standalone_lab):
+    command = (
+        "gunicorn", "app:app", "--preload", "--workers", "2", "--threads", "4",
+        "--bind", "127.0.0.1:{port}", "--log-level", "warning",
+    )  # fmt: skip
+    with serving("flask", command, standalone_lab) as client:
+        yield client
+
+
+def test_fastapi_a_visit_from_cart_to_logout(fastapi_service):
+    client = fastapi_service
+    client.cookies.clear()
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert "session" not in client.cookies
+    assert client.post("/cart/book").json() == {"cart": ["book"]}
+    anonymous = client.cookies["session"]
+    login = client.post("/login", json={"user": "42"})
+    assert login.status_code == 200
+    assert client.cookies["session"] != anonymous
+    assert client.post("/cart/pen").json()["cart"] == ["book", "pen"]
+    assert client.get("/profile").json() == {"user": "42", "cart": ["book", "pen"]}
+    kept = client.cookies["session"]
+    assert client.post("/logout").json() == {"ended": True}
+    for gone in (anonymous, kept):
+        answer = client.get("/profile", headers={"Cookie": f"session={gone}"})
+        assert answer.json() == {"user": None, "cart": []}
+
+
+def test_fastapi_a_token_holds_until_it_is_revoked(fastapi_service):
+    client = fastapi_service
+    token = client.post("/login", json={"user": "7"}).json()["token"]
+    bearer = {"Authorization": f"Bearer {token}"}
+    me = client.get("/api/me", headers=bearer)
+    assert (me.status_code, me.json()) == (200, {"user": "7"})
+    assert me.headers["ratelimit-policy"].startswith('"api"')
+    assert client.post("/api/logout", headers=bearer).json() == {"level": "primary"}
+    assert client.get("/api/me", headers=bearer).status_code == 401
+    assert client.get("/api/me").status_code == 401
+
+
+def test_fastapi_a_failing_upstream_is_spared(fastapi_service):
+    statuses = []
+    end = time.monotonic() + 10
+    while 503 not in statuses and time.monotonic() < end:
+        statuses.append(fastapi_service.get("/quote", params={"up": "false"}).status_code)
+    assert set(statuses) == {502, 503}
+    end = time.monotonic() + 20
+    while fastapi_service.get("/quote").status_code != 200:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_flask_a_session_is_one_in_all_workers(flask_service):
+    client = flask_service
+    assert client.get("/profile").status_code == 401
+    assert client.post("/login", data={"user": "42"}).json() == {"user": "42"}
+    kept = client.cookies["session"]
+    workers: set[int] = set()
+    visits, end = 0, time.monotonic() + 20
+    while len(workers) < 2:
+        assert time.monotonic() < end, "one worker answers all"
+        with httpx.Client(base_url=client.base_url, cookies={"session": kept}) as other:
+            told = other.get("/profile").json()
+        visits += 1
+        assert told["visits"] == visits
+        workers.add(told["worker"])
+    assert client.post("/logout").status_code == 204
+    for _ in range(10):
+        with httpx.Client(base_url=client.base_url, cookies={"session": kept}) as other:
+            assert other.get("/profile").status_code == 401
+
+
+def test_flask_an_attacker_costs_no_redis_traffic_and_gets_429(flask_service):
+    statuses = [flask_service.get("/quote").status_code for _ in range(400)]
+    assert set(statuses) <= {200, 429}
+    assert 429 in statuses
