@@ -7,7 +7,7 @@ what an operation means beyond what is declared here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -57,7 +57,7 @@ class Operation(Generic[T]):
 
     kind: Kind
     keys: tuple[bytes, ...]
-    args: tuple[Argument, ...]
+    args: tuple[Argument, ...] = field(repr=False)
     read: Callable[[Any], T]
     """Turns the reply into the result; raises `UnexpectedReplyError` where it cannot."""
     script: Script | None = None

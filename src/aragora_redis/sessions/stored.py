@@ -42,11 +42,11 @@ class Session:
 class Stored:
     """The hash of a session, read."""
 
-    user: str | None
+    user: str | None = field(repr=False)
     version: int
     created_at: float
     expires_at: float
-    fields: Fields
+    fields: Fields = field(repr=False)
 
     @property
     def size(self) -> int:

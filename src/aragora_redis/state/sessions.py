@@ -489,12 +489,13 @@ class Sessions:
     async def _end_members(
         self, home: SessionRef, members: Iterable[bytes], until: float
     ) -> Receipt:
-        refs = [SessionRef(home.shard, member) for member in members]
-        tombstones = [ended_session(ref.member, self._latest_end()) for ref in refs]
-        receipt = await self._tokens.end_sessions(tombstones, within=self._left(until))
-        for page in _pages(refs):
+        lasts = self._latest_end()
+        receipts = [await self._tokens.end_sessions(())]
+        for page in _pages([SessionRef(home.shard, member) for member in members]):
+            tombstones = [ended_session(ref.member, lasts) for ref in page]
+            receipts.append(await self._tokens.end_sessions(tombstones, within=self._left(until)))
             await asyncio.gather(*(self._remove(ref, home, until) for ref in page))
-        return receipt
+        return min(receipts[1:] or receipts, key=lambda receipt: receipt.level)
 
     # --- small parts --------------------------------------------------------------------
 

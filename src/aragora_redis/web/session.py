@@ -151,7 +151,14 @@ class WebSession(MutableMapping[str, Any]):
         elif stored.user == user:
             await self.rotate()
         else:
+            await self._authenticate(stored, user)
+
+    async def _authenticate(self, stored: Session, user: str) -> None:
+        try:
             self._begin(await self._sessions.authenticate(stored, user))
+        except SessionGoneError:
+            # The login was sent twice, and the other request has the anonymous session by now.
+            self._begin(await self._sessions.create(user, stored.data))
 
     async def rotate(self) -> None:
         """Give it a new id: after each change of what its user may do. Raises as `save` does."""
