@@ -5,7 +5,7 @@
 -- A version is the time of its making, never the same twice: so a version of a history that was
 -- lost in a failover is not taken for one of the history that replaced it.
 --
--- KEYS: 1 the session; for a user: 2 the index of the user's sessions (sorted set: member -> end ms)
+-- KEYS: 1 the session; for a user: 2 the index of the user's sessions (sorted set: member -> end)
 -- ARGV: 1 not_after, 2 member (the last part of KEYS[1]), 3 user (empty for nobody), 4 idle in
 --       microseconds, 5 absolute in microseconds, 6 sessions that the user may have (0 no limit),
 --       7 nonce, then name and JSON of each field
@@ -26,7 +26,7 @@ end
 
 local limit = tonumber(ARGV[6])
 if index and limit > 0 then
-  local gone = redis.pcall('ZREMRANGEBYSCORE', index, '-inf', int(math.floor(now / 1000)))
+  local gone = redis.pcall('ZREMRANGEBYSCORE', index, '-inf', int(now))
   if type(gone) == 'table' then return gone end
   local over = redis.call('ZCARD', index) - limit
   if over >= 0 then return {'full', now, redis.call('ZRANGE', index, 0, over)} end
@@ -44,8 +44,8 @@ local made = redis.pcall('HSET', key, 'u', ARGV[3], 'v', int(now), 'h', '', 'c',
 if type(made) == 'table' then return made end
 redis.call('PEXPIRE', key, int(math.ceil(math.min(idle, absolute) / 1000)))
 if index then
-  local last = int(math.ceil((now + absolute) / 1000))
-  redis.call('ZADD', index, last, ARGV[2])
-  if redis.call('PTTL', index) < absolute / 1000 then redis.call('PEXPIREAT', index, last) end
+  redis.call('ZADD', index, int(now + absolute), ARGV[2])
+  local ms = math.ceil(absolute / 1000)
+  if redis.call('PTTL', index) < ms then redis.call('PEXPIRE', index, int(ms)) end
 end
 return {'session', now, redis.call('HGETALL', key)}

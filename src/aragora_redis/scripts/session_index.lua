@@ -1,11 +1,11 @@
 -- Read which sessions a user has.
 --
--- KEYS: 1 the index of the user's sessions (sorted set: member -> end in milliseconds)
+-- KEYS: 1 the index of the user's sessions (sorted set: member -> end in microseconds)
 -- ARGV: none
--- Reply: flat list of member and end in milliseconds, oldest first
+-- Reply: flat list of member and end in microseconds, oldest first
 -- Traits: read
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = time[1] * 1000000 + time[2]
 local found = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
 local living = {}
 for i = 1, #found, 2 do

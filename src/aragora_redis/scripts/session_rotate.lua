@@ -31,6 +31,6 @@ if tonumber(ARGV[4]) > 0 then
 end
 if index then
   redis.call('ZREM', index, ARGV[2])
-  redis.call('ZADD', index, int(math.ceil(tonumber(meta[2]) / 1000)), ARGV[3])
+  redis.call('ZADD', index, meta[2], ARGV[3])
 end
 return {'session', now, redis.call('HGETALL', new)}

@@ -39,7 +39,7 @@ def create(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     memory.put(key, made)
     _renew(memory, key)
     if index is not None:
-        index[member] = -(-ends // 1000)
+        index[member] = ends
         memory.put(keys[1], index)
         memory.expire_at(keys[1], max(memory.expiry(keys[1]) or 0, ends))
     return [b"session", now, _flat(made)]
@@ -106,7 +106,7 @@ def rotate(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     if len(keys) > 2:
         index = _index(memory, keys[2])
         index.pop(old_member, None)
-        index[new_member] = -(-int(found[b"a"]) // 1000)
+        index[new_member] = int(found[b"a"])
         memory.put(keys[2], index)
     return [b"session", memory.now, _flat(found)]
 
@@ -184,7 +184,7 @@ def _drop_removed(found: _Hash, oldest: int) -> None:
 def _index(memory: Memory, key: bytes) -> dict[bytes, int]:
     """The living members of an index; a change to it lasts where the key is there."""
     index: dict[bytes, int] = memory.get(key) or {}
-    for member in [member for member, ends in index.items() if ends * 1000 <= memory.now]:
+    for member in [member for member, ends in index.items() if ends <= memory.now]:
         del index[member]
     return index
 

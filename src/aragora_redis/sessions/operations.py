@@ -188,7 +188,7 @@ def _read_ended(reply: Any) -> Ended:
 def _read_index(reply: Any) -> tuple[tuple[bytes, float], ...]:
     try:
         return tuple(
-            (bytes(member), int(ends) / 1000)
+            (bytes(member), int(ends) / 1e6)
             for member, ends in zip(reply[::2], reply[1::2], strict=True)
         )
     except (TypeError, ValueError) as error:
