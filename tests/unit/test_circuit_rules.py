@@ -17,7 +17,13 @@ from aragora_redis.circuit.machine import (
     opened,
     trips,
 )
-from aragora_redis.circuit.operations import lease_of, read_change
+from aragora_redis.circuit.operations import (
+    CircuitKeys,
+    acquire,
+    force,
+    lease_of,
+    read_change,
+)
 from aragora_redis.circuit.permit import Permit
 from aragora_redis.circuit.policy import CircuitPolicy
 from aragora_redis.circuit.window import Window
@@ -115,3 +121,26 @@ def test_a_message_is_a_change_or_refused(message):
 def test_a_place_is_kept_for_twice_what_is_slow():
     assert lease_of(CircuitPolicy(slow_call=60)) == 120
     assert lease_of(CircuitPolicy(slow_call=0.1)) == 5
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        None,
+        1,
+        b"OK",
+        [],
+        [1] * 9,
+        [1, 1, 1, b"weird", 0, 0, b"", 0, 0, 0],
+        [b"x"] * 10,
+        [None] * 10,
+    ],
+    ids=repr,
+)
+def test_a_reply_that_is_no_state_is_told(reply):
+    keys, policy = CircuitKeys("p"), CircuitPolicy()
+    told = force(keys, "llm", Phase.CLOSED, reason="", nonce="n")
+    asked = acquire(keys, "llm", policy, Permit("p", 1, 1, "0123456789abcdef"))
+    for operation in (told, asked):
+        with pytest.raises(UnexpectedReplyError):
+            operation.read(reply)
