@@ -75,11 +75,12 @@ class World:
         )
         return self.run(settle)
 
-    def force(self, phase, reason="", nonce=None):
+    def forcing(self, phase, reason="", nonce=None):
         nonce = nonce or secrets.token_hex(8)
-        return self.run(
-            operations.force(self.keys, "llm", phase, reason=reason, nonce=nonce)
-        ).standing
+        return operations.force(self.keys, "llm", phase, reason=reason, nonce=nonce)
+
+    def force(self, phase, reason="", nonce=None):
+        return self.run(self.forcing(phase, reason, nonce)).standing
 
 
 @pytest.fixture
@@ -382,8 +383,7 @@ class Pair(RuleBasedStateMachine):
         nonce=st.sampled_from(["one", "two"]),
     )
     def force(self, phase, nonce):
-        forced = [world.force(phase, "by hand", nonce) for world in self.worlds]
-        assert forced[0] == forced[1]
+        self.both(lambda world, _: world.run(world.forcing(phase, "by hand", nonce)))
 
 
 def test_any_sequence_of_calls_has_one_outcome(on_server, in_process):

@@ -210,7 +210,7 @@ async def test_i6_an_end_outlives_the_primary_that_alone_had_it(sentinel_lab, co
     lab = sentinel_lab
     async with instances(lab, 2) as (one, two):
         made = await one.sessions.create(user="42", data={"a": 1})
-        key = one.sessions._keys.session(made.ref)
+        key = one.sessions._store.keys.session(made.ref)
         replicas = [connect(lab, name) for name in ("replica-0", "replica-1")]
         await until(lambda: all(client.exists(key) for client in replicas))
         connect(lab, "primary").config_set("min-replicas-to-write", 0)

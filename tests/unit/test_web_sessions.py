@@ -274,7 +274,7 @@ async def test_an_outage_is_a_problem_and_loses_nothing(state):
         async with service.client() as new:
             assert (await new.get("/plain")).status_code == 200
             assert (await new.get("/put?a=1")).status_code == 503
-        state.sessions._copies._copies.clear()
+        state.sessions._store._copies._copies.clear()
         assert (await client.get("/read")).status_code == 503
         state._executor.outage = None
         assert (await client.get("/read")).json()["a"] == "1"

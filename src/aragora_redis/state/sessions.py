@@ -8,38 +8,33 @@ them before and after it asks Redis, and no update creates a session.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from ..clock import Clock
 from ..errors import (
-    AragoraRedisError,
-    DeadlineError,
     InvalidInputError,
-    OutageError,
-    OutcomeUnknownError,
     SessionConflictError,
     SessionDataError,
     SessionGoneError,
     TooManySessionsError,
     UnexpectedReplyError,
 )
-from ..events import Events, SessionServed, SessionWrite
-from ..operation import Operation, Runs
+from ..events import Events, SessionWrite
+from ..operation import Runs
 from ..sessions import data as session_data
 from ..sessions import operations
 from ..sessions.data import Fields
 from ..sessions.ids import SHARDS, SessionRef, new_id, parse_id, user_ref
-from ..sessions.operations import LIST_PAGE, SessionKeys
 from ..sessions.policy import OnFull, SessionPolicy
-from ..sessions.stored import Answer, Full, Moved, Session, SessionInfo, Source, Stored
+from ..sessions.stored import Full, Moved, Session, SessionInfo, Stored
 from ..tokens.entry import ended_session
 from .rotated import RotatedIds
-from .session_copies import Copies
+from .session_ends import SessionEnds
+from .session_store import NO_ANSWER, SessionStore, gone
 from .tokens import Receipt, Tokens
 
 T = TypeVar("T")
@@ -48,10 +43,7 @@ WRITE_LIMIT = 1.0
 """Seconds that a change may take: it waits for a failover that is nearly over."""
 ALIAS_FOR = 30.0
 """Seconds for which a rotated id leads on."""
-_HOPS = 4
-"""Rotations within that time which one call follows."""
 _ATTEMPTS = 5
-_NO_ANSWER = (OutageError, OutcomeUnknownError, UnexpectedReplyError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +52,6 @@ class EndedSessions:
 
     count: int
     receipt: Receipt
-
-
-class _Found(NamedTuple):
-    stored: Stored
-    source: Source
 
 
 class Sessions:
@@ -92,17 +79,20 @@ class Sessions:
         deny_on_outage: bool,
         deadline: float,
     ) -> None:
-        self._executor = executor
         self._tokens = tokens
         self._policy = policy
-        self._clock = clock
         self._events = events
-        self._server_now = server_now
-        self._keys = SessionKeys(prefix)
         self._digest_key = digest_key
-        self._deny_on_outage = deny_on_outage
         self._deadline = deadline
-        self._copies = Copies(clock)
+        self._store = SessionStore(
+            executor,
+            tokens,
+            clock=clock,
+            events=events,
+            prefix=prefix,
+            deny_on_outage=deny_on_outage,
+        )
+        self._ends = SessionEnds(self._store, tokens, policy=policy, server_now=server_now)
         self.rotated = RotatedIds(tokens, clock)
 
     # --- reading ------------------------------------------------------------------------
@@ -120,44 +110,11 @@ class Sessions:
         ref = parse_id(self._digest_key, session_id)
         if ref is None:
             return None
-        found, at = await self._find(ref, self._until(self._deadline))
+        found, at = await self._store.find(ref, self._store.until(self._deadline))
         if found is None:
             return None
         named = session_id if at == ref else None
         return found.stored.session(at, named=named, source=found.source)
-
-    async def _find(self, ref: SessionRef, until: float) -> tuple[_Found | None, SessionRef]:
-        """Look a session up, following the traces of rotations; with where it is."""
-        for _ in range(_HOPS):
-            found = await self._read(ref, until)
-            if not isinstance(found, Moved):
-                return found, ref
-            ref = ref.moved(found.member)
-        return None, ref
-
-    async def _read(self, ref: SessionRef, until: float) -> _Found | Moved | None:
-        if self._tokens.has_ended(ref.member):
-            return None
-        self._tokens.require_ready()
-        try:
-            answer = await self._run(operations.read(self._keys, ref), until)
-        except _NO_ANSWER:
-            copy = None if self._deny_on_outage else self._copies.get(ref.member)
-            if copy is None or self._tokens.has_ended(ref.member):
-                raise
-            return self._served(_Found(copy, "copy"))
-        if isinstance(answer, Moved):
-            return answer
-        # It may have been ended while the answer was under way.
-        if not isinstance(answer, Stored) or self._tokens.has_ended(ref.member):
-            self._copies.drop(ref.member)
-            return None
-        self._copies.put(ref.member, answer)
-        return self._served(_Found(answer, "redis"))
-
-    def _served(self, found: _Found) -> _Found:
-        self._events.emit(SessionServed(found.source))
-        return found
 
     # --- writing ------------------------------------------------------------------------
 
@@ -177,7 +134,7 @@ class Sessions:
             OutcomeUnknownError: one may have been made, under an id that nobody knows.
         """
         with self._counted("create"):
-            return await self._create(user, self._encoded(data or {}), self._until(within))
+            return await self._create(user, self._encoded(data or {}), self._store.until(within))
 
     async def update(
         self,
@@ -216,7 +173,7 @@ class Sessions:
                 raise SessionDataError(f"the field {both[0][:40]!r} is both set and removed")
             session_id, ref, read = self._named(session, version)
             stored, at = await self._update(
-                ref, read, fields, removed, exact=exact, until=self._until(within)
+                ref, read, fields, removed, exact=exact, until=self._store.until(within)
             )
             return stored.session(at, named=session_id if at == ref else None)
 
@@ -233,13 +190,13 @@ class Sessions:
         with self._counted("rotate"):
             session_id, ref = self._new(session.ref.shard)
             index = self._index(session.user)
-            stored, old = await self._change(
+            stored, old = await self._store.change(
                 session.ref,
-                lambda at: operations.rotate(self._keys, at, ref, index=index, grace=grace),
-                self._until(within),
+                lambda at: operations.rotate(self._store.keys, at, ref, index=index, grace=grace),
+                self._store.until(within),
             )
-            self._copies.drop(old.member)
-            self._copies.put(ref.member, stored)
+            self._store.forget(old)
+            self._store.keep(ref, stored)
             self.rotated.add(ended_session(old.member, stored.expires_at), grace)
             return stored.session(ref, named=session_id)
 
@@ -261,31 +218,31 @@ class Sessions:
                 "the session belongs to a user", remedy="end it, and create one for the new user"
             )
         with self._counted("authenticate"):
-            until = self._until(within)
-            self._require_alive(session.ref)
+            until = self._store.until(within)
+            self._store.require_alive(session.ref)
             made = await self._create(user, self._encoded(session.data), until)
             return await self._move_to(made, session, until)
 
     async def _move_to(self, made: Session, old: Session, until: float) -> Session:
         """End the anonymous session as it was copied; what has changed since is carried over."""
         for _ in range(_ATTEMPTS):
-            ended = await self._run(
-                operations.end(self._keys, old.ref, index=None, version=old.version), until
+            ended = await self._store.run(
+                operations.end(self._store.keys, old.ref, index=None, version=old.version), until
             )
             if isinstance(ended, Moved):
                 old = replace(old, ref=old.ref.moved(ended.member))
                 continue
             if ended != "conflict":
-                self._copies.drop(old.ref.member)
+                self._store.forget(old.ref)
                 tombstone = ended_session(old.ref.member, old.expires_at)
-                await self._tokens.end_sessions([tombstone], within=self._left(until))
+                await self._tokens.end_sessions([tombstone], within=self._store.left(until))
                 return made
-            found, at = await self._find(old.ref, until)
+            found, at = await self._store.find(old.ref, until)
             if found is not None:
                 newer = found.stored.session(at, named=None)
                 made = await self._carry_over(made, old.data, newer.data, until)
                 old = newer
-        await self._end(made.ref, made.expires_at, made.user, until)
+        await self._ends.end(made.ref, made.expires_at, self._index(made.user), until)
         raise SessionConflictError("the anonymous session does not stand still")
 
     async def _carry_over(
@@ -306,7 +263,7 @@ class Sessions:
         home = self._index(user)
         session_id, ref = self._new(secrets.randbelow(SHARDS) if home is None else home.shard)
         create = operations.create(
-            self._keys,
+            self._store.keys,
             ref,
             self._policy,
             user=user,
@@ -315,9 +272,9 @@ class Sessions:
             nonce=secrets.token_hex(8),
         )
         for _ in range(_ATTEMPTS):
-            answer = await self._run(create, until)
+            answer = await self._store.run(create, until)
             if isinstance(answer, Stored):
-                self._copies.put(ref.member, answer)
+                self._store.keep(ref, answer)
                 return answer.session(ref, named=session_id)
             if not isinstance(answer, Full) or home is None:
                 raise UnexpectedReplyError("the answer does not fit the beginning of a session")
@@ -326,14 +283,14 @@ class Sessions:
 
     async def _make_room(self, home: SessionRef, full: Full, until: float) -> None:
         """Take out what has lapsed; if that is nothing, do what the policy says."""
-        members = await self._members(home, until)
-        if not all(await self._look(home, members, until)):
+        members = await self._ends.members(home, until)
+        if not all(await self._ends.look(home, members, until)):
             return
         if self._policy.on_full is OnFull.REFUSE:
             raise TooManySessionsError(
                 f"the user has {self._policy.max_per_user} sessions, as many as the policy allows"
             )
-        await self._end_members(home, full.oldest, until)
+        await self._ends.end_members(home, full.oldest, until)
 
     async def _update(
         self,
@@ -346,10 +303,10 @@ class Sessions:
         until: float,
     ) -> tuple[Stored, SessionRef]:
         nonce = secrets.token_hex(8)
-        stored, at = await self._change(
+        stored, at = await self._store.change(
             ref,
             lambda now_at: operations.update(
-                self._keys,
+                self._store.keys,
                 now_at,
                 version=version,
                 nonce=nonce,
@@ -360,35 +317,8 @@ class Sessions:
             ),
             until,
         )
-        self._copies.put(at.member, stored)
+        self._store.keep(at, stored)
         return stored, at
-
-    async def _change(
-        self, ref: SessionRef, change: Callable[[SessionRef], Operation[Answer]], until: float
-    ) -> tuple[Stored, SessionRef]:
-        """Run a change where the session is by now; with where that was."""
-        for _ in range(_HOPS):
-            self._require_alive(ref)
-            self._tokens.require_ready()
-            self._copies.drop(ref.member)  # whatever comes of it, the copy is old
-            answer = await self._run(change(ref), until)
-            if isinstance(answer, Stored):
-                self._require_alive(ref)
-                return answer, ref
-            if not isinstance(answer, Moved):
-                raise self._refused(answer)
-            ref = ref.moved(answer.member)
-        raise _gone()
-
-    def _refused(self, answer: Answer) -> AragoraRedisError:
-        match answer:
-            case "gone":
-                return _gone()
-            case "conflict":
-                return SessionConflictError("somebody else has changed the session since")
-            case "large":
-                return self._too_large()
-        return UnexpectedReplyError("the answer does not fit a change of a session")
 
     # --- ending -------------------------------------------------------------------------
 
@@ -399,12 +329,14 @@ class Sessions:
             SessionGoneError: there is no such session.
         """
         with self._counted("end"):
-            until = self._until(within)
+            until = self._store.until(within)
             if isinstance(session, Session):
-                return await self._end(session.ref, session.expires_at, session.user, until)
+                return await self._ends.end(
+                    session.ref, session.expires_at, self._index(session.user), until
+                )
             ref = parse_id(self._digest_key, session)
             if ref is None:
-                raise _gone()
+                raise gone()
             return await self._end_unread(ref, until)
 
     async def _end_unread(self, ref: SessionRef, until: float) -> Receipt:
@@ -412,41 +344,15 @@ class Sessions:
 
         Only what exists gets a tombstone: who makes up ids would fill the memory of all instances.
         """
-        self._require_alive(ref)
+        self._store.require_alive(ref)
         try:
-            found, at = await self._find(ref, min(until, self._until(self._deadline)))
-        except _NO_ANSWER:
-            return await self._end(ref, self._latest_end(), None, until)
+            found, at = await self._store.find(ref, min(until, self._store.until(self._deadline)))
+        except NO_ANSWER:
+            return await self._ends.end(ref, self._ends.latest_end(), None, until)
         if found is None:
-            raise _gone()
-        return await self._end(at, found.stored.expires_at, found.stored.user, until)
-
-    async def _end(
-        self, ref: SessionRef, expires_at: float, user: str | None, until: float
-    ) -> Receipt:
-        """Tombstone and removal at once; a session that was rotated meanwhile is followed."""
-        receipts: list[Receipt] = []
-        for _ in range(_HOPS):
-            self._copies.drop(ref.member)
-            tombstone = ended_session(ref.member, expires_at)
-            receipt, moved = await asyncio.gather(
-                self._tokens.end_sessions([tombstone], within=self._left(until)),
-                self._remove(ref, self._index(user), until),
-            )
-            receipts.append(receipt)
-            if moved is None:
-                break
-            ref = ref.moved(moved.member)
-        return min(receipts, key=lambda receipt: receipt.level)
-
-    async def _remove(
-        self, ref: SessionRef, index: SessionRef | None, until: float
-    ) -> Moved | None:
-        """Take a session out of Redis. Where that fails, the tombstone holds all the same."""
-        with contextlib.suppress(*_NO_ANSWER):
-            answer = await self._run(operations.end(self._keys, ref, index=index), until)
-            return answer if isinstance(answer, Moved) else None
-        return None
+            raise gone()
+        stored = found.stored
+        return await self._ends.end(at, stored.expires_at, self._index(stored.user), until)
 
     # --- by user ------------------------------------------------------------------------
 
@@ -456,8 +362,8 @@ class Sessions:
         Raises:
             OutageError, OutcomeUnknownError: Redis cannot be asked.
         """
-        until, home = self._until(within), user_ref(self._digest_key, user)
-        found = await self._look(home, await self._members(home, until), until)
+        until, home = self._store.until(within), user_ref(self._digest_key, user)
+        found = await self._ends.look(home, await self._ends.members(home, until), until)
         return [info for info in found if info is not None]
 
     async def end_user(self, user: str, *, within: float = WRITE_LIMIT) -> EndedSessions:
@@ -467,53 +373,13 @@ class Sessions:
             OutageError, OutcomeUnknownError: Redis cannot be asked which those are.
         """
         with self._counted("end-user"):
-            until, home = self._until(within), user_ref(self._digest_key, user)
-            members = await self._members(home, until)
-            found = await self._look(home, members, until)
+            until, home = self._store.until(within), user_ref(self._digest_key, user)
+            members = await self._ends.members(home, until)
+            found = await self._ends.look(home, members, until)
             living = [member for member, info in zip(members, found, strict=True) if info]
-            return EndedSessions(len(living), await self._end_members(home, living, until))
-
-    async def _members(self, home: SessionRef, until: float) -> list[bytes]:
-        index = await self._run(operations.of_user(self._keys, home), until)
-        return [member for member, _ in index if not self._tokens.has_ended(member)]
-
-    async def _look(
-        self, home: SessionRef, members: list[bytes], until: float
-    ) -> list[SessionInfo | None]:
-        found: list[SessionInfo | None] = []
-        for page in _pages(members):
-            looked = await self._run(operations.look(self._keys, home, page), until)
-            found.extend(looked)
-        return found
-
-    async def _end_members(
-        self, home: SessionRef, members: Iterable[bytes], until: float
-    ) -> Receipt:
-        lasts = self._latest_end()
-        receipts = [await self._tokens.end_sessions(())]
-        for page in _pages([SessionRef(home.shard, member) for member in members]):
-            tombstones = [ended_session(ref.member, lasts) for ref in page]
-            receipts.append(await self._tokens.end_sessions(tombstones, within=self._left(until)))
-            await asyncio.gather(*(self._remove(ref, home, until) for ref in page))
-        return min(receipts[1:] or receipts, key=lambda receipt: receipt.level)
+            return EndedSessions(len(living), await self._ends.end_members(home, living, until))
 
     # --- small parts --------------------------------------------------------------------
-
-    async def _run(self, operation: Operation[T], until: float) -> T:
-        left = self._left(until)
-        if not left:
-            raise DeadlineError("the deadline passed before Redis could be asked")
-        return await self._executor.run(operation, within=left)
-
-    def _until(self, within: float) -> float:
-        return self._clock.monotonic() + within
-
-    def _left(self, until: float) -> float:
-        return max(until - self._clock.monotonic(), 0.0)
-
-    def _latest_end(self) -> float:
-        """When a session that exists now ends by itself at the latest."""
-        return self._server_now() + self._policy.absolute
 
     def _new(self, shard: int) -> tuple[str, SessionRef]:
         session_id = new_id(shard)
@@ -532,15 +398,11 @@ class Sessions:
             raise InvalidInputError("an id alone does not say which version was read")
         ref = parse_id(self._digest_key, session)
         if ref is None:
-            raise _gone()
+            raise gone()
         return session, ref, version
 
     def _index(self, user: str | None) -> SessionRef | None:
         return None if user is None else user_ref(self._digest_key, user)
-
-    def _require_alive(self, ref: SessionRef) -> None:
-        if self._tokens.has_ended(ref.member):
-            raise _gone()
 
     def _encoded(self, data: Mapping[str, Any]) -> Fields:
         fields = session_data.encode(data)
@@ -570,11 +432,3 @@ class Sessions:
             raise
         finally:
             self._events.emit(SessionWrite(operation, outcome))
-
-
-def _gone() -> SessionGoneError:
-    return SessionGoneError("there is no such session", remedy="begin a new one")
-
-
-def _pages(items: list[T]) -> Iterator[list[T]]:
-    return (items[start : start + LIST_PAGE] for start in range(0, len(items), LIST_PAGE))

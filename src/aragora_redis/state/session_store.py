@@ -1,0 +1,199 @@
+"""One session at a time in Redis: the revocations are asked before and after.
+
+Where Redis gives no answer, a read may be given a copy of the last seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+from ..clock import Clock
+from ..errors import (
+    AragoraRedisError,
+    DeadlineError,
+    OutageError,
+    OutcomeUnknownError,
+    Ran,
+    SessionConflictError,
+    SessionDataError,
+    SessionGoneError,
+    UnexpectedReplyError,
+)
+from ..events import Events, SessionServed
+from ..operation import Operation, Runs
+from ..sessions import operations
+from ..sessions.ids import SessionRef
+from ..sessions.operations import SessionKeys
+from ..sessions.stored import Answer, Moved, Source, Stored
+from .session_copies import Copies
+from .tokens import Tokens
+
+T = TypeVar("T")
+
+HOPS = 4
+"""Rotations, while their traces last, which one call follows."""
+NO_ANSWER = (OutageError, OutcomeUnknownError, UnexpectedReplyError)
+
+
+class Found(NamedTuple):
+    """A session, and who has given it."""
+
+    stored: Stored
+    source: Source
+
+
+class SessionStore:
+    """Reads and changes sessions where they are stored. Deadlines are monotonic seconds.
+
+    Args:
+        executor: the way to Redis, or this process alone.
+        tokens: the revocations, among which ended sessions are.
+        prefix: first part of every key.
+        deny_on_outage: give no copy while Redis cannot be asked.
+    """
+
+    def __init__(
+        self,
+        executor: Runs,
+        tokens: Tokens,
+        *,
+        clock: Clock,
+        events: Events,
+        prefix: str,
+        deny_on_outage: bool,
+    ) -> None:
+        self.keys = SessionKeys(prefix)
+        self._executor = executor
+        self._tokens = tokens
+        self._clock = clock
+        self._events = events
+        self._deny_on_outage = deny_on_outage
+        self._copies = Copies(clock)
+
+    async def find(self, ref: SessionRef, until: float) -> tuple[Found | None, SessionRef]:
+        """Look a session up, following the traces of rotations; with where it is.
+
+        Raises:
+            NotReadyError: it is not known yet which sessions have ended.
+            OutageError, OutcomeUnknownError: Redis cannot be asked, and there is no copy.
+        """
+        for _ in range(HOPS):
+            found = await self._read(ref, until)
+            if not isinstance(found, Moved):
+                return found, ref
+            ref = ref.moved(found.member)
+        return None, ref
+
+    async def change(
+        self, ref: SessionRef, change: Callable[[SessionRef], Operation[Answer]], until: float
+    ) -> tuple[Stored, SessionRef]:
+        """Run a change where the session is by now; with where that was.
+
+        Raises:
+            SessionGoneError, SessionConflictError, SessionDataError: nothing was changed.
+            OutageError: it did not run.
+            OutcomeUnknownError: it may have run.
+        """
+        for _ in range(HOPS):
+            self.require_alive(ref)
+            self._tokens.require_ready()
+            answer = await self._run_change(ref, change(ref), until)
+            if isinstance(answer, Stored):
+                self.require_alive(ref)
+                return answer, ref
+            if not isinstance(answer, Moved):
+                raise _refused(answer)
+            ref = ref.moved(answer.member)
+        raise gone()
+
+    async def run(self, operation: Operation[T], until: float) -> T:
+        """Run an operation; raises as the executor does."""
+        left = self.left(until)
+        if not left:
+            raise DeadlineError("the deadline passed before Redis could be asked")
+        return await self._executor.run(operation, within=left)
+
+    def keep(self, ref: SessionRef, stored: Stored) -> None:
+        """Keep a copy of what was just read or written."""
+        self._copies.put(ref.member, stored)
+
+    def forget(self, ref: SessionRef) -> None:
+        """Give no copy any more."""
+        self._copies.drop(ref.member)
+
+    def require_alive(self, ref: SessionRef) -> None:
+        """Refuse what is known to have ended.
+
+        Raises:
+            SessionGoneError: it has.
+        """
+        if self._tokens.has_ended(ref.member):
+            raise gone()
+
+    def until(self, within: float) -> float:
+        """The deadline of a call that may take `within` seconds from now."""
+        return self._clock.monotonic() + within
+
+    def left(self, until: float) -> float:
+        """Seconds until a deadline; 0 where it has passed."""
+        return max(until - self._clock.monotonic(), 0.0)
+
+    async def _read(self, ref: SessionRef, until: float) -> Found | Moved | None:
+        if self._tokens.has_ended(ref.member):
+            return None
+        self._tokens.require_ready()
+        found: Found | Moved | None
+        try:
+            found = self._taken_in(ref, await self.run(operations.read(self.keys, ref), until))
+        except NO_ANSWER:
+            copy = None if self._deny_on_outage else self._copies.get(ref.member)
+            if copy is None:
+                raise
+            found = Found(copy, "copy")
+        # It may have been ended while the answer was under way.
+        if self._tokens.has_ended(ref.member):
+            return None
+        if isinstance(found, Found):
+            self._events.emit(SessionServed(found.source))
+        return found
+
+    def _taken_in(self, ref: SessionRef, answer: Answer) -> Found | Moved | None:
+        if isinstance(answer, Moved):
+            return answer
+        if not isinstance(answer, Stored):
+            self.forget(ref)
+            return None
+        self.keep(ref, answer)
+        return Found(answer, "redis")
+
+    async def _run_change(
+        self, ref: SessionRef, operation: Operation[Answer], until: float
+    ) -> Answer:
+        """The answer; a copy stays good only where nothing can have changed."""
+        try:
+            answer = await self.run(operation, until)
+        except AragoraRedisError as error:
+            if error.ran is not Ran.NO:
+                self.forget(ref)
+            raise
+        self.forget(ref)
+        return answer
+
+
+def gone() -> SessionGoneError:
+    """The error for what is not there."""
+    return SessionGoneError("there is no such session", remedy="begin a new one")
+
+
+def _refused(answer: Answer) -> AragoraRedisError:
+    match answer:
+        case "gone":
+            return gone()
+        case "conflict":
+            return SessionConflictError("somebody else has changed the session since")
+        case "large":
+            return SessionDataError(
+                "the session would hold more bytes than it may", remedy="store less in it"
+            )
+    return UnexpectedReplyError("the answer does not fit a change of a session")
