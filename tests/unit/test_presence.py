@@ -11,19 +11,7 @@ from aragora_redis.errors import AragoraRedisError, RefusedError
 from aragora_redis.link.executor import Executor
 from aragora_redis.rate_limit.share import FleetSize
 from aragora_redis.state.presence import BEAT_EVERY, Presence, Pulse
-
-
-class HandClock:
-    """Time that the test moves."""
-
-    def __init__(self):
-        self.now = 100.0
-
-    def monotonic(self):
-        return self.now
-
-    def wall(self):
-        return self.now
+from aragora_redis.testing import FakeClock
 
 
 class FakeRedis:
@@ -36,7 +24,7 @@ class FakeRedis:
 
     async def run(self, _operation, *, within):
         assert within > 0
-        self.clock.now += self.takes
+        self.clock.advance(self.takes)
         if isinstance(self.answer, AragoraRedisError):
             raise self.answer
         return self.answer
@@ -44,7 +32,7 @@ class FakeRedis:
 
 class Beating:
     def __init__(self):
-        self.clock = HandClock()
+        self.clock = FakeClock()
         self.redis = FakeRedis(self.clock)
         self.fleet = FleetSize()
         self.eras = "eras-1"
@@ -67,7 +55,7 @@ class Beating:
         self.redis.answer = Pulse(5_000_000, len(ids), count, version, ids)
 
     async def beat(self, after=BEAT_EVERY):
-        self.clock.now += after
+        self.clock.advance(after)
         await self.presence.beat()
 
 
@@ -126,11 +114,11 @@ async def test_an_accepted_beat_proves_the_moment_of_its_sending(beating):
     beating.sees("me")
     beating.redis.takes = 0.2
     await beating.beat()
-    assert beating.presence.accepted_at == pytest.approx(beating.clock.now - 0.2)
+    assert beating.presence.accepted_at == pytest.approx(beating.clock.monotonic() - 0.2)
     assert beating.samples == [], "a slow answer tells the server's clock badly"
     beating.redis.takes = 0.01
     await beating.beat()
-    assert beating.samples == [ServerTime(beating.clock.now, 5_000_000)]
+    assert beating.samples == [ServerTime(beating.clock.monotonic(), 5_000_000)]
 
 
 def test_garbage_in_a_pulse_is_a_typed_error(beating):

@@ -8,6 +8,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from aragora_redis.address import Address
 from aragora_redis.events import (
+    CircuitChanged,
+    CircuitRefused,
     DeadlineMissed,
     Decided,
     Degraded,
@@ -19,24 +21,15 @@ from aragora_redis.events import (
     LinkUp,
     Recovered,
     Revoked,
+    SessionServed,
+    SessionWrite,
     ViewChanged,
 )
 from aragora_redis.state.status import Status
 from aragora_redis.telemetry.prometheus import Metrics
+from aragora_redis.testing import FakeClock
 
 OLD, NEW = Address("127.0.0.1", 6379), Address("127.0.0.1", 6380)
-
-
-class Hand:
-    """A clock that is moved by hand."""
-
-    now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def wall(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -46,7 +39,7 @@ def registry():
 
 @pytest.fixture
 def clock():
-    return Hand()
+    return FakeClock()
 
 
 @pytest.fixture
@@ -62,6 +55,22 @@ def events(registry, clock):
         (
             Decided("api", allowed=False, source="deny-cache"),
             ("decisions_total", {"policy": "api", "allowed": "false", "source": "deny-cache"}),
+            1,
+        ),
+        (SessionServed("copy"), ("sessions_served_total", {"source": "copy"}), 1),
+        (
+            SessionWrite("update", "conflict"),
+            ("session_writes_total", {"operation": "update", "outcome": "conflict"}),
+            1,
+        ),
+        (
+            CircuitChanged("llm", "open", 1, "local"),
+            ("circuit_changes_total", {"circuit": "llm", "state": "open", "source": "local"}),
+            1,
+        ),
+        (
+            CircuitRefused("llm", "half-open"),
+            ("circuit_refusals_total", {"circuit": "llm", "state": "half-open"}),
             1,
         ),
         (
@@ -102,9 +111,9 @@ def test_degraded_ends_with_recovery(registry, events):
 
 def test_a_failover_is_timed(registry, events, clock):
     events.emit(LinkLost(str(OLD), "fast", "gone"))
-    clock.now = 1.5
+    clock.advance(1.5)
     events.emit(ViewChanged(OLD, NEW, 2))
-    clock.now = 2.0
+    clock.advance(0.5)
     events.emit(LinkUp(str(NEW), "fast", 2.0))
     assert registry.get_sample_value("aragora_redis_failover_seconds_sum") == 2.0
     assert registry.get_sample_value("aragora_redis_failover_seconds_count") == 1
