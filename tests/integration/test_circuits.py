@@ -76,6 +76,7 @@ async def test_one_instance_that_fails_alone_opens_nothing(standalone_lab, name)
 async def test_a_healthy_call_costs_no_round_trip(standalone_lab, name):
     async with instances(standalone_lab, 1) as (state,):
         circuit = state.circuits[name]
+        await succeed(circuit)
         asked = []
         run = state._executor.run
 
@@ -144,6 +145,14 @@ async def test_force_holds_for_all_until_it_is_lifted(standalone_lab, name):
             await here.acquire()
         await one.circuits.force(name, "auto")
         await until(lambda: there.state == "closed", within=3)
+
+
+async def test_the_first_call_of_an_instance_knows_what_the_fleet_knows(standalone_lab, name):
+    async with instances(standalone_lab, 2) as (one, two):
+        await one.circuits.force(name, "open")
+        with pytest.raises(CircuitOpenError):
+            async with two.circuits[name]:
+                raise AssertionError("let through")
 
 
 async def test_all_circuits_of_the_fleet_are_listed(standalone_lab, name):

@@ -96,6 +96,7 @@ class Circuit:
         self._entered: dict[asyncio.Task[object] | None, list[Guard]] = {}
         self._places: dict[Permit, float] = {}
         self._tried_slot = -1
+        self._asked = False
         self._used_at = around.clock.monotonic()
         self.due_at = self._used_at
         """Monotonic seconds at which it wants to be tended."""
@@ -143,20 +144,26 @@ class Circuit:
     # --- calls --------------------------------------------------------------------------
 
     async def acquire(self) -> Permit:
-        """Leave to make one call. Only a trial call of a half-open circuit takes a round trip.
+        """Leave to make one call. Only the first, and a trial call, take a round trip.
 
         Raises:
             CircuitOpenError: the dependency is to be left alone now.
         """
+        if not self._asked:
+            await self.report_evidence()
         permit = self.admit()
         return await self._acquire_trial(self._current) if permit is None else permit
 
     def admit(self) -> Permit | None:
         """Leave to make one call, as far as that is known here; None where it must be asked for.
 
+        It must for a trial call, and for the first one: the circuit may be open elsewhere.
+
         It changes nothing that threads share, so any thread may ask. Raises as `acquire` does.
         """
         self._used_at = self._around.clock.monotonic()
+        if not self._asked:
+            return None
         current = self._current
         match current.shown(self._now()):
             case "closed" | "forced-closed":
@@ -267,8 +274,10 @@ class Circuit:
         try:
             told = await self._around.executor.run(report, within=self._around.deadline)
         except AragoraRedisError:
+            self._asked = True
             self._decide_alone()
             return
+        self._asked = True
         self._pooled = told.pooled
         if told.standing == self._standing or told.standing.later_than(self._standing):
             self._return_to(told.standing)

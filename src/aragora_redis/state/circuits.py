@@ -1,8 +1,9 @@
 """Circuit breakers shared by the fleet: calls are decided here, evidence is pooled behind them.
 
-A call through a closed circuit costs no round trip: it is let through by what is known here, and
-counted here; a task in the background pools what was counted. Only a trial call of a circuit whose
-open time is over asks Redis for one of its places (invariant I7).
+A call through a closed circuit costs no round trip, but for the first, which asks for the state: it
+is let through by what is known here, and counted here; a task in the background pools what was
+counted. Only a trial call of a circuit whose open time is over asks Redis for one of its places
+(invariant I7).
 
 An open circuit stays open while one instance knows of it: of two states the later holds, and who
 knows a later one than Redis has, tells it.
