@@ -172,7 +172,10 @@ async def test_i2_i5_a_frozen_redis_is_read_from_copies_and_takes_no_write(make_
     async with instances(lab, 1) as (state,):
         made = await state.sessions.create(user="42", data={"a": 1})
         ended = await state.sessions.create(user="42")
+        rotated = await state.sessions.create(data={"b": 1})
+        await state.sessions.rotate(rotated)
         await asyncio.to_thread(lab.freeze, "redis-0")
+        assert (await state.sessions.get(rotated.id)).data == {"b": 1}
         copy = await state.sessions.get(made.id)
         assert (copy.source, copy.data) == ("copy", {"a": 1})
         with pytest.raises(OutageError) as refused:

@@ -114,9 +114,9 @@ class SessionStore:
             raise DeadlineError("the deadline passed before Redis could be asked")
         return await self._executor.run(operation, within=left)
 
-    def keep(self, ref: SessionRef, stored: Stored) -> None:
+    def keep(self, ref: SessionRef, read: Stored | Moved) -> None:
         """Keep a copy of what was just read or written."""
-        self._copies.put(ref.member, stored)
+        self._copies.put(ref.member, read)
 
     def forget(self, ref: SessionRef) -> None:
         """Give no copy any more."""
@@ -150,7 +150,7 @@ class SessionStore:
             copy = None if self._deny_on_outage else self._copies.get(ref.member)
             if copy is None:
                 raise
-            found = Found(copy, "copy")
+            found = copy if isinstance(copy, Moved) else Found(copy, "copy")
         # It may have been ended while the answer was under way.
         if self._tokens.has_ended(ref.member):
             return None
@@ -159,13 +159,11 @@ class SessionStore:
         return found
 
     def _taken_in(self, ref: SessionRef, answer: Answer) -> Found | Moved | None:
-        if isinstance(answer, Moved):
-            return answer
-        if not isinstance(answer, Stored):
+        if not isinstance(answer, Stored | Moved):
             self.forget(ref)
             return None
         self.keep(ref, answer)
-        return Found(answer, "redis")
+        return answer if isinstance(answer, Moved) else Found(answer, "redis")
 
     async def _run_change(
         self, ref: SessionRef, operation: Operation[Answer], until: float

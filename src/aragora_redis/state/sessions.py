@@ -195,7 +195,7 @@ class Sessions:
                 lambda at: operations.rotate(self._store.keys, at, ref, index=index, grace=grace),
                 self._store.until(within),
             )
-            self._store.forget(old)
+            self._store.keep(old, Moved(ref.member))
             self._store.keep(ref, stored)
             self.rotated.add(ended_session(old.member, stored.expires_at), grace)
             return stored.session(ref, named=session_id)
