@@ -1,0 +1,114 @@
+"""Events in words: one line for each thing that an operator acts on, none for a request. Pure."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..events import (
+    CircuitChanged,
+    ClockSkew,
+    Degraded,
+    EpochReset,
+    EraChanged,
+    Event,
+    FullSync,
+    LinkLost,
+    LinkUp,
+    Recovered,
+    SentinelsSplit,
+    SwitchAnnounced,
+    Unreachable,
+    ViewChanged,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A line, and how much it matters (a level of `logging`)."""
+
+    level: int
+    text: str
+
+
+def told(event: Event) -> Told | None:
+    """An event in words; None for one that is no line of its own."""
+    return _told_of_service(event) or _told_of_links(event) or _told_of_sentinels(event)
+
+
+def _told_of_service(event: Event) -> Told | None:
+    match event:
+        case Degraded(reason):
+            return Told(logging.WARNING, f"degraded: Redis cannot be used: {reason}")
+        case Recovered(after):
+            text = f"recovered: operations reach Redis again, after {after:.1f} s"
+            return Told(logging.WARNING, text)
+        case CircuitChanged(circuit, state, _, source):
+            level = logging.INFO if state == "closed" else logging.WARNING
+            return Told(level, f"circuit {circuit} is {state} (decided by {source})")
+        case ClockSkew(seconds):
+            text = (
+                f"Redis's clock is {seconds:+.0f} s from ours: "
+                "revocations are not compared until they agree"
+            )
+            return Told(logging.CRITICAL, text)
+    return None
+
+
+def _told_of_links(event: Event) -> Told | None:
+    match event:
+        case LinkUp(address, lane, after):
+            text = f"linked to {address} ({lane} lane, {after:.3f} s without)"
+            return Told(logging.INFO, text)
+        case LinkLost(address, lane, reason):
+            return Told(logging.INFO, f"the link to {address} is lost ({lane} lane): {reason}")
+        case Unreachable(server, reason):
+            return Told(logging.WARNING, f"{server} cannot be used: {reason}")
+    return None
+
+
+def _told_of_sentinels(event: Event) -> Told | None:
+    match event:
+        case ViewChanged(None, new, epoch):
+            return Told(logging.INFO, f"the primary is {new} (epoch {epoch})")
+        case ViewChanged(old, new, epoch):
+            text = f"failover: the primary was {old} and is {new} (epoch {epoch})"
+            return Told(logging.WARNING, text)
+        case EpochReset(address, old_epoch, new_epoch):
+            text = (
+                f"epoch {new_epoch} of {address} was accepted after {old_epoch}: "
+                "the Sentinels were rebuilt"
+            )
+            return Told(logging.WARNING, text)
+        case SentinelsSplit(detail):
+            text = (
+                "the Sentinels belong to groups that do not know each other, "
+                f"correct the list of hosts: {detail}"
+            )
+            return Told(logging.CRITICAL, text)
+        case SwitchAnnounced(sentinel):
+            text = f"Sentinel {sentinel} announced another primary: writes wait"
+            return Told(logging.INFO, text)
+    return None
+
+
+def told_eras(eras: Sequence[EraChanged]) -> Told:
+    """What happened to many token shards at once."""
+    return Told(
+        logging.INFO,
+        f"the data of {len({event.shard for event in eras})} token shards began a new history: "
+        f"{sum(event.republish_own for event in eras)} own and "
+        f"{sum(event.republish_learned for event in eras)} learned revocations "
+        "are published again",
+    )
+
+
+def told_syncs(syncs: Sequence[FullSync]) -> Told:
+    """What comparing many token shards has brought."""
+    return Told(
+        logging.INFO,
+        f"{len({event.shard for event in syncs})} token shards were compared in full: "
+        f"{sum(event.pulled for event in syncs)} revocations learned, "
+        f"{sum(event.pushed for event in syncs)} published again",
+    )
