@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..errors import AragoraRedisError
+from ..lab import Lab
 from ..settings import from_env
 from ..telemetry.logs import configure_logging
 from . import output
@@ -34,6 +36,10 @@ def serve(
         int | None,
         typer.Option(min=1, max=65535, help="The port.", show_default="ARAGORA_PORT, else 8080"),
     ] = None,
+    lab: Annotated[
+        Path | None,
+        typer.Option(help="The dashboard gets levers for the lab in this directory."),
+    ] = None,
     end_with_stdin: Annotated[bool, typer.Option("--end-with-stdin", hidden=True)] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -50,10 +56,12 @@ def serve(
         host=host or settings.gateway.host,
         port=port or settings.gateway.port,
     )
+    acted_on = Lab.open(lab) if lab is not None else None
     configure_logging(settings.log_level)
     from ..gateway.server import run  # noqa: PLC0415 - what it needs is an extra
 
-    asyncio.run(run(replace(settings, gateway=gateway), on_listening=_tell(as_json=as_json)))
+    settings = replace(settings, gateway=gateway)
+    asyncio.run(run(settings, lab=acted_on, on_listening=_tell(as_json=as_json)))
 
 
 def demand_gateway() -> None:

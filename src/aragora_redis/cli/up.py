@@ -150,6 +150,8 @@ def _write_report(report: UpReport) -> None:
         shown["Redis"] = "none: the state ends with the gateway"
     if report.mode is UpMode.SENTINEL:
         shown["Sentinels"] = f"{_listening(report, Kind.SENTINEL)}; they call it {MASTER_NAME}"
+    admin_file = token_files(report.directory)[1]
+    shown["Dashboard"] = f"{report.gateways[0]}/dashboard; log in with the token in {admin_file}"
     shown["Secrets, data, logs"] = str(report.directory)
     output.write()
     for name, text in shown.items():

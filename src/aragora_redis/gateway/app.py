@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
@@ -10,18 +11,26 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from ..lab import Lab
 from ..state.shared import SharedState
 from ..telemetry.logs import EventLog
 from ..telemetry.prometheus import Metrics
 from . import circuits, limits, problems, sessions, status, tokens
 from .auth import AcceptedTokens
+from .dashboard import routes as dashboard_routes
+from .dashboard.dashboard import Dashboard
 from .guards import Guards, default_hosts
 
 _log = logging.getLogger(__name__)
 
 
 class Gateway(FastAPI):
-    """A FastAPI application that describes its errors as what they are."""
+    """A FastAPI application that describes its errors as what they are, and can be told to stop."""
+
+    def __init__(self, stopping: asyncio.Event, **options: Any) -> None:
+        super().__init__(**options)
+        self.stopping = stopping
+        """Set when the gateway stops, so that answers without an end come to theirs."""
 
     def openapi(self) -> dict[str, Any]:
         """The description at `/openapi.json`."""
@@ -35,7 +44,8 @@ def create_app(
     *,
     metrics: Metrics | None = None,
     allowed_hosts: Collection[str] | None = None,
-) -> FastAPI:
+    lab: Lab | None = None,
+) -> Gateway:
     """The HTTP service over `state`, which it starts and closes with itself.
 
     It serves at once; `/readyz` says when tokens can be judged.
@@ -44,6 +54,7 @@ def create_app(
         state: not started yet.
         metrics: where events are counted; a registry of its own by default.
         allowed_hosts: names that the `Host` header may carry, see `guards.default_hosts`.
+        lab: what the dashboard may act on; None outside a lab.
 
     Raises:
         SettingsError: anybody could connect and no token is set, or the JWT key cannot be used.
@@ -52,10 +63,16 @@ def create_app(
     accepted = AcceptedTokens(gateway)
     metrics = metrics if metrics is not None else Metrics()
     metrics.watch(state.status)
+    stopping = asyncio.Event()
+    dashboard = Dashboard(state, lab=lab, stopping=stopping)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        ends = (metrics.listen(state.events), EventLog().listen(state.events))
+        ends = (
+            metrics.listen(state.events),
+            EventLog().listen(state.events),
+            dashboard.listen(),
+        )
         if not accepted.required:
             _log.warning(
                 "no token is set: everybody on this machine may revoke tokens; "
@@ -70,6 +87,7 @@ def create_app(
                 end()
 
     app = Gateway(
+        stopping,
         title="aragora-redis",
         summary="Shared state in Redis that keeps its word through a failover.",
         version=version("aragora-redis"),
@@ -82,6 +100,7 @@ def create_app(
     app.include_router(sessions.routes(state))
     app.include_router(circuits.routes(state))
     app.include_router(status.routes(state, metrics))
+    app.include_router(dashboard_routes.routes(dashboard))
     problems.install(app)
     app.add_middleware(
         Guards,

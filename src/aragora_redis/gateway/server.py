@@ -11,13 +11,13 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 
 import uvicorn
-from fastapi import FastAPI
 
 from ..address import Address
 from ..errors import SettingsError
+from ..lab import Lab
 from ..settings import Settings
 from ..state.shared import SharedState
-from .app import create_app
+from .app import Gateway, create_app
 
 BACKLOG = 1024
 """Connections that may wait to be accepted."""
@@ -85,7 +85,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(app: FastAPI, listeners: Sequence[socket.socket], stop: asyncio.Event) -> None:
+async def serve(app: Gateway, listeners: Sequence[socket.socket], stop: asyncio.Event) -> None:
     """Serve until `stop` is set or this is cancelled; requests in progress are answered."""
     server = _Server(
         uvicorn.Config(
@@ -106,22 +106,29 @@ async def serve(app: FastAPI, listeners: Sequence[socket.socket], stop: asyncio.
         await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
     finally:
         stopping.cancel()
+        app.stopping.set()
         server.should_exit = True
         await serving
 
 
-async def run(settings: Settings, *, on_listening: Callable[[str], None] | None = None) -> None:
+async def run(
+    settings: Settings,
+    *,
+    lab: Lab | None = None,
+    on_listening: Callable[[str], None] | None = None,
+) -> None:
     """Run the gateway of these settings until SIGINT or SIGTERM.
 
     Args:
         settings: where to listen, and which Redis to follow.
+        lab: what the dashboard may act on.
         on_listening: told the URL once connections are accepted.
 
     Raises:
         SettingsError: it cannot be started so; nothing is left running.
     """
     gateway = settings.gateway
-    app = create_app(SharedState(settings))
+    app = create_app(SharedState(settings), lab=lab)
     listeners = listen(gateway.host, gateway.port)
     stop = asyncio.Event()
     with _stopped_by_signals(stop):

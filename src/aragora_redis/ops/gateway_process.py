@@ -37,8 +37,16 @@ class GatewayProcess:
     process: subprocess.Popen[bytes]
 
     @classmethod
-    def launch(cls, directory: Path, address: Address, environment: Mapping[str, str]) -> Self:
+    def launch(
+        cls, directory: Path, address: Address, environment: Mapping[str, str], *, has_lab: bool
+    ) -> Self:
         """Start one. It ends with this process, however that ends, and its log begins anew.
+
+        Args:
+            directory: where its log is kept.
+            address: where it listens.
+            environment: its settings.
+            has_lab: whether the directory is a lab, on which its dashboard may act.
 
         Raises:
             LabError: an earlier one still lives.
@@ -58,6 +66,7 @@ class GatewayProcess:
                 [
                     *(sys.executable, "-P", "-m", "aragora_redis", "serve", "--end-with-stdin"),
                     *("--host", address.host, "--port", str(address.port)),
+                    *(("--lab", str(directory)) if has_lab else ()),
                 ],
                 env=environment,
                 stdin=subprocess.PIPE,

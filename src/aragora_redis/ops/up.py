@@ -184,7 +184,9 @@ class Up:
         self._ports.close()
         for address in self._addresses:
             around = self._around.of_gateway(environment, address.port)
-            self._gateways.append(GatewayProcess.launch(self._home, address, around))
+            self._gateways.append(
+                GatewayProcess.launch(self._home, address, around, has_lab=self._lab is not None)
+            )
 
     def await_ready(self) -> None:
         """Wait until all gateways can judge tokens.

@@ -1,0 +1,1 @@
+"""`/dashboard`: the topology, the failover while it happens, and a lab's levers, in a browser."""

@@ -1,0 +1,152 @@
+"""`/dashboard` over HTTP."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from starlette.exceptions import HTTPException
+
+from ...web.problems import Problem, ProblemError
+from ..auth import Role
+from . import page
+from .dashboard import Dashboard
+from .desk import Action, Desk
+from .door import PATH, Refused, drop_cookie, form_of, prove, set_cookie
+from .logins import COOKIE, Login
+from .markup import Html
+from .stream import EventStream
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    # `no-referrer` would make browsers send forms with `Origin: null`, which is refused.
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+_LOGIN = f"{PATH}/login"
+_FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
+_WRONG = "This token is not accepted."
+
+
+def routes(board: Dashboard) -> APIRouter:
+    """The routes of one dashboard."""
+    router = APIRouter(prefix=PATH, include_in_schema=False)
+    _add_pages(router, board)
+    _add_login(router, board)
+    if board.desk is not None:
+        _add_levers(router, board, board.desk)
+    return router
+
+
+def _add_pages(router: APIRouter, board: Dashboard) -> None:
+    @router.get("")
+    async def show(request: Request) -> Response:
+        login = board.door.read(request.cookies.get(COOKIE))
+        if login is not None:
+            return _html(await board.page(login))
+        cookie = board.door.let_in()
+        if cookie is None:
+            return _see(_LOGIN)
+        response = _see(PATH)
+        set_cookie(response, cookie, request)
+        return response
+
+    @router.get("/events")
+    async def events(request: Request) -> Response:
+        cookie = request.cookies.get(COOKIE, "")
+        login = board.door.read(cookie)
+        if login is None:
+            raise ProblemError(
+                Problem(HTTPStatus.UNAUTHORIZED, "you are not logged in", f"log in at {_LOGIN}")
+            )
+        if not board.places.take():
+            raise ProblemError(
+                Problem(
+                    HTTPStatus.SERVICE_UNAVAILABLE,
+                    "too many dashboards are open",
+                    "close one, or reload instead of following",
+                    headers={"Retry-After": "5"},
+                )
+            )
+        return EventStream(board.follow(cookie, login.role), board.places)
+
+    @router.get("/static/{name}")
+    async def static(name: str) -> Response:
+        asset = board.assets.get(name)
+        if asset is None:
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        return Response(asset.content, headers=_HEADERS | _FOR_EVER, media_type=asset.media_type)
+
+
+def _add_login(router: APIRouter, board: Dashboard) -> None:
+    @router.get("/login")
+    async def ask() -> Response:
+        return _html(page.login(board.assets))
+
+    @router.post("/login")
+    async def enter(request: Request) -> Response:
+        client = request.client.host if request.client is not None else ""
+        answer = board.door.enter((await form_of(request)).get("token", ""), client)
+        if isinstance(answer, Refused):
+            return _refused(board, answer)
+        response = _see(PATH)
+        set_cookie(response, answer, request)
+        return response
+
+    @router.post("/logout")
+    async def leave(request: Request) -> Response:
+        login = board.door.read(request.cookies.get(COOKIE))
+        if login is not None:
+            prove(login, await form_of(request))
+            await board.door.leave(login)
+        response = _see(_LOGIN)
+        drop_cookie(response)
+        return response
+
+
+def _add_levers(router: APIRouter, board: Dashboard, desk: Desk) -> None:
+    @router.post("/lab")
+    async def act(request: Request) -> Response:
+        login = board.door.read(request.cookies.get(COOKIE))
+        if login is None:
+            return _see(_LOGIN)
+        form = await form_of(request)
+        prove(login, form)
+        _demand_admin(login)
+        action = Action.parse(form.get("lever", ""))
+        if action is None:
+            raise ProblemError(
+                Problem(HTTPStatus.BAD_REQUEST, "this is no action", "use the dashboard's buttons")
+            )
+        await desk.act(action)
+        return _see(PATH)
+
+
+def _refused(board: Dashboard, refused: Refused) -> Response:
+    if not refused.wait:
+        return _html(page.login(board.assets, fault=_WRONG), HTTPStatus.FORBIDDEN)
+    fault = f"Too many wrong tokens: wait {refused.wait} s."
+    response = _html(page.login(board.assets, fault=fault), HTTPStatus.TOO_MANY_REQUESTS)
+    response.headers["Retry-After"] = str(refused.wait)
+    return response
+
+
+def _demand_admin(login: Login) -> None:
+    if login.role < Role.ADMIN:
+        raise ProblemError(
+            Problem(HTTPStatus.FORBIDDEN, "this needs the admin token", "log in with it")
+        )
+
+
+def _html(content: Html, status: HTTPStatus = HTTPStatus.OK) -> HTMLResponse:
+    return HTMLResponse(content, status, _HEADERS)
+
+
+def _see(path: str) -> RedirectResponse:
+    return RedirectResponse(path, HTTPStatus.SEE_OTHER, _HEADERS)

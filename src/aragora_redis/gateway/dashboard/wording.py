@@ -1,0 +1,40 @@
+"""Times, durations and counts as a reader sees them. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+
+from .markup import Html, tag
+
+_IN_STEP = 5.0
+
+
+def clock_time(at: float) -> Html:
+    """A time of day in UTC; the date is there for machines and on hover."""
+    moment = dt.datetime.fromtimestamp(at, dt.UTC)
+    exact = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return tag("time", moment.strftime("%H:%M:%S"), datetime=exact, title=exact)
+
+
+def seconds(value: float) -> str:
+    """A short duration."""
+    return f"{value:.1f} s" if value < 60 else f"{int(value // 60)} min {int(value % 60)} s"
+
+
+def staleness(value: float) -> str:
+    """How far behind; below what a quiet fleet shows it is no news."""
+    if not math.isfinite(value):
+        return "never in step yet"
+    return "in step" if value < _IN_STEP else f"{int(value)} s behind"
+
+
+def count(number: int, noun: str) -> str:
+    """Such as `1 replica`, `2 replicas`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def per_second(total: int, over: int) -> str:
+    """A rate."""
+    rate = total / over
+    return f"{rate:.0f}/s" if rate >= 10 else f"{rate:.1f}/s"

@@ -1,0 +1,77 @@
+"""The levers of a lab, pulled over HTTP, and what a watcher is shown."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import httpx
+import pytest
+from tests.integration.fleet import until
+
+from aragora_redis.gateway.app import create_app
+from aragora_redis.settings import from_env
+from aragora_redis.state.shared import SharedState
+
+
+@pytest.fixture
+async def board(sentinel_lab):
+    """A client that is logged in, and the application."""
+    env = sentinel_lab.env()
+    app = create_app(SharedState(from_env(env)), lab=sentinel_lab)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app, raise_app_exceptions=False),
+            base_url="http://localhost:8080",
+            timeout=40,
+        ) as client,
+    ):
+        await client.post("/dashboard/login", data={"token": env["ARAGORA_ADMIN_TOKEN"]})
+        yield client
+
+
+async def pull(client, lever):
+    page = (await client.get("/dashboard")).text
+    (csrf, *_) = re.findall(r'name="csrf" value="([0-9a-f]+)"', page)
+    return await client.post("/dashboard/lab", data={"csrf": csrf, "lever": lever})
+
+
+async def shows(client, *texts, within=40):
+    async with asyncio.timeout(within):
+        while True:
+            page = (await client.get("/dashboard")).text
+            if all(text in page for text in texts):
+                return page
+            await asyncio.sleep(0.1)
+
+
+async def test_a_failover_by_hand_is_seen_and_undone(board, sentinel_lab):
+    old = await asyncio.to_thread(sentinel_lab.primary)
+    await shows(board, ">Healthy<", f"{old} (")
+    assert (await pull(board, "kill primary")).status_code == 303
+    await shows(board, f"by hand: killed {old}", "primary until now")
+    await shows(board, "Last interruption: back after", "failover: the primary was")
+    new = await until(lambda: sentinel_lab.primary() != old and sentinel_lab.primary())
+    await shows(board, ">Healthy<", f"{new} (")
+    await pull(board, "restore all")
+    await shows(board, f"by hand: restored {old}")
+    assert (await pull(board, "freeze replica-0")).status_code == 303
+    await shows(board, "by hand: froze")
+    await pull(board, "restore all")
+
+
+async def test_a_lever_needs_its_page_the_admin_and_a_node(board, sentinel_lab):
+    bare = await board.post("/dashboard/lab", data={"lever": "kill primary"})
+    assert bare.status_code == 403
+    assert (await pull(board, "explode primary")).status_code == 400
+    assert (await pull(board, "kill redis-77")).status_code == 303
+    await shows(board, "could not kill redis-77")
+    await board.post(
+        "/dashboard/login", data={"token": sentinel_lab.env()["ARAGORA_GATEWAY_TOKEN"]}
+    )
+    page = (await board.get("/dashboard")).text
+    assert 'name="lever"' not in page
+    assert (await pull(board, "kill primary")).status_code == 403
+    status = await asyncio.to_thread(sentinel_lab.status)
+    assert all(node.state.value == "running" for node in status.nodes)

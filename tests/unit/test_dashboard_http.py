@@ -1,0 +1,152 @@
+"""The dashboard over HTTP, over an in-process state: who gets in, and what forms must prove."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+import pytest
+
+from aragora_redis.gateway.app import create_app
+from aragora_redis.gateway.dashboard.logins import COOKIE
+from aragora_redis.gateway.dashboard.throttle import AT_ONCE
+from aragora_redis.settings import from_env
+from aragora_redis.state.shared import SharedState
+
+GATEWAY, ADMIN = "gateway-token-0001", "admin-token-000001"
+TOKENS = {"ARAGORA_GATEWAY_TOKEN": GATEWAY, "ARAGORA_ADMIN_TOKEN": ADMIN}
+
+
+@pytest.fixture
+async def open_board():
+    """Makes a client of a gateway with the environment given."""
+    opened = []
+
+    async def make(**env):
+        app = create_app(SharedState(from_env(env)))
+        lifespan = app.router.lifespan_context(app)
+        await lifespan.__aenter__()
+        client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app, raise_app_exceptions=False),
+            base_url="http://localhost:8080",
+        )
+        opened.append((lifespan, client))
+        return client
+
+    yield make
+    for lifespan, client in opened:
+        await client.aclose()
+        await lifespan.__aexit__(None, None, None)
+
+
+@pytest.fixture
+async def client(open_board):
+    return await open_board(**TOKENS)
+
+
+async def log_in(client, token=ADMIN):
+    return await client.post("/dashboard/login", data={"token": token})
+
+
+async def csrf_of(client):
+    page = (await client.get("/dashboard")).text
+    found = re.search(r'name="csrf" value="([0-9a-f]+)"', page)
+    assert found
+    return found[1]
+
+
+async def test_a_stranger_is_sent_to_the_login(client):
+    answer = await client.get("/dashboard")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/dashboard/login")
+    assert (await client.get("/dashboard/events")).status_code == 401
+    form = (await client.get("/dashboard/login")).text
+    assert '<label for="token">' in form
+
+
+@pytest.mark.parametrize("token", [ADMIN, GATEWAY])
+async def test_a_token_lets_in_and_is_never_shown(client, token):
+    answer = await log_in(client, token)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/dashboard")
+    cookie = answer.headers["set-cookie"]
+    assert all(flag in cookie for flag in ("HttpOnly", "SameSite=strict", "Path=/dashboard"))
+    page = await client.get("/dashboard")
+    assert page.status_code == 200
+    assert "Embedded" in page.text
+    assert token not in page.text + cookie
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "<script>" not in page.text
+    assert " on" not in "".join(re.findall(r"<[a-z]+[^>]*?( on[a-z]+=)", page.text))
+
+
+async def test_wrong_tokens_are_slowed_down(client):
+    for _ in range(AT_ONCE):
+        answer = await log_in(client, "guess")
+        assert answer.status_code == 403
+        assert "guess" not in answer.text
+    slowed = await log_in(client)
+    assert slowed.status_code == 429, "also with the right one: it is the client that waits"
+    assert int(slowed.headers["retry-after"]) > 0
+
+
+async def test_a_form_must_prove_that_its_page_was_shown(client):
+    await log_in(client)
+    for csrf in ("", "0" * 64):
+        answer = await client.post("/dashboard/logout", data={"csrf": csrf})
+        assert answer.status_code == 403
+    assert (await client.get("/dashboard")).status_code == 200
+    foreign = {"Origin": "https://evil.example"}
+    right = {"csrf": await csrf_of(client)}
+    assert (await client.post("/dashboard/logout", data=right, headers=foreign)).status_code == 403
+
+
+async def test_a_logout_ends_the_login_itself(client):
+    await log_in(client)
+    kept = client.cookies[COOKIE]
+    left = await client.post("/dashboard/logout", data={"csrf": await csrf_of(client)})
+    assert left.headers["location"] == "/dashboard/login"
+    again = await client.get("/dashboard", headers={"Cookie": f"{COOKIE}={kept}"})
+    assert again.status_code == 303
+
+
+@pytest.mark.parametrize("cookie", ["x", "1.2.3", "9999999999.a.b", "." * 300, "é"])
+async def test_a_forged_cookie_is_none(client, cookie):
+    headers = {b"Cookie": f"{COOKIE}={cookie}".encode()}
+    assert (await client.get("/dashboard", headers=headers)).status_code == 303
+    assert (await client.get("/dashboard/events", headers=headers)).status_code == 401
+
+
+async def test_without_a_lab_there_are_no_levers(client):
+    await log_in(client)
+    assert (await client.post("/dashboard/lab", data={"lever": "kill primary"})).status_code == 404
+    assert 'name="lever"' not in (await client.get("/dashboard")).text
+
+
+async def test_without_tokens_everybody_on_this_machine_looks(open_board):
+    client = await open_board()
+    answer = await client.get("/dashboard")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/dashboard")
+    assert (await client.get("/dashboard")).status_code == 200
+
+
+async def test_style_and_script_are_served_for_ever_under_names_of_their_content(client):
+    page = (await client.get("/dashboard/login")).text
+    (style,) = re.findall(r'href="(/dashboard/static/[^"]+)"', page)
+    answer = await client.get(style)
+    assert answer.headers["content-type"].startswith("text/css")
+    assert "immutable" in answer.headers["cache-control"]
+    assert (await client.get("/dashboard/static/other.css")).status_code == 404
+
+
+async def test_a_hostile_name_is_text(open_board):
+    client = await open_board(**TOKENS, ARAGORA_INSTANCE_ID="a.b:c-d")
+    await log_in(client)
+    await client.post(
+        "/v1/circuits/llm/force",
+        json={"state": "open", "reason": "<script>alert(1)</script>"},
+        headers={"Authorization": f"Bearer {ADMIN}"},
+    )
+    page = (await client.get("/dashboard")).text
+    assert "circuit llm is forced-open" in page
+    assert "<script>alert" not in page

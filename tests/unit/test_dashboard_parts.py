@@ -1,0 +1,182 @@
+"""The dashboard's parts: markup, logins, throttle, streams, and an outage as it unfolds."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+
+import pytest
+
+from aragora_redis.address import Address
+from aragora_redis.clock import SYSTEM_CLOCK
+from aragora_redis.events import (
+    Degraded,
+    EraChanged,
+    LinkLost,
+    LinkUp,
+    Recovered,
+    SwitchAnnounced,
+    ViewChanged,
+)
+from aragora_redis.gateway.auth import Role
+from aragora_redis.gateway.dashboard.desk import Action, Verb
+from aragora_redis.gateway.dashboard.journal import KEPT, Journal
+from aragora_redis.gateway.dashboard.logins import LIFETIME, Logins
+from aragora_redis.gateway.dashboard.markup import tag
+from aragora_redis.gateway.dashboard.rates import Rates
+from aragora_redis.gateway.dashboard.stream import Places, follow
+from aragora_redis.gateway.dashboard.throttle import AT_ONCE, CLIENTS, EVERY, Throttle
+from aragora_redis.gateway.dashboard.timeline import Instant, Timeline
+from aragora_redis.settings import GatewaySettings, Secret
+from aragora_redis.telemetry.words import Told
+from aragora_redis.testing import FakeClock
+
+OLD, NEW = Address("127.0.0.1", 6379), Address("127.0.0.1", 6380)
+SETTINGS = GatewaySettings(
+    gateway_tokens=(Secret("gateway-token-0001"),), admin_tokens=(Secret("admin-token-000001"),)
+)
+
+
+def test_what_comes_from_outside_is_never_markup():
+    hostile = '<img src=x onerror="alert(1)">'
+    made = tag("p", hostile, tag("b", hostile), title=hostile)
+    assert made.count("<") == 4
+    assert hostile not in made
+
+
+def test_a_login_is_good_for_eight_hours_and_for_its_token():
+    clock = FakeClock()
+    logins = Logins(SETTINGS, clock)
+    cookie = logins.log_in("admin-token-000001")
+    login = logins.read(cookie)
+    assert login is not None
+    assert (login.role, login.admits(login.csrf), login.admits("")) == (Role.ADMIN, True, False)
+    assert Logins(SETTINGS, clock).read(cookie) == login, "another gateway of the same tokens"
+    other = GatewaySettings(admin_tokens=(Secret("another-token-0001"),))
+    assert Logins(other, clock).read(cookie) is None, "the token was taken out"
+    clock.advance(LIFETIME)
+    assert logins.read(cookie) is None
+
+
+def test_the_gateway_token_only_looks():
+    logins = Logins(SETTINGS, FakeClock())
+    login = logins.read(logins.log_in("gateway-token-0001"))
+    assert login is not None
+    assert login.role is Role.GATEWAY
+    assert logins.log_in("wrong") is None
+    with pytest.raises(PermissionError):
+        logins.let_in()
+
+
+def test_no_letter_of_a_cookie_may_be_changed():
+    logins = Logins(SETTINGS, FakeClock())
+    cookie = logins.log_in("gateway-token-0001") or ""
+    for at in range(len(cookie)):
+        changed = cookie[:at] + ("0" if cookie[at] != "0" else "1") + cookie[at + 1 :]
+        assert logins.read(changed) is None
+
+
+def test_failures_are_forgiven_with_time_and_memory_is_bounded():
+    clock = FakeClock()
+    throttle = Throttle(clock)
+    for _ in range(AT_ONCE):
+        assert throttle.wait("a") == 0
+        throttle.failed("a")
+    assert 0 < throttle.wait("a") <= EVERY
+    assert throttle.wait("b") == 0
+    clock.advance(EVERY)
+    assert throttle.wait("a") == 0
+    for number in range(CLIENTS + 10):
+        throttle.failed(str(number))
+    assert len(throttle) == CLIENTS
+
+
+@pytest.mark.parametrize("text", ["", "kill", "kill ", "explode redis-0", "KILL redis-0"])
+def test_no_action_is_made_up(text):
+    assert Action.parse(text) is None
+    assert Action.parse("freeze redis-0") == Action(Verb.FREEZE, "redis-0")
+
+
+def test_the_journal_keeps_the_last_lines_and_gathers_bursts():
+    journal = Journal(FakeClock())
+    for number in range(KEPT + 5):
+        journal.note(Told(logging.INFO, str(number)))
+    for shard in range(16):
+        journal.see(EraChanged(shard, 2, 1, 0))
+    assert len(journal.entries) == KEPT
+    assert journal.entries[0].text.startswith("the data of 16 token shards")
+    assert journal.entries[1].text == str(KEPT + 4)
+
+
+def test_rates_are_those_of_the_last_minute():
+    rates = Rates()
+    for second in range(3):
+        rates.count("redis", allowed=second != 1, now=100.5 + second)
+    (rate,) = rates.last_minute(103.0)
+    assert (rate.allowed[-3:], rate.refused[-3:]) == ((1, 0, 1), (0, 1, 0))
+    (rate,) = rates.last_minute(400.0)
+    assert sum(rate.allowed) + sum(rate.refused) == 0
+
+
+def test_a_failover_is_told_step_by_step():
+    timeline = Timeline()
+
+    def see(event, at):
+        timeline.see(event, Instant(at, 1_000.0 + at))
+
+    see(ViewChanged(None, OLD, 1), 0)
+    see(LinkUp(str(OLD), "fast", 0.0), 0)
+    assert timeline.last is None
+    see(LinkLost(str(OLD), "fast", "closed"), 10)
+    see(LinkLost(str(OLD), "bulk", "closed"), 10)
+    see(Degraded("no link"), 10)
+    assert timeline.ongoing is not None
+    assert (timeline.ongoing.lost, timeline.ongoing.lasted(11.5)) == (str(OLD), 1.5)
+    see(SwitchAnnounced(OLD), 12)
+    see(ViewChanged(OLD, NEW, 2), 12)
+    see(LinkUp(str(NEW), "fast", 2.0), 12.1)
+    assert timeline.ongoing is not None, "not back before writes are taken"
+    see(Recovered(2.5), 12.5)
+    last = timeline.last
+    assert last is not None
+    assert (last.chosen, last.chosen_after, last.epoch) == (str(NEW), 2, 2)
+    assert (last.back, last.back_after) == (str(NEW), 2.5)
+    assert timeline.reign is not None
+    assert (timeline.reign.address, timeline.reign.since) == (str(NEW), 1012)
+
+
+async def test_a_stream_sends_what_has_changed_and_ends_with_the_login():
+    shown, welcome, stopping = {"a": "1", "b": "1"}, [True], asyncio.Event()
+    stream = follow(
+        lambda: dict(shown), welcome=lambda: welcome[0], stopping=stopping, clock=SYSTEM_CLOCK
+    )
+
+    async def next_sections():
+        said = (await anext(stream)).decode()
+        kind, data = said.strip().split("\n")
+        return kind, json.loads(data.removeprefix("data: "))
+
+    assert (await anext(stream)).startswith(b"retry:")
+    assert await next_sections() == ("event: sections", {"a": "1", "b": "1"})
+    shown["b"] = "two\nlines"
+    assert await next_sections() == ("event: sections", {"b": "two\nlines"})
+    welcome[0] = False
+    assert await next_sections() == ("event: ended", None)
+    assert [each async for each in stream] == []
+
+
+async def test_a_stream_ends_when_the_gateway_stops():
+    stopping = asyncio.Event()
+    stream = follow(dict, welcome=lambda: True, stopping=stopping, clock=SYSTEM_CLOCK)
+    await anext(stream)
+    stopping.set()
+    async with asyncio.timeout(5):
+        assert [each async for each in stream] == []
+
+
+def test_places_for_streams_are_bounded():
+    places = Places(2)
+    assert [places.take() for _ in range(3)] == [True, True, False]
+    places.leave()
+    assert places.take()
