@@ -28,7 +28,7 @@ def sentinel_target(lab: Lab) -> SentinelTarget:
 
 def standalone_target(lab: Lab) -> StandaloneTarget:
     return StandaloneTarget(
-        Address("127.0.0.1", lab.node("redis-0").port),
+        lab.node("redis-0").address,
         Access(password=lab.env()["ARAGORA_REDIS_PASSWORD"]),
     )
 
@@ -52,13 +52,13 @@ async def test_a_failover_from_ok_to_critical_to_warning_to_ok(sentinel_lab):
     lab.kill("primary")
     report = await check_health(target)
     assert report.exit_code == 2, "the Sentinels have not even noticed yet"
-    assert report.headline.startswith("CRITICAL: the primary 127.0.0.1:")
+    assert report.headline.startswith("CRITICAL: the primary 127.")
 
     await until(target, Status.WARNING, "1 of 2 replicas good")
     lab.start_node("redis-0")
     report = await until(target, Status.OK)
     assert report.headline == "OK: Redis HA healthy (master + 2 replicas)"
-    assert report.facts["primary"] == f"127.0.0.1:{lab.node('primary').port}"
+    assert report.facts["primary"] == str(lab.node("primary").address)
 
 
 async def test_lost_replicas_are_counted_and_the_last_one_is_critical(sentinel_lab):
@@ -140,7 +140,7 @@ async def test_standalone(standalone_lab):
 
 async def test_an_address_of_a_replica_is_critical(sentinel_lab):
     lab = sentinel_lab
-    address = Address("127.0.0.1", lab.node("redis-1").port)
+    address = lab.node("redis-1").address
     access = Access(password=lab.env()["ARAGORA_REDIS_PASSWORD"])
     report = await check_health(StandaloneTarget(address, access))
     assert report.status is Status.CRITICAL
@@ -151,7 +151,7 @@ async def test_a_user_who_may_not_ask_for_the_role_is_told_healthy_still(make_la
     lab = make_lab("standalone")
     lab.start()
     connect(lab).execute_command("ACL", "SETUSER", "app", "on", ">pw", "+@all", "-role", "-config")
-    address = Address("127.0.0.1", lab.node("redis-0").port)
+    address = lab.node("redis-0").address
     report = await check_health(StandaloneTarget(address, Access("app", "pw")))
     assert report.status is Status.OK
     connect(lab).execute_command("ACL", "SETUSER", "app", "-info")

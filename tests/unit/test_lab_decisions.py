@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from aragora_redis.address import Address
 from aragora_redis.errors import LabError
+from aragora_redis.lab import Cut, Kind, network
 from aragora_redis.lab.config import (
     Monitored,
     RedisConfig,
@@ -13,12 +15,15 @@ from aragora_redis.lab.config import (
     render_redis,
     render_sentinel,
 )
+from aragora_redis.lab.cuts import ruleset
 from aragora_redis.lab.lab import resolve
 from aragora_redis.lab.ports import free_ports
 from aragora_redis.lab.sentinel import decide_primary
 from aragora_redis.lab.server import find_server, read_version
 
 OLD, NEW = Monitored(0, 6379), Monitored(1, 6380)
+
+OWN = "127.64.0.10"
 
 
 @pytest.mark.parametrize(
@@ -60,17 +65,56 @@ def test_a_target_beyond_the_last_replica_is_refused():
 
 def test_only_a_replicated_node_needs_replicas_to_write():
     def render(**options):
-        config = RedisConfig(port=1, directory=Path("/a b"), **options)
+        config = RedisConfig(host=OWN, port=1, directory=Path("/a b"), **options)
         return render_redis(config, password="secret")
 
-    assert "min-replicas-to-write 1" in render(replicated=True)
-    assert "min-replicas" not in render(replicated=False)
-    assert "replicaof 127.0.0.1 2\n" in render(replicated=True, replica_of=2)
-    assert 'dir "/a b"' in render(replicated=False)
+    new = {"names_source": True}
+    assert "min-replicas-to-write 1" in render(replicated=True, **new)
+    assert "min-replicas" not in render(replicated=False, **new)
+    primary = Address("127.64.0.11", 2)
+    assert "replicaof 127.64.0.11 2\n" in render(replicated=True, replica_of=primary, **new)
+    assert 'dir "/a b"' in render(replicated=False, **new)
+
+
+def test_a_node_connects_from_its_own_address():
+    def render(host, *, names_source):
+        config = RedisConfig(
+            host=host, port=1, directory=Path("/a"), names_source=names_source, replicated=False
+        )
+        return render_redis(config, password="secret")
+
+    assert f"bind {OWN} 127.0.0.1\n" in render(OWN, names_source=True)
+    assert f"bind-source-addr {OWN}\n" in render(OWN, names_source=True)
+    assert "bind-source-addr" not in render(OWN, names_source=False), "6.2 does not know it"
+    assert "bind 127.0.0.1\n" in render("127.0.0.1", names_source=True)
+
+
+def test_what_is_cut_is_dropped_both_ways_unless_it_is_one_way():
+    both = ruleset("lab", [Cut("a | b", ("127.64.0.10",), ("127.64.0.11", "127.0.0.1"))])
+    assert "saddr { 127.64.0.10 } ip daddr { 127.64.0.11, 127.0.0.1 } drop" in both
+    assert "saddr { 127.64.0.11, 127.0.0.1 } ip daddr { 127.64.0.10 } drop" in both
+    one_way = ruleset("lab", [Cut("a -> b", ("127.64.0.10",), ("127.64.0.11",), one_way=True)])
+    assert one_way.count(" drop") == 1
+    assert ruleset("lab", []) == "add table ip lab\ndelete table ip lab\n"
+
+
+def test_every_node_and_client_has_an_address_of_its_own():
+    hosts = [network.host_of("127.64.0", kind, n) for kind in Kind for n in range(3)]
+    mine = network.client_host("127.64.0", 0)
+    assert len({*hosts, mine, *network.clients("127.64.0")}) == len(hosts) + 128
+    assert mine in network.clients("127.64.0")
+    assert network.host_of("127.0.0", Kind.REDIS, 2) == "127.0.0.1", "where there is one for all"
 
 
 def test_what_is_rendered_for_a_sentinel_is_read_back():
-    config = SentinelConfig(port=1, directory=Path("/a"), primary=6381, down_after_ms=700)
+    config = SentinelConfig(
+        host=OWN,
+        port=1,
+        directory=Path("/a"),
+        names_source=True,
+        primary=Address("127.64.0.12", 6381),
+        down_after_ms=700,
+    )
     text = render_sentinel(config, password="one", data_password="two")
     assert read_monitored(text) == Monitored(0, 6381)
     assert read_monitored(text + "sentinel config-epoch aragora-master 12\n") == (12, 6381)

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from ..lab import Lab, LabStatus, Mode, PortChoice, State
+from ..lab import Cut, Lab, LabStatus, Mode, PortChoice, State
 from ..settings import names
 from . import output
 from .options import LAB, AsJson, Directory
@@ -135,6 +135,40 @@ def thaw(
 
 
 @app.command()
+def cut(
+    one: Annotated[
+        str,
+        typer.Argument(
+            metavar="A", help="Nodes, primary, replica-N or clients; several parted by commas."
+        ),
+    ],
+    other: Annotated[str, typer.Argument(metavar="B", help="The same, or rest.")] = "rest",
+    *,
+    one_way: Annotated[
+        bool, typer.Option("--one-way", help="Drop only what A sends to B.")
+    ] = False,
+    directory: Directory = LAB,
+    as_json: AsJson = False,
+) -> None:
+    """Drop all packets between A and B, until heal. Needs root."""
+    made = Lab.open(directory).cut(one, other, one_way=one_way)
+    if as_json:
+        output.write_json(made)
+    else:
+        output.write(f"cut: {made.said}")
+
+
+@app.command()
+def heal(*, directory: Directory = LAB, as_json: AsJson = False) -> None:
+    """Let all packets pass again."""
+    healed = Lab.open(directory).heal()
+    if as_json:
+        output.write_json({"healed": healed})
+    else:
+        output.write(f"healed: {_said(healed)}" if healed else "nothing was cut")
+
+
+@app.command()
 def status(*, directory: Directory = LAB, as_json: AsJson = False) -> None:
     """Show every node: its port, whether it runs, and its role as it says itself."""
     _show(Lab.open(directory).status(), as_json=as_json)
@@ -170,6 +204,10 @@ def _tell(done: str, names: Sequence[str], *, as_json: bool) -> None:
         output.write(f"{done}: {', '.join(names)}" if names else f"nothing to be {done}")
 
 
+def _said(cuts: Sequence[Cut]) -> str:
+    return "; ".join(cut.said for cut in cuts)
+
+
 def _show(found: LabStatus, *, as_json: bool) -> None:
     if as_json:
         output.write_json(
@@ -179,16 +217,19 @@ def _show(found: LabStatus, *, as_json: bool) -> None:
                 "primary": found.primary,
                 "running": found.running,
                 "nodes": [asdict(node) for node in found.nodes],
+                "cuts": found.cuts,
             }
         )
         return
     output.write(f"{found.mode} lab in {found.directory}, primary {found.primary}")
+    if found.cuts:
+        output.write(f"cut: {_said(found.cuts)}", style="yellow")
     output.write_table(
-        ("node", "port", "state", "role", "pid"),
+        ("node", "address", "state", "role", "pid"),
         (
             (
                 node.name,
-                str(node.port),
+                str(node.address),
                 Text(node.state.value, _STYLES[node.state]),
                 node.role or "",
                 str(node.pid or ""),

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from ..address import Address
+
 MASTER_NAME = "aragora-master"
 HOST = "127.0.0.1"
+"""Where every node can be asked, beside the address that it has among the others."""
 QUORUM = 2
 
 # Without /proc, a process is recognised as ours by the file's path in its title.
 _COMMON = """\
-bind {host}
+bind {bind}
 port {port}
 protected-mode yes
 dir {directory}
@@ -55,22 +58,26 @@ sentinel parallel-syncs {name} 1
 class RedisConfig:
     """What one redis.conf depends on."""
 
+    host: str
     port: int
     directory: Path
+    names_source: bool
+    """The server takes `bind-source-addr`; an older one uses its first address by itself."""
     replicated: bool
     """Part of a primary with replicas, so writes need one replica that keeps up."""
-    replica_of: int | None = None
-    """Port of the primary, or None for a primary."""
+    replica_of: Address | None = None
+    """The primary, or None for a primary."""
 
 
 @dataclass(frozen=True, slots=True)
 class SentinelConfig:
     """What one sentinel.conf depends on."""
 
+    host: str
     port: int
     directory: Path
-    primary: int
-    """Port of the primary."""
+    names_source: bool
+    primary: Address
     down_after_ms: int
 
 
@@ -83,20 +90,20 @@ class Monitored(NamedTuple):
 
 def render_redis(config: RedisConfig, *, password: str) -> str:
     """A complete redis.conf."""
-    text = _common(config.port, config.directory, password) + _REDIS.format(password=password)
+    text = _common(config, password) + _REDIS.format(password=password)
     if config.replicated:
         text += _MIN_REPLICAS
     if config.replica_of is not None:
-        text += f"replicaof {HOST} {config.replica_of}\n"
+        text += f"replicaof {config.replica_of.host} {config.replica_of.port}\n"
     return text
 
 
 def render_sentinel(config: SentinelConfig, *, password: str, data_password: str) -> str:
     """A complete sentinel.conf; the Sentinel writes what it learns into the same file."""
-    return _common(config.port, config.directory, password) + _SENTINEL.format(
+    return _common(config, password) + _SENTINEL.format(
         name=MASTER_NAME,
-        host=HOST,
-        primary=config.primary,
+        host=config.primary.host,
+        primary=config.primary.port,
         quorum=QUORUM,
         password=password,
         data_password=data_password,
@@ -113,8 +120,18 @@ def read_monitored(text: str) -> Monitored | None:
     return Monitored(int(epoch[1]) if epoch else 0, int(monitor[1]))
 
 
-def _common(port: int, directory: Path, password: str) -> str:
-    return _COMMON.format(host=HOST, port=port, directory=_quoted(directory), password=password)
+def _common(config: RedisConfig | SentinelConfig, password: str) -> str:
+    apart = config.host != HOST
+    text = _COMMON.format(
+        bind=f"{config.host} {HOST}" if apart else HOST,
+        port=config.port,
+        directory=_quoted(config.directory),
+        password=password,
+    )
+    if apart and config.names_source:
+        # What a node sends is known by its address, so that `cut` can drop it.
+        text += f"bind-source-addr {config.host}\n"
+    return text
 
 
 def _quoted(path: Path) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from ..errors import LabError
-from . import manifest
+from . import cuts, manifest
 from .node import end_all
 
 _PROGRAM = "from aragora_redis.lab.guard import main; main()"
@@ -55,7 +55,7 @@ class Guard:
 
 
 def main() -> None:
-    """Wait for the end of standard input, then stop the run that the arguments name."""
+    """Wait for the end of standard input, then stop and heal the run that the arguments name."""
     directory, run = Path(sys.argv[1]), sys.argv[2]
     sys.stdout.write("ready\n")
     sys.stdout.flush()
@@ -63,3 +63,4 @@ def main() -> None:
     found = manifest.load(directory)
     if found is not None and found.run == run:
         end_all(found.nodes(directory))
+        cuts.heal(directory, cuts.table_of(found.network))

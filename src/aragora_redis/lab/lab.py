@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
 
 import msgspec
 
+from ..address import Address
 from ..errors import LabError
-from . import admin, manifest
+from . import admin, cuts, manifest, network
 from .credentials import Credentials, load_credentials
+from .cuts import Cut, table_of
 from .guard import Guard
 from .manifest import Manifest, Mode, PortChoice
 from .node import Kind, Node, end_all
@@ -40,11 +42,17 @@ class NodeStatus:
 
     name: str
     kind: Kind
+    host: str
     port: int
     state: State
     pid: int | None
     role: str | None
     """`primary` or `replica` as the node itself says; None for Sentinels and where none answers."""
+
+    @property
+    def address(self) -> Address:
+        """Where it is for the other nodes and for clients."""
+        return Address(self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,7 @@ class LabStatus:
     primary: str
     """Name of the primary: as the Sentinels say, or last said."""
     nodes: tuple[NodeStatus, ...]
+    cuts: tuple[Cut, ...] = ()
 
     @property
     def running(self) -> bool:
@@ -168,9 +177,11 @@ class Lab:
             The names of those that were alive.
         """
         ended = end_all(self._resolve(target))
-        if target == "all" and self._guard is not None:
-            self._guard.close()
-            self._guard = None
+        if target == "all":
+            if self._guard is not None:
+                self._guard.close()
+                self._guard = None
+            self.heal()
         return ended
 
     def kill(self, target: str) -> tuple[str, ...]:
@@ -184,6 +195,45 @@ class Lab:
     def thaw(self, target: str) -> tuple[str, ...]:
         """Let frozen servers go on by SIGCONT; returns their names."""
         return self._each_alive(target, Node.thaw)
+
+    def cut(self, one: str, other: str = "rest", *, one_way: bool = False) -> Cut:
+        """Drop what passes between two sides, until `heal`; needs root.
+
+        Each side is a list, parted by commas, of targets, `clients` (whoever is no node of this
+        lab) and addresses of single clients; `rest` is everybody who is not on the other side. The
+        lab itself still reaches every node, at 127.0.0.1.
+
+        Args:
+            one: one side.
+            other: the other side.
+            one_way: drop only what `one` sends to `other`.
+
+        """
+        if not network.has_addresses(self._manifest.network):
+            raise LabError(
+                "the nodes of this lab share one address, so they cannot be told apart",
+                remedy="cut nodes off on Linux",
+            )
+        first = self._side(one)
+        second = self._side(other)
+        hosts = _union(first)
+        others = self._everybody - hosts if other == "rest" else _union(second)
+        if not hosts or not others or hosts & others:
+            raise LabError(
+                f"{one} and {other} are not two sides", remedy="name each address on one of them"
+            )
+        said = f"{','.join(first)} {'->' if one_way else '|'} {','.join(second)}"
+        made = Cut(said, tuple(sorted(hosts)), tuple(sorted(others)), one_way)
+        cuts.add_cut(self.directory, self._table, made)
+        return made
+
+    def heal(self) -> tuple[Cut, ...]:
+        """Let everything pass again; returns what was cut."""
+        return cuts.heal(self.directory, self._table)
+
+    def client_host(self, number: int) -> str:
+        """An address of its own for a client that binds one, so that it can be cut off."""
+        return network.client_host(self._manifest.network, number)
 
     def start_node(self, target: str, *, wipe: bool = False) -> str:
         """Bring one dead node back, in the place that the living ones have for it.
@@ -234,6 +284,7 @@ class Lab:
             mode=self._manifest.mode,
             primary=self.primary(),
             nodes=tuple(self._node_status(node) for node in self._nodes),
+            cuts=cuts.cuts_of(self.directory),
         )
 
     def env(self) -> dict[str, str]:
@@ -250,6 +301,30 @@ class Lab:
     def credentials(self) -> Credentials:
         """The lab's secrets."""
         return load_credentials(self.directory)
+
+    @property
+    def _table(self) -> str:
+        return table_of(self._manifest.network)
+
+    @property
+    def _everybody(self) -> frozenset[str]:
+        nodes = (node.address.host for node in self._nodes)
+        return frozenset((*nodes, *network.clients(self._manifest.network)))
+
+    def _side(self, side: str) -> dict[str, frozenset[str]]:
+        """The addresses that a side of a cut means, by name."""
+        found: dict[str, frozenset[str]] = {}
+        for target in side.split(","):
+            if target == "rest" == side:
+                found[target] = frozenset()
+            elif target == "clients":
+                found[target] = frozenset(network.clients(self._manifest.network))
+            elif target in self._everybody:
+                found[target] = frozenset({target})
+            else:
+                nodes = self._resolve(target)
+                found |= {node.name: frozenset({node.address.host}) for node in nodes}
+        return found
 
     @property
     def _nodes(self) -> tuple[Node, ...]:
@@ -296,7 +371,7 @@ class Lab:
         state, role = node.state, None
         if node.kind is Kind.REDIS and state is State.RUNNING:
             role = _ROLES.get(admin.role(node, self.credentials.redis_password) or "")
-        return NodeStatus(node.name, node.kind, node.port, state, node.pid, role)
+        return NodeStatus(node.name, node.kind, *node.address, state, node.pid, role)
 
 
 def _taken(nodes: Sequence[Node]) -> str:
@@ -310,6 +385,10 @@ def _taken(nodes: Sequence[Node]) -> str:
         ),
         seconds=_PORT_SECONDS,
     )
+
+
+def _union(side: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    return frozenset().union(*side.values())
 
 
 def resolve(target: str, names: Sequence[str], primary: str) -> str:
@@ -352,7 +431,9 @@ def _prepare(path: Path, mode: Mode, ports: PortChoice, down_after_ms: int) -> M
         # The directory holds secrets and may well lie inside somebody's working copy.
         (path / ".gitignore").write_text("*\n", "utf-8")
         chosen = manifest.choose_ports(mode, ports)
-        fresh = Manifest(mode, ports, down_after_ms, chosen.data, chosen.sentinels)
+        fresh = Manifest(
+            mode, ports, down_after_ms, chosen.data, chosen.sentinels, network.choose()
+        )
         manifest.save(path, fresh)
     except OSError as error:
         raise LabError(

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import msgspec
 
+from ..address import Address
 from ..errors import LabError
+from . import network
 from .files import write_private
 from .node import Kind, Node
 from .ports import Ports, all_free, free_ports, guide_ports
@@ -43,13 +45,20 @@ class Manifest(msgspec.Struct, frozen=True):
     down_after_ms: int
     data_ports: tuple[int, ...]
     sentinel_ports: tuple[int, ...]
+    network: str
+    """The first three numbers of its nodes' addresses; see `network`."""
     run: str = ""
     """Names one start of the lab, so that the end of an older one does not stop a newer."""
 
     def nodes(self, directory: Path) -> tuple[Node, ...]:
         """The data nodes, then the Sentinels."""
         return tuple(
-            Node(f"{kind}-{ordinal}", kind, port, directory / f"{kind}-{ordinal}")
+            Node(
+                f"{kind}-{ordinal}",
+                kind,
+                Address(network.host_of(self.network, kind, ordinal), port),
+                directory / f"{kind}-{ordinal}",
+            )
             for kind, ports in ((Kind.REDIS, self.data_ports), (Kind.SENTINEL, self.sentinel_ports))
             for ordinal, port in enumerate(ports)
         )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from ..address import Address
 from ..errors import LabError
 from .process import State, state_of
 from .server import Server
@@ -37,8 +38,14 @@ class Node:
 
     name: str
     kind: Kind
-    port: int
+    address: Address
+    """Where it is for the other nodes and for clients."""
     directory: Path
+
+    @property
+    def port(self) -> int:
+        """Its port, at `address` and on 127.0.0.1."""
+        return self.address.port
 
     @property
     def config_path(self) -> Path:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 
 from . import admin
 from .config import (
-    HOST,
     MASTER_NAME,
     QUORUM,
     Monitored,
@@ -84,7 +83,7 @@ class SentinelTopology:
         return {
             "ARAGORA_REDIS_SENTINEL_MASTER": MASTER_NAME,
             "ARAGORA_REDIS_SENTINEL_HOSTS": ",".join(
-                f"{HOST}:{node.port}" for node in self._site.sentinels
+                str(node.address) for node in self._site.sentinels
             ),
             "ARAGORA_REDIS_SENTINEL_PASSWORD": self._site.credentials.sentinel_password,
             "ARAGORA_REDIS_PASSWORD": self._site.credentials.redis_password,
@@ -107,7 +106,7 @@ class SentinelTopology:
         sentinels = _of_kind(nodes, Kind.SENTINEL)
         for node in sentinels:
             if moved or not node.config_path.exists():
-                self._configure_sentinel(node, leader)
+                self._configure_sentinel(node, leader, server)
             node.launch(server)
         settle_answers(site, sentinels)
         if server.has_sentinel_debug:
@@ -116,13 +115,15 @@ class SentinelTopology:
         for node in sentinels:
             admin.set_down_after(node, site.password(node), site.down_after_ms)
 
-    def _configure_sentinel(self, node: Node, leader: Node) -> None:
+    def _configure_sentinel(self, node: Node, leader: Node, server: Server) -> None:
         site = self._site
         text = render_sentinel(
             SentinelConfig(
+                host=node.address.host,
                 port=node.port,
                 directory=node.directory,
-                primary=leader.port,
+                names_source=server.names_source,
+                primary=leader.address,
                 down_after_ms=site.down_after_ms,
             ),
             password=site.credentials.sentinel_password,

@@ -26,6 +26,11 @@ class Server:
     version: tuple[int, int, int]
 
     @property
+    def names_source(self) -> bool:
+        """Whether it can be told which address it connects from (`bind-source-addr`)."""
+        return self.version >= (7, 0, 0)
+
+    @property
     def has_sentinel_debug(self) -> bool:
         """Whether its Sentinel can be told to look more often (`SENTINEL DEBUG`)."""
         return self.version >= (7, 0, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from .config import HOST
 from .node import Node
 from .server import Server
 from .topology import Site, launch_redis, settle_answers
@@ -33,6 +32,6 @@ class StandaloneTopology:
     def environment(self) -> dict[str, str]:
         """A URL, and the password apart from it."""
         return {
-            "ARAGORA_REDIS_URL": f"redis://{HOST}:{self.primary().port}/0",
+            "ARAGORA_REDIS_URL": f"redis://{self.primary().address}/0",
             "ARAGORA_REDIS_PASSWORD": self._site.credentials.redis_password,
         }

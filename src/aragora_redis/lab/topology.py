@@ -93,10 +93,12 @@ def launch_redis(
 ) -> None:
     """Write a data node's configuration and start it, as a replica where a primary is given."""
     config = RedisConfig(
+        host=node.address.host,
         port=node.port,
         directory=node.directory,
+        names_source=server.names_source,
         replicated=replicated,
-        replica_of=None if primary is None else primary.port,
+        replica_of=None if primary is None else primary.address,
     )
     write_private(node.config_path, render_redis(config, password=site.credentials.redis_password))
     node.launch(server)

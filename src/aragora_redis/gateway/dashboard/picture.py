@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from ...clock import Clock
 from ...events import Decided, Event, Events
 from ...lab import LabStatus
-from ...lab.config import HOST
 from ...state.status import Status
 from ...telemetry.words import Told
 from .journal import Entry, Journal
@@ -87,7 +86,7 @@ class Observer:
             rates=self._rates.last_minute(now.monotonic),
             journal=self._journal.entries,
             lab=lab,
-            names={f"{HOST}:{node.port}": node.name for node in nodes},
+            names={str(node.address): node.name for node in nodes},
         )
 
     def _see(self, event: Event) -> None:

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterable, Mapping
 
 from ...lab import Kind, LabStatus, NodeStatus, State
-from ...lab.config import HOST
 from ..auth import Role
 from .desk import Verb
 from .health import health
@@ -117,7 +116,7 @@ def _node(node: NodeStatus, primary: str, *, may_act: bool) -> Html:
         tag("h3", node.name),
         tag("p", role_of(node, primary), class_="role"),
         _state(node.state, node.state.value),
-        tag("p", f"{HOST}:{node.port}", class_="address"),
+        tag("p", str(node.address), class_="address"),
         tag(
             "div",
             [_lever(verb, node.name) for verb in _LEVERS[node.state]],

@@ -1,0 +1,30 @@
+"""What this user may do here; tests that need more skip, and say why."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from aragora_redis.errors import LabError
+from aragora_redis.lab.cuts import Cut, ruleset, run_ruleset
+
+_TABLE = "aragora_lab_trial"
+
+
+def why_no_cuts() -> str | None:
+    """Why packets cannot be dropped here, or None."""
+    try:
+        run_ruleset(ruleset(_TABLE, [Cut("trial", ("127.64.0.1",), ("127.64.0.2",))]))
+        run_ruleset(ruleset(_TABLE, []))
+    except LabError as error:
+        return error.message
+    return None
+
+
+_WHY_NO_CUTS = why_no_cuts()
+_MUST = os.environ.get("CI") == "true" and os.geteuid() == 0
+needs_cuts = pytest.mark.skipif(
+    _WHY_NO_CUTS is not None and not _MUST, reason=f"no cuts here: {_WHY_NO_CUTS}"
+)
+"""Marks tests that drop packets. Root in CI never skips them: there the rights are."""
