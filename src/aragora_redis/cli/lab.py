@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -12,10 +11,11 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from ..lab import Cut, Lab, LabStatus, Mode, PortChoice, State
+from ..lab import Lab, LabStatus, Mode, PortChoice, State
 from ..settings import names
-from . import output
+from . import faults, output
 from .options import LAB, AsJson, Directory
+from .targets import All, one_target, said, tell
 
 _STYLES = {State.RUNNING: "green", State.FROZEN: "cyan", State.DEAD: "red"}
 _POLICIES = "ARAGORA_POLICIES"
@@ -25,16 +25,8 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
+app.add_typer(faults.app)
 
-All = Annotated[bool, typer.Option("--all", help="All nodes.")]
-Target = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="TARGET",
-        help="A node such as redis-0, or primary, or replica-0.",
-        show_default=False,
-    ),
-]
 Node = Annotated[
     str | None,
     typer.Argument(
@@ -80,92 +72,16 @@ def start(
         return
     if mode or ports:
         raise typer.BadParameter("--mode and --ports belong to the start of a whole lab")
-    target = _one_target(node, every=every)
+    target = one_target(node, every=every)
     lab = Lab.open(directory)
     names = lab.start_all(wipe=wipe) if target == "all" else (lab.start_node(target, wipe=wipe),)
-    _tell("started", names, as_json=as_json)
+    tell("started", names, as_json=as_json)
 
 
 @app.command()
 def stop(node: Node = None, *, directory: Directory = LAB, as_json: AsJson = False) -> None:
     """End the lab, or one NODE, in order. Data and secrets stay for the next start."""
-    _tell("stopped", Lab.open(directory).stop(node or "all"), as_json=as_json)
-
-
-@app.command()
-def kill(
-    target: Target = None,
-    *,
-    every: All = False,
-    directory: Directory = LAB,
-    as_json: AsJson = False,
-) -> None:
-    """End a node at once (SIGKILL), as a crash does."""
-    chosen = _one_target(target, every=every)
-    names = Lab.open(directory).kill(chosen)
-    _tell("killed", names, as_json=as_json)
-
-
-@app.command()
-def freeze(
-    target: Target = None,
-    *,
-    every: All = False,
-    directory: Directory = LAB,
-    as_json: AsJson = False,
-) -> None:
-    """Hold a node (SIGSTOP): it keeps its connections and answers nothing."""
-    chosen = _one_target(target, every=every)
-    names = Lab.open(directory).freeze(chosen)
-    _tell("frozen", names, as_json=as_json)
-
-
-@app.command()
-def thaw(
-    target: Target = None,
-    *,
-    every: All = False,
-    directory: Directory = LAB,
-    as_json: AsJson = False,
-) -> None:
-    """Let a frozen node go on (SIGCONT)."""
-    chosen = _one_target(target, every=every)
-    names = Lab.open(directory).thaw(chosen)
-    _tell("thawed", names, as_json=as_json)
-
-
-@app.command()
-def cut(
-    one: Annotated[
-        str,
-        typer.Argument(
-            metavar="A", help="Nodes, primary, replica-N or clients; several parted by commas."
-        ),
-    ],
-    other: Annotated[str, typer.Argument(metavar="B", help="The same, or rest.")] = "rest",
-    *,
-    one_way: Annotated[
-        bool, typer.Option("--one-way", help="Drop only what A sends to B.")
-    ] = False,
-    directory: Directory = LAB,
-    as_json: AsJson = False,
-) -> None:
-    """Drop all packets between A and B, until heal. Needs root."""
-    made = Lab.open(directory).cut(one, other, one_way=one_way)
-    if as_json:
-        output.write_json(made)
-    else:
-        output.write(f"cut: {made.said}")
-
-
-@app.command()
-def heal(*, directory: Directory = LAB, as_json: AsJson = False) -> None:
-    """Let all packets pass again."""
-    healed = Lab.open(directory).heal()
-    if as_json:
-        output.write_json({"healed": healed})
-    else:
-        output.write(f"healed: {_said(healed)}" if healed else "nothing was cut")
+    tell("stopped", Lab.open(directory).stop(node or "all"), as_json=as_json)
 
 
 @app.command()
@@ -191,23 +107,6 @@ def env(*, directory: Directory = LAB, as_json: AsJson = False) -> None:
         output.write(f"{name}={shlex.quote(value)}")
 
 
-def _one_target(target: str | None, *, every: bool) -> str:
-    if (target is None) is not every:
-        raise typer.BadParameter("name one node, or give --all")
-    return target or "all"
-
-
-def _tell(done: str, names: Sequence[str], *, as_json: bool) -> None:
-    if as_json:
-        output.write_json({done: names})
-    else:
-        output.write(f"{done}: {', '.join(names)}" if names else f"nothing to be {done}")
-
-
-def _said(cuts: Sequence[Cut]) -> str:
-    return "; ".join(cut.said for cut in cuts)
-
-
 def _show(found: LabStatus, *, as_json: bool) -> None:
     if as_json:
         output.write_json(
@@ -223,7 +122,7 @@ def _show(found: LabStatus, *, as_json: bool) -> None:
         return
     output.write(f"{found.mode} lab in {found.directory}, primary {found.primary}")
     if found.cuts:
-        output.write(f"cut: {_said(found.cuts)}", style="yellow")
+        output.write(f"cut: {said(found.cuts)}", style="yellow")
     output.write_table(
         ("node", "address", "state", "role", "pid"),
         (

@@ -5,5 +5,16 @@ from .lab import Lab, LabStatus, NodeStatus
 from .manifest import Mode, PortChoice
 from .node import Kind
 from .process import State
+from .troubles import Trouble
 
-__all__ = ["Cut", "Kind", "Lab", "LabStatus", "Mode", "NodeStatus", "PortChoice", "State"]
+__all__ = [
+    "Cut",
+    "Kind",
+    "Lab",
+    "LabStatus",
+    "Mode",
+    "NodeStatus",
+    "PortChoice",
+    "State",
+    "Trouble",
+]

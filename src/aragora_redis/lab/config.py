@@ -13,6 +13,9 @@ MASTER_NAME = "aragora-master"
 HOST = "127.0.0.1"
 """Where every node can be asked, beside the address that it has among the others."""
 QUORUM = 2
+FAILOVER_TIMEOUT_MS = 10_000
+MAX_MEMORY = "256mb"
+MIN_REPLICAS = 1
 
 # Without /proc, a process is recognised as ours by the file's path in its title.
 _COMMON = """\
@@ -29,7 +32,7 @@ masterauth {password}
 appendonly yes
 appendfsync everysec
 save ""
-maxmemory 256mb
+maxmemory {max_memory}
 maxmemory-policy noeviction
 repl-ping-replica-period 1
 repl-timeout 10
@@ -40,7 +43,7 @@ replica-priority 100
 
 # A primary that has lost its replicas stops acknowledging writes that a failover would lose.
 _MIN_REPLICAS = """\
-min-replicas-to-write 1
+min-replicas-to-write {min_replicas}
 min-replicas-max-lag 3
 """
 
@@ -49,7 +52,7 @@ sentinel sentinel-pass {password}
 sentinel monitor {name} {host} {primary} {quorum}
 sentinel auth-pass {name} {data_password}
 sentinel down-after-milliseconds {name} {down_after_ms}
-sentinel failover-timeout {name} 10000
+sentinel failover-timeout {name} {failover_timeout_ms}
 sentinel parallel-syncs {name} 1
 """
 
@@ -90,9 +93,9 @@ class Monitored(NamedTuple):
 
 def render_redis(config: RedisConfig, *, password: str) -> str:
     """A complete redis.conf."""
-    text = _common(config, password) + _REDIS.format(password=password)
+    text = _common(config, password) + _REDIS.format(password=password, max_memory=MAX_MEMORY)
     if config.replicated:
-        text += _MIN_REPLICAS
+        text += _MIN_REPLICAS.format(min_replicas=MIN_REPLICAS)
     if config.replica_of is not None:
         text += f"replicaof {config.replica_of.host} {config.replica_of.port}\n"
     return text
@@ -108,6 +111,7 @@ def render_sentinel(config: SentinelConfig, *, password: str, data_password: str
         password=password,
         data_password=data_password,
         down_after_ms=config.down_after_ms,
+        failover_timeout_ms=FAILOVER_TIMEOUT_MS,
     )
 
 

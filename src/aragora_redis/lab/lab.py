@@ -24,13 +24,14 @@ from .sentinel import SentinelTopology
 from .server import find_server
 from .standalone import StandaloneTopology
 from .topology import Site, Topology
+from .troubles import Trouble, make, mend
 from .waiting import wait_until
 
 _TOPOLOGIES: dict[Mode, type[Topology]] = {
     Mode.STANDALONE: StandaloneTopology,
     Mode.SENTINEL: SentinelTopology,
 }
-_Choice = TypeVar("_Choice", Mode, PortChoice)
+_Choice = TypeVar("_Choice", Mode, PortChoice, Trouble)
 
 _PORT_SECONDS = 1.0
 _ROLES = {"master": "primary", "slave": "replica"}
@@ -181,7 +182,7 @@ class Lab:
             if self._guard is not None:
                 self._guard.close()
                 self._guard = None
-            self.heal()
+            cuts.heal(self.directory, self._table)
         return ended
 
     def kill(self, target: str) -> tuple[str, ...]:
@@ -227,9 +228,37 @@ class Lab:
         cuts.add_cut(self.directory, self._table, made)
         return made
 
+    def trouble(self, trouble: Trouble | str, target: str = "primary") -> str:
+        """Bring a trouble upon one living node, until `heal`; returns its name."""
+        node = self.node(target)
+        make(_choice(Trouble, trouble), node, self._site, self._topology.primary())
+        return node.name
+
     def heal(self) -> tuple[Cut, ...]:
-        """Let everything pass again; returns what was cut."""
-        return cuts.heal(self.directory, self._table)
+        """Let everything pass again, and mend the troubles of living nodes.
+
+        Returns:
+            What was cut.
+        """
+        healed = cuts.heal(self.directory, self._table)
+        primary = self._topology.primary()
+        for node in self._nodes:
+            if node.state is State.RUNNING:
+                mend(node, self._site, primary)
+        return healed
+
+    def restart(self, target: str = "all", *, wipe: bool = False) -> tuple[str, ...]:
+        """Kill nodes, all at once, and bring them back; returns their names.
+
+        For a rolling restart, restart one after the other.
+
+        Args:
+            target: which.
+            wipe: without their data.
+        """
+        killed = self.kill(target)
+        self._revive(tuple(map(self.node, killed)), wipe=wipe)
+        return killed
 
     def client_host(self, number: int) -> str:
         """An address of its own for a client that binds one, so that it can be cut off."""

@@ -19,7 +19,8 @@ from .waiting import wait_until
 
 # The shell leaves at once, so the server belongs to nobody's terminal and to no parent, and its id
 # is on disk before anything else can fail. The umask covers the files that the server rewrites.
-_LAUNCH = 'umask 077; "$@" </dev/null >>"$LAB_LOG" 2>&1 & echo $! >"$LAB_PID"'
+# A limit on file sizes, which stands for a full disk, is to fail a write and not to end the server.
+_LAUNCH = 'umask 077; trap "" XFSZ; "$@" </dev/null >>"$LAB_LOG" 2>&1 & echo $! >"$LAB_PID"'
 _ASKS = 10
 _GRACE = 0.5
 _SIGNAL_SECONDS = 5.0
