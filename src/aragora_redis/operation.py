@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
+from .errors import AragoraRedisError, UnexpectedReplyError
 from .scripts.catalog import Script
 
 T = TypeVar("T")
@@ -65,6 +66,26 @@ class Operation(Generic[T]):
     shared: tuple[Argument, ...] = ()
     fence: Fence = Fence.NONE
     lane: Lane = Lane.FAST
+    at_once: bool = False
+    """Whether a link that is down is an answer, because its caller has one of his own."""
+
+    def result(self, reply: Any) -> T:
+        """Turn a reply into the result.
+
+        Raises:
+            UnexpectedReplyError: it is not what this operation can be answered.
+            AragoraRedisError: what the reply itself says.
+        """
+        try:
+            return self.read(reply)
+        except AragoraRedisError:
+            raise
+        except Exception as error:
+            # Whatever a server sends, it must not end as a fault of ours.
+            raise UnexpectedReplyError(
+                f"the reply cannot be read: {type(error).__name__}",
+                remedy="check that this is the Redis that is meant, and its version",
+            ) from error
 
     @property
     def replayable(self) -> bool:

@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from aragora_redis.errors import RefusedError
 from aragora_redis.lab import Lab
@@ -363,3 +366,60 @@ def test_refused_write_marks_its_key_alone(server: Server, setting: str, code: s
 def test_wrong_type_is_replaced(server: Server) -> None:
     server.client.hset("a", "field", "value")
     assert server.run(POLICY, 1, "a") == [10_000_000]
+
+
+# --- any sequence, in step --------------------------------------------------------------
+
+POLICIES = (
+    LimitPolicy("slow", 1, 10_000_000, 3),
+    LimitPolicy("fractional", 3, 2_000_000, 4),
+    LimitPolicy("fast", 700_000, 1_000_000, 7),
+)
+
+
+class Pair(RuleBasedStateMachine):
+    """Whatever is called, the script gives what the model gives for a time in between."""
+
+    server: Server
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.server.client.flushall()
+
+    @rule(
+        policy=st.sampled_from(POLICIES),
+        cost=st.integers(0, 3),
+        keys=st.text("abc", min_size=1, max_size=5),
+        mode=st.sampled_from(("check", "check", "charge")),
+        passed=st.sampled_from((0, 0, 1, 333_333, 5_000_000, HOUR_US)),
+    )
+    def call(self, policy: LimitPolicy, cost: int, keys: str, mode: Mode, passed: int) -> None:
+        self.server.move_back("abc", passed)
+        before = self.server.stored(keys)
+        earliest = self.server.time_us()
+        replies = self.server.run(policy, cost, keys, mode=mode)
+        latest = self.server.time_us()
+        observed = (replies, self.server.stored(keys))
+        step = Step(passed, cost, keys, (), mode)
+        assert any(
+            observed == model_outcome(policy, step, before, now)
+            for now in range(earliest, latest + 1)
+        ), (observed, before)
+
+    @rule(key=st.sampled_from("abc"), value=st.sampled_from((b"", b"x", b"-5", b"1:", b"9" * 40)))
+    def spoil(self, key: str, value: bytes) -> None:
+        """What no version has written counts as absent."""
+        self.server.client.set(key, value)
+
+
+def test_any_sequence_of_calls_has_one_outcome(server: Server) -> None:
+    machine = type("GcraPair", (Pair,), {"server": server})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=40,
+            stateful_step_count=20,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -86,7 +86,7 @@ async def test_delay_and_throttle_take_their_time(echo):
 
 
 async def test_a_command_that_comes_in_two_parts_is_answered_once(echo):
-    async with FaultProxy(echo, Faults(answer="LOADING in test")) as proxy:
+    async with FaultProxy(echo, Faults(answer=b"-LOADING in test\r\n")) as proxy:
         reader, writer = await asyncio.open_connection(*proxy.address)
         for part in (b"*1\r\n$4\r\nPI", b"NG\r\n*1\r\n$4\r\nPING\r\n"):
             writer.write(part)
@@ -103,11 +103,11 @@ BAD = (
     Faults(half_after=3),
     Faults(reset_after=3),
     Faults(silent_after=3),
-    Faults(answer="LOADING Redis is loading the dataset in memory"),
-    Faults(answer="MASTERDOWN Link with MASTER is down"),
-    Faults(answer="READONLY You can't write against a read only replica."),
-    Faults(answer="NOAUTH Authentication required."),
-    Faults(answer="ERR unheard of"),
+    Faults(answer=b"-LOADING Redis is loading the dataset in memory\r\n"),
+    Faults(answer=b"-MASTERDOWN Link with MASTER is down\r\n"),
+    Faults(answer=b"-READONLY You can't write against a read only replica.\r\n"),
+    Faults(answer=b"-NOAUTH Authentication required.\r\n"),
+    Faults(answer=b"-ERR unheard of\r\n"),
 )
 
 
@@ -146,3 +146,65 @@ async def test_i4_no_call_waits_longer_than_its_deadline(make_lab):
                 proxy.faults = NONE
                 await until(healthy(state))
                 await until(lambda: state.tokens.outbox_depth == 0)
+
+
+GARBAGE = (
+    b"+OK\r\n",
+    b":5\r\n",
+    b":-1\r\n",
+    b"$-1\r\n",
+    b"_\r\n",
+    b"*0\r\n",
+    b"*-1\r\n",
+    b"%1\r\n+a\r\n:1\r\n",
+    b"~1\r\n+a\r\n",
+    b",inf\r\n",
+    b"#t\r\n",
+    b"*3\r\n$7\r\nsession\r\n:1\r\n*1\r\n+a\r\n",
+    b"*3\r\n$5\r\nmoved\r\n:1\r\n:5\r\n",
+    b"*3\r\n$4\r\nfull\r\n:1\r\n*1\r\n:100000000000000\r\n",
+    b"*6\r\n,inf\r\n,inf\r\n,inf\r\n,inf\r\n,inf\r\n,inf\r\n",
+    b"-LATE \xc2\xb2\r\n",
+    b"-\r\n",
+    b"?garbage\r\n",
+    b"\x00\xff\r\n",
+)
+
+
+async def test_replies_that_are_not_what_was_asked(make_lab, caplog):
+    """A clear typed error each, in time, nothing in the log that looks like a fault of ours."""
+    lab = make_lab("standalone")
+    lab.start()
+    async with FaultProxy(lab.node("redis-0").address) as proxy:
+        led = {"ARAGORA_REDIS_URL": f"redis://{proxy.address}/0"}
+        async with instances(lab, 1, ARAGORA_RATE_LIMIT_FAIL_OPEN="true", **led) as (state,):
+            session = await state.sessions.create(user="42", data={"a": 1})
+            tasks = len(asyncio.all_tasks())
+            for answer in GARBAGE:
+                proxy.faults = Faults(answer=answer)
+                calls = (
+                    state.sessions.get(session.id),
+                    state.sessions.create(user="42"),
+                    state.sessions.update(session, set={"a": 2}, within=0.2),
+                    state.sessions.of_user("42", within=0.2),
+                    state.sessions.end_user("42", within=0.2),
+                    state.circuits.force("c", "open"),
+                    state.rate_limits.reset("api", "u"),
+                )
+                async with in_time(WRITE_LIMIT, answer):
+                    told = await asyncio.gather(*calls, return_exceptions=True)
+                wrong = [
+                    e
+                    for e in told
+                    if isinstance(e, BaseException) and not isinstance(e, AragoraRedisError)
+                ]
+                assert not wrong, (answer, wrong)
+                assert (await state.rate_limits.check("api", "u")).allowed, answer
+                async with state.circuits["c"]:
+                    pass
+                await state.circuits.all()
+                proxy.faults = NONE
+                await until(healthy(state))
+            assert (await state.sessions.get(session.id)).data == {"a": 1}, "nothing is lost"
+            await until(lambda: len(asyncio.all_tasks()) <= tasks)
+    assert not [r for r in caplog.records if r.levelname in ("ERROR", "CRITICAL")]

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import cast
 
 import hiredis
@@ -14,6 +15,7 @@ import pytest
 from aragora_redis.clock import SYSTEM_CLOCK, ServerTime
 from aragora_redis.errors import (
     DeadlineError,
+    InvalidInputError,
     LinkDownError,
     OutcomeUnknownError,
     OverloadedError,
@@ -25,6 +27,7 @@ from aragora_redis.events import Events
 from aragora_redis.link import mux as mux_module
 from aragora_redis.link.mux import BATCH_FLOOR, FRESH, PROBE_LIMIT, QUEUE_LIMIT, Mux
 from aragora_redis.link.pipe import Lost, Pipe, ReplyHandler
+from aragora_redis.link.replies import late_by
 from aragora_redis.operation import Fence, Kind, Operation
 from aragora_redis.scripts.catalog import Script
 
@@ -405,3 +408,32 @@ async def test_i4_a_fenced_operation_keeps_its_deadline_while_the_probe_hangs(si
     with pytest.raises(DeadlineError) as missed:
         await asyncio.wait_for(silent.submit(fenced(), within=0.02), 0.08)
     assert missed.value.ran is Ran.NO
+
+
+@pytest.mark.parametrize("argument", ["\ud800", [1]])
+async def test_an_argument_that_cannot_be_sent_harms_its_own_call_only(lane, argument):
+    lone = lane.submit(command("A"))
+    good = lane.submit(item(b"good"))
+    bad = lane.submit(replace(item(b"bad"), args=(argument,)))
+    alone = lane.submit(command(argument))
+    after = lane.submit(command("B"))
+    await turn()
+    lane.pipe.answer(b"a", [1], b"b")
+    assert [await each for each in (lone, good, after)] == [b"a", 1, b"b"]
+    for refused in (bad, alone):
+        with pytest.raises(InvalidInputError):
+            await refused
+
+
+async def test_what_is_in_flight_is_told_when_a_reply_cannot_be_handled(lane):
+    """Its own handler was called already, and failed."""
+    sent = lane.submit(command("A"))
+    lane.pipe.handlers.popleft()
+    lane.pipe.close("a reply could not be handled")
+    with pytest.raises(OutcomeUnknownError):
+        await sent
+
+
+@pytest.mark.parametrize("text", ["LATE \u00b2", "LATE " + "9" * 400, "LATE", "LATE x"])
+def test_a_late_refusal_that_tells_no_time(text):
+    assert late_by(text) is None

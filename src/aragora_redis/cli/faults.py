@@ -155,7 +155,7 @@ def proxy(
         half_after=half,
         reset_after=reset,
         silent_after=silent,
-        answer=answer,
+        answer=None if answer is None else f"-{answer}\r\n".encode(),
     )
 
     async def serve() -> None:

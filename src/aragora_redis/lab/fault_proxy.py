@@ -38,8 +38,7 @@ class Faults:
         silent_after: bytes of replies after which nothing comes back any more; what is sent still
             arrives.
         refuse: new connections are closed at once.
-        answer: what each command is told instead of reaching the server, such as
-            `LOADING Redis is loading the dataset in memory`.
+        answer: what each command is told instead of reaching the server, as RESP.
     """
 
     delay: float = 0.0
@@ -48,7 +47,7 @@ class Faults:
     reset_after: int | None = None
     silent_after: int | None = None
     refuse: bool = False
-    answer: str | None = None
+    answer: bytes | None = None
 
 
 NONE = Faults()
@@ -106,8 +105,10 @@ class FaultProxy:
         try:
             if not self._faults.refuse:
                 await self._join(reader, writer)
-        except OSError:
-            return  # the server is not there: the client sees its connection end
+        except (OSError, asyncio.CancelledError):
+            # The server is not there, or the proxy ends; a cancelled task would be complained of
+            # by asyncio's streams (Python 3.11).
+            return
         finally:
             self._serving.discard(task)
             writer.close()
@@ -158,7 +159,7 @@ class _Passage:
             return
         self._commands.feed(data)
         while self._commands.gets() is not Ellipsis:
-            await _send(self._client, f"-{self._faults.answer}\r\n".encode())
+            await _send(self._client, self._faults.answer)
 
     async def reply(self, data: bytes) -> None:
         """What the server sent."""

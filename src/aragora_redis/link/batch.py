@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Any
 
 import hiredis
@@ -11,6 +12,7 @@ from ..clock import ServerTime
 from ..errors import (
     AragoraRedisError,
     DeadlineError,
+    InvalidInputError,
     OutcomeUnknownError,
     UnexpectedReplyError,
 )
@@ -69,6 +71,32 @@ def pack_call(call: list[Pending], server_time: ServerTime) -> bytes:
             not_after = server_time.at(latest + LATE_MARGIN)
         return pack((*head, *keys, not_after, *first.shared, *args))
     return pack((*head, *keys, *first.shared, *args))
+
+
+def pack_calls(
+    calls: list[list[Pending]], server_time: ServerTime
+) -> tuple[list[list[Pending]], list[bytes]]:
+    """The calls that can be sent, and their commands.
+
+    An argument that is none keeps its own operation from being sent, and no other.
+    """
+    sent: list[list[Pending]] = []
+    commands: list[bytes] = []
+    waiting = deque(calls)
+    while waiting:
+        call = waiting.popleft()
+        try:
+            command = pack_call(call, server_time)
+        except (TypeError, ValueError, OverflowError) as error:
+            if len(call) > 1:
+                waiting.extendleft([pending] for pending in reversed(call))
+            else:
+                why = f"an argument cannot be sent: {type(error).__name__}"
+                fail(call[0], InvalidInputError(why, remedy="send text, bytes or whole numbers"))
+            continue
+        sent.append(call)
+        commands.append(command)
+    return sent, commands
 
 
 def group(pending: list[Pending]) -> list[list[Pending]]:

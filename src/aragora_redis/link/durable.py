@@ -116,7 +116,7 @@ class GroupCommit:
                 await self._wake.wait()
 
     async def _send(self, operation: Operation[Any], until: float) -> Any:
-        return operation.read(await self._mux.submit(operation, until))
+        return operation.result(await self._mux.submit(operation, until))
 
 
 def _settle(ticket: Ticket[Any], reply: Any) -> bool:

@@ -10,9 +10,10 @@ from ..errors import (
     DeadlineError,
     LinkDownError,
     OutcomeUnknownError,
+    OverloadedError,
     RefusedError,
 )
-from ..operation import Kind, Operation
+from ..operation import Operation
 from .primary import PrimaryLinks
 
 T = TypeVar("T")
@@ -31,8 +32,8 @@ class Executor:
     async def run(self, operation: Operation[T], *, within: float) -> T:
         """Run `operation`, for at most `within` seconds.
 
-        An effect is never waited for while the link is down: its caller has an outage policy, and
-        an answer at once is worth more than a late one.
+        What wants its answer `at_once` is not waited for while the link is down. Once an attempt
+        may have run, so may the whole: no later attempt can say that it did not.
 
         Raises:
             LinkDownError, OverloadedError, DeadlineError, RefusedError: it did not run.
@@ -41,25 +42,27 @@ class Executor:
         """
         until = self._clock.monotonic() + within
         mux = self._links.lanes[operation.lane]
+        unknown: OutcomeUnknownError | None = None
         while True:
             try:
-                return operation.read(await mux.submit(operation, until))
-            except RefusedError as error:
-                if error.code not in _NEVER_RAN:
-                    raise
-                failed: AragoraRedisError = error
+                return operation.result(await mux.submit(operation, until))
             except OutcomeUnknownError as error:
-                if not operation.replayable:
-                    raise
+                failed: AragoraRedisError = error
+                unknown = unknown or error
+                over = not operation.replayable
+            except RefusedError as error:
                 failed = error
-            except (LinkDownError, DeadlineError) as error:
+                over = error.code not in _NEVER_RAN
+            except LinkDownError as error:
                 failed = error
-            if operation.kind is Kind.EFFECT and isinstance(failed, LinkDownError):
-                raise failed
-            if self._clock.monotonic() >= until:
-                raise failed
+                over = operation.at_once
+            except (DeadlineError, OverloadedError) as error:
+                failed = error
+                over = isinstance(error, OverloadedError)
+            if over or self._clock.monotonic() >= until:
+                raise unknown or failed
             if not await self._links.usable(operation.lane, until):
-                raise _up_to_date(failed, mux.down)
+                raise unknown or _up_to_date(failed, mux.down)
 
 
 def _up_to_date(failed: AragoraRedisError, down: str | None) -> AragoraRedisError:

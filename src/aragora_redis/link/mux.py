@@ -24,7 +24,7 @@ from ..errors import (
 )
 from ..events import DeadlineMissed, Events
 from ..operation import Fence, Operation
-from .batch import Batch, Pending, fail, group, no_answer, pack_call, settle_call
+from .batch import Batch, Pending, fail, group, no_answer, pack_calls, settle_call
 from .pipe import Lost, Pipe, pack
 from .replies import RECONNECT, classify, late_by
 
@@ -136,6 +136,9 @@ class Mux:
         self._pipe = None
         self._down_reason = reason
         self._probing = False
+        # Their handlers were told already, but for one whose reply could not be handled.
+        for pending in [pending for batch in self._in_flight for pending in batch.pending]:
+            fail(pending, OutcomeUnknownError(f"the connection to Redis ended: {reason}"))
         self._in_flight.clear()
         self._cap, self._last_batch = BATCH_FLOOR, 0
         self._fail_unsent(LinkDownError(f"the connection to Redis ended: {reason}"))
@@ -214,13 +217,14 @@ class Mux:
             return
         now = self._clock.monotonic()
         batch = Batch(taken, now)
-        calls = group(taken)
+        calls, commands = pack_calls(group(taken), self.server_time)
+        if not calls:
+            return
         batch.calls = len(calls)
-        data = b"".join([pack_call(call, self.server_time) for call in calls])
         self._in_flight.append(batch)
         self._last_batch = len(taken)
         self._arm_timer(now + self._patience)
-        pipe.send(data, [self._reply_handler(batch, call) for call in calls])
+        pipe.send(b"".join(commands), [self._reply_handler(batch, call) for call in calls])
 
     # --- replies --------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
@@ -13,6 +14,8 @@ from redis.asyncio.connection import AbstractConnection
 from ..errors import OutcomeUnknownError
 from ..operation import Argument
 from .replies import classify
+
+_log = logging.getLogger(__name__)
 
 PushHandler = Callable[[list[Any]], None]
 ReplyHandler = Callable[[Any], None]
@@ -117,6 +120,10 @@ class Pipe(asyncio.Protocol):
                     return
         except hiredis.ProtocolError as error:
             self.close(f"the server does not speak RESP: {error}")
+        except Exception as error:  # noqa: BLE001 - see below
+            # Whoever waited for this reply must not wait for ever.
+            _log.exception("a reply could not be handled")
+            self.close(f"a reply could not be handled: {type(error).__name__}")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport has ended (asyncio.Protocol)."""

@@ -218,10 +218,10 @@ class PrimaryLinks:
                 pipe.notify("SUBSCRIBE", *self.channels)
                 # A refusal would be taken for the next request's answer: have it here.
                 await pipe.request("PING", timeout=CONNECT_LIMIT)
+            return pipe, ServerTime(answered, _micros(time))
         except BaseException:
             pipe.close("not verified")
             raise
-        return pipe, ServerTime(answered, _micros(time))
 
     def _check_primary(self, target: Target, role: Any) -> None:
         fault = role_fault(role, guarded=False)
@@ -258,5 +258,5 @@ def _micros(time: Any) -> int:
     try:
         seconds, micros = time
         return int(seconds) * 1_000_000 + int(micros)
-    except (TypeError, ValueError) as error:
-        raise UnexpectedReplyError(f"TIME answered {time!r}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UnexpectedReplyError("TIME did not answer with a time") from error

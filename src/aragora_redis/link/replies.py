@@ -27,6 +27,8 @@ RECONNECT = frozenset({"READONLY", "LOADING", "MASTERDOWN", "NOAUTH", "WRONGPASS
 """Codes after which the connection leads to the wrong node, or has lost its rights or scripts."""
 
 
+_MICROS = re.compile(r"[0-9]{1,16}")
+
 _INNER = re.compile(r"@user_script: ?\d+: -?(?P<inner>.*)", re.DOTALL)
 """Redis 6.2 tells where in a script a command was refused, before it tells why."""
 
@@ -55,4 +57,4 @@ def classify(text: str) -> AragoraRedisError:
 def late_by(text: str) -> int | None:
     """The server's clock, in Unix microseconds, that a `LATE` reply carries; else None."""
     code, _, rest = text.partition(" ")
-    return int(rest) if code == "LATE" and rest.isdigit() else None
+    return int(rest) if code == "LATE" and _MICROS.fullmatch(rest) else None

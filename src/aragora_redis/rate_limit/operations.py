@@ -57,6 +57,7 @@ def reset(key: bytes, channel: bytes) -> Operation[bool]:
     """Fill the bucket, and tell `channel`. The result says whether anything had been taken."""
     return Operation(
         kind=Kind.EFFECT,
+        at_once=True,
         keys=(key,),
         args=(channel,),
         read=_deleted,

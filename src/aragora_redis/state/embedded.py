@@ -41,7 +41,7 @@ class EmbeddedExecutor:
             raise UnexpectedReplyError("a plain command has no model")
         model = MODELS[operation.script.name]
         args = tuple(_wire(arg) for arg in (*operation.shared, *operation.args))
-        return operation.read(model(self._memory, operation.keys, args))
+        return operation.result(model(self._memory, operation.keys, args))
 
 
 def _wire(argument: Argument) -> bytes:

@@ -6,12 +6,15 @@ INFO. Under RESP3 Sentinel answers with maps, under RESP2 with flat lists; both 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..address import Address
 from ..errors import UnexpectedReplyError
+
+_PORT = re.compile(r"[0-9]{1,5}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,7 @@ def _text(value: Any) -> str:
 def read_switch(message: Any, master_name: str) -> Address | None:
     """The new primary that a `+switch-master` message announces for `master_name`, else None."""
     words = _text(message).split(" ") if isinstance(message, bytes | str) else []
-    if len(words) != 5 or words[0] != master_name or not words[4].isdigit():
+    if len(words) != 5 or words[0] != master_name or not _PORT.fullmatch(words[4]):
         return None
     return Address(words[3], int(words[4]))
 
@@ -136,7 +139,7 @@ def role_fault(role: Any, *, guarded: bool) -> str | None:
     """What keeps a server that answers `role` to ROLE from being written, or None."""
     try:
         name, replicas = _text(role[0]), role[2] if len(role) > 2 else ()
-    except (IndexError, TypeError):
+    except (IndexError, KeyError, TypeError):
         return "its answer to ROLE cannot be read"
     if name != "master":
         return f"its role is {name}"
