@@ -46,9 +46,11 @@ class Memory:
             self._make_room()
         self._values[key] = value
 
-    def expire_at(self, key: bytes, instant: int) -> None:
-        """Let a key end at an instant; one that is past ends it now."""
-        if key in self._values:
+    def expire_at(self, key: bytes, instant: int | None) -> None:
+        """Let a key end at an instant, one that is past ends it now; or, with None, let it stay."""
+        if instant is None:
+            self._expiries.pop(key, None)
+        elif key in self._values:
             self._expiries[key] = instant
 
     def expiry(self, key: bytes) -> int | None:

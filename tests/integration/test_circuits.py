@@ -8,13 +8,14 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from tests.integration.fleet import healthy, instances, until
 
 from aragora_redis.circuit.operations import LEASE_FLOOR
-from aragora_redis.errors import CircuitOpenError
+from aragora_redis.errors import CircuitOpenError, LinkDownError, OutcomeUnknownError
 
 _names = itertools.count(1)
 
@@ -306,3 +307,147 @@ async def test_an_open_circuit_outlives_the_primary_that_alone_had_it(sentinel_l
             await until(lambda: fresh.circuits[name].state == "forced-open", within=10)
             assert fresh.circuits[name].snapshot().reason == "down for good"
         assert two.circuits[name].state == "forced-open"
+
+
+class Answers:
+    """Stands before an executor and lets the answer to some scripts be lost, or be none."""
+
+    def __init__(self, state, monkeypatch):
+        self.lost = set()
+        self.gone = set()
+        self._run = state._executor.run
+        monkeypatch.setattr(state._executor, "run", self.run)
+
+    async def run(self, operation, *, within):
+        name = operation.script.name if operation.script else ""
+        if name in self.gone:
+            raise LinkDownError("Redis is away")
+        reply = await self._run(operation, within=within)
+        if name in self.lost:
+            raise OutcomeUnknownError("the answer was lost")
+        return reply
+
+
+async def test_i7_one_success_of_unknown_outcome_closes_nothing(standalone_lab, name, monkeypatch):
+    async with instances(standalone_lab, 1) as (state,):
+        circuit = await half_open(state, name)
+        permit = await circuit.acquire()
+        answers = Answers(state, monkeypatch)
+        answers.lost = {"circuit_settle"}
+        await circuit.report(permit, ok=True, duration=0.01)
+        assert circuit.state == "half-open"
+
+
+async def test_i7_a_place_of_unknown_outcome_is_not_given_twice(standalone_lab, name, monkeypatch):
+    async with instances(standalone_lab, 1) as (state,):
+        circuit = await half_open(state, name)
+        answers = Answers(state, monkeypatch)
+        answers.lost = {"circuit_acquire"}
+        for _ in range(5):
+            with pytest.raises(CircuitOpenError):
+                await circuit.acquire()
+        answers.lost = set()
+        await until(lambda: not circuit._given_up, within=3)
+        permits = [await circuit.acquire() for _ in range(3)]
+        assert {permit.kind for permit in permits} == {"p"}, "all places came free again"
+        with pytest.raises(CircuitOpenError):
+            await circuit.acquire()
+
+
+async def test_i7_a_cancelled_request_for_a_place_gives_it_back(standalone_lab, name):
+    async with instances(standalone_lab, 1) as (state,):
+        circuit = await half_open(state, name)
+        for _ in range(4):
+            asking = asyncio.create_task(circuit.acquire())
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+        await until(lambda: not circuit._given_up, within=3)
+        assert (await circuit.acquire()).kind == "p"
+
+
+async def test_i7_without_redis_trial_calls_that_hang_do_not_add_up(make_lab, policies, name):
+    lab = make_lab("standalone")
+    lab.start()
+    env = policies('[circuits.default]\nopen_for = "0.2 seconds"\n')
+    async with instances(lab, 1, **env) as (state,):
+        circuit = state.circuits[name]
+        await asyncio.to_thread(lab.kill, "redis-0")
+        await until(lambda: state.status().health == "degraded")
+        await fail(circuit)
+        await until(lambda: circuit.state == "half-open", within=5)
+        hanging, end = [], time.monotonic() + 2
+        while time.monotonic() < end:
+            try:
+                hanging.append(await circuit.acquire())
+            except CircuitOpenError:
+                await asyncio.sleep(0.02)
+        assert len(hanging) == 1
+        began = time.monotonic()
+        for _ in range(20):
+            with pytest.raises(CircuitOpenError):
+                await circuit.acquire()
+        assert time.monotonic() - began < 0.2, "what is known to be away is not waited for"
+        await circuit.report(replace(hanging[0], token="0" * 16), ok=True, duration=0.01)
+        assert circuit.state == "half-open", "a permit that was not given here"
+        await circuit.report(hanging[0], ok=True, duration=0.01)
+        assert circuit.state == "closed"
+
+
+async def test_a_local_result_that_comes_after_redis_is_back_is_dropped(
+    standalone_lab, name, monkeypatch
+):
+    async with instances(standalone_lab, 1) as (state,):
+        circuit = await half_open(state, name)
+        answers = Answers(state, monkeypatch)
+        answers.gone = {"circuit_acquire", "circuit_report"}
+        permit = await circuit.acquire()
+        assert permit.kind == "l"
+        answers.gone = set()
+        await fail(circuit, 1)
+        await circuit.report(permit, ok=True, duration=0.01)
+        assert circuit.state != "closed"
+
+
+async def test_a_slow_answer_is_no_outage(standalone_lab, name, monkeypatch):
+    async with instances(standalone_lab, 2) as (one, two):
+        await succeed(two.circuits[name], 20)
+        await two.circuits[name].report_evidence()
+        circuit = one.circuits[name]
+        answers = Answers(one, monkeypatch)
+        answers.lost = {"circuit_report"}
+        for _ in range(8):
+            with pytest.raises(ConnectionError):
+                async with circuit:
+                    raise ConnectionError
+        await circuit.report_evidence()
+        assert circuit.state == "closed", "it does not open on one instance's word"
+
+
+async def test_a_force_holds_after_a_wipe(standalone_lab, connect, name):
+    async with instances(standalone_lab, 1) as (state,):
+        for word in ("open", "closed", "open", "auto"):
+            await state.circuits.force(name, word)
+        keys = state.circuits._keys
+        connect(standalone_lab, "redis-0").delete(keys.state(name))
+        assert (await state.circuits.force(name, "open")).state == "forced-open"
+        await state.circuits[name].report_evidence()
+        assert state.circuits[name].state == "forced-open"
+
+
+async def test_a_circuit_that_is_left_in_another_task(standalone_lab, name):
+    async with instances(standalone_lab, 1) as (state,):
+        circuit = state.circuits[name]
+        await asyncio.create_task(circuit.__aenter__())
+        await circuit.__aexit__(None, None, None)
+        assert not circuit._entered
+
+
+async def test_a_list_takes_no_places(standalone_lab, name):
+    async with instances(standalone_lab, 2) as (one, two):
+        await succeed(one.circuits[name])
+        await one.circuits._tell_names(time.monotonic())
+        shown = await two.circuits.all()
+        assert name in [each.name for each in shown]
+        assert name not in two.circuits._circuits

@@ -94,16 +94,27 @@ def test_the_window_holds_what_a_list_would(times):
     assert min(exact) <= window.seen(now).calls <= max(exact)
 
 
-@given(st.sampled_from("cl"), st.integers(0, 10**14), st.integers(0, 10**14))
-def test_a_permit_is_read_as_it_was_written(kind, era, n):
-    for permit in (Permit(kind, era, n), Permit("p", era, n, "0123456789abcdef")):
+@given(st.sampled_from("lp"), st.integers(0, 10**14), st.integers(0, 10**14), st.integers(0, 10**8))
+def test_a_permit_is_read_as_it_was_written(kind, era, n, turn):
+    for permit in (Permit("c", era, n, turn), Permit(kind, era, n, turn, "0123456789abcdef")):
         assert Permit.parse(str(permit)) == permit
         assert permit.trial == (permit.kind != "c")
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "c", "c.1.1", "x.1.1.-", "p.1.1.-", "c.1.1.0123456789abcdef", "c.-1.1.-", "c.1.1.-\n"],
+    [
+        "",
+        "c",
+        "c.1.1",
+        "x.1.1.0.-",
+        "p.1.1.0.-",
+        "l.1.1.0.-",
+        "c.1.1.0.0123456789abcdef",
+        "c.-1.1.0.-",
+        "c.1.1.0.-\n",
+        "c.\u0661.1.0.-",
+    ],
 )
 def test_no_permit_is_made_up(text):
     with pytest.raises(InvalidInputError):
@@ -140,7 +151,7 @@ def test_a_place_is_kept_for_twice_what_is_slow():
 def test_a_reply_that_is_no_state_is_told(reply):
     keys, policy = CircuitKeys("p"), CircuitPolicy()
     told = force(keys, "llm", Phase.CLOSED, reason="", nonce="n")
-    asked = acquire(keys, "llm", policy, Permit("p", 1, 1, "0123456789abcdef"))
+    asked = acquire(keys, "llm", policy, Permit("p", 1, 1, token="0123456789abcdef"))
     for operation in (told, asked):
         with pytest.raises(UnexpectedReplyError):
             operation.read(reply)

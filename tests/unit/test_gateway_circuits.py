@@ -45,9 +45,9 @@ async def acquire(client, name="llm"):
     return await client.post(f"/v1/circuits/{name}/acquire")
 
 
-async def report(client, by, **given):
+async def report(client, by, name="llm", **given):
     body = {"permit": by, "ok": True, "duration": 0.01} | given
-    return await client.post("/v1/circuits/llm/report", json=body)
+    return await client.post(f"/v1/circuits/{name}/report", json=body)
 
 
 async def until_acquire(client, status):
@@ -118,7 +118,23 @@ async def test_a_name_is_one(client, name):
     assert (await acquire(client, name)).status_code == 422
 
 
-async def test_the_number_of_circuits_is_bounded(client):
+async def test_the_number_of_circuits_is_bounded_but_not_for_who_acts_by_hand(client):
     answers = [(await acquire(client, f"c{number}")).status_code for number in range(1030)]
     assert answers[:1024] == [200] * 1024
     assert answers[1024:] == [422] * 6
+    forced = await client.post(
+        "/v1/circuits/another/force",
+        json={"state": "open"},
+        headers={"Authorization": f"Bearer {ADMIN}"},
+    )
+    assert forced.json()["state"] == "forced-open"
+
+
+async def test_a_permit_counts_once_and_for_its_circuit_only(client):
+    permit = (await acquire(client, "one")).json()["permit"]
+    for _ in range(20):
+        assert (await report(client, permit, "one", ok=False)).status_code == 204
+    assert (await acquire(client, "one")).status_code == 200, "one failure opens nothing"
+    assert (await report(client, permit, "two", ok=False)).status_code == 422
+    forged = permit[:-1] + ("0" if permit[-1] != "0" else "1")
+    assert (await report(client, forged, "one", ok=False)).status_code == 422

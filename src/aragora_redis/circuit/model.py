@@ -30,10 +30,10 @@ class _Stored:
         """Take over a state of another history."""
         self.standing, self.own_history, self.successes = standing, False, 0
 
-    def move(self, standing: Standing) -> None:
+    def move(self, standing: Standing, now: int) -> None:
         """Give a new state the next number, in the history of this data."""
         era, n = self.standing.generation
-        era, n = (era, n + 1) if self.own_history else (era + 1, 1)
+        era, n = (era, n + 1) if self.own_history else (max(era + 1, now // 1000), 1)
         self.standing, self.own_history = replace(standing, era=era, n=n), True
         self.successes = 0
 
@@ -60,7 +60,7 @@ def report(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     )
     if stored.standing.phase is Phase.CLOSED and trips(rules, pooled):
         tripped = opened(stored.standing, now + int(policy[5]))
-        stored.move(replace(tripped, reason=""))
+        stored.move(replace(tripped, reason=""), now)
         _keep(memory, keys[0], stored)
         memory.delete(keys[1])
     return _reported(now, stored, pooled)
@@ -70,14 +70,14 @@ def acquire(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     """`circuit_acquire.lua`."""
     stored, now = _stored(memory, keys[0]), memory.now
     era, n, token, budget, lease = int(args[0]), int(args[1]), args[2], int(args[3]), int(args[4])
-    standing = stored.standing
-    if standing.generation != (era, n) or standing.phase is not Phase.OPEN:
-        return _asked(b"changed", 0, now, stored)
-    if now < standing.until:
-        return _asked(b"early", standing.until - now, now, stored)
-    places = _places(memory, keys[1])
-    if token not in places and len(places) >= budget:
-        return _asked(b"busy", min(places.values()) * 1000 - now, now, stored)
+    standing, places = stored.standing, _places(memory, keys[1])
+    if token not in places:
+        if standing.generation != (era, n) or standing.phase is not Phase.OPEN:
+            return _asked(b"changed", 0, now, stored)
+        if now < standing.until:
+            return _asked(b"early", standing.until - now, now, stored)
+        if len(places) >= budget:
+            return _asked(b"busy", min(places.values()) * 1000 - now, now, stored)
     places[token] = now // 1000 + lease
     memory.put(keys[1], places)
     memory.expire_at(keys[1], now + lease * 1000)
@@ -92,14 +92,15 @@ def settle(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     )  # fmt: skip
     standing, places = stored.standing, _places(memory, keys[1])
     if standing.generation != (era, n) or standing.phase is not Phase.OPEN or token not in places:
+        places.pop(token, None)
         return _asked(b"late", 0, now, stored)
     if outcome == b"released" or (outcome == b"ok" and stored.successes + 1 < needed):
         del places[token]
         stored.successes += outcome == b"ok"
         return _asked(b"settled", 0, now, stored)
-    stored.move(closed(standing) if outcome == b"ok" else opened(standing, now + span))
+    stored.move(closed(standing) if outcome == b"ok" else opened(standing, now + span), now)
     _keep(memory, keys[0], stored)
-    memory.delete(keys[1])
+    del places[token]
     memory.delete(keys[2])
     return _asked(b"settled", 0, now, stored)
 
@@ -109,11 +110,10 @@ def force(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     stored, now = _stored(memory, keys[0]), memory.now
     nonce, phase, reason, *_ = args
     if stored.nonce != nonce:
-        stored.move(Standing(phase=Phase(phase.decode()), reason=reason.decode()))
+        stored.move(Standing(phase=Phase(phase.decode()), reason=reason.decode()), now)
         _keep(memory, keys[0], stored)
         stored.nonce = nonce
         memory.delete(keys[1])
-        memory.delete(keys[2])
     return _reported(now, stored, Evidence())
 
 
@@ -145,7 +145,8 @@ def _stored(memory: Memory, key: bytes) -> _Stored:
 
 def _keep(memory: Memory, key: bytes, stored: _Stored) -> None:
     memory.put(key, stored)
-    memory.expire_at(key, memory.now + _KEEP_US)
+    forced = stored.standing.phase in (Phase.FORCED_OPEN, Phase.FORCED_CLOSED)
+    memory.expire_at(key, None if forced else memory.now + _KEEP_US)
 
 
 def _pool(

@@ -104,6 +104,7 @@ def report(
         read=_read_reported,
         script=load("circuit_report"),
         lane=Lane.BULK,
+        at_once=True,
     )
 
 
@@ -123,6 +124,7 @@ def acquire(
         ),
         read=_read_asked,
         script=load("circuit_acquire"),
+        at_once=True,
     )
 
 
@@ -151,6 +153,7 @@ def settle(
         ),
         read=_read_asked,
         script=load("circuit_settle"),
+        at_once=True,
     )
 
 
@@ -160,7 +163,7 @@ def force(
     """Hold a circuit open or closed, or (`Phase.CLOSED`) let its calls decide again."""
     return Operation(
         kind=Kind.CAS,
-        keys=(keys.state(name), keys.places(name), keys.evidence(name)),
+        keys=(keys.state(name), keys.evidence(name)),
         args=(nonce, phase.value, reason, keys.channel, name),
         read=_read_reported,
         script=load("circuit_force"),
@@ -189,8 +192,12 @@ def read_change(message: bytes) -> tuple[str, Standing]:
     try:
         name, *fields = message.split(b" ", 6)
         return name.decode(), _standing(fields)
-    except (ValueError, IndexError) as error:
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise UnexpectedReplyError("the change of a circuit cannot be read") from error
+
+
+_LARGEST = 2**53
+"""The largest number that Lua tells from its neighbours."""
 
 
 def _micros(seconds: float) -> int:
@@ -199,6 +206,8 @@ def _micros(seconds: float) -> int:
 
 def _standing(fields: Sequence[Any]) -> Standing:
     era, n, state, until, opens, reason = fields
+    if not all(0 <= int(number) <= _LARGEST for number in (era, n, until, opens)):
+        raise ValueError("a number is larger than any of ours")
     return Standing(
         int(era),
         int(n),

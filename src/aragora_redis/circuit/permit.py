@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from ..errors import InvalidInputError
 
-_TEXT: Final = re.compile(r"([clp])\.(\d{1,15})\.(\d{1,15})\.([0-9a-f]{16}|-)")
+_TEXT: Final = re.compile(r"([clp])\.(\d{1,15})\.(\d{1,15})\.(\d{1,9})\.([0-9a-f]{16}|-)", re.ASCII)
 
 Kind = Literal["c", "l", "p"]
 
@@ -22,12 +22,14 @@ class Permit:
             fleet's, `l` for one that this instance allowed itself while Redis could not be asked.
         era: history, and
         n: number of the state in which it was given.
-        token: names the place of a trial call.
+        turn: which decision of an instance without Redis it goes by; 0 where Redis decides.
+        token: names a trial call.
     """
 
     kind: Kind
     era: int
     n: int
+    turn: int = 0
     token: str = field(default="-", repr=False)
 
     @property
@@ -41,7 +43,7 @@ class Permit:
         return self.era, self.n
 
     def __str__(self) -> str:
-        return f"{self.kind}.{self.era}.{self.n}.{self.token}"
+        return f"{self.kind}.{self.era}.{self.n}.{self.turn}.{self.token}"
 
     @classmethod
     def parse(cls, text: str) -> Permit:
@@ -51,7 +53,7 @@ class Permit:
             InvalidInputError: no circuit has given it.
         """
         found = _TEXT.fullmatch(text) if isinstance(text, str) else None
-        if found is None or (found[1] == "p") != (found[4] != "-"):
+        if found is None or (found[1] == "c") != (found[5] == "-"):
             raise InvalidInputError("this is no permit", remedy="send what acquire has answered")
         kind: Kind = found[1]  # type: ignore[assignment]  # the pattern has no other
-        return cls(kind, int(found[2]), int(found[3]), found[4])
+        return cls(kind, int(found[2]), int(found[3]), int(found[4]), found[5])

@@ -10,20 +10,21 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from ..circuit.machine import Shown
-from ..circuit.permit import Permit
+from ..circuit.operations import REASON_LIMIT
 from ..errors import CircuitOpenError
 from ..state.circuits import Forced
 from ..state.shared import SharedState
 from ..web.headers import retry_after
 from .auth import Role, needs
 from .bodies import Body, JsonRoute, Note
+from .permits import Permits
 from .problems import JSON_ANSWERS, answers
 
 
 class Result(Body):
     """How a call went that was let through: `duration` in seconds."""
 
-    permit: Annotated[str, Field(max_length=64)]
+    permit: Annotated[str, Field(max_length=160)]
     ok: bool
     duration: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 
@@ -32,7 +33,7 @@ class Force(Body):
     """What to hold the circuit at; `auto` lets its calls decide again."""
 
     state: Forced
-    reason: Note = ""
+    reason: Annotated[Note, Field(max_length=REASON_LIMIT)] = ""
 
 
 class PermitBody(BaseModel):
@@ -73,6 +74,7 @@ _REFUSED = {"model": RefusalBody, "description": "Not let through, see Retry-Aft
 
 def routes(state: SharedState) -> APIRouter:
     """The routes over one state."""
+    permits = Permits(state.settings.digest_key.reveal_bytes())
     router = APIRouter(
         prefix="/v1/circuits",
         tags=["circuits"],
@@ -91,7 +93,7 @@ def routes(state: SharedState) -> APIRouter:
     async def acquire(name: str) -> PermitBody | Response:
         """Leave to make one call: 200 with a permit, else 503 with the state."""
         try:
-            return PermitBody(permit=str(await state.circuits[name].acquire()))
+            return PermitBody(permit=permits.seal(name, await state.circuits[name].acquire()))
         except CircuitOpenError as error:
             refusal = {"state": error.state, "retry_after": error.retry_after}
             headers = {"Retry-After": retry_after(error.retry_after)}
@@ -99,9 +101,10 @@ def routes(state: SharedState) -> APIRouter:
 
     @router.post("/{name}/report", status_code=HTTPStatus.NO_CONTENT)
     async def report(name: str, body: Result) -> Response:
-        """How the call went. A result for a state that is over is dropped."""
-        permit = Permit.parse(body.permit)
-        await state.circuits[name].report(permit, ok=body.ok, duration=body.duration)
+        """How the call went, told once. A result for a state that is over is dropped."""
+        permit = permits.open(name, body.permit)
+        if permits.take(body.permit):
+            await state.circuits[name].report(permit, ok=body.ok, duration=body.duration)
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     @router.post("/{name}/force", dependencies=[needs(Role.ADMIN)])

@@ -1,4 +1,5 @@
--- Take, or keep, one of the places for trial calls of a circuit whose open time is over.
+-- Take one of the places for trial calls of a circuit whose open time is over; or keep one, whatever
+-- has become of the circuit, for as long as the call goes on.
 --
 -- KEYS: 1 the state (see circuit_report.lua), 2 the places (sorted set: token -> end in milliseconds)
 -- ARGV: 1 not_after, 2 era, 3 n of the state that the caller knows, 4 token, 5 number of places,
@@ -19,20 +20,23 @@ local function answer(word, wait)
   return {word, wait, now, era, n, found[3] or 'closed', until_, tonumber(found[5] or 0),
     found[6] or ''}
 end
+local places, ms = KEYS[2], math.floor(now / 1000)
+local freed = redis.pcall('ZREMRANGEBYSCORE', places, '-inf', int(ms))
+if type(freed) == 'table' then return freed end
+local function take()
+  local taken = redis.pcall('ZADD', places, int(ms + ARGV[6]), ARGV[4])
+  if type(taken) == 'table' then return taken end
+  if redis.call('PTTL', places) < tonumber(ARGV[6]) then redis.call('PEXPIRE', places, ARGV[6]) end
+  return answer('permit', 0)
+end
+if redis.call('ZSCORE', places, ARGV[4]) then return take() end
 if era ~= tonumber(ARGV[2]) or n ~= tonumber(ARGV[3]) or found[3] ~= 'open' then
   return answer('changed', 0)
 end
 if now < until_ then return answer('early', until_ - now) end
 
-local places, ms = KEYS[2], math.floor(now / 1000)
-local freed = redis.pcall('ZREMRANGEBYSCORE', places, '-inf', int(ms))
-if type(freed) == 'table' then return freed end
-if not redis.call('ZSCORE', places, ARGV[4]) and
-    redis.call('ZCARD', places) >= tonumber(ARGV[5]) then
+if redis.call('ZCARD', places) >= tonumber(ARGV[5]) then
   local first = redis.call('ZRANGE', places, 0, 0, 'WITHSCORES')
   return answer('busy', tonumber(first[2]) * 1000 - now)
 end
-local taken = redis.pcall('ZADD', places, int(ms + ARGV[6]), ARGV[4])
-if type(taken) == 'table' then return taken end
-if redis.call('PTTL', places) < tonumber(ARGV[6]) then redis.call('PEXPIRE', places, ARGV[6]) end
-return answer('permit', 0)
+return take()

@@ -1,6 +1,6 @@
 -- Hold a circuit open or closed by hand, or let its calls decide again.
 --
--- KEYS: 1 the state (see circuit_report.lua), 2 the places (see circuit_acquire.lua), 3 the evidence
+-- KEYS: 1 the state (see circuit_report.lua), 2 the evidence
 -- ARGV: 1 not_after, 2 nonce of this call, 3 "forced-open", "forced-closed" or "closed", 4 reason,
 --       5 channel for changes, 6 name
 -- Reply: {now in microseconds, era, n, state, until, opens, reason, 0, 0, 0}
@@ -20,11 +20,15 @@ if found[7] == ARGV[2] then
   return {now, era, n, found[3], tonumber(found[4]), tonumber(found[5]), found[6], 0, 0, 0}
 end
 local rid = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
-if found[8] == rid then n = n + 1 else era, n = era + 1, 1 end
+if found[8] == rid then
+  n = n + 1
+else
+  era, n = math.max(era + 1, math.floor(now / 1000)), 1
+end
 local stored = redis.pcall('HSET', KEYS[1], 'era', int(era), 'n', int(n), 'rid', rid,
   'state', ARGV[3], 'until', '0', 'opens', '0', 'reason', ARGV[4], 'ok', '0', 'nonce', ARGV[2])
 if type(stored) == 'table' then return stored end
-redis.call('DEL', KEYS[2], KEYS[3])
+redis.call('DEL', KEYS[2])
 -- What was forced by hand holds until it is changed by hand.
 redis.call('PERSIST', KEYS[1])
 redis.pcall('PUBLISH', ARGV[5], ARGV[6] .. ' ' .. int(era) .. ' ' .. int(n) .. ' ' .. ARGV[3] ..

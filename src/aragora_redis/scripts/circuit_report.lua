@@ -2,7 +2,8 @@
 -- The state is a hash: era and n (its generation), rid (the history in which that was given), state,
 -- until (end of the open time in microseconds), opens (in a row), ok (trial calls that succeeded),
 -- reason, nonce (of the last force). An absent one is closed. Of two states the greater holds, by
--- era, n and until: so a state that a failover has lost is taken back from whoever knows it.
+-- era, n and until: so a state that a failover has lost is taken back from whoever knows it. A new
+-- era is the time in milliseconds, so that one begun after a wipe is later than all before it.
 --
 -- KEYS: 1 the state, 2 the evidence (hash: boot id -> "at calls failures slow")
 -- ARGV: 1 not_after; the state that the instance knows: 2 era, 3 n, 4 state, 5 until, 6 opens,
@@ -30,7 +31,11 @@ local function store(rid)
   local stored = redis.pcall('HSET', KEYS[1], 'era', int(era), 'n', int(n), 'rid', rid,
     'state', state, 'until', int(until_), 'opens', int(opens), 'reason', reason, 'ok', '0')
   if type(stored) == 'table' then return stored end
-  redis.call('PEXPIRE', KEYS[1], '2592000000')
+  if string.sub(state, 1, 6) == 'forced' then
+    redis.call('PERSIST', KEYS[1])
+  else
+    redis.call('PEXPIRE', KEYS[1], '2592000000')
+  end
   redis.pcall('PUBLISH', ARGV[18], ARGV[19] .. ' ' .. int(era) .. ' ' .. int(n) .. ' ' .. state ..
     ' ' .. int(until_) .. ' ' .. int(opens) .. ' ' .. reason)
 end
@@ -75,7 +80,11 @@ if state == 'closed' and calls > 0 and calls >= tonumber(ARGV[13]) and (
     failures >= calls * tonumber(ARGV[14]) and failing >= needed
     or slow >= calls * tonumber(ARGV[15]) and slowing >= needed) then
   local rid = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
-  if redis.call('HGET', KEYS[1], 'rid') == rid then n = n + 1 else era, n = era + 1, 1 end
+  if redis.call('HGET', KEYS[1], 'rid') == rid then
+    n = n + 1
+  else
+    era, n = math.max(era + 1, math.floor(now / 1000)), 1
+  end
   state, until_, opens, reason = 'open', now + tonumber(ARGV[17]), 1, ''
   local refused = store(rid)
   if refused then return refused end

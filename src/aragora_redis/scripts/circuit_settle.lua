@@ -1,5 +1,6 @@
 -- Take in the result of a trial call: enough successes close the circuit, one failure opens it.
--- A result that comes after its lease, or about another generation, changes nothing.
+-- A result that comes after its lease, or about another generation, only gives its place back: the
+-- places of calls that still run stay taken through any change of state.
 --
 -- KEYS: 1 the state (see circuit_report.lua), 2 the places (see circuit_acquire.lua), 3 the evidence
 -- ARGV: 1 not_after, 2 era, 3 n of the state in which the call was let through, 4 its token,
@@ -23,6 +24,7 @@ end
 local lease = redis.call('ZSCORE', KEYS[2], ARGV[4])
 if era ~= tonumber(ARGV[2]) or n ~= tonumber(ARGV[3]) or state ~= 'open' or not lease or
     tonumber(lease) * 1000 <= now then
+  redis.pcall('ZREM', KEYS[2], ARGV[4])
   return answer('late')
 end
 
@@ -34,7 +36,11 @@ if ARGV[5] == 'released' or ARGV[5] == 'ok' and tonumber(found[7] or 0) + 1 < to
 end
 
 local rid = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
-if redis.call('HGET', KEYS[1], 'rid') == rid then n = n + 1 else era, n = era + 1, 1 end
+if redis.call('HGET', KEYS[1], 'rid') == rid then
+  n = n + 1
+else
+  era, n = math.max(era + 1, math.floor(now / 1000)), 1
+end
 if ARGV[5] == 'ok' then
   state, until_, opens = 'closed', 0, 0
 else
@@ -43,7 +49,8 @@ end
 local stored = redis.pcall('HSET', KEYS[1], 'era', int(era), 'n', int(n), 'rid', rid,
   'state', state, 'until', int(until_), 'opens', int(opens), 'ok', '0')
 if type(stored) == 'table' then return stored end
-redis.call('DEL', KEYS[2], KEYS[3])
+redis.call('ZREM', KEYS[2], ARGV[4])
+redis.call('DEL', KEYS[3])
 redis.call('PEXPIRE', KEYS[1], '2592000000')
 redis.pcall('PUBLISH', ARGV[8], ARGV[9] .. ' ' .. int(era) .. ' ' .. int(n) .. ' ' .. state ..
   ' ' .. int(until_) .. ' ' .. int(opens) .. ' ' .. reason)

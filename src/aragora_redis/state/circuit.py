@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from hashlib import blake2b
 from types import TracebackType
 from typing import Literal, ParamSpec, Self, TypeVar
 
@@ -18,10 +18,12 @@ from ..circuit.permit import Permit
 from ..circuit.policy import CircuitPolicy
 from ..circuit.window import Window
 from ..clock import Clock
-from ..errors import AragoraRedisError, CircuitOpenError, InvalidInputError
+from ..errors import AragoraRedisError, CircuitOpenError, LinkDownError, RefusedError
 from ..events import CircuitChanged, CircuitRefused, Events
+from ..names import validate_seconds
 from ..operation import Runs
 from ..rate_limit.share import FleetSize
+from .lone_trials import LoneTrials
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,6 +34,8 @@ IN_USE_FOR = 60.0
 """Seconds after its last call for which a circuit is looked at."""
 PLACES_RENEWED = 1024
 """Trial calls of one circuit that are followed here."""
+_GONE = (LinkDownError, RefusedError)
+"""Errors after which there is no Redis to decide; a late answer is none of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +43,14 @@ class Surroundings:
     """What all circuits of an instance share; see `Circuits`.
 
     Attributes:
+        source: who it is that decides where there is an answer.
         wake: lets evidence be pooled now.
         jitter: a factor from 1 on, by which an open time is stretched.
     """
 
     executor: Runs
     keys: CircuitKeys
+    source: Literal["redis", "local"]
     clock: Clock
     events: Events
     server_now: Callable[[], float]
@@ -95,8 +101,19 @@ class Circuit:
         self._pooled = self._window.seen(0.0)
         self._entered: dict[asyncio.Task[object] | None, list[Guard]] = {}
         self._places: dict[Permit, float] = {}
-        self._tried_slot = -1
+        self._given_up: dict[Permit, None] = {}
+        self._lone = LoneTrials(
+            name,
+            policy,
+            clock=around.clock,
+            server_now=self._now,
+            fleet=around.fleet,
+            own=around.own,
+        )
+        self._turn = 0
+        self._turns = itertools.count(1)
         self._asked = False
+        self._answered = False
         self._used_at = around.clock.monotonic()
         self.due_at = self._used_at
         """Monotonic seconds at which it wants to be tended."""
@@ -131,15 +148,15 @@ class Circuit:
             failure_rate=seen.failures / seen.calls if seen.calls else 0.0,
             slow_rate=seen.slow / seen.calls if seen.calls else 0.0,
             reason=current.reason,
-            source="redis" if self._local is None else "local",
+            source=self._around.source if self._answered and self._local is None else "local",
         )
 
     def adopt(self, standing: Standing) -> None:
         """Take over a state that Redis has told, if it is later than what is known."""
         if standing.later_than(self._standing):
-            self._standing, self._local = standing, None
+            self._standing, self._local, self._turn = standing, None, 0
             self._window.clear()
-            self._turned("redis")
+            self._turned(self._around.source)
 
     # --- calls --------------------------------------------------------------------------
 
@@ -167,7 +184,7 @@ class Circuit:
         current = self._current
         match current.shown(self._now()):
             case "closed" | "forced-closed":
-                return Permit("c", *current.generation)
+                return Permit("c", *current.generation, self._turn)
             case "half-open":
                 return None
             case state:
@@ -181,8 +198,7 @@ class Circuit:
         Raises:
             InvalidInputError: no call takes such a time.
         """
-        if not 0 <= duration < float("inf"):
-            raise InvalidInputError("a duration is in seconds, from 0")
+        validate_seconds(duration, "a duration")
         if permit.trial:
             slow = duration > self.policy.slow_call
             await self._settle(permit, "ok" if ok and not slow else "failed")
@@ -191,7 +207,7 @@ class Circuit:
 
     def count(self, permit: Permit, *, ok: bool, duration: float) -> None:
         """Count a call through a closed circuit; it is pooled in the background."""
-        if permit.generation == self._current.generation:
+        if (*permit.generation, permit.turn) == (*self._current.generation, self._turn):
             self._count(failed=not ok, slow=duration > self.policy.slow_call)
 
     async def release(self, permit: Permit) -> None:
@@ -231,6 +247,8 @@ class Circuit:
         trace: TracebackType | None,
     ) -> None:
         task = asyncio.current_task()
+        if task not in self._entered:  # entered by a task that has ended, such as a fixture's
+            task = next((other for other in self._entered if other is None or other.done()), task)
         guards = self._entered[task]
         guard = guards.pop()
         if not guards:
@@ -249,15 +267,18 @@ class Circuit:
     # --- in the background --------------------------------------------------------------
 
     async def tend(self) -> None:
-        """Pool what was seen, learn what others know, and keep places that are in use."""
+        """Pool what was seen, learn what others know, keep places in use and give back others."""
         now = self._around.clock.monotonic()
-        in_use = now - self._used_at < IN_USE_FOR or self._window.seen(now).calls
+        in_use = now - self._used_at < IN_USE_FOR or self._window.seen(now).calls or self._places
         every = min(FLUSH_EVERY, self.policy.window / 10)
         self.due_at = now + (every if in_use else IN_USE_FOR)
         await self.report_evidence()
         for permit, at in list(self._places.items()):
             if now - at > lease_of(self.policy) / 3:
                 await self._renew(permit)
+        for permit in list(self._given_up):
+            self._given_up.pop(permit)
+            await self._settle(permit, "released")
 
     async def report_evidence(self) -> None:
         """Tell Redis what is seen and known here; where that fails, decide alone."""
@@ -273,11 +294,12 @@ class Circuit:
         )
         try:
             told = await self._around.executor.run(report, within=self._around.deadline)
-        except AragoraRedisError:
+        except AragoraRedisError as error:
             self._asked = True
-            self._decide_alone()
+            if isinstance(error, _GONE):  # one slow answer is no outage
+                self._decide_alone()
             return
-        self._asked = True
+        self._asked = self._answered = True
         self._pooled = told.pooled
         if told.standing == self._standing or told.standing.later_than(self._standing):
             self._return_to(told.standing)
@@ -285,9 +307,9 @@ class Circuit:
     def _return_to(self, standing: Standing) -> None:
         """Go by what Redis says again; what was seen meanwhile is in the window, to be pooled."""
         alone = self._local is not None
-        self._local = None
+        self._local, self._turn = None, 0
         if alone and standing == self._standing:
-            self._turned("redis")
+            self._turned(self._around.source)
         self.adopt(standing)
 
     def _decide_alone(self) -> None:
@@ -300,12 +322,17 @@ class Circuit:
     def _open_alone(self, current: Standing) -> None:
         opens = current.opens + 1 if current.phase is Phase.OPEN else 1
         until = self._now() + int(self._open_for(opens) * 1_000_000)
-        self._local = opened(current, until)
+        self._decide(opened(current, until))
+
+    def _decide(self, standing: Standing) -> None:
+        """Go by an own decision until Redis can be asked again."""
+        self._local, self._turn = standing, next(self._turns)
         self._turned("local")
 
     async def _renew(self, permit: Permit) -> None:
-        asked = await self._ask(permit)
-        if asked is None:
+        try:
+            asked = await self._ask(permit)
+        except AragoraRedisError:
             return
         if asked.word == "permit":
             self._places[permit] = self._around.clock.monotonic()
@@ -317,57 +344,49 @@ class Circuit:
     async def _acquire_trial(self, current: Standing) -> Permit:
         if self._local is not None:
             return self._try_alone(current)
-        permit = Permit("p", *current.generation, secrets.token_hex(8))
-        asked = await self._ask(permit)
-        if asked is None:
+        permit = Permit("p", *current.generation, token=secrets.token_hex(8))
+        try:
+            asked = await self._ask(permit)
+        except _GONE:
             return self._try_alone(current)
+        except BaseException as error:
+            # The place may be taken, for a call that will not be made.
+            self._give_up(permit)
+            if isinstance(error, AragoraRedisError):
+                raise self._refusal("half-open", self.policy.open_for) from error
+            raise
         self.adopt(asked.standing)
         match asked.word:
             case "permit":
                 return permit
             case "changed":
                 if self.state in {"closed", "forced-closed"}:
-                    return Permit("c", *self._current.generation)
+                    return Permit("c", *self._current.generation, self._turn)
                 raise self._refusal(self.state, self._wait())
         raise self._refusal("half-open" if asked.word == "busy" else "open", asked.wait)
 
-    async def _ask(self, permit: Permit) -> Asked | None:
-        """Ask Redis for a place, or to keep it; None where it cannot be asked."""
+    async def _ask(self, permit: Permit) -> Asked:
+        """Ask Redis for a place, or to keep it."""
         acquire = operations.acquire(self._around.keys, self.name, self.policy, permit)
-        try:
-            return await self._around.executor.run(acquire, within=self._around.deadline)
-        except AragoraRedisError:
-            return None
+        return await self._around.executor.run(acquire, within=self._around.deadline)
 
     def _try_alone(self, current: Standing) -> Permit:
-        """A trial call without Redis: for each open time so many instances may make one.
+        token = self._lone.take()
+        if token is None:
+            raise self._refusal("half-open", self._lone.wait)
+        return Permit("l", *current.generation, self._turn, token)
 
-        Which ones they are, all instances compute alike. Where the others are not known, this one
-        may: it would else stay open until Redis returns.
-        """
-        span = max(int(self.policy.open_for * 1_000_000), 1)
-        slot = self._now() // span
-        if self._tried_slot == slot or not self._chosen(slot):
-            raise self._refusal("half-open", (span - self._now() % span) / 1e6)
-        self._tried_slot = slot
-        return Permit("l", *current.generation)
-
-    def _chosen(self, slot: int) -> bool:
-        ids = self._around.fleet.ids
-        if self._around.own not in ids:
-            return True
-
-        def weight(boot_id: str) -> bytes:
-            text = f"{self.name} {slot} {boot_id}"
-            return blake2b(text.encode(), digest_size=8).digest()
-
-        ranked = sorted(ids, key=weight)
-        return self._around.own in ranked[: self.policy.half_open_probes]
+    def _give_up(self, permit: Permit) -> None:
+        if len(self._given_up) < PLACES_RENEWED:
+            self._given_up[permit] = None
+            self.due_at = self._around.clock.monotonic()
+            self._around.wake()
 
     async def _settle(self, permit: Permit, outcome: Outcome) -> None:
         self._places.pop(permit, None)
         if permit.kind == "l":
-            self._settle_alone(permit, outcome)
+            if self._lone.finish(permit.token):
+                self._settle_alone(permit, outcome)
             return
         settle = operations.settle(
             self._around.keys,
@@ -379,22 +398,25 @@ class Circuit:
         )
         try:
             asked = await self._around.executor.run(settle, within=self._around.deadline)
-        except AragoraRedisError:
-            # The place comes free by itself; what was learned holds here.
-            self._settle_alone(permit, outcome)
+        except AragoraRedisError as error:
+            # The place comes free by itself. A failure holds here; a success only where there is no
+            # Redis that could have counted it: one of several may not close the circuit.
+            if outcome == "failed" or isinstance(error, _GONE):
+                self._settle_alone(permit, outcome)
             return
         self.adopt(asked.standing)
 
     def _settle_alone(self, permit: Permit, outcome: Outcome) -> None:
         current = self._current
-        if permit.generation != current.generation or current.shown(self._now()) != "half-open":
+        if (*permit.generation, permit.turn) != (*current.generation, self._turn):
+            return
+        if current.shown(self._now()) != "half-open":
             return
         if outcome == "failed":
             self._open_alone(current)
         elif outcome == "ok":
-            self._local = closed(current)
             self._window.clear()
-            self._turned("local")
+            self._decide(closed(current))
 
     # --- small parts --------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from ..circuit.operations import CircuitKeys
 from ..clock import Clock
 from ..errors import AragoraRedisError, InvalidInputError, UnexpectedReplyError
 from ..events import Events
-from ..names import validate_name
+from ..names import validate_name, validate_text
 from ..operation import Operation, Runs
 from ..policies import Policies
 from ..rate_limit.share import FleetSize
@@ -55,6 +55,7 @@ class Circuits:
         fleet: who shares the trial calls while Redis cannot be asked.
         own: boot id of this instance.
         deadline: seconds that a round trip may take.
+        source: who it is that decides there.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Circuits:
         own: str,
         prefix: str,
         deadline: float,
+        source: Literal["redis", "local"],
     ) -> None:
         self._policies = policies
         self._clock = clock
@@ -76,6 +78,7 @@ class Circuits:
         self._keys = CircuitKeys(prefix)
         self._around = Surroundings(
             executor=executor,
+            source=source,
             keys=self._keys,
             clock=clock,
             events=events,
@@ -100,12 +103,11 @@ class Circuits:
         Raises:
             InvalidInputError: the name cannot be one, or too many circuits are in use.
         """
-        circuit = self._circuits.get(name)
+        circuit = self._circuits.get(name) if isinstance(name, str) else None
         if circuit is None:
             validate_name(name, "a circuit")
             self._make_room()
-            circuit = Circuit(name, self._policies.circuit(name), self._around)
-            self._circuits[name] = circuit
+            circuit = self._circuits[name] = self._made(name)
             self._wake.set()
         else:
             self._circuits.move_to_end(name)
@@ -119,11 +121,13 @@ class Circuits:
             known.update(elsewhere)
         except AragoraRedisError:
             return [self._circuits[name].snapshot() for name in sorted(known)]
-        new = sorted(known - set(self._circuits))[: CIRCUITS - len(self._circuits)]
+        # Whoever only looks takes no place among the circuits that are followed.
+        shown = {name: self._circuits.get(name) or self._made(name) for name in sorted(known)}
+        new = [circuit for name, circuit in shown.items() if name not in self._circuits]
         for start in range(0, len(new), AT_ONCE):
             page = new[start : start + AT_ONCE]
-            await asyncio.gather(*(self[name].report_evidence() for name in page))
-        return [self._circuits[name].snapshot() for name in sorted(self._circuits)]
+            await asyncio.gather(*(circuit.report_evidence() for circuit in page))
+        return [circuit.snapshot() for circuit in shown.values()]
 
     async def force(self, name: str, state: Forced, reason: str = "") -> CircuitStatus:
         """Hold a circuit open or closed until told otherwise, or let its calls decide again.
@@ -138,11 +142,15 @@ class Circuits:
             "closed": Phase.FORCED_CLOSED,
             "auto": Phase.CLOSED,
         }
-        if state not in phases:
+        if not isinstance(state, str) or state not in phases:
             raise InvalidInputError("a circuit is forced open, closed or auto")
-        if len(reason) > operations.REASON_LIMIT or "\0" in reason:
-            raise InvalidInputError(f"a reason has at most {operations.REASON_LIMIT} characters")
-        circuit = self[name]
+        validate_text(reason, "a reason", most=operations.REASON_LIMIT, least=0)
+        validate_name(name, "a circuit")
+        try:
+            circuit = self[name]
+        except InvalidInputError:  # too many; but whoever acts by hand can always do so
+            circuit = self._made(name)
+        await circuit.report_evidence()  # what is known here must not be later than what is forced
         forced = await self._run(
             operations.force(
                 self._keys, name, phases[state], reason=reason, nonce=secrets.token_hex(8)
@@ -198,6 +206,16 @@ class Circuits:
         except AragoraRedisError:
             return
         self._named_at |= dict.fromkeys(untold, now)
+
+    def on_link_up(self) -> None:
+        """Ask for every circuit anew: a change may have been missed meanwhile."""
+        now = self._clock.monotonic()
+        for circuit in self._circuits.values():
+            circuit.due_at = now
+        self._wake.set()
+
+    def _made(self, name: str) -> Circuit:
+        return Circuit(name, self._policies.circuit(name), self._around)
 
     def _make_room(self) -> None:
         if len(self._circuits) < CIRCUITS:

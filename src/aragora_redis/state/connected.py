@@ -35,6 +35,7 @@ class Connected:
     Args:
         channels: what to subscribe to beside the feed.
         on_push: gets every published message.
+        on_link_up: told that messages are published to us again.
         on_accepted: told of each accepted beat: Redis takes writes.
     """
 
@@ -50,10 +51,12 @@ class Connected:
         fleet: FleetSize,
         channels: tuple[bytes, ...],
         on_push: Callable[[list[Any]], None],
+        on_link_up: Callable[[], None],
         on_accepted: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._on_other_push = on_push
+        self._on_link_up = on_link_up
         self._on_accepted = on_accepted
         self._clock = clock
         self._service = service
@@ -228,6 +231,7 @@ class Connected:
     def _on_up(self, lane: Lane) -> None:
         if lane is Lane.BULK:
             self.feed.on_link_up()
+            self._on_link_up()
         self.presence.poke()
 
     def _on_trouble(self) -> None:

@@ -113,7 +113,7 @@ class SharedState:
             _log.warning("%s", warning)
         if self._redis is not None:
             self._redis.start()
-        self._spawn(supervised("the end of rotated ids", self.sessions.rotated.run))
+        self._spawn(supervised("the ends of sessions", self.sessions.run))
         self._spawn(supervised("circuits", self.circuits.run))
 
     async def close(self) -> None:
@@ -124,7 +124,7 @@ class SharedState:
         await asyncio.gather(*tasks, return_exceptions=True)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_LIMIT):
-                await self.sessions.rotated.end_all()
+                await self.sessions.finish()
         if self._redis is not None:
             await self._redis.close()
 
@@ -188,6 +188,9 @@ class SharedState:
         self.rate_limits.on_push(push)
         self.circuits.on_push(push)
 
+    def _on_link_up(self) -> None:
+        self.circuits.on_link_up()
+
     def _connect(self) -> Connected:
         return Connected(
             self.settings,
@@ -202,6 +205,7 @@ class SharedState:
                 CircuitKeys(self.settings.prefix).channel,
             ),
             on_push=self._on_push,
+            on_link_up=self._on_link_up,
             on_accepted=self._on_accepted,
         )
 
@@ -251,6 +255,7 @@ class SharedState:
             digest_key=settings.digest_key.reveal_bytes(),
             deny_on_outage=settings.sessions.on_outage == "deny",
             deadline=settings.deadline,
+            source="redis" if self._redis else "local",
         )
 
     def _build_circuits(self) -> Circuits:
@@ -264,4 +269,5 @@ class SharedState:
             own=self.boot_id,
             prefix=self.settings.prefix,
             deadline=self.settings.deadline,
+            source="redis" if self._redis else "local",
         )
