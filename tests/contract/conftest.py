@@ -39,6 +39,15 @@ class OnServer:
         seconds, micros = self.client.time()
         return seconds + micros / 1e6
 
+    def size(self, key: bytes) -> int:
+        """Members of a sorted set, lapsed ones too."""
+        return self.client.zcard(key)
+
+    def lasts(self, key: bytes) -> float | None:
+        """Seconds that a key has left; None for one that stays."""
+        left = self.client.pttl(key)
+        return left / 1000 if left >= 0 else None
+
 
 class InProcess(EmbeddedExecutor):
     """Runs the models of the scripts."""
@@ -48,6 +57,13 @@ class InProcess(EmbeddedExecutor):
 
     def now(self) -> float:
         return time.time()
+
+    def size(self, key: bytes) -> int:
+        return len(self._memory.get(key) or ())
+
+    def lasts(self, key: bytes) -> float | None:
+        ends = self._memory.expiry(key)
+        return None if ends is None else ends / 1e6 - time.time()
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import itertools
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,8 +26,9 @@ from hypothesis.stateful import (
 from aragora_redis.operation import Kind, Operation
 from aragora_redis.scripts.catalog import load
 from aragora_redis.sessions import operations
+from aragora_redis.sessions.data import FIELD_LIMIT
 from aragora_redis.sessions.ids import SessionRef
-from aragora_redis.sessions.operations import SessionKeys
+from aragora_redis.sessions.operations import Ended, SessionKeys
 from aragora_redis.sessions.policy import SessionPolicy
 from aragora_redis.sessions.stored import Full, Moved, Stored
 
@@ -85,12 +87,19 @@ class World:
         index = HOME if user else None
         return self.run(operations.rotate(self.keys, old, new, index=index, grace=grace))
 
-    def end(self, ref, *, user="u", version=0):
+    def end(self, ref, *, user="u", version=0, nonce=None):
         index = HOME if user else None
-        return self.run(operations.end(self.keys, ref, index=index, version=version))
+        nonce = nonce or secrets.token_hex(8)
+        return self.run(operations.end(self.keys, ref, index=index, nonce=nonce, version=version))
 
     def index(self):
         return [member for member, _ in self.run(operations.of_user(self.keys, HOME))]
+
+    def index_size(self):
+        return self.side.size(self.keys.index(HOME))
+
+    def index_lasts(self):
+        return self.side.lasts(self.keys.index(HOME))
 
     def look(self, *members):
         return self.run(operations.look(self.keys, HOME, members))
@@ -230,7 +239,17 @@ def test_the_size_is_that_of_names_and_values(world):
     assert world.update(ref, made.version, {"b": b"123"}, most=7) == "large"
     fits = world.update(ref, made.version, {"b": b"123"}, most=8)
     smaller = world.update(ref, fits.version, {}, ["a"], most=8)
-    assert isinstance(world.update(ref, smaller.version, {"c": b"123"}, most=8), Stored)
+    assert world.update(ref, smaller.version, {"c": b"123"}, most=8) == "large", (
+        "a removal is remembered, and its name counts"
+    )
+    assert isinstance(world.update(ref, smaller.version, {"c": b"12"}, most=8), Stored)
+
+
+def test_a_session_has_so_many_fields(world):
+    ref, made = world.made(data={f"f{number}": b"1" for number in range(FIELD_LIMIT - 1)})
+    full = world.update(ref, made.version, {"last": b"1"})
+    assert world.update(ref, full.version, {"one more": b"1"}) == "large"
+    assert isinstance(world.update(ref, full.version, {"instead": b"1"}, ["last"]), Stored)
 
 
 def test_what_is_too_large_already_may_shrink(world):
@@ -241,10 +260,11 @@ def test_what_is_too_large_already_may_shrink(world):
 def test_rotation_leaves_a_trace_that_leads_on(world):
     old, made = world.made(data={"a": b"1"})
     new = world.ref()
-    assert world.rotate(old, new) == made
+    moved = replace(made, before=(old.member,))
+    assert world.rotate(old, new) == moved
     assert world.read(old) == Moved(new.member)
     assert world.update(old, made.version, {"a": b"2"}) == Moved(new.member)
-    assert world.read(new) == made
+    assert world.read(new) == moved
     assert world.index() == [new.member]
 
 
@@ -255,6 +275,37 @@ def test_a_rotation_that_is_sent_again_finds_its_own_work(world):
     changed = world.update(new, first.version, {"a": b"1"})
     assert world.rotate(old, new) == changed
     assert world.index() == [new.member]
+
+
+def test_a_rotation_that_is_sent_again_when_the_session_has_moved_on_is_a_conflict(world):
+    old, _ = world.made()
+    new, newer = world.ref(), world.ref()
+    world.rotate(old, new)
+    world.rotate(new, newer)
+    assert world.rotate(old, new) == "conflict"
+    assert world.read(newer).before == (old.member, new.member)
+
+
+def test_a_session_remembers_its_last_eight_ids(world):
+    refs = [world.made()[0]]
+    for _ in range(10):
+        refs.append(world.ref())
+        world.rotate(refs[-2], refs[-1])
+    assert world.end(refs[-1]).before == tuple(ref.member for ref in refs[2:-1])
+
+
+def test_a_users_index_ends_with_the_last_session(world):
+    ref, _ = world.made(absolute=100)
+    world.rotate(ref, world.ref())
+    assert 0 < world.index_lasts() <= 100
+
+
+def test_lapsed_sessions_leave_the_index_where_nothing_limits_them(world):
+    for _ in range(3):
+        world.made(absolute=1)
+    time.sleep(1.1)  # past their absolute end, which is the subject
+    world.made()
+    assert world.index_size() == 1
 
 
 def test_two_rotations_at_once_make_one(world):
@@ -273,8 +324,9 @@ def test_rotation_without_grace_leaves_nothing(world):
 
 def test_an_end_removes_and_says_until_when_it_would_have_lived(world):
     ref, made = world.made()
-    word, at = world.end(ref)
-    assert (word, at) == ("ended", pytest.approx(made.expires_at))
+    ended = world.end(ref)
+    assert ended.expires_at == pytest.approx(made.expires_at)
+    assert ended.before == ()
     assert world.read(ref) == "gone"
     assert world.end(ref) == "gone"
     assert world.index() == []
@@ -284,7 +336,19 @@ def test_an_end_of_a_version_needs_that_version(world):
     ref, made = world.made(user=None)
     changed = world.update(ref, made.version, {"a": b"1"})
     assert world.end(ref, user=None, version=made.version) == "conflict"
-    assert world.end(ref, user=None, version=changed.version)[0] == "ended"
+    ended = world.end(ref, user=None, version=changed.version, nonce="mine")
+    assert isinstance(ended, Ended)
+    assert world.end(ref, user=None, version=changed.version, nonce="mine") == ended, "sent again"
+    assert world.end(ref, user=None, version=changed.version, nonce="another") == "gone"
+    assert world.read(ref) == "gone"
+
+
+def test_an_end_of_a_version_spares_the_trace_of_a_rotated_id(world):
+    old, made = world.made()
+    new = world.ref()
+    world.rotate(old, new)
+    assert world.end(old, version=made.version) == Moved(new.member)
+    assert world.read(old) == Moved(new.member)
 
 
 def test_an_end_of_a_rotated_id_leads_on(world):
@@ -346,8 +410,8 @@ def calls_on(keys, ref, version):
             fields={"a": b"2"},
             removed=(),
         ),
-        "rotate": operations.rotate(keys, ref, SessionRef(7, b"b"), index=HOME, grace=1),
-        "end": operations.end(keys, ref, index=HOME),
+        "rotate": operations.rotate(keys, ref, SessionRef(7, b"b" * 16), index=HOME, grace=1),
+        "end": operations.end(keys, ref, index=HOME, nonce="e"),
         "read": operations.read(keys, ref),
         "look": operations.look(keys, HOME, [ref.member]),
     }
@@ -355,7 +419,7 @@ def calls_on(keys, ref, version):
 
 @pytest.mark.parametrize("script", ["create", "read", "update", "rotate", "end", "look"])
 async def test_what_comes_late_does_not_run(on_server, script):
-    keys, ref = SessionKeys(f"test-{secrets.token_hex(8)}"), SessionRef(7, b"a")
+    keys, ref = SessionKeys(f"test-{secrets.token_hex(8)}"), SessionRef(7, b"a" * 16)
     made = "gone"
     if script != "create":
         made = await on_server.run(calls_on(keys, ref, 0)["create"])
@@ -367,7 +431,7 @@ async def test_what_comes_late_does_not_run(on_server, script):
 
 @pytest.mark.parametrize("script", ["create", "update", "rotate", "end"])
 async def test_a_server_that_refuses_writes_is_left_as_it_was(own_server, script):
-    keys, ref = SessionKeys("test"), SessionRef(7, b"a")
+    keys, ref = SessionKeys("test"), SessionRef(7, b"a" * 16)
     made = "gone"
     if script != "create":
         made = await own_server.run(calls_on(keys, ref, 0)["create"])
@@ -405,10 +469,10 @@ class Pair(RuleBasedStateMachine):
 
     def normal(self, answer):
         if isinstance(answer, Stored):
-            return ("stored", answer.user, answer.fields)
+            return ("stored", answer.user, answer.fields, answer.before)
         if isinstance(answer, Full):  # which is oldest may differ: the sides' clocks do
             return ("full", len(answer.oldest))
-        return "ended" if isinstance(answer, tuple) and answer[0] == "ended" else answer
+        return ("ended", answer.before) if isinstance(answer, Ended) else answer
 
     def saw(self, ref, answers):
         if isinstance(answers[0], Stored):
@@ -472,13 +536,17 @@ class Pair(RuleBasedStateMachine):
         self.saw(new, answers)
         return (new, user)
 
-    @rule(session=ids, data=st.data(), exact=st.booleans())
-    def end(self, session, data, exact):
+    @rule(session=ids, data=st.data(), exact=st.booleans(), again=st.booleans())
+    def end(self, session, data, exact, again):
         ref, user = session
         version = (0, 0)
         if exact:
             version = data.draw(st.sampled_from(self.versions.get(ref) or [(1, 1)]))
-        self.both(lambda world, side: world.end(ref, user=user, version=version[side]))
+        nonce = secrets.token_hex(8)
+        for _ in range(2 if again else 1):
+            self.both(
+                lambda world, side: world.end(ref, user=user, version=version[side], nonce=nonce)
+            )
 
     @rule(session=consumes(ids))
     def forget(self, session):

@@ -18,19 +18,9 @@ from aragora_redis.errors import (
     SessionGoneError,
     TooManySessionsError,
 )
+from aragora_redis.operation import Lane
 from aragora_redis.sessions.stored import Session
-
-
-@pytest.fixture
-def policies(tmp_path):
-    """Writes a policies file; the environment that names it."""
-
-    def write(text):
-        path = tmp_path / "policies.toml"
-        path.write_text(text)
-        return {"ARAGORA_POLICIES": str(path)}
-
-    return write
+from aragora_redis.tokens.entry import ended_session
 
 
 async def test_i6_ten_writers_of_disjoint_fields_keep_ten_of_ten(standalone_lab):
@@ -188,6 +178,7 @@ async def test_i2_i5_a_frozen_redis_is_read_from_copies_and_takes_no_write(make_
             await state.sessions.get(other_id(made))
         await asyncio.to_thread(lab.thaw, "redis-0")
         await until(healthy(state))
+        await until(lambda: state._redis.links.lanes[Lane.BULK].down is None)
         after = await state.sessions.get(made.id)
         assert (after.source, after.data, after.version) == ("redis", {"a": 1}, made.version)
         assert await state.sessions.get(ended.id) is None
@@ -232,3 +223,118 @@ async def test_i6_an_end_outlives_the_primary_that_alone_had_it(sentinel_lab, co
             assert await fresh.sessions.get(made.id) is None
             with pytest.raises(SessionGoneError):
                 await fresh.sessions.update(made, set={"a": 2})
+
+
+@pytest.mark.parametrize("by", ["old id", "new id"])
+async def test_i6_an_end_takes_the_ids_from_before_rotations_with_it(sentinel_lab, connect, by):
+    """A failover that loses rotation and end brings the old id back, with all it may do."""
+    lab = sentinel_lab
+    async with instances(lab, 2) as (one, two):
+        made = await one.sessions.create(user="42", data={"a": 1})
+        key = one.sessions._store.keys.session(made.ref)
+        replicas = [connect(lab, name) for name in ("replica-0", "replica-1")]
+        await until(lambda: all(client.exists(key) for client in replicas))
+        connect(lab, "primary").config_set("min-replicas-to-write", 0)
+        for client in replicas:
+            client.replicaof("127.0.0.1", 1)
+        rotated = await two.sessions.rotate(made)
+        await one.sessions.end(made.id if by == "old id" else rotated.id, within=0.5)
+        await until(lambda: two.tokens.has_ended(made.ref.member))
+        await asyncio.to_thread(lab.kill, "primary")
+        await until(lambda: two.status().health != "healthy")
+        await until(healthy(one, two), within=40)
+        assert connect(lab, "primary").exists(key), "the loss did not happen"
+        for state in (one, two):
+            assert await state.sessions.get(made.id) is None
+            assert await state.sessions.get(rotated.id) is None
+
+
+async def test_i6_an_end_without_redis_reaches_what_the_id_was_rotated_to(make_lab):
+    lab = make_lab("standalone")
+    lab.start()
+    async with instances(lab, 2) as (one, two):
+        made = await one.sessions.create(user="42")
+        rotated = await two.sessions.rotate(made)
+        await asyncio.to_thread(lab.freeze, "redis-0")
+        assert (await one.sessions.end(made.id, within=0.3)).level is Level.LOCAL
+        await asyncio.to_thread(lab.thaw, "redis-0")
+        await until(lambda: two.tokens.has_ended(rotated.ref.member))
+        assert await two.sessions.get(rotated.id) is None
+        assert await two.sessions.of_user("42") == []
+
+
+async def test_i6_all_of_a_user_ends_though_one_is_rotated_meanwhile(standalone_lab, monkeypatch):
+    async with instances(standalone_lab, 2) as (one, two):
+        made = await one.sessions.create(user="rotating")
+        living = one.sessions._ends.living
+        rotated = []
+
+        async def then_rotate(*args):
+            found = await living(*args)
+            rotated.append(await two.sessions.rotate(made))
+            return found
+
+        monkeypatch.setattr(one.sessions._ends, "living", then_rotate)
+        assert (await one.sessions.end_user("rotating")).count == 1
+        assert await two.sessions.get(rotated[0].id) is None
+        assert await two.sessions.of_user("rotating") == []
+
+
+async def test_i6_an_anonymous_session_goes_to_one_login_only(standalone_lab):
+    async with instances(standalone_lab, 2) as (one, two):
+        made = await one.sessions.create(data={"cart": 1})
+        logins = await asyncio.gather(
+            one.sessions.authenticate(made, "login-one"),
+            two.sessions.authenticate(made, "login-two"),
+            return_exceptions=True,
+        )
+        assert sorted(type(login).__name__ for login in logins) == ["Session", "SessionGoneError"]
+        loser = "login-one" if isinstance(logins[0], Exception) else "login-two"
+
+        async def sessions_of_loser():
+            return len(await one.sessions.of_user(loser))
+
+        end = time.monotonic() + 5
+        while await sessions_of_loser():  # what its login began is taken back
+            assert time.monotonic() < end
+        ended = await one.sessions.create(data={"cart": 1})
+        await one.sessions.end(ended)
+        await until(lambda: two.tokens.has_ended(ended.ref.member))
+        with pytest.raises(SessionGoneError):
+            await two.sessions.authenticate(ended, "login-one")
+
+
+async def test_who_ended_without_redis_takes_no_place_of_the_living(make_lab, policies):
+    lab = make_lab("standalone")
+    lab.start()
+    env = policies('[sessions]\nmax_per_user = 1\non_full = "refuse"\n')
+    async with instances(lab, 2, **env) as (one, two):
+        made = await one.sessions.create(user="42")
+        await asyncio.to_thread(lab.freeze, "redis-0")
+        await one.sessions.end(made, within=0.3)
+        await asyncio.to_thread(lab.thaw, "redis-0")
+        await until(lambda: two.tokens.has_ended(made.ref.member))
+        assert await two.sessions.create(user="42") is not None
+
+
+async def test_i6_an_end_that_comes_while_a_read_is_under_way_holds(standalone_lab, monkeypatch):
+    async with instances(standalone_lab, 1) as (state,):
+        made = await state.sessions.create(user="racing", data={"a": 1})
+        run = state._executor.run
+
+        async def end_behind(operation, *, within):
+            reply = await run(operation, within=within)
+            if operation.script and operation.script.name in during:
+                during.clear()
+                await state.tokens.end_sessions([ended_session(made.ref.member, made.expires_at)])
+            return reply
+
+        monkeypatch.setattr(state._executor, "run", end_behind)
+        during = {"session_read"}
+        assert await state.sessions.get(made.id) is None
+        monkeypatch.setattr(state._executor, "run", run)
+        made = await state.sessions.create(user="racing", data={"a": 1})
+        monkeypatch.setattr(state._executor, "run", end_behind)
+        during = {"session_update"}
+        with pytest.raises(SessionGoneError):
+            await state.sessions.update(made, set={"a": 2})

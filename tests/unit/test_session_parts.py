@@ -159,6 +159,6 @@ def test_a_reply_that_is_none_is_told(reply):
 
 
 def test_what_is_stored_but_no_json_is_told():
-    stored = Stored(None, 1, 0.0, 1.0, {"a": b"{"})
+    stored = Stored(None, 1, 0.0, 1.0, 1.0, {"a": b"{"}, ())
     with pytest.raises(UnexpectedReplyError):
-        stored.session(user_ref(KEY, "x"), named=None)
+        stored.session(user_ref(KEY, "x"), named=None, source="redis")

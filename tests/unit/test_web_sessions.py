@@ -26,6 +26,7 @@ class Service:
         self.state = state
         self.gate = asyncio.Event()
         self.gate.set()
+        self.waiting = asyncio.Event()
         app = Starlette(
             routes=[
                 Route(f"/{name}", getattr(self, name), methods=["GET", "POST"])
@@ -61,6 +62,8 @@ class Service:
         return PlainTextResponse("ok")
 
     async def clear(self, request: Request):
+        self.waiting.set()
+        await self.gate.wait()
         request.session.clear()
         return PlainTextResponse("ok")
 
@@ -280,9 +283,43 @@ async def test_an_outage_is_a_problem_and_loses_nothing(state):
         assert (await client.get("/read")).json()["a"] == "1"
 
 
-async def test_what_json_has_not_is_the_applications_mistake(state):
+async def test_what_cannot_be_stored_is_a_problem(state, caplog):
     async with Service(state).client() as client:
-        assert (await client.get("/wrong")).status_code == 500
+        refused = await client.get("/wrong")
+    assert (refused.status_code, refused.json()["ran"]) == (422, "no")
+    assert "of type object" in caplog.text
+
+
+async def test_in_an_outage_only_who_touches_the_session_fails(state):
+    service = Service(state)
+    async with service.client() as client:
+        await client.get("/put?a=1")
+        state.sessions._store._copies._copies.clear()
+        state._executor.outage = LinkDownError("Redis is away")
+        assert (await client.get("/plain")).text == "ok"
+        assert (await client.get("/read")).status_code == 503
+
+
+async def test_an_emptied_session_that_another_request_fills_lives_on(state):
+    service = Service(state)
+    async with service.client() as client:
+        await client.get("/put?a=1")
+        service.gate.clear()
+        emptying = asyncio.create_task(client.get("/clear"))
+        await service.waiting.wait()
+        await client.get("/put?b=2")
+        service.gate.set()
+        await emptying
+        read = (await client.get("/read")).json()
+    assert read == {"b": "2", "user": None}
+
+
+async def test_a_user_is_not_logged_out_by_an_empty_session(state):
+    async with Service(state).client() as client:
+        await client.get("/put?a=1")
+        await client.get("/login")
+        await client.get("/clear")
+        assert (await client.get("/read")).json() == {"user": "42"}
 
 
 async def test_excluded_paths_have_no_session(state, asked):

@@ -1,7 +1,8 @@
 -- Begin a session under an id that only the caller knows, so that a second run finds its own work.
 -- A session is a hash: u user, v version, h versions of the last minute, c created, a absolute end,
 -- i idle span (all in microseconds), b bytes of its data, and for each field of the data
--- "d:<name>" = "<version> <nonce> <JSON>". A rotated id leaves a hash with the one field "to".
+-- "d:<name>" = "<version> <nonce> <JSON>"; p members that it had before rotations, 16 bytes each,
+-- oldest first. A rotated id leaves a hash with the one field "to".
 -- A version is the time of its making, never the same twice: so a version of a history that was
 -- lost in a failover is not taken for one of the history that replaced it.
 --
@@ -25,9 +26,11 @@ if redis.call('EXISTS', key) == 1 then
 end
 
 local limit = tonumber(ARGV[6])
-if index and limit > 0 then
+if index then
   local gone = redis.pcall('ZREMRANGEBYSCORE', index, '-inf', int(now))
   if type(gone) == 'table' then return gone end
+end
+if index and limit > 0 then
   local over = redis.call('ZCARD', index) - limit
   if over >= 0 then return {'full', now, redis.call('ZRANGE', index, 0, over)} end
 end

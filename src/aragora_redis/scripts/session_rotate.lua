@@ -5,7 +5,7 @@
 --       for a user: 3 the index of the user's sessions
 -- ARGV: 1 not_after, 2 old member, 3 new member, 4 milliseconds for which the old id leads on
 -- Reply: {"session", now in microseconds, the hash as a flat list}, {"moved", now, member} where
---        it was rotated before, or {"gone", now}
+--        it was rotated before, {"conflict", now} where the new id was rotated on, or {"gone", now}
 -- Traits: write
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -16,8 +16,11 @@ end
 
 local old, new, index = KEYS[1], KEYS[2], KEYS[3]
 -- Nobody else knows the new id: if it is there, an earlier run of this call has made it.
-if redis.call('EXISTS', new) == 1 then return {'session', now, redis.call('HGETALL', new)} end
-local meta = redis.call('HMGET', old, 'to', 'a', 'i')
+if redis.call('EXISTS', new) == 1 then
+  if redis.call('HEXISTS', new, 'to') == 1 then return {'conflict', now} end
+  return {'session', now, redis.call('HGETALL', new)}
+end
+local meta = redis.call('HMGET', old, 'to', 'a', 'i', 'p')
 if meta[1] then return {'moved', now, meta[1]} end
 if not meta[2] or tonumber(meta[2]) <= now then return {'gone', now} end
 
@@ -25,12 +28,18 @@ local moved = redis.pcall('RENAME', old, new)
 if moved.err then return moved end
 local left = math.ceil(math.min(tonumber(meta[3]), tonumber(meta[2]) - now) / 1000)
 redis.call('PEXPIRE', new, int(left))
+-- Whoever ends the session ends these too: a failover that loses the rotation brings them back.
+redis.call('HSET', new, 'p', string.sub((meta[4] or '') .. ARGV[2], -128))
 if tonumber(ARGV[4]) > 0 then
   redis.call('HSET', old, 'to', ARGV[3])
   redis.call('PEXPIRE', old, int(math.min(tonumber(ARGV[4]), left)))
 end
 if index then
-  redis.call('ZREM', index, ARGV[2])
+  -- In this order the index never is empty, and keeps its end.
   redis.call('ZADD', index, meta[2], ARGV[3])
+  redis.call('ZREM', index, ARGV[2])
+  if redis.call('PTTL', index) < 0 then
+    redis.call('PEXPIRE', index, int(math.ceil((meta[2] - now) / 1000)))
+  end
 end
 return {'session', now, redis.call('HGETALL', new)}

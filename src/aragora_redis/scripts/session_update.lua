@@ -3,8 +3,8 @@
 --
 -- KEYS: 1 the session (see session_create.lua)
 -- ARGV: 1 not_after, 2 version that was read, 3 nonce of this update, 4 "exact" to refuse where
---       anything has changed since, else "merge", 5 bytes that the data may have,
---       6 number of fields to set, then name and JSON of each, then names of fields to remove
+--       anything has changed since, else "merge", 5 bytes and 6 fields that the data may have,
+--       7 number of fields to set, then name and JSON of each, then names of fields to remove
 -- Reply: {"session", now in microseconds, the hash as a flat list}, {"conflict", now},
 --        {"large", now, bytes it would have}, {"moved", now, member} or {"gone", now}
 -- Traits: write
@@ -23,12 +23,12 @@ if stored.to then return {'moved', now, stored.to} end
 if not stored.a or tonumber(stored.a) <= now then return {'gone', now} end
 
 local wanted, names = {}, {}
-local sets = tonumber(ARGV[6])
-for i = 7, 6 + 2 * sets, 2 do
+local sets = tonumber(ARGV[7])
+for i = 8, 7 + 2 * sets, 2 do
   names[#names + 1] = ARGV[i]
   wanted[ARGV[i]] = ARGV[i + 1]
 end
-for i = 7 + 2 * sets, #ARGV do
+for i = 8 + 2 * sets, #ARGV do
   names[#names + 1] = ARGV[i]
   wanted[ARGV[i]] = ''
 end
@@ -37,16 +37,13 @@ local function parts(value) return string.match(value, '^(%d+) (%S+) (.*)$') end
 
 -- A nonce that is found is that of this very update, sent again because no answer had come.
 local version, untouched = tonumber(stored.v), true
-local size = tonumber(stored.b)
 for _, name in ipairs(names) do
   local old = stored['d:' .. name]
   if old then
-    local changed, by, json = parts(old)
+    local changed, by = parts(old)
     if by == nonce then return {'session', now, flat} end
     if tonumber(changed) > base then untouched = false end
-    if json ~= '' then size = size - #name - #json end
   end
-  if wanted[name] ~= '' then size = size + #name + #wanted[name] end
 end
 
 local known = base == version
@@ -54,35 +51,44 @@ if not known and ARGV[4] ~= 'exact' then
   for earlier in string.gmatch(stored.h, '%d+') do known = known or tonumber(earlier) == base end
 end
 if not known or not untouched then return {'conflict', now} end
-if size > tonumber(ARGV[5]) and size > tonumber(stored.b) then return {'large', now, size} end
 
-local fields = {}
+local recent = {int(version)}
+for earlier in string.gmatch(stored.h, '%d+') do
+  if #recent < 32 and now - tonumber(earlier) < 60000000 then recent[#recent + 1] = earlier end
+end
+local oldest = tonumber(recent[#recent])
+
+-- What is removed stays known as removed for as long as somebody may have read it, and counts.
+local fields, forgotten, living, size = {}, {}, 0, 0
 local made = int(math.max(now, version + 1))
 for _, name in ipairs(names) do
-  local field = 'd:' .. name
-  -- What is removed stays known as removed for as long as somebody may have read it.
-  if wanted[name] ~= '' or stored[field] then
-    fields[#fields + 1] = field
+  if wanted[name] ~= '' or stored['d:' .. name] then
+    fields[#fields + 1] = 'd:' .. name
     fields[#fields + 1] = made .. ' ' .. nonce .. ' ' .. wanted[name]
+    size = size + #name + #wanted[name]
+    if wanted[name] ~= '' then living = living + 1 end
   end
 end
-if #fields > 0 then
-  local recent = {int(version)}
-  for earlier in string.gmatch(stored.h, '%d+') do
-    if #recent < 32 and now - tonumber(earlier) < 60000000 then recent[#recent + 1] = earlier end
+for field, value in pairs(stored) do
+  local name = string.sub(field, 3)
+  if string.sub(field, 1, 2) == 'd:' and not wanted[name] then
+    local changed, _, json = parts(value)
+    if json == '' and tonumber(changed) <= oldest then
+      forgotten[#forgotten + 1] = field
+    else
+      size = size + #name + #json
+      if json ~= '' then living = living + 1 end
+    end
   end
+end
+if size > tonumber(ARGV[5]) and size > tonumber(stored.b) or living > tonumber(ARGV[6]) then
+  return {'large', now, size}
+end
+if #fields > 0 then
   local written = redis.pcall('HSET', key, 'v', made, 'h', table.concat(recent, ' '),
     'b', int(size), unpack(fields))
   if type(written) == 'table' then return written end
-  local oldest = tonumber(recent[#recent])
-  for field, value in pairs(stored) do
-    if string.sub(field, 1, 2) == 'd:' then
-      local changed, _, json = parts(value)
-      if json == '' and tonumber(changed) <= oldest and not wanted[string.sub(field, 3)] then
-        redis.call('HDEL', key, field)
-      end
-    end
-  end
+  for _, field in ipairs(forgotten) do redis.call('HDEL', key, field) end
 end
 local left = math.ceil(math.min(tonumber(stored.i), tonumber(stored.a) - now) / 1000)
 redis.pcall('PEXPIRE', key, int(left))

@@ -42,7 +42,10 @@ def names(of: Iterable[str]) -> tuple[str, ...]:
     """
     if isinstance(of, str):
         raise SessionDataError("the fields to remove are a list of names")
-    found = tuple(dict.fromkeys(_name(name) for name in of))
+    try:
+        found = tuple(dict.fromkeys(_name(name) for name in of))
+    except TypeError:
+        raise SessionDataError("the fields to remove are a list of names") from None
     if len(found) > FIELD_LIMIT:
         raise SessionDataError(f"a session has at most {FIELD_LIMIT} fields")
     return found
@@ -96,7 +99,7 @@ def _check(value: Any, where: str, depth: int) -> None:
 def _number(value: float, where: str) -> None:
     if isinstance(value, int):
         if not -_INT_LIMIT <= value < _INT_LIMIT:
-            raise SessionDataError(f"{where} holds an integer of more than 64 bits")
+            raise SessionDataError(f"{where} holds an integer that is not from -2^63 to 2^63 - 1")
     elif not math.isfinite(value):
         raise SessionDataError(f"{where} holds a number that JSON has not (NaN or infinite)")
 

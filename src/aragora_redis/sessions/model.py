@@ -14,6 +14,10 @@ HISTORY = 32
 """Earlier versions on which an update may build."""
 HISTORY_US = 60_000_000
 """Microseconds for which it may."""
+MEMBERS_BEFORE = 8 * 16
+"""Bytes of members that a session had before rotations."""
+REPEATED_US = 10_000_000
+"""Microseconds for which an end by version knows its own repetition."""
 
 _Keys = tuple[bytes, ...]
 _Hash = dict[bytes, bytes]
@@ -60,10 +64,11 @@ def update(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     found: _Hash = memory.get(keys[0]) or {}
     if (refusal := _refusal(memory, found)) is not None:
         return refusal
-    base, nonce, how, limit, sets = int(args[0]), args[1], args[2], int(args[3]), int(args[4])
-    data = args[5 : 5 + 2 * sets]
+    base, nonce, how = int(args[0]), args[1], args[2]
+    most_bytes, most_fields, sets = int(args[3]), int(args[4]), int(args[5])
+    data = args[6 : 6 + 2 * sets]
     wanted = dict(zip(data[::2], data[1::2], strict=True))
-    wanted |= dict.fromkeys(args[5 + 2 * sets :], b"")
+    wanted |= dict.fromkeys(args[6 + 2 * sets :], b"")
     touched = {name: _parts(found[b"d:" + name]) for name in wanted if b"d:" + name in found}
     if any(by == nonce for _, by, _ in touched.values()):
         return [b"session", now, _flat(found)]
@@ -71,16 +76,17 @@ def update(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     known = base == version or (how != b"exact" and base in earlier)
     if not known or any(changed > base for changed, _, _ in touched.values()):
         return [b"conflict", now]
-    before = int(found[b"b"])
-    size = before - sum(len(n) + len(json) for n, (_, _, json) in touched.items() if json)
-    size += sum(len(name) + len(json) for name, json in wanted.items() if json)
-    if size > limit and size > before:
-        return [b"large", now, size]
+    recent = [version, *(v for v in earlier if now - v < HISTORY_US)][:HISTORY]
     written = {name: json for name, json in wanted.items() if json or name in touched}
+    data_after = _remembered(found, recent[-1]) | written
+    size = sum(len(name) + len(json) for name, json in data_after.items())
+    living = sum(bool(json) for json in data_after.values())
+    if (size > most_bytes and size > int(found[b"b"])) or living > most_fields:
+        return [b"large", now, size]
     if written:
         made = max(now, version + 1)
-        recent = [version, *(v for v in earlier if now - v < HISTORY_US)][:HISTORY]
-        _drop_removed(found, recent[-1])
+        for name in [n for n in found if n.startswith(b"d:") and n[2:] not in data_after]:
+            del found[name]
         found |= {b"d:" + n: b"%d %b %b" % (made, nonce, json) for n, json in written.items()}
         history = b" ".join(b"%d" % each for each in recent)
         found |= {b"v": b"%d" % made, b"h": history, b"b": b"%d" % size}
@@ -92,12 +98,15 @@ def rotate(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     """`session_rotate.lua`."""
     old, new = keys[:2]
     if (there := memory.get(new)) is not None:
+        if b"to" in there:
+            return [b"conflict", memory.now]
         return [b"session", memory.now, _flat(there)]
     found: _Hash = memory.get(old) or {}
     if (refusal := _refusal(memory, found)) is not None:
         return refusal
     old_member, new_member, grace = args[0], args[1], int(args[2])
     memory.delete(old)
+    found[b"p"] = (found.get(b"p", b"") + old_member)[-MEMBERS_BEFORE:]
     memory.put(new, found)
     _renew(memory, new)
     if grace > 0:
@@ -108,15 +117,22 @@ def rotate(memory: Memory, keys: _Keys, args: _Keys) -> Any:
         index.pop(old_member, None)
         index[new_member] = int(found[b"a"])
         memory.put(keys[2], index)
+        if memory.expiry(keys[2]) is None:
+            memory.expire_at(keys[2], int(found[b"a"]))
     return [b"session", memory.now, _flat(found)]
 
 
 def end(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     """`session_end.lua`."""
-    member, version = args
+    member, version, nonce = args
     found: _Hash = memory.get(keys[0]) or {}
-    if version != b"0" and found.get(b"v", version) != version:
-        return [b"conflict", memory.now]
+    if found.get(b"by") == nonce:
+        return [b"ended", memory.now, int(found[b"was"]), b""]
+    if version != b"0":
+        if b"to" in found:
+            return [b"moved", memory.now, found[b"to"]]
+        if found.get(b"v", version) != version:
+            return [b"conflict", memory.now]
     memory.delete(keys[0])
     if len(keys) > 1:
         _index(memory, keys[1]).pop(member, None)
@@ -124,7 +140,10 @@ def end(memory: Memory, keys: _Keys, args: _Keys) -> Any:
         return [b"moved", memory.now, found[b"to"]]
     if int(found.get(b"a", b"0")) <= memory.now:
         return [b"gone", memory.now]
-    return [b"ended", memory.now, int(found[b"a"])]
+    if version != b"0":
+        memory.put(keys[0], {b"by": nonce, b"was": found[b"a"]})
+        memory.expire_at(keys[0], memory.now + REPEATED_US)
+    return [b"ended", memory.now, int(found[b"a"]), found.get(b"p", b"")]
 
 
 def index_of(memory: Memory, keys: _Keys, _args: _Keys) -> Any:
@@ -173,12 +192,10 @@ def _parts(value: bytes) -> tuple[int, bytes, bytes]:
     return int(changed), by, json
 
 
-def _drop_removed(found: _Hash, oldest: int) -> None:
-    """Forget removals that nobody can have missed."""
-    for field in [field for field in found if field.startswith(b"d:")]:
-        changed, _, json = _parts(found[field])
-        if not json and changed <= oldest:
-            del found[field]
+def _remembered(found: _Hash, oldest: int) -> dict[bytes, bytes]:
+    """The data, with the removals that somebody can have missed (as empty)."""
+    data = {field[2:]: _parts(value) for field, value in found.items() if field.startswith(b"d:")}
+    return {name: json for name, (changed, _, json) in data.items() if json or changed > oldest}
 
 
 def _index(memory: Memory, key: bytes) -> dict[bytes, int]:

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 from ..errors import UnexpectedReplyError
 from ..operation import Argument, Fence, Kind, Lane, Operation
 from ..scripts.catalog import load
-from .data import Fields
+from .data import FIELD_LIMIT, Fields
 from .ids import SessionRef, handle_of
 from .policy import SessionPolicy
-from .stored import Answer, SessionInfo, read_answer
+from .stored import Answer, SessionInfo, read_answer, read_members
 
 LIST_PAGE = 128
 """Sessions in one call of the list."""
 
-Ended = tuple[Literal["ended"], float] | Answer
-"""`("ended", absolute end in Unix seconds)`, or why nothing was removed."""
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A session was removed.
+
+    Attributes:
+        expires_at: its absolute end, in Unix seconds.
+        before: digests of the ids that it had before rotations.
+    """
+
+    expires_at: float
+    before: tuple[bytes, ...]
 
 
 class SessionKeys:
@@ -63,7 +74,7 @@ def create(
     return _cas("session_create", _with_index(keys, ref, index), args)
 
 
-def read(keys: SessionKeys, ref: SessionRef) -> Operation[Answer]:
+def read(keys: SessionKeys, ref: SessionRef, *, at_once: bool = False) -> Operation[Answer]:
     """Read a session, which renews its idle time."""
     return Operation(
         kind=Kind.CAS,
@@ -72,6 +83,7 @@ def read(keys: SessionKeys, ref: SessionRef) -> Operation[Answer]:
         read=read_answer,
         script=load("session_read"),
         lane=Lane.BULK,
+        at_once=at_once,
     )
 
 
@@ -92,6 +104,7 @@ def update(
         nonce,
         "exact" if exact else "merge",
         max_bytes,
+        FIELD_LIMIT,
         len(fields),
     ]
     for name, value in fields.items():
@@ -109,13 +122,13 @@ def rotate(
 
 
 def end(
-    keys: SessionKeys, ref: SessionRef, *, index: SessionRef | None, version: int = 0
-) -> Operation[Ended]:
+    keys: SessionKeys, ref: SessionRef, *, index: SessionRef | None, nonce: str, version: int = 0
+) -> Operation[Ended | Answer]:
     """Remove a session; with a version, only if it has that one."""
     return Operation(
         kind=Kind.CAS,
         keys=_with_index(keys, ref, index),
-        args=(ref.member, version),
+        args=(ref.member, version, nonce),
         read=_read_ended,
         script=load("session_end"),
         fence=Fence.PROBE,
@@ -177,11 +190,11 @@ def _micros(seconds: float) -> int:
     return round(seconds * 1_000_000)
 
 
-def _read_ended(reply: Any) -> Ended:
-    if isinstance(reply, list) and len(reply) == 3 and reply[0] == b"ended":
+def _read_ended(reply: Any) -> Ended | Answer:
+    if isinstance(reply, list) and len(reply) == 4 and reply[0] == b"ended":
         if type(reply[2]) is not int:
             raise UnexpectedReplyError("the end of a session has no time")
-        return ("ended", reply[2] / 1e6)
+        return Ended(reply[2] / 1e6, read_members(reply[3]))
     return read_answer(reply)
 
 

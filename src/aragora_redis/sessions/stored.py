@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from ..errors import UnexpectedReplyError
+from ..tokens.entry import MEMBER_BYTES
 from .data import Fields, decode, size_of
 from .ids import SessionRef
 
-Source = Literal["redis", "copy"]
+Source = Literal["redis", "local", "copy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +25,10 @@ class Session:
         version: what an update names as the version it has read.
         created_at: Unix seconds.
         expires_at: Unix seconds of its absolute end.
-        source: `copy` where Redis could not be asked, and a copy of the last seconds was given.
+        source: `local` where there is no Redis; `copy` where it could not be asked, and a copy of
+            the last seconds was given.
         ref: where it is stored.
+        before: digests of the ids that it had before rotations, which end with it.
     """
 
     id: str | None = field(repr=False)
@@ -36,6 +39,7 @@ class Session:
     expires_at: float
     source: Source
     ref: SessionRef = field(repr=False)
+    before: tuple[bytes, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +50,16 @@ class Stored:
     version: int
     created_at: float
     expires_at: float
+    idle: float
     fields: Fields = field(repr=False)
+    before: tuple[bytes, ...] = field(repr=False)
 
     @property
     def size(self) -> int:
         """About the bytes that it takes."""
         return size_of(self.fields)
 
-    def session(self, ref: SessionRef, *, named: str | None, source: Source = "redis") -> Session:
+    def session(self, ref: SessionRef, *, named: str | None, source: Source) -> Session:
         """The session for a caller, with data of its own."""
         return Session(
             id=named,
@@ -64,6 +70,7 @@ class Stored:
             expires_at=self.expires_at,
             source=source,
             ref=ref,
+            before=self.before,
         )
 
 
@@ -101,7 +108,7 @@ def read_answer(reply: Any) -> Answer:
     """
     try:
         return _read(reply)
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
         raise UnexpectedReplyError("the answer about a session cannot be read") from error
 
 
@@ -109,10 +116,10 @@ def _read(reply: Any) -> Answer:
     match reply[0]:
         case b"session":
             return _stored(reply[2])
-        case b"moved" if isinstance(reply[2], bytes):
-            return Moved(reply[2])
+        case b"moved":
+            return Moved(_member(reply[2]))
         case b"full":
-            return Full(tuple(bytes(member) for member in reply[2]))
+            return Full(tuple(_member(member) for member in reply[2]))
         case b"gone":
             return "gone"
         case b"conflict":
@@ -120,6 +127,20 @@ def _read(reply: Any) -> Answer:
         case b"large":
             return "large"
     raise ValueError("an unknown word")
+
+
+def read_members(joined: bytes) -> tuple[bytes, ...]:
+    """Digests of ids that were written behind each other."""
+    return tuple(
+        _member(joined[start : start + MEMBER_BYTES])
+        for start in range(0, len(joined), MEMBER_BYTES)
+    )
+
+
+def _member(value: Any) -> bytes:
+    if not isinstance(value, bytes) or len(value) != MEMBER_BYTES:
+        raise ValueError("the digest of an id has 16 bytes")
+    return value
 
 
 def _stored(flat: list[bytes]) -> Stored:
@@ -135,5 +156,7 @@ def _stored(flat: list[bytes]) -> Stored:
         version=int(raw[b"v"]),
         created_at=int(raw[b"c"]) / 1e6,
         expires_at=int(raw[b"a"]) / 1e6,
+        idle=int(raw[b"i"]) / 1e6,
         fields=fields,
+        before=read_members(raw.get(b"p", b"")),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import NamedTuple
 
 from ..clock import Clock
@@ -16,7 +17,7 @@ BYTES = 32 * 1024 * 1024
 
 class _Copy(NamedTuple):
     read: Stored | Moved
-    read_at: float
+    until: float
 
     @property
     def size(self) -> int:
@@ -26,23 +27,27 @@ class _Copy(NamedTuple):
 class Copies:
     """The sessions, and traces of rotated ids, read last; bounded in number and bytes."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, server_now: Callable[[], float]) -> None:
         self._clock = clock
+        self._server_now = server_now
         self._copies: OrderedDict[bytes, _Copy] = OrderedDict()
         self._bytes = 0
 
     def put(self, member: bytes, read: Stored | Moved) -> None:
         """Keep what was just read or written."""
         self.drop(member)
-        copy = self._copies[member] = _Copy(read, self._clock.monotonic())
+        lasts = KEEP_FOR
+        if isinstance(read, Stored):
+            lasts = min(KEEP_FOR, read.idle, read.expires_at - self._server_now())
+        copy = self._copies[member] = _Copy(read, self._clock.monotonic() + lasts)
         self._bytes += copy.size
         while len(self._copies) > COPIES or self._bytes > BYTES:
             self.drop(next(iter(self._copies)))
 
     def get(self, member: bytes) -> Stored | Moved | None:
-        """The copy, if it is young enough."""
+        """The copy, if it is young enough and the session's own time is not over."""
         copy = self._copies.get(member)
-        if copy is None or self._clock.monotonic() - copy.read_at > KEEP_FOR:
+        if copy is None or self._clock.monotonic() > copy.until:
             return None
         return copy.read
 

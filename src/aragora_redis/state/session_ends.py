@@ -1,28 +1,39 @@
-"""The ends of sessions, one or all of a user: a tombstone that lasts, and the removal."""
+"""The ends of sessions, one or all of a user: a tombstone that lasts, and the removal.
+
+What ends is the session and not an id of it: the ids that it had before rotations end with it,
+since a failover that loses a rotation would bring them back; and one that was rotated meanwhile is
+followed to where it is.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Iterable, Iterator
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
+from ..errors import SessionConflictError
 from ..sessions import operations
 from ..sessions.ids import SessionRef
-from ..sessions.operations import LIST_PAGE
+from ..sessions.operations import LIST_PAGE, Ended
 from ..sessions.policy import SessionPolicy
-from ..sessions.stored import Moved, SessionInfo
+from ..sessions.stored import Answer, Moved, Session, SessionInfo
 from ..tokens.entry import ended_session
-from .session_store import HOPS, NO_ANSWER, SessionStore
+from .owed_ends import OwedEnds, Removal
+from .session_store import HOPS, NO_ANSWER, SessionStore, gone
 from .tokens import Receipt, Tokens
 
 T = TypeVar("T")
+
+REMOVE_LIMIT = 0.5
+"""Seconds that a removal in the background may take."""
 
 
 class SessionEnds:
     """Ends sessions, and knows which ones a user has. Deadlines are monotonic seconds.
 
     Args:
+        owed: does later what Redis does not answer now.
         server_now: the server's clock in Unix seconds.
     """
 
@@ -30,76 +41,207 @@ class SessionEnds:
         self,
         store: SessionStore,
         tokens: Tokens,
+        owed: OwedEnds,
         *,
         policy: SessionPolicy,
         server_now: Callable[[], float],
     ) -> None:
         self._store = store
         self._tokens = tokens
+        self._owed = owed
         self._policy = policy
         self._server_now = server_now
 
+    async def run(self) -> None:
+        """Do what is owed, until cancelled."""
+        await self._owed.run(self._remove_again)
+
     async def end(
-        self, ref: SessionRef, expires_at: float, index: SessionRef | None, until: float
+        self,
+        ref: SessionRef,
+        expires_at: float,
+        index: SessionRef | None,
+        until: float,
+        *,
+        before: tuple[bytes, ...] = (),
     ) -> Receipt:
-        """Tombstone and removal at once; a session that was rotated meanwhile is followed."""
+        """Tombstones and removal at once, of the session wherever it is by now.
+
+        Args:
+            ref: where it was.
+            expires_at: its absolute end, in Unix seconds.
+            index: of the user whose it is.
+            until: the deadline.
+            before: digests of ids that it is known to have had.
+
+        Raises:
+            SessionConflictError: it keeps being rotated.
+        """
         receipts: list[Receipt] = []
-        for _ in range(HOPS):
+        for _ in range(2 * HOPS):
+            successor = self._store.trace(ref)
             self._store.forget(ref)
-            tombstone = ended_session(ref.member, expires_at)
-            receipt, moved = await asyncio.gather(
-                self._tokens.end_sessions([tombstone], within=self._store.left(until)),
-                self._remove(ref, index, until),
+            members = (ref.member, *before)
+            buried, answer = await asyncio.gather(
+                self._bury(members, expires_at, until), self._remove(ref, index, until)
             )
-            receipts.append(receipt)
-            if moved is None:
-                break
-            ref = ref.moved(moved.member)
-        return min(receipts, key=lambda receipt: receipt.level)
+            receipts += buried
+            if answer is None:
+                self._owed.remove(Removal(ref, index, expires_at))
+            elif isinstance(answer, Ended):
+                others = [member for member in answer.before if member not in members]
+                receipts += await self._bury(others, expires_at, until)
+            elif isinstance(answer, Moved):
+                successor = answer
+            if successor is None or isinstance(answer, Ended):
+                return _least(receipts)
+            ref, before = ref.moved(successor.member), ()
+        raise SessionConflictError("the session keeps being rotated")
 
-    async def members(self, home: SessionRef, until: float) -> list[bytes]:
-        """The digests of a user's sessions, oldest first; some may have lapsed."""
-        index = await self._store.run(operations.of_user(self._store.keys, home), until)
-        return [member for member, _ in index if not self._tokens.has_ended(member)]
+    async def end_unchanged(
+        self, session: Session, index: SessionRef | None, until: float
+    ) -> Receipt:
+        """End a session, if it still is as it was read.
 
-    async def look(
+        Raises:
+            SessionConflictError, SessionGoneError: it is not; nothing was ended.
+            OutageError: it did not run.
+            OutcomeUnknownError: it may have run.
+        """
+        end = operations.end(
+            self._store.keys,
+            session.ref,
+            index=index,
+            nonce=secrets.token_hex(8),
+            version=session.version,
+        )
+        answer = await self._store.run(end, until)
+        if not isinstance(answer, Ended):
+            if answer == "gone":
+                raise gone()
+            raise SessionConflictError("somebody else has changed the session since")
+        self._store.forget(session.ref)
+        members = (session.ref.member, *answer.before)
+        return _least(await self._bury(members, answer.expires_at, until))
+
+    async def index(self, home: SessionRef, until: float) -> dict[bytes, float]:
+        """The digests of a user's sessions with their absolute ends, oldest first.
+
+        Some may have lapsed, or ended while Redis could not be asked.
+        """
+        found = await self._store.run(operations.of_user(self._store.keys, home), until)
+        return dict(found)
+
+    async def living(
+        self, home: SessionRef, until: float
+    ) -> dict[bytes, tuple[SessionInfo, float]]:
+        """What may be shown of a user's sessions, with their absolute ends, oldest first.
+
+        What has lapsed is taken out of the index.
+        """
+        index = await self.index(home, until)
+        looked = await self._look(home, [m for m in index if not self._tokens.has_ended(m)], until)
+        return {member: (info, index[member]) for member, info in looked.items() if info}
+
+    async def take_out_lapsed(self, home: SessionRef, until: float) -> bool:
+        """Take out of a user's index what does not live; whether there was any."""
+        index = await self.index(home, until)
+        ended = [member for member in index if self._tokens.has_ended(member)]
+        for page in _pages([SessionRef(home.shard, member) for member in ended]):
+            await asyncio.gather(*(self._remove(ref, home, until) for ref in page))
+        looked = await self._look(home, [m for m in index if m not in ended], until)
+        return bool(ended) or not all(looked.values())
+
+    async def _look(
         self, home: SessionRef, members: list[bytes], until: float
-    ) -> list[SessionInfo | None]:
-        """What may be shown of each; None for those that have lapsed, which are then forgotten."""
-        found: list[SessionInfo | None] = []
+    ) -> dict[bytes, SessionInfo | None]:
+        """What may be shown of each; None for those that have lapsed, which leave the index."""
+        found: dict[bytes, SessionInfo | None] = {}
         for page in _pages(members):
             looked = await self._store.run(operations.look(self._store.keys, home, page), until)
-            found.extend(looked)
+            found |= zip(page, looked, strict=True)
         return found
 
     async def end_members(
-        self, home: SessionRef, members: Iterable[bytes], until: float
+        self, home: SessionRef, members: Mapping[bytes, float], until: float
     ) -> Receipt:
-        """End these sessions of one user."""
-        lasts = self.latest_end()
-        receipts = [await self._tokens.end_sessions(())]
-        for page in _pages([SessionRef(home.shard, member) for member in members]):
-            tombstones = [ended_session(ref.member, lasts) for ref in page]
-            receipts.append(
-                await self._tokens.end_sessions(tombstones, within=self._store.left(until))
-            )
-            await asyncio.gather(*(self._remove(ref, home, until) for ref in page))
-        return min(receipts[1:] or receipts, key=lambda receipt: receipt.level)
+        """End these sessions of one user, given with their absolute ends."""
+        receipts: list[Receipt] = []
+        left = dict(members)
+        for _ in range(HOPS):
+            moved: dict[bytes, float] = {}
+            for page in _pages(list(left.items())):
+                answers = await asyncio.gather(
+                    *(self._end_one(home, member, ends, until) for member, ends in page)
+                )
+                receipts += [receipt for buried, _ in answers for receipt in buried]
+                moved |= {
+                    to.member: ends
+                    for (_, ends), (_, to) in zip(page, answers, strict=True)
+                    if to is not None
+                }
+            left = moved
+            if not left:
+                break
+        return _least(receipts) if receipts else await self._tokens.end_sessions(())
+
+    async def _end_one(
+        self, home: SessionRef, member: bytes, expires_at: float, until: float
+    ) -> tuple[list[Receipt], Moved | None]:
+        ref = SessionRef(home.shard, member)
+        self._store.forget(ref)
+        buried, answer = await asyncio.gather(
+            self._bury((member,), expires_at, until), self._remove(ref, home, until)
+        )
+        if answer is None:
+            self._owed.remove(Removal(ref, home, expires_at))
+        elif isinstance(answer, Ended):
+            buried += await self._bury(answer.before, expires_at, until)
+        return buried, answer if isinstance(answer, Moved) else None
 
     def latest_end(self) -> float:
         """When a session that exists now ends by itself at the latest."""
         return self._server_now() + self._policy.absolute
 
+    def disown(self, session: Session, index: SessionRef | None) -> None:
+        """Remove, when Redis can be asked, a session whose id nobody was told."""
+        self._store.forget(session.ref)
+        self._owed.remove(Removal(session.ref, index, session.expires_at))
+
+    async def _bury(
+        self, members: Iterable[bytes], expires_at: float, until: float
+    ) -> list[Receipt]:
+        """Join tombstones to the revocations; no receipt for none."""
+        tombstones = [ended_session(member, expires_at) for member in members]
+        if not tombstones:
+            return []
+        return [await self._tokens.end_sessions(tombstones, within=self._store.left(until))]
+
     async def _remove(
         self, ref: SessionRef, index: SessionRef | None, until: float
-    ) -> Moved | None:
-        """Take a session out of Redis. Where that fails, the tombstone holds all the same."""
-        with contextlib.suppress(*NO_ANSWER):
-            answer = await self._store.run(
-                operations.end(self._store.keys, ref, index=index), until
-            )
-            return answer if isinstance(answer, Moved) else None
-        return None
+    ) -> Ended | Answer | None:
+        """Take a session out of Redis; None where that gives no answer: the tombstone holds."""
+        end = operations.end(self._store.keys, ref, index=index, nonce=secrets.token_hex(8))
+        try:
+            return await self._store.run(end, until)
+        except NO_ANSWER:
+            return None
+
+    async def _remove_again(self, removal: Removal) -> bool:
+        """Repeat a removal; what it was rotated to meanwhile ends too."""
+        until = self._store.until(REMOVE_LIMIT)
+        answer = await self._remove(removal.ref, removal.user, until)
+        if isinstance(answer, Moved):
+            successor = removal.ref.moved(answer.member)
+            await self.end(successor, removal.expires_at, removal.user, until)
+        elif isinstance(answer, Ended):
+            await self._bury(answer.before, removal.expires_at, until)
+        return answer is not None
+
+
+def _least(receipts: list[Receipt]) -> Receipt:
+    """The receipt of what got least far."""
+    return min(receipts, key=lambda receipt: receipt.level)
 
 
 def _pages(items: list[T]) -> Iterator[list[T]]:

@@ -49,8 +49,10 @@ class SessionStore:
     Args:
         executor: the way to Redis, or this process alone.
         tokens: the revocations, among which ended sessions are.
+        server_now: the server's clock in Unix seconds.
         prefix: first part of every key.
         deny_on_outage: give no copy while Redis cannot be asked.
+        source: who it is that is asked.
     """
 
     def __init__(
@@ -60,8 +62,10 @@ class SessionStore:
         *,
         clock: Clock,
         events: Events,
+        server_now: Callable[[], float],
         prefix: str,
         deny_on_outage: bool,
+        source: Source,
     ) -> None:
         self.keys = SessionKeys(prefix)
         self._executor = executor
@@ -69,7 +73,8 @@ class SessionStore:
         self._clock = clock
         self._events = events
         self._deny_on_outage = deny_on_outage
-        self._copies = Copies(clock)
+        self._source = source
+        self._copies = Copies(clock, server_now)
 
     async def find(self, ref: SessionRef, until: float) -> tuple[Found | None, SessionRef]:
         """Look a session up, following the traces of rotations; with where it is.
@@ -122,6 +127,11 @@ class SessionStore:
         """Give no copy any more."""
         self._copies.drop(ref.member)
 
+    def trace(self, ref: SessionRef) -> Moved | None:
+        """Where a rotation has put a session, as far as that was seen here."""
+        copy = self._copies.get(ref.member)
+        return copy if isinstance(copy, Moved) else None
+
     def require_alive(self, ref: SessionRef) -> None:
         """Refuse what is known to have ended.
 
@@ -144,10 +154,12 @@ class SessionStore:
             return None
         self._tokens.require_ready()
         found: Found | Moved | None
+        copy = None if self._deny_on_outage else self._copies.get(ref.member)
+        # Who has a copy does not wait for a link that is down.
+        read = operations.read(self.keys, ref, at_once=copy is not None)
         try:
-            found = self._taken_in(ref, await self.run(operations.read(self.keys, ref), until))
+            found = self._taken_in(ref, await self.run(read, until))
         except NO_ANSWER:
-            copy = None if self._deny_on_outage else self._copies.get(ref.member)
             if copy is None:
                 raise
             found = copy if isinstance(copy, Moved) else Found(copy, "copy")
@@ -163,7 +175,7 @@ class SessionStore:
             self.forget(ref)
             return None
         self.keep(ref, answer)
-        return answer if isinstance(answer, Moved) else Found(answer, "redis")
+        return answer if isinstance(answer, Moved) else Found(answer, self._source)
 
     async def _run_change(
         self, ref: SessionRef, operation: Operation[Answer], until: float
@@ -192,6 +204,6 @@ def _refused(answer: Answer) -> AragoraRedisError:
             return SessionConflictError("somebody else has changed the session since")
         case "large":
             return SessionDataError(
-                "the session would hold more bytes than it may", remedy="store less in it"
+                "the session would hold more than it may", remedy="store less in it"
             )
     return UnexpectedReplyError("the answer does not fit a change of a session")

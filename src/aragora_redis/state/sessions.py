@@ -11,12 +11,14 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..clock import Clock
 from ..errors import (
     InvalidInputError,
+    OutageError,
+    OutcomeUnknownError,
     SessionConflictError,
     SessionDataError,
     SessionGoneError,
@@ -24,17 +26,18 @@ from ..errors import (
     UnexpectedReplyError,
 )
 from ..events import Events, SessionWrite
+from ..names import validate_seconds, validate_text
 from ..operation import Runs
 from ..sessions import data as session_data
 from ..sessions import operations
 from ..sessions.data import Fields
 from ..sessions.ids import SHARDS, SessionRef, new_id, parse_id, user_ref
 from ..sessions.policy import OnFull, SessionPolicy
-from ..sessions.stored import Full, Moved, Session, SessionInfo, Stored
-from ..tokens.entry import ended_session
-from .rotated import RotatedIds
+from ..sessions.stored import Full, Moved, Session, SessionInfo, Source, Stored
+from ..tokens.entry import VALUE_LIMIT, ended_session
+from .owed_ends import OwedEnds
 from .session_ends import SessionEnds
-from .session_store import NO_ANSWER, SessionStore, gone
+from .session_store import HOPS, NO_ANSWER, SessionStore, gone
 from .tokens import Receipt, Tokens
 
 T = TypeVar("T")
@@ -63,6 +66,7 @@ class Sessions:
         server_now: the server's clock in Unix seconds.
         deny_on_outage: give no copy while Redis cannot be asked.
         deadline: seconds that a read may take.
+        source: who it is that is asked.
     """
 
     def __init__(
@@ -78,22 +82,36 @@ class Sessions:
         digest_key: bytes,
         deny_on_outage: bool,
         deadline: float,
+        source: Source,
     ) -> None:
         self._tokens = tokens
         self._policy = policy
         self._events = events
         self._digest_key = digest_key
         self._deadline = deadline
+        self._source = source
         self._store = SessionStore(
             executor,
             tokens,
             clock=clock,
             events=events,
+            server_now=server_now,
             prefix=prefix,
             deny_on_outage=deny_on_outage,
+            source=source,
         )
-        self._ends = SessionEnds(self._store, tokens, policy=policy, server_now=server_now)
-        self.rotated = RotatedIds(tokens, clock)
+        self._owed = OwedEnds(tokens, clock, server_now)
+        self._ends = SessionEnds(
+            self._store, tokens, self._owed, policy=policy, server_now=server_now
+        )
+
+    async def run(self) -> None:
+        """Do in the background what is owed to sessions that have ended, until cancelled."""
+        await self._ends.run()
+
+    async def finish(self) -> None:
+        """Do what must not be left undone when this instance ends."""
+        await self._owed.end_all()
 
     # --- reading ------------------------------------------------------------------------
 
@@ -175,7 +193,8 @@ class Sessions:
             stored, at = await self._update(
                 ref, read, fields, removed, exact=exact, until=self._store.until(within)
             )
-            return stored.session(at, named=session_id if at == ref else None)
+            named = session_id if at == ref else None
+            return stored.session(at, named=named, source=self._source)
 
     async def rotate(
         self, session: Session, *, grace: float = ALIAS_FOR, within: float = WRITE_LIMIT
@@ -184,9 +203,11 @@ class Sessions:
 
         Raises:
             SessionGoneError: the session has ended.
+            InvalidInputError: the grace is no span of time.
             OutageError: it did not run.
             OutcomeUnknownError: it may have run; the old id leads on for `grace` seconds.
         """
+        validate_seconds(grace, "a grace")
         with self._counted("rotate"):
             session_id, ref = self._new(session.ref.shard)
             index = self._index(session.user)
@@ -197,8 +218,10 @@ class Sessions:
             )
             self._store.keep(old, Moved(ref.member))
             self._store.keep(ref, stored)
-            self.rotated.add(ended_session(old.member, stored.expires_at), grace)
-            return stored.session(ref, named=session_id)
+            self._owed.end(ended_session(old.member, stored.expires_at), after=grace)
+            for member in stored.before[: -HOPS + 1]:  # its trace is longer than anyone follows
+                self._owed.end(ended_session(member, stored.expires_at), after=0)
+            return stored.session(ref, named=session_id, source=self._source)
 
     async def authenticate(
         self, session: Session, user: str, *, within: float = WRITE_LIMIT
@@ -221,28 +244,29 @@ class Sessions:
             until = self._store.until(within)
             self._store.require_alive(session.ref)
             made = await self._create(user, self._encoded(session.data), until)
-            return await self._move_to(made, session, until)
+            try:
+                return await self._move_to(made, session, until)
+            except BaseException:
+                self._ends.disown(made, self._index(user))
+                raise
 
     async def _move_to(self, made: Session, old: Session, until: float) -> Session:
-        """End the anonymous session as it was copied; what has changed since is carried over."""
+        """End the anonymous session as it was copied; what has changed since is carried over.
+
+        It is given to one user only: whoever comes second finds it gone.
+        """
         for _ in range(_ATTEMPTS):
-            ended = await self._store.run(
-                operations.end(self._store.keys, old.ref, index=None, version=old.version), until
-            )
-            if isinstance(ended, Moved):
-                old = replace(old, ref=old.ref.moved(ended.member))
-                continue
-            if ended != "conflict":
-                self._store.forget(old.ref)
-                tombstone = ended_session(old.ref.member, old.expires_at)
-                await self._tokens.end_sessions([tombstone], within=self._store.left(until))
-                return made
-            found, at = await self._store.find(old.ref, until)
-            if found is not None:
-                newer = found.stored.session(at, named=None)
+            try:
+                await self._ends.end_unchanged(old, None, until)
+            except SessionConflictError:
+                found, at = await self._store.find(old.ref, until)
+                if found is None:
+                    raise gone() from None
+                newer = found.stored.session(at, named=None, source=found.source)
                 made = await self._carry_over(made, old.data, newer.data, until)
                 old = newer
-        await self._ends.end(made.ref, made.expires_at, self._index(made.user), until)
+            else:
+                return made
         raise SessionConflictError("the anonymous session does not stand still")
 
     async def _carry_over(
@@ -257,7 +281,7 @@ class Sessions:
         stored, at = await self._update(
             made.ref, made.version, self._encoded(changed), removed, exact=False, until=until
         )
-        return stored.session(at, named=made.id)
+        return stored.session(at, named=made.id, source=self._source)
 
     async def _create(self, user: str | None, fields: Fields, until: float) -> Session:
         home = self._index(user)
@@ -271,26 +295,41 @@ class Sessions:
             fields=fields,
             nonce=secrets.token_hex(8),
         )
+        made_room = False
         for _ in range(_ATTEMPTS):
-            answer = await self._store.run(create, until)
+            try:
+                answer = await self._store.run(create, until)
+            except OutageError as error:
+                if not made_room:
+                    raise
+                raise OutcomeUnknownError(
+                    f"the user's oldest session was ended, and no new one begun: {error.message}",
+                    remedy="log in again",
+                ) from error
             if isinstance(answer, Stored):
                 self._store.keep(ref, answer)
-                return answer.session(ref, named=session_id)
+                return answer.session(ref, named=session_id, source=self._source)
             if not isinstance(answer, Full) or home is None:
                 raise UnexpectedReplyError("the answer does not fit the beginning of a session")
-            await self._make_room(home, answer, until)
+            made_room |= await self._make_room(home, answer, until)
         raise TooManySessionsError("the user's sessions do not get fewer")
 
-    async def _make_room(self, home: SessionRef, full: Full, until: float) -> None:
-        """Take out what has lapsed; if that is nothing, do what the policy says."""
-        members = await self._ends.members(home, until)
-        if not all(await self._ends.look(home, members, until)):
-            return
+    async def _make_room(self, home: SessionRef, full: Full, until: float) -> bool:
+        """Take out what has lapsed; if that is nothing, do what the policy says.
+
+        Returns:
+            Whether a session that lived was ended.
+        """
+        if await self._ends.take_out_lapsed(home, until):
+            return False
         if self._policy.on_full is OnFull.REFUSE:
             raise TooManySessionsError(
                 f"the user has {self._policy.max_per_user} sessions, as many as the policy allows"
             )
-        await self._ends.end_members(home, full.oldest, until)
+        index = await self._ends.index(home, until)
+        oldest = {member: index[member] for member in full.oldest if member in index}
+        await self._ends.end_members(home, oldest, until)
+        return True
 
     async def _update(
         self,
@@ -325,14 +364,21 @@ class Sessions:
     async def end(self, session: Session | str, *, within: float = WRITE_LIMIT) -> Receipt:
         """End a session for good: here at once, and as far as the receipt's level says.
 
+        The ids that it had before rotations end with it.
+
         Raises:
             SessionGoneError: there is no such session.
+            SessionConflictError: it keeps being rotated; end it once more.
         """
         with self._counted("end"):
             until = self._store.until(within)
             if isinstance(session, Session):
                 return await self._ends.end(
-                    session.ref, session.expires_at, self._index(session.user), until
+                    session.ref,
+                    session.expires_at,
+                    self._index(session.user),
+                    until,
+                    before=session.before,
                 )
             ref = parse_id(self._digest_key, session)
             if ref is None:
@@ -352,7 +398,24 @@ class Sessions:
         if found is None:
             raise gone()
         stored = found.stored
-        return await self._ends.end(at, stored.expires_at, self._index(stored.user), until)
+        before = tuple(dict.fromkeys((*stored.before, ref.member))) if ref != at else stored.before
+        return await self._ends.end(
+            at, stored.expires_at, self._index(stored.user), until, before=before
+        )
+
+    async def end_unchanged(self, session: Session, *, within: float = WRITE_LIMIT) -> Receipt:
+        """End a session for good, if nobody has changed it since it was read.
+
+        Raises:
+            SessionConflictError: somebody has.
+            SessionGoneError: there is no such session.
+            OutageError: it did not run.
+            OutcomeUnknownError: it may have run.
+        """
+        with self._counted("end"):
+            return await self._ends.end_unchanged(
+                session, self._index(session.user), self._store.until(within)
+            )
 
     # --- by user ------------------------------------------------------------------------
 
@@ -362,22 +425,20 @@ class Sessions:
         Raises:
             OutageError, OutcomeUnknownError: Redis cannot be asked.
         """
-        until, home = self._store.until(within), user_ref(self._digest_key, user)
-        found = await self._ends.look(home, await self._ends.members(home, until), until)
-        return [info for info in found if info is not None]
+        until, home = self._store.until(within), self._home(user)
+        return [info for info, _ in (await self._ends.living(home, until)).values()]
 
     async def end_user(self, user: str, *, within: float = WRITE_LIMIT) -> EndedSessions:
-        """End all sessions that a user has. One that begins at this moment may be missed.
+        """End all sessions that a user has, rotated ones too. One that begins now may be missed.
 
         Raises:
             OutageError, OutcomeUnknownError: Redis cannot be asked which those are.
         """
         with self._counted("end-user"):
-            until, home = self._store.until(within), user_ref(self._digest_key, user)
-            members = await self._ends.members(home, until)
-            found = await self._ends.look(home, members, until)
-            living = [member for member, info in zip(members, found, strict=True) if info]
-            return EndedSessions(len(living), await self._ends.end_members(home, living, until))
+            until, home = self._store.until(within), self._home(user)
+            living = await self._ends.living(home, until)
+            ends = {member: expires_at for member, (_, expires_at) in living.items()}
+            return EndedSessions(len(ends), await self._ends.end_members(home, ends, until))
 
     # --- small parts --------------------------------------------------------------------
 
@@ -392,6 +453,8 @@ class Sessions:
         self, session: Session | str, version: int | None
     ) -> tuple[str | None, SessionRef, int]:
         """The id, the place and the version that a caller means."""
+        if version is not None and (type(version) is not int or not 0 <= version < 2**53):
+            raise InvalidInputError("a version is the number that was read")
         if isinstance(session, Session):
             return session.id, session.ref, session.version if version is None else version
         if version is None:
@@ -402,7 +465,11 @@ class Sessions:
         return session, ref, version
 
     def _index(self, user: str | None) -> SessionRef | None:
-        return None if user is None else user_ref(self._digest_key, user)
+        return None if user is None else self._home(user)
+
+    def _home(self, user: str) -> SessionRef:
+        validate_text(user, "a user", most=VALUE_LIMIT)
+        return user_ref(self._digest_key, user)
 
     def _encoded(self, data: Mapping[str, Any]) -> Fields:
         fields = session_data.encode(data)

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.requests import HTTPConnection
 
-from ..errors import SessionConflictError, SessionGoneError
+from ..errors import AragoraRedisError, SessionConflictError, SessionGoneError
 from ..sessions.data import Fields, encode
 from ..sessions.stored import Session
 from ..state.sessions import Sessions
@@ -49,6 +49,9 @@ class WebSession(MutableMapping[str, Any]):
         self._data: dict[str, Any] | None = None if presented else {}
         self._cookie = Cookie.KEEP
         self.accessed = False
+        self._trouble: AragoraRedisError | None = None
+        self.told: AragoraRedisError | None = None
+        """Why it could not be read, once somebody has touched it and was told so."""
 
     def __repr__(self) -> str:
         return f"<WebSession {'loaded' if self._data is not None else 'not loaded'}>"
@@ -73,6 +76,7 @@ class WebSession(MutableMapping[str, Any]):
     @property
     def _loaded(self) -> dict[str, Any]:
         self.accessed = True
+        self._tell_trouble()
         if self._data is None:
             raise NotLoadedError("await request.session.load() before the session is used")
         return self._data
@@ -81,6 +85,7 @@ class WebSession(MutableMapping[str, Any]):
     def user(self) -> str | None:
         """Whose session it is; None for nobody known."""
         self.accessed = True
+        self._tell_trouble()
         return None if self._stored is None else self._stored.user
 
     @property
@@ -105,6 +110,14 @@ class WebSession(MutableMapping[str, Any]):
         """
         if self._data is None:
             self._hold(await self._sessions.get(self._presented))
+            self._trouble = None
+
+    async def try_load(self) -> None:
+        """Read the session, if that can be; else whoever touches it is told why it cannot."""
+        try:
+            await self.load()
+        except AragoraRedisError as error:
+            self._trouble = error
 
     async def save(self) -> None:
         """Write what has changed since it was read. The middleware does so at the response.
@@ -125,8 +138,8 @@ class WebSession(MutableMapping[str, Any]):
         if self._stored is None:
             if fields:
                 self._begin(await self._sessions.create(data=self._data))
-        elif removed and not fields:
-            await self.end()
+        elif removed and not fields and self._stored.user is None:
+            await self._end_emptied(self._stored, removed)
         elif changed or removed:
             await self._update(self._stored, changed, removed)
 
@@ -149,7 +162,7 @@ class WebSession(MutableMapping[str, Any]):
         if stored is None:
             self._begin(await self._sessions.create(user, {}))
         elif stored.user == user:
-            await self.rotate()
+            self._begin(await self._sessions.rotate(stored, grace=0))
         else:
             await self._authenticate(stored, user)
 
@@ -157,8 +170,9 @@ class WebSession(MutableMapping[str, Any]):
         try:
             self._begin(await self._sessions.authenticate(stored, user))
         except SessionGoneError:
-            # The login was sent twice, and the other request has the anonymous session by now.
-            self._begin(await self._sessions.create(user, stored.data))
+            # Another login has the anonymous session by now, of this user or of whoever planted
+            # its id: what it held goes to one of them only.
+            self._begin(await self._sessions.create(user))
 
     async def rotate(self) -> None:
         """Give it a new id: after each change of what its user may do. Raises as `save` does."""
@@ -177,6 +191,11 @@ class WebSession(MutableMapping[str, Any]):
 
     # --- small parts --------------------------------------------------------------------
 
+    def _tell_trouble(self) -> None:
+        if self._trouble is not None:
+            self.told = self._trouble
+            raise self._trouble
+
     def _hold(self, stored: Session | None) -> None:
         self._stored = stored
         self._data = {} if stored is None else stored.data
@@ -185,6 +204,16 @@ class WebSession(MutableMapping[str, Any]):
     def _begin(self, stored: Session) -> None:
         self._hold(stored)
         self._cookie = Cookie.SET
+
+    async def _end_emptied(self, stored: Session, removed: list[str]) -> None:
+        """End what holds nothing and belongs to nobody, unless another request fills it now."""
+        try:
+            await self._sessions.end_unchanged(stored)
+        except SessionConflictError:
+            await self._update(stored, {}, removed)
+        else:
+            self._hold(None)
+            self._cookie = Cookie.DELETE
 
     async def _update(self, stored: Session, changed: dict[str, Any], removed: list[str]) -> None:
         try:
@@ -201,7 +230,7 @@ class WebSession(MutableMapping[str, Any]):
             except SessionConflictError:
                 if not self._overwrite:
                     raise
-                newer = await self._sessions.get(stored.id)
+                newer = await self._sessions.get(stored.id or self._presented)
                 if newer is None:
                     raise
                 stored = newer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from typing import Literal
 
@@ -14,6 +15,10 @@ from ..state.shared import SharedState
 from .asgi import answer, is_below
 from .problems import Problem, problem_of
 from .session import Cookie, WebSession
+
+_log = logging.getLogger(__name__)
+
+_FAILED = 500
 
 SameSite = Literal["lax", "strict", "none"]
 
@@ -60,7 +65,8 @@ class SessionMiddleware:
     A request without the cookie costs no round trip, and none begins a session before something is
     put into it. With the cookie the session is read before the application runs, since
     `request.session` cannot wait when it is touched; leave out paths by `exclude`, or read it when
-    it is needed by `await request.session.load()` (`load="explicit"`).
+    it is needed by `await request.session.load()` (`load="explicit"`). Where it cannot be read,
+    only a request that touches it fails.
 
     The changes are written when the response starts, once, and only if there are any. Where that
     fails, nothing of the response has been sent, and the client gets the problem instead: 409 where
@@ -109,17 +115,19 @@ class SessionMiddleware:
         presented = HTTPConnection(scope).cookies.get(self._cookie.name)
         session = WebSession(self._state.sessions, presented, overwrite=self._overwrite)
         if self._auto:
-            try:
-                await session.load()
-            except AragoraRedisError as error:
-                await answer(problem_of(error), scope, receive, send)
-                return
+            await session.try_load()
         scope["session"] = session
-        if scope["type"] == "websocket":
-            await self._app(scope, receive, send)
-            return
         response = _Response(session, self._cookie, send)
-        await self._app(scope, receive, response.send)
+        passed = response.send if scope["type"] == "http" else send
+        try:
+            await self._app(scope, receive, passed)
+        except AragoraRedisError as error:
+            if error is not session.told:
+                raise
+            if not response.started:
+                await answer(problem_of(error), scope, receive, send)
+            elif not response.replaced:
+                raise
 
 
 class _Response:
@@ -129,20 +137,28 @@ class _Response:
         self._session = session
         self._cookie = cookie
         self._send = send
-        self._replaced = False
+        self.replaced = False
+        self.started = False
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            self.started = True
+            if self._session.told is not None and message["status"] == _FAILED:
+                # The application's own handler of errors was nearer, and knows less.
+                self.replaced = True
+                await self._put(problem_of(self._session.told))
+                return
             try:
                 await self._session.save()
-            except SessionDataError:
-                raise  # a mistake of the application, and not of its client
             except AragoraRedisError as error:
-                self._replaced = True
+                if isinstance(error, SessionDataError):
+                    # What cannot be stored may be the client's: it is told, and so is the log.
+                    _log.warning("the session of a request is not written: %s", error.message)
+                self.replaced = True
                 await self._put(problem_of(error))
                 return
             self._add_fields(message)
-        if not self._replaced:
+        if not self.replaced:
             await self._send(message)
 
     def _add_fields(self, message: Message) -> None:

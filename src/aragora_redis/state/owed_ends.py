@@ -1,0 +1,110 @@
+"""What is still owed to sessions that have ended, done in the background.
+
+A rotated id leads on for some seconds and is ended only then; without an end it would come back,
+with all that the session has, where a failover loses the rotation. And a session that was ended
+while Redis could not be asked is still in it, perhaps under an id that is not known here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from ..clock import Clock
+from ..sessions.ids import SessionRef
+from ..tokens.entry import Entry
+from .tokens import Tokens
+
+PENDING = 65_536
+"""Tombstones, and removals, that may wait; beyond that the first is done early, or dropped."""
+CALL = 128
+RETRY_AFTER = 1.0
+"""Seconds between attempts to remove."""
+
+
+class Removal(NamedTuple):
+    """A session that has its tombstone, and may still be in Redis."""
+
+    ref: SessionRef
+    user: SessionRef | None
+    expires_at: float
+
+
+class _Due(NamedTuple):
+    at: float
+    number: int
+    tombstone: Entry
+
+
+class OwedEnds:
+    """Ends rotated ids, each when its time has come, and removes what could not be removed.
+
+    Args:
+        server_now: the server's clock in Unix seconds.
+    """
+
+    def __init__(self, tokens: Tokens, clock: Clock, server_now: Callable[[], float]) -> None:
+        self._tokens = tokens
+        self._clock = clock
+        self._server_now = server_now
+        self._due: list[_Due] = []
+        self._number = 0
+        self._removals: deque[Removal] = deque(maxlen=PENDING)
+        self._retry_at = 0.0
+        self._wake = asyncio.Event()
+
+    def end(self, tombstone: Entry, *, after: float) -> None:
+        """End an id `after` seconds from now."""
+        self._number += 1
+        due = _Due(self._clock.monotonic() + after, self._number, tombstone)
+        heapq.heappush(self._due, due)
+        self._wake.set()
+
+    def remove(self, removal: Removal) -> None:
+        """Try to remove a session again, until Redis has answered."""
+        self._removals.append(removal)
+        self._wake.set()
+
+    async def run(self, remove: Callable[[Removal], Awaitable[bool]]) -> None:
+        """Do what is due, until cancelled; `remove` says whether Redis has answered."""
+        while True:
+            self._wake.clear()
+            now = self._clock.monotonic()
+            while self._due and (self._due[0].at <= now or len(self._due) > PENDING):
+                await self._end_some(now)
+            if self._removals and now >= self._retry_at:
+                self._retry_at = now + RETRY_AFTER
+                await self._remove_some(remove)
+            nexts = [self._due[0].at] if self._due else []
+            nexts += [self._retry_at] if self._removals else []
+            try:
+                async with asyncio.timeout(max(min(nexts) - now, 0.01) if nexts else None):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def end_all(self) -> None:
+        """End all ids that wait, before their time: nobody would do it later."""
+        while self._due:
+            await self._end_some(float("inf"))
+
+    async def _end_some(self, now: float) -> None:
+        due: list[Entry] = []
+        while (
+            self._due and len(due) < CALL and (self._due[0].at <= now or len(self._due) > PENDING)
+        ):
+            due.append(heapq.heappop(self._due).tombstone)
+        await self._tokens.end_sessions(due)
+
+    async def _remove_some(self, remove: Callable[[Removal], Awaitable[bool]]) -> None:
+        """Try each once, until one is not answered: then the others would not be either."""
+        for _ in range(len(self._removals)):
+            removal = self._removals.popleft()
+            if removal.expires_at <= self._server_now():
+                continue
+            if not await remove(removal):
+                self._removals.append(removal)
+                return
