@@ -7,7 +7,13 @@ from http import HTTPStatus
 
 from flask import Flask, Response, jsonify, request
 
-from aragora_redis.errors import AragoraRedisError, CircuitOpenError, OutageError
+from aragora_redis.errors import (
+    AragoraRedisError,
+    CircuitOpenError,
+    OutageError,
+    OutcomeUnknownError,
+    SessionConflictError,
+)
 from aragora_redis.sync import SharedState
 
 PLAIN_HTTP = os.environ.get("EXAMPLE_PLAIN_HTTP") == "1"
@@ -30,8 +36,12 @@ def limit() -> Response | None:
 
 @app.errorhandler(AragoraRedisError)
 def problem(error: AragoraRedisError) -> Response:
-    away = isinstance(error, OutageError | CircuitOpenError)
-    status = HTTPStatus.SERVICE_UNAVAILABLE if away else HTTPStatus.BAD_REQUEST
+    if isinstance(error, OutageError | CircuitOpenError):
+        status = HTTPStatus.SERVICE_UNAVAILABLE
+    elif isinstance(error, SessionConflictError | OutcomeUnknownError):
+        status = HTTPStatus.CONFLICT
+    else:
+        status = HTTPStatus.BAD_REQUEST
     return Response(error.message, status)
 
 

@@ -47,6 +47,8 @@ class SettingsError(AragoraRedisError):
 class InvalidInputError(AragoraRedisError):
     """An argument is outside what the operation accepts; nothing was sent."""
 
+    remedy = "correct what the message names, and ask again"
+
 
 class UnknownPolicyError(InvalidInputError):
     """No policy of that name is loaded."""
@@ -99,6 +101,8 @@ class OutageError(AragoraRedisError):
         retry_after: seconds after which another attempt is sensible.
     """
 
+    remedy = "try again shortly"
+
     def __init__(
         self, message: str, *, remedy: str | None = None, retry_after: float = 1.0
     ) -> None:
@@ -146,6 +150,7 @@ class OutcomeUnknownError(AragoraRedisError):
     """The operation was sent and no trustworthy answer came: it may have run."""
 
     ran = Ran.UNKNOWN
+    remedy = "read back before repeating"
 
 
 class UnexpectedReplyError(AragoraRedisError):

@@ -128,7 +128,7 @@ CASES = {
         [flags("failover_in_progress"), SEEN, SEEN],
         NODE,
         Status.CRITICAL,
-        "failover from 10.0.0.1:6379 is in progress",
+        "a failover is in progress",
     ),
     "one Sentinel cut off from it": (
         [flags("s_down"), SEEN, SEEN],

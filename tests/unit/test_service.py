@@ -27,7 +27,7 @@ def test_a_thousand_failures_are_said_once():
 def test_a_refusal_of_writes_is_an_outage():
     made, _ = service()
     made.failed(RefusedError("OOM", "full"))
-    assert made.degraded == "full"
+    assert made.degraded == "full (try again shortly)"
 
 
 def test_one_slow_answer_is_none():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from ..policies import load_policies
 from ..settings import describe, from_env
 from . import output
 from .options import AsJson
@@ -12,9 +13,11 @@ from .options import AsJson
 def settings(*, as_json: AsJson = False) -> None:
     """Show every setting that is in effect and where it came from, secrets masked.
 
-    Warnings follow. Settings that cannot be used are an error that lists all that is wrong.
+    Warnings follow. Settings that cannot be used are an error that lists all that is wrong, and so
+    is a policies file.
     """
     found = from_env()
+    load_policies(found.policies)
     rows = describe(found)
     if as_json:
         output.write_json(

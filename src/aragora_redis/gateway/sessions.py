@@ -9,7 +9,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Path, Response
 from pydantic import BaseModel, Field
 
 from ..errors import InvalidInputError, SessionGoneError
@@ -22,6 +22,7 @@ from .problems import JSON_ANSWERS, answers
 from .tokens import LevelWord
 
 Id = Annotated[str, Field(max_length=128)]
+PathId = Annotated[str | None, Path(max_length=128)]
 HeaderId = Annotated[str | None, Header(alias="X-Session-Id", max_length=128)]
 Version = Annotated[int, Field(ge=0, lt=2**53)]
 
@@ -53,6 +54,12 @@ class Rotation(Body):
     id: Id | None = None
 
 
+class Named(Body):
+    """Which session."""
+
+    id: Id
+
+
 class SessionBody(BaseModel):
     """A session. `id` is null where it was reached through the id that it had before."""
 
@@ -63,7 +70,8 @@ class SessionBody(BaseModel):
     created_at: float
     expires_at: float
     source: str
-    """`redis`, or `copy`: read within the last seconds, since Redis cannot be asked now."""
+    """`redis`, `local` where there is none, or `copy`: read within the last seconds, since Redis
+    cannot be asked now."""
 
 
 class InfoBody(BaseModel):
@@ -108,6 +116,7 @@ def routes(state: SharedState) -> APIRouter:
         responses=answers(*JSON_ANSWERS),
     )
     _add_sessions(router, state)
+    _add_ends(router, state)
     _add_users(router, state)
     return router
 
@@ -122,17 +131,18 @@ def _add_sessions(router: APIRouter, state: SharedState) -> None:
         """Begin a session."""
         return _body_of(await sessions.create(body.user, body.data))
 
-    @router.get("/sessions", responses=_GONE)
     @router.get("/sessions/{session_id}", responses=_GONE)
-    async def read(session_id: str | None = None, header: HeaderId = None) -> SessionBody:
+    async def read(session_id: PathId, header: HeaderId = None) -> SessionBody:
         """Read a session, which counts as use of it."""
         return _body_of(await _found(state, _one_id(session_id, header)))
 
-    @router.patch("/sessions", responses=_CHANGED)
+    @router.get("/sessions", responses=_GONE)
+    async def read_named(header: HeaderId = None) -> SessionBody:
+        """Read a session, which counts as use of it."""
+        return await read(None, header)
+
     @router.patch("/sessions/{session_id}", responses=_CHANGED)
-    async def change(
-        body: Change, session_id: str | None = None, header: HeaderId = None
-    ) -> SessionBody:
+    async def change(body: Change, session_id: PathId, header: HeaderId = None) -> SessionBody:
         """Change fields, if nobody else has changed them since `version`: 200, else 409."""
         changed = await sessions.update(
             _one_id(session_id, header, body.id),
@@ -143,10 +153,18 @@ def _add_sessions(router: APIRouter, state: SharedState) -> None:
         )
         return _body_of(changed)
 
-    @router.post("/sessions/rotate", responses=_CHANGED)
+    @router.patch("/sessions", responses=_CHANGED)
+    async def change_named(body: Change, header: HeaderId = None) -> SessionBody:
+        """Change fields, if nobody else has changed them since `version`: 200, else 409."""
+        return await change(body, None, header)
+
+
+def _add_ends(router: APIRouter, state: SharedState) -> None:
+    sessions = state.sessions
+
     @router.post("/sessions/{session_id}/rotate", responses=_CHANGED)
     async def rotate(
-        body: Rotation | None = None, session_id: str | None = None, header: HeaderId = None
+        session_id: PathId, body: Rotation | None = None, header: HeaderId = None
     ) -> SessionBody:
         """Give a session a new id: after each login and each change of what its user may do."""
         wanted = body or Rotation()
@@ -155,27 +173,33 @@ def _add_sessions(router: APIRouter, state: SharedState) -> None:
             return _body_of(await sessions.authenticate(session, wanted.user))
         return _body_of(await sessions.rotate(session, grace=wanted.grace))
 
-    accepted = {"model": EndBody, "description": "In force here, and published as soon as may be"}
+    @router.post("/sessions/rotate", responses=_CHANGED)
+    async def rotate_named(body: Rotation | None = None, header: HeaderId = None) -> SessionBody:
+        """Give a session a new id: after each login and each change of what its user may do."""
+        return await rotate(None, body, header)
 
-    @router.delete(
-        "/sessions",
-        dependencies=[needs(Role.ADMIN)],
-        status_code=HTTPStatus.NO_CONTENT,
-        responses=_GONE | {202: accepted},
-    )
-    @router.delete(
-        "/sessions/{session_id}",
-        dependencies=[needs(Role.ADMIN)],
-        status_code=HTTPStatus.NO_CONTENT,
-        responses=_GONE | {202: accepted},
-    )
-    async def end(session_id: str | None = None, header: HeaderId = None) -> Response:
+    accepted = {"model": EndBody, "description": "In force here, and published as soon as may be"}
+    ended: dict[str, Any] = {
+        "dependencies": [needs(Role.ADMIN)],
+        "status_code": HTTPStatus.NO_CONTENT,
+        "responses": _GONE | {202: accepted},
+    }
+
+    @router.delete("/sessions/{session_id}", **ended)
+    async def end(
+        session_id: PathId, body: Named | None = None, header: HeaderId = None
+    ) -> Response:
         """End a session for good: 204, or 202 with the level where not all replicas have it yet."""
-        receipt = await sessions.end(_one_id(session_id, header))
+        receipt = await sessions.end(_one_id(session_id, header, body.id if body else None))
         if receipt.level >= receipt.wanted:
             return Response(status_code=HTTPStatus.NO_CONTENT)
         content = EndBody.model_validate({"level": receipt.level.word}).model_dump_json()
         return Response(content, HTTPStatus.ACCEPTED, media_type="application/json")
+
+    @router.delete("/sessions", **ended)
+    async def end_named(body: Named | None = None, header: HeaderId = None) -> Response:
+        """End a session for good: 204, or 202 with the level where not all replicas have it yet."""
+        return await end(None, body, header)
 
 
 def _add_users(router: APIRouter, state: SharedState) -> None:

@@ -288,6 +288,12 @@ class Lab:
     def start_all(self, *, wipe: bool = False) -> tuple[str, ...]:
         """Bring all dead nodes back; returns their names."""
         dead = tuple(node for node in self._nodes if node.pid is None)
+        frozen = [node.name for node in self._nodes if node.state is State.FROZEN]
+        if frozen and not dead:
+            raise LabError(
+                f"no node is dead, but {', '.join(frozen)} stand still",
+                remedy="let them go on with: aragora-redis lab thaw --all",
+            )
         self._revive(dead, wipe=wipe)
         return tuple(node.name for node in dead)
 

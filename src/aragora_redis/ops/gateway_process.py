@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -26,6 +27,11 @@ _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not 
 def pid_paths(directory: Path) -> tuple[Path, ...]:
     """The files that the gateways of a directory hold, or held."""
     return tuple(sorted(directory.glob("gateway-*.pid")))
+
+
+def down_recipe(directory: Path) -> str:
+    """What to type to end what an `up` has left in a directory."""
+    return f"aragora-redis down --dir {shlex.quote(str(directory))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,7 @@ class GatewayProcess:
         if held is None:
             raise LabError(
                 f"a gateway of an earlier `up` still runs on port {address.port}",
-                remedy="end it with: aragora-redis down",
+                remedy=f"end it with: {down_recipe(directory)}",
             )
         log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:

@@ -22,7 +22,7 @@ from ..policies import load_policies
 from ..settings import from_env, names
 from . import pid_file
 from .changes import Change, Picture, changes
-from .gateway_process import GatewayProcess, end_gateways
+from .gateway_process import GatewayProcess, down_recipe, end_gateways
 from .reserve import reserve
 from .surroundings import Surroundings, surroundings
 
@@ -300,7 +300,7 @@ def _settle_mode(wish: Wish) -> UpMode:
         if status.running:
             raise LabError(
                 f"the lab in {found.directory} is already running",
-                remedy="stop it first with: aragora-redis down",
+                remedy=f"stop it first with: {down_recipe(found.directory)}",
             )
         mode = wish.mode or UpMode(status.mode.value)
     if mode is not UpMode.EMBEDDED:
@@ -336,5 +336,5 @@ def _hold(path: Path, held: ExitStack) -> None:
 def _already(directory: Path, pid: int | None) -> LabError:
     return LabError(
         f"`up` is already running in {directory} (process {pid})",
-        remedy="end it with Ctrl-C there, or with: aragora-redis down",
+        remedy=f"end it with Ctrl-C there, or with: {down_recipe(directory)}",
     )

@@ -170,7 +170,7 @@ def _node_findings(address: Address, node: NodeSeen | Failure, *, name: str) -> 
 
 def _flag_findings(seen: Mapping[Address, SentinelSeen], primary: Address) -> Iterator[Finding]:
     for flag, meaning in (
-        ("failover_in_progress", f"a failover from {primary} is in progress"),
+        ("failover_in_progress", "a failover is in progress"),
         ("o_down", f"the Sentinels agree that the primary {primary} is down"),
     ):
         if any(flag in answer.flags for answer in seen.values()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from hashlib import blake2b
@@ -59,15 +60,25 @@ def load_policies(path: str | Path | None) -> Policies:
         packaged = files(__package__.rpartition(".")[0]).joinpath("policies.toml")
         return parse_policies(packaged.read_bytes(), source="policies.toml")
     try:
-        with Path(path).open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        # What is no regular file may never end, or never begin.
+        content = _head_of(Path(path)) if stat.S_ISREG(Path(path).stat().st_mode) else None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SettingsError(
             f"the policies file {str(path)!r} cannot be read: {reason}",
             remedy="correct ARAGORA_POLICIES, or unset it for the defaults",
         ) from error
+    if content is None:
+        raise SettingsError(
+            f"the policies file {str(path)!r} is no regular file",
+            remedy="correct ARAGORA_POLICIES, or unset it for the defaults",
+        )
     return parse_policies(content, source=str(path))
+
+
+def _head_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1)
 
 
 def parse_policies(content: bytes | str, *, source: str) -> Policies:

@@ -174,16 +174,18 @@ class RateLimits:
         return self._named(name).policy
 
     def _named(self, policy: str) -> LocalLimiter:
-        limiter = self._limiters.get(policy)
+        limiter = self._limiters.get(policy) if isinstance(policy, str) else None
         if limiter is None:
             raise UnknownPolicyError(
-                f"there is no limit named {policy[:80]!r}",
+                f"there is no limit named {str(policy)[:80]!r}",
                 remedy="define it in the file that ARAGORA_POLICIES names",
             )
         return limiter
 
     def _limiter(self, policy: str, subject: str) -> LocalLimiter:
         limiter = self._named(policy)
+        if not isinstance(subject, str):
+            raise InvalidInputError("a subject must be text")
         if not subject or len(subject) > SUBJECT_LIMIT:
             raise InvalidInputError(f"a subject must have 1 to {SUBJECT_LIMIT} characters")
         return limiter

@@ -126,7 +126,7 @@ class TokenFeed:
         """Take in a published message; ones that are not ours, or unreadable, lead to a look."""
         if len(push) != 3 or push[0] != b"message":
             return
-        index = self._channels.get(push[1])
+        index = self._channels.get(push[1]) if isinstance(push[1], bytes) else None
         if index is None:
             return
         try:

@@ -328,6 +328,8 @@ class Tokens:
         return receipt
 
     def _attainable(self, level: Level | None) -> Level:
+        if level is not None and not isinstance(level, Level):
+            raise InvalidInputError("a level is one of aragora_redis.Level")
         wanted = level if level is not None else self._level
         if self._redis is None:
             highest = Level.LOCAL

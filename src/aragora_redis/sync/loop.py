@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import concurrent.futures
+import contextlib
 import os
 import threading
 from collections.abc import Coroutine
@@ -15,6 +17,10 @@ T = TypeVar("T")
 
 CROSSING = 5.0
 """Seconds beyond a call's own deadline after which a thread no longer waits for the loop."""
+
+
+ABANDON_LIMIT = 1.0
+"""Seconds that the end of a process waits for its tasks."""
 
 
 class Loop:
@@ -46,11 +52,24 @@ class Loop:
             future.cancel()
             raise
 
+    def abandon(self) -> None:
+        """Cancel what runs, and end the thread."""
+        with contextlib.suppress(TimeoutError, concurrent.futures.CancelledError):
+            asyncio.run_coroutine_threadsafe(_cancel_all(), self.loop).result(ABANDON_LIMIT)
+            self.stop()
+
     def stop(self) -> None:
         """End the thread."""
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
+
+
+async def _cancel_all() -> None:
+    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 class Process:
@@ -79,6 +98,8 @@ class Process:
 
 
 _current = Process()
+_inherited: list[Process] = []
+"""Of parents, kept as they are: their tasks would complain if they were collected here."""
 
 
 def current() -> Process:
@@ -88,7 +109,15 @@ def current() -> Process:
 
 def _forget_parent() -> None:
     global _current  # noqa: PLW0603 - a fork replaces the process
+    _inherited.append(_current)
     _current = Process()
 
 
+def _end() -> None:
+    """Stop a loop that is still used when the process ends; its tasks go unfinished, unsaid."""
+    if _current.loop is not None:
+        _current.loop.abandon()
+
+
+atexit.register(_end)
 os.register_at_fork(after_in_child=_forget_parent)

@@ -35,6 +35,8 @@ def judge(
     Raises:
         InvalidInputError: the claims name neither a token nor a user, or are of wrong types.
     """
+    if not isinstance(claims, Mapping):
+        raise InvalidInputError("the claims of a token are a mapping")
     jti, user, issued = claims.get("jti"), claims.get("sub"), claims.get("iat")
     if jti is None and user is None:
         raise InvalidInputError(

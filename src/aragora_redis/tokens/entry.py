@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from ..errors import InvalidInputError, UnexpectedReplyError
+from ..names import validate_text
 
 DAY = 86_400
 MEMBER_BYTES = 16
@@ -63,6 +64,8 @@ def member_of(key: bytes, kind: RevocationKind, value: str) -> bytes:
     Raises:
         InvalidInputError: the value is empty or too long.
     """
+    if not isinstance(value, str):
+        raise InvalidInputError(f"an id must be text, not {type(value).__name__}")
     if not value or len(value) > VALUE_LIMIT:
         raise InvalidInputError(f"an id must have 1 to {VALUE_LIMIT} characters")
     message = kind.value.encode() + value.encode("utf-8", "surrogatepass")
@@ -76,7 +79,7 @@ def jti_entry(key: bytes, jti: str, expires_at: float, note: str) -> Entry:
         day=int(expires_at // DAY),
         member=member_of(key, RevocationKind.JTI, jti),
         score=score,
-        note=note[:NOTE_LIMIT],
+        note=_note(note),
     )
 
 
@@ -86,8 +89,13 @@ def user_entry(key: bytes, user: str, cut_off: float, max_lifetime: float, note:
         day=int((cut_off + max_lifetime) // DAY),
         member=member_of(key, RevocationKind.USER, user),
         score=math.floor(cut_off * 1000),
-        note=note[:NOTE_LIMIT],
+        note=_note(note),
     )
+
+
+def _note(text: str) -> str:
+    validate_text(text, "a reason", least=0)
+    return text[:NOTE_LIMIT]
 
 
 def ended_session(member: bytes, ends_at: float) -> Entry:
