@@ -25,8 +25,9 @@ from aragora_redis.errors import (
 )
 from aragora_redis.events import Events
 from aragora_redis.link import mux as mux_module
-from aragora_redis.link.mux import BATCH_FLOOR, FRESH, PROBE_LIMIT, QUEUE_LIMIT, Mux
+from aragora_redis.link.mux import BATCH_FLOOR, FRESH, QUEUE_LIMIT, WARM, Mux
 from aragora_redis.link.pipe import Lost, Pipe, ReplyHandler
+from aragora_redis.link.probe import PROBE_LIMIT
 from aragora_redis.link.replies import late_by
 from aragora_redis.operation import Fence, Kind, Operation
 from aragora_redis.scripts.catalog import Script
@@ -77,18 +78,21 @@ class Lane:
     def __init__(self, patience=0.1):
         self.lost: list[str] = []
         self.role_faults: list[str] = []
+        self.vouched_at = float("inf")
         self.mux = Mux(
             "test",
             clock=SYSTEM_CLOCK,
             events=Events(),
             patience=patience,
             role_fault=self._role_fault,
+            vouched=lambda since: self.vouched_at >= since,
+            on_probe=lambda: None,
             on_lost=self.lost.append,
         )
         self.pipe = FakePipe()
         self.mux.attach(cast("Pipe", self.pipe), ServerTime(SYSTEM_CLOCK.monotonic(), 5_000_000))
 
-    def _role_fault(self, role, _silent_since):
+    def _role_fault(self, role):
         return self.role_faults[0] if self.role_faults else None if role == MASTER else "no"
 
     def submit(self, operation, within=1.0):
@@ -382,11 +386,59 @@ async def test_i3_a_slow_answer_to_the_probe_does_not_count(silent):
 
 
 async def test_i3_a_probe_without_the_sentinels_does_not_count(silent):
-    silent.role_faults.append("most Sentinels have been silent for as long")
+    silent.vouched_at = 0.0
     future = silent.submit(fenced())
     silent.pipe.answer(MASTER)
-    with pytest.raises(LinkDownError, match="Sentinels"):
-        await future
+    with pytest.raises(LinkDownError, match="most Sentinels"):
+        await asyncio.wait_for(future, 1)
+    assert silent.pipe.closed
+
+
+async def test_i3_the_sentinels_may_answer_after_the_primary(silent):
+    silent.vouched_at = 0.0
+    future = silent.submit(fenced())
+    silent.pipe.answer(MASTER)
+    await turn()
+    assert names(silent.pipe.writes)[-1] == [b"ROLE"], "nothing is written meanwhile"
+    silent.vouched_at = SYSTEM_CLOCK.monotonic()
+    answering = asyncio.get_running_loop().call_later(0.02, silent.pipe.answer, b"ok")
+    assert await asyncio.wait_for(future, 1) == b"ok"
+    answering.cancel()
+
+
+async def test_i3_a_reconnect_does_not_lift_a_doubt(silent):
+    """The server that was replaced while it stood still is at the same address, and says master."""
+    silent.vouched_at = 0.0
+    refused = silent.submit(fenced())
+    silent.pipe.answer(MASTER)
+    with pytest.raises(LinkDownError):
+        await asyncio.wait_for(refused, 1)
+    again = FakePipe()
+    silent.mux.attach(cast("Pipe", again), ServerTime(0.0, 0))
+    silent.submit(fenced())
+    assert names(again.writes) == [[b"ROLE"]]
+    silent.mux.close("another primary was named")
+    silent.mux.trust()
+    other = FakePipe()
+    silent.mux.attach(cast("Pipe", other), ServerTime(0.0, 0))
+    silent.submit(fenced())
+    assert names(other.writes) == [[b"A"]]
+
+
+async def test_a_lane_that_is_kept_warm_falls_into_no_doubt(lane):
+    lane.submit(fenced())
+    lane.pipe.answer(b"ok")
+    for _ in range(3):
+        lane.mux.keep_warm()
+        assert names(lane.pipe.writes)[-1] != [b"PING"], "it is not silent yet"
+        await asyncio.sleep(WARM + 0.01)  # silence is the subject
+        for _ in range(2):
+            lane.mux.keep_warm()
+        assert names(lane.pipe.writes)[-1] == [b"PING"]
+        lane.pipe.answer(b"PONG")
+        lane.submit(fenced("B"))
+        assert names(lane.pipe.writes)[-1] == [b"B"], "no probe"
+        lane.pipe.answer(b"ok")
 
 
 async def test_fenced_operations_share_one_probe(silent):
@@ -401,7 +453,7 @@ async def test_a_probe_that_hangs_closes_the_link(silent):
     future = silent.submit(fenced(), within=5)
     with pytest.raises(LinkDownError):
         await asyncio.wait_for(future, 1)
-    assert silent.lost == ["the probe was not answered"]
+    assert silent.lost == ["the probe failed: the probe was not answered"]
 
 
 async def test_i4_a_fenced_operation_keeps_its_deadline_while_the_probe_hangs(silent):

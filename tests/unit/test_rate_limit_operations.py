@@ -23,6 +23,7 @@ def test_check_travels_in_a_batch_with_its_like() -> None:
         Fence.NONE,
         Lane.FAST,
     )
+    assert operation.at_once, "a link that is down is answered by the local bucket"
     assert operation.script is not None
     assert operation.script.writes
     assert operation.script.batchable

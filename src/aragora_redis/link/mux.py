@@ -26,6 +26,7 @@ from ..events import DeadlineMissed, Events
 from ..operation import Fence, Operation
 from .batch import Batch, Pending, fail, group, no_answer, pack_calls, settle_call
 from .pipe import Lost, Pipe, pack
+from .probe import Probe
 from .replies import RECONNECT, classify, late_by
 
 T = TypeVar("T")
@@ -37,8 +38,10 @@ BATCH_FLOOR, BATCH_CEILING = 8, 64
 BATCHES_IN_FLIGHT = 2
 FRESH = 0.2
 """Seconds (F in PROTOCOL section 2) after which silence, or a late success, is not trusted."""
-PROBE_LIMIT = 0.05
-"""Seconds within which the answer to a probe counts."""
+WARM = 0.1
+"""Seconds of silence after which a lane is asked for a sign of life."""
+FENCED_FOR = 60.0
+"""Seconds since the last fenced operation for which that goes on."""
 DEAD_AFTER = 1.0
 """Seconds without the oldest answer after which the connection is closed."""
 
@@ -50,8 +53,9 @@ class Mux:
         name: for events.
         patience: seconds without the oldest answer after which the lane is suspect, and answers
             `LinkDownError` at once instead of writing more.
-        role_fault: judges the reply to ROLE, given the moment since when the link was silent;
-            returns what is wrong, or None.
+        role_fault: judges the reply to ROLE; returns what is wrong, or None.
+        vouched: whether most Sentinels have been heard since a moment (monotonic seconds).
+        on_probe: told that a probe begins, so that the Sentinels are asked as well.
         on_lost: told when the lane's connection ended, with the reason.
     """
 
@@ -62,7 +66,9 @@ class Mux:
         clock: Clock,
         events: Events,
         patience: float,
-        role_fault: Callable[[Any, float], str | None],
+        role_fault: Callable[[Any], str | None],
+        vouched: Callable[[float], bool],
+        on_probe: Callable[[], None],
         on_lost: Callable[[str], None],
     ) -> None:
         self._name = name
@@ -70,6 +76,8 @@ class Mux:
         self._events = events
         self._patience = patience
         self._role_fault = role_fault
+        self._vouched = vouched
+        self._on_probe = on_probe
         self._on_lost = on_lost
         self._pipe: Pipe | None = None
         self._down_reason = "not connected yet"
@@ -83,7 +91,9 @@ class Mux:
         self._flush_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        self._probing = False
+        self._probe: Probe | None = None
+        self._warming = False
+        self._fenced_at = float("-inf")
         self._last_reply = 0.0
         self._doubted_since: float | None = None
         self.generation = 0
@@ -106,10 +116,13 @@ class Mux:
         return None
 
     def attach(self, pipe: Pipe, server_time: ServerTime) -> None:
-        """Use a verified connection from now on."""
+        """Use a verified connection from now on.
+
+        A doubt outlives it: the server that was replaced while it stood still is at the same
+        address, says that it is the primary, and may even have a replica left.
+        """
         self._pipe = pipe
         self._last_reply = self._clock.monotonic()
-        self._doubted_since = None
         self.server_time = server_time
         self.generation += 1
         pipe.on_close(lambda reason: self._detached(pipe, reason))
@@ -120,6 +133,10 @@ class Mux:
             self._pipe.close(reason)
         else:
             self._down_reason = reason
+
+    def trust(self) -> None:
+        """Have no doubt: another primary was named."""
+        self._doubted_since = None
 
     def suspend(self, reason: str) -> None:
         """Write nothing more, but keep reading, until `resume` or `close`."""
@@ -135,7 +152,11 @@ class Mux:
             return
         self._pipe = None
         self._down_reason = reason
-        self._probing = False
+        if self._probe is not None:
+            self._doubted_since = self._probe.silent_since
+            self._probe.cancel()
+            self._probe = None
+        self._doubt_after_silence(self._clock.monotonic(), late=False)
         # Their handlers were told already, but for one whose reply could not be handled.
         for pending in [pending for batch in self._in_flight for pending in batch.pending]:
             fail(pending, OutcomeUnknownError(f"the connection to Redis ended: {reason}"))
@@ -174,10 +195,12 @@ class Mux:
         if waiting >= QUEUE_LIMIT or self._queued_bytes + pending.size > QUEUE_BYTES:
             raise OverloadedError("the queue to Redis is full", remedy="slow down, or add capacity")
         self._arm_timer(deadline)
-        if operation.fence is Fence.PROBE and self._doubtful():
-            self._fenced.append(pending)
-            self._probe()
-            return pending.future
+        if operation.fence is Fence.PROBE:
+            self._fenced_at = self._clock.monotonic()
+            if self._doubtful():
+                self._fenced.append(pending)
+                self._probe_first()
+                return pending.future
         self._queue.append(pending)
         self._queued_bytes += pending.size
         if not self._in_flight and self._last_batch <= 1 and len(self._queue) == 1:
@@ -329,46 +352,58 @@ class Mux:
         patient = now - oldest <= self._patience
         return oldest + (self._patience if patient else dead_after) + 0.001
 
-    # --- the probe ------------------------------------------------------------------------
+    # --- silence --------------------------------------------------------------------------
 
-    def _probe(self) -> None:
-        """Ask for the role, by itself, and let the fenced operations go on a good answer.
-
-        A resumed stale primary answers what was queued as if nothing had been, so ROLE proves
-        something only where it is answered at once and nothing waits behind it.
-        """
-        pipe = self._pipe
-        if self._probing or pipe is None:
+    def _probe_first(self) -> None:
+        """Ask for the role, and let the fenced operations go on a good answer."""
+        if self._probe is not None or self._pipe is None:
             return
-        self._probing = True
-        asked = self._clock.monotonic()
-        silent_since = self._last_reply if self._doubted_since is None else self._doubted_since
-
-        def judge(reply: Any) -> None:
-            overdue.cancel()
-            self._probing = False
-            if isinstance(reply, Lost):
-                return
-            now = self._clock.monotonic()
-            self._last_reply = now
-            if now - asked > PROBE_LIMIT:
-                fault: str | None = f"the probe took {(now - asked) * 1000:.0f} ms"
-            elif isinstance(reply, hiredis.ReplyError):
-                fault = str(reply)
-            else:
-                fault = self._role_fault(reply, silent_since)
-            if fault is not None:
-                pipe.close(f"the probe failed: {fault}")
-                return
-            self._doubted_since = None
-            for pending in self._fenced:
-                self._queue.append(pending)
-                self._queued_bytes += pending.size
-            self._fenced.clear()
-            self._flush()
-
-        # One tick more than counts, so that an answer in time is never overtaken by the timer.
-        overdue = asyncio.get_running_loop().call_later(
-            PROBE_LIMIT + 0.01, pipe.close, "the probe was not answered"
+        self._probe = Probe(
+            self._pipe,
+            clock=self._clock,
+            silent_since=self._last_reply if self._doubted_since is None else self._doubted_since,
+            role_fault=self._role_fault,
+            vouched=self._vouched,
+            conclude=self._probed,
         )
-        pipe.send(pack(("ROLE",)), [judge])
+        self._on_probe()
+
+    def _probed(self, fault: str | None) -> None:
+        probe, self._probe = self._probe, None
+        if probe is None or self._pipe is None:
+            return
+        self._last_reply = self._clock.monotonic()
+        if fault is not None:
+            self._doubted_since = probe.silent_since
+            self._pipe.close(f"the probe failed: {fault}")
+            return
+        self._doubted_since = None
+        for pending in self._fenced:
+            self._queue.append(pending)
+            self._queued_bytes += pending.size
+        self._fenced.clear()
+        self._flush()
+
+    def keep_warm(self) -> None:
+        """Ask for a sign of life before a silence begins, where fenced operations are used.
+
+        A silence in which most Sentinels cannot be heard would leave a doubt that nobody can clear.
+        """
+        now = self._clock.monotonic()
+        if (
+            self._pipe is not None
+            and not self._in_flight
+            and not self._warming
+            and self._suspended is None
+            and now - self._last_reply > WARM
+            and now - self._fenced_at < FENCED_FOR
+        ):
+            self._warming = True
+            self._pipe.send(pack(("PING",)), [self._on_sign_of_life])
+
+    def _on_sign_of_life(self, reply: Any) -> None:
+        self._warming = False
+        if not isinstance(reply, Lost):
+            now = self._clock.monotonic()
+            self._doubt_after_silence(now, late=False)
+            self._last_reply = now

@@ -46,7 +46,8 @@ class PrimaryLinks:
         on_push: gets every published message.
         heard_majority_since: whether most Sentinels were heard since an instant.
         on_up: told that a lane is usable.
-        on_trouble: told that the primary could not be reached or verified.
+        on_trouble: told that the primary could not be reached or verified, or is in doubt: the
+            Sentinels are to be asked.
     """
 
     def __init__(
@@ -69,7 +70,6 @@ class PrimaryLinks:
         self.channels: Sequence[bytes] = ()
         """What the bulk lane subscribes to before it is used."""
         self._on_push = on_push
-        self._heard_majority_since = heard_majority_since
         self._on_up = on_up
         self._on_trouble = on_trouble
         self._tasks: list[asyncio.Task[None]] = []
@@ -88,6 +88,8 @@ class PrimaryLinks:
                 events=events,
                 patience=max(patience[lane], 2 * deadline),
                 role_fault=self._role_fault,
+                vouched=heard_majority_since,
+                on_probe=on_trouble,
                 on_lost=partial(self._on_lane_lost, lane),
             )
             for lane in Lane
@@ -96,6 +98,8 @@ class PrimaryLinks:
     def aim(self, target: Target | None) -> None:
         """Lead to `target` from now on. Unread replies of the old primary become unknown."""
         self._cancel("the primary has changed" if self.target else f"connecting to {target}")
+        for mux in self.lanes.values():
+            mux.trust()
         self.resume()
         self.target = target
         self._told = None
@@ -106,6 +110,11 @@ class PrimaryLinks:
                 )
                 for lane in Lane
             ]
+
+    def keep_warm(self) -> None:
+        """Let no lane fall silent on which fenced operations go."""
+        for mux in self.lanes.values():
+            mux.keep_warm()
 
     def explain(self, reason: str) -> None:
         """Say why there is no connection, while there is no primary to connect to."""
@@ -159,7 +168,7 @@ class PrimaryLinks:
         attempt, aim = 0, self._aims
         while True:
             try:
-                pipe, server_time = await self._verified(lane, target)
+                pipe, server_time = await self._verified(lane, target, aim)
             except AragoraRedisError as error:
                 if aim != self._aims:
                     return
@@ -194,10 +203,11 @@ class PrimaryLinks:
             self._told = reason
             self._events.emit(Unreachable(f"primary {self.target}", reason))
 
-    async def _verified(self, lane: Lane, target: Target) -> tuple[Pipe, ServerTime]:
+    async def _verified(self, lane: Lane, target: Target, aim: int) -> tuple[Pipe, ServerTime]:
         """Connect, and make sure that this is a primary whose data we can read."""
         pipe = await connect(target, self._login, timeout=CONNECT_LIMIT, on_push=self._on_push)
         try:
+            self._check_aim(target, aim)
             role, info, time, layout, *_ = await asyncio.gather(
                 pipe.request("ROLE", timeout=CONNECT_LIMIT),
                 pipe.request("INFO", "replication", timeout=CONNECT_LIMIT),
@@ -223,6 +233,11 @@ class PrimaryLinks:
             pipe.close("not verified")
             raise
 
+    def _check_aim(self, target: Target, aim: int) -> None:
+        """A server that stood still may answer in the moment in which it was replaced."""
+        if aim != self._aims:
+            raise LinkDownError(f"{target} is not the primary any more")
+
     def _check_primary(self, target: Target, role: Any) -> None:
         fault = role_fault(role, guarded=False)
         if fault is not None:
@@ -247,11 +262,8 @@ class PrimaryLinks:
         self._events.emit(LinkLost(str(self.target), lane.value, reason))
         self._on_trouble()
 
-    def _role_fault(self, role: Any, silent_since: float) -> str | None:
-        fault = role_fault(role, guarded=self._guarded)
-        if fault is None and not self._heard_majority_since(silent_since):
-            return "most Sentinels have been silent for as long"
-        return fault
+    def _role_fault(self, role: Any) -> str | None:
+        return role_fault(role, guarded=self._guarded)
 
 
 def _micros(time: Any) -> int:

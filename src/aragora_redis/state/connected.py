@@ -26,6 +26,9 @@ from .service import Service
 from .token_feed import TokenFeed
 from .tokens import RedisSide
 
+WARM_EVERY = 0.05
+"""Seconds between looks whether a lane falls silent."""
+
 
 class Connected:
     """Links, watcher, presence and feed of one instance.
@@ -130,8 +133,14 @@ class Connected:
             "presence": self.presence.run,
             "the revocation feed": self.feed.run,
             "group commit": self.group.run,
+            "the lanes' warmth": self._keep_warm,
         }
         self._tasks = [asyncio.create_task(supervised(*part)) for part in parts.items()]
+
+    async def _keep_warm(self) -> None:
+        while self.watcher is not None:
+            await asyncio.sleep(WARM_EVERY)
+            self.links.keep_warm()
 
     async def close(self) -> None:
         """End all connections and tasks."""
