@@ -60,6 +60,14 @@ server_version() {
     esac
 }
 
+# Root may drop packets, which some tests need; for anyone else they skip, and say so.
+require_nft() {
+    if [ "$(id -u)" -eq 0 ] && ! has nft && has apt-get; then
+        say "installing nftables with apt-get"
+        apt_install nftables || show_log
+    fi
+}
+
 have_server() {
     server_version "$bin/redis-server" >/dev/null ||
         { [ -n "${ARAGORA_REDIS_SERVER-}" ] && server_version "$ARAGORA_REDIS_SERVER" >/dev/null; }

@@ -1,0 +1,50 @@
+"""Run a drill: real servers, a fleet under load, faults on a schedule; and say what was broken."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from . import report
+from .checker import Expectations
+from .drill import Plan, run
+from .figures import figures
+from .nemesis import FAULTS
+
+TOLD = 40
+
+
+def main() -> int:
+    """Run what the arguments ask for; 1 where a promise was broken."""
+    parser = argparse.ArgumentParser(prog="python -m tests.drills", description=__doc__)
+    parser.add_argument("faults", nargs="*", help=f"in order; all of {', '.join(FAULTS)} else")
+    parser.add_argument("--seed", type=int, default=1, help="of all that is random")
+    parser.add_argument("--rounds", type=int, default=1, help="how often the faults come")
+    parser.add_argument("--subject", default="ours", choices=("ours", "redis-py", "coredis"))
+    parser.add_argument("--report", type=Path, help="a directory for report.html and timeline.png")
+    parser.add_argument("--directory", type=Path, help="where histories are kept; nowhere else")
+    given = parser.parse_args()
+    if unknown := set(given.faults) - set(FAULTS):
+        parser.error(f"there is no fault {', '.join(sorted(unknown))}; see --help")
+    plan = Plan(
+        faults=(given.faults or list(FAULTS)) * given.rounds,
+        seed=given.seed,
+        subject=given.subject,
+    )
+    with tempfile.TemporaryDirectory(prefix="drill-") as temporary:
+        result = asyncio.run(run(plan, given.directory or Path(temporary)))
+    if given.report is not None:
+        report.write(result, given.report)
+    found = figures(result.history, Expectations().limits[0])
+    lines = [json.dumps(found.as_dict(), indent=1), *map(str, result.violations[:TOLD])]
+    lines.append(f"{len(result.violations)} promises broken in {found.calls} calls")
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 1 if result.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""Builds that are broken on purpose, so that the checker can be seen to fail.
+
+Each takes away one rule of docs/protocol.md in a client process, before its subject is made; the
+product knows nothing of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import hiredis
+
+from aragora_redis.link import durable
+from aragora_redis.link.mux import Mux
+from aragora_redis.link.pipe import Lost, pack
+from aragora_redis.operation import Fence, Operation
+from aragora_redis.rate_limit.local import LocalLimiter
+from aragora_redis.rate_limit.share import Share
+from aragora_redis.scripts import catalog
+from aragora_redis.state import rate_limits
+from aragora_redis.tokens.shard import Plan, Shard
+
+
+def no_reconciliation() -> None:
+    """What a new history lacks is not published again."""
+
+    def forget(self: Any, _head: Any) -> bool:
+        self._ring.clear()
+        self._ring_entries = 0
+        self._floors = {}
+        return False
+
+    Shard._collect_lost = forget  # type: ignore[method-assign,assignment]
+
+
+def positions_by_id_alone() -> None:
+    """A reader goes on from its number, whatever history that belongs to."""
+
+    def on_head(self: Any, head: Any, *, asked_at: Any) -> Plan:
+        del asked_at
+        if self.position is None:
+            return Plan(full=True)
+        self.position = head.position._replace(seq=max(self.position.seq, head.position.seq))
+        return Plan(full=False)
+
+    on_message = Shard.on_message
+
+    def skip_known(self: Any, position: Any, entries: Any) -> bool:
+        if self.position is not None and position.seq <= self.position.seq:
+            return True
+        return on_message(self, position, entries)
+
+    Shard.on_head = on_head  # type: ignore[method-assign]
+    Shard.on_message = skip_known  # type: ignore[method-assign]
+
+
+def role_with_the_write() -> None:
+    """After a silence ROLE is pipelined with the write, instead of asked alone before it."""
+    submit = Mux.submit
+
+    def pipelined(self: Any, operation: Operation[Any], deadline: float) -> Any:
+        pipe = self._pipe
+        if operation.fence is Fence.PROBE and pipe is not None and self._doubtful():
+
+            def judge(reply: Any) -> None:
+                if not isinstance(reply, Lost | hiredis.ReplyError) and reply[0] != b"master":
+                    pipe.close("it is no primary")
+
+            pipe.send(pack(("ROLE",)), [judge])
+            operation = replace(operation, fence=Fence.NONE)
+        return submit(self, operation, deadline)
+
+    Mux.submit = pipelined  # type: ignore[method-assign]
+
+
+def wait_for_nothing() -> None:
+    """The primary's word is taken for that of all replicas."""
+    wait = durable._wait
+
+    def at_once(required: int) -> Any:
+        return replace(wait(required), args=("WAIT", 0, 1), read=lambda _: required)
+
+    durable._wait = at_once
+
+
+def refilled_at_a_switch() -> None:
+    """The local bucket knows nothing of what Redis has admitted."""
+    note = LocalLimiter.note
+
+    def forgetful(self: Any, record: Any, *args: Any) -> None:
+        note(self, record, *args)
+        record.full_at = 0.0
+
+    LocalLimiter.note = forgetful  # type: ignore[method-assign,assignment]
+    LocalLimiter.debts = lambda self, now: []  # type: ignore[method-assign]  # noqa: ARG005
+
+
+def fallback_at_the_full_limit() -> None:
+    """Without Redis every instance admits the whole limit."""
+    rate_limits.share_of = lambda *_, **__: Share(1.0)  # type: ignore[attr-defined]
+
+
+def upsert() -> None:
+    """An update sets its fields, whatever was read."""
+    _rewrite(
+        "session_update",
+        "if not known or not untouched then return {'conflict', now} end",
+        "",
+    )
+
+
+def trial_calls_without_lease() -> None:
+    """Every request for a place gets one."""
+    _rewrite("circuit_acquire", ">= tonumber(ARGV[5])", ">= 1000")
+
+
+def unsafe_replay() -> None:
+    """An operation that counts each run is sent again when its outcome is unknown."""
+    Operation.replayable = True  # type: ignore[method-assign,assignment]
+
+
+def _rewrite(script: str, old: str, new: str) -> None:
+    parse = catalog.parse
+
+    def changed(name: str, source: str) -> catalog.Script:
+        if name == script:
+            assert old in source
+            source = source.replace(old, new)
+        return parse(name, source)
+
+    catalog.parse = changed
+    catalog.load.cache_clear()
+    catalog.all_scripts.cache_clear()
+
+
+BREAKS: dict[str, Callable[[], None]] = {
+    each.__name__: each
+    for each in (
+        no_reconciliation,
+        positions_by_id_alone,
+        role_with_the_write,
+        wait_for_nothing,
+        refilled_at_a_switch,
+        fallback_at_the_full_limit,
+        upsert,
+        trial_calls_without_lease,
+        unsafe_replay,
+    )
+}
+
+
+def apply(name: str) -> None:
+    """Break this process."""
+    BREAKS[name]()

@@ -1,0 +1,431 @@
+"""Decides from histories alone which invariants held. Pure: no Redis, no clock.
+
+Each rule states when an answer is a violation and when the documented limits of the promise excuse
+it: a write that a dying primary acknowledged, a level that was never reached, a fault that is two.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+from .history import Band, Call, History
+
+PROPAGATION = 3.0
+"""Seconds within which every connected instance knows of a revocation: a look each second, and the
+random pause before what others lost is published again."""
+REPLICATION = 0.25
+"""Seconds before a fault from which the acknowledged may not have reached a replica yet."""
+DEADLINES = dict.fromkeys(("read", "update", "create", "end", "revoke"), 1.0)
+"""Seconds that each call may take; a check has the deadline of the drill."""
+KNOWN_AFTER = 0.3
+"""Seconds after which a Redis that stands still is known to."""
+LOCAL_LIMIT = 0.005
+"""Seconds that 99 of 100 checks take at most from then on."""
+NOISE = 0.1
+"""Seconds of scheduling noise beyond the lag that the process measured itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One broken promise."""
+
+    invariant: str
+    at: float
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.invariant} at {self.at:.3f}: {self.text}"
+
+
+class Limit(NamedTuple):
+    """A limit: its tokens a second, and its burst."""
+
+    name: str
+    rate: float
+    burst: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expectations:
+    """What the drill's policies promise.
+
+    Attributes:
+        limits: those whose admissions are counted.
+        instances: how many processes share them.
+        deadline: seconds that a check may take.
+        probes: places for trial calls of the circuit.
+    """
+
+    limits: tuple[Limit, ...] = (Limit("hot", 20.0, 20), Limit("slow", 10 / 60, 10))
+    instances: int = 4
+    deadline: float = 0.05
+    probes: int = 3
+
+
+def check(history: History, expected: Expectations) -> list[Violation]:
+    """All violations, in order of time."""
+    rules = (
+        revocations(history),
+        admissions(history, expected),
+        stale_writes(history),
+        deadlines(history, expected),
+        outage_latency(history),
+        updates(history),
+        endings(history),
+        effects(history),
+        probes(history, expected),
+        faults_of_ours(history),
+    )
+    return sorted((found for rule in rules for found in rule), key=lambda found: found.at)
+
+
+# --- I1 ---------------------------------------------------------------------------------
+
+
+def revocations(history: History) -> Iterator[Violation]:
+    """I1: a revoked id that is accepted where it was known, or anywhere once that must be known."""
+    ends = {each.process: each.at for each in history.noted("ended")}
+    revoked: dict[str, list[Call]] = defaultdict(list)
+    for call in history.of("revoke"):
+        if call.outcome == "ok":
+            revoked[call.on].append(call)
+    known = _knowledge(history)
+    for call in history.of("verify"):
+        if call.answer is not False:
+            continue
+        since = known.get((call.on, call.process))
+        if since is not None and since < call.began:
+            yield Violation("I1", call.began, f"{call.process} accepts {call.on}, which it knew")
+            continue
+        heard_by = call.began - PROPAGATION
+        if _quiet(history.bands, heard_by, call.began) and any(
+            made.ended is not None
+            and made.ended < heard_by
+            and _must_last(made, call, history.bands, known, ends)
+            for made in revoked[call.on]
+        ):
+            yield Violation(
+                "I1", call.began, f"{call.process} accepts {call.on}, which all must know"
+            )
+
+
+def _knowledge(history: History) -> dict[tuple[str, str], float]:
+    """Since when each process knew of each revoked id."""
+    known: dict[tuple[str, str], float] = {}
+    for call in history.of("revoke", "verify"):
+        knows = call.outcome == "ok" if call.what == "revoke" else call.answer is True
+        if knows and call.ended is not None:
+            key = (call.on, call.process)
+            known[key] = min(known.get(key, call.ended), call.ended)
+    return known
+
+
+def _must_last(
+    made: Call,
+    asked: Call,
+    bands: Iterable[Band],
+    known: dict[tuple[str, str], float],
+    ends: dict[str, float],
+) -> bool:
+    """Whether a revocation is remembered by somebody when `asked` began."""
+    ended = made.ended if made.ended is not None else float("inf")
+    wiped = any(band.wiped and band.settled > ended and band.began < asked.began for band in bands)
+    if made.answer == "replicated" and not wiped:
+        return True
+    return any(
+        on == made.on and since < asked.began and ends.get(process, float("inf")) > asked.began
+        for (on, process), since in known.items()
+    )
+
+
+# --- I2 ---------------------------------------------------------------------------------
+
+
+def admissions(history: History, expected: Expectations) -> Iterator[Violation]:
+    """I2: more admitted in some window than the limit, with what each fault allows on top."""
+    for limit in expected.limits:
+        for first, last, count in _windows(admitted(history, limit)):
+            allowed = allowance(history.bands, first, last, limit, expected.instances)
+            if count > allowed:
+                text = f"{count} of {limit.name} in {last - first:.1f} s, {allowed:.0f} allowed"
+                yield Violation("I2", first, text)
+                break
+
+
+def admitted(history: History, limit: Limit) -> list[Call]:
+    """The checks of a limit that were let through."""
+    return [call for call in history.of("check") if call.on == limit.name and call.answer is True]
+
+
+def allowance(
+    bands: Iterable[Band], first: float, last: float, limit: Limit, instances: int
+) -> float:
+    """How many tokens the fleet may give in a window.
+
+    The limit itself; 5 % more while Redis is away, since shares are not exact; as many times more
+    as clients are cut off, or the whole limit once more while they have a primary of their own; and
+    one burst for each switch between Redis and shares. However often that switches, never more than
+    twice the limit.
+    """
+    ideal = limit.burst + limit.rate * (last - first)
+    tokens = ideal
+    for band in bands:
+        inside = max(min(last, band.settled) - max(first, band.began), 0.0)
+        if inside:
+            factor = band.cut / instances if band.cut else 0.05
+            beside = max(min(last, band.began + band.beside) - max(first, band.began), 0.0)
+            tokens += limit.rate * (inside * factor + beside * (1 - factor)) + limit.burst
+    return min(tokens, 2 * ideal) * 1.01 + 1
+
+
+def _by_subject(history: History) -> dict[str, list[Call]]:
+    found: dict[str, list[Call]] = defaultdict(list)
+    for call in history.of("check"):
+        found[call.on].append(call)
+    return found
+
+
+def _windows(taken: list[Call], *, step: float = 1.0) -> Iterator[tuple[float, float, int]]:
+    """Windows of every length, at a grain of a second: begin, end, admitted inside."""
+    if not taken:
+        return
+    start, end = taken[0].began, max(call.ended or call.began for call in taken)
+    buckets = [0] * (int((end - start) / step) + 1)
+    for call in taken:
+        buckets[int((call.began - start) / step)] += 1
+    for first in range(len(buckets)):
+        count = 0
+        for last in range(first, len(buckets)):
+            count += buckets[last]
+            yield start + first * step, start + (last + 1) * step, count
+
+
+# --- I3 ---------------------------------------------------------------------------------
+
+
+def stale_writes(history: History) -> Iterator[Violation]:
+    """I3: something was sent to a primary that the process knew to be replaced."""
+    for each in history.noted("stale-send"):
+        yield Violation("I3", each.at, f"{each.process} wrote to {each.text} after its replacement")
+
+
+# --- I4 ---------------------------------------------------------------------------------
+
+
+def deadlines(history: History, expected: Expectations) -> Iterator[Violation]:
+    """I4: a call that took longer than its deadline and the lag that its process measured."""
+    lags = _lags(history)
+    limits = DEADLINES | {"check": expected.deadline}
+    for call in history.calls:
+        limit = limits.get(call.what)
+        if limit is None or call.ended is None:
+            continue
+        took = call.ended - call.began
+        if took <= limit + NOISE:
+            continue
+        if took > limit + NOISE + _lag_during(lags, call):
+            yield Violation("I4", call.began, f"{call.what} of {call.process} took {took:.3f} s")
+
+
+def outage_latency(history: History) -> Iterator[Violation]:
+    """I2: checks that wait, although Redis is known to be away."""
+    for band, took in outage_checks(history):
+        slow = percentile(took, 0.99)
+        if slow > LOCAL_LIMIT:
+            text = f"99 of 100 checks took up to {slow * 1000:.1f} ms while Redis was away"
+            yield Violation("I2", band.began, text)
+
+
+def outage_checks(history: History) -> Iterator[tuple[Band, list[float]]]:
+    """For each total outage, how long checks took once it was known, less the loop's own lag."""
+    lags = _lags(history)
+    for band in history.bands:
+        if not band.total:
+            continue
+        took = [
+            max((call.ended or call.began) - call.began - _lag_during(lags, call), 0.0)
+            for call in history.of("check")
+            if band.began + KNOWN_AFTER <= call.began <= band.ended
+        ]
+        if took:
+            yield band, took
+
+
+def percentile(values: list[float], part: float) -> float:
+    """The value that so large a part of all does not exceed."""
+    return sorted(values)[min(int(len(values) * part), len(values) - 1)]
+
+
+def _lags(history: History) -> dict[str, list[tuple[float, float]]]:
+    lags: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for each in history.noted("lag"):
+        lags[each.process].append((each.at, each.value))
+    return lags
+
+
+def _lag_during(lags: dict[str, list[tuple[float, float]]], call: Call) -> float:
+    """By how much a process was late in the time of a call."""
+    ended = call.ended if call.ended is not None else float("inf")
+    return sum(lag for at, lag in lags[call.process] if call.began <= at and at - lag <= ended)
+
+
+# --- I3 and I6: sessions -----------------------------------------------------------------
+
+
+def updates(history: History) -> Iterator[Violation]:
+    """I6 and I3: an acknowledged update that is neither in the last state nor built upon.
+
+    Each update says what its field held when it was read, so the acknowledged ones of a field form
+    a chain that ends in what was read last. One that is off the chain was lost: by another update
+    of the same base (I6), or with a primary (I3), which only a fault excuses.
+    """
+    for update, rivals in off_the_chain(history):
+        if not _may_be_lost(update, history.bands):
+            yield Violation(
+                "I6" if rivals else "I3",
+                update.ended or update.began,
+                f"{update.on}.{update.field} = {update.value} was acknowledged and is lost",
+            )
+    seen = {
+        (read.on, name, value)
+        for read in history.of("read")
+        if read.outcome == "ok"
+        for name, value in read.data.items()
+    }
+    for update in history.of("update"):
+        denied = update.outcome in {"no", "conflict", "gone"}
+        if denied and (update.on, update.field, update.value) in seen:
+            told = f"told {update.outcome}, and yet it is there"
+            text = f"{update.on}.{update.field} = {update.value}: {told}"
+            yield Violation("I5", update.began, text)
+
+
+def off_the_chain(history: History) -> Iterator[tuple[Call, bool]]:
+    """Acknowledged updates that the last state does not build on, and whether they have rivals."""
+    final = _last_read(history)
+    by_value = {(u.on, u.field, u.value): u for u in history.of("update")}
+    acknowledged = [u for u in history.of("update") if u.outcome == "ok"]
+    built_on = Counter((u.on, u.field, u.base) for u in acknowledged)
+    for update in acknowledged:
+        if update.on in final:
+            value = final[update.on].data.get(update.field)
+            if not _leads_to(update, value, by_value):
+                yield update, built_on[update.on, update.field, update.base] > 1
+
+
+def _last_read(history: History) -> dict[str, Call]:
+    return {
+        call.on: call
+        for call in history.of("read")
+        if call.outcome == "ok" and call.source != "copy"
+    }
+
+
+def _leads_to(update: Call, value: str | None, by_value: dict[tuple[str, str, str], Call]) -> bool:
+    """Whether the chain of bases behind `value` passes through an update."""
+    seen = set()
+    while value is not None and value not in seen:
+        if value == update.value:
+            return True
+        seen.add(value)
+        made = by_value.get((update.on, update.field, value))
+        value = made.base if made is not None else None
+    return False
+
+
+def _may_be_lost(call: Call, bands: Iterable[Band]) -> bool:
+    """Whether a primary may have acknowledged this call and then have been lost."""
+    at = call.ended if call.ended is not None else call.began
+    for band in bands:
+        if band.wiped and at < band.settled:
+            return True
+        if band.loses is not None and band.began - REPLICATION <= at <= band.began + band.loses:
+            return True
+    return False
+
+
+def endings(history: History) -> Iterator[Violation]:
+    """I6: a session that was ended and is read again."""
+    ended: dict[str, list[Call]] = defaultdict(list)
+    for call in history.of("end"):
+        if call.outcome == "ok":
+            ended[call.on].append(call)
+    for call in history.of("read"):
+        if call.outcome != "ok":
+            continue
+        for end in ended[call.on]:
+            at = end.ended if end.ended is not None else float("inf")
+            here = end.process == call.process and at < call.began
+            heard_by = call.began - PROPAGATION
+            heard = at < heard_by and _quiet(history.bands, heard_by, call.began)
+            if here or heard:
+                yield Violation(
+                    "I6", call.began, f"{call.process} reads {call.on}, which was ended"
+                )
+
+
+# --- I5 ---------------------------------------------------------------------------------
+
+
+def effects(history: History) -> Iterator[Violation]:
+    """I5: a limit was charged for more than was admitted, or may have been."""
+    for subject, calls in _by_subject(history).items():
+        answered = [call for call in calls if call.source == "redis" and call.outcome == "ok"]
+        counted = [call for call in answered if call.version]  # those that told what is left
+        if not counted:
+            continue
+        last = max(counted, key=lambda call: call.ended or 0.0)
+        given = sum(call.answer is True for call in calls)
+        perhaps = sum(call.outcome == "unknown" or call.source == "local" for call in calls)
+        if last.version > given + perhaps:
+            yield Violation(
+                "I5",
+                last.began,
+                f"{last.version} were taken from {subject} for {given} + {perhaps} calls",
+            )
+
+
+# --- I7 ---------------------------------------------------------------------------------
+
+
+def probes(history: History, expected: Expectations) -> Iterator[Violation]:
+    """I7: more trial calls in flight than the budget, and one more budget for each failover."""
+    edges: list[tuple[float, int, Call]] = []
+    ends = {each.process: each.at for each in history.noted("ended")}
+    for call in history.of("probe"):
+        if call.outcome == "unknown" and call.ended is None:
+            over = ends.get(call.process, float("inf"))  # it died with its process
+        else:
+            over = call.ended if call.ended is not None else float("inf")
+        edges += [(call.began, 1, call), (over, -1, call)]
+    flying = 0
+    for at, step, call in sorted(edges, key=lambda edge: (edge[0], edge[1])):
+        flying += step
+        failovers = sum(band.began <= at <= band.settled for band in history.bands)
+        if step > 0 and flying > expected.probes * (1 + failovers):
+            yield Violation("I7", at, f"{flying} trial calls of {call.on} in flight")
+            return
+
+
+# --- ours -------------------------------------------------------------------------------
+
+
+def faults_of_ours(history: History) -> Iterator[Violation]:
+    """An exception that is not documented, or a task that is left behind."""
+    for what in ("unhandled", "left-behind"):
+        for each in history.noted(what):
+            yield Violation("ours", each.at, f"{each.process}: {what}: {each.text}")
+
+
+def _quiet(bands: Iterable[Band], first: float, last: float) -> bool:
+    """Whether no fault, nor its aftermath, touches a span of time."""
+    return not any(band.began <= last and band.settled >= first for band in bands)
+
+
+def gaps(moments: list[float]) -> float:
+    """The longest time between two of some moments."""
+    return max((after - before for before, after in pairwise(sorted(moments))), default=0.0)

@@ -1,0 +1,172 @@
+"""One drill: a lab, a fleet of clients under load, faults on a schedule, and a verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from redis.asyncio import Redis
+
+from aragora_redis.lab import Lab
+
+from . import checker
+from .checker import PROPAGATION, Expectations, Violation
+from .fleet import Fleet
+from .history import History, Recorder, load
+from .nemesis import FAULTS, Stage
+from .subjects import COUNTED, COUNTED_BURST, HOT, SLOW
+
+CALM = PROPAGATION + 1.5
+"""Seconds without a fault between two of them: what is then not known everywhere is missed."""
+FRESH_PLACE = 100
+"""The place of a client that begins at the end."""
+POLICIES = f"""
+[limits.{HOT}]
+rate = "20/second"
+burst = 20
+on_outage = "fail-open"
+[limits.{SLOW}]
+rate = "10/minute"
+burst = 10
+on_outage = "fail-open"
+[limits.{COUNTED}]
+rate = "1 per 1 hour"
+burst = {COUNTED_BURST}
+on_outage = "fail-open"
+[circuits.default]
+open_for = "0.3 seconds"
+half_open_probes = 3
+minimum_calls = 5
+reporters = 1
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a drill is to do.
+
+    Attributes:
+        faults: names of `nemesis.FAULTS`, in order.
+        seed: of all that is random.
+        clients: how many processes share the load.
+        martyrs: let one client die with each fault, and another take its place.
+    """
+
+    faults: Sequence[str]
+    seed: int
+    clients: int = 4
+    martyrs: bool = True
+    subject: str = "ours"
+    breaks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of it."""
+
+    plan: Plan
+    history: History = field(repr=False)
+    violations: list[Violation]
+
+
+async def run(plan: Plan, directory: Path) -> Result:
+    """Run a drill in an empty directory; everything that it has started ends with it."""
+    async with opened(directory, seed=plan.seed, subject=plan.subject, breaks=plan.breaks) as stage:
+        await _play(plan, stage)
+    history = await asyncio.to_thread(loaded, directory)
+    expected = Expectations(instances=plan.clients)
+    return Result(plan, history, checker.check(history, expected))
+
+
+def loaded(directory: Path) -> History:
+    """What all processes have written into the directory of a drill."""
+    return load(directory.glob("*.jsonl"))
+
+
+def _prepare(directory: Path) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    policies = directory / "policies.toml"
+    policies.write_text(POLICIES, "utf-8")
+    return policies
+
+
+@asynccontextmanager
+async def opened(
+    directory: Path,
+    *,
+    seed: int = 1,
+    subject: str = "ours",
+    breaks: tuple[str, ...] = (),
+    env: Mapping[str, str] = MappingProxyType({}),
+) -> AsyncIterator[Stage]:
+    """A lab that runs, and a fleet with nobody in it yet."""
+    policies = await asyncio.to_thread(_prepare, directory)
+    lab = Lab.create(directory / "lab", "sentinel", ports="free")
+    recorder = Recorder(directory / "drill.jsonl", "drill")
+    env = {"ARAGORA_POLICIES": str(policies), **env}
+    fleet = Fleet(lab, directory, recorder, env, seed=seed, subject=subject, breaks=breaks)
+    async with AsyncExitStack() as cleanup:
+        cleanup.callback(recorder.close)
+        await asyncio.to_thread(lab.start, foreground=True)
+        cleanup.push_async_callback(asyncio.to_thread, lab.stop)
+        cleanup.push_async_callback(fleet.close)
+        ears = asyncio.create_task(_listen(lab, recorder))
+        cleanup.callback(ears.cancel)
+        yield Stage(lab, fleet, recorder, random.Random(seed))
+
+
+async def _play(plan: Plan, stage: Stage) -> None:
+    fleet = stage.fleet
+    await asyncio.gather(*(fleet.spawn(number) for number in range(plan.clients)))
+    if plan.subject == "ours":
+        await next(iter(fleet.living.values())).ask({"do": "trip"})
+    await fleet.all({"do": "load"})
+    await asyncio.sleep(CALM)
+    for name in plan.faults:
+        martyr = stage.random.choice(list(fleet.living.values())) if plan.martyrs else None
+        async with FAULTS[name](stage):
+            if martyr is not None:
+                await fleet.kill(martyr)
+        if martyr is not None:
+            heir = await fleet.spawn(martyr.number)
+            await heir.ask({"do": "load"})
+        await asyncio.sleep(CALM)
+    await fleet.all({"do": "rest"})
+    await sweep(stage)
+
+
+async def sweep(stage: Stage) -> None:
+    """Have everybody, and one who has just come, look at all that was revoked or begun."""
+    fleet = stage.fleet
+    await fleet.spawn(FRESH_PLACE)
+    await asyncio.sleep(PROPAGATION)
+    revoked = sorted({call.on for call in load(fleet.histories).of("revoke")})
+    await fleet.all({"do": "sweep", "revoked": revoked, "sessions": fleet.sessions})
+    for client in [*fleet.living.values()]:
+        await fleet.stop(client)
+
+
+async def _listen(lab: Lab, recorder: Recorder) -> None:
+    """Note when each Sentinel announces another primary."""
+
+    async def hear(port: int, password: str) -> None:
+        while True:
+            client = Redis(port=port, password=password, decode_responses=True)
+            try:
+                async with client.pubsub() as channel:
+                    await channel.subscribe("+switch-master")
+                    async for message in channel.listen():
+                        if message["type"] == "message":
+                            recorder.happened("switch", text=message["data"])
+            except Exception:  # noqa: BLE001 - Sentinels die here, which is the point
+                await asyncio.sleep(0.2)
+            finally:
+                await client.aclose()
+
+    nodes = [lab.node(f"sentinel-{number}") for number in range(3)]
+    await asyncio.gather(*(hear(node.port, lab.password(node)) for node in nodes))

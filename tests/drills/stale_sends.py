@@ -1,0 +1,34 @@
+"""Notes every write to a primary that this process knows to be replaced (invariant I3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aragora_redis.events import Event, Events, ViewChanged
+from aragora_redis.link.pipe import Pipe, pack
+
+from .history import Recorder
+
+ASK = pack(("ROLE",))
+"""A question, by which the watcher has an address prove itself that most Sentinels insist on."""
+
+
+def watch_sends(events: Events, recorder: Recorder) -> None:
+    """Look at what goes out, from now on."""
+    stale: set[tuple[str, int]] = set()
+    send = Pipe.send
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, ViewChanged):
+            stale.discard(event.new)
+            if event.old is not None:
+                stale.add(event.old)
+
+    def looked_at(self: Pipe, data: bytes, handlers: list[Any]) -> None:
+        peer = self._transport.get_extra_info("peername")
+        if peer and tuple(peer[:2]) in stale and self.closed is None and data != ASK:
+            recorder.happened("stale-send", text=f"{peer[0]}:{peer[1]}: {data[:60]!r}")
+        send(self, data, handlers)
+
+    events.subscribe(on_event)
+    Pipe.send = looked_at  # type: ignore[method-assign]

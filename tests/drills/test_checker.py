@@ -1,0 +1,177 @@
+"""The checker on histories written by hand: what it catches, and what it excuses."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any
+
+import pytest
+from tests.drills import checker
+from tests.drills.checker import Expectations, Limit
+from tests.drills.history import Band, Call, Happening, History
+
+_numbers = count(1)
+
+
+def call(what: Any, on: str, began: float, **given: Any) -> Call:
+    ended = given.pop("ended", began + 0.001)
+    process = given.pop("by", "a")
+    return Call(
+        process=process,
+        number=next(_numbers),
+        what=what,
+        on=on,
+        began=began,
+        ended=ended,
+        **({"outcome": "ok"} | given),
+    )
+
+
+def revoked(at: float, level: str = "replicated", by: str = "a") -> Call:
+    return call("revoke", "x", at, answer=level, by=by)
+
+
+def refused(at: float, by: str = "b") -> Call:
+    return call("verify", "x", at, answer=True, by=by)
+
+
+def accepted(at: float, by: str = "b") -> Call:
+    return call("verify", "x", at, answer=False, by=by)
+
+
+def ended(process: str, at: float) -> Happening:
+    return Happening(process=process, what="ended", at=at)
+
+
+def fault(began: float, settled: float, **facts: Any) -> Band:
+    return Band(name="fault", began=began, ended=settled, settled=settled, **facts)
+
+
+def invariants(*lines: Call | Happening | Band, **expected: Any) -> list[str]:
+    history = History(
+        sorted((line for line in lines if isinstance(line, Call)), key=lambda c: c.began),
+        [line for line in lines if isinstance(line, Happening)],
+        [line for line in lines if isinstance(line, Band)],
+    )
+    return [found.invariant for found in checker.check(history, Expectations(**expected))]
+
+
+@pytest.mark.parametrize(
+    ("lines", "broken"),
+    [
+        ((revoked(1), refused(10)), False),
+        ((revoked(1), accepted(10)), True),
+        ((revoked(1), accepted(2)), False),  # it may still be on its way
+        ((revoked(1), accepted(2, by="a")), True),  # but not here
+        ((revoked(1), refused(1.5), accepted(1.6)), True),  # nor where it was known
+        ((revoked(1), accepted(10), fault(8, 20)), False),  # during a fault
+        ((revoked(1), accepted(30), fault(8, 20)), True),  # and no longer after it
+        ((revoked(1, "primary"), ended("a", 2), accepted(10)), False),  # nobody knows of it
+        ((revoked(1, "primary"), refused(1.5, by="c"), ended("a", 2), accepted(10)), True),
+        ((revoked(1), ended("a", 2), accepted(10)), True),  # that is what the level is for
+        ((revoked(1), ended("a", 2), fault(3, 4, wiped=True), accepted(10)), False),
+        ((revoked(1), fault(3, 4, wiped=True), accepted(10)), True),  # a is alive
+    ],
+)
+def test_revocations(lines, broken):
+    assert ("I1" in invariants(*lines)) is broken
+
+
+@pytest.mark.parametrize(
+    ("each_second", "bands", "broken"),
+    [
+        (10, (), False),
+        (12, (), True),
+        (20, (fault(0, 40, cut=2),), False),
+        (20, (fault(0, 40, total=True),), True),
+        (10.4, (fault(0, 40, total=True),), False),
+    ],
+)
+def test_admissions(each_second, bands, broken):
+    limit = Limit("hot", 10, 10)
+    times = [second / each_second for second in range(int(40 * each_second))]
+    calls = [call("check", "hot", at, answer=True, source="redis") for at in times]
+    found = invariants(*calls, *bands, limits=(limit,), instances=2)
+    assert ("I2" in found) is broken
+
+
+def test_flapping_never_gives_more_than_twice_the_limit():
+    bands = [fault(at, at + 0.5, total=True) for at in range(40)]
+    assert checker.allowance(bands, 0, 40, Limit("hot", 1, 10), 4) == pytest.approx(102)
+
+
+def chain(*updates: tuple[str | None, str, float, str], final: str, at: float = 100) -> list[Call]:
+    calls = [
+        call("update", "s", began, field="f", base=base, value=value, outcome=outcome)
+        for base, value, began, outcome in updates
+    ]
+    return [*calls, call("read", "s", at, data={"f": final} if final else {})]
+
+
+@pytest.mark.parametrize(
+    ("calls", "bands", "broken"),
+    [
+        (chain((None, "1", 1, "ok"), ("1", "2", 2, "ok"), final="2"), (), []),
+        (chain((None, "1", 1, "ok"), (None, "2", 2, "ok"), final="2"), (), ["I6"]),
+        (chain((None, "1", 1, "ok"), final=""), (), ["I3"]),
+        (chain((None, "1", 1, "ok"), final=""), (fault(0.9, 5, loses=0.3),), []),
+        (chain((None, "1", 1, "ok"), final=""), (fault(0.5, 5, loses=0.3),), ["I3"]),
+        (chain((None, "1", 1, "ok"), final=""), (fault(2, 5, wiped=True),), []),
+        (chain((None, "1", 1, "unknown"), ("1", "2", 2, "ok"), final="2"), (), []),
+        (chain((None, "1", 1, "no"), final="1"), (), ["I5"]),
+        (chain((None, "1", 1, "conflict"), final="1"), (), ["I5"]),
+        (chain((None, "1", 1, "unknown"), final="1"), (), []),
+    ],
+)
+def test_updates(calls, bands, broken):
+    assert invariants(*calls, *bands) == broken
+
+
+@pytest.mark.parametrize(
+    ("read_at", "by", "broken"),
+    [(2, "a", True), (2, "b", False), (9, "b", True), (0.5, "a", False)],
+)
+def test_endings(read_at, by, broken):
+    lines = call("end", "s", 1), call("read", "s", read_at, by=by, data={"f": "1"})
+    assert ("I6" in invariants(*lines)) is broken
+
+
+def test_deadlines_are_kept_but_for_the_lag_that_was_measured():
+    slow = call("check", "hot", 1, ended=1.4, answer=True, source="redis")
+    late = Happening(process="a", what="lag", at=1.3, value=0.3)
+    assert invariants(slow) == ["I4"]
+    assert invariants(slow, late) == []
+
+
+def test_checks_that_wait_for_a_redis_that_is_known_to_be_away():
+    calls = [
+        call("check", "hot", 1 + n / 10, ended=1 + n / 10 + 0.04, answer=False, source="local")
+        for n in range(20)
+    ]
+    assert invariants(*calls, fault(0, 4, total=True)) == ["I2"]
+    assert invariants(*calls) == []
+
+
+def test_effects_run_once():
+    def counted(at: float, taken: int, **given: Any) -> Call:
+        return call("check", "counted", at, answer=True, version=taken, source="redis", **given)
+
+    assert invariants(counted(1, 1), counted(2, 2)) == []
+    assert invariants(counted(1, 1), counted(2, 3)) == ["I5"]
+    lost = call("check", "counted", 1.5, outcome="unknown")
+    assert invariants(counted(1, 1), lost, counted(2, 3)) == []
+
+
+def test_trial_calls_in_flight():
+    four = [call("probe", "c", 1 + n / 10, ended=5) for n in range(4)]
+    assert invariants(*four) == ["I7"]
+    assert invariants(*four, fault(0, 6)) == []
+    assert invariants(*four[:3]) == []
+    died = call("probe", "c", 0.5, ended=None, outcome="unknown", by="b")
+    assert invariants(died, *four[:3]) == ["I7"]
+    assert invariants(died, ended("b", 0.9), *four[:3]) == []
+
+
+@pytest.mark.parametrize("what", ["stale-send", "unhandled", "left-behind"])
+def test_what_must_never_happen(what):
+    assert invariants(Happening(process="a", what=what, at=1, text="x"))

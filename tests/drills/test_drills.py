@@ -1,0 +1,36 @@
+"""A short drill in every run of the tests, and the whole matrix in `make drills`."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from tests.drills import report
+from tests.drills.checker import Expectations
+from tests.drills.drill import Plan, run
+from tests.drills.figures import figures
+from tests.drills.nemesis import FAULTS, NEED_CUTS
+from tests.integration.rights import needs_cuts
+
+
+@pytest.mark.timeout(300)
+async def test_a_short_drill_keeps_every_promise(tmp_path):
+    result = await run(Plan(faults=("kill", "freeze", "wipe"), seed=1), tmp_path / "drill")
+    assert not result.violations
+    assert len(result.history.of("verify")) > 1000
+    assert {c.source for c in result.history.of("check")} >= {"redis", "local"}
+    assert all(band.settled < float("inf") for band in result.history.bands)
+    report.write(result, tmp_path / "report")
+    assert "Every promise was kept" in (tmp_path / "report" / "report.html").read_text("utf-8")
+    assert (tmp_path / "report" / "timeline.png").stat().st_size > 10_000
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "fault", [pytest.param(f, marks=needs_cuts if f in NEED_CUTS else ()) for f in FAULTS]
+)
+async def test_each_fault_three_times(fault, tmp_path):
+    result = await run(Plan(faults=(fault,) * 3, seed=3), tmp_path)
+    sys.stdout.write(f"{figures(result.history, Expectations().limits[0]).as_dict()}\n")
+    assert not result.violations
