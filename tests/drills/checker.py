@@ -25,6 +25,8 @@ KNOWN_AFTER = 0.3
 """Seconds after which a Redis that stands still is known to."""
 LOCAL_LIMIT = 0.005
 """Seconds that 99 of 100 checks take at most from then on."""
+ONE_SWITCH = 1.5
+"""Seconds within which announcements of several Sentinels are of one switch."""
 NOISE = 0.1
 """Seconds of scheduling noise beyond the lag that the process measured itself."""
 
@@ -149,11 +151,20 @@ def admissions(history: History, expected: Expectations) -> Iterator[Violation]:
     """I2: more admitted in some window than the limit, with what each fault allows on top."""
     for limit in expected.limits:
         for first, last, count in _windows(admitted(history, limit)):
-            allowed = allowance(history.bands, first, last, limit, expected.instances)
+            allowed = allowance(history, first, last, limit, expected.instances)
             if count > allowed:
                 text = f"{count} of {limit.name} in {last - first:.1f} s, {allowed:.0f} allowed"
                 yield Violation("I2", first, text)
                 break
+
+
+def switches(history: History) -> list[float]:
+    """When another primary was first announced, each time."""
+    found: list[float] = []
+    for each in history.noted("switch"):
+        if not found or each.at - found[-1] > ONE_SWITCH:
+            found.append(each.at)
+    return found
 
 
 def admitted(history: History, limit: Limit) -> list[Call]:
@@ -161,9 +172,7 @@ def admitted(history: History, limit: Limit) -> list[Call]:
     return [call for call in history.of("check") if call.on == limit.name and call.answer is True]
 
 
-def allowance(
-    bands: Iterable[Band], first: float, last: float, limit: Limit, instances: int
-) -> float:
+def allowance(history: History, first: float, last: float, limit: Limit, instances: int) -> float:
     """How many tokens the fleet may give in a window.
 
     The limit itself; 5 % more while Redis is away, since shares are not exact; as many times more
@@ -173,12 +182,16 @@ def allowance(
     """
     ideal = limit.burst + limit.rate * (last - first)
     tokens = ideal
-    for band in bands:
+    promoted = switches(history)
+    for band in history.bands:
         inside = max(min(last, band.settled) - max(first, band.began), 0.0)
-        if inside:
-            factor = band.cut / instances if band.cut else 0.05
-            beside = max(min(last, band.began + band.beside) - max(first, band.began), 0.0)
-            tokens += limit.rate * (inside * factor + beside * (1 - factor)) + limit.burst
+        if not inside:
+            continue
+        factor = band.cut / instances if band.cut else 0.05
+        beside = max(min(last, band.began + band.beside) - max(first, band.began), 0.0)
+        # Sentinels may replace a primary twice for one fault.
+        bursts = max(sum(band.began <= at <= band.settled for at in promoted), 1)
+        tokens += limit.rate * (inside * factor + beside * (1 - factor)) + limit.burst * bursts
     return min(tokens, 2 * ideal) * 1.01 + 1
 
 

@@ -13,8 +13,6 @@ from .checker import Limit, percentile
 from .history import Band, Call, History
 
 WRITES = {"update", "revoke", "create"}
-ONE_SWITCH = 3.0
-"""Seconds within which announcements of several Sentinels are of one switch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,17 +68,8 @@ def figures(history: History, limit: Limit) -> Figures:
         outage_check_p99=round(percentile(outages, 0.99) * 1000, 2) if outages else 0.0,
         admissions=admission_ratios(history, limit),
         stale_sends=len(history.noted("stale-send")),
-        switches=len(switches(history)),
+        switches=len(checker.switches(history)),
     )
-
-
-def switches(history: History) -> list[float]:
-    """When another primary was first announced, each time."""
-    found: list[float] = []
-    for each in history.noted("switch"):
-        if not found or each.at - found[-1] > ONE_SWITCH:
-            found.append(each.at)
-    return found
 
 
 def first_writes(history: History) -> list[float]:
@@ -90,7 +79,7 @@ def first_writes(history: History) -> list[float]:
     """
     found = []
     writes = [c for c in history.calls if _is_write(c) and c.ended is not None]
-    for at in switches(history):
+    for at in checker.switches(history):
         if any(band.cut and band.began <= at <= band.ended for band in history.bands):
             continue
         firsts: dict[str, float] = {}
@@ -98,7 +87,7 @@ def first_writes(history: History) -> list[float]:
             assert call.ended is not None
             if call.began >= at - 1 and call.ended > at:
                 firsts[call.process] = min(firsts.get(call.process, float("inf")), call.ended - at)
-        found += [delay for delay in firsts.values() if delay < ONE_SWITCH]
+        found += [delay for delay in firsts.values() if delay < checker.ONE_SWITCH]
     return found
 
 

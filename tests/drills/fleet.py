@@ -86,7 +86,7 @@ class Fleet:
         self._directory = directory
         self._recorder = recorder
         self._seed = seed
-        self._subject = subject
+        self.subject = subject
         self._breaks = tuple(breaks)
         self._extra = dict(env)
         self._count = 0
@@ -108,7 +108,7 @@ class Fleet:
         name = f"c{self._count}"
         self._count += 1
         arguments = [
-            self._subject,
+            self.subject,
             name,
             str(self._seed),
             self._lab.client_host(number),

@@ -96,8 +96,17 @@ def test_admissions(each_second, bands, broken):
 
 
 def test_flapping_never_gives_more_than_twice_the_limit():
-    bands = [fault(at, at + 0.5, total=True) for at in range(40)]
-    assert checker.allowance(bands, 0, 40, Limit("hot", 1, 10), 4) == pytest.approx(102)
+    history = History([], [], [fault(at, at + 0.5, total=True) for at in range(40)])
+    assert checker.allowance(history, 0, 40, Limit("hot", 1, 10), 4) == pytest.approx(102)
+
+
+def test_a_primary_that_is_replaced_twice_costs_two_bursts():
+    heard = [Happening(process="drill", what="switch", at=at) for at in (2, 2.1, 4, 4.2, 5.6)]
+    history = History([], heard[:4], [fault(1, 6)])
+    twice = checker.allowance(history, 0, 100, Limit("hot", 1, 10), 4)
+    history.happenings = heard[:2]
+    once = checker.allowance(history, 0, 100, Limit("hot", 1, 10), 4)
+    assert twice - once == pytest.approx(10.1)
 
 
 def chain(*updates: tuple[str | None, str, float, str], final: str, at: float = 100) -> list[Call]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 import time
 from typing import Any
@@ -64,6 +65,8 @@ def test_a_valid_token_gives_its_claims():
         (signed({"jti": "a", "iat": 10**400, "nbf": 0}), "not come yet"),
         (signed({"jti": "a", "iat": -(10**400)}), "cannot be read"),
         (signed({"jti": "a", "exp": float("inf")}), "cannot be read"),
+        (signed({"jti": "a", "exp": float("nan")}), "cannot be read"),
+        (signed({"jti": "a", "exp": [1]}), "cannot be read"),
         (signed({"jti": "a"}) + ".x", "cannot be read"),
         ("", "cannot be read"),
         ("a.b.c", "cannot be read"),
@@ -109,6 +112,20 @@ def test_public_keys():
     assert checks.verify(signed({"jti": "a"}, private, "PS256"))["jti"] == "a"
     with pytest.raises(InvalidInputError, match="algorithm"):
         checks.verify(signed({"jti": "a"}))
+
+
+def test_the_public_key_is_no_secret_to_sign_with():
+    """Whoever knows the public key would else sign with HMAC over its text."""
+    public = pem(rsa.generate_private_key(65537, 2048))
+    header, claims = {"alg": "HS256", "typ": "JWT"}, {"jti": "a"}
+    body = ".".join(
+        base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
+        for part in (header, claims)
+    )
+    seal = hmac.digest(public.reveal().encode(), body.encode(), "sha256")
+    forged = f"{body}.{base64.urlsafe_b64encode(seal).rstrip(b'=').decode()}"
+    with pytest.raises(InvalidInputError, match="algorithm"):
+        verifier(JwtSettings(public, algorithms=("RS256",))).verify(forged)
 
 
 @pytest.mark.parametrize(
