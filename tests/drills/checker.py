@@ -7,7 +7,7 @@ it: a write that a dying primary acknowledged, a level that was never reached, a
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -25,6 +25,8 @@ KNOWN_AFTER = 0.3
 """Seconds after which a Redis that stands still is known to."""
 LOCAL_LIMIT = 0.005
 """Seconds that 99 of 100 checks take at most from then on."""
+REPLACED_AGAIN = 1.0
+"""Seconds from the promotion of another replica until the Sentinels announce it."""
 ONE_SWITCH = 1.5
 """Seconds within which announcements of several Sentinels are of one switch."""
 NOISE = 0.1
@@ -296,8 +298,10 @@ def updates(history: History) -> Iterator[Violation]:
     a chain that ends in what was read last. One that is off the chain was lost: by another update
     of the same base (I6), or with a primary (I3), which only a fault excuses.
     """
-    for update, rivals in off_the_chain(history):
-        if not _may_be_lost(update, history.bands):
+    promoted = switches(history)
+    for update, read, rivals in off_the_chain(history):
+        before = [band for band in history.bands if band.began <= read.began]
+        if not _may_be_lost(update, before, promoted):
             yield Violation(
                 "I6" if rivals else "I3",
                 update.ended or update.began,
@@ -317,24 +321,33 @@ def updates(history: History) -> Iterator[Violation]:
             yield Violation("I5", update.began, text)
 
 
-def off_the_chain(history: History) -> Iterator[tuple[Call, bool]]:
-    """Acknowledged updates that the last state does not build on, and whether they have rivals."""
+def off_the_chain(history: History) -> Iterator[tuple[Call, Call, bool]]:
+    """Acknowledged updates that the last state read does not build on.
+
+    Yields the update, that read, and whether others have built on the same.
+    """
     final = _last_read(history)
     by_value = {(u.on, u.field, u.value): u for u in history.of("update")}
     acknowledged = [u for u in history.of("update") if u.outcome == "ok"]
     built_on = Counter((u.on, u.field, u.base) for u in acknowledged)
     for update in acknowledged:
-        if update.on in final:
+        # One that nobody has looked at since may well be there.
+        if update.on in final and (update.ended or 0.0) <= final[update.on].began:
             value = final[update.on].data.get(update.field)
             if not _leads_to(update, value, by_value):
-                yield update, built_on[update.on, update.field, update.base] > 1
+                rivals = built_on[update.on, update.field, update.base] > 1
+                yield update, final[update.on], rivals
 
 
 def _last_read(history: History) -> dict[str, Call]:
+    """The last state of each session; what is read on an island is none."""
+    islands = [band for band in history.bands if band.cut]
     return {
         call.on: call
         for call in history.of("read")
-        if call.outcome == "ok" and call.source != "copy"
+        if call.outcome == "ok"
+        and call.source != "copy"
+        and not any(band.began <= call.began <= band.settled for band in islands)
     }
 
 
@@ -350,13 +363,20 @@ def _leads_to(update: Call, value: str | None, by_value: dict[tuple[str, str, st
     return False
 
 
-def _may_be_lost(call: Call, bands: Iterable[Band]) -> bool:
-    """Whether a primary may have acknowledged this call and then have been lost."""
+def _may_be_lost(call: Call, bands: Iterable[Band], promoted: Sequence[float]) -> bool:
+    """Whether a primary may have acknowledged this call and then have been lost.
+
+    Sentinels that hear late of a switch may replace the new primary too, although it lives: what it
+    acknowledged in the moment before is lost like that of a dying one.
+    """
     at = call.ended if call.ended is not None else call.began
     for band in bands:
         if band.wiped and at < band.settled:
             return True
         if band.loses is not None and band.began - REPLICATION <= at <= band.began + band.loses:
+            return True
+        again = [moment for moment in promoted if band.began <= moment <= band.settled][1:]
+        if any(moment - REPLACED_AGAIN <= at <= moment + REPLICATION for moment in again):
             return True
     return False
 

@@ -75,9 +75,10 @@ def figures(history: History, limit: Limit) -> Figures:
 def first_writes(history: History) -> list[float]:
     """For each switch and each process, seconds until its next write was acknowledged.
 
-    Who is cut off at that moment is left out: to it nothing was announced.
+    Who is cut off at that moment, or begins only later, is left out: to it nothing was announced.
     """
     found = []
+    started = {each.process: each.at for each in history.noted("started")}
     writes = [c for c in history.calls if _is_write(c) and c.ended is not None]
     for at in checker.switches(history):
         if any(band.cut and band.began <= at <= band.ended for band in history.bands):
@@ -85,7 +86,8 @@ def first_writes(history: History) -> list[float]:
         firsts: dict[str, float] = {}
         for call in writes:
             assert call.ended is not None
-            if call.began >= at - 1 and call.ended > at:
+            there = started.get(call.process, float("inf")) <= at
+            if there and call.began >= at - 1 and call.ended > at:
                 firsts[call.process] = min(firsts.get(call.process, float("inf")), call.ended - at)
         found += [delay for delay in firsts.values() if delay < checker.ONE_SWITCH]
     return found
@@ -105,7 +107,7 @@ def _is_write(call: Call) -> bool:
 
 def lost_updates(history: History) -> list[Call]:
     """Acknowledged updates that are in no later state; `checker.updates` says which are excused."""
-    return [call for call, _ in checker.off_the_chain(history)]
+    return [call for call, _, _ in checker.off_the_chain(history)]
 
 
 def admission_ratios(history: History, limit: Limit) -> dict[str, float]:
