@@ -154,8 +154,8 @@ def test_deadlines_are_kept_but_for_the_lag_that_was_measured():
 
 def test_checks_that_wait_for_a_redis_that_is_known_to_be_away():
     calls = [
-        call("check", "hot", 1 + n / 10, ended=1 + n / 10 + 0.04, answer=False, source="local")
-        for n in range(20)
+        call("check", "hot", 1 + n / 100, ended=1 + n / 100 + 0.04, answer=False, source="local")
+        for n in range(200)
     ]
     assert invariants(*calls, fault(0, 4, total=True)) == ["I2"]
     assert invariants(*calls) == []
