@@ -94,9 +94,13 @@ class Recovered(Event):
     """Seconds spent degraded."""
 
 
+UNAVAILABLE = "unavailable"
+"""Source of a refusal where nobody could decide, and the policy is fail-closed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decided(Event):
-    """A rate limit was decided."""
+    """A rate limit was decided, or refused because it could not be."""
 
     policy: str
     allowed: bool

@@ -33,10 +33,13 @@ class Kind(StrEnum):
 
 
 class Fence(StrEnum):
-    """Whether a link that has been silent is probed before the operation is written to it."""
+    """What must be known of the primary before the operation is written to it."""
 
     NONE = "none"
+    STANDING = "standing"
+    """That it may speak for the fleet, see `link/standing.py`."""
     PROBE = "probe"
+    """That too, and that it is still the primary, if its link has been silent."""
 
 
 class Lane(StrEnum):

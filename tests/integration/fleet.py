@@ -7,6 +7,7 @@ import time
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from aragora_redis import SharedState
+from aragora_redis.lab import State
 
 
 async def until(condition, within=20.0):
@@ -29,6 +30,14 @@ async def instances(lab, count=1, **env):
         for state in made:
             assert await state.wait_ready(20), state.status()
         yield made
+
+
+async def replaced(lab, within=40):
+    """Wait until the lab's Sentinels name a primary that lives.
+
+    Two of them may still name the dead one when a client already believes the third.
+    """
+    await until(lambda: lab.node("primary").state is State.RUNNING, within)
 
 
 def healthy(*states):

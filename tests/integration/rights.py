@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 import pytest
 
@@ -22,9 +23,24 @@ def why_no_cuts() -> str | None:
     return None
 
 
+def why_no_mounts() -> str | None:
+    """Why a process cannot have mounts of its own here, or None."""
+    trial = ["unshare", "--mount", "mount", "--bind", "/etc/hosts", "/etc/hosts"]
+    try:
+        tried = subprocess.run(trial, capture_output=True, text=True, timeout=10, check=False)
+    except OSError as error:
+        return str(error)
+    return tried.stderr.strip() if tried.returncode else None
+
+
 _WHY_NO_CUTS = why_no_cuts()
+_WHY_NO_MOUNTS = why_no_mounts()
 _MUST = os.environ.get("CI") == "true" and os.geteuid() == 0
 needs_cuts = pytest.mark.skipif(
     _WHY_NO_CUTS is not None and not _MUST, reason=f"no cuts here: {_WHY_NO_CUTS}"
 )
 """Marks tests that drop packets. Root in CI never skips them: there the rights are."""
+needs_mounts = pytest.mark.skipif(
+    _WHY_NO_MOUNTS is not None and not _MUST, reason=f"no mounts here: {_WHY_NO_MOUNTS}"
+)
+"""Marks tests whose processes see a hosts file of their own."""

@@ -113,8 +113,10 @@ async def test_excluded_errors_and_cancellation_say_nothing(standalone_lab, name
         assert circuit._window.seen(time.monotonic()).calls == 0
 
 
-async def test_tasks_share_one_object(standalone_lab, name):
-    async with instances(standalone_lab, 1) as (state,):
+async def test_tasks_share_one_object(standalone_lab, policies, name):
+    # It is not to open while the slower of them are still on their way.
+    env = policies("[circuits.default]\nminimum_calls = 1000\n")
+    async with instances(standalone_lab, 1, **env) as (state,):
         circuit = state.circuits[name]
 
         async def call(number):

@@ -7,7 +7,7 @@ import time
 
 import pytest
 import redis
-from tests.integration.fleet import healthy, instances, until
+from tests.integration.fleet import healthy, instances, replaced, until
 
 from aragora_redis import Level
 from aragora_redis.errors import (
@@ -217,6 +217,7 @@ async def test_i6_an_end_outlives_the_primary_that_alone_had_it(sentinel_lab, co
         await one.close()
         await until(lambda: two.status().health != "healthy")
         await until(healthy(two), within=40)
+        await replaced(lab)
         assert connect(lab, "primary").exists(key), "the loss did not happen"
         assert await two.sessions.get(made.id) is None
         async with instances(lab, 1) as (fresh,):
@@ -243,6 +244,7 @@ async def test_i6_an_end_takes_the_ids_from_before_rotations_with_it(sentinel_la
         await asyncio.to_thread(lab.kill, "primary")
         await until(lambda: two.status().health != "healthy")
         await until(healthy(one, two), within=40)
+        await replaced(lab)
         assert connect(lab, "primary").exists(key), "the loss did not happen"
         for state in (one, two):
             assert await state.sessions.get(made.id) is None

@@ -18,7 +18,7 @@ from aragora_redis.errors import (
 )
 from aragora_redis.link.executor import Executor
 from aragora_redis.link.primary import PrimaryLinks
-from aragora_redis.operation import Kind, Lane, Operation
+from aragora_redis.operation import Fence, Kind, Lane, Operation
 
 UNKNOWN = OutcomeUnknownError("the answer was lost")
 
@@ -30,6 +30,7 @@ class Links:
         self.lanes = dict.fromkeys(Lane, self)
         self.down = "away"
         self.waited = 0
+        self.doubt: str | None = None
         self._outcomes = list(outcomes)
         self._usable = usable
 
@@ -50,7 +51,7 @@ class Links:
 
     async def run(self, kind: Kind = Kind.CAS, **given: Any) -> Any:
         operation = Operation(kind=kind, keys=(), args=(), read=int, **given)
-        executor = Executor(cast("PrimaryLinks", self), SYSTEM_CLOCK)
+        executor = Executor(cast("PrimaryLinks", self), SYSTEM_CLOCK, doubt=lambda: self.doubt)
         return await executor.run(operation, within=0.05)
 
 
@@ -97,3 +98,12 @@ async def test_a_reply_that_cannot_be_read_is_a_typed_error():
     for reply in replies:
         with pytest.raises(UnexpectedReplyError):
             await Links(reply).run()
+
+
+@pytest.mark.parametrize("fence", [Fence.STANDING, Fence.PROBE])
+async def test_i3_nothing_fenced_goes_to_a_primary_that_may_have_been_replaced(fence):
+    links = Links(7)
+    links.doubt = "nobody vouches for it"
+    with pytest.raises(LinkDownError, match="nobody vouches"):
+        await links.run(fence=fence)
+    assert await links.run() == 7, "what may always be repeated goes on"

@@ -163,3 +163,31 @@ def test_a_majority_must_be_heard_since_the_silence_began():
     assert not panel.heard_majority_since(9.0)
     panel.heard(S2, 10.0)
     assert panel.heard_majority_since(9.0)
+
+
+def test_a_majority_decides_and_one_sentinel_never():
+    panel = panel_at(A, 5)
+    assert panel.agreed(0.0) == A
+    panel.record(says(S1, B, 6, 1.0))
+    choice = panel.decide(1.0)
+    assert isinstance(choice, Choice)
+    panel.adopt(choice.view)
+    assert panel.agreed(1.0) is None  # the view has moved already
+    panel.record(says(S2, B, 6, 1.1))
+    assert panel.agreed(1.1) == B
+    panel.record(says(S1, A, 4, 1.2))
+    assert panel.agreed(1.2) is None
+
+
+def test_who_was_named_long_ago_is_not_named_now():
+    panel = panel_at(A, 5)
+    assert panel.agreed(STALE) == A
+    assert panel.agreed(STALE + 0.1) is None
+    panel.record(says(S3, A, 5, STALE))
+    assert panel.agreed(STALE + 0.1) is None  # one of three
+
+
+def test_groups_of_sentinels_that_do_not_know_each_other_decide_nothing():
+    panel = panel_at(A, 5)
+    panel.record(says("x1", B, 9, 0.5, group=("x1", "x2")))
+    assert panel.agreed(0.5) is None

@@ -43,7 +43,7 @@ class Beating:
             self.clock,
             prefix="p",
             boot_id="me",
-            row="hash id",
+            row=lambda: "hash id",
             eras=lambda: self.eras,
             fleet=self.fleet,
             on_beat=self.beats.append,

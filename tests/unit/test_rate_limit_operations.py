@@ -20,7 +20,7 @@ def test_check_travels_in_a_batch_with_its_like() -> None:
     assert operation.shared == operations.check(POLICY, b"other", 2).shared
     assert (operation.kind, operation.fence, operation.lane) == (
         Kind.EFFECT,
-        Fence.NONE,
+        Fence.STANDING,
         Lane.FAST,
     )
     assert operation.at_once, "a link that is down is answered by the local bucket"

@@ -10,6 +10,7 @@ from aragora_redis.errors import (
     OutageError,
     SettingsError,
 )
+from aragora_redis.events import Decided, Event
 from aragora_redis.settings import Settings
 from aragora_redis.testing import FakeClock, memory_state, outage
 
@@ -72,8 +73,11 @@ async def test_an_outage_is_met_as_without_redis(aragora_clock):
             assert [(await state.rate_limits.check("login", "u")).allowed for _ in range(3)] == [
                 True, True, False,
             ]  # fmt: skip
+            heard: list[Event] = []
+            state.events.subscribe(heard.append)
             with pytest.raises(LimitUnavailableError):
                 await state.rate_limits.check("strict", "u")
+            assert heard == [Decided("strict", allowed=False, source="unavailable")]
             copy = await state.sessions.get(session.id)
             assert copy is not None
             assert copy.source == "copy"

@@ -199,6 +199,22 @@ async def test_a_valid_token_passes_until_it_is_revoked(state):
         "Bearer " + token(jti=5),
         "Bearer " + "x" * 20_000,
     ],
+    ids=[
+        "nothing",
+        "empty",
+        "scheme alone",
+        "scheme and space",
+        "another scheme",
+        "garbage",
+        "three parts",
+        "unsigned",
+        "expired",
+        "another algorithm",
+        "another key",
+        "cut off",
+        "jti is no text",
+        "too long",
+    ],
 )
 async def test_no_other_token_passes(state, value):
     async with client_of(TokenMiddleware(PLAIN, state=state)) as client:

@@ -183,6 +183,37 @@ def names(keys: CircuitKeys, used: Sequence[str]) -> Operation[list[str]]:
     )
 
 
+def names_used(keys: CircuitKeys) -> Operation[list[str]]:
+    """Which circuits are used anywhere, the last used first."""
+    return Operation(
+        kind=Kind.READ,
+        keys=(keys.names,),
+        args=("ZREVRANGE", keys.names, 0, NAMES_SHOWN - 1),
+        read=_read_names,
+        lane=Lane.BULK,
+    )
+
+
+def stored(keys: CircuitKeys, name: str) -> Operation[Standing]:
+    """The state of a circuit as it is stored; one that is not is closed."""
+    key = keys.state(name)
+    return Operation(
+        kind=Kind.READ,
+        keys=(key,),
+        args=("HMGET", key, "era", "n", "state", "until", "opens", "reason"),
+        read=_read_stored,
+        lane=Lane.BULK,
+    )
+
+
+def evidence(keys: CircuitKeys, name: str) -> Operation[dict[str, Evidence]]:
+    """What each instance last told that it had seen, by boot id."""
+    key = keys.evidence(name)
+    return Operation(
+        kind=Kind.READ, keys=(key,), args=("HGETALL", key), read=_read_evidence, lane=Lane.BULK
+    )
+
+
 def read_change(message: bytes) -> tuple[str, Standing]:
     """A published change: the circuit's name and its new state.
 
@@ -224,6 +255,24 @@ def _read_reported(reply: Any) -> Reported:
         return Reported(int(now), _standing(fields), Evidence(int(calls), int(failures), int(slow)))
     except (TypeError, ValueError, AttributeError) as error:
         raise UnexpectedReplyError("the state of a circuit cannot be read") from error
+
+
+def _read_stored(reply: Any) -> Standing:
+    try:
+        return Standing() if reply[2] is None else _standing(reply)
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        raise UnexpectedReplyError("the state of a circuit cannot be read") from error
+
+
+def _read_evidence(reply: Any) -> dict[str, Evidence]:
+    pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
+    try:
+        return {
+            own.decode("utf-8", "replace"): Evidence(*(int(number) for number in row.split()[1:]))
+            for own, row in pairs
+        }
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UnexpectedReplyError("the evidence of a circuit cannot be read") from error
 
 
 _WORDS: Mapping[bytes, Word] = {

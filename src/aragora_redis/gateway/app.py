@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 from fastapi import FastAPI
@@ -71,6 +72,7 @@ def create_app(
         ends = (
             metrics.listen(state.events),
             EventLog().listen(state.events),
+            *_told_to_opentelemetry(state),
             dashboard.listen(),
         )
         if not accepted.required:
@@ -110,3 +112,14 @@ def create_app(
         session_bytes=state.policies.sessions.max_bytes,
     )
     return app
+
+
+def _told_to_opentelemetry(state: SharedState) -> Iterator[Callable[[], None]]:
+    """Tell OpenTelemetry too, where it is installed; without an SDK that does nothing."""
+    if find_spec("opentelemetry") is None:
+        return
+    from ..telemetry.otel import OpenTelemetry  # noqa: PLC0415 - what it needs is an extra
+
+    told = OpenTelemetry()
+    yield told.watch(state.status)
+    yield told.listen(state.events)

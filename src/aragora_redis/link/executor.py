@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 from ..clock import Clock
@@ -13,7 +14,7 @@ from ..errors import (
     OverloadedError,
     RefusedError,
 )
-from ..operation import Operation
+from ..operation import Fence, Operation
 from .primary import PrimaryLinks
 
 T = TypeVar("T")
@@ -23,11 +24,18 @@ _NEVER_RAN = frozenset({"LATE", "NOSCRIPT", "READONLY", "LOADING", "MASTERDOWN",
 
 
 class Executor:
-    """Knows which operations may be tried again; never what they mean."""
+    """Knows which operations may be tried again; never what they mean.
 
-    def __init__(self, links: PrimaryLinks, clock: Clock) -> None:
+    Args:
+        doubt: why the primary may no longer speak for the fleet, or None.
+    """
+
+    def __init__(
+        self, links: PrimaryLinks, clock: Clock, *, doubt: Callable[[], str | None]
+    ) -> None:
         self._links = links
         self._clock = clock
+        self._doubt = doubt
 
     async def run(self, operation: Operation[T], *, within: float) -> T:
         """Run `operation`, for at most `within` seconds.
@@ -44,6 +52,8 @@ class Executor:
         mux = self._links.lanes[operation.lane]
         unknown: OutcomeUnknownError | None = None
         while True:
+            if operation.fence is not Fence.NONE and (doubt := self._doubt()) is not None:
+                raise unknown or LinkDownError(doubt)
             try:
                 return operation.result(await mux.submit(operation, until))
             except OutcomeUnknownError as error:

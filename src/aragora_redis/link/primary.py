@@ -43,6 +43,8 @@ class PrimaryLinks:
         login: credentials and TLS.
         deadline: seconds that a call may take by default; twice that makes a lane suspect.
         layout_key: key that holds the version of the data's layout.
+        prepares: whether to load the scripts and mark an empty data set as ours; without it nothing
+            is written but what operations write.
         on_push: gets every published message.
         heard_majority_since: whether most Sentinels were heard since an instant.
         on_up: told that a lane is usable.
@@ -58,6 +60,7 @@ class PrimaryLinks:
         events: Events,
         deadline: float,
         layout_key: bytes,
+        prepares: bool,
         on_push: PushHandler,
         heard_majority_since: Callable[[float], bool],
         on_up: Callable[[Lane], None],
@@ -67,6 +70,7 @@ class PrimaryLinks:
         self._clock = clock
         self._events = events
         self._layout_key = layout_key
+        self._prepares = prepares
         self.channels: Sequence[bytes] = ()
         """What the bulk lane subscribes to before it is used."""
         self._on_push = on_push
@@ -215,14 +219,14 @@ class PrimaryLinks:
                 pipe.request("GET", self._layout_key, timeout=CONNECT_LIMIT),
                 *(
                     pipe.request("SCRIPT", "LOAD", script.source, timeout=CONNECT_LIMIT)
-                    for script in all_scripts()
+                    for script in (all_scripts() if self._prepares else ())
                 ),
             )
             answered = self._clock.monotonic()
             self._guarded = read_guarded(info)
             self._check_primary(target, role)
             self._check_layout(layout)
-            if layout is None:
+            if layout is None and self._prepares:
                 await self._claim_layout(pipe)
             if lane is Lane.BULK and self.channels:
                 pipe.notify("SUBSCRIBE", *self.channels)

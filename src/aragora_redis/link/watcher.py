@@ -12,14 +12,10 @@ from ..clock import Clock, full_jitter
 from ..errors import AragoraRedisError, SettingsError
 from ..events import EpochReset, Events, SentinelsSplit, SwitchAnnounced, Unreachable, ViewChanged
 from ..topology.panel import Choice, Panel, Split, View
-from ..topology.statement import (
-    SentinelStatement,
-    read_statement,
-    read_switch,
-    role_fault,
-)
+from ..topology.statement import SentinelStatement, read_statement, read_switch
 from .connection import Login, connect
 from .pipe import Pipe
+from .proof import primary_fault
 from .supervision import supervised
 
 POLL_EVERY = 1.0
@@ -267,20 +263,6 @@ class SentinelWatcher:
 
     async def _prove(self, choice: Choice) -> None:
         """Adopt an insisted view if its address answers that it is a primary."""
-        try:
-            pipe = await connect(
-                choice.view.primary,
-                self._data_login,
-                timeout=CONNECT_LIMIT,
-                on_push=lambda _push: None,
-            )
-        except AragoraRedisError:
-            return
-        try:
-            fault = role_fault(await pipe.request("ROLE", timeout=ASK_LIMIT), guarded=False)
-        except AragoraRedisError:
-            return
-        finally:
-            pipe.close("proved")
+        fault = await primary_fault(choice.view.primary, self._data_login)
         if fault is None and self.panel.decide(self._clock.monotonic()) == choice:
             self._adopt(choice)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
+from ..errors import InvalidInputError
 from .gcra import Decision, Source
 from .operations import limit_key, subject_digest
 from .policy import LimitPolicy
@@ -18,6 +19,9 @@ from .share import Share
 
 DENIAL_SECONDS: Final = 5.0
 """Longest time for which a refusal is repeated without asking Redis."""
+
+SUBJECT_LIMIT: Final = 1024
+"""Characters that a subject may have."""
 
 _UNOWNED_RETRY: Final = 1.0
 _LONG_SUBJECT: Final = 128
@@ -200,3 +204,15 @@ class LocalLimiter:
 
 def _debt(record: Record, now: float) -> float:
     return max(record.debt_until - now, 0.0) / record.token_seconds
+
+
+def validate_subject(subject: str) -> None:
+    """Accept whom a limit may count.
+
+    Raises:
+        InvalidInputError: it is no text, empty or too long.
+    """
+    if not isinstance(subject, str):
+        raise InvalidInputError("a subject must be text")
+    if not subject or len(subject) > SUBJECT_LIMIT:
+        raise InvalidInputError(f"a subject must have 1 to {SUBJECT_LIMIT} characters")

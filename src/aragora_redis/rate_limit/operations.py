@@ -74,6 +74,7 @@ def _gcra(policy: LimitPolicy, key: bytes, cost: int, mode: Mode, kind: Kind) ->
         read=_integer,
         script=load("gcra"),
         shared=(policy.count, policy.period_us, policy.burst, cost, mode),
+        fence=Fence.STANDING,
         at_once=True,
     )
 

@@ -4,8 +4,9 @@
 --       3 version (when somebody last came or went)
 -- ARGV: 1 not_after, 2 boot id, 3 row, 4 the row's part that readiness compares (see below),
 --       5 expiry in milliseconds, 6 the version this instance knows
--- A row is "<eras> <policies hash> <instance id>"; two instances have reconciled the same eras
--- where the first words are equal.
+-- A row is "<eras> <policies hash> <seconds by which its revocations may be behind> <checks that
+-- Redis decided since its last beat> <those that it decided without> <fingerprint of its digest key>
+-- <instance id>"; two instances have reconciled the same eras where the first words are equal.
 -- Reply: {now in microseconds, instances, instances whose eras equal ours, version,
 --         list of boot ids where the version differs from ours}
 -- Traits: write

@@ -9,6 +9,7 @@ from functools import cache
 from importlib.resources import files
 
 _SECTIONS = ("KEYS", "ARGV", "Reply")
+_CALL = re.compile(rb"redis\.p?call\(\s*'(\w+)'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +78,10 @@ def all_scripts() -> tuple[Script, ...]:
     """Every packaged script, in order of name."""
     names = (entry.name for entry in files(__package__).iterdir())
     return tuple(load(name.removesuffix(".lua")) for name in sorted(names) if name.endswith(".lua"))
+
+
+@cache
+def commands_used() -> frozenset[str]:
+    """The commands that scripts call, in small letters."""
+    called = (_CALL.findall(script.source) for script in all_scripts())
+    return frozenset(name.decode().lower() for found in called for name in found)

@@ -13,7 +13,7 @@ from ..scripts.catalog import load
 from .data import FIELD_LIMIT, Fields
 from .ids import SessionRef, handle_of
 from .policy import SessionPolicy
-from .stored import Answer, SessionInfo, read_answer, read_members
+from .stored import Answer, Moved, SessionInfo, Stored, read_answer, read_hash, read_members
 
 LIST_PAGE = 128
 """Sessions in one call of the list."""
@@ -84,6 +84,14 @@ def read(keys: SessionKeys, ref: SessionRef, *, at_once: bool = False) -> Operat
         script=load("session_read"),
         lane=Lane.BULK,
         at_once=at_once,
+    )
+
+
+def peek(keys: SessionKeys, ref: SessionRef) -> Operation[Stored | Moved | None]:
+    """Read a session without counting that as use."""
+    key = keys.session(ref)
+    return Operation(
+        kind=Kind.READ, keys=(key,), args=("HGETALL", key), read=read_hash, lane=Lane.BULK
     )
 
 

@@ -112,6 +112,23 @@ def read_answer(reply: Any) -> Answer:
         raise UnexpectedReplyError("the answer about a session cannot be read") from error
 
 
+def read_hash(reply: Any) -> Stored | Moved | None:
+    """A session's hash as it is stored; None where there is none.
+
+    Raises:
+        UnexpectedReplyError: it is not such a hash.
+    """
+    try:
+        flat = reply
+        if isinstance(reply, dict):  # RESP3 has maps, RESP2 has not
+            flat = [part for pair in reply.items() for part in pair]
+        if not flat:
+            return None
+        return Moved(_member(flat[1])) if flat[0] == b"to" else _stored(flat)
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        raise UnexpectedReplyError("a stored session cannot be read") from error
+
+
 def _read(reply: Any) -> Answer:
     match reply[0]:
         case b"session":

@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from ..address import Address
 from . import values
 from .doc import Doc, Group
-from .model import Level, LogLevel, Mode, OnOutage, Settings
+from .model import Level, LogFormat, LogLevel, Mode, OnOutage, Settings
 from .secret import Secret
 from .tls import Tls, Verify
 from .urls import MAX_DB, RedisUrl
@@ -288,7 +288,9 @@ class Environment(BaseSettings):
         Doc(
             Group.GENERAL,
             "1 to 32 letters, digits, `_`, `.` or `-`",
-            "The first part of every key, the same on every instance.",
+            "The first part of every key and channel, the same on every instance. Services that "
+            "share a server need different ones even in different databases: published messages "
+            "know no database.",
         ),
     ] = _DEFAULTS.prefix
     instance_id: Annotated[
@@ -308,6 +310,14 @@ class Environment(BaseSettings):
             "The least severe message that is logged.",
         ),
     ] = _DEFAULTS.log_level
+    log_format: Annotated[
+        LogFormat,
+        Doc(
+            Group.GENERAL,
+            "`text` or `json`",
+            "One line of text or one JSON object for each message, see METRICS.md.",
+        ),
+    ] = _DEFAULTS.log_format
 
     host: Annotated[
         Annotated[str, Field(pattern=r"^[^\s/@]+$")],

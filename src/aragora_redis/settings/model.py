@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from .tls import Tls
 Mode = Literal["sentinel", "standalone", "embedded"]
 OnOutage = Literal["known", "deny"]
 Level = Literal["local", "primary", "replicated"]
+LogFormat = Literal["text", "json"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 # Digests must agree on every instance, so without a key of its own a fleet shares this one. It is
@@ -125,9 +127,15 @@ class Settings:
     expected_instances: int | None = None
     instance_id: str | None = None
     log_level: LogLevel = "INFO"
+    log_format: LogFormat = "text"
     gateway: GatewaySettings = GatewaySettings()
     warnings: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells digest keys apart and does not give them away: 32 bits of an HMAC (RFC 2104)."""
+        return hmac.digest(self.digest_key.reveal_bytes(), b"fingerprint", "sha256")[:4].hex()
 
     @property
     def mode(self) -> Mode:

@@ -40,6 +40,7 @@ _VARIABLES = {
     "expected_instances": "ARAGORA_EXPECTED_INSTANCES",
     "instance_id": "ARAGORA_INSTANCE_ID",
     "log_level": "ARAGORA_LOG_LEVEL",
+    "log_format": "ARAGORA_LOG_FORMAT",
     "gateway.host": "ARAGORA_HOST",
     "gateway.port": "ARAGORA_PORT",
     "gateway.gateway_tokens": names.GATEWAY_TOKEN,

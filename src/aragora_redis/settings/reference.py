@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..reference import write_or_check
 from .doc import Group
 from .environment import Variable, variables
 
@@ -91,33 +91,9 @@ def _default(variable: Variable) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the page, write it, or check that a file holds it (exit 1 where it does not)."""
-    parser = argparse.ArgumentParser(prog="python -m aragora_redis.settings.reference")
-    action = parser.add_mutually_exclusive_group()
-    for option, meaning in (("--check", "compare PATH with the page"), ("--write", "write PATH")):
-        action.add_argument(
-            option, nargs="?", const=_COMMITTED, type=Path, metavar="PATH", help=meaning
-        )
-    options = parser.parse_args(arguments)
-    try:
-        return _act(options.check, options.write)
-    except OSError as error:
-        sys.stderr.write(f"{error.filename}: {error.strerror}\n")
-        return 1
-
-
-def _act(check: Path | None, write: Path | None) -> int:
-    page = reference()
-    if write:
-        write.write_text(page, "utf-8")
-    elif check is None:
-        sys.stdout.write(page)
-    elif check.read_text("utf-8") != page:
-        sys.stderr.write(
-            f"{check} is not what the settings say; run "
-            f"python -m aragora_redis.settings.reference --write {check}\n"
-        )
-        return 1
-    return 0
+    return write_or_check(
+        reference(), _COMMITTED, program="aragora_redis.settings.reference", arguments=arguments
+    )
 
 
 if __name__ == "__main__":

@@ -60,6 +60,7 @@ def build(reading: Reading) -> Settings:
         expected_instances=env.expected_instances,
         instance_id=env.instance_id,
         log_level=env.log_level,
+        log_format=env.log_format,
         gateway=GatewaySettings(
             host=env.host,
             port=env.port,

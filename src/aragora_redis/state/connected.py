@@ -5,29 +5,23 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from ..clock import Clock, ServerTime
-from ..errors import AragoraRedisError
+from ..errors import AragoraRedisError, LinkDownError
 from ..events import Events
-from ..link.connection import Login
 from ..link.durable import GroupCommit
-from ..link.executor import Executor
-from ..link.primary import PrimaryLinks
+from ..link.reach import Reach
 from ..link.supervision import supervised
-from ..link.watcher import SentinelWatcher
 from ..operation import Lane
 from ..rate_limit.share import FleetSize
-from ..settings import Sentinel, Settings, Standalone
-from ..topology.panel import View
+from ..settings import Settings
 from .presence import Presence
+from .replica_lag import ReplicaLag
 from .service import Service
+from .tally import Tally
 from .token_feed import TokenFeed
 from .tokens import RedisSide
-
-WARM_EVERY = 0.05
-"""Seconds between looks whether a lane falls silent."""
 
 
 class Connected:
@@ -57,27 +51,26 @@ class Connected:
         on_link_up: Callable[[], None],
         on_accepted: Callable[[], None],
     ) -> None:
-        self._settings = settings
         self._on_other_push = on_push
         self._on_link_up = on_link_up
         self._on_accepted = on_accepted
         self._clock = clock
         self._service = service
         self._tasks: list[asyncio.Task[None]] = []
-        login = Login(settings.credentials, settings.db, settings.tls)
-        self.links = PrimaryLinks(
-            login,
+        name = settings.instance_id or boot_id
+        tally = Tally(events)
+        self._reach = Reach(
+            settings,
             clock=clock,
             events=events,
-            deadline=settings.deadline,
-            layout_key=f"{settings.prefix}:layout".encode(),
             on_push=self._on_push,
-            heard_majority_since=self._heard_majority_since,
             on_up=self._on_up,
-            on_trouble=self._on_trouble,
+            on_doubt=self._on_doubt,
         )
-        self.watcher = self._build_watcher(settings, login, events)
-        self.executor = Executor(self.links, clock)
+        self.links = self._reach.links
+        self.watcher = self._reach.watcher
+        self.executor = self._reach.executor
+        self.lag = ReplicaLag(self.executor)
         self.group = GroupCommit(self.links.lanes[Lane.DURABLE], self.required_replicas, clock)
         self.feed = TokenFeed(
             self.executor,
@@ -96,60 +89,38 @@ class Connected:
             clock,
             prefix=settings.prefix,
             boot_id=boot_id,
-            row=f"{policies_hash} {settings.instance_id or boot_id}",
+            row=lambda: " ".join(
+                (
+                    policies_hash,
+                    f"{self.staleness():.1f}",
+                    tally.take(),
+                    settings.fingerprint,
+                    name,
+                )
+            ),
             eras=self._eras,
             fleet=fleet,
             on_beat=self._on_beat,
             on_server_time=self._on_server_time,
         )
 
-    def _build_watcher(
-        self, settings: Settings, data_login: Login, events: Events
-    ) -> SentinelWatcher | None:
-        if not isinstance(settings.topology, Sentinel):
-            return None
-        return SentinelWatcher(
-            settings.topology.master,
-            settings.topology.hosts,
-            Login(settings.sentinel_credentials, tls=settings.sentinel_tls),
-            data_login,
-            clock=self._clock,
-            events=events,
-            on_view=self._on_view,
-            on_doubt=self.links.suspend,
-            on_confirmed=self.links.resume,
-            on_lost=self.links.explain,
-        )
-
     def start(self) -> None:
         """Connect and follow in the background."""
-        topology = self._settings.topology
-        if self.watcher is not None:
-            self.watcher.start()
-        elif isinstance(topology, Standalone):
-            address = topology.address
-            self.links.aim(str(address) if isinstance(address, Path) else address)
+        self._reach.start()
         parts = {
             "presence": self.presence.run,
             "the revocation feed": self.feed.run,
             "group commit": self.group.run,
-            "the lanes' warmth": self._keep_warm,
+            "the replicas' lag": self.lag.run,
         }
         self._tasks = [asyncio.create_task(supervised(*part)) for part in parts.items()]
-
-    async def _keep_warm(self) -> None:
-        while self.watcher is not None:
-            await asyncio.sleep(WARM_EVERY)
-            self.links.keep_warm()
 
     async def close(self) -> None:
         """End all connections and tasks."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self.watcher is not None:
-            await self.watcher.close()
-        await self.links.close()
+        await self._reach.close()
 
     def for_tokens(self, ready: Callable[[], bool]) -> RedisSide:
         """What revocations need of all this."""
@@ -201,9 +172,12 @@ class Connected:
     def _on_beat(self, error: AragoraRedisError | None) -> None:
         if error is not None:
             self._service.failed(error)
-        elif self.links.lanes[Lane.FAST].down is None:
+        elif self.links.lanes[Lane.FAST].down is None and not self._reach.doubted:
             self._service.answered()
             self._on_accepted()
+
+    def _on_doubt(self, doubt: str) -> None:
+        self._service.failed(LinkDownError(doubt))
 
     def _on_server_time(self, sample: ServerTime) -> None:
         for lane in self.links.lanes.values():
@@ -227,22 +201,12 @@ class Connected:
     def _eras(self) -> str:
         return self.feed.eras
 
-    def _heard_majority_since(self, instant: float) -> bool:
-        return self.watcher is None or self.watcher.panel.heard_majority_since(instant)
-
     def _on_push(self, push: list[Any]) -> None:
         self.feed.on_push(push)
         self._on_other_push(push)
-
-    def _on_view(self, view: View) -> None:
-        self.links.aim(view.primary)
 
     def _on_up(self, lane: Lane) -> None:
         if lane is Lane.BULK:
             self.feed.on_link_up()
             self._on_link_up()
         self.presence.poke()
-
-    def _on_trouble(self) -> None:
-        if self.watcher is not None:
-            self.watcher.poke()

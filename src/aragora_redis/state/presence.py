@@ -26,6 +26,12 @@ PROMPT = 0.05
 """Seconds within which the answer to a beat tells the server's clock well enough."""
 
 
+def presence_keys(prefix: str) -> tuple[bytes, bytes, bytes]:
+    """Where the last beats, the rows and the version of the list are."""
+    base = f"{prefix}:p:{{presence}}:".encode()
+    return base + b"beats", base + b"rows", base + b"version"
+
+
 class Pulse(NamedTuple):
     """The answer to a beat."""
 
@@ -41,7 +47,7 @@ class Presence:
 
     Args:
         boot_id: random name of this process's life.
-        row: the words of this instance's row after the eras.
+        row: the words of this instance's row after the eras, for the next beat.
         eras: the eras that this instance has reconciled, as one word.
         on_beat: told of each beat, with what kept it from being accepted.
         on_server_time: told the server's clock.
@@ -54,7 +60,7 @@ class Presence:
         *,
         prefix: str,
         boot_id: str,
-        row: str,
+        row: Callable[[], str],
         eras: Callable[[], str],
         fleet: FleetSize,
         on_beat: Callable[[AragoraRedisError | None], None],
@@ -64,8 +70,7 @@ class Presence:
         self._clock = clock
         self._on_beat = on_beat
         self._on_server_time = on_server_time
-        base = f"{prefix}:p:{{presence}}:"
-        self._keys = tuple((base + part).encode() for part in ("beats", "rows", "version"))
+        self._keys = presence_keys(prefix)
         self._boot_id = boot_id
         self._row = row
         self._eras = eras
@@ -125,7 +130,7 @@ class Presence:
         return self._agreed_on is not None and self._agreed_on == self._eras()
 
     def _operation(self, eras: str) -> Operation[Pulse]:
-        row = f"{eras} {self._row}"
+        row = f"{eras} {self._row()}"
         return Operation(
             kind=Kind.CAS,
             keys=self._keys,

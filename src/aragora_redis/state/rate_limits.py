@@ -13,7 +13,6 @@ from typing import Any
 from ..clock import Clock
 from ..errors import (
     AragoraRedisError,
-    InvalidInputError,
     LimitUnavailableError,
     OutageError,
     OutcomeUnknownError,
@@ -21,11 +20,11 @@ from ..errors import (
     UnexpectedReplyError,
     UnknownPolicyError,
 )
-from ..events import Decided, Events
+from ..events import UNAVAILABLE, Decided, Events
 from ..operation import Runs
 from ..rate_limit import operations
 from ..rate_limit.gcra import Decision, Source, decode, validate_cost
-from ..rate_limit.local import LocalLimiter, Record
+from ..rate_limit.local import LocalLimiter, Record, validate_subject
 from ..rate_limit.policy import LimitPolicy, OnOutage
 from ..rate_limit.share import FleetSize, share_of
 from .service import Service
@@ -33,8 +32,6 @@ from .service import Service
 CHARGES_AT_ONCE = 128
 CHARGE_LIMIT = 0.5
 """Seconds that one charge may take."""
-SUBJECT_LIMIT = 1024
-"""Characters that a subject may have."""
 
 
 class RateLimits:
@@ -101,7 +98,11 @@ class RateLimits:
         now = self._clock.monotonic()
         decision = limiter.recent_denial(record, cost, now)
         if decision is None:
-            decision = await self._ask(limiter, record, cost)
+            try:
+                decision = await self._ask(limiter, record, cost)
+            except LimitUnavailableError:
+                self._events.emit(Decided(policy, allowed=False, source=UNAVAILABLE))
+                raise
         self._events.emit(Decided(policy, decision.allowed, decision.source.value))
         return decision
 
@@ -184,10 +185,7 @@ class RateLimits:
 
     def _limiter(self, policy: str, subject: str) -> LocalLimiter:
         limiter = self._named(policy)
-        if not isinstance(subject, str):
-            raise InvalidInputError("a subject must be text")
-        if not subject or len(subject) > SUBJECT_LIMIT:
-            raise InvalidInputError(f"a subject must have 1 to {SUBJECT_LIMIT} characters")
+        validate_subject(subject)
         return limiter
 
     async def _ask(self, limiter: LocalLimiter, record: Record, cost: int) -> Decision:

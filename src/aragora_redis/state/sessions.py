@@ -440,6 +440,25 @@ class Sessions:
             ends = {member: expires_at for member, (_, expires_at) in living.items()}
             return EndedSessions(len(ends), await self._ends.end_members(home, ends, until))
 
+    async def end_one_of(self, user: str, handle: str, *, within: float = WRITE_LIMIT) -> Receipt:
+        """End the one of a user's sessions that a handle of the list names.
+
+        Raises:
+            SessionGoneError: the user has none of that handle.
+            OutageError, OutcomeUnknownError: Redis cannot be asked which those are.
+        """
+        with self._counted("end"):
+            until, home = self._store.until(within), self._home(user)
+            living = await self._ends.living(home, until)
+            ends = {
+                member: expires_at
+                for member, (info, expires_at) in living.items()
+                if info.handle == handle
+            }
+            if not ends:
+                raise gone()
+            return await self._ends.end_members(home, ends, until)
+
     # --- small parts --------------------------------------------------------------------
 
     def _new(self, shard: int) -> tuple[str, SessionRef]:

@@ -172,6 +172,7 @@ class SharedState:
             sentinels=len(panel.recent(now)) if panel else None,
             tokens=len(self.tokens),
             outbox=self.tokens.outbox_depth,
+            lag=redis.lag.last,
             staleness=redis.staleness(),
             troubles=redis.troubles(),
         )

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ..topology.statement import Lag
+
 Health = Literal["healthy", "failing-over", "degraded"]
 
 
@@ -24,6 +26,7 @@ class Status:
         sentinels: Sentinels heard in the last seconds.
         tokens: revocations held.
         outbox: own revocations that no primary is known to hold.
+        lag: how far the primary's replicas are behind it; None where none is known.
         staleness: seconds since it was certainly in step with the primary.
         troubles: what cannot be reached, and why.
     """
@@ -39,6 +42,7 @@ class Status:
     sentinels: int | None = None
     tokens: int = 0
     outbox: int = 0
+    lag: Lag | None = None
     staleness: float = 0.0
     troubles: Mapping[str, str] = field(default_factory=dict)
 

@@ -153,6 +153,12 @@ class Sessions:
             lambda state: state.sessions.of_user(user, within=within), within
         )
 
+    def end_one_of(self, user: str, handle: str, *, within: float = WRITE_LIMIT) -> Receipt:
+        """End the one of a user's sessions that a handle of the list names."""
+        return self._crossing.cross(
+            lambda state: state.sessions.end_one_of(user, handle, within=within), within
+        )
+
     def end_user(self, user: str, *, within: float = WRITE_LIMIT) -> EndedSessions:
         """End all sessions that a user has."""
         return self._crossing.cross(

@@ -136,6 +136,32 @@ def scan_day(keys: ShardKeys, day: int, cursor: bytes) -> Operation[tuple[bytes,
     )
 
 
+def score_of(keys: ShardKeys, day: int, member: bytes) -> Operation[int | None]:
+    """The score of one member on one day; None where that day does not hold it."""
+    return Operation(
+        kind=Kind.READ,
+        keys=(keys.members(day),),
+        args=("ZSCORE", keys.members(day), member),
+        read=lambda reply: None if reply is None else int(float(reply)),
+        lane=Lane.BULK,
+    )
+
+
+def first_of_day(
+    keys: ShardKeys, day: int, low: int, high: int, count: int
+) -> Operation[dict[bytes, int]]:
+    """Up to `count` members of a day with scores from `low` to `high`, the lowest first."""
+    return Operation(
+        kind=Kind.READ,
+        keys=(keys.members(day),),
+        args=(
+            "ZRANGEBYSCORE", keys.members(day), low, high, "WITHSCORES", "LIMIT", 0, count,
+        ),
+        read=_read_members,
+        lane=Lane.BULK,
+    )  # fmt: skip
+
+
 def note_of(keys: ShardKeys, day: int, member: bytes) -> Operation[str | None]:
     """Why a member was revoked, if a reason was given."""
     return Operation(
@@ -143,6 +169,7 @@ def note_of(keys: ShardKeys, day: int, member: bytes) -> Operation[str | None]:
         keys=(keys.notes(day),),
         args=("HGET", keys.notes(day), member),
         read=lambda reply: reply.decode("utf-8", "replace") if isinstance(reply, bytes) else None,
+        lane=Lane.BULK,
     )
 
 
@@ -230,12 +257,19 @@ def _read_feed(reply: Any) -> list[tuple[int, int, list[Entry]]]:
 def _read_scan(reply: Any) -> tuple[bytes, dict[bytes, int]]:
     try:
         cursor, flat = reply
-        page = {member: int(float(score)) for member, score in _pairs(flat)}
     except (TypeError, ValueError) as error:
+        raise UnexpectedReplyError("a page of revocations cannot be read") from error
+    return cursor, _read_members(flat)
+
+
+def _read_members(flat: Any) -> dict[bytes, int]:
+    try:
+        page = {member: int(float(score)) for member, score in _pairs(flat)}
+    except (TypeError, ValueError, OverflowError) as error:
         raise UnexpectedReplyError("a page of revocations cannot be read") from error
     if any(len(member) != MEMBER_BYTES for member in page):
         raise UnexpectedReplyError("a revocation in Redis is not 16 bytes long")
-    return cursor, page
+    return page
 
 
 def _pairs(flat: list[Any]) -> list[tuple[bytes, Any]]:

@@ -9,7 +9,7 @@ as it is: nobody here can arbitrate between them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..address import Address
@@ -136,6 +136,16 @@ class Panel:
         )
         return named[self.majority - 1] if len(named) >= self.majority else None
 
+    def agreed(self, now: float) -> Address | None:
+        """Whom more than half of the Sentinels name now; None where the view says otherwise.
+
+        Stricter than the view, which follows the first Sentinel that tells of a newer epoch.
+        """
+        if self.view is None or _split(self.recent(now)) is not None:
+            return None
+        named = self.named_at(self.view.primary)
+        return self.view.primary if named is not None and now - named <= STALE else None
+
     def required_replicas(self, now: float) -> int:
         """How many replicas must acknowledge a write before it counts as replicated.
 
@@ -144,8 +154,17 @@ class Panel:
         is wrong on both sides of a partition.
         """
         statements = self.recent(now)
-        if len(statements) < self.majority:
-            return 0
+        return self._promotable(statements) if len(statements) >= self.majority else 0
+
+    @property
+    def promotable(self) -> int:
+        """How many replicas could be made primary, by the last word of each Sentinel, however old.
+
+        While all of them follow the primary, none of them has been.
+        """
+        return self._promotable(self.statements)
+
+    def _promotable(self, statements: Sequence[SentinelStatement]) -> int:
         listed = {replica.address for s in statements for replica in s.replicas}
         down = {
             address

@@ -9,12 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..address import Address
 from ..errors import UnexpectedReplyError
 
 _PORT = re.compile(r"[0-9]{1,5}")
+_OFFSET = re.compile(r"^master_repl_offset:([0-9]{1,20})\b", re.MULTILINE)
+_REPLICA = re.compile(r"^slave[0-9]+:.*\boffset=([0-9]{1,20}),lag=([0-9]{1,20})\b", re.MULTILINE)
+_FOLLOWER = re.compile(r"^slave[0-9]+:.*\bstate=online\b.*\blag=[01]\b", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +131,58 @@ def read_guarded(info: Any) -> bool:
     Raises:
         UnexpectedReplyError: it is not what this command answers.
     """
+    return "\nmin_slaves_good_slaves:" in _info(info)
+
+
+def count_followers(info: Any) -> int:
+    """How many replicas have acknowledged a server's writes within the last two seconds.
+
+    Replicas acknowledge each second, and `lag` counts whole ones.
+
+    Args:
+        info: the reply to `INFO replication`.
+
+    Raises:
+        UnexpectedReplyError: it is not what this command answers.
+    """
+    return len(_FOLLOWER.findall(_info(info)))
+
+
+class Lag(NamedTuple):
+    """How far the replicas of a primary are behind, each figure that of the worst one.
+
+    Attributes:
+        size: bytes of the replication stream that a replica has not acknowledged.
+        seconds: whole seconds since a replica has acknowledged anything.
+    """
+
+    size: int
+    seconds: int
+
+
+def read_lag(info: Any) -> Lag | None:
+    """How far a server's replicas are behind; None where none follows it.
+
+    Args:
+        info: the reply to `INFO replication`.
+
+    Raises:
+        UnexpectedReplyError: it is not what this command answers.
+    """
+    text = _info(info)
+    head = _OFFSET.search(text)
+    replicas = [(int(offset), int(lag)) for offset, lag in _REPLICA.findall(text)]
+    if head is None or not replicas:
+        return None
+    behind = max(int(head[1]) - offset for offset, _ in replicas)
+    return Lag(max(behind, 0), max(lag for _, lag in replicas))
+
+
+def _info(info: Any) -> str:
     try:
-        text = _text(info)
+        return _text(info)
     except TypeError as error:
         raise UnexpectedReplyError(f"a server's INFO cannot be read: {error}") from error
-    return "\nmin_slaves_good_slaves:" in text
 
 
 def role_fault(role: Any, *, guarded: bool) -> str | None:

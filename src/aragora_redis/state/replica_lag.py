@@ -1,0 +1,40 @@
+"""How far the replicas are behind the primary, looked at now and then for the metrics."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ..errors import AragoraRedisError
+from ..link.executor import Executor
+from ..operation import Kind, Lane, Operation
+from ..topology.statement import Lag, read_lag
+
+LOOK_EVERY = 5.0
+"""Seconds between looks: INFO costs the server about 60 microseconds."""
+ASK_LIMIT = 0.5
+_REPLICATION = Operation(
+    kind=Kind.READ,
+    keys=(),
+    args=("INFO", "replication"),
+    read=read_lag,
+    lane=Lane.BULK,
+    at_once=True,
+)
+
+
+class ReplicaLag:
+    """Asks the primary."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self.last: Lag | None = None
+        """As it was last seen; None where nobody could say, or no replica follows."""
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            try:
+                self.last = await self._executor.run(_REPLICATION, within=ASK_LIMIT)
+            except AragoraRedisError:  # the links say why
+                self.last = None
+            await asyncio.sleep(LOOK_EVERY)
