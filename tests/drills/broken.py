@@ -15,6 +15,7 @@ import hiredis
 from aragora_redis.link import durable
 from aragora_redis.link.mux import Mux
 from aragora_redis.link.pipe import Lost, pack
+from aragora_redis.link.standing import Standing
 from aragora_redis.operation import Fence, Operation
 from aragora_redis.rate_limit.local import LocalLimiter
 from aragora_redis.rate_limit.share import Share
@@ -102,6 +103,15 @@ def fallback_at_the_full_limit() -> None:
     rate_limits.share_of = lambda *_, **__: Share(1.0)  # type: ignore[attr-defined]
 
 
+def no_standing() -> None:
+    """A primary that answers is trusted, whoever else may have been made one."""
+
+    async def trust(_self: Any) -> None:
+        return None
+
+    Standing._find_doubt = trust  # type: ignore[method-assign,assignment]
+
+
 def upsert() -> None:
     """An update sets its fields, whatever was read."""
     _rewrite(
@@ -144,6 +154,7 @@ BREAKS: dict[str, Callable[[], None]] = {
         wait_for_nothing,
         refilled_at_a_switch,
         fallback_at_the_full_limit,
+        no_standing,
         upsert,
         trial_calls_without_lease,
         unsafe_replay,

@@ -179,10 +179,9 @@ def admitted(history: History, limit: Limit) -> list[Call]:
 def allowance(history: History, first: float, last: float, limit: Limit, instances: int) -> float:
     """How many tokens the fleet may give in a window.
 
-    The limit itself; 5 % more while Redis is away, since shares are not exact; as many times more
-    as clients are cut off, or the whole limit once more while they have a primary of their own; and
-    one burst for each switch between Redis and shares. However often that switches, never more than
-    twice the limit.
+    The limit itself; 5 % more while Redis is away, since shares are not exact; the shares of the
+    clients that are cut off; and one burst for each switch between Redis and shares. However often
+    that switches, never more than twice the limit, and the burst that each wipe forgets.
     """
     ideal = limit.burst + limit.rate * (last - first)
     tokens = ideal
@@ -192,11 +191,11 @@ def allowance(history: History, first: float, last: float, limit: Limit, instanc
         if not inside:
             continue
         factor = band.cut / instances if band.cut else 0.05
-        beside = max(min(last, band.began + band.beside) - max(first, band.began), 0.0)
         # Sentinels may replace a primary twice for one fault.
         bursts = max(sum(band.began <= at <= band.settled for at in promoted), 1)
-        tokens += limit.rate * (inside * factor + beside * (1 - factor)) + limit.burst * bursts
-    return min(tokens, 2 * ideal) * 1.01 + 1
+        tokens += limit.rate * inside * factor + limit.burst * bursts
+    forgotten = sum(b.wiped and b.began <= last and b.settled >= first for b in history.bands)
+    return min(tokens, 2 * ideal + forgotten * limit.burst) * 1.01 + 1
 
 
 def _by_subject(history: History) -> dict[str, list[Call]]:
@@ -428,7 +427,10 @@ def effects(history: History) -> Iterator[Violation]:
 
 
 def probes(history: History, expected: Expectations) -> Iterator[Violation]:
-    """I7: more trial calls in flight than the budget, and one more budget for each failover."""
+    """I7: more trial calls in flight than the budget, and one more budget for each failover.
+
+    A call that began in a fault counts as such for as long as it lasts.
+    """
     edges: list[tuple[float, int, Call]] = []
     ends = {each.process: each.at for each in history.noted("ended")}
     for call in history.of("probe"):
@@ -437,12 +439,16 @@ def probes(history: History, expected: Expectations) -> Iterator[Violation]:
         else:
             over = call.ended if call.ended is not None else float("inf")
         edges += [(call.began, 1, call), (over, -1, call)]
-    flying = 0
+    flying: list[float] = []
     for at, step, call in sorted(edges, key=lambda edge: (edge[0], edge[1])):
-        flying += step
-        failovers = sum(band.began <= at <= band.settled for band in history.bands)
-        if step > 0 and flying > expected.probes * (1 + failovers):
-            yield Violation("I7", at, f"{flying} trial calls of {call.on} in flight")
+        if step < 0:
+            flying.remove(call.began)
+            continue
+        flying.append(call.began)
+        oldest = flying[0]
+        failovers = sum(band.began <= at and oldest <= band.settled for band in history.bands)
+        if len(flying) > expected.probes * (1 + failovers):
+            yield Violation("I7", at, f"{len(flying)} trial calls of {call.on} in flight")
             return
 
 

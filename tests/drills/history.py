@@ -69,8 +69,6 @@ class Band(msgspec.Struct, tag="band", omit_defaults=True, kw_only=True):
         wiped: all of Redis comes back empty.
         total: no client can reach any primary.
         cut: how many clients are cut off from the rest.
-        beside: seconds in which they still have a primary of their own, and with it the whole
-            limit.
     """
 
     name: str
@@ -81,7 +79,6 @@ class Band(msgspec.Struct, tag="band", omit_defaults=True, kw_only=True):
     wiped: bool = False
     total: bool = False
     cut: int = 0
-    beside: float = 0.0
 
 
 Line = Call | Happening | Band

@@ -24,8 +24,9 @@ from .history import Band, Recorder
 UNTIL_SEEN = 0.3
 """Seconds after its end (0.2 of trust in a silent link, and scheduling) in which an old primary's
 acknowledgement may still be believed."""
-MAX_LAG = 3.0
-"""`min-replicas-max-lag` of the lab: so long a primary that is cut off goes on acknowledging."""
+UNTIL_DOUBTED = 2.5
+"""Seconds for which those who are cut off with a primary may trust it: the Sentinels' silence, or
+two ticks of its replicas' lag, the look, and scheduling."""
 SWITCH_SECONDS = 30.0
 WELL_SECONDS = 60.0
 PEERS_SECONDS = 10.0
@@ -143,12 +144,25 @@ async def cut(stage: Stage) -> AsyncIterator[None]:
 @asynccontextmanager
 async def cut_with_clients(stage: Stage) -> AsyncIterator[None]:
     """The primary is cut off, with one Sentinel and one client."""
+    async with _cut_off(stage, "cut with clients"):
+        yield
+
+
+@asynccontextmanager
+async def island(stage: Stage) -> AsyncIterator[None]:
+    """The same with one replica, so that the primary never refuses a write."""
+    async with _cut_off(stage, "island", "replica-0"):
+        yield
+
+
+@asynccontextmanager
+async def _cut_off(stage: Stage, name: str, *others: str) -> AsyncIterator[None]:
     client = stage.random.choice(list(stage.fleet.living.values()))
-    beside = MAX_LAG + 1.5
-    async with stage.band("cut with clients", loses=beside, cut=1, beside=beside):
+    sentinel = f"sentinel-{stage.random.randrange(3)}"
+    async with stage.band(name, loses=UNTIL_DOUBTED, cut=1):
         old = await stage.do(stage.lab.primary)
-        side = f"{old},sentinel-{stage.random.randrange(3)},{stage.fleet.host(client)}"
-        await stage.do(stage.lab.cut, side)
+        side = (old, *others, sentinel, stage.fleet.host(client))
+        await stage.do(stage.lab.cut, ",".join(side))
         yield
         await stage.until_switched(old)
         await stage.hold(3, 6)
@@ -199,6 +213,16 @@ async def oom(stage: Stage) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def loading(stage: Stage) -> AsyncIterator[None]:
+    """The primary restarts and loads for a while; the Sentinels find it well, and do nothing."""
+    async with stage.band("loading", loses=UNTIL_SEEN, total=True):
+        await stage.do(stage.lab.trouble, "loading")
+        yield
+        await stage.hold(2, 4)
+        await stage.do(stage.lab.heal)
+
+
+@asynccontextmanager
 async def outage(stage: Stage) -> AsyncIterator[None]:
     """All of Redis stands still."""
     await stage.do(_shorten_tilt, stage.lab)
@@ -232,10 +256,12 @@ FAULTS: dict[str, Fault] = {
     "blink": blink,
     "cut": cut,
     "cut-with-clients": cut_with_clients,
+    "island": island,
     "two-sentinels": two_sentinels,
     "rolling": rolling,
     "wipe": wipe,
     "oom": oom,
+    "loading": loading,
     "outage": outage,
 }
-NEED_CUTS = {"cut", "cut-with-clients"}
+NEED_CUTS = {"cut", "cut-with-clients", "island"}

@@ -19,7 +19,7 @@ from . import checker
 from .checker import Expectations, Violation
 from .drill import CALM, loaded, opened, sweep
 from .fleet import Client
-from .nemesis import UNTIL_SEEN, Stage
+from .nemesis import UNTIL_SEEN, Stage, island
 
 TAIL = [f"tail-{number}" for number in range(8)]
 LATER = [f"later-{number}" for number in range(8)]
@@ -75,10 +75,7 @@ async def overtaken_position(stage: Stage) -> None:
 async def resumed_primary(stage: Stage) -> None:
     """A client that hears no Sentinel writes to a primary that was replaced as it stood still."""
     client, _ = stage.fleet.living.values()
-    await _call(client, "begin_session")
-    while not stage.fleet.sessions:  # noqa: ASYNC110 - told by another process
-        await asyncio.sleep(0.01)
-    (label,) = stage.fleet.sessions
+    label = await _session(stage, client)
     for _ in range(3):  # a look of the feed may be under way, and then the lane is suspect
         await asyncio.sleep(2)  # until the Sentinels know their replicas again
         await _write_to_resumed(stage, client, label)
@@ -126,6 +123,24 @@ async def outage(stage: Stage) -> None:
     await stage.fleet.all({"do": "rest"})
 
 
+async def cut_off(stage: Stage) -> None:
+    """A client is alone with a primary that has a replica left, and the others have another one."""
+    await stage.fleet.all({"do": "load"})
+    await asyncio.sleep(1)
+    async with island(stage):
+        pass
+    await stage.fleet.all({"do": "rest"})
+
+
+async def stale_update(stage: Stage) -> None:
+    """A client changes a session as it was before another changed it."""
+    slow, quick = stage.fleet.living.values()
+    label = await _session(stage, slow)
+    await _call(slow, "write_again", label)
+    await _call(quick, "write_again", label)
+    await _call(slow, "write_again", label, unread=True)
+
+
 async def calm(stage: Stage) -> None:
     """Nothing happens but load, and a circuit that is half-open."""
     await next(iter(stage.fleet.living.values())).ask({"do": "trip"})
@@ -148,7 +163,7 @@ async def dropped_connections(stage: Stage) -> None:
     await _call(client, "flood", 1)
 
 
-CLIENTS: dict[Play, int] = {flapping: 4, outage: 4, calm: 3}
+CLIENTS: dict[Play, int] = {flapping: 4, outage: 4, cut_off: 4, calm: 3}
 DEADLINES: dict[Play, float] = {dropped_connections: 0.5}
 """Seconds for a check: enough for a new connection, where a replay is what is looked for."""
 
@@ -158,8 +173,9 @@ async def _lose_primary(stage: Stage, *with_it: Client) -> None:
     old = await stage.do(stage.lab.kill, "primary")
     for client in with_it:
         await stage.fleet.kill(client)
-    await stage.do(stage.lab.heal)
     await stage.until_switched(old[0])
+    # Not before: the kernel goes on sending what the dead process had written.
+    await stage.do(stage.lab.heal)
     await stage.do(stage.lab.start_all)
 
 
@@ -185,5 +201,14 @@ def _order(name: str, *args: object, **given: object) -> dict[str, object]:
     return {"do": "call", "name": name, "args": args, "given": given}
 
 
-async def _call(client: Client, name: str, *args: object) -> None:
-    await client.ask(_order(name, *args))
+async def _call(client: Client, name: str, *args: object, **given: object) -> None:
+    await client.ask(_order(name, *args, **given))
+
+
+async def _session(stage: Stage, client: Client) -> str:
+    """Begin one, and wait until everybody knows it."""
+    await _call(client, "begin_session")
+    while not stage.fleet.sessions:  # noqa: ASYNC110 - told by another process
+        await asyncio.sleep(0.01)
+    (label,) = stage.fleet.sessions
+    return label

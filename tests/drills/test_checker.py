@@ -175,6 +175,8 @@ def test_trial_calls_in_flight():
     four = [call("probe", "c", 1 + n / 10, ended=5) for n in range(4)]
     assert invariants(*four) == ["I7"]
     assert invariants(*four, fault(0, 6)) == []
+    assert invariants(*four, fault(0, 1.05)) == [], "the first began in it, and lasts"
+    assert invariants(*four, fault(0, 0.9)) == ["I7"]
     assert invariants(*four[:3]) == []
     died = call("probe", "c", 0.5, ended=None, outcome="unknown", by="b")
     assert invariants(died, *four[:3]) == ["I7"]

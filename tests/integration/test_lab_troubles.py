@@ -34,6 +34,7 @@ def becomes(answer, part):
         ("oom", ("SET", "a", "1"), "used memory > 'maxmemory'"),
         ("noreplicas", ("SET", "a", "1"), "good replicas"),
         ("noauth", ("PING",), "invalid username-password"),
+        ("loading", ("GET", "a"), "is loading the dataset"),
         ("full-disk", ("SET", "a", "1"), "Errors writing to the AOF file"),
     ],
 )

@@ -34,6 +34,7 @@ appendfsync everysec
 save ""
 maxmemory {max_memory}
 maxmemory-policy noeviction
+repl-backlog-size 64mb
 repl-ping-replica-period 1
 repl-timeout 10
 repl-diskless-sync yes

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from . import admin
 from .config import (
+    FAILOVER_TIMEOUT_MS,
     MASTER_NAME,
     QUORUM,
     Monitored,
@@ -21,7 +22,8 @@ from .server import Server
 from .topology import Site, launch_redis, settle, settle_answers
 from .waiting import wait_until
 
-_FAILOVER_SECONDS = 10.0
+# A vote that elects nobody is held again after twice the Sentinels' failover timeout.
+_FAILOVER_SECONDS = 10.0 + 2 * FAILOVER_TIMEOUT_MS / 1000
 _ABSENT = {"s_down", "disconnected"}
 
 

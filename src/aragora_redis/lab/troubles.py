@@ -7,6 +7,7 @@ have: its configuration, its limits, its place in the topology.
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import sys
 import time
@@ -21,9 +22,15 @@ from . import admin
 from .config import FAILOVER_TIMEOUT_MS, HOST, MASTER_NAME, MAX_MEMORY, MIN_REPLICAS, QUORUM
 from .node import Kind, Node
 from .process import State
+from .server import find_server
 from .topology import Site
+from .waiting import wait_until
 
 _NOBODY = Address(HOST, 1)
+_BALLAST = 3000
+"""Keys that take ten milliseconds each to load, and are gone after a while."""
+_BALLAST_SECONDS = 60
+_AWAIT_SECONDS = 5.0
 _TILT_AFTER = 2.2
 """Seconds of standing still after which a Sentinel no longer trusts its own judgement."""
 
@@ -43,6 +50,8 @@ class Trouble(StrEnum):
     """Its scripts are gone."""
     NOAUTH = "noauth"
     """Its password was changed, and its clients were dropped."""
+    LOADING = "loading"
+    """It was restarted, and loads its data for half a minute."""
     FULL_DISK = "full-disk"
     """Its append-only file cannot grow (MISCONF)."""
     TILT = "tilt"
@@ -106,6 +115,7 @@ def mend(node: Node, site: Site, primary: Node) -> None:
         if not site.sentinels:
             with admin.connect(node, site.password(node)) as client:
                 client.replicaof("NO", "ONE")
+        _load_at_once(node, site)
         _set(
             node,
             site.password(node),
@@ -148,6 +158,54 @@ def _noauth(node: Node, site: Site, _primary: Node) -> None:
             client.client_kill_filter(_type=kind, skipme=True)
 
 
+def _loading(node: Node, site: Site, _primary: Node) -> None:
+    with admin.connect(node, site.password(node)) as client:
+        try:
+            client.config_set("loading-process-events-interval-bytes", 1024)
+        except redis.ResponseError as error:
+            raise LabError(
+                f"{node.name} would not answer while it loads", remedy="use Redis 7.0 or later"
+            ) from error
+        client.config_set("key-load-delay", 10_000)
+        with client.pipeline(transaction=False) as pipeline:
+            for number in range(_BALLAST):
+                pipeline.set(f"lab:ballast:{number}", os.urandom(1024), ex=_BALLAST_SECONDS)
+            pipeline.execute()
+        client.config_rewrite()
+        client.bgrewriteaof()
+        _await(lambda: _rewritten(client), f"{node.name} to write its file anew")
+    node.kill()
+    node.launch(find_server())
+    _await(lambda: _loads(node, site), f"{node.name} to load")
+
+
+def _rewritten(client: redis.Redis) -> bool:
+    found = client.info("persistence")
+    return not found["aof_rewrite_in_progress"] and not found["aof_rewrite_scheduled"]
+
+
+def _loads(node: Node, site: Site) -> bool:
+    try:
+        with admin.connect(node, site.password(node)) as client:
+            return bool(client.info("persistence")["loading"])
+    except admin.NotNow:
+        return False
+
+
+def _load_at_once(node: Node, site: Site) -> None:
+    with admin.connect(node, site.password(node)) as client:
+        if client.config_get("key-load-delay")["key-load-delay"] == "0":
+            return
+        client.config_set("key-load-delay", 0)
+        client.config_rewrite()
+    _await(lambda: not _loads(node, site), f"{node.name} to have loaded")
+
+
+def _await(reached: Callable[[], bool], what: str) -> None:
+    if wait_until(lambda: "" if reached() else what, seconds=_AWAIT_SECONDS):
+        raise LabError(f"waited {_AWAIT_SECONDS:.0f} s for {what}", remedy="see lab status")
+
+
 def _full_disk(node: Node, _site: Site, _primary: Node) -> None:
     _limit_files(node, 0)
 
@@ -178,6 +236,7 @@ _MAKERS: dict[Trouble, Callable[[Node, Site, Node], None]] = {
     Trouble.MASTERDOWN: _masterdown,
     Trouble.NOSCRIPT: _noscript,
     Trouble.NOAUTH: _noauth,
+    Trouble.LOADING: _loading,
     Trouble.FULL_DISK: _full_disk,
     Trouble.TILT: _tilt,
     Trouble.UNKNOWN_MASTER: _unknown_master,
