@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import json
 import logging
 
 import pytest
@@ -27,7 +29,7 @@ from aragora_redis.events import (
     ViewChanged,
 )
 from aragora_redis.telemetry import logs
-from aragora_redis.telemetry.logs import EventLog, configure_logging
+from aragora_redis.telemetry.logs import EventLog, JsonFormatter, configure_logging
 
 OLD, NEW = Address("127.0.0.1", 6379), Address("127.0.0.1", 6380)
 
@@ -121,3 +123,43 @@ def test_the_http_server_is_quiet(monkeypatch, capsys):
     assert "heard" in written
     assert "seen" in written
     assert "hidden" not in written
+
+
+def parsed(record):
+    return json.loads(JsonFormatter().format(record))
+
+
+def test_json_lines_carry_the_fields_of_an_event(events, caplog):
+    events.emit(ViewChanged(OLD, NEW, 2))
+    line = parsed(caplog.records[0])
+    assert line["event"] == "ViewChanged"
+    assert (line["old"], line["new"], line["epoch"]) == (str(OLD), str(NEW), 2)
+    assert (line["level"], line["logger"]) == ("WARNING", "aragora_redis.telemetry.logs")
+    assert "failover" in line["message"]
+    assert dt.datetime.fromisoformat(line["at"]).tzinfo is not None
+
+
+def test_json_lines_hold_a_traceback_in_one_line(caplog):
+    try:
+        int("first\nsecond")
+    except ValueError:
+        logging.getLogger("aragora_redis.some").exception("went %s", "wrong")
+    text = JsonFormatter().format(caplog.records[0])
+    assert "\n" not in text
+    line = json.loads(text)
+    assert line["message"] == "went wrong"
+    assert "ValueError: invalid literal" in line["traceback"]
+    assert "event" not in line
+
+
+def test_json_lines_survive_whatever_is_logged():
+    # Not through caplog: what it keeps cannot be sent between the processes that run tests.
+    half = Degraded("half a character: \udc80")
+    line = parsed(logging.makeLogRecord({"msg": half.reason, "event": half}))
+    assert line["reason"] == line["message"] == "half a character: \\udc80"
+    nothing = logging.makeLogRecord({"msg": "m", "event": Recovered(float("nan"))})
+    assert parsed(nothing)["after"] is None
+    level = logging.makeLogRecord(
+        {"msg": "m", "levelname": "INFO", "event": Revoked("jti", "x", 1)}
+    )
+    assert (parsed(level)["level"], parsed(level)["event_level"]) == ("INFO", "x")

@@ -28,6 +28,7 @@ from aragora_redis.events import (
 from aragora_redis.state.status import Status
 from aragora_redis.telemetry.prometheus import Metrics
 from aragora_redis.testing import FakeClock
+from aragora_redis.topology.statement import Lag
 
 OLD, NEW = Address("127.0.0.1", 6379), Address("127.0.0.1", 6380)
 
@@ -117,6 +118,33 @@ def test_a_failover_is_timed(registry, events, clock):
     events.emit(LinkUp(str(NEW), "fast", 2.0))
     assert registry.get_sample_value("aragora_redis_failover_seconds_sum") == 2.0
     assert registry.get_sample_value("aragora_redis_failover_seconds_count") == 1
+
+
+def test_each_phase_of_a_failover_is_timed(registry, events, clock):
+    events.emit(LinkLost(str(OLD), "fast", "gone"))
+    clock.advance(1.5)
+    events.emit(ViewChanged(OLD, NEW, 2))
+    clock.advance(0.5)
+    events.emit(LinkUp(str(NEW), "fast", 2.0))
+    clock.advance(0.25)
+    events.emit(Recovered(2.0))
+
+    def lasted(phase):
+        name = "aragora_redis_failover_phase_seconds_sum"
+        return registry.get_sample_value(name, {"phase": phase})
+
+    phases = ("election", "agreement", "connection", "first-write")
+    assert [lasted(phase) for phase in phases] == [1.5, 0, 0.5, 0.25]
+
+
+def test_the_lag_of_replicas_is_told_where_it_is_known(registry):
+    metrics = Metrics(registry)
+    status = Status(mode="sentinel", health="healthy")
+    metrics.watch(lambda: status)
+    assert registry.get_sample_value("aragora_redis_replica_lag_bytes") is None
+    status = Status(mode="sentinel", health="healthy", lag=Lag(1500, 2))
+    assert registry.get_sample_value("aragora_redis_replica_lag_bytes") == 1500
+    assert registry.get_sample_value("aragora_redis_replica_lag_seconds") == 2
 
 
 def test_the_status_is_read_at_each_scrape(registry):

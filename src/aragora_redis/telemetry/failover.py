@@ -1,12 +1,49 @@
-"""How long a failover took for this instance. Pure."""
+"""How long a failover took for this instance, phase by phase. Pure."""
 
 from __future__ import annotations
 
-from ..events import Event, LinkLost, LinkUp, SwitchAnnounced, ViewChanged
+from enum import StrEnum
+from typing import NamedTuple
+
+from ..events import Degraded, Event, LinkLost, LinkUp, Recovered, SwitchAnnounced, ViewChanged
 from ..operation import Lane
 
 ANNOUNCEMENT_HOLDS = 10.0
 """Seconds after which an announcement that led to nothing is no part of a later failover."""
+RECOVERY_HOLDS = 60.0
+"""Seconds after the link within which the first accepted write belongs to the failover."""
+
+
+REFUSAL_HOLDS = 2.0
+"""Seconds after the link within which a refusal of writes still belongs to the failover."""
+
+
+class Phase(StrEnum):
+    """A part of a failover; each begins where the one before ends."""
+
+    ELECTION = "election"
+    """From the first sign until a Sentinel names another primary."""
+    AGREEMENT = "agreement"
+    """Until that is believed."""
+    CONNECTION = "connection"
+    """Until it is linked and verified."""
+    FIRST_WRITE = "first-write"
+    """Until it has accepted a write; only told where writes had been given up."""
+    WHOLE = "whole"
+    """From the first sign until it is linked."""
+
+
+class Span(NamedTuple):
+    """A phase that is over, in monotonic seconds."""
+
+    phase: Phase
+    began: float
+    ended: float
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasted."""
+        return self.ended - self.began
 
 
 class FailoverTimer:
@@ -18,28 +55,56 @@ class FailoverTimer:
 
     def __init__(self) -> None:
         self._since: float | None = None
+        self._named: float | None = None
+        self._moved: float | None = None
         self._down = False
-        self._moved = False
+        self._linked: float | None = None
 
-    def see(self, event: Event, now: float) -> float | None:
-        """Take in an event at `now` (monotonic seconds); the duration where it ends a failover."""
+    def see(self, event: Event, now: float) -> tuple[Span, ...]:
+        """Take in an event at `now` (monotonic seconds); the phases that it ends."""
         match event:
-            case SwitchAnnounced() if not (self._down or self._moved):
-                self._since = now
+            case SwitchAnnounced() if self._moved is None:
+                self._begin(now)
+                self._named = now if self._named is None else self._named
             case LinkLost(lane=Lane.FAST):
-                if not self._moved:
-                    self._since = now
-                self._down = True
+                if self._moved is None and not self._down:
+                    self._begin(now)
+                self._down, self._linked = True, None
             case ViewChanged(old=old) if old is not None:
-                forgotten = not self._down and now - (self._since or now) > ANNOUNCEMENT_HOLDS
-                if self._since is None or forgotten:
-                    self._since = now
-                self._moved = True
+                self._begin(now)
+                self._named = now if self._named is None else self._named
+                self._moved = now
             case LinkUp(lane=Lane.FAST):
                 return self._end(now)
-        return None
+            case Degraded():
+                if self._linked is not None and now - self._linked > REFUSAL_HOLDS:
+                    self._linked = None
+            case Recovered():
+                return self._resume(now)
+        return ()
 
-    def _end(self, now: float) -> float | None:
-        since, moved = self._since, self._moved
-        self._since, self._down, self._moved = None, False, False
-        return now - since if moved and since is not None else None
+    def _begin(self, now: float) -> None:
+        """Take this for the first sign, unless there was one that still counts."""
+        stale = not self._down and now - (self._since or now) > ANNOUNCEMENT_HOLDS
+        if self._since is None or stale:
+            self._since, self._named = now, None
+
+    def _end(self, now: float) -> tuple[Span, ...]:
+        since, named, moved = self._since, self._named, self._moved
+        self._since = self._named = self._moved = None
+        self._down = False
+        if since is None or named is None or moved is None:
+            return ()
+        self._linked = now
+        return (
+            Span(Phase.ELECTION, since, named),
+            Span(Phase.AGREEMENT, named, moved),
+            Span(Phase.CONNECTION, moved, now),
+            Span(Phase.WHOLE, since, now),
+        )
+
+    def _resume(self, now: float) -> tuple[Span, ...]:
+        linked, self._linked = self._linked, None
+        if linked is None or now - linked > RECOVERY_HOLDS:
+            return ()
+        return (Span(Phase.FIRST_WRITE, linked, now),)

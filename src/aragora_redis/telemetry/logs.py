@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import logging
 import sys
 from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import msgspec
 
 from ..events import EraChanged, Event, Events, FullSync, LinkUp, Unreachable
+from ..settings.model import LogFormat
 from .words import Told, told, told_eras, told_syncs
 
 _log = logging.getLogger(__name__)
@@ -15,7 +21,7 @@ _log = logging.getLogger(__name__)
 GATHER = 1.0
 """Seconds over which what happens to many shards at once becomes one line."""
 _FORMAT = "%(asctime)s %(levelname)-8s %(name)s: %(message)s"
-_CHATTY = ("uvicorn", "asyncio")
+_CHATTY = ("uvicorn", "asyncio", "httpx", "httpcore")
 
 
 class EventLog:
@@ -47,13 +53,13 @@ class EventLog:
                 self._flush_soon()
             case _:
                 self._linked |= isinstance(event, LinkUp)
-                self._write(told(event), why=isinstance(event, Unreachable))
+                self._write(told(event), event)
 
-    def _write(self, line: Told | None, *, why: bool) -> None:
+    def _write(self, line: Told | None, event: Event) -> None:
         if line is not None:
             # After it was linked once, `Degraded` is the warning, and this only says why.
-            level = logging.INFO if why and self._linked else line.level
-            _log.log(level, "%s", line.text)
+            why = isinstance(event, Unreachable) and self._linked
+            _log.log(logging.INFO if why else line.level, "%s", line.text, extra={"event": event})
 
     def _flush_soon(self) -> None:
         if self._due is None:
@@ -69,10 +75,43 @@ class EventLog:
             _log.log(line.level, "%s", line.text)
 
 
-def configure_logging(level: str) -> None:
-    """Log to stderr from `level` on; what the HTTP server says of itself only from WARNING on."""
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: when, how severe, who says it, what, and an event's fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        line: dict[str, Any] = {
+            "at": dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat("T", "milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": _text(record.getMessage()),
+        }
+        event = getattr(record, "event", None)
+        if isinstance(event, Event):
+            line["event"] = type(event).__name__
+            for each in fields(event):
+                name = f"event_{each.name}" if each.name in line else each.name
+                line[name] = _plain(getattr(event, each.name))
+        if record.exc_info:
+            line["traceback"] = _text(self.formatException(record.exc_info))
+        if record.stack_info:
+            line["stack"] = _text(record.stack_info)
+        return msgspec.json.encode(line).decode()
+
+
+def _plain(value: object) -> Any:
+    return value if value is None or type(value) in (bool, int, float) else _text(str(value))
+
+
+def _text(value: str) -> str:
+    """A text that any reader of JSON takes: half a character would cost the whole line."""
+    return str.__str__(value).encode("utf-8", "backslashreplace").decode()
+
+
+def configure_logging(level: str, style: LogFormat = "text") -> None:
+    """Log to stderr from `level` on; what HTTP libraries say of themselves only from WARNING on."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(_FORMAT))
+    handler.setFormatter(JsonFormatter() if style == "json" else logging.Formatter(_FORMAT))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

@@ -1,0 +1,255 @@
+"""Every metric: its name, unit, labels and meaning. What exports them reads this list. Pure.
+
+Names and units follow the Prometheus documentation, "Metric and label naming". Values of labels are
+bounded: policies are those of the file, circuits as many as an instance follows, all others are
+words of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ..state.status import Status
+
+PREFIX = "aragora_redis_"
+
+
+class Kind(StrEnum):
+    """How a metric is read."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Instrument:
+    """One metric.
+
+    Attributes:
+        name: without the prefix; Prometheus adds `_total` to a counter.
+        unit: what it counts or measures.
+        labels: each with the values that it can have.
+        buckets: upper bounds, of a histogram.
+    """
+
+    name: str
+    kind: Kind
+    unit: str
+    meaning: str
+    labels: tuple[tuple[str, str], ...] = ()
+    buckets: tuple[float, ...] = ()
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The names of its labels, in order."""
+        return tuple(name for name, _ in self.labels)
+
+
+_SOURCE = (
+    "source",
+    (
+        "`redis`, `deny-cache` (a refusal that is known here), `local`, or `unavailable` "
+        "(fail-closed, and nobody could decide)"
+    ),
+)
+_LANE = ("lane", "`fast`, `bulk`, `durable`")
+_FAILOVER_BUCKETS = (0.005, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
+
+DECISIONS = Instrument(
+    "decisions",
+    Kind.COUNTER,
+    "decisions",
+    "Rate limits decided.",
+    (("policy", "of the policies file"), ("allowed", "`true`, `false`"), _SOURCE),
+)
+DEADLINE_MISSED = Instrument(
+    "deadline_missed",
+    Kind.COUNTER,
+    "operations",
+    "Operations given up at their deadline.",
+    (_LANE, ("sent", "`true` (it may have run), `false`")),
+)
+REVOCATIONS = Instrument(
+    "revocations",
+    Kind.COUNTER,
+    "revocations",
+    "Revocations made here, by the level they reached.",
+    (("kind", "`jti`, `user`, `session`"), ("level", "`local`, `primary`, `replicated`")),
+)
+REVOKE_SECONDS = Instrument(
+    "revoke_seconds",
+    Kind.HISTOGRAM,
+    "seconds",
+    "From a revocation's request to its acknowledgement.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
+)
+SESSIONS_SERVED = Instrument(
+    "sessions_served",
+    Kind.COUNTER,
+    "reads",
+    "Sessions read, from Redis or as a copy while it is away.",
+    (("source", "`redis`, `copy`, `local` (there is no Redis)"),),
+)
+SESSION_WRITES = Instrument(
+    "session_writes",
+    Kind.COUNTER,
+    "changes",
+    "Changes of sessions and how they came out.",
+    (
+        ("operation", "`create`, `update`, `rotate`, `authenticate`, `end`, `end-user`"),
+        ("outcome", "`ok`, `conflict`, `gone`, `refused`, `failed`"),
+    ),
+)
+CIRCUIT_CHANGES = Instrument(
+    "circuit_changes",
+    Kind.COUNTER,
+    "changes",
+    "Changes of a circuit's state.",
+    (
+        ("circuit", "its name"),
+        ("state", "`open`, `closed`, `forced-open`, `forced-closed`"),
+        ("source", "`redis`, `local` (decided without it)"),
+    ),
+)
+CIRCUIT_REFUSALS = Instrument(
+    "circuit_refusals",
+    Kind.COUNTER,
+    "calls",
+    "Calls that a circuit did not let through.",
+    (("circuit", "its name"), ("state", "`open`, `half-open`, `forced-open`")),
+)
+LINK_UP = Instrument(
+    "link_up",
+    Kind.GAUGE,
+    "0 or 1",
+    "Whether a verified connection to the primary carries the lane.",
+    (_LANE,),
+)
+LINK_LOST = Instrument(
+    "link_lost", Kind.COUNTER, "connections", "Connections to the primary that ended.", (_LANE,)
+)
+FAILOVERS = Instrument("failovers", Kind.COUNTER, "changes", "Changes of the primary seen.")
+FAILOVER_SECONDS = Instrument(
+    "failover_seconds",
+    Kind.HISTOGRAM,
+    "seconds",
+    "From the first sign of a failover to the link to the new primary.",
+    buckets=_FAILOVER_BUCKETS,
+)
+FAILOVER_PHASE_SECONDS = Instrument(
+    "failover_phase_seconds",
+    Kind.HISTOGRAM,
+    "seconds",
+    "Phases of a failover as this instance saw it, one after the other.",
+    (
+        (
+            "phase",
+            (
+                "`election` (from the first sign until a Sentinel names another primary), "
+                "`agreement` (until it is believed), `connection` (until it is linked and "
+                "verified), `first-write` (until it has accepted a write)"
+            ),
+        ),
+    ),
+    _FAILOVER_BUCKETS,
+)
+DEGRADED = Instrument(
+    "degraded", Kind.GAUGE, "0 or 1", "Whether operations are answered without Redis."
+)
+ERA_CHANGES = Instrument(
+    "era_changes",
+    Kind.COUNTER,
+    "changes",
+    "New histories of token shards (promotion, restart or wipe).",
+)
+FULL_SYNCS = Instrument(
+    "full_syncs",
+    Kind.COUNTER,
+    "comparisons",
+    "Full comparisons of a token shard that found a difference.",
+)
+REPUBLISHED = Instrument(
+    "republished",
+    Kind.COUNTER,
+    "revocations",
+    "Revocations published again because Redis had lost them.",
+)
+
+INSTRUMENTS = (
+    DECISIONS,
+    DEADLINE_MISSED,
+    REVOCATIONS,
+    REVOKE_SECONDS,
+    SESSIONS_SERVED,
+    SESSION_WRITES,
+    CIRCUIT_CHANGES,
+    CIRCUIT_REFUSALS,
+    LINK_UP,
+    LINK_LOST,
+    FAILOVERS,
+    FAILOVER_SECONDS,
+    FAILOVER_PHASE_SECONDS,
+    DEGRADED,
+    ERA_CHANGES,
+    FULL_SYNCS,
+    REPUBLISHED,
+)
+"""What events are counted by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A gauge that is read off the status; None where there is nothing to tell."""
+
+    instrument: Instrument
+    of: Callable[[Status], float | None]
+
+
+def _gauge(name: str, unit: str, meaning: str, of: Callable[[Status], float | None]) -> Reading:
+    return Reading(Instrument(name, Kind.GAUGE, unit, meaning), of)
+
+
+READINGS = (
+    _gauge("token_entries", "revocations", "Revocations held.", lambda status: status.tokens),
+    _gauge(
+        "outbox_entries",
+        "revocations",
+        "Own revocations that no primary is known to hold.",
+        lambda status: status.outbox,
+    ),
+    _gauge(
+        "staleness_seconds",
+        "seconds",
+        "Since the revocations were certainly in step with the primary.",
+        lambda status: status.staleness,
+    ),
+    _gauge(
+        "instances",
+        "instances",
+        "Instances that live, this one included.",
+        lambda status: status.instances,
+    ),
+    _gauge(
+        "replicas",
+        "replicas",
+        "Replicas that most Sentinels do not call down.",
+        lambda status: status.replicas,
+    ),
+    _gauge(
+        "replica_lag_bytes",
+        "bytes",
+        "How far the replica that is furthest behind is behind the primary.",
+        lambda status: status.lag and status.lag.size,
+    ),
+    _gauge(
+        "replica_lag_seconds",
+        "seconds",
+        "Since the replica that has been silent for longest has acknowledged.",
+        lambda status: status.lag and status.lag.seconds,
+    ),
+    _gauge("ready", "0 or 1", "Whether tokens can be judged.", lambda status: status.ready),
+)
+"""What is read off the status at each scrape."""

@@ -1,0 +1,126 @@
+"""Events as measurements: which instrument, by how much, with which labels. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ..events import (
+    CircuitChanged,
+    CircuitRefused,
+    DeadlineMissed,
+    Decided,
+    Degraded,
+    EraChanged,
+    Event,
+    FullSync,
+    LinkLost,
+    LinkUp,
+    Recovered,
+    Revoked,
+    SessionServed,
+    SessionWrite,
+    ViewChanged,
+)
+from ..operation import Lane
+from . import instruments
+from .failover import FailoverTimer, Phase
+from .instruments import Instrument
+
+
+class Measurement(NamedTuple):
+    """A value for an instrument: what a counter grows by, a gauge becomes, a histogram takes in."""
+
+    instrument: Instrument
+    value: float
+    labels: tuple[str, ...] = ()
+
+
+class Measures:
+    """Turns events into measurements; it remembers the failover that is under way."""
+
+    def __init__(self) -> None:
+        self._timer = FailoverTimer()
+
+    def of(self, event: Event, now: float) -> Iterator[Measurement]:
+        """What an event at `now` (monotonic seconds) adds."""
+        yield from _of_call(event) or _of_circuit(event) or _of_service(event) or _of_link(event)
+        for span in self._timer.see(event, now):
+            if span.phase is Phase.WHOLE:
+                yield Measurement(instruments.FAILOVER_SECONDS, span.seconds)
+            else:
+                labels = (span.phase.value,)
+                yield Measurement(instruments.FAILOVER_PHASE_SECONDS, span.seconds, labels)
+
+
+def zeros() -> Iterator[Measurement]:
+    """What is so before anything has happened."""
+    yield Measurement(instruments.DEGRADED, 0)
+    for lane in Lane:
+        yield Measurement(instruments.LINK_UP, 0, (lane.value,))
+
+
+def _of_call(event: Event) -> tuple[Measurement, ...]:
+    match event:
+        case Decided(policy, allowed, source):
+            labels = (policy, _word(allowed), source)
+            return (Measurement(instruments.DECISIONS, 1, labels),)
+        case SessionServed(source):
+            return (Measurement(instruments.SESSIONS_SERVED, 1, (source,)),)
+        case SessionWrite(operation, outcome):
+            return (Measurement(instruments.SESSION_WRITES, 1, (operation, outcome)),)
+        case DeadlineMissed(lane, sent):
+            return (Measurement(instruments.DEADLINE_MISSED, 1, (lane, _word(sent))),)
+    return ()
+
+
+def _of_circuit(event: Event) -> tuple[Measurement, ...]:
+    match event:
+        case CircuitRefused(circuit, state):
+            return (Measurement(instruments.CIRCUIT_REFUSALS, 1, (circuit, state)),)
+        case CircuitChanged(circuit, state, source=source):
+            return (Measurement(instruments.CIRCUIT_CHANGES, 1, (circuit, state, source)),)
+    return ()
+
+
+def _of_service(event: Event) -> tuple[Measurement, ...]:
+    match event:
+        case Revoked(kind, level, seconds):
+            return (
+                Measurement(instruments.REVOCATIONS, 1, (kind, level)),
+                Measurement(instruments.REVOKE_SECONDS, seconds),
+            )
+        case Degraded():
+            return (Measurement(instruments.DEGRADED, 1),)
+        case Recovered():
+            return (Measurement(instruments.DEGRADED, 0),)
+        case EraChanged():
+            lost = event.republish_own + event.republish_learned
+            return (
+                Measurement(instruments.ERA_CHANGES, 1),
+                Measurement(instruments.REPUBLISHED, lost),
+            )
+        case FullSync(pushed=pushed):
+            return (
+                Measurement(instruments.FULL_SYNCS, 1),
+                Measurement(instruments.REPUBLISHED, pushed),
+            )
+    return ()
+
+
+def _of_link(event: Event) -> tuple[Measurement, ...]:
+    match event:
+        case LinkUp(lane=lane):
+            return (Measurement(instruments.LINK_UP, 1, (lane,)),)
+        case LinkLost(lane=lane):
+            return (
+                Measurement(instruments.LINK_UP, 0, (lane,)),
+                Measurement(instruments.LINK_LOST, 1, (lane,)),
+            )
+        case ViewChanged(old=old) if old is not None:
+            return (Measurement(instruments.FAILOVERS, 1),)
+    return ()
+
+
+def _word(flag: bool) -> str:  # noqa: FBT001 - the value that is worded
+    return "true" if flag else "false"
