@@ -3,38 +3,43 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import subprocess
-
-import pytest
-
-from aragora_redis.cli.app import run as run_command
-
-
-@pytest.fixture
-def cli(capsys, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name.startswith("ARAGORA_") and name != "ARAGORA_REDIS_SERVER":
-            monkeypatch.delenv(name)
-
-    def call(*arguments, **env):
-        for name, text in env.items():
-            monkeypatch.setenv(name, text)
-        with pytest.raises(SystemExit) as end:
-            run_command(arguments)
-        out, err = capsys.readouterr()
-        return end.value.code or 0, out, err
-
-    return call
+import time
 
 
 def test_health_judges_what_is_configured(cli, sentinel_lab):
     code, out, _ = cli("health", **sentinel_lab.env())
-    assert (code, out) == (0, "OK: Redis HA healthy (master + 2 replicas)\n")
+    first, figures = out.splitlines()
+    assert (code, first) == (0, "OK: Redis HA healthy (master + 2 replicas)")
+    assert re.fullmatch(r"\| time=[0-9.]+s;;;0 replicas_good=2;;;0;2 replicas=2;;;0 .*", figures)
     sentinel_lab.kill("replica-0")
     code, out, _ = cli("health", "--json", **sentinel_lab.env())
     assert (code, json.loads(out)["status"]) == (1, "WARNING")
+
+
+def test_health_answers_a_probe(cli, sentinel_lab):
+    for probe in ("live", "ready", "startup"):
+        code, out, _ = cli("health", "--probe", probe, **sentinel_lab.env())
+        assert (code, out.splitlines()[0]) == (0, f"OK: {probe}")
+    for name in ("replica-0", "replica-1"):
+        sentinel_lab.freeze(name)
+    end = time.monotonic() + 15
+    while cli("health", "--probe", "ready")[0] == 0:
+        assert time.monotonic() < end
+    code, out, _ = cli("health", "--probe", "ready")
+    told = "CRITICAL: not ready: the primary refuses writes: too few good replicas"
+    assert (code, out.splitlines()[0]) == (2, told)
+    assert cli("health", "--probe", "live")[0] == 0
+    assert cli("health", "--probe", "nonsense")[0] == 2
+
+
+def test_health_writes_a_textfile_for_prometheus(cli, standalone_lab, tmp_path):
+    file = tmp_path / "redis.prom"
+    assert cli("health", "--prometheus", str(file), **standalone_lab.env())[0] == 0
+    assert "\naragora_redis_health_status 0.0\n" in file.read_text("utf-8")
+    code, out, _ = cli("health", "--prometheus", str(tmp_path / "none" / "redis.prom"))
+    assert (code, out.startswith("UNKNOWN: ")) == (3, True)
 
 
 def test_an_unknown_master_name_is_critical_and_named(cli, sentinel_lab):
@@ -54,7 +59,7 @@ def test_a_wrong_password_is_critical_and_not_shown(cli, standalone_lab):
 
 def test_the_lab_is_checked_without_its_environment(cli, standalone_lab):
     code, out, _ = cli("health", "--lab", str(standalone_lab.directory))
-    assert (code, out) == (0, "OK: Redis healthy (standalone)\n")
+    assert (code, out.splitlines()[0]) == (0, "OK: Redis healthy (standalone)")
 
 
 def test_lab_env_is_read_back_by_a_shell(cli, standalone_lab, monkeypatch):

@@ -9,8 +9,10 @@ import pytest
 
 from aragora_redis.address import Address
 from aragora_redis.lab import Lab, State
-from aragora_redis.ops.health import Access, SentinelTarget, StandaloneTarget, check_health
+from aragora_redis.ops.access import Access
+from aragora_redis.ops.health import check_health
 from aragora_redis.ops.report import HealthReport, Status
+from aragora_redis.ops.targets import SentinelTarget, StandaloneTarget
 
 NOBODY = Address("127.0.0.1", 9)
 
@@ -89,7 +91,9 @@ async def test_sentinels_are_needed_in_majority(sentinel_lab):
     assert any(f"Sentinel {target.sentinels[0]} " in finding.text for finding in report.findings)
     lab.freeze("sentinel-1")
     report = await check_health(target, deadline=0.5)
-    assert report.headline.startswith("CRITICAL: 1 of 3 Sentinels live: no failover is possible")
+    assert report.headline.startswith(
+        "CRITICAL: 1 of 3 Sentinels live: no automatic failover is possible"
+    )
     lab.kill("all")
     assert {node.state for node in lab.status().nodes} == {State.DEAD}
     report = await check_health(target)
@@ -185,3 +189,16 @@ async def test_a_server_that_says_half_a_reply_costs_the_deadline(half):
             await writer.wait_closed()
     assert "does not answer within 0.3 s" in report.headline
     assert report.status is Status.CRITICAL
+
+
+async def test_memory_that_is_full(make_lab, connect):
+    lab = make_lab("standalone")
+    lab.start()
+    client = connect(lab)
+    client.set("ballast", "x" * 10_000_000)
+    used = client.info("memory")["used_memory"]
+    for part, status in ((0.9, Status.WARNING), (0.98, Status.CRITICAL)):
+        client.config_set("maxmemory", int(used / part))
+        found = await check_health(standalone_target(lab))
+        assert found.status is status
+        assert "of its maxmemory" in found.headline

@@ -2,51 +2,25 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import ipaddress
 import socket
 import subprocess
 import time
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+import redis
+from tests.integration.certificates import self_signed
+from tests.integration.fleet import until
 
 from aragora_redis import Level, SharedState
+from aragora_redis.clock import SYSTEM_CLOCK
 from aragora_redis.lab.server import find_server
+from aragora_redis.ops.asking import survey
+from aragora_redis.ops.connect import Step, check_ways
+from aragora_redis.ops.doctor import examine
+from aragora_redis.ops.targets import target_of
+from aragora_redis.settings import from_env
 
 PASSWORD = "a-password-for-the-test"
-
-
-def self_signed(directory):
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "redis")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-            critical=False,
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    (directory / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    (directory / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
 
 @pytest.fixture
@@ -121,3 +95,48 @@ async def test_a_server_that_cannot_be_trusted_is_not_used(port, tmp_path):
         assert PASSWORD not in reason
     finally:
         await state.close()
+
+
+async def test_a_certificate_that_ends_soon_is_told_while_there_is_time(port, tmp_path):
+    env = {
+        "ARAGORA_REDIS_URL": f"rediss://:{PASSWORD}@127.0.0.1:{port}",
+        "ARAGORA_REDIS_TLS_CA": str(tmp_path / "cert.pem"),
+    }
+    found = target_of(from_env(env))
+    assert found is not None
+    seen = await survey(found, prefix="aragora", clock=SYSTEM_CLOCK)
+    ends = next(each for each in examine(seen).diagnoses if each.name == "certificate-ends")
+    assert ends.evidence == "has a certificate that ends in 1.0 days"
+    (way,) = (await check_ways(found, clock=SYSTEM_CLOCK)).ways
+    assert list(way.taken) == list(Step)
+    other = tmp_path / "other"
+    other.mkdir()
+    self_signed(other)
+    found = target_of(from_env(env | {"ARAGORA_REDIS_TLS_CA": str(other / "cert.pem")}))
+    assert found is not None
+    (way,) = (await check_ways(found, clock=SYSTEM_CLOCK)).ways
+    assert way.failed is Step.TLS
+    assert "ARAGORA_REDIS_TLS_CA" in way.fix
+
+
+async def test_a_renewed_certificate_needs_no_restart(port, tmp_path):
+    """As the runbook has it: new files, one command to the server, none to the instances."""
+    env = {
+        "ARAGORA_REDIS_URL": f"rediss://:{PASSWORD}@127.0.0.1:{port}",
+        "ARAGORA_REDIS_TLS_CA": str(tmp_path / "cert.pem"),
+    }
+    async with state_on(port, tmp_path) as state:
+        self_signed(tmp_path, days=90)
+        with redis.Redis(
+            port=port, password=PASSWORD, ssl=True, ssl_cert_reqs="none", decode_responses=True
+        ) as client:
+            client.config_set("tls-cert-file", "cert.pem")
+            await until(lambda: state.status().health == "healthy")
+            client.client_kill_filter(_type="normal", skipme=True)
+            await until(lambda: state.status().health != "healthy")
+        await until(lambda: state.status().health == "healthy")
+        assert (await state.rate_limits.check("api", "u")).source.value == "redis"
+    found = target_of(from_env(env))
+    assert found is not None
+    seen = await survey(found, prefix="aragora", clock=SYSTEM_CLOCK)
+    assert "certificate-ends" not in {each.name for each in examine(seen).diagnoses}

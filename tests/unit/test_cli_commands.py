@@ -42,7 +42,7 @@ def failed(capsys, *arguments):
 
 
 @pytest.mark.parametrize(
-    "path", ["", "up", "down", "serve", "health", "settings", "version", "lab"]
+    "path", ["", "up", "down", "serve", "health", "label-keeper", "settings", "version", "lab"]
 )
 def test_every_command_explains_itself(call, path):
     result = call(*path.split(), "--help")

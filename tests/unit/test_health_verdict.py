@@ -3,14 +3,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from prometheus_client import generate_latest
 
 from aragora_redis.address import Address
+from aragora_redis.ops.access import Failure, Fault
+from aragora_redis.ops.performance import performance_data, registry_of
+from aragora_redis.ops.probe import Probe, judge_probe
 from aragora_redis.ops.report import Status
 from aragora_redis.ops.verdict import (
-    Failure,
-    Fault,
     NodeSeen,
     SentinelSeen,
+    Usage,
     count_sentinels,
     judge_node,
     judge_sentinel,
@@ -93,7 +96,7 @@ CASES = {
         [seen(replicas={})] * 3,
         node(linked=frozenset(), good_replicas=None),
         Status.WARNING,
-        "no good replica: no failover",
+        "no good replica: no automatic failover",
     ),
     "two are needed, one is good": (
         [ONE_GOOD] * 3,
@@ -207,3 +210,51 @@ def test_of_two_views_with_equal_votes_the_later_epoch_is_verified():
 )
 def test_living_sentinels_are_counted(said, counts):
     assert count_sentinels(dict(zip(S, said, strict=False))) == counts
+
+
+@pytest.mark.parametrize(
+    ("said", "primary", "live", "started", "ready"),
+    [
+        ([SEEN] * 3, NODE, True, True, True),
+        ([ALONE, DOWN, DOWN], node(linked=frozenset()), True, True, True),  # of no redundancy
+        ([SEEN] * 3, node(good_replicas=0), True, True, False),
+        ([SEEN] * 3, node(role="slave"), True, True, False),
+        ([SEEN] * 3, node(loading=True), True, False, False),
+        ([SEEN] * 3, DOWN, True, False, False),
+        ([DENIED] * 3, None, True, False, False),
+        ([UNKNOWN] * 3, None, True, False, False),
+        ([DOWN] * 3, None, False, False, False),
+        ([], DOWN, False, False, False),
+        ([], DENIED, True, False, False),
+        ([], NODE, True, True, True),
+    ],
+)
+def test_probes_ask_one_thing_each(said, primary, live, started, ready):
+    answers = dict(zip(S, said, strict=False))
+    reports = [judge_probe(probe, answers, primary) for probe in Probe]
+    assert [report.status is Status.OK for report in reports] == [live, ready, started]
+    assert {report.exit_code for report in reports} <= {0, 2}
+
+
+def test_tilted_sentinels_count_as_dead():
+    tilted = seen(tilted=True)
+    report = judge_sentinel("m", dict(zip(S, [SEEN, SEEN, tilted], strict=True)), NODE)
+    assert report.headline == "WARNING: 2 of 3 Sentinels live"
+    assert any("TILT" in finding.text for finding in report.findings)
+    report = judge_sentinel("m", dict(zip(S, [SEEN, tilted, tilted], strict=True)), NODE)
+    assert report.headline.startswith("CRITICAL: 1 of 3 Sentinels live: no automatic failover")
+
+
+def test_figures_for_nagios_and_prometheus():
+    used = node(usage=Usage(lag=1, clients=12, memory=1000, max_memory=5000))
+    report = judge_sentinel("m", dict(zip(S, [SEEN] * 3, strict=True)), used)
+    report.facts["seconds"] = 0.25
+    assert performance_data(report) == (
+        "time=0.25s;;;0 replicas_good=2;;;0;2 replicas=2;;;0 sentinels_answering=3;;;0;3 "
+        "sentinels=3;;;0 lag=1s;;;0 clients=12;;;0 memory=1000B;;;0;5000 max_memory=5000B;;;0"
+    )
+    text = generate_latest(registry_of(report)).decode()
+    assert "\naragora_redis_health_status 0.0\n" in text
+    assert "\naragora_redis_health_memory_bytes 1000.0\n" in text
+    nobody = judge_sentinel("m", dict(zip(S, [DOWN] * 3, strict=True)), None)
+    assert performance_data(nobody) == "sentinels_answering=0;;;0;3 sentinels=3;;;0"

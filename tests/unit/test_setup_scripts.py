@@ -112,3 +112,19 @@ def test_takes_the_servers_that_the_project_works_with(
 def test_down_has_nothing_to_end_in_a_tree_that_was_never_set_up(tree: Path, machine: Path) -> None:
     result = run(tree, machine, "down")
     assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_without_programs_to_judge_with_the_checks_go_on_and_say_what_is_skipped(
+    tree: Path, machine: Path
+) -> None:
+    result = run(tree, machine, "programs")
+    assert (result.returncode, result.stdout) == (0, "")
+    (line,) = result.stderr.splitlines()
+    assert "are skipped" in line
+
+
+def test_programs_that_are_there_are_left_alone(tree: Path, machine: Path) -> None:
+    for name in ("prometheus", "promtool", "prometheus-redis-exporter", "kubectl", "busybox"):
+        program(machine, name, "exit 0")
+    result = run(tree, machine, "programs")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")

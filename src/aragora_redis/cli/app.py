@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version as installed_version
@@ -10,7 +11,25 @@ from typing import Annotated, NoReturn
 import typer
 
 from ..errors import AragoraRedisError
-from . import health, lab, output, serve, settings, up
+from . import (
+    audit,
+    circuits,
+    doctor,
+    drill,
+    failover,
+    health,
+    lab,
+    label_keeper,
+    limits,
+    manifests,
+    output,
+    serve,
+    sessions,
+    settings,
+    status,
+    tokens,
+    up,
+)
 from .options import AsJson
 
 app = typer.Typer(
@@ -28,6 +47,17 @@ app.command("down")(up.down)
 app.command("serve")(serve.serve)
 app.add_typer(lab.app, name="lab")
 app.command("health")(health.health)
+app.command("doctor")(doctor.doctor)
+app.command("failover")(failover.failover)
+app.command("drill")(drill.drill)
+app.command("label-keeper")(label_keeper.label_keeper)
+app.command("status")(status.status)
+app.add_typer(tokens.app, name="tokens")
+app.add_typer(limits.app, name="limits")
+app.add_typer(sessions.app, name="sessions")
+app.add_typer(circuits.app, name="circuits")
+app.command("audit")(audit.audit)
+app.command("manifests")(manifests.manifests)
 app.command("settings")(settings.settings)
 
 
@@ -70,7 +100,8 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
     except AragoraRedisError as error:
         output.error(str(error))
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno != errno.ENOSPC:
             raise
-        output.error(f"{error.filename}: {error.strerror}")
+        what = error.filename or "what was found or done cannot be told"
+        output.error(f"{what}: {error.strerror}")
     sys.exit(1)

@@ -7,17 +7,31 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ..ops.report import Status
+
+STYLES = {
+    Status.OK: "green",
+    Status.WARNING: "yellow",
+    Status.CRITICAL: "bold red",
+    Status.UNKNOWN: "magenta",
+}
 _ENDLESS = 10_000
 """Columns of what has no width."""
 
 
 def write(text: str = "", *, style: str = "") -> None:
     """A line for standard output, never wrapped, so that it can be copied."""
-    _console().print(Text(text, style=style), soft_wrap=True)
+    console().print(Text(safe(text), style=style), soft_wrap=True)
+
+
+def write_text(text: str) -> None:
+    """Text in many lines of our own, as it is."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def note(text: str, *, style: str = "dim") -> None:
@@ -27,7 +41,7 @@ def note(text: str, *, style: str = "dim") -> None:
 
 def error(text: str) -> None:
     """What went wrong."""
-    Console(stderr=True).print(Text.assemble(("error: ", "bold red"), text), soft_wrap=True)
+    Console(stderr=True).print(Text.assemble(("error: ", "bold red"), safe(text)), soft_wrap=True)
 
 
 def write_json(value: Any) -> None:
@@ -42,19 +56,42 @@ def write_json_line(value: Any) -> None:
 
 def write_table(header: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
     """Columns under a header."""
-    console = _console()
-    if not console.is_terminal:
-        console.width = _ENDLESS
+    made = console()
+    if not made.is_terminal:
+        made.width = _ENDLESS
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in header:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+        table.add_row(*map(_cell, row))
     # A pipe has no width: whoever reads it wants each row on one line.
-    console.print(table, width=None if console.is_terminal else console.measure(table).maximum)
+    made.print(table, width=None if made.is_terminal else made.measure(table).maximum)
 
 
-def _console() -> Console:
+def _cell(cell: str | Text) -> Text:
+    return cell if isinstance(cell, Text) else Text(safe(cell).replace("\n", "\\n"))
+
+
+def show(drawing: RenderableType) -> None:
+    """Something that Rich can draw, as wide as it wants to be where there is no terminal."""
+    made = console()
+    if not made.is_terminal:
+        made.width = _ENDLESS
+    made.print(drawing)
+
+
+def safe(text: str) -> str:
+    """A line without control characters: what others have stored must not rule a terminal."""
+    return text if text.isprintable() else "".join(map(_seen, text))
+
+
+def _seen(character: str) -> str:
+    shown = character.isprintable() or character == "\n"
+    return character if shown else character.encode("unicode_escape", "replace").decode()
+
+
+def console() -> Console:
+    """What draws on standard output."""
     return Console(highlight=False)
 
 

@@ -57,7 +57,7 @@ def serve(
         port=port or settings.gateway.port,
     )
     acted_on = Lab.open(lab) if lab is not None else None
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)
     from ..gateway.server import run  # noqa: PLC0415 - what it needs is an extra
 
     settings = replace(settings, gateway=gateway)

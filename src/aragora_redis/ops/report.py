@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
+MEMORY_FULL, MEMORY_NEARLY = 0.95, 0.80
+"""Parts of maxmemory from which it is said."""
+
 
 class Status(IntEnum):
     """How good it is. The number is the exit code, as monitoring plugins agreed on it."""

@@ -5,27 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
 from ..address import Address
-from .report import Finding, HealthReport, Status, report
-
-
-class Fault(StrEnum):
-    """Why a server said nothing of use."""
-
-    UNREACHABLE = "unreachable"
-    DENIED = "denied"
-    UNKNOWN_MASTER = "unknown-master"
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A server that said nothing of use."""
-
-    fault: Fault
-    text: str
-    """What it did, as the end of a sentence that begins with its name."""
+from .access import Failure, Fault
+from .report import MEMORY_FULL, MEMORY_NEARLY, Finding, HealthReport, Status, report
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +26,21 @@ class SentinelSeen:
     """Those of them that it does not call down."""
     replicas: Mapping[Address, bool]
     """Replicas that it has heard of, and whether it calls them healthy and linked."""
+    tilted: bool = False
+    """It distrusts its own judgement (TILT), and takes no part in a failover."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How much of a data node is used; None for what it does not tell."""
+
+    lag: int | None = None
+    """Seconds since the replica that is furthest behind has acknowledged anything."""
+    clients: int | None = None
+    memory: int | None = None
+    """Bytes."""
+    max_memory: int | None = None
+    """Bytes; None for no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +55,12 @@ class NodeSeen:
     """Replicas within `min-replicas-max-lag`; None where no `min-replicas-to-write` is set."""
     min_replicas: int | None
     """`min-replicas-to-write`; None where it may not be asked."""
+    usage: Usage = Usage()
+
+    @property
+    def has_good_replicas(self) -> bool:
+        """Whether it has as many as it wants for a write."""
+        return self.good_replicas is None or self.good_replicas >= (self.min_replicas or 1)
 
 
 SentinelAnswers = Mapping[Address, SentinelSeen | Failure]
@@ -75,7 +79,7 @@ def judge_node(address: Address, node: NodeSeen | Failure) -> HealthReport:
     return report(
         list(_node_findings(address, node, name="Redis")),
         healthy="Redis healthy (standalone)",
-        facts={"primary": str(address)},
+        facts={"primary": str(address), **_used(node)},
     )
 
 
@@ -115,20 +119,35 @@ def judge_sentinel(
             "replicas_good": good,
             "sentinels": total,
             "sentinels_answering": len(seen),
+            **_used(node),
         },
     )
+
+
+def _used(node: NodeSeen | Failure) -> dict[str, int | None]:
+    if isinstance(node, Failure):
+        return {}
+    usage = node.usage
+    return {
+        "lag_seconds": usage.lag,
+        "clients": usage.clients,
+        "memory_bytes": usage.memory,
+        "max_memory_bytes": usage.max_memory,
+    }
 
 
 def count_sentinels(answers: SentinelAnswers) -> tuple[int, int]:
     """How many Sentinels there are, and how many of them live.
 
-    The configured ones are judged by their own answer. Where fewer are configured than there are,
-    a fellow that an answering one does not call down counts as alive for each that is missing.
+    The configured ones are judged by their own answer; one in TILT mode is as good as dead. Where
+    fewer are configured than there are, a fellow that an answering one does not call down counts as
+    alive for each that is missing.
     """
     seen = [answer for answer in answers.values() if isinstance(answer, SentinelSeen)]
     total = max(len(answers), *(answer.others + 1 for answer in seen), 0)
     vouched = max((answer.others_alive + 1 - len(seen) for answer in seen), default=0)
-    return total, len(seen) + max(0, min(vouched, total - len(answers)))
+    tilted = sum(answer.tilted for answer in seen)
+    return total, len(seen) - tilted + max(0, min(vouched, total - len(answers)))
 
 
 def _nobody_knows(master_name: str, answers: SentinelAnswers) -> Finding:
@@ -158,12 +177,21 @@ def _node_findings(address: Address, node: NodeSeen | Failure, *, name: str) -> 
         return
     if node.loading:
         yield Finding(Status.CRITICAL, f"{name} {address} is still loading its data")
+    memory, limit = node.usage.memory or 0, node.usage.max_memory or 0
+    if limit and memory > MEMORY_NEARLY * limit:
+        full = memory > MEMORY_FULL * limit
+        yield Finding(
+            Status.CRITICAL if full else Status.WARNING,
+            f"{name} {address} uses {memory / limit:.0%} of its maxmemory"
+            + (": it refuses writes (OOM)" if full else ""),
+        )
     if node.role != "master":
         yield Finding(Status.CRITICAL, f"{name} {address} is a replica and refuses writes")
-    elif node.good_replicas is not None and node.good_replicas < (node.min_replicas or 1):
+    elif not node.has_good_replicas:
+        good = _count(node.good_replicas or 0, "good replica")
         yield Finding(
             Status.CRITICAL,
-            f"{name} {address} refuses writes: {_count(node.good_replicas, 'good replica')}, and "
+            f"{name} {address} refuses writes: {good}, and "
             f"min-replicas-to-write is {node.min_replicas or 'set'}",
         )
 
@@ -191,11 +219,14 @@ def _vote_findings(
     if votes < max(quorum, majority):
         yield Finding(
             Status.CRITICAL,
-            f"{votes} of {_count(total, 'Sentinel')} live: no failover is possible "
+            f"{votes} of {_count(total, 'Sentinel')} live: no automatic failover is possible "
             f"(quorum {quorum}, majority {majority})",
         )
     elif votes < total:
         yield Finding(Status.WARNING, f"{votes} of {_count(total, 'Sentinel')} live")
+    tilted = [at for at, answer in seen.items() if answer.tilted]
+    if tilted:
+        yield Finding(Status.WARNING, f"{_names(tilted)}: TILT mode, no part in a failover")
     elsewhere = [at for at, answer in seen.items() if answer.primary != primary]
     if elsewhere:
         split = (len(seen) - len(elsewhere)) * 2 <= len(seen)
@@ -233,7 +264,7 @@ def _replica_findings(known: int, good: int, node: NodeSeen) -> Iterator[Finding
             Status.CRITICAL if needs_one else Status.WARNING,
             "no good replica"
             + (f" of {known}" if known else "")
-            + ": no failover is possible"
+            + ": no automatic failover is possible"
             + (", and the primary soon refuses writes" if needs_one else ""),
         )
     elif good < known:

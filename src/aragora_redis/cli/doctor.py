@@ -1,0 +1,77 @@
+"""`aragora-redis doctor`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from ..clock import SYSTEM_CLOCK
+from ..ops.asking import survey
+from ..ops.connect import ConnectReport, check_ways
+from ..ops.doctor import Examination, examine
+from . import output
+from .deployment import Deadline, OfLab, demand_target, settings_of
+from .options import AsJson
+
+
+def doctor(
+    *,
+    lab: OfLab = None,
+    deadline: Deadline = 2.0,
+    connect: Annotated[
+        bool,
+        typer.Option(
+            "--connect", help="Only try the way to each server: DNS, TCP, TLS, login, role."
+        ),
+    ] = False,
+    flush: Annotated[
+        bool,
+        typer.Option(
+            "--flush",
+            help="Have each Sentinel write its configuration file too, the one way to learn "
+            "whether it can.",
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Ask every Sentinel and every server, and say what is wrong, what follows, and what mends it.
+
+    Nothing is changed. The exit code is 0 for nothing found, 1 for warnings, 2 for what is or will
+    be an outage or a loss.
+    """
+    settings = settings_of(lab)
+    target = demand_target(settings)
+    if connect:
+        ways = asyncio.run(check_ways(target, clock=SYSTEM_CLOCK, deadline=deadline))
+        if as_json:
+            output.write_json(ways.as_dict())
+        else:
+            _write_ways(ways)
+        raise typer.Exit(ways.exit_code)
+    seen = asyncio.run(
+        survey(target, prefix=settings.prefix, clock=SYSTEM_CLOCK, deadline=deadline, flush=flush)
+    )
+    found = examine(seen)
+    if as_json:
+        output.write_json(found.as_dict())
+    else:
+        _write(found)
+    raise typer.Exit(found.exit_code)
+
+
+def _write(found: Examination) -> None:
+    if len(found.diagnoses) != 1:  # or it would be said twice
+        output.write(found.headline, style=output.STYLES[found.status])
+    for each in found.diagnoses:
+        if len(found.diagnoses) != 1:
+            output.write()
+        output.write(f"{each.status.name} {each.headline}", style=output.STYLES[each.status])
+        output.write(f"  so   {each.consequence}")
+        output.write(f"  fix  {each.fix}")
+
+
+def _write_ways(ways: ConnectReport) -> None:
+    for way in ways.ways:
+        output.write(str(way), style="green" if way.failed is None else "bold red")

@@ -1,0 +1,100 @@
+"""`aragora-redis failover`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Annotated
+
+import typer
+
+from ..address import Address
+from ..clock import SYSTEM_CLOCK
+from ..lab import Lab
+from ..ops.failover import Phase, SwitchoverReport, switch_over
+from ..ops.report import Status
+from ..ops.targets import Target
+from . import output
+from .deployment import Deadline, OfLab, demand_target, settings_of
+from .options import AsJson
+
+_TOLD = {
+    Phase.PREFLIGHT: "asking all servers whether it would hurt",
+    Phase.PREFER: "preferring the chosen replica, which the Sentinels have to hear of",
+    Phase.PAUSE: "holding writes",
+    Phase.DRAIN: "waiting until the replicas have everything",
+    Phase.PROMOTE: "the Sentinels promote",
+    Phase.DEMOTE: "making the old primary a replica",
+    Phase.RESUME: "letting writes go, and clients with them",
+    Phase.VERIFY: "waiting until everybody follows",
+}
+
+
+def failover(
+    *,
+    lab: OfLab = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to", metavar="HOST:PORT", help="Who is to be promoted; in a lab also its name."
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Although the preflight finds that it may hurt.")
+    ] = False,
+    deadline: Deadline = 2.0,
+    as_json: AsJson = False,
+) -> None:
+    """Hand over to a replica, with writes held for about a second and nothing lost.
+
+    Interrupted before the Sentinels were told it undoes what it did; run again after a crash it
+    does what was left undone. The exit code is 0 for done, 1 for refused or not verified, 2 for
+    failed.
+    """
+    settings = settings_of(lab)
+    target = demand_target(settings)
+    chosen = None if to is None else _address(to, None if lab is None else Lab.open(lab))
+    report = asyncio.run(_run(target, settings.prefix, chosen, force=force, deadline=deadline))
+    if as_json:
+        output.write_json(report.as_dict())
+    else:
+        output.write(report.headline, style=output.STYLES[report.status])
+        for note in report.progress.notes:
+            output.write(f"- {note}")
+    raise typer.Exit(report.exit_code)
+
+
+async def _run(
+    target: Target, prefix: str, to: Address | None, *, force: bool, deadline: float
+) -> SwitchoverReport:
+    reached = Phase.PREFLIGHT
+
+    def on_phase(phase: Phase) -> None:
+        nonlocal reached
+        reached = phase
+        output.note(_TOLD[phase])
+
+    # As Ctrl-C does already: what was begun is undone, or brought to its end.
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        return await switch_over(
+            target,
+            prefix=prefix,
+            clock=SYSTEM_CLOCK,
+            to=to,
+            force=force,
+            deadline=deadline,
+            on_phase=on_phase,
+        )
+    except asyncio.CancelledError:
+        undone = reached in {Phase.PREFLIGHT, Phase.PREFER, Phase.PAUSE, Phase.DRAIN}
+        became = "undone: nothing has changed" if undone else "brought to its end nevertheless"
+        return SwitchoverReport(Status.WARNING, f"WARNING: interrupted, and {became}")
+
+
+def _address(text: str, lab: Lab | None) -> Address:
+    if lab is not None and ":" not in text:
+        return lab.node(text).address
+    return Address.parse(text, default_port=6379)

@@ -1,0 +1,82 @@
+"""`aragora-redis manifests`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..ops.manifests import Kind, Plan, carried, render, render_tree, write
+from ..settings import Sentinel, from_env
+from . import output
+from .options import AsJson
+
+_DEFAULTS = Plan()
+
+
+def manifests(
+    kind: Annotated[Kind, typer.Argument(help="For what.")],
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the files there instead of printing them."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write over files that are there and differ.")
+    ] = False,
+    namespace: Annotated[str, typer.Option(help="Namespace.")] = _DEFAULTS.namespace,
+    nodes: Annotated[
+        int, typer.Option(help="Servers, each with a Sentinel: 3, 5, 7 or 9.")
+    ] = _DEFAULTS.nodes,
+    maxmemory: Annotated[str, typer.Option(help="What one server may hold.")] = _DEFAULTS.maxmemory,
+    storage: Annotated[str, typer.Option(help="Volume of one server.")] = _DEFAULTS.storage,
+    down_after: Annotated[
+        int, typer.Option(metavar="MS", help="Silence after which a server counts as down.")
+    ] = _DEFAULTS.down_after_ms,
+    redis_image: Annotated[str, typer.Option(help="Image of Redis.")] = _DEFAULTS.redis_image,
+    image: Annotated[str, typer.Option(help="Image built of the Dockerfile.")] = _DEFAULTS.image,
+    as_json: AsJson = False,
+) -> None:
+    """Write what stands such a Redis up, for your sizes and settings.
+
+    The name of the primary and the settings of the gateway are those of the ARAGORA_* variables;
+    secrets are never written. Without --out the files are printed, each after a line with its name;
+    with it, what they refer to is written as well.
+    """
+    settings = from_env()
+    topology = settings.topology
+    plan = Plan(
+        namespace=namespace,
+        nodes=nodes,
+        master=topology.master if isinstance(topology, Sentinel) else _DEFAULTS.master,
+        maxmemory=maxmemory,
+        storage=storage,
+        down_after_ms=down_after,
+        redis_image=redis_image,
+        image=image,
+        environment=carried(os.environ),
+    )
+    if out is None:
+        _show(render(kind, plan), as_json=as_json)
+    else:
+        written = [str(path) for path in write(render_tree(kind, plan), out, force=force)]
+        _tell(written, as_json=as_json)
+
+
+def _show(rendered: Mapping[str, str], *, as_json: bool) -> None:
+    if as_json:
+        output.write_json(rendered)
+        return
+    for name, text in rendered.items():
+        output.write_text(f"# ==> {name}\n{text}")
+
+
+def _tell(written: Sequence[str], *, as_json: bool) -> None:
+    if as_json:
+        output.write_json({"written": written})
+        return
+    for name in written or ("nothing to write: all of it is there already",):
+        output.write(name)

@@ -1,0 +1,143 @@
+"""`aragora-redis status`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from ..clock import SYSTEM_CLOCK
+from ..ops.asking import survey
+from ..ops.overview import Overview, Server, Watcher, overview_of
+from ..ops.report import Status
+from ..ops.survey import Instance
+from ..ops.targets import Target
+from . import output
+from .deployment import Deadline, OfLab, demand_target, settings_of
+from .options import AsJson
+
+EVERY = 1.0
+"""Seconds between looks."""
+MEBIBYTE = 1024 * 1024
+
+
+def status(
+    *,
+    lab: OfLab = None,
+    deadline: Deadline = 1.0,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Look again each second, until Ctrl-C.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the servers as a tree, the Sentinels, and the instances of this library.
+
+    The exit code is 0 where all is in place, 1 where something is missing, 2 without a primary.
+    With --watch and --json each look is one line.
+    """
+    settings = settings_of(lab)
+    target = demand_target(settings)
+    if watch:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(_watch(target, settings.prefix, deadline, as_json=as_json))
+        raise typer.Exit(0)
+    seen = asyncio.run(_look(target, settings.prefix, deadline))
+    if as_json:
+        output.write_json(seen.as_dict())
+    else:
+        output.show(_drawn(seen))
+    raise typer.Exit(seen.exit_code)
+
+
+async def _look(target: Target, prefix: str, deadline: float) -> Overview:
+    return overview_of(await survey(target, prefix=prefix, clock=SYSTEM_CLOCK, deadline=deadline))
+
+
+async def _watch(target: Target, prefix: str, deadline: float, *, as_json: bool) -> None:
+    if as_json:
+        while True:
+            output.write_json_line((await _look(target, prefix, deadline)).as_dict())
+            await asyncio.sleep(EVERY)
+    if not output.console().is_terminal:  # a file or a pipe gets each look, and at once
+        while True:
+            output.show(_drawn(await _look(target, prefix, deadline)))
+            sys.stdout.flush()
+            await asyncio.sleep(EVERY)
+    with Live(Text("asking ..."), auto_refresh=False, console=output.console()) as live:
+        while True:
+            live.update(_drawn(await _look(target, prefix, deadline)), refresh=True)
+            await asyncio.sleep(EVERY)
+
+
+def _drawn(seen: Overview) -> RenderableType:
+    name = seen.master_name or "Redis"
+    style = output.STYLES[seen.status]
+    tree = Tree(Text(f"{name}: {seen.primary or 'no primary'} ({seen.status.name})", style=style))
+    for server in seen.servers:
+        _branch(tree, server)
+    parts: list[RenderableType] = [tree]
+    if seen.sentinels:
+        watchers = Tree("Sentinels")
+        for each in seen.sentinels:
+            watchers.add(_watcher(each))
+        parts.append(watchers)
+    if seen.instances:
+        parts.append(_instances(seen.instances))
+    return Group(*parts)
+
+
+def _branch(tree: Tree, server: Server) -> None:
+    text = Text.assemble((server.address, "bold"), f"  {server.role}")
+    for told, value in (
+        ("offset", server.offset),
+        ("behind", None if server.behind is None else f"{server.behind} bytes"),
+        ("lag", None if server.lag is None else f"{server.lag} s"),
+        ("memory", _memory(server)),
+        ("clients", server.clients),
+        ("version", server.version),
+    ):
+        if value is not None and value != "":
+            text.append(f"  {told} ", style="dim").append(str(value))
+    if server.trouble is not None:
+        text.append(f"  {server.trouble}", style=output.STYLES[Status.CRITICAL])
+    branch = tree.add(text)
+    for replica in server.replicas:
+        _branch(branch, replica)
+
+
+def _memory(server: Server) -> str | None:
+    if server.memory is None:
+        return None
+    most = f" of {server.max_memory / MEBIBYTE:.0f}" if server.max_memory else ""
+    return f"{server.memory / MEBIBYTE:.1f}{most} MiB"
+
+
+def _watcher(each: Watcher) -> Text:
+    text = Text(each.address, style="bold")
+    if each.trouble is not None:
+        return text.append(f"  {each.trouble}", style=output.STYLES[Status.CRITICAL])
+    text.append(f"  names {each.names}  epoch {each.epoch}", style="not bold")
+    if each.tilted:
+        text.append("  TILT", style=output.STYLES[Status.WARNING])
+    return text
+
+
+def _instances(instances: tuple[Instance, ...]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("INSTANCE", "REVOCATIONS", "BY REDIS", "ALONE"):
+        table.add_column(name, overflow="fold")
+    for each in instances:
+        known = each.staleness is not None and math.isfinite(each.staleness)
+        behind = f"{each.staleness:.1f} s old" if known else "not loaded"
+        alone = Text(str(each.alone), style=output.STYLES[Status.WARNING] if each.alone else "")
+        table.add_row(each.name, behind, str(each.by_redis), alone)
+    return table

@@ -1,0 +1,173 @@
+"""`aragora-redis tokens`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import InvalidInputError, SettingsError
+from ..ops.desk import revocations
+from ..ops.desk.revocations import Revocation
+from ..settings import Settings
+from ..state.tokens import Receipt
+from ..tokens.entry import RevocationKind
+from . import output
+from .deployment import OfLab, settings_of
+from .desk import Actor, Limit, Reason, at_desk, instant, secret_from, signed, tell_receipt, when
+from .options import AsJson
+
+app = typer.Typer(no_args_is_help=True, help="Look at revoked tokens, and revoke them by hand.")
+
+Jti = Annotated[str | None, typer.Option("--jti", help="One token, by its id.")]
+User = Annotated[str | None, typer.Option("--user", help="All tokens of a user.")]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        metavar="PATH",
+        help="One token, whole: the file's first line, or standard input for -.",
+    ),
+]
+
+
+@app.command("list")
+def list_(*, limit: Limit = 50, lab: OfLab = None, as_json: AsJson = False) -> None:
+    """Show what is revoked: digests of it, since ids are not stored."""
+    found = at_desk(settings_of(lab), lambda desk: revocations.listing(desk, limit))
+    if as_json:
+        output.write_json(found.as_dict())
+        return
+    output.write_table(
+        ("DIGEST", "WHAT", "MOMENT", "REASON"),
+        [(each.digest, each.what, _moment(each), each.reason or "") for each in found.shown],
+    )
+    output.write(f"{len(found.shown)} of {found.total} that are kept", style="dim")
+
+
+@app.command()
+def look(
+    *,
+    jti: Jti = None,
+    user: User = None,
+    token_file: TokenFile = None,
+    lab: OfLab = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether a token or a user is revoked, as the primary has it.
+
+    A whole token is verified, and judged by its user's cut-off too, as the services do.
+    """
+    _one_of(jti, user, token_file)
+    settings = settings_of(lab)
+    if token_file is not None:
+        claims = _claims(settings, secret_from(token_file, "token"))
+        found = at_desk(settings, lambda desk: revocations.find_token(desk, claims))
+    elif user is not None:
+        found = at_desk(settings, lambda desk: revocations.find(desk, RevocationKind.USER, user))
+    else:
+        name = jti or ""
+        found = at_desk(settings, lambda desk: revocations.find(desk, RevocationKind.JTI, name))
+    if as_json:
+        output.write_json({"revoked": found is not None, "found": found and found.as_dict()})
+    elif found is None:
+        output.write("not revoked")
+    else:
+        reason = f": {found.reason}" if found.reason else ""
+        output.write(f"revoked, {_moment(found)}{reason}")
+
+
+@app.command()
+def revoke(
+    *,
+    reason: Reason,
+    jti: Jti = None,
+    user: User = None,
+    token_file: TokenFile = None,
+    expires_at: Annotated[
+        str | None,
+        typer.Option(help="When the token of a jti expires: Unix seconds or RFC 3339."),
+    ] = None,
+    issued_before: Annotated[
+        str | None,
+        typer.Option(help="For a user: refuse what was issued until then; now by default."),
+    ] = None,
+    actor: Actor = None,
+    lab: OfLab = None,
+    as_json: AsJson = False,
+) -> None:
+    """Refuse one token, or all tokens that a user was issued so far, on every instance.
+
+    The exit code is 0 once all replicas have it, 1 where they have not confirmed that.
+    """
+    _one_of(jti, user, token_file)
+    who, settings = signed(actor, reason), settings_of(lab)
+    if user is not None:
+        if expires_at is not None:
+            raise typer.BadParameter("--expires-at belongs to a token; a user takes none")
+        receipt = _revoke_user(settings, user, instant(issued_before), who, reason)
+    else:
+        if issued_before is not None:
+            raise typer.BadParameter("--issued-before belongs to --user")
+        ends = instant(expires_at)
+        if token_file is not None:
+            claims = _claims(settings, secret_from(token_file, "token"))
+            jti, ends = claims["jti"], claims.get("exp", ends)
+        receipt = _revoke_token(settings, jti or "", ends, who, reason)
+    tell_receipt("revoked", receipt, as_json=as_json)
+
+
+def _revoke_user(
+    settings: Settings, user: str, before: float | None, actor: str, reason: str
+) -> Receipt:
+    return at_desk(
+        settings,
+        lambda desk: revocations.revoke_user(
+            desk, user, issued_before=before, actor=actor, reason=reason
+        ),
+        acts=True,
+    )
+
+
+def _revoke_token(
+    settings: Settings, jti: str, ends: float | None, actor: str, reason: str
+) -> Receipt:
+    if ends is None:
+        raise typer.BadParameter("give --expires-at: until then the token must be refused")
+    return at_desk(
+        settings,
+        lambda desk: revocations.revoke_token(
+            desk, jti, expires_at=ends, actor=actor, reason=reason
+        ),
+        acts=True,
+    )
+
+
+def _one_of(*given: object) -> None:
+    if sum(value is not None for value in given) != 1:
+        raise typer.BadParameter("give one of --jti, --user and --token-file")
+
+
+def _claims(settings: Settings, token: str) -> dict[str, Any]:
+    """A token's verified claims, with the id under which it is revoked as its `jti`."""
+    try:
+        from ..web.jwt import TokenVerifier, token_id  # noqa: PLC0415 - what it needs is an extra
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            "a whole token needs PyJWT", remedy="pip install 'aragora-redis[jwt]', or give --jti"
+        ) from error
+    try:
+        verifier = TokenVerifier(settings.gateway.jwt, leeway=settings.tokens.skew)
+        claims = verifier.verify(token, alive=False)
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            error.message, remedy="nothing was done; check ARAGORA_JWT_SECRET, or give --jti"
+        ) from error
+    return claims | {"jti": token_id(token, claims)}
+
+
+def _moment(found: Revocation) -> str:
+    if found.what == "user":
+        return f"issued until {when(found.moment)}"
+    return f"until {when(found.moment)}"

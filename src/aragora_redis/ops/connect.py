@@ -1,0 +1,299 @@
+"""`aragora-redis doctor --connect`: how far the way to each server leads.
+
+DNS, TCP, TLS, login, role: one after the other, so that the step that fails is the one to look at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import hiredis
+
+from ..address import Address
+from ..clock import Clock
+from ..link.pipe import pack
+from ..settings import names
+from .access import Access
+from .report import Status
+from .targets import SentinelTarget, Target
+
+
+class Step(StrEnum):
+    """What has to succeed, in this order."""
+
+    DNS = "DNS"
+    TCP = "TCP"
+    TLS = "TLS"
+    AUTH = "AUTH"
+    ROLE = "ROLE"
+
+
+_FIXES = {
+    Step.DNS: "check the name in the settings, and the resolver of this machine",
+    Step.TCP: "start the server, check the port, and what lies between (firewall, NetworkPolicy, "
+    "`bind` and `protected-mode` in redis.conf)",
+    Step.TLS: f"check {names.TLS_CA}, and whether this port speaks TLS at all",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """The way to one server."""
+
+    server: str
+    """What it is: `Sentinel`, `primary`, `Redis`."""
+    address: Address
+    taken: dict[Step, float] = field(default_factory=dict)
+    """Seconds that each step took which succeeded."""
+    failed: Step | None = None
+    why: str = ""
+    fix: str = ""
+    answer: Any = None
+    """What the last step was answered."""
+
+    def __str__(self) -> str:
+        steps = " -> ".join(f"{step} {1000 * took:.1f} ms" for step, took in self.taken.items())
+        if self.failed is None:
+            return f"{self.server} {self.address}: {steps}"
+        done = f"{steps} -> " if steps else ""
+        return f"{self.server} {self.address}: {done}{self.failed} fails: {self.why}; {self.fix}"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectReport:
+    """The ways to all servers that matter."""
+
+    ways: tuple[Way, ...]
+
+    @property
+    def status(self) -> Status:
+        """CRITICAL where nothing can be written, WARNING where a Sentinel is out of reach."""
+        if any(way.failed for way in self.ways if way.server != "Sentinel"):
+            return Status.CRITICAL
+        sentinels = [way for way in self.ways if way.server == "Sentinel"]
+        if sentinels and all(way.failed for way in sentinels):
+            return Status.CRITICAL
+        return Status.WARNING if any(way.failed for way in sentinels) else Status.OK
+
+    @property
+    def exit_code(self) -> int:
+        """0 OK, 1 WARNING, 2 CRITICAL."""
+        return int(self.status)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "status": self.status.name,
+            "ways": [
+                {
+                    "server": way.server,
+                    "address": str(way.address),
+                    "steps": {step.value: took for step, took in way.taken.items()},
+                    "failed": way.failed,
+                    "why": way.why or None,
+                    "fix": way.fix or None,
+                }
+                for way in self.ways
+            ],
+        }
+
+
+async def check_ways(target: Target, *, clock: Clock, deadline: float = 2.0) -> ConnectReport:
+    """Go to every Sentinel and to the primary, or to the one Redis.
+
+    Args:
+        target: where settings lead.
+        clock: for how long steps take.
+        deadline: seconds that the way to one server may take.
+    """
+    go = _Walker(clock, deadline)
+    if not isinstance(target, SentinelTarget):
+        return ConnectReport((await go.to("Redis", target.address, target.redis, _is_primary),))
+
+    def knows(role: Any) -> str | None:
+        if role[0] != b"sentinel":
+            return f"it is no Sentinel but a {role[0].decode()}"
+        if target.master_name.encode() in role[1]:
+            return None
+        known = ", ".join(name.decode() for name in role[1]) or "none"
+        return f"it knows no master named {target.master_name!r} (it knows: {known})"
+
+    ways = list(
+        await asyncio.gather(
+            *(go.to("Sentinel", at, target.sentinel, knows) for at in target.sentinels)
+        )
+    )
+    for way in ways:
+        if way.failed is None:
+            primary = await go.primary_of(way.address, target)
+            if primary is not None:
+                ways.append(await go.to("primary", primary, target.redis, _is_primary))
+                break
+    return ConnectReport(tuple(ways))
+
+
+def _is_primary(role: Any) -> str | None:
+    return None if role[0] == b"master" else f"it is a {role[0].decode()}"
+
+
+class _FailedError(Exception):
+    def __init__(self, step: Step, why: str, fix: str = "") -> None:
+        super().__init__(why)
+        self.step = step
+        self.why = why
+        self.fix = fix or _FIXES.get(step, "")
+
+
+class _Walker:
+    def __init__(self, clock: Clock, deadline: float) -> None:
+        self._clock = clock
+        self._deadline = deadline
+
+    async def to(
+        self, server: str, address: Address, access: Access, fault: Callable[[Any], str | None]
+    ) -> Way:
+        taken: dict[Step, float] = {}
+        try:
+            await self._walk(server, address, access, taken, fault)
+        except _FailedError as error:
+            return Way(
+                server=server,
+                address=address,
+                taken=taken,
+                failed=error.step,
+                why=error.why,
+                fix=error.fix,
+            )
+        return Way(server=server, address=address, taken=taken)
+
+    async def primary_of(self, sentinel: Address, target: SentinelTarget) -> Address | None:
+        """Whom a Sentinel names; it has just answered."""
+        with contextlib.suppress(_FailedError, OSError, TimeoutError):
+            async with asyncio.timeout(self._deadline):
+                talk = await _Talk.begin(sentinel, target.sentinel.tls, sentinel.host)
+                try:
+                    await _log_in(talk, target.sentinel, names.SENTINEL_PASSWORD)
+                    named = await talk.ask(
+                        "SENTINEL", "GET-MASTER-ADDR-BY-NAME", target.master_name
+                    )
+                finally:
+                    await talk.end()
+                if isinstance(named, list):
+                    return Address(named[0].decode(), int(named[1]))
+        return None
+
+    async def _walk(
+        self,
+        server: str,
+        address: Address,
+        access: Access,
+        taken: dict[Step, float],
+        fault: Callable[[Any], str | None],
+    ) -> None:
+        variable = names.SENTINEL_PASSWORD if server == "Sentinel" else names.PASSWORD
+        step = Step.DNS
+        began = self._clock.monotonic()
+        talk: _Talk | None = None
+
+        def done(then: Step) -> None:
+            nonlocal step, began
+            now = self._clock.monotonic()
+            taken[step], began, step = now - began, now, then
+
+        try:
+            async with asyncio.timeout(self._deadline):
+                host = await _resolve(address)
+                done(Step.TCP)
+                talk = await _Talk.begin(Address(host, address.port), None, host)
+                if access.tls is not None:
+                    done(Step.TLS)
+                    await talk.end()
+                    talk = await _Talk.begin(Address(host, address.port), access.tls, address.host)
+                done(Step.AUTH)
+                await _log_in(talk, access, variable)
+                done(Step.ROLE)
+                wrong = await _role_fault(talk, fault)
+                if wrong is not None:
+                    raise _FailedError(Step.ROLE, *wrong)
+                done(Step.ROLE)
+        except TimeoutError:
+            raise _FailedError(step, f"no answer within {self._deadline:g} s") from None
+        except ssl.SSLError as error:
+            raise _FailedError(Step.TLS, error.reason or str(error)) from None
+        except OSError as error:
+            why = os.strerror(error.errno) if error.errno else str(error)
+            raise _FailedError(step, why) from None
+        finally:
+            if talk is not None:
+                await talk.end()
+
+
+class _Talk:
+    """A connection on which one thing is asked after the other."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._replies = hiredis.Reader()
+
+    @classmethod
+    async def begin(cls, address: Address, tls: ssl.SSLContext | None, name: str) -> _Talk:
+        server_name = name if tls is not None else None
+        return cls(*await asyncio.open_connection(*address, ssl=tls, server_hostname=server_name))
+
+    async def ask(self, *words: str) -> Any:
+        self._writer.write(pack(words))
+        while (reply := self._replies.gets()) is False:
+            data = await self._reader.read(65536)
+            if not data:
+                raise ConnectionResetError("it closed the connection")
+            self._replies.feed(data)
+        return reply
+
+    async def end(self) -> None:
+        self._writer.close()
+        with contextlib.suppress(OSError, ssl.SSLError, TimeoutError):
+            async with asyncio.timeout(0.5):
+                await self._writer.wait_closed()
+
+
+async def _resolve(address: Address) -> str:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(*address, type=socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError) as error:
+        why = error.strerror if isinstance(error, socket.gaierror) else "it is no name"
+        raise _FailedError(Step.DNS, str(why)) from None
+    return str(found[0][4][0])
+
+
+async def _log_in(talk: _Talk, access: Access, variable: str) -> None:
+    fix = f"check {variable}" if access.password is not None else f"set {variable}"
+    if access.password is not None:
+        user: Sequence[str] = () if access.username is None else (access.username,)
+        reply = await talk.ask("AUTH", *user, access.password)
+        if isinstance(reply, hiredis.ReplyError):
+            raise _FailedError(Step.AUTH, str(reply), fix)
+    reply = await talk.ask("PING")
+    if isinstance(reply, hiredis.ReplyError) and str(reply).startswith(("NOAUTH", "DENIED")):
+        raise _FailedError(Step.AUTH, str(reply), fix)
+
+
+async def _role_fault(talk: _Talk, fault: Callable[[Any], str | None]) -> tuple[str, str] | None:
+    role = await talk.ask("ROLE")
+    if isinstance(role, hiredis.ReplyError):
+        if str(role).startswith(("NOPERM", "ERR unknown command")):
+            return None  # a managed service may not tell
+        return str(role), "wait until it has loaded, or see its log"
+    try:
+        why = fault(role)
+    except (TypeError, IndexError, AttributeError):
+        why = "its answer cannot be read: it is no Redis"
+    return None if why is None else (why, "check the address in the settings")

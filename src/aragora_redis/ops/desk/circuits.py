@@ -1,0 +1,90 @@
+"""Circuits as the primary holds them, and what each instance has seen of their calls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from ...circuit import operations
+from ...circuit.machine import Evidence, Phase, Standing
+from ...circuit.operations import CircuitKeys
+from ...errors import AragoraRedisError
+from ...names import validate_name
+from .audit import Act
+from .desk import Desk
+
+FORCES = {"open": Phase.FORCED_OPEN, "closed": Phase.FORCED_CLOSED, "auto": Phase.CLOSED}
+
+
+@dataclass(frozen=True, slots=True)
+class Circuit:
+    """One circuit in Redis.
+
+    Attributes:
+        standing: its state; one that nobody has stored is closed.
+        evidence: what each instance has seen in the window that it last told of, by boot id.
+    """
+
+    name: str
+    standing: Standing
+    evidence: dict[str, Evidence]
+
+    def as_dict(self) -> dict[str, Any]:
+        """It for JSON."""
+        standing = self.standing
+        return {
+            "name": self.name,
+            "state": standing.phase.value,
+            "open_until": standing.until / 1e6 if standing.until else None,
+            "opens": standing.opens,
+            "reason": standing.reason or None,
+            "instances": {
+                own: {"calls": seen.calls, "failures": seen.failures, "slow": seen.slow}
+                for own, seen in self.evidence.items()
+            },
+        }
+
+
+async def listing(desk: Desk) -> list[Circuit]:
+    """All that the fleet has used, or somebody has forced, in the last week, by name.
+
+    Raises:
+        OutageError, OutcomeUnknownError: the primary cannot be asked.
+    """
+    keys = CircuitKeys(desk.settings.prefix)
+    used = await desk.ask(operations.names_used(keys))
+    names = sorted(used)
+    standings = await desk.ask_all([operations.stored(keys, name) for name in names])
+    evidence = await desk.ask_all([operations.evidence(keys, name) for name in names])
+    return [Circuit(*each) for each in zip(names, standings, evidence, strict=True)]
+
+
+async def look(desk: Desk, name: str) -> Circuit:
+    """One circuit; raises as `listing` does."""
+    validate_name(name, "a circuit")
+    keys = CircuitKeys(desk.settings.prefix)
+    standing, evidence = await asyncio.gather(
+        desk.ask(operations.stored(keys, name)), desk.ask(operations.evidence(keys, name))
+    )
+    return Circuit(name, standing, evidence)
+
+
+async def force(desk: Desk, name: str, to: str, *, actor: str, reason: str) -> Circuit:
+    """Hold it `open` or `closed`, or let its calls decide again (`auto`). Raises as `look` does."""
+    validate_name(name, "a circuit")
+    keys = CircuitKeys(desk.settings.prefix)
+    force = operations.force(keys, name, FORCES[to], reason=reason, nonce=secrets.token_hex(8))
+
+    async def work() -> Standing:
+        forced = await desk.ask(force)
+        # What nobody uses is listed too, or a slip of the pen would hold for ever unseen.
+        with contextlib.suppress(AragoraRedisError):
+            await desk.ask(operations.names(keys, [name]))
+        return forced.standing
+
+    act = Act(actor=actor, action=f"circuits force {to}", target=name, reason=reason)
+    standing = await desk.act(act, work, lambda standing: standing.phase.value)
+    return Circuit(name, standing, {})

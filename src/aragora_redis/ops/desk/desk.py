@@ -1,0 +1,258 @@
+"""A way to the primary for one operator's command.
+
+It acts as an instance does and is none: it has no row among the instances, follows no feed, and so
+never vouches for a token. What it says is read from the primary when it is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, TypeVar
+
+from ...clock import Clock
+from ...errors import (
+    AragoraRedisError,
+    LinkDownError,
+    OutcomeUnknownError,
+    Ran,
+    SettingsError,
+)
+from ...events import Events
+from ...link.durable import GroupCommit
+from ...link.reach import Reach
+from ...link.supervision import supervised
+from ...operation import Kind, Lane, Operation
+from ...policies import Policies, load_policies
+from ...settings import Settings
+from ...state.presence import presence_keys
+from ...state.sessions import Sessions
+from ...state.tokens import Level, Receipt, RedisSide, Tokens
+from ...tokens.entry import SHARDS
+from ...tokens.operations import ShardKeys
+from ...tokens.shard import Shard
+from ..survey import Instance, read_instance
+from . import audit
+
+T = TypeVar("T")
+
+ASK_LIMIT = 1.0
+"""Seconds that one question or act may take."""
+HEAR_LIMIT = 1.0
+"""Seconds for which the Sentinels are heard before an act: their word makes a level count."""
+PAGE = 256
+"""Questions that are asked at once: the queue to Redis has an end."""
+
+
+class Desk:
+    """What commands act and look with."""
+
+    def __init__(self, settings: Settings, reach: Reach, clock: Clock) -> None:
+        self.settings = settings
+        self.clock = clock
+        self._reach = reach
+        lane = reach.links.lanes[Lane.DURABLE]
+        self.group = GroupCommit(lane, self.required_replicas, clock)
+        self._events = Events()
+
+    @property
+    def digest_key(self) -> bytes:
+        """The key of the digests under which ids are stored."""
+        return self.settings.digest_key.reveal_bytes()
+
+    def server_now(self) -> float:
+        """The primary's clock in Unix seconds."""
+        sample = self._reach.links.lanes[Lane.BULK].server_time
+        return sample.at(self.clock.monotonic()) / 1e6 if sample.micros else self.clock.wall()
+
+    def required_replicas(self) -> int:
+        """How many replicas must acknowledge for `REPLICATED`; 0 where none counts."""
+        watcher = self._reach.watcher
+        return 0 if watcher is None else watcher.panel.required_replicas(self.clock.monotonic())
+
+    @cached_property
+    def policies(self) -> Policies:
+        """The policies file, read when it is needed: a fault in it keeps no token in force.
+
+        Raises:
+            SettingsError: it cannot be used.
+        """
+        return load_policies(self.settings.policies)
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """What revokes; it does not know what is revoked."""
+        settings = self.settings
+        # A level that only this process reaches ends with it.
+        level = Level[settings.tokens.level.upper()] if settings.tokens.level else None
+        return Tokens(
+            [Shard(index) for index in range(SHARDS)],
+            RedisSide(
+                executor=self._reach.executor,
+                group=self.group,
+                required=self.required_replicas,
+                ready=lambda: True,
+                staleness=lambda: 0.0,
+                usable=self._reach.links.usable,
+                nonce=secrets.token_hex(8).encode(),
+                keys=[ShardKeys(settings.prefix, index) for index in range(SHARDS)],
+                wake=lambda: None,
+                replicating=self._reach.watcher is not None,
+            ),
+            clock=self.clock,
+            events=self._events,
+            server_now=self.server_now,
+            digest_key=self.digest_key,
+            deny_when_stale=False,
+            max_staleness=settings.tokens.max_staleness,
+            level=None if level is Level.LOCAL else level,
+            max_lifetime=settings.tokens.max_lifetime,
+            skew=settings.tokens.skew,
+        )
+
+    @cached_property
+    def sessions(self) -> Sessions:
+        """What ends sessions; whether one has ended is asked of the revocations in Redis."""
+        return Sessions(
+            self._reach.executor,
+            self.tokens,
+            policy=self.policies.sessions,
+            clock=self.clock,
+            events=self._events,
+            server_now=self.server_now,
+            prefix=self.settings.prefix,
+            digest_key=self.digest_key,
+            deny_on_outage=True,
+            deadline=ASK_LIMIT,
+            source="redis",
+        )
+
+    async def fleet(self) -> list[Instance]:
+        """The instances that live under our prefix and in our database."""
+        key = presence_keys(self.settings.prefix)[1]
+        rows = await self.ask(
+            Operation(
+                kind=Kind.READ, keys=(key,), args=("HGETALL", key), read=_read_rows, lane=Lane.BULK
+            )
+        )
+        return [read_instance(boot, row) for boot, row in rows.items()]
+
+    async def ask(self, operation: Operation[T]) -> T:
+        """Run one operation; raises as the executor does."""
+        return await self._reach.executor.run(operation, within=ASK_LIMIT)
+
+    async def ask_all(self, operations: Sequence[Operation[T]]) -> list[T]:
+        """Run many, a page at a time; raises as the executor does."""
+        found: list[T] = []
+        for start in range(0, len(operations), PAGE):
+            page = operations[start : start + PAGE]
+            found += await asyncio.gather(*(self.ask(operation) for operation in page))
+        return found
+
+    async def act(
+        self, act: audit.Act, work: Callable[[], Awaitable[T]], outcome: Callable[[T], str]
+    ) -> T:
+        """Record what is about to be done, do it, and record what became of it.
+
+        An act that is interrupted, or whose end cannot be recorded, stays on record as `begun`.
+
+        Raises:
+            AragoraRedisError: it could not be recorded, and was not done; or as the work does.
+        """
+        try:
+            await self.ask(audit.record(self.settings.prefix, act))
+        except AragoraRedisError as error:
+            raise LinkDownError(
+                f"it cannot be recorded, so nothing was done: {error.message}",
+                remedy="see aragora-redis doctor, and try again",
+            ) from error
+        try:
+            result = await work()
+        except AragoraRedisError as error:
+            await self._amend(act, "did not run" if error.ran is Ran.NO else "unknown")
+            raise
+        await self._amend(act, outcome(result))
+        return result
+
+    async def _amend(self, act: audit.Act, outcome: str) -> None:
+        with contextlib.suppress(AragoraRedisError):
+            await self.ask(audit.record(self.settings.prefix, replace(act, outcome=outcome)))
+
+
+def kept(receipt: Receipt) -> Receipt:
+    """Refuse what only this process knows: it ends in a moment.
+
+    Raises:
+        OutcomeUnknownError: no primary has confirmed it.
+    """
+    if receipt.level is Level.LOCAL:
+        raise OutcomeUnknownError(
+            "no primary has confirmed it: it may or may not be in force",
+            remedy="run the command again, which does no harm",
+        )
+    return receipt
+
+
+@asynccontextmanager
+async def open_desk(
+    settings: Settings, *, clock: Clock, within: float, acts: bool
+) -> AsyncIterator[Desk]:
+    """Reach the primary, for one command.
+
+    Args:
+        settings: where it is.
+        clock: for deadlines.
+        within: seconds for reaching it.
+        acts: whether anything is to be done; else nothing is written.
+
+    Raises:
+        LinkDownError: it cannot be reached in time.
+        SettingsError: the instances that live there have another digest key.
+    """
+    reach = Reach(settings, clock=clock, events=Events(), prepares=acts)
+    desk = Desk(settings, reach, clock)
+    reach.start()
+    committing = asyncio.create_task(supervised("group commit", desk.group.run))
+    try:
+        until = clock.monotonic() + within
+        for each in Lane:
+            if not await reach.links.usable(each, until):
+                raise LinkDownError(
+                    f"the primary cannot be reached: {reach.links.lanes[each].down}",
+                    remedy="`aragora-redis doctor` says what is wrong; nothing was done",
+                )
+        _demand_key(await desk.fleet(), settings)
+        if acts and reach.watcher is not None:
+            await _hear(desk)
+        yield desk
+    finally:
+        committing.cancel()
+        await asyncio.gather(committing, return_exceptions=True)
+        await reach.close()
+
+
+def _demand_key(fleet: Sequence[Instance], settings: Settings) -> None:
+    theirs = {each.fingerprint for each in fleet if each.fingerprint}
+    if theirs and settings.fingerprint not in theirs:
+        raise SettingsError(
+            "the instances that live have another digest key: by ours nobody of theirs is named",
+            remedy="set their ARAGORA_DIGEST_KEY here; nothing was done",
+        )
+
+
+def _read_rows(reply: Any) -> dict[str, str]:
+    pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
+    return {boot.decode(): row.decode("utf-8", "replace") for boot, row in pairs}
+
+
+async def _hear(desk: Desk) -> None:
+    until = desk.clock.monotonic() + HEAR_LIMIT
+    while True:
+        if desk.required_replicas() or desk.clock.monotonic() >= until:
+            return
+        await asyncio.sleep(0.02)

@@ -1,0 +1,158 @@
+"""Sessions as the primary holds them: looked at, which counts as no use, and ended by hand."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import SessionGoneError
+from ...sessions import operations
+from ...sessions.data import decode
+from ...sessions.ids import SessionRef, handle_of, parse_id, user_ref
+from ...sessions.operations import SessionKeys
+from ...sessions.stored import Moved, Stored
+from ...state.session_store import HOPS
+from ...state.sessions import EndedSessions
+from ...state.tokens import Receipt
+from .audit import Act, digest_of
+from .desk import Desk, kept
+from .revocations import held
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What may be shown of a session. Instants are Unix seconds.
+
+    Attributes:
+        handle: names it, and opens nothing.
+        fields: names of its data; values are its user's.
+    """
+
+    handle: str
+    created_at: float
+    expires_at: float
+    version: int
+    size: int
+    fields: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """It for JSON."""
+        return {
+            "handle": self.handle,
+            "created_at": self.created_at,
+            "expires_at": self.expires_at,
+            "version": self.version,
+            "bytes": self.size,
+            "fields": list(self.fields),
+        }
+
+
+async def of_user(desk: Desk, user: str) -> list[Shown]:
+    """The sessions of a user that live, the oldest first.
+
+    Raises:
+        InvalidInputError: no user can be that.
+        OutageError, OutcomeUnknownError: the primary cannot be asked.
+    """
+    home = user_ref(desk.digest_key, user)
+    index = await desk.ask(operations.of_user(SessionKeys(desk.settings.prefix), home))
+    refs = [SessionRef(home.shard, member) for member, _ in index]
+    keys = SessionKeys(desk.settings.prefix)
+    found = await desk.ask_all([operations.peek(keys, ref) for ref in refs])
+    ended = await held(desk, [ref.member for ref in refs])
+    return [
+        _shown(ref, each)
+        for ref, each in zip(refs, found, strict=True)
+        if isinstance(each, Stored) and ref.member not in ended
+    ]
+
+
+async def look(desk: Desk, session_id: str) -> Shown:
+    """The session of an id, by whatever id it has now.
+
+    Raises:
+        SessionGoneError: it has ended, or never was.
+        OutageError, OutcomeUnknownError: the primary cannot be asked.
+    """
+    ref = _ref(desk, session_id)
+    for _ in range(HOPS):
+        found = await desk.ask(operations.peek(SessionKeys(desk.settings.prefix), ref))
+        if isinstance(found, Moved):
+            ref = ref.moved(found.member)
+            continue
+        if isinstance(found, Stored) and not await held(desk, [ref.member]):
+            return _shown(ref, found)
+        break
+    raise SessionGoneError("there is no such session", remedy="it has ended, or never was")
+
+
+async def end(desk: Desk, session_id: str, *, actor: str, reason: str) -> Receipt:
+    """End one session for good; raises as `look` does, and as `Desk.act`."""
+
+    async def work() -> Receipt:
+        return kept(await desk.sessions.end(session_id))
+
+    act = _act(actor, f"session {digest_of(_ref(desk, session_id).member)}", reason)
+    return await desk.act(act, work, lambda receipt: receipt.level.word)
+
+
+async def end_handle(desk: Desk, user: str, handle: str, *, actor: str, reason: str) -> Receipt:
+    """End the one of a user's sessions that a handle names; raises as `look` and `Desk.act` do."""
+
+    async def work() -> Receipt:
+        return kept(await desk.sessions.end_one_of(user, handle))
+
+    act = _act(actor, f"session {_digest_of_handle(handle)}", reason)
+    return await desk.act(act, work, lambda receipt: receipt.level.word)
+
+
+async def end_user(desk: Desk, user: str, *, actor: str, reason: str) -> EndedSessions:
+    """End all that a user has; raises as `of_user` does, and as `Desk.act`."""
+
+    async def work() -> EndedSessions:
+        ended = await desk.sessions.end_user(user)
+        if ended.count:
+            kept(ended.receipt)
+        return ended
+
+    home = user_ref(desk.digest_key, user)
+    act = _act(actor, f"sessions of user {digest_of(home.member)}", reason)
+    return await desk.act(act, work, _ended)
+
+
+def _ended(ended: EndedSessions) -> str:
+    return f"{ended.count} ended, {ended.receipt.level.word}" if ended.count else "had none"
+
+
+def _digest_of_handle(handle: str) -> str:
+    try:
+        return digest_of(urlsafe_b64decode(handle + "=="))
+    except ValueError:
+        raise SessionGoneError(
+            "that is no handle", remedy="`sessions list` shows those of a user"
+        ) from None
+
+
+def _act(actor: str, target: str, reason: str) -> Act:
+    return Act(actor=actor, action="sessions end", target=target, reason=reason)
+
+
+def _ref(desk: Desk, session_id: str) -> SessionRef:
+    ref = parse_id(desk.digest_key, session_id)
+    if ref is None:
+        raise SessionGoneError(
+            "that is no session id", remedy="give the whole id, as the cookie or client has it"
+        )
+    return ref
+
+
+def _shown(ref: SessionRef, stored: Stored) -> Shown:
+    return Shown(
+        handle_of(ref.member),
+        stored.created_at,
+        stored.expires_at,
+        stored.version,
+        stored.size,
+        tuple(sorted(decode(stored.fields))),
+    )

@@ -1,0 +1,82 @@
+"""What a doctor finds: a name, what was seen, what follows from it, and what mends it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..report import Status
+from ..survey import Survey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """One thing that is wrong."""
+
+    name: str
+    """Stable, for scripts and runbooks."""
+    status: Status
+    subject: str
+    """The server, or the group of them, that it is about."""
+    evidence: str
+    """What was seen."""
+    consequence: str
+    """What happens, or can happen, because of it."""
+    fix: str
+    """What mends it, exact enough to be pasted where a command can."""
+
+    @property
+    def headline(self) -> str:
+        """One line."""
+        return f"{self.name}: {self.subject} {self.evidence}"
+
+
+Check = Callable[[Survey], Iterable[Diagnosis]]
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """All that was found, the worst first."""
+
+    diagnoses: tuple[Diagnosis, ...]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def status(self) -> Status:
+        """That of the worst."""
+        return max((each.status for each in self.diagnoses), default=Status.OK)
+
+    @property
+    def exit_code(self) -> int:
+        """0 nothing found, 1 WARNING, 2 CRITICAL, 3 UNKNOWN."""
+        return int(self.status)
+
+    @property
+    def headline(self) -> str:
+        """One line: the status, and why."""
+        if not self.diagnoses:
+            nodes, sentinels = self.facts.get("nodes", 0), self.facts.get("sentinels", 0)
+            return f"OK: nothing is wrong ({nodes} servers, {sentinels} Sentinels)"
+        worst, *others = self.diagnoses
+        more = f" (and {len(others)} more)" if others else ""
+        return f"{worst.status.name}: {worst.headline}{more}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "status": self.status.name,
+            "headline": self.headline,
+            "diagnoses": [
+                {
+                    "name": each.name,
+                    "status": each.status.name,
+                    "subject": each.subject,
+                    "evidence": each.evidence,
+                    "consequence": each.consequence,
+                    "fix": each.fix,
+                }
+                for each in self.diagnoses
+            ],
+            "facts": self.facts,
+        }

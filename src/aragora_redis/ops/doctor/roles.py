@@ -1,0 +1,140 @@
+"""Who is primary, by whose word, and who replicates whom. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...address import Address
+from ..access import Failure, Fault
+from ..report import Status
+from ..survey import NodeSurvey, Survey
+from .diagnosis import Diagnosis
+
+
+def unreachable(survey: Survey) -> Iterator[Diagnosis]:
+    """Servers that could not be asked."""
+    for at, node in survey.nodes.items():
+        if isinstance(node, Failure) and node.fault is not Fault.DENIED:
+            primary = at == survey.primary
+            yield Diagnosis(
+                name="server-unreachable",
+                status=Status.CRITICAL if primary else Status.WARNING,
+                subject=f"the primary {at}" if primary else str(at),
+                evidence=node.text,
+                consequence="nothing can be written until another one is promoted"
+                if primary
+                else "one less can take over",
+                fix="start it, or see what lies between: aragora-redis doctor --connect",
+            )
+
+
+def two_primaries(survey: Survey) -> Iterator[Diagnosis]:
+    """Servers beside the named primary that take themselves for one."""
+    if survey.master_name is None:
+        return
+    for at, node in survey.alive.items():
+        if node.role == "master" and at != survey.primary:
+            yield Diagnosis(
+                name="two-primaries",
+                status=Status.CRITICAL,
+                subject=str(at),
+                evidence=f"is a primary too, beside {survey.primary}, which the Sentinels name",
+                consequence="what is written to it will be lost when it is made a replica",
+                fix=f"stop its clients, then: {cli(at)} REPLICAOF {_words(survey.primary)}",
+            )
+
+
+def named_replica(survey: Survey) -> Iterator[Diagnosis]:
+    """Sentinels that name a server which is a replica."""
+    for at, sentinel in survey.heard.items():
+        node = survey.alive.get(sentinel.named)
+        if node is not None and node.role != "master":
+            yield Diagnosis(
+                name="sentinel-names-a-replica",
+                status=Status.CRITICAL if sentinel.named == survey.primary else Status.WARNING,
+                subject=f"Sentinel {at}",
+                evidence=f"names {sentinel.named}, which is a replica of {node.source}",
+                consequence="clients that ask it write to a server that refuses, or wait for ever",
+                fix=f"if it stays so for a minute: {cli(at)} SENTINEL RESET {survey.master_name}",
+            )
+
+
+def sentinels_disagree(survey: Survey) -> Iterator[Diagnosis]:
+    """Sentinels that name another primary than most, or another epoch for it."""
+    named = {sentinel.named for sentinel in survey.heard.values()}
+    if len(named) > 1:
+        votes = ", ".join(f"{at}: {s.named}" for at, s in survey.heard.items())
+        yield Diagnosis(
+            name="sentinels-disagree",
+            status=Status.CRITICAL,
+            subject="the Sentinels",
+            evidence=f"name different primaries ({votes})",
+            consequence="clients are led to different servers",
+            fix="let them reach each other; one that stays behind: SENTINEL RESET "
+            f"{survey.master_name} on it",
+        )
+        return
+    epochs = {at: sentinel.epoch for at, sentinel in survey.heard.items()}
+    if len(set(epochs.values())) > 1:
+        newest = max(epochs.values())
+        behind = [str(at) for at, epoch in epochs.items() if epoch < newest]
+        yield Diagnosis(
+            name="sentinel-epochs-differ",
+            status=Status.WARNING,
+            subject=f"Sentinel {', '.join(behind)}",
+            evidence=f"is behind epoch {newest} of the others",
+            consequence="it has not heard of the last failover, or was rebuilt without its state",
+            fix="let it reach the servers and the others: what they publish brings it up to date",
+        )
+
+
+def replication(survey: Survey) -> Iterator[Diagnosis]:
+    """Replicas that follow nobody who leads to the primary."""
+    alive = survey.alive
+    for at, node in alive.items():
+        if node.role == "master" or node.source is None:
+            continue
+        cycle = _cycle(at, alive)
+        if cycle:
+            if at == min(cycle):
+                yield Diagnosis(
+                    name="replication-cycle",
+                    status=Status.CRITICAL,
+                    subject=" -> ".join(map(str, (*cycle, cycle[0]))),
+                    evidence="replicate each other, and no primary",
+                    consequence="none of them will ever see a write",
+                    fix=f"{cli(at)} REPLICAOF "
+                    + (_words(survey.primary) if survey.primary not in cycle else "NO ONE"),
+                )
+        elif survey.primary is not None and node.source != survey.primary:
+            yield Diagnosis(
+                name="replica-of-another",
+                status=Status.WARNING,
+                subject=str(at),
+                evidence=f"replicates {node.source}, and not the primary {survey.primary}",
+                consequence="it misses writes, and cannot take over",
+                fix=f"{cli(at)} REPLICAOF {_words(survey.primary)}",
+            )
+
+
+CHECKS = (unreachable, two_primaries, named_replica, sentinels_disagree, replication)
+
+
+def cli(address: Address) -> str:
+    """How a server is asked by hand."""
+    return f"redis-cli -h {address.host} -p {address.port}"
+
+
+def _words(address: Address | None) -> str:
+    return f"{address.host} {address.port}" if address else "HOST PORT"
+
+
+def _cycle(start: Address, alive: dict[Address, NodeSurvey]) -> list[Address]:
+    """The servers that replicate each other in a ring with `start`."""
+    path: list[Address] = []
+    at: Address | None = start
+    while at is not None and at not in path:
+        path.append(at)
+        node = alive.get(at)
+        at = node.source if node is not None else None
+    return path if at == start else []

@@ -1,0 +1,99 @@
+"""What a drill's records amount to, and whether that is good enough. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from .records import Outcome, Records, Write
+
+OURS, PEER = "aragora-redis", "redis-py"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objectives:
+    """What has to hold for this library's writer."""
+
+    gap: float
+    """Seconds without an acknowledged write, at most."""
+    lost: int = 0
+    """Acknowledged writes that are not there at the end, at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measures:
+    """What one writer lived through."""
+
+    acknowledged: int
+    failed: int
+    unknown: int
+    lost: int
+    """Acknowledged, and not there at the end."""
+    gap: float
+    """The longest time without an acknowledged write, in seconds."""
+    slowest: float
+    """Seconds that the slowest write took."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What was measured, and which objectives were missed."""
+
+    detection: float | None
+    """Seconds from the fault until the Sentinels agreed that the primary is down (`+odown`)."""
+    promotion: float | None
+    """Seconds from the fault until they announced another one (`+switch-master`)."""
+    writers: dict[str, Measures]
+    missed: tuple[str, ...]
+
+
+def judge(records: Records, objectives: Objectives) -> Verdict:
+    """Measure everything."""
+    writers = {name: measure(records, name) for name in records.writes}
+    return Verdict(
+        detection=_first(records, "+odown"),
+        promotion=_first(records, "+switch-master"),
+        writers=writers,
+        missed=tuple(_missed(writers[OURS], objectives)),
+    )
+
+
+def measure(records: Records, name: str) -> Measures:
+    """What one writer lived through."""
+    writes = records.writes[name]
+    acknowledged = [write for write in writes if write.outcome is Outcome.ACKNOWLEDGED]
+    there = records.survivors.get(name, set())
+    return Measures(
+        acknowledged=len(acknowledged),
+        failed=sum(write.outcome is Outcome.FAILED for write in writes),
+        unknown=sum(write.outcome is Outcome.UNKNOWN for write in writes),
+        lost=sum(write.number not in there for write in acknowledged),
+        gap=_longest_gap(writes, records.ended_at),
+        slowest=max((write.ended - write.began for write in writes), default=0.0),
+    )
+
+
+def _missed(ours: Measures, objectives: Objectives) -> Iterator[str]:
+    if not ours.acknowledged:
+        yield "nothing was acknowledged at all"
+    if ours.lost > objectives.lost:
+        yield f"{ours.lost} acknowledged writes were lost, and {objectives.lost} may be"
+    if ours.gap > objectives.gap:
+        yield f"{ours.gap:.1f} s without a write, and {objectives.gap:g} s may be"
+
+
+def _longest_gap(writes: list[Write], end: float) -> float:
+    """The longest time between two acknowledgements, from the first write to the end."""
+    began = min((write.began for write in writes), default=0.0)
+    ends = sorted(write.ended for write in writes if write.outcome is Outcome.ACKNOWLEDGED)
+    return max(later - earlier for earlier, later in pairwise([began, *ends, end]))
+
+
+def _first(records: Records, event: str) -> float | None:
+    times = [
+        said.at - records.fault_at
+        for said in records.announcements
+        if said.event == event and said.at >= records.fault_at
+    ]
+    return min(times, default=None)

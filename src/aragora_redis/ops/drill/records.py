@@ -1,0 +1,50 @@
+"""What a drill writes down: who wrote what, and what became of it. Values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Outcome(StrEnum):
+    """What a writer was told."""
+
+    ACKNOWLEDGED = "acknowledged"
+    FAILED = "failed"
+    """It did not run."""
+    UNKNOWN = "unknown"
+    """It may have run."""
+
+
+class Write(NamedTuple):
+    """One numbered write. Times are seconds since the drill began."""
+
+    number: int
+    began: float
+    ended: float
+    outcome: Outcome
+
+
+class Announcement(NamedTuple):
+    """What a Sentinel published."""
+
+    at: float
+    event: str
+    """`+sdown`, `+odown`, `+switch-master`, ..."""
+
+
+@dataclass(slots=True)
+class Records:
+    """All of one drill."""
+
+    fault_at: float = 0.0
+    mended_at: float = 0.0
+    ended_at: float = 0.0
+    announcements: list[Announcement] = field(default_factory=list)
+    writes: dict[str, list[Write]] = field(default_factory=dict)
+    """By writer."""
+    survivors: dict[str, set[int]] = field(default_factory=dict)
+    """By writer: the numbers that are there at the end."""
+    errors: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By writer: kinds of errors, counted."""

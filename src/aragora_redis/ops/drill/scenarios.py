@@ -1,0 +1,177 @@
+"""The faults that can be drilled: on a lab, and on a deployment that is only reached by wire."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from typing import Any, Protocol
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from ...address import Address
+from ...clock import Clock
+from ...errors import LabError
+from ...lab import Lab
+from ..access import connected
+from ..failover import switch_over
+from ..report import Status
+from ..targets import SentinelTarget
+from .measures import Objectives
+
+FREEZE_SECONDS = 60
+COMMAND_LIMIT = 2.0
+
+
+class Scenario(StrEnum):
+    """What is done to a deployment."""
+
+    KILL_PRIMARY = "kill-primary"
+    FREEZE_PRIMARY = "freeze-primary"
+    CUT_PRIMARY = "cut-primary"
+    SWITCHOVER = "switchover"
+    LOSE_SENTINEL = "lose-sentinel"
+    RESTART_ALL = "restart-all"
+
+    @property
+    def replaces(self) -> bool:
+        """Whether another primary is to be expected."""
+        return self not in {Scenario.LOSE_SENTINEL, Scenario.RESTART_ALL}
+
+    def objectives(self, down_after: float) -> Objectives:
+        """What may be asked of it, where nobody asks for something else.
+
+        Args:
+            down_after: seconds after which the Sentinels call a server down.
+        """
+        gaps = {
+            Scenario.SWITCHOVER: 3.0,
+            Scenario.LOSE_SENTINEL: 0.5,
+            Scenario.RESTART_ALL: down_after + 15.0,
+        }
+        return Objectives(gap=gaps.get(self, down_after + 5.0))
+
+
+class Actor(Protocol):
+    """Makes a fault, and mends it."""
+
+    async def begin(self) -> None:
+        """Make it. Raises `LabError` where it cannot be."""
+
+    async def end(self) -> None:
+        """Undo it, as far as that is ours."""
+
+
+class LabActor:
+    """On a lab every fault is real."""
+
+    def __init__(self, lab: Lab, scenario: Scenario, switch: Callable[[], Awaitable[None]]) -> None:
+        self._lab = lab
+        self._scenario = scenario
+        self._switch = switch
+
+    async def begin(self) -> None:
+        lab = self._lab
+        match self._scenario:
+            case Scenario.KILL_PRIMARY:
+                await asyncio.to_thread(lab.kill, "primary")
+            case Scenario.FREEZE_PRIMARY:
+                await asyncio.to_thread(lab.freeze, "primary")
+            case Scenario.CUT_PRIMARY:
+                await asyncio.to_thread(lab.cut, "primary")
+            case Scenario.LOSE_SENTINEL:
+                await asyncio.to_thread(lab.kill, "sentinel-0")
+            case Scenario.RESTART_ALL:
+                await asyncio.to_thread(lab.kill, "all")
+            case Scenario.SWITCHOVER:
+                await self._switch()
+
+    async def end(self) -> None:
+        lab = self._lab
+        match self._scenario:
+            case Scenario.FREEZE_PRIMARY:
+                await asyncio.to_thread(lab.thaw, "all")
+            case Scenario.CUT_PRIMARY:
+                await asyncio.to_thread(lab.heal)
+            case Scenario.SWITCHOVER:
+                pass
+            case _:
+                await asyncio.to_thread(lab.start_all)
+
+
+class RemoteActor:
+    """By wire: a SHUTDOWN, after which a supervisor starts the server again, and a pause.
+
+    To the Sentinels a server that has all commands paused is one that stands still.
+    """
+
+    def __init__(
+        self, target: SentinelTarget, scenario: Scenario, switch: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._target = target
+        self._scenario = scenario
+        self._switch = switch
+        self._primary: Address | None = None
+
+    async def begin(self) -> None:
+        target = self._target
+        match self._scenario:
+            case Scenario.KILL_PRIMARY:
+                await self._on_primary("SHUTDOWN", "NOSAVE")
+            case Scenario.FREEZE_PRIMARY:
+                await self._on_primary("CLIENT PAUSE", FREEZE_SECONDS * 1000, "ALL")
+            case Scenario.SWITCHOVER:
+                await self._switch()
+            case Scenario.LOSE_SENTINEL:
+                async with connected(target.sentinels[0], target.sentinel) as client:
+                    await _command(client, "SHUTDOWN", "NOSAVE")
+            case _:
+                raise LabError(
+                    f"{self._scenario} cannot be made over the wire", remedy="drill it on a lab"
+                )
+
+    async def end(self) -> None:
+        if self._scenario is Scenario.FREEZE_PRIMARY and self._primary is not None:
+            with contextlib.suppress(RedisError, OSError, TimeoutError):
+                async with connected(self._primary, self._target.redis) as client:
+                    await _command(client, "CLIENT UNPAUSE")
+
+    async def _on_primary(self, *words: str | int) -> None:
+        target = self._target
+        for at in target.sentinels:
+            with contextlib.suppress(RedisError, OSError, TimeoutError):
+                async with connected(at, target.sentinel) as sentinel:
+                    found = await _command(
+                        sentinel, "SENTINEL GET-MASTER-ADDR-BY-NAME", target.master_name
+                    )
+                self._primary = Address(str(found[0]), int(found[1]))
+                break
+        if self._primary is None:
+            raise LabError("no Sentinel names a primary", remedy="see aragora-redis doctor")
+        async with connected(self._primary, target.redis) as client:
+            await _command(client, *words)
+
+
+def switcher(
+    target: SentinelTarget, prefix: str, clock: Clock, *, force: bool
+) -> Callable[[], Awaitable[None]]:
+    """A switchover as a step of a drill."""
+
+    async def switch() -> None:
+        report = await switch_over(target, prefix=prefix, clock=clock, force=force)
+        if report.status is not Status.OK:
+            raise LabError(report.headline)
+
+    return switch
+
+
+async def _command(client: Any, *words: str | int) -> Any:
+    async with asyncio.timeout(COMMAND_LIMIT):
+        try:
+            return await client.execute_command(*words)
+        except RedisConnectionError:
+            if words[0] == "SHUTDOWN":
+                return None  # that is how it answers
+            raise

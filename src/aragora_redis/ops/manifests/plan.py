@@ -1,0 +1,112 @@
+"""What is to be deployed, as one checked value. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ...errors import InvalidInputError
+
+_LABEL = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+_MASTER = re.compile(r"[A-Za-z0-9._-]+")
+_MEMORY = re.compile(r"(\d+)(mb|gb)")
+_QUANTITY = re.compile(r"[1-9]\d*(Mi|Gi|Ti)")
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*")
+_LEAST_MEMORY_MIB = 64
+_MOST_NODES = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One Redis under Sentinels, and the gateway that uses it.
+
+    Raises:
+        InvalidInputError: a value that no deployment can have.
+    """
+
+    namespace: str = "aragora"
+    nodes: int = 3
+    """How many servers, each with its Sentinel beside it: an odd number from three."""
+    master: str = "aragora-master"
+    """By which name the Sentinels know the primary."""
+    maxmemory: str = "256mb"
+    """What one server may hold, as redis.conf says it."""
+    storage: str = "1Gi"
+    """The volume of one server, as Kubernetes says it."""
+    down_after_ms: int = 5000
+    failover_timeout_ms: int = 60_000
+    redis_image: str = "redis:7-alpine"
+    image: str = "aragora-redis:latest"
+    """What the Dockerfile builds."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """ARAGORA_* of the gateway, none of them secret."""
+
+    def __post_init__(self) -> None:
+        for value, rule, what in (
+            (self.namespace, _LABEL, "a namespace: lower-case letters, digits and -, at most 63"),
+            (self.master, _MASTER, "a name for the primary: letters, digits and ._-"),
+            (self.maxmemory, _MEMORY, "an amount of memory such as 256mb or 2gb"),
+            (self.storage, _QUANTITY, "the size of a volume such as 1Gi"),
+            (self.redis_image, _IMAGE, "an image"),
+            (self.image, _IMAGE, "an image"),
+        ):
+            if not rule.fullmatch(value):
+                raise InvalidInputError(f"{value!r} is not {what}")
+        if self.nodes not in range(3, _MOST_NODES + 1, 2):
+            raise InvalidInputError(
+                f"{self.nodes} nodes cannot be: the Sentinels beside them decide by majority, so "
+                f"take an odd number from 3 to {_MOST_NODES}"
+            )
+        if self.maxmemory_mib < _LEAST_MEMORY_MIB:
+            raise InvalidInputError(
+                f"{self.maxmemory} is too little: at least {_LEAST_MEMORY_MIB}mb"
+            )
+        if not 1000 <= self.down_after_ms <= self.failover_timeout_ms:
+            raise InvalidInputError(
+                f"{self.down_after_ms} ms is not between a second, below which pauses of a healthy "
+                f"server count as its death, and the failover timeout of "
+                f"{self.failover_timeout_ms} ms"
+            )
+
+    @property
+    def quorum(self) -> int:
+        """How many Sentinels must miss the primary: the majority, which must elect anyway."""
+        return self.nodes // 2 + 1
+
+    @property
+    def pods(self) -> tuple[str, ...]:
+        """The servers' names, in order."""
+        return tuple(f"redis-{number}" for number in range(self.nodes))
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Their names in a cluster, in order, which every namespace resolves."""
+        return tuple(f"{pod}.redis.{self.namespace}.svc.cluster.local" for pod in self.pods)
+
+    @property
+    def sentinel_hosts(self) -> str:
+        """What ARAGORA_REDIS_SENTINEL_HOSTS says in the same namespace."""
+        return ",".join(f"{pod}.redis:26379" for pod in self.pods)
+
+    @property
+    def maxmemory_mib(self) -> int:
+        """`maxmemory` in MiB."""
+        found = _MEMORY.fullmatch(self.maxmemory)
+        number, unit = found.groups() if found else ("0", "mb")
+        return int(number) * (1024 if unit == "gb" else 1)
+
+    @property
+    def memory_limit_mib(self) -> int:
+        """What the container may take: a rewrite of the AOF may double what is held."""
+        return 2 * self.maxmemory_mib
+
+    @property
+    def backup_storage(self) -> str:
+        """Room for seven copies and the one that is being made."""
+        return f"{-(-8 * self.maxmemory_mib // 1024)}Gi"
+
+    @property
+    def memory_request_mib(self) -> int:
+        """What the container is sure to get."""
+        return self.maxmemory_mib // 2

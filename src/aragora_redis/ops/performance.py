@@ -1,0 +1,66 @@
+"""The figures of a health report, for Nagios and for Prometheus. Pure.
+
+Sources: Monitoring Plugins Development Guidelines, "Performance data"; Prometheus documentation,
+"Exposition formats", and node_exporter's textfile collector.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, Gauge
+
+from .report import HealthReport
+
+PREFIX = "aragora_redis_health"
+
+
+class _Measure(NamedTuple):
+    fact: str
+    label: str
+    """What Nagios calls it."""
+    unit: str
+    """Of Nagios: `s`, `B`, or nothing for a count."""
+    text: str
+    most: str = ""
+    """The fact that it cannot exceed."""
+
+
+_MEASURES = (
+    _Measure("seconds", "time", "s", "Seconds that the check took."),
+    _Measure("replicas_good", "replicas_good", "", "Replicas that could take over.", "replicas"),
+    _Measure("replicas", "replicas", "", "Replicas that the Sentinels have heard of."),
+    _Measure(
+        "sentinels_answering", "sentinels_answering", "", "Sentinels that answered.", "sentinels"
+    ),
+    _Measure("sentinels", "sentinels", "", "Sentinels that there are."),
+    _Measure("lag_seconds", "lag", "s", "Seconds since the slowest replica has acknowledged."),
+    _Measure("clients", "clients", "", "Clients connected to the primary."),
+    _Measure("memory_bytes", "memory", "B", "Memory that the primary uses.", "max_memory_bytes"),
+    _Measure("max_memory_bytes", "max_memory", "B", "Memory that the primary may use."),
+)
+
+
+def performance_data(report: HealthReport) -> str:
+    """`'label'=value[UOM];;;min[;max]` for each figure that is known, parted by spaces."""
+    found = []
+    for measure in _MEASURES:
+        value = report.facts.get(measure.fact)
+        if value is not None:
+            most = report.facts.get(measure.most)
+            end = "" if most is None else f";{most}"
+            found.append(f"{measure.label}={value}{measure.unit};;;0{end}")
+    return " ".join(found)
+
+
+def registry_of(report: HealthReport) -> CollectorRegistry:
+    """The figures as metrics, the status first."""
+    registry = CollectorRegistry()
+    status = Gauge(f"{PREFIX}_status", "0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.", registry=registry)
+    status.set(report.status)
+    for measure in _MEASURES:
+        value = report.facts.get(measure.fact)
+        if value is not None:
+            name = f"{PREFIX}_{measure.fact}"
+            Gauge(name, measure.text, registry=registry).set(value)
+    return registry

@@ -1,0 +1,181 @@
+"""What the servers of a deployment say of themselves and of each other, as values. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..address import Address
+from .access import Failure
+
+Row = Mapping[str, Any]
+
+SET, UNEXPANDED, EMPTY = "set", "unexpanded", ""
+"""What is kept of a secret: that there is one, that it is the name of a variable, or none."""
+SECRETS = ("requirepass", "masterauth", "tls-key-file-pass", "tls-client-key-file-pass")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentinelSurvey:
+    """One Sentinel's answers."""
+
+    id: str
+    named: Address
+    """Whom clients are told is primary (`SENTINEL GET-MASTER-ADDR-BY-NAME`)."""
+    master: Row
+    replicas: tuple[Row, ...]
+    fellows: tuple[Row, ...]
+    info: Row
+    unsaved: str | None = None
+    """Why it cannot write its configuration; None where it can, or was not asked to."""
+
+    @property
+    def epoch(self) -> int:
+        """Its configuration epoch for the primary."""
+        return int(self.master["config-epoch"])
+
+    @property
+    def quorum(self) -> int:
+        """How many Sentinels must miss the primary."""
+        return int(self.master["quorum"])
+
+    @property
+    def flags(self) -> frozenset[str]:
+        """What it says of the primary's state."""
+        return flags_of(self.master)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSurvey:
+    """One data node's answers."""
+
+    role: str
+    """`master` or `slave`."""
+    source: Address | None
+    """Whom a replica replicates."""
+    info: Row
+    config: Mapping[str, str]
+    """`CONFIG GET *`, secrets replaced by what is kept of them; empty where it may not be asked."""
+    masterauth_differs: bool = False
+    """Replicating from this deployment it would use another password than ours."""
+    skew: float = 0.0
+    """Seconds by which its clock is ahead of ours."""
+    uncertainty: float = 0.0
+    """Half of how long it took to ask."""
+    user: str | None = None
+    """Whom it takes us for; None where it does not tell."""
+    missing: tuple[str, ...] = ()
+    """What this library needs and that user may not."""
+    excessive: tuple[str, ...] = ()
+    """What that user may and this library never needs."""
+    rows: Mapping[str, str] = field(default_factory=dict)
+    """Our own instances: boot id to row of presence."""
+    certificate_ends: float | None = None
+    """Unix seconds at which its certificate expires."""
+
+    def number(self, name: str) -> int | None:
+        """An integer out of INFO; None where it is not told."""
+        value = self.info.get(name)
+        return int(value) if isinstance(value, int | float) else None
+
+    def setting(self, name: str) -> int | None:
+        """An integer out of its configuration; None where it is not told."""
+        text = self.config.get(name, "")
+        return int(text) if text.lstrip("-").isdigit() else None
+
+    @property
+    def followers(self) -> dict[Address, Row]:
+        """Its replicas, with `state`, `offset` and `lag`."""
+        rows = (
+            row
+            for key, row in self.info.items()
+            if key.startswith("slave") and isinstance(row, dict)
+        )
+        return {address_of(row): row for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """What one of our own instances said with its last beat."""
+
+    name: str
+    policies: str
+    """Hash of its policies."""
+    staleness: float | None = None
+    """Seconds by which its copy of the revocations may be behind; infinite before it has one."""
+    by_redis: int = 0
+    """Rate limits that Redis decided in the two seconds before, or that it repeated."""
+    alone: int = 0
+    """Those that it decided by itself."""
+    fingerprint: str = ""
+    """Of its digest key; empty where it did not say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """Whom was asked, and what was answered."""
+
+    master_name: str | None
+    """None without Sentinels."""
+    sentinels: Mapping[Address, SentinelSurvey | Failure]
+    nodes: Mapping[Address, NodeSurvey | Failure]
+    now: float
+    """Unix seconds, by our clock."""
+
+    @property
+    def heard(self) -> dict[Address, SentinelSurvey]:
+        """The Sentinels that answered."""
+        return {at: s for at, s in self.sentinels.items() if isinstance(s, SentinelSurvey)}
+
+    @property
+    def alive(self) -> dict[Address, NodeSurvey]:
+        """The data nodes that answered."""
+        return {at: n for at, n in self.nodes.items() if isinstance(n, NodeSurvey)}
+
+    @property
+    def primary(self) -> Address | None:
+        """Whom most Sentinels name, by the highest epoch among equals; the one node without any."""
+        if self.master_name is None:
+            return next(iter(self.nodes), None)
+        named = [(s.named, s.epoch) for s in self.heard.values()]
+        votes = [at for at, _ in named]
+        best = max(named, key=lambda each: (votes.count(each[0]), each[1]), default=None)
+        return best[0] if best else None
+
+    @property
+    def instances(self) -> tuple[Instance, ...]:
+        """Our own instances, by the primary's rows."""
+        primary = self.alive.get(self.primary) if self.primary else None
+        rows = primary.rows if primary is not None else {}
+        found = [read_instance(boot, row) for boot, row in rows.items()]
+        return tuple(sorted(found, key=lambda instance: instance.name))
+
+
+def read_instance(boot: str, row: str) -> Instance:
+    """Read a row of presence, see scripts/beat.lua."""
+    words = row.split(" ", 6)
+    if len(words) < 7:
+        return Instance(boot, words[1] if len(words) > 1 else "")
+    _, policies, staleness, by_redis, alone, fingerprint, name = words
+    try:
+        return Instance(name, policies, float(staleness), int(by_redis), int(alone), fingerprint)
+    except ValueError:
+        return Instance(name, policies)
+
+
+def address_of(row: Row) -> Address:
+    """The address in a row of a Sentinel, or of `INFO replication`."""
+    return Address(str(row["ip"]), int(row["port"]))
+
+
+def flags_of(row: Row) -> frozenset[str]:
+    """The flags in a row of a Sentinel."""
+    return frozenset(str(row["flags"]).split(","))
+
+
+def kept_of(secret: str) -> str:
+    """What is kept of a secret."""
+    if not secret:
+        return EMPTY
+    return UNEXPANDED if "${" in secret else SET

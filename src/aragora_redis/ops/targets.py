@@ -1,0 +1,63 @@
+"""Which servers settings lead to, and how to log in to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..address import Address
+from ..errors import SettingsError
+from ..settings import Credentials, Embedded, Sentinel, Settings, Standalone, Tls
+from .access import ANYBODY, Access
+
+
+@dataclass(frozen=True, slots=True)
+class StandaloneTarget:
+    """One Redis, or a managed one behind one address."""
+
+    address: Address
+    redis: Access = ANYBODY
+
+
+@dataclass(frozen=True, slots=True)
+class SentinelTarget:
+    """A primary that Sentinels name."""
+
+    sentinels: tuple[Address, ...]
+    master_name: str
+    redis: Access = ANYBODY
+    sentinel: Access = ANYBODY
+
+
+Target = StandaloneTarget | SentinelTarget
+
+
+def target_of(settings: Settings) -> Target | None:
+    """The servers that settings lead to, and how to log in to them.
+
+    Raises:
+        SettingsError: a file of theirs cannot be used, or they lead to a Unix socket.
+    """
+    redis = _access(settings.credentials, settings.tls, settings.db)
+    match settings.topology:
+        case Sentinel(master, hosts):
+            sentinel = _access(settings.sentinel_credentials, settings.sentinel_tls)
+            return SentinelTarget(hosts, master, redis, sentinel)
+        case Standalone(Address() as address):
+            return StandaloneTarget(address, redis)
+        case Standalone(path):
+            raise SettingsError(
+                f"servers are asked over TCP, and ARAGORA_REDIS_URL names the Unix socket {path}",
+                remedy="give a TCP address of the same server to this check",
+            )
+        case Embedded():
+            return None
+
+
+def _access(credentials: Credentials, tls: Tls | None, db: int = 0) -> Access:
+    password = credentials.password()
+    return Access(
+        credentials.username,
+        None if password is None else password.reveal(),
+        None if tls is None else tls.context(),
+        db,
+    )

@@ -1,0 +1,124 @@
+"""Whether what an operator does is recorded, before it is done and however it came out."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from aragora_redis.clock import SYSTEM_CLOCK
+from aragora_redis.errors import LinkDownError, OutcomeUnknownError
+from aragora_redis.ops.desk.audit import Act, recent
+from aragora_redis.ops.desk.desk import Desk, kept
+from aragora_redis.settings import Settings
+from aragora_redis.state.tokens import Level, Receipt
+
+ACT = Act(actor="alice", action="limits reset", target="api 0011", reason="asked for")
+
+
+class Redis:
+    """Stands in for the way to the primary; it answers as often as it is told."""
+
+    def __init__(self, answers=9):
+        self.executor = self.links = self
+        self.lanes = {"durable": None}
+        self.outcomes: list[str] = []
+        self._answers = answers
+
+    async def run(self, operation, *, within):  # noqa: ARG002 - as the executor is called
+        if self._answers <= len(self.outcomes):
+            raise LinkDownError("it is gone")
+        named = dict(zip(operation.args[6::2], operation.args[7::2], strict=True))
+        assert (named["actor"], named["reason"]) == ("alice", "asked for")
+        self.outcomes.append(named["outcome"])
+        return operation.read(b"1-1")
+
+
+def desk_over(redis):
+    return Desk(Settings(), cast("Any", redis), SYSTEM_CLOCK)
+
+
+def doing(result):
+    async def work():
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    return work
+
+
+async def test_what_is_done_is_recorded_before_and_after():
+    redis = Redis()
+
+    async def work():
+        assert redis.outcomes == ["begun"]
+        return 7
+
+    assert await desk_over(redis).act(ACT, work, lambda result: f"{result} ended") == 7
+    assert redis.outcomes == ["begun", "7 ended"]
+
+
+@pytest.mark.parametrize(
+    ("error", "outcomes"),
+    [
+        (OutcomeUnknownError("lost"), ["begun", "unknown"]),
+        (LinkDownError("down"), ["begun", "did not run"]),
+        (asyncio.CancelledError(), ["begun"]),
+        (KeyboardInterrupt(), ["begun"]),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_what_goes_wrong_is_on_record_too(error, outcomes):
+    redis = Redis()
+    with pytest.raises(type(error)):
+        await desk_over(redis).act(ACT, doing(error), str)
+    assert redis.outcomes == outcomes
+
+
+async def test_what_cannot_be_recorded_is_not_done():
+    done = False
+
+    async def work():
+        nonlocal done
+        done = True
+
+    with pytest.raises(LinkDownError, match="cannot be recorded, so nothing was done"):
+        await desk_over(Redis(answers=0)).act(ACT, work, str)
+    assert not done
+
+
+async def test_what_was_done_is_told_though_its_end_cannot_be_recorded():
+    redis = Redis(answers=1)
+    assert await desk_over(redis).act(ACT, doing(7), str) == 7
+    assert redis.outcomes == ["begun"]
+
+
+async def test_the_error_of_an_act_is_told_and_not_that_of_its_record():
+    with pytest.raises(OutcomeUnknownError, match="lost"):
+        await desk_over(Redis(answers=1)).act(ACT, doing(OutcomeUnknownError("lost")), str)
+
+
+def record(at, **named):
+    return [f"{at}-0".encode(), [part.encode() for pair in named.items() for part in pair]]
+
+
+def test_two_records_of_an_act_are_one_and_unknown_fields_cost_nothing():
+    reply = [
+        record(9000, id="b", actor="bob", outcome="unknown", of_a_later_version="x"),
+        record(8000, id="b", actor="bob", outcome="begun"),
+        record(2000, id="a", actor="alice", outcome="begun"),
+        record(1000, actor="eve"),
+    ]
+    acts = recent("aragora", 9).read(reply)
+    assert [(each.at, each.act.actor, each.act.outcome) for each in acts] == [
+        (8.0, "bob", "unknown"),
+        (2.0, "alice", "begun"),
+        (1.0, "eve", "begun"),
+    ]
+
+
+def test_what_only_this_process_knows_is_not_called_done():
+    with pytest.raises(OutcomeUnknownError, match="no primary has confirmed it"):
+        kept(Receipt(Level.LOCAL, Level.REPLICATED))
+    assert kept(Receipt(Level.PRIMARY, Level.REPLICATED)).level is Level.PRIMARY

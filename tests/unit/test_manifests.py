@@ -1,0 +1,151 @@
+"""What the manifests are rendered from, and how they are written."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from typer.testing import CliRunner
+
+from aragora_redis.cli.app import app
+from aragora_redis.errors import InvalidInputError
+from aragora_redis.ops.manifests import Kind, Plan, carried, render, render_tree, write
+from aragora_redis.ops.manifests.__main__ import main
+
+
+def test_what_is_committed_is_what_the_defaults_render(monkeypatch, request):
+    monkeypatch.chdir(request.config.rootpath)
+    assert main([]) == 0
+
+
+def test_what_differs_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([]) == 1
+    assert "deploy/redis/start.sh is not what its template says" in capsys.readouterr().err
+    assert main(["--write"]) == 0
+    assert main([]) == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"nodes": 2},
+        {"nodes": 4},
+        {"nodes": 11},
+        {"namespace": "Upper"},
+        {"namespace": "a\nb"},
+        {"namespace": ""},
+        {"master": "a b"},
+        {"maxmemory": "256"},
+        {"maxmemory": "1mb"},
+        {"storage": "1gb"},
+        {"image": 'x"; rm'},
+        {"redis_image": ""},
+        {"down_after_ms": 10},
+        {"down_after_ms": 60_001},
+    ],
+    ids=str,
+)
+def test_what_no_deployment_can_have_is_refused(wrong):
+    with pytest.raises(InvalidInputError):
+        Plan(**wrong)
+
+
+@pytest.mark.parametrize(("nodes", "quorum"), [(3, 2), (5, 3), (7, 4)])
+def test_the_quorum_is_a_majority(nodes, quorum):
+    plan = Plan(nodes=nodes)
+    assert plan.quorum == quorum
+    assert f"QUORUM:-{quorum}" in render(Kind.CONFIG, plan)["node.sh"]
+    assert len(plan.hosts) == nodes
+
+
+@pytest.mark.parametrize("maxmemory", ["256mb", "2gb"])
+def test_both_roles_are_configured_alike(maxmemory):
+    """A replica that is promoted keeps its file."""
+    files = render(Kind.CONFIG, Plan(maxmemory=maxmemory))
+    directives = [
+        [line for line in files[name].splitlines() if not line.startswith("#")]
+        for name in ("redis-master.conf", "redis-replica.conf")
+    ]
+    assert directives[0] == directives[1]
+    assert f"maxmemory {maxmemory}" in directives[0]
+
+
+def test_the_settings_go_along_but_no_secret_and_nothing_of_this_machine():
+    found = carried(
+        {
+            "ARAGORA_RATE_LIMIT_FAIL_OPEN": "true",
+            "ARAGORA_LOG_FORMAT": "json",
+            "ARAGORA_KEY_PREFIX": "",
+            "ARAGORA_DIGEST_KEY": "a-secret-of-16-or-more",
+            "ARAGORA_JWT_SECRET": "another-of-16-or-more",
+            "ARAGORA_REDIS_PASSWORD": "x",
+            "ARAGORA_REDIS_URL": "redis://:x@h",
+            "ARAGORA_POLICIES": "/home/me/policies.toml",
+            "ARAGORA_PORT": "9",
+            "HOME": "/root",
+        }
+    )
+    assert found == {"ARAGORA_RATE_LIMIT_FAIL_OPEN": "true", "ARAGORA_LOG_FORMAT": "json"}
+    rendered = render(Kind.KUBERNETES, Plan(environment=found))["settings/aragora-redis.yaml"]
+    assert '  ARAGORA_RATE_LIMIT_FAIL_OPEN: "true"\n' in rendered
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_each_kind_says_all_that_it_refers_to(kind):
+    tree = render_tree(kind, Plan())
+    for each in (kind, *kind.needs):
+        assert any(name.startswith(f"{each.place}/") for name in tree)
+    assert not [name for name, text in tree.items() if "<%" in text or "%>" in text]
+
+
+def test_somebody_elses_file_is_not_written_over(tmp_path):
+    mine = tmp_path / "a" / "mine"
+    write({"a/mine": "x", "b": "y"}, tmp_path)
+    mine.write_text("changed by hand")
+    with pytest.raises(InvalidInputError, match="there already and not the same"):
+        write({"a/mine": "x", "b": "z"}, tmp_path)
+    assert (mine.read_text(), (tmp_path / "b").read_text()) == ("changed by hand", "y")
+    assert write({"a/mine": "x", "b": "y"}, tmp_path, force=True) == (mine,)
+    assert write({"a/mine": "x"}, tmp_path) == ()
+
+
+def test_programs_can_be_run(tmp_path):
+    write(render_tree(Kind.CONFIG, Plan()), tmp_path)
+    assert os.access(tmp_path / "redis" / "start.sh", os.X_OK)
+    assert not os.access(tmp_path / "redis" / "sentinel.conf", os.X_OK)
+
+
+def test_a_file_that_is_no_text_counts_as_different(tmp_path):
+    (tmp_path / "a").write_bytes(b"\xff")
+    with pytest.raises(InvalidInputError):
+        write({"a": "x"}, tmp_path)
+
+
+def test_the_command_prints_and_writes(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("ARAGORA_")]:
+        monkeypatch.delenv(name)
+
+    def call(*arguments, **env):
+        return CliRunner().invoke(app, arguments, env=env)
+
+    shown = call("manifests", "config")
+    assert shown.exit_code == 0
+    assert "# ==> start.sh\n#!/bin/sh\n" in shown.output
+    files = json.loads(call("manifests", "config", "--json").output)
+    assert files["start.sh"].startswith("#!/bin/sh\n")
+    master = {
+        "ARAGORA_REDIS_SENTINEL_MASTER": "mine",
+        "ARAGORA_REDIS_SENTINEL_HOSTS": "localhost",
+        "ARAGORA_RATE_LIMIT_FAIL_OPEN": "true",
+    }
+    wrote = call("manifests", "kubernetes", "--out", "here", "--nodes", "5", **master)
+    assert wrote.exit_code == 0
+    assert "here/k8s/redis/base/statefulset.yaml" in wrote.output
+    settings = (tmp_path / "here/k8s/redis/settings/aragora-redis.yaml").read_text()
+    assert "ARAGORA_REDIS_SENTINEL_MASTER: mine" in settings
+    assert 'ARAGORA_RATE_LIMIT_FAIL_OPEN: "true"' in settings
+    again = call("manifests", "kubernetes", "--out", "here", "--nodes", "5", "--json", **master)
+    assert json.loads(again.output) == {"written": []}
