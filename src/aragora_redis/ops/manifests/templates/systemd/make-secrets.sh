@@ -1,0 +1,1 @@
+<%= text_of("compose/make-secrets.sh", plan) -%>

@@ -1,0 +1,1 @@
+<%= text_of("compose/with-secrets.sh", plan) -%>
