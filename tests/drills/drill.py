@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from aragora_redis.lab import Lab
 
 from . import checker
-from .checker import PROPAGATION, Expectations, Violation
+from .checker import AT_ONCE, PROPAGATION, Expectations, Violation
 from .fleet import Fleet
 from .history import History, Recorder, load
 from .nemesis import FAULTS, Stage
@@ -55,6 +55,7 @@ class Plan:
         seed: of all that is random.
         clients: how many processes share the load.
         martyrs: let one client die with each fault, and another take its place.
+        at_once: seconds within which checks are decided without Redis, on this machine.
     """
 
     faults: Sequence[str]
@@ -63,6 +64,7 @@ class Plan:
     martyrs: bool = True
     subject: str = "ours"
     breaks: tuple[str, ...] = ()
+    at_once: float = AT_ONCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ async def run(plan: Plan, directory: Path) -> Result:
     async with opened(directory, seed=plan.seed, subject=plan.subject, breaks=plan.breaks) as stage:
         await _play(plan, stage)
     history = await asyncio.to_thread(loaded, directory)
-    expected = Expectations(instances=plan.clients)
+    expected = Expectations(instances=plan.clients, at_once=plan.at_once)
     return Result(plan, history, checker.check(history, expected))
 
 

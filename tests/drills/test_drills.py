@@ -15,7 +15,9 @@ from tests.integration.rights import needs_cuts
 
 @pytest.mark.timeout(300)
 async def test_a_short_drill_keeps_every_promise(tmp_path):
-    result = await run(Plan(faults=("kill", "freeze", "wipe"), seed=1), tmp_path / "drill")
+    # Others may use the machine: how fast it is, `make drills` says. To wait is another matter.
+    plan = Plan(faults=("kill", "freeze", "wipe"), seed=1, at_once=0.04)
+    result = await run(plan, tmp_path / "drill")
     assert not result.violations
     assert len(result.history.of("verify")) > 1000
     assert {c.source for c in result.history.of("check")} >= {"redis", "local"}

@@ -326,8 +326,9 @@ async def test_a_reset_reaches_who_refuses_by_itself(make_lab):
         assert await one.rate_limits.reset("api", "u")
 
         async with asyncio.timeout(1):  # less than the two seconds of retry_after
-            while not (await two.rate_limits.check("api", "u", cost=200)).allowed:
-                await asyncio.sleep(0.01)  # an answer from memory lets nothing else run
+            # An answer from memory lets nothing else run.
+            while not (await two.rate_limits.check("api", "u", cost=200)).allowed:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
 
 
 async def test_an_aim_that_changes_leaves_nothing_leading_elsewhere(make_lab):
