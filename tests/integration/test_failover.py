@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from redis.asyncio import Redis
@@ -20,6 +21,7 @@ from tests.integration.test_doctor import ask, diagnosed, target, until_none
 from aragora_redis.address import Address
 from aragora_redis.clock import SYSTEM_CLOCK
 from aragora_redis.lab.config import MASTER_NAME
+from aragora_redis.ops.access import Access
 from aragora_redis.ops.failover import Phase, switch_over
 from aragora_redis.ops.report import Status
 
@@ -197,6 +199,17 @@ async def test_a_replica_that_does_not_catch_up_backs_it_out(sentinel_lab, conne
     client = connect(lab, "primary")
     client.config_set("min-replicas-to-write", 0)
     assert client.set("a", "b")
+
+
+async def test_without_the_rights_it_says_whose_to_use(sentinel_lab):
+    for node in ("redis-0", "redis-1", "redis-2"):
+        everything = ("on", ">pw", "~*", "&*", "+@all", "-client|pause")
+        ask(sentinel_lab, node, "ACL", "SETUSER", "app", *everything)
+    app = replace(target(sentinel_lab), redis=Access("app", "pw"))
+    report = await switch_over(app, prefix="aragora", clock=SYSTEM_CLOCK, force=True)
+    assert report.status is Status.CRITICAL
+    assert "log in as one who may: ARAGORA_REDIS_USERNAME" in report.headline
+    assert sentinel_lab.primary() == "redis-0"
 
 
 async def test_a_frozen_primary_is_left_to_the_sentinels(sentinel_lab):

@@ -11,6 +11,8 @@ from .diagnosis import Diagnosis
 from .roles import cli
 
 DAY = 86_400
+OPERATOR = "operator"
+"""The user of deploy/redis for people, who may do everything."""
 SOON, VERY_SOON = 30 * DAY, 7 * DAY
 """Seconds before a certificate's end from which it is said."""
 
@@ -79,7 +81,7 @@ def rights(survey: Survey) -> Iterator[Diagnosis]:
                 fix=f"{cli(at)} ACL SETUSER {node.user} "
                 + " ".join(f"+{command}" for command in node.missing),
             )
-        if node.excessive and node.user != "default":
+        if node.excessive and node.user not in {"default", OPERATOR}:
             yield Diagnosis(
                 name="acl-too-wide",
                 status=Status.WARNING,

@@ -55,8 +55,16 @@ def named_replica(survey: Survey) -> Iterator[Diagnosis]:
                 subject=f"Sentinel {at}",
                 evidence=f"names {sentinel.named}, which is a replica of {node.source}",
                 consequence="clients that ask it write to a server that refuses, or wait for ever",
-                fix=f"if it stays so for a minute: {cli(at)} SENTINEL RESET {survey.master_name}",
+                fix=f"if it stays so for a minute: {_told_anew(survey, f'{cli(at)} ')}",
             )
+
+
+def _told_anew(survey: Survey, where: str) -> str:
+    """How a Sentinel gets another primary at an equal epoch, which no RESET does."""
+    return (
+        f"{where}SENTINEL REMOVE {survey.master_name}, then MONITOR and SET with what the others "
+        "have (docs/RUNBOOK.md, Sentinels disagree)"
+    )
 
 
 def sentinels_disagree(survey: Survey) -> Iterator[Diagnosis]:
@@ -70,8 +78,8 @@ def sentinels_disagree(survey: Survey) -> Iterator[Diagnosis]:
             subject="the Sentinels",
             evidence=f"name different primaries ({votes})",
             consequence="clients are led to different servers",
-            fix="let them reach each other; one that stays behind: SENTINEL RESET "
-            f"{survey.master_name} on it",
+            fix="let them reach each other; tell one that stays behind anew: "
+            + _told_anew(survey, "on it: "),
         )
         return
     epochs = {at: sentinel.epoch for at, sentinel in survey.heard.items()}

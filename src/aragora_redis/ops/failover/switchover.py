@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from ...address import Address
 from ...clock import Clock
@@ -154,7 +154,7 @@ class _Switchover:
             except BaseException as error:
                 await _to_the_end(self._unpause(old))
                 if isinstance(error, RedisError | OSError | TimeoutError):
-                    raise _BackedOutError(f"{self._plan.old} failed: {error}") from error
+                    raise _BackedOutError(f"{self._plan.old} failed: {_reason(error)}") from error
                 raise
             # From here on the Sentinels go on, whatever becomes of us.
             await _to_the_end(self._take_over(old))
@@ -219,7 +219,7 @@ class _Switchover:
             if not await self._until(self._all_know(chosen), PREFER_LIMIT):
                 raise _BackedOutError("the Sentinels have not heard of the priority in time")
         except (RedisError, OSError, TimeoutError) as error:
-            raise _BackedOutError(f"priorities cannot be set: {error}") from error
+            raise _BackedOutError(f"priorities cannot be set: {_reason(error)}") from error
 
     def _all_know(self, chosen: Address) -> Callable[[], Awaitable[bool]]:
         async def known() -> bool:
@@ -290,7 +290,7 @@ class _Switchover:
                     await _limited(ask("SENTINEL FAILOVER", self._plan.master_name))
                 break
             except RedisError as error:
-                refused = f"Sentinel {at} refuses: {error}"
+                refused = f"Sentinel {at} refuses: {_reason(error)}"
             except (OSError, TimeoutError):
                 continue
         else:
@@ -375,6 +375,16 @@ class _Switchover:
                 return False
             await asyncio.sleep(LOOK_EVERY)
         return True
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, and what to do where the login is the reason."""
+    if isinstance(error, NoPermissionError):
+        return (
+            f"{error} (log in as one who may: ARAGORA_REDIS_USERNAME and "
+            "ARAGORA_REDIS_SENTINEL_USERNAME, in deploy/redis `operator`)"
+        )
+    return str(error) or "no answer"
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
