@@ -150,15 +150,14 @@ def _let_monitor(lab: Lab, name: str) -> None:
 @contextmanager
 def _exporter(log: Path) -> Iterator[str]:
     where = f"127.0.0.1:{free_port()}"
-    deployment = objects("redis-exporter.yaml")[0]
-    (spec,) = deployment["spec"]["template"]["spec"]["containers"]
+    (pods,) = objects("../k8s/redis/base/statefulset.yaml")
+    spec = pods["spec"]["template"]["spec"]["containers"][-1]
     listen = f"-web.listen-address=:{spec['ports'][0]['containerPort']}"
     arguments = [f"-web.listen-address={where}" if a == listen else a for a in spec["args"]]
-    health = spec["readinessProbe"]["httpGet"]["path"]
     command = str(program("prometheus-redis-exporter"))
     environ = {each["name"]: each.get("value", MONITOR_PASSWORD) for each in spec["env"]}
     with running(log, command, *arguments, env=environ):
-        until(lambda: _answers(f"http://{where}{health}"))
+        until(lambda: _answers(f"http://{where}/health"))
         yield where
 
 

@@ -200,44 +200,52 @@ def test_the_operator_takes_its_objects(name):
 
 
 def test_a_field_that_the_operator_does_not_know_is_noticed():
-    monitor, _ = objects("servicemonitor.yaml")
+    monitor, *_ = objects("servicemonitor.yaml")
     monitor["spec"]["endpoints"][0]["intervall"] = "15s"
     with pytest.raises(jsonschema.ValidationError, match="intervall"):
         jsonschema.validate(monitor, OPERATOR["ServiceMonitor"])
 
 
 def test_who_selects_whom():
-    deployment, service = objects("redis-exporter.yaml")
-    template = deployment["spec"]["template"]
-    pod = template["metadata"]["labels"]
-    monitor, gateways = objects("servicemonitor.yaml")
-    assert pod == {"app": "redis-exporter"}
-    assert deployment["spec"]["selector"]["matchLabels"] == service["spec"]["selector"] == pod
-    assert monitor["spec"]["selector"]["matchLabels"] == service["metadata"]["labels"]
+    deployment, alone = objects("redis-exporter.yaml")
+    services = objects("../k8s/redis/base/services.yaml")
+    (beside,) = (each for each in services if each["metadata"]["name"] == "redis-metrics")
+    pods = objects("../k8s/redis/base/statefulset.yaml")[0]["spec"]["template"]
+    servers, sentinels, gateways = objects("servicemonitor.yaml")
+    pod = deployment["spec"]["template"]["metadata"]["labels"]
+    assert deployment["spec"]["selector"]["matchLabels"] == alone["spec"]["selector"] == pod
+    assert beside["spec"]["selector"].items() <= pods["metadata"]["labels"].items()
+    assert beside["spec"]["publishNotReadyAddresses"], "a server that is down would be none at all"
+    for monitor, found in ((servers, [alone, beside]), (sentinels, [beside])):
+        wanted = monitor["spec"]["selector"]["matchLabels"].items()
+        assert [s for s in (alone, beside) if wanted <= s["metadata"]["labels"].items()] == found
+        (endpoint,) = monitor["spec"]["endpoints"]
+        assert (endpoint["port"], endpoint["interval"]) == ("metrics", "15s")
+        jobs = [each for each in endpoint["relabelings"] if each["targetLabel"] == "job"]
+        assert [each["replacement"] for each in jobs] == [monitor["metadata"]["name"]]
     assert gateways["spec"]["selector"]["matchLabels"] == {"app": "aragora-gateway"}
-    (container,) = template["spec"]["containers"]
-    (port,) = container["ports"]
-    assert [each["targetPort"] for each in service["spec"]["ports"]] == [port["name"]]
-    user, password = container["env"]
-    assert user == {"name": "REDIS_USER", "value": "monitor"}
-    assert password["valueFrom"]["secretKeyRef"]["key"] == "monitor-password"
+    for template in (deployment["spec"]["template"], pods):
+        exporter = template["spec"]["containers"][-1]
+        assert exporter["ports"] == [{"name": "metrics", "containerPort": 9121}]
+    assert {each["port"] for service in (alone, beside) for each in service["spec"]["ports"]} == {
+        9121
+    }
 
 
-@pytest.mark.parametrize("nodes", [3, 5])
-def test_every_server_and_every_sentinel_is_scraped_under_its_own_name(nodes):
-    text = render(Kind.MONITORING, Plan(nodes=nodes))["servicemonitor.yaml"]
-    monitor, _ = yaml.safe_load_all(text)
-    found = []
-    for endpoint in monitor["spec"]["endpoints"]:
-        assert (endpoint["interval"], endpoint["path"]) == ("15s", "/scrape")
-        labels = {each["targetLabel"]: each["replacement"] for each in endpoint["relabelings"]}
-        assert endpoint["params"]["target"] == [f"redis://{labels['instance']}"]
-        found.append((endpoint["port"], labels["job"], labels["instance"]))
-    assert found == [
-        ("metrics", job, f"redis-{number}.redis.aragora.svc.cluster.local:{port}")
-        for job, port in (("redis", 6379), ("redis-sentinel", 26379))
-        for number in range(nodes)
-    ]
+def test_the_exporter_of_a_pod_is_sent_to_its_own_server_and_sentinel():
+    pods = objects("../k8s/redis/base/statefulset.yaml")[0]["spec"]["template"]
+    exporter = pods["spec"]["containers"][-1]
+    sources = {each["name"]: each.get("valueFrom") for each in exporter["env"]}
+    (scheme,) = pods["metadata"]["annotations"]
+    assert sources["REDIS_SCHEME"] == {
+        "fieldRef": {"fieldPath": f"metadata.annotations['{scheme}']"}
+    }
+    assert "-redis.addr=$(REDIS_SCHEME)://localhost:6379" in exporter["args"]
+    relabelings = objects("servicemonitor.yaml")[1]["spec"]["endpoints"][0]["relabelings"]
+    (target,) = (each for each in relabelings if each["targetLabel"] == "__param_target")
+    kept = scheme.replace("-", "_")
+    assert target["sourceLabels"] == [f"__meta_kubernetes_pod_annotation_{kept}"]
+    assert target["replacement"] == "$1://localhost:26379"
 
 
 def test_the_dashboard_can_be_imported():

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def self_signed(directory, *, days=1, hosts=("127.0.0.1",)):
+def self_signed(directory, *, days=1, hosts=("127.0.0.1",), names=()):
     """Write cert.pem, which is its own authority, and key.pem."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "redis")])
@@ -26,7 +26,10 @@ def self_signed(directory, *, days=1, hosts=("127.0.0.1",)):
         .not_valid_after(now + dt.timedelta(days=days))
         .add_extension(
             x509.SubjectAlternativeName(
-                [x509.IPAddress(ipaddress.ip_address(host)) for host in hosts]
+                [
+                    *(x509.IPAddress(ipaddress.ip_address(host)) for host in hosts),
+                    *(x509.DNSName(each) for each in names),
+                ]
             ),
             critical=False,
         )

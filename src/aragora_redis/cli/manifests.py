@@ -37,6 +37,9 @@ def manifests(
         int, typer.Option(metavar="MS", help="Silence after which a server counts as down.")
     ] = _DEFAULTS.down_after_ms,
     redis_image: Annotated[str, typer.Option(help="Image of Redis.")] = _DEFAULTS.redis_image,
+    exporter_image: Annotated[
+        str, typer.Option(help="Image of the exporter, with a shell.")
+    ] = _DEFAULTS.exporter_image,
     image: Annotated[str, typer.Option(help="Image built of the Dockerfile.")] = _DEFAULTS.image,
     as_json: AsJson = False,
 ) -> None:
@@ -56,6 +59,7 @@ def manifests(
         storage=storage,
         down_after_ms=down_after,
         redis_image=redis_image,
+        exporter_image=exporter_image,
         image=image,
         environment=carried(os.environ),
     )

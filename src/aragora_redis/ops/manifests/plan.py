@@ -37,6 +37,8 @@ class Plan:
     down_after_ms: int = 5000
     failover_timeout_ms: int = 60_000
     redis_image: str = "redis:7-alpine"
+    exporter_image: str = "oliver006/redis_exporter:v1.45.0-alpine"
+    """One with a shell."""
     image: str = "aragora-redis:latest"
     """What the Dockerfile builds."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -49,6 +51,7 @@ class Plan:
             (self.maxmemory, _MEMORY, "an amount of memory such as 256mb or 2gb"),
             (self.storage, _QUANTITY, "the size of a volume such as 1Gi"),
             (self.redis_image, _IMAGE, "an image"),
+            (self.exporter_image, _IMAGE, "an image"),
             (self.image, _IMAGE, "an image"),
         ):
             if not rule.fullmatch(value):
