@@ -176,38 +176,43 @@ def _gateway(directory: Path, lab: Lab) -> GatewayProcess:
 
 @contextmanager
 def _in_use(url: str, token: str) -> Iterator[None]:
-    """Somebody who uses all of the gateway, some fifty times a second."""
+    """Two who use all of the gateway: what waits for Redis holds up no checks."""
     over = threading.Event()
 
-    def use() -> None:
+    def use(work: Callable[[httpx.Client], None], every: float) -> None:
         headers = {"Authorization": f"Bearer {token}"}
         with httpx.Client(base_url=url, headers=headers, timeout=5) as client:
-            number = 0
-            while not over.wait(0.02):
-                number += 1
+            while not over.wait(every):
                 with suppress(httpx.HTTPError):
-                    _one_round(client, number)
+                    work(client)
 
-    user = threading.Thread(target=use)
-    user.start()
+    users = [
+        threading.Thread(target=use, args=(_check, 0.02)),
+        threading.Thread(target=use, args=(_change, 0.2)),
+    ]
+    for user in users:
+        user.start()
     try:
         yield
     finally:
         over.set()
-        user.join()
+        for user in users:
+            user.join()
 
 
-def _one_round(client: httpx.Client, number: int) -> None:
+def _check(client: httpx.Client) -> None:
     for policy in ("api", "strict"):
         client.post(f"/v1/limits/{policy}/check", json={"subject": "somebody"})
-    if number % 10 == 1:
-        end = time.time() + 600
-        client.post("/v1/tokens/revoke", json={"jti": f"token-{number}", "expires_at": end})
-        made = client.post("/v1/sessions", json={"user": "42", "data": {}})
-        if made.is_success:
-            client.get(f"/v1/sessions/{made.json()['id']}")
-        client.post("/v1/circuits/upstream/force", json={"state": "open"})
-        client.post("/v1/circuits/upstream/acquire")
+
+
+def _change(client: httpx.Client) -> None:
+    now = time.time()
+    client.post("/v1/tokens/revoke", json={"jti": f"token-{now}", "expires_at": now + 600})
+    made = client.post("/v1/sessions", json={"user": "42", "data": {}})
+    if made.is_success:
+        client.get(f"/v1/sessions/{made.json()['id']}")
+    client.post("/v1/circuits/upstream/force", json={"state": "open"})
+    client.post("/v1/circuits/upstream/acquire")
 
 
 def _text(url: str) -> str:

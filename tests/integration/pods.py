@@ -124,8 +124,9 @@ class Pod:
 
     def write(self, key, value, replicas=2):
         """Have so many replicas hold it."""
-        self.ask("SET", key, value)
-        assert self.ask("WAIT", replicas, 5000) == replicas
+        with self.client() as client:
+            client.set(key, value)
+            until(lambda: client.execute_command("WAIT", replicas, 500) >= replicas)
 
     def can_write(self, key):
         try:
