@@ -50,14 +50,26 @@ def test_the_origins_of_sentinel_settings():
     assert rows["db"] == ("0", "default")
 
 
+def test_the_origins_of_cluster_settings():
+    nodes = redis(CLUSTER_NODES="c0,c1:7001")
+    rows = origins(from_env(nodes | URL))
+    assert rows["mode"] == ("cluster", "ARAGORA_REDIS_CLUSTER_NODES")
+    assert rows["topology.nodes"] == ("c0:6379, c1:7001", "ARAGORA_REDIS_CLUSTER_NODES")
+    assert origins(from_env(nodes | redis(MODE="cluster")))["mode"][1] == "ARAGORA_REDIS_MODE"
+    rows = origins(from_env(URL | redis(CLUSTER_MODE="true")))
+    assert rows["mode"] == ("cluster", "ARAGORA_REDIS_CLUSTER_MODE")
+    assert rows["topology.nodes"] == ("h:6379", "the URL in ARAGORA_REDIS_URL")
+
+
 def test_every_variable_is_the_origin_of_a_value():
-    # A URL is the origin of several values, and says so itself.
-    assert set(variables()) - set(_VARIABLES.values()) == {"ARAGORA_REDIS_URL"}
+    # A URL is the origin of several values, and says so itself; so does what decides the mode.
+    without = {"ARAGORA_REDIS_URL", "ARAGORA_REDIS_CLUSTER_MODE"}
+    assert set(variables()) - set(_VARIABLES.values()) == without
 
 
 def test_every_origin_is_the_name_of_a_value():
     sentinel = from_env(SENTINELS | redis(TLS="true"))
-    names = {row.name for row in describe(sentinel)} | {"topology.address"}
+    names = {row.name for row in describe(sentinel)} | {"topology.address", "topology.nodes"}
     assert set(_VARIABLES) <= names
 
 

@@ -55,6 +55,7 @@ def test_all_problems_are_told_at_once():
         "ARAGORA_REDIS_DB": "-1",
         "ARAGORA_REDIS_DEADLINE": "soon",
         "ARAGORA_REDIS_SENTINEL_HOSTS": "s:99999",
+        "ARAGORA_REDIS_CLUSTER_MODE": "perhaps",
         "ARAGORA_REDIS_TLS": "perhaps",
         "ARAGORA_REDIS_TLS_VERIFY": "half",
         "ARAGORA_PORT": "0",
@@ -113,6 +114,11 @@ def test_a_password_file_is_checked_at_start_with_all_else(tmp_path, content, sa
     assert said in message
     assert "ARAGORA_REDIS_PASSWORD_FILE" in message
     assert "ARAGORA_REDIS_DB" in message
+
+
+@pytest.mark.parametrize("nodes", ["c:99999", ",", "c@d"])
+def test_nodes_that_are_no_addresses_are_refused(nodes):
+    assert problem(redis(CLUSTER_NODES=nodes)).startswith("ARAGORA_REDIS_CLUSTER_NODES cannot be")
 
 
 @pytest.mark.parametrize("where", ["absent", "."])

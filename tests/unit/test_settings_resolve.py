@@ -7,6 +7,7 @@ import pytest
 from aragora_redis.address import Address
 from aragora_redis.errors import SettingsError
 from aragora_redis.settings import (
+    Cluster,
     Embedded,
     Secret,
     Sentinel,
@@ -20,6 +21,7 @@ SENTINELS = {
     "ARAGORA_REDIS_SENTINEL_HOSTS": "s0,s1:26380",
     "ARAGORA_REDIS_SENTINEL_MASTER": "aragora-master",
 }
+NODES = {"ARAGORA_REDIS_CLUSTER_NODES": "c0,c1:7001"}
 URL = {"ARAGORA_REDIS_URL": "redis://h"}
 
 
@@ -56,6 +58,18 @@ def test_nothing_set_is_embedded_and_every_default_is_that_of_the_model():
         (redis(MODE="sentinel", URL="redis+sentinel://s/m"), "sentinel"),
         (URL | redis(CLUSTER_MODE="auto"), "standalone"),
         (URL | redis(CLUSTER_MODE="false"), "standalone"),
+        (SENTINELS | redis(CLUSTER_MODE="auto"), "sentinel"),
+        (SENTINELS | redis(URL="redis+cluster://c"), "sentinel"),
+        (redis(CLUSTER_MODE="auto"), "embedded"),
+        (NODES, "cluster"),
+        (NODES | redis(CLUSTER_MODE="auto"), "cluster"),
+        (NODES | redis(CLUSTER_MODE="Yes", MODE="Cluster"), "cluster"),
+        (NODES | URL, "cluster"),
+        (NODES | redis(URL="redis+sentinel://s/m"), "cluster"),
+        (URL | redis(CLUSTER_MODE="true"), "cluster"),
+        (URL | redis(MODE="cluster"), "cluster"),
+        (redis(URL="redis+cluster://c"), "cluster"),
+        (redis(URL="redis+cluster://c", CLUSTER_MODE="true"), "cluster"),
     ],
 )
 def test_precedence(environ, mode):
@@ -68,6 +82,18 @@ def test_topologies():
     )
     assert from_env(URL).topology == Standalone(Address("h", 6379))
     assert from_env({}).topology == Embedded()
+    nodes = Cluster((Address("c0", 6379), Address("c1", 7001)))
+    assert from_env(NODES | redis(URL="redis+cluster://elsewhere")).topology == nodes
+    assert from_env(redis(URL="redis+cluster://c0,c1:7001")).topology == nodes
+
+
+@pytest.mark.parametrize("asked", [redis(CLUSTER_MODE="1"), redis(MODE="cluster")])
+def test_a_url_of_one_server_is_the_seed_of_a_cluster_that_is_asked_for(asked):
+    settings = from_env(KEY | asked | redis(URL="rediss://u:p@h:7000/0"))
+    assert settings.topology == Cluster((Address("h", 7000),))
+    assert (settings.credentials.username, settings.credentials.password()) == ("u", Secret("p"))
+    assert settings.tls is not None
+    assert settings.warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -85,6 +111,21 @@ def test_topologies():
         (SENTINELS | redis(MODE="embedded"), ["MODE", "SENTINEL_HOSTS"]),
         (SENTINELS | redis(CLUSTER_NODES="a:1"), ["SENTINEL_HOSTS", "CLUSTER_NODES"]),
         (SENTINELS | redis(CLUSTER_MODE="true"), ["SENTINEL_HOSTS", "CLUSTER_MODE"]),
+        (SENTINELS | NODES | redis(MODE="sentinel"), ["MODE", "CLUSTER_NODES"]),
+        (SENTINELS | NODES | redis(MODE="cluster"), ["MODE", "SENTINEL_HOSTS"]),
+        (NODES | redis(CLUSTER_MODE="false"), ["CLUSTER_MODE", "CLUSTER_NODES"]),
+        (URL | redis(MODE="cluster", CLUSTER_MODE="off"), ["MODE", "CLUSTER_MODE"]),
+        (redis(URL="redis+cluster://c", CLUSTER_MODE="false"), ["CLUSTER_MODE", "URL"]),
+        (redis(MODE="cluster"), ["MODE", "CLUSTER_NODES"]),
+        (redis(CLUSTER_MODE="true"), ["CLUSTER_MODE", "CLUSTER_NODES"]),
+        (redis(URL="redis+sentinel://s/m", CLUSTER_MODE="true"), ["CLUSTER_MODE", "URL"]),
+        (redis(URL="redis+sentinel://s/m", MODE="cluster"), ["MODE", "URL"]),
+        (redis(URL="unix:///s", CLUSTER_MODE="true"), ["CLUSTER_MODE", "URL"]),
+        (URL | NODES | redis(MODE="standalone"), ["MODE", "CLUSTER_NODES"]),
+        (URL | redis(MODE="standalone", CLUSTER_MODE="true"), ["MODE", "CLUSTER_MODE"]),
+        (redis(MODE="standalone", URL="redis+cluster://c"), ["MODE", "URL"]),
+        (redis(MODE="sentinel", URL="redis+cluster://c"), ["MODE", "URL", "SENTINEL_HOSTS"]),
+        (NODES | redis(MODE="embedded"), ["MODE", "CLUSTER_NODES"]),
         (URL | redis(PASSWORD="p", PASSWORD_FILE=__file__), ["PASSWORD", "PASSWORD_FILE"]),
         (redis(URL="rediss://h", TLS="false"), ["URL", "TLS"]),
         (redis(URL="unix:///s", TLS="true"), ["URL", "TLS"]),
@@ -99,17 +140,20 @@ def test_a_contradiction_names_both_variables(environ, named):
 
 
 @pytest.mark.parametrize(
-    "environ",
+    ("environ", "named"),
     [
-        redis(MODE="cluster"),
-        redis(CLUSTER_NODES="a:1,b:2"),
-        redis(CLUSTER_MODE="true"),
-        redis(URL="redis+cluster://a"),
-        URL | redis(CLUSTER_NODES="a"),
+        (NODES | redis(DB="3"), "DB"),
+        (redis(URL="redis+cluster://c/3"), "URL"),
+        (redis(URL="redis://h?db=3", CLUSTER_MODE="true"), "URL"),
     ],
 )
-def test_cluster_is_refused_as_not_supported_yet(environ):
-    assert "Redis Cluster is not supported yet" in problem(environ)
+def test_a_cluster_has_one_database(environ, named):
+    assert f"ARAGORA_REDIS_{named} names database 3" in problem(environ)
+
+
+def test_a_database_that_a_cluster_has_or_that_is_not_asked_for_is_no_error():
+    assert from_env(NODES | redis(DB="0")).db == 0
+    assert from_env(NODES | redis(URL="redis://h/3")).db == 0
 
 
 @pytest.mark.parametrize("value", ["true", "false"])
@@ -117,6 +161,8 @@ def test_cluster_is_refused_as_not_supported_yet(environ):
     ("environ", "ignored"),
     [
         (SENTINELS | URL, "ARAGORA_REDIS_URL"),
+        (NODES | redis(URL="rediss://u:p@h/5"), "ARAGORA_REDIS_URL"),
+        (NODES | redis(SENTINEL_PASSWORD="p"), "ARAGORA_REDIS_SENTINEL_PASSWORD"),
         (redis(PASSWORD="p"), "ARAGORA_REDIS_PASSWORD"),
         (redis(MODE="embedded", PASSWORD_FILE="/absent"), "ARAGORA_REDIS_PASSWORD_FILE"),
         (URL | redis(SENTINEL_PASSWORD="p"), "ARAGORA_REDIS_SENTINEL_PASSWORD"),
@@ -221,4 +267,5 @@ def test_a_level_that_the_mode_cannot_give_is_refused_at_once(environ, level):
 
 def test_levels_that_the_mode_can_give_are_taken():
     assert from_env(SENTINELS | {"ARAGORA_TOKENS_LEVEL": "replicated"}).tokens.level == "replicated"
+    assert from_env(NODES | {"ARAGORA_TOKENS_LEVEL": "replicated"}).tokens.level == "replicated"
     assert from_env(URL | {"ARAGORA_TOKENS_LEVEL": "primary"}).tokens.level == "primary"

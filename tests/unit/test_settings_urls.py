@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aragora_redis.address import Address
 from aragora_redis.errors import SettingsError
-from aragora_redis.settings import Secret, Sentinel, Standalone
+from aragora_redis.settings import Cluster, Secret, Sentinel, Standalone
 from aragora_redis.settings.urls import MAX_DB, RedisUrl, parse_url
 
 
@@ -46,6 +46,11 @@ def server(host: str, port: int = 6379) -> Standalone:
         (
             "redis+sentinel://u:p@a:1,b/main/4",
             RedisUrl(Sentinel("main", (Address("a", 1), Address("b", 26379))), "u", Secret("p"), 4),
+        ),
+        ("redis+cluster://a,a:6379", RedisUrl(Cluster((Address("a", 6379),)))),
+        (
+            "rediss+cluster://u:p@a:1,b/0",
+            RedisUrl(Cluster((Address("a", 1), Address("b", 6379))), "u", Secret("p"), 0, tls=True),
         ),
     ],
 )
@@ -83,7 +88,8 @@ def test_a_url_says(text, expected):
         ("unix:///", "unix:///path"),
         ("redis+sentinel://:hunter2@a,b", "master"),
         ("redis+sentinel:///main", "host"),
-        ("redis+cluster://:hunter2@a,b", "Redis Cluster is not supported yet"),
+        ("redis+cluster://:hunter2@", "host"),
+        ("redis+cluster://:hunter2@a,b/main", "database"),
     ],
 )
 def test_a_url_that_is_refused_is_explained_and_not_quoted(text, hint):
@@ -141,7 +147,7 @@ GARBAGE = st.text(st.sampled_from("a0:/@?#%[],$ {}\\\n=&é") | st.characters())
 @settings(deadline=None)  # a busy machine is no failure
 @given(
     scheme=st.sampled_from(
-        ["redis", "rediss", "unix", "redis+sentinel", "redis+cluster", "http", ""]
+        ["redis", "rediss", "unix", "redis+sentinel", "redis+cluster", "rediss+cluster", "http", ""]
     ),
     separator=st.sampled_from(["://", ":", "", "//"]),
     parts=st.tuples(GARBAGE, GARBAGE, GARBAGE),

@@ -14,8 +14,6 @@ _INSTANCE_ID = "ARAGORA_INSTANCE_ID"
 # The lab answers these itself: where Redis is, and the secrets that its clients share.
 _LAB = (
     names.MODE,
-    names.CLUSTER_NODES,
-    names.CLUSTER_MODE,
     names.GATEWAY_TOKEN,
     names.ADMIN_TOKEN,
     names.DIGEST_KEY,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from .credentials import Credentials
 from .describe import Row, describe
 from .model import (
+    Cluster,
     Embedded,
     GatewaySettings,
     JwtSettings,
@@ -25,6 +26,7 @@ from .secret import Secret
 from .tls import Tls
 
 __all__ = [
+    "Cluster",
     "Credentials",
     "Embedded",
     "GatewaySettings",
@@ -49,7 +51,8 @@ __all__ = [
 def from_env(environ: Mapping[str, str] | None = None) -> Settings:
     """The settings that the environment describes; the process's own where none is given.
 
-    Precedence: `ARAGORA_REDIS_MODE`; else Sentinel hosts; else a URL; else no Redis at all.
+    Precedence: `ARAGORA_REDIS_MODE`; else Sentinel hosts; else cluster
+    nodes or `ARAGORA_REDIS_CLUSTER_MODE=true`; else a URL; else no Redis at all.
     Nothing is logged: `Settings.warnings` holds what the operator should hear once.
 
     Raises:

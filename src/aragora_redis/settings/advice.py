@@ -18,7 +18,8 @@ def advice(reading: Reading) -> Iterator[str]:
     if mode == "embedded" and names.MODE not in given:
         yield (
             "no Redis is configured: limits and revocations are kept in this process alone and "
-            f"are lost when it ends; set {names.HOSTS} and {names.MASTER}, or {names.URL}"
+            f"are lost when it ends; set {names.HOSTS} and {names.MASTER}, {names.URL}, "
+            f"or {names.CLUSTER_NODES}"
         )
     for name, reason in ignored(reading).items():
         yield f"{name} is ignored, because {reason}"

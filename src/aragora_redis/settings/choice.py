@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from . import names
-from .model import Mode, Sentinel
+from .model import Cluster, Mode, Sentinel
 from .reading import Reading
 from .urls import RedisUrl
 
@@ -14,21 +14,45 @@ T = TypeVar("T")
 
 
 def mode_of(reading: Reading) -> Mode:
-    """Which mode the variables lead to: the explicit one, Sentinel, a URL, or no Redis."""
+    """Which mode the variables lead to: the explicit one, Sentinel, Cluster, a URL, or no Redis."""
     if reading.values.redis_mode is not None:
         return reading.values.redis_mode
     if reading.given & {names.HOSTS, names.MASTER}:
         return "sentinel"
+    if cluster_asked(reading):
+        return "cluster"
     if names.URL in reading.given:
-        url = reading.values.redis_url
-        return "sentinel" if url and isinstance(url.topology, Sentinel) else "standalone"
+        return _mode_of_url(reading.values.redis_url)
     return "embedded"
+
+
+def cluster_asked(reading: Reading) -> list[str]:
+    """The variables, beside the mode and the URL, that ask for a Redis Cluster."""
+    asking = {
+        names.CLUSTER_NODES: names.CLUSTER_NODES in reading.given,
+        names.CLUSTER_MODE: reading.values.redis_cluster_mode == "true",
+    }
+    return [name for name, asks in asking.items() if asks]
+
+
+def _mode_of_url(url: RedisUrl | None) -> Mode:
+    match url.topology if url else None:
+        case Sentinel():
+            return "sentinel"
+        case Cluster():
+            return "cluster"
+        case _:
+            return "standalone"
 
 
 def url_in_use(reading: Reading) -> RedisUrl | None:
     """The URL, unless the mode makes nothing of it."""
+    given: dict[Mode, set[str]] = {
+        "sentinel": {names.HOSTS, names.MASTER},
+        "cluster": {names.CLUSTER_NODES},
+    }
     mode = mode_of(reading)
-    if mode == "embedded" or (mode == "sentinel" and reading.given & {names.HOSTS, names.MASTER}):
+    if mode == "embedded" or reading.given & given.get(mode, set()):
         return None
     return reading.values.redis_url
 
@@ -56,6 +80,10 @@ def ignored(reading: Reading) -> Mapping[str, str]:
         found |= dict.fromkeys(names.SENTINEL_DETAILS, f"{names.URL} leads to one server")
     if mode == "sentinel" and names.HOSTS in reading.given:
         found[names.URL] = f"{names.HOSTS} is set"
+    if mode == "cluster":
+        found |= dict.fromkeys(names.SENTINEL_DETAILS, "a Redis Cluster has no Sentinels")
+        if names.CLUSTER_NODES in reading.given:
+            found[names.URL] = f"{names.CLUSTER_NODES} is set"
     if env.redis_tls is False and not any(tls_choice(reading)):
         found |= dict.fromkeys(names.TLS_DETAILS, f"{names.TLS} is false")
     return {name: found[name] for name in sorted(found) if name in reading.given}

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from . import names, values
-from .choice import mode_of, tls_choice, url_in_use
-from .model import Level, Mode, Sentinel, Standalone
+from .choice import cluster_asked, first, mode_of, tls_choice, url_in_use
+from .model import Cluster, Level, Mode, Sentinel, Standalone
 from .reading import Reading
 from .urls import RedisUrl
 
@@ -26,17 +26,53 @@ def contradictions(reading: Reading) -> tuple[str, ...]:
 
 
 def _cluster(reading: Reading) -> Iterator[str]:
-    sentinels = _sentinels(reading)
-    if reading.cluster and sentinels:
-        yield (
-            f"{sentinels[0]} and {reading.cluster} are both set, and a deployment is one of the "
-            f"two; unset {reading.cluster} (Redis Cluster is not supported yet)"
-        )
-    elif reading.cluster:
-        yield (
-            f"{reading.cluster} asks for Redis Cluster, and Redis Cluster is not supported yet; "
-            f"unset it, and set {names.HOSTS} or {names.URL}"
-        )
+    env, asking, sentinels = reading.values, cluster_asked(reading), _sentinels(reading)
+    if env.redis_mode is None and sentinels:
+        for name in asking:
+            yield (
+                f"{sentinels[0]} and {name} are both set, and a deployment has either Sentinels or "
+                "a Redis Cluster; unset one of the two"
+            )
+    elif mode_of(reading) == "cluster":
+        if env.redis_cluster_mode == "false":
+            yield from _denied_cluster(reading)
+        else:
+            yield from _seedless_cluster(reading)
+        yield from _cluster_database(reading)
+
+
+def _denied_cluster(reading: Reading) -> Iterator[str]:
+    start = f"{names.CLUSTER_MODE} is false, but"
+    if reading.values.redis_mode == "cluster":
+        yield f"{start} {names.MODE} is cluster; correct one of the two"
+    elif names.CLUSTER_NODES in reading.given:
+        yield f"{start} {names.CLUSTER_NODES} is set; unset one of the two"
+    else:
+        yield f"{start} {names.URL} leads to a Redis Cluster; correct one of the two"
+
+
+def _seedless_cluster(reading: Reading) -> Iterator[str]:
+    if names.CLUSTER_NODES in reading.given:
+        return
+    asked = reading.values.redis_mode == "cluster"
+    start = f"{names.MODE} is cluster" if asked else f"{names.CLUSTER_MODE} is true"
+    if names.URL not in reading.given:
+        yield f"{start}, but {names.CLUSTER_NODES} is not set; set it to host:6379,..."
+    match reading.values.redis_url:
+        case RedisUrl(topology=Sentinel()):
+            yield f"{start}, but {names.URL} leads to Sentinels; correct one of the two"
+        case RedisUrl(topology=Standalone(Path())):
+            yield (
+                f"{start}, but {names.URL} is a Unix socket, and nodes of a cluster are reached "
+                f"over TCP; set {names.CLUSTER_NODES}"
+            )
+
+
+def _cluster_database(reading: Reading) -> Iterator[str]:
+    own, url = reading.values.redis_db, url_in_use(reading)
+    if db := first(own, url.db if url else None, default=0):
+        who = names.URL if own is None else names.DB
+        yield f"{who} names database {db}, but a Redis Cluster has only database 0; leave it out"
 
 
 def _sentinel_pair(reading: Reading) -> Iterator[str]:
@@ -49,25 +85,37 @@ def _sentinel_pair(reading: Reading) -> Iterator[str]:
 def _demanded_mode(reading: Reading) -> Iterator[str]:
     asked, url = reading.values.redis_mode, reading.values.redis_url
     sentinels, url_given = _sentinels(reading), names.URL in reading.given
-    url_is_sentinel = url is not None and isinstance(url.topology, Sentinel)
+    leads_to = _leads_to(url)
     start = f"{names.MODE} is {asked}, but"
     match asked:
         case "sentinel" if not sentinels and not url_given:
             yield f"{start} {names.HOSTS} and {names.MASTER} are not set; set both"
-        case "sentinel" if not sentinels and url and not url_is_sentinel:
+        case "sentinel" if not sentinels and url and leads_to != "Sentinels":
             yield (
-                f"{start} {names.URL} leads to one server; "
+                f"{start} {names.URL} leads to {leads_to}; "
                 f"set {names.HOSTS} and {names.MASTER}, or correct {names.MODE}"
             )
         case "standalone" if not url_given:
             yield f"{start} {names.URL} is not set; set it to redis://host:6379"
-        case "standalone" if url_is_sentinel:
-            yield f"{start} {names.URL} leads to Sentinels; correct one of the two"
+        case "standalone" if url and leads_to != "one server":
+            yield f"{start} {names.URL} leads to {leads_to}; correct one of the two"
         case "embedded" if url_given:
             yield f"{start} {names.URL} is set; unset one of the two"
-    if asked in ("standalone", "embedded"):
-        for name in sentinels:
+    if asked is not None:
+        of_sentinel = [] if asked == "sentinel" else sentinels
+        of_cluster = [] if asked == "cluster" else cluster_asked(reading)
+        for name in (*of_sentinel, *of_cluster):
             yield f"{start} {name} is set; unset one of the two"
+
+
+def _leads_to(url: RedisUrl | None) -> str:
+    match url.topology if url else None:
+        case Sentinel():
+            return "Sentinels"
+        case Cluster():
+            return "a Redis Cluster"
+        case _:
+            return "one server"
 
 
 def _passwords(reading: Reading) -> Iterator[str]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -29,7 +29,9 @@ _DEFAULTS = Settings()
 
 Url = Annotated[RedisUrl, BeforeValidator(values.url)]
 Hosts = Annotated[tuple[Address, ...], BeforeValidator(values.sentinel_hosts)]
-ModeName = Annotated[Mode, BeforeValidator(values.mode)]
+Nodes = Annotated[tuple[Address, ...], BeforeValidator(values.cluster_nodes)]
+ModeName = Annotated[Mode, BeforeValidator(str.lower)]
+ClusterMode = Annotated[Literal["auto", "true", "false"], BeforeValidator(values.cluster_mode)]
 Duration = Annotated[float, BeforeValidator(values.duration), Field(gt=0, le=10 * 365 * 86_400)]
 Deadline = Annotated[float, BeforeValidator(values.duration), Field(ge=0.001, le=60)]
 Skew = Annotated[float, BeforeValidator(values.duration), Field(ge=0, le=300)]
@@ -60,7 +62,7 @@ class Environment(BaseSettings):
         ModeName | None,
         Doc(
             Group.WHERE,
-            "`sentinel`, `standalone` or `embedded`",
+            "`sentinel`, `cluster`, `standalone` or `embedded`",
             "Demands a mode, so that a variable that is missing is an error instead of another "
             "mode.",
             default="by what is set, see above",
@@ -73,8 +75,9 @@ class Environment(BaseSettings):
             "a URL such as `redis://user:password@host:6379/0`",
             "One server or a managed service; `rediss://` adds TLS, `unix:///path/redis.sock` is "
             "a socket, `redis+sentinel://host1:26379,host2:26379/master/0` names Sentinels (user "
-            "name and password are those of Redis, not of the Sentinels). Percent-encode "
-            "`/ ? # @ %` in the user name and password.",
+            "name and password are those of Redis, not of the Sentinels), and "
+            "`redis+cluster://host1:6379,host2:6379` or `rediss+cluster://` nodes of a Redis "
+            "Cluster. Percent-encode `/ ? # @ %` in the user name and password.",
             secret=True,
         ),
     ] = None
@@ -95,9 +98,33 @@ class Environment(BaseSettings):
             "The name under which the Sentinels know the primary. Needed with the hosts.",
         ),
     ] = None
+    redis_cluster_nodes: Annotated[
+        Nodes,
+        Doc(
+            Group.WHERE,
+            "`host[:port],...` (port 6379 where none is given)",
+            "Nodes of a Redis Cluster. One suffices, the others are learned; name several, so that "
+            "one that is down stops nobody from starting.",
+        ),
+    ] = ()
+    redis_cluster_mode: Annotated[
+        ClusterMode,
+        Doc(
+            Group.WHERE,
+            "`true`, `auto` or `false`",
+            "`true` demands a Redis Cluster: without `ARAGORA_REDIS_CLUSTER_NODES` the server in "
+            "`ARAGORA_REDIS_URL` is the node to ask first. `auto` is a cluster where its nodes are "
+            "given; `false` is never one.",
+        ),
+    ] = "auto"
     redis_db: Annotated[
         Annotated[int, Field(ge=0, le=MAX_DB)] | None,
-        Doc(Group.WHERE, _DB, "The database. Replaces the one in the URL.", default="0"),
+        Doc(
+            Group.WHERE,
+            _DB,
+            "The database. Replaces the one in the URL. A Redis Cluster has only database 0.",
+            default="0",
+        ),
     ] = None
     redis_deadline: Annotated[
         Deadline,

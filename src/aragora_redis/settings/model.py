@@ -13,7 +13,7 @@ from .credentials import ANONYMOUS, Credentials
 from .secret import Secret
 from .tls import Tls
 
-Mode = Literal["sentinel", "standalone", "embedded"]
+Mode = Literal["sentinel", "cluster", "standalone", "embedded"]
 OnOutage = Literal["known", "deny"]
 Level = Literal["local", "primary", "replicated"]
 LogFormat = Literal["text", "json"]
@@ -33,6 +33,13 @@ class Sentinel:
 
 
 @dataclass(frozen=True, slots=True)
+class Cluster:
+    """Slots on several primaries. One node suffices; the others are learned."""
+
+    nodes: tuple[Address, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Standalone:
     """One server, or a managed service behind one name: TCP, or the path of a Unix socket."""
 
@@ -44,7 +51,7 @@ class Embedded:
     """No Redis: the state lives in this process and ends with it."""
 
 
-Topology = Sentinel | Standalone | Embedded
+Topology = Sentinel | Cluster | Standalone | Embedded
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +150,8 @@ class Settings:
         match self.topology:
             case Sentinel():
                 return "sentinel"
+            case Cluster():
+                return "cluster"
             case Standalone():
                 return "standalone"
             case Embedded():

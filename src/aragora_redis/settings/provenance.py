@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from . import names
-from .choice import ignored, mode_of, url_in_use
+from .choice import cluster_asked, ignored, mode_of, url_in_use
 from .reading import Reading
 
 _VARIABLES = {
     "mode": names.MODE,
     "topology.hosts": names.HOSTS,
     "topology.master": names.MASTER,
+    "topology.nodes": names.CLUSTER_NODES,
     "credentials.username": names.USERNAME,
     "credentials.secret": names.PASSWORD,
     "credentials.password_file": names.PASSWORD_FILE,
@@ -56,13 +57,15 @@ def sources(reading: Reading) -> dict[str, str]:
     """The origin of each value that is not a default, by the value's dotted name."""
     effective = reading.given - set(ignored(reading))
     own = {path: name for path, name in _VARIABLES.items() if name in effective}
-    return _inferred(reading) | _said_by_url(reading) | own
+    return _said_by_url(reading) | _inferred(reading) | own
 
 
 def _inferred(reading: Reading) -> dict[str, str]:
     found = {}
     if names.HOSTS in reading.given and mode_of(reading) == "sentinel":
         found["mode"] = names.HOSTS
+    elif (asked := cluster_asked(reading)) and mode_of(reading) == "cluster":
+        found["mode"] = asked[0]
     if names.TLS in reading.given:
         found["sentinel_tls"] = names.TLS
     return found
@@ -77,6 +80,7 @@ def _said_by_url(reading: Reading) -> dict[str, str]:
         "topology.address": True,
         "topology.hosts": True,
         "topology.master": True,
+        "topology.nodes": True,
         "credentials.username": url.username is not None,
         "credentials.secret": url.password is not None and names.PASSWORD_FILE not in reading.given,
         "db": url.db is not None,

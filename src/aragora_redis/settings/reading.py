@@ -10,7 +10,6 @@ from pydantic import ValidationError
 
 from .doc import Doc
 from .environment import PREFIX, Environment, variables
-from .names import CLUSTER_MODE, CLUSTER_NODES
 from .secret import unexpanded
 
 # Families in which a name we do not know is compared with ours. The real Aragora has many other
@@ -27,14 +26,12 @@ class Reading:
     Attributes:
         values: each variable's value; one that was refused has its default.
         given: the names of the variables that are set and not empty, refused ones too.
-        cluster: the name of the variable that asks for Redis Cluster.
         problems: what was refused, and why.
         warnings: names that look like a mistyped one of ours.
     """
 
     values: Environment
     given: frozenset[str]
-    cluster: str | None
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -42,22 +39,17 @@ class Reading:
 def read(environ: Mapping[str, str]) -> Reading:
     """Read each variable on its own; nothing is raised, all problems are collected."""
     known = variables()
-    given = {
-        name: text
-        for name, text in environ.items()
-        if text.strip() and (name in known or name in (CLUSTER_NODES, CLUSTER_MODE))
-    }
+    given = {name: text for name, text in environ.items() if text.strip() and name in known}
     unusable = {name: why for name, text in given.items() if (why := _unusable(name, text))}
     inputs = {
         _field(name): _trimmed(known[name].doc, text)
         for name, text in given.items()
-        if name in known and name not in unusable
+        if name not in unusable
     }
     values_read, refused = _validate(inputs)
     return Reading(
         values=values_read,
         given=frozenset(given),
-        cluster=_asks_for_cluster(given),
         problems=(*unusable.values(), *refused),
         warnings=tuple(_lookalikes(environ)),
     )
@@ -115,20 +107,11 @@ def _field(name: str) -> str:
     return name.removeprefix(PREFIX).lower()
 
 
-def _asks_for_cluster(given: Mapping[str, str]) -> str | None:
-    if CLUSTER_NODES in given:
-        return CLUSTER_NODES
-    # `auto` is what the real Aragora takes as its default, so it asks for nothing.
-    if given.get(CLUSTER_MODE, "auto").strip().lower() in ("auto", "false", "no", "off", "0"):
-        return None
-    return CLUSTER_MODE
-
-
 def _lookalikes(environ: Mapping[str, str]) -> Iterator[str]:
     known = variables()
     for name in sorted(environ):
         family = next((each for each in _FAMILIES if name.startswith(each)), None)
-        if family is None or name in known or name in (CLUSTER_NODES, CLUSTER_MODE):
+        if family is None or name in known:
             continue
         ours = [each.removeprefix(family) for each in known if each.startswith(family)]
         rest = name.removeprefix(family)

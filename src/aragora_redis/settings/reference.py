@@ -26,11 +26,12 @@ Where Redis is follows from the first of these that is set:
 1. `ARAGORA_REDIS_MODE`, which demands a mode and is refused where the other variables name another;
 2. `ARAGORA_REDIS_SENTINEL_HOSTS` with `ARAGORA_REDIS_SENTINEL_MASTER`; an `ARAGORA_REDIS_URL`
    beside them is ignored with a warning, so a migration may leave it set;
-3. `ARAGORA_REDIS_URL`;
-4. nothing: the state is kept in this process and ends with it, with a warning.
+3. `ARAGORA_REDIS_CLUSTER_NODES`, or `ARAGORA_REDIS_CLUSTER_MODE=true` with a node in
+   `ARAGORA_REDIS_URL`; beside the nodes that URL is ignored with a warning, too;
+4. `ARAGORA_REDIS_URL`;
+5. nothing: the state is kept in this process and ends with it, with a warning.
 
-`ARAGORA_REDIS_CLUSTER_NODES` and `ARAGORA_REDIS_CLUSTER_MODE=true` are refused: Redis Cluster is
-not supported yet.
+Sentinels together with a Redis Cluster are refused.
 
 A variable of its own replaces the same part of the URL. A value in which `${NAME}` or `$(NAME)` was
 left unexpanded is refused.

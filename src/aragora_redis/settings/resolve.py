@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from ..address import Address
 from .advice import advice
 from .choice import first, mode_of, tls_choice, url_in_use
 from .credentials import ANONYMOUS, Credentials
 from .environment import Environment
 from .model import (
     DEFAULT_DIGEST_KEY,
+    Cluster,
     Embedded,
     GatewaySettings,
     JwtSettings,
     Sentinel,
     SessionSettings,
     Settings,
+    Standalone,
     TokenSettings,
     Topology,
 )
@@ -79,12 +82,18 @@ def build(reading: Reading) -> Settings:
 
 
 def _topology(reading: Reading) -> Topology:
-    env, url = reading.values, url_in_use(reading)
-    if url is not None:
-        return url.topology
-    if mode_of(reading) == "sentinel":
-        return Sentinel(env.redis_sentinel_master or "", env.redis_sentinel_hosts)
-    return Embedded()
+    env, url, mode = reading.values, url_in_use(reading), mode_of(reading)
+    match url.topology if url else None:
+        case Standalone(Address() as seed) if mode == "cluster":
+            return Cluster((seed,))
+        case None if mode == "sentinel":
+            return Sentinel(env.redis_sentinel_master or "", env.redis_sentinel_hosts)
+        case None if mode == "cluster":
+            return Cluster(env.redis_cluster_nodes)
+        case None:
+            return Embedded()
+        case said:
+            return said
 
 
 def _credentials(env: Environment, url: RedisUrl | None) -> Credentials:

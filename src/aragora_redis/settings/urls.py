@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from ..address import Address
 from ..errors import InvalidInputError, SettingsError
-from .model import Sentinel, Standalone
+from .model import Cluster, Sentinel, Standalone
 from .secret import Secret, unexpanded
 
 REDIS_PORT = 6379
@@ -19,9 +19,10 @@ SENTINEL_PORT = 26379
 MAX_DB = 2**31 - 1
 
 _FORMS = (
-    "write redis://host:6379/0, rediss://host:6379/0, unix:///path/redis.sock "
-    "or redis+sentinel://host1:26379,host2:26379/master/0"
+    "write redis://host:6379/0, rediss://host:6379/0, unix:///path/redis.sock, "
+    "redis+sentinel://host1:26379,host2:26379/master/0 or redis+cluster://host1:6379,host2:6379"
 )
+_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster", "rediss+cluster")
 _ESCAPE = "percent-encode / ? # @ and % in the user name and password (/ is %2F, # is %23)"
 
 
@@ -32,7 +33,7 @@ class RedisUrl:
     The credentials are those of Redis itself, also in the Sentinel form.
     """
 
-    topology: Standalone | Sentinel
+    topology: Standalone | Sentinel | Cluster
     username: str | None = None
     password: Secret | None = None
     db: int | None = None
@@ -53,10 +54,10 @@ def parse_hosts(text: str, *, default_port: int) -> tuple[Address, ...]:
 
 
 def parse_url(text: str) -> RedisUrl:
-    """Read a URL of one of the forms `redis`, `rediss`, `unix` or `redis+sentinel`.
+    """Read a URL of one of the forms `redis`, `rediss`, `unix`, `redis+sentinel`, `redis+cluster`.
 
     Raises:
-        SettingsError: it is none of these, or names a Redis Cluster.
+        SettingsError: it is none of these.
     """
     if unexpanded(text):
         raise SettingsError(
@@ -64,11 +65,7 @@ def parse_url(text: str) -> RedisUrl:
         )
     scheme, separator, rest = text.partition("://")
     scheme = scheme.lower()
-    if scheme in ("redis+cluster", "rediss+cluster"):
-        raise SettingsError(
-            "Redis Cluster is not supported yet", remedy="use Sentinel or a single address"
-        )
-    if not separator or scheme not in ("redis", "rediss", "unix", "redis+sentinel"):
+    if not separator or scheme not in _SCHEMES:
         raise SettingsError("the URL is of no form that is known here", remedy=_FORMS)
     if "#" in rest:
         raise SettingsError("the URL holds a bare '#'", remedy=_ESCAPE)
@@ -88,11 +85,13 @@ def parse_url(text: str) -> RedisUrl:
         username=_decode(username) or None,
         password=Secret(_decode(password)) if password else None,
         db=query_db if path_db is None else path_db,
-        tls=scheme == "rediss",
+        tls=scheme.startswith("rediss"),
     )
 
 
-def _topology(scheme: str, host: str, path: str) -> tuple[Standalone | Sentinel, int | None]:
+def _topology(
+    scheme: str, host: str, path: str
+) -> tuple[Standalone | Sentinel | Cluster, int | None]:
     match scheme:
         case "unix":
             if host or path in ("", "/"):
@@ -105,12 +104,15 @@ def _topology(scheme: str, host: str, path: str) -> tuple[Standalone | Sentinel,
             if not master:
                 raise SettingsError("the URL names no master", remedy=_FORMS)
             return Sentinel(_decode(master), _hosts(host, SENTINEL_PORT)), _path_db(db)
+        case "redis+cluster" | "rediss+cluster":
+            return Cluster(_hosts(host, REDIS_PORT)), _path_db(path.removeprefix("/"))
         case _:
             addresses = _hosts(host, REDIS_PORT)
             if len(addresses) > 1:
                 raise SettingsError(
                     "the URL names several servers",
-                    remedy="give one, or Sentinels as redis+sentinel://host1,host2/master",
+                    remedy="give one, or Sentinels as redis+sentinel://host1,host2/master, "
+                    "or nodes of a cluster as redis+cluster://host1,host2",
                 )
             return Standalone(addresses[0]), _path_db(path.removeprefix("/"))
 

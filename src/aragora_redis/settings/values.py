@@ -7,13 +7,14 @@ import re
 from ..address import Address
 from ..errors import InvalidInputError, SettingsError
 from .secret import Secret
-from .urls import SENTINEL_PORT, RedisUrl, parse_hosts, parse_url
+from .urls import REDIS_PORT, SENTINEL_PORT, RedisUrl, parse_hosts, parse_url
 
 MIN_SECRET = 16
 _HMAC = frozenset({"HS256", "HS384", "HS512"})
 _SIGNATURES = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 )
+_YES, _NO = ("1", "yes", "on"), ("0", "no", "off")
 _SCALES = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86_400.0}
 _UNITS = {"ms": 0.001, "": 1.0, "s": 1.0} | _SCALES | {f"{k}s": v for k, v in _SCALES.items()}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*([a-z]*)", re.ASCII)
@@ -27,14 +28,6 @@ def duration(text: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
-def mode(text: str) -> str:
-    """How Redis is run."""
-    lowered = text.lower()
-    if lowered == "cluster":
-        raise ValueError("Redis Cluster is not supported yet")
-    return lowered
-
-
 def url(text: str) -> RedisUrl:
     """A Redis URL."""
     try:
@@ -45,10 +38,20 @@ def url(text: str) -> RedisUrl:
 
 def sentinel_hosts(text: str) -> tuple[Address, ...]:
     """Addresses of Sentinels."""
-    try:
-        return parse_hosts(text, default_port=SENTINEL_PORT)
-    except InvalidInputError as error:
-        raise ValueError(str(error)) from None
+    return _hosts(text, SENTINEL_PORT)
+
+
+def cluster_nodes(text: str) -> tuple[Address, ...]:
+    """Addresses of nodes of a Redis Cluster."""
+    return _hosts(text, REDIS_PORT)
+
+
+def cluster_mode(text: str) -> str:
+    """`auto`, `true` or `false`, in the words that other switches take too."""
+    lowered = text.lower()
+    if lowered in _YES:
+        return "true"
+    return "false" if lowered in _NO else lowered
 
 
 def verify(text: str) -> str:
@@ -93,3 +96,10 @@ def asymmetric(algorithm: str) -> bool:
 def words(text: str) -> tuple[str, ...]:
     """Entries separated by commas."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _hosts(text: str, default_port: int) -> tuple[Address, ...]:
+    try:
+        return parse_hosts(text, default_port=default_port)
+    except InvalidInputError as error:
+        raise ValueError(str(error)) from None
