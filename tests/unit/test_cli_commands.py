@@ -54,7 +54,9 @@ def test_every_command_explains_itself(call, path):
     "arguments",
     [
         "nonsense",
-        "up --mode cluster",
+        "up --mode cloud",
+        "lab move-slots 9-5 redis-0",
+        "lab move-slots x redis-0",
         "up --port 0",
         "up --port 65535 --gateways 2",
         "up --mode embedded --gateways 2",

@@ -7,6 +7,7 @@ import pytest
 from aragora_redis.address import Address
 from aragora_redis.errors import LabError
 from aragora_redis.lab import Cut, Kind, network
+from aragora_redis.lab.cluster import share
 from aragora_redis.lab.config import (
     Monitored,
     RedisConfig,
@@ -17,7 +18,8 @@ from aragora_redis.lab.config import (
 )
 from aragora_redis.lab.cuts import ruleset
 from aragora_redis.lab.lab import resolve
-from aragora_redis.lab.ports import free_ports
+from aragora_redis.lab.members import SLOTS, View, decide_owner, shown
+from aragora_redis.lab.ports import all_free, bus_port, free_ports
 from aragora_redis.lab.sentinel import decide_primary
 from aragora_redis.lab.server import find_server, read_version
 
@@ -69,17 +71,17 @@ def test_only_a_replicated_node_needs_replicas_to_write():
         return render_redis(config, password="secret")
 
     new = {"names_source": True}
-    assert "min-replicas-to-write 1" in render(replicated=True, **new)
-    assert "min-replicas" not in render(replicated=False, **new)
+    assert "min-replicas-to-write 1" in render(min_replicas=1, **new)
+    assert "min-replicas" not in render(min_replicas=0, **new)
     primary = Address("127.64.0.11", 2)
-    assert "replicaof 127.64.0.11 2\n" in render(replicated=True, replica_of=primary, **new)
-    assert 'dir "/a b"' in render(replicated=False, **new)
+    assert "replicaof 127.64.0.11 2\n" in render(min_replicas=1, replica_of=primary, **new)
+    assert 'dir "/a b"' in render(min_replicas=0, **new)
 
 
 def test_a_node_connects_from_its_own_address():
     def render(host, *, names_source):
         config = RedisConfig(
-            host=host, port=1, directory=Path("/a"), names_source=names_source, replicated=False
+            host=host, port=1, directory=Path("/a"), names_source=names_source, min_replicas=0
         )
         return render_redis(config, password="secret")
 
@@ -151,3 +153,82 @@ def test_free_ports_are_never_the_guides_nor_ephemeral():
     ports = free_ports(3, 3)
     assert len({*ports.data, *ports.sentinels}) == 6
     assert all(11_000 <= port < 32_000 for port in ports.data + ports.sentinels)
+
+
+def test_ports_of_a_cluster_are_free_with_their_buses():
+    ports = free_ports(6, 0, bus=True).data
+    assert all_free(map(bus_port, ports))
+    # Those that get outgoing connections begin at 32768.
+    assert all(bus_port(port) < 32_000 for port in ports)
+
+
+def test_a_node_of_a_cluster_is_known_by_its_address_and_follows_nobody_by_hand():
+    def render(**options):
+        config = RedisConfig(
+            host=OWN, port=1, directory=Path("/a"), names_source=True, min_replicas=0, **options
+        )
+        return render_redis(config, password="secret").splitlines()
+
+    lines = render(node_timeout_ms=700)
+    assert {"cluster-enabled yes", "cluster-node-timeout 700"} <= {*lines}
+    assert f"cluster-announce-ip {OWN}" in lines
+    assert not [line for line in render() if line.startswith("cluster")]
+
+
+def test_the_slots_are_shared_out_as_everybody_does():
+    shares = [share(ordinal) for ordinal in range(6)]
+    assert [*map(shown, ([each] for each in shares[:3]))] == ["0-5460", "5461-10922", "10923-16383"]
+    assert sum(map(len, shares)) == SLOTS
+
+
+NODES = """\
+a1 127.64.0.10:11000@21000,,shard-id=x myself,master - 0 0 7 connected 0-5460 5462 [93->-b2]
+b2 127.64.0.11:11001@21001 slave,fail? a1 17 18 7 disconnected
+
+vars currentEpoch 7 lastVoteEpoch 0
+c3 :0@0 master,noaddr - 17 18 2 connected 5461
+d4 127.64.0.12:11003@21003 handshake - 0 0 0 connected
+"""
+
+
+def test_what_a_node_says_of_a_cluster():
+    view = View.read(NODES)
+    assert view is not None
+    first, second, third, fourth = view.members
+    assert view.me is first
+    assert view.others == (second, third, fourth)
+    assert (first.name, first.address, first.primary) == ("a1", Address("127.64.0.10", 11000), None)
+    assert (first.epoch, shown(first.slots)) == (7, "0-5460,5462")
+    assert (second.primary, second.slots) == ("a1", ())
+    assert [each.sure for each in view.members] == [True, False, False, False]
+    assert view.owner(5461) is third
+    assert view.owner(5463) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "vars currentEpoch 0 lastVoteEpoch 0\n", NODES[NODES.index("b2 1") :]]
+)
+def test_a_view_that_is_nobodys_is_none(text):
+    assert View.read(text) is None
+
+
+def says(owner, epoch):
+    """A node's view in which another one owns slot 0."""
+    return View.read(
+        f"me h:1@2 myself,slave - 0 0 0 connected\n{owner} h:3@4 master - 0 0 {epoch} connected 0\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("living", "filed", "owner"),
+    [
+        ([says("old", 1), says("new", 2), says("new", 2)], [], "new"),
+        ([says("old", 1), says("old", 1), says("new", 2)], [says("new", 2)], "old"),
+        ([says("old", 1), says("new", 2)], [], "new"),
+        ([], [says("old", 1), says("new", 2), says("old", 1)], "new"),
+        ([], [], None),
+    ],
+)
+def test_who_owns_a_slot(living, filed, owner):
+    assert decide_owner(0, living, filed) == owner
+    assert decide_owner(1, living, filed) is None

@@ -64,7 +64,9 @@ def restart(
     target: Target = None,
     *,
     every: All = False,
-    wipe: Annotated[bool, typer.Option("--wipe", help="Without their data.")] = False,
+    wipe: Annotated[
+        bool, typer.Option("--wipe", help="Without their data; in a cluster they keep their place.")
+    ] = False,
     directory: Directory = LAB,
     as_json: AsJson = False,
 ) -> None:
@@ -120,6 +122,28 @@ def heal(*, directory: Directory = LAB, as_json: AsJson = False) -> None:
         output.write_json({"healed": healed})
     else:
         output.write(f"healed: {said(healed)}" if healed else "healed: nothing was cut")
+
+
+@app.command("move-slots")
+def move_slots(
+    slots: Annotated[
+        str, typer.Argument(metavar="FIRST-LAST", help="Slots from 0 to 16383, or a single one.")
+    ],
+    to: Annotated[str, typer.Argument(metavar="NODE", help="The primary that is to own them.")],
+    *,
+    directory: Directory = LAB,
+    as_json: AsJson = False,
+) -> None:
+    """Move slots of a cluster, with their keys, to another primary while clients go on."""
+    first, _, last = slots.partition("-")
+    last = last or first
+    if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
+        raise typer.BadParameter("write the slots as FIRST-LAST, such as 0-99")
+    moved = Lab.open(directory).move_slots(range(int(first), int(last) + 1), to)
+    if as_json:
+        output.write_json({"moved": moved, "to": to})
+    else:
+        output.write(f"moved {moved} slots to {to}")
 
 
 @app.command()

@@ -123,15 +123,17 @@ def _show(found: LabStatus, *, as_json: bool) -> None:
     output.write(f"{found.mode} lab in {found.directory}, primary {found.primary}")
     if found.cuts:
         output.write(f"cut: {said(found.cuts)}", style="yellow")
+    slots = ("slots",) if found.mode is Mode.CLUSTER else ()
     output.write_table(
-        ("node", "address", "state", "role", "pid"),
+        ("node", "address", "state", "role", "pid", *slots),
         (
             (
                 node.name,
                 str(node.address),
                 Text(node.state.value, _STYLES[node.state]),
-                node.role or "",
+                f"replica of {node.replicates}" if node.replicates else node.role or "",
                 str(node.pid or ""),
+                *(node.slots or "" for _ in slots),
             )
             for node in found.nodes
         ),

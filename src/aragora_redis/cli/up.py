@@ -33,8 +33,9 @@ def up(
     mode: Annotated[
         UpMode | None,
         typer.Option(
-            help="sentinel: a primary, two replicas and three Sentinels. standalone: one Redis. "
-            "embedded: no Redis, the state ends with the gateway.",
+            help="sentinel: a primary, two replicas and three Sentinels. cluster: slots on three "
+            "primaries, each with a replica. standalone: one Redis. embedded: no Redis, the state "
+            "ends with the gateway.",
             show_default="that of the lab, else sentinel",
         ),
     ] = None,
@@ -167,15 +168,20 @@ def _write_report(report: UpReport) -> None:
         output.write()
         output.write("Kill the primary, see how the rest is, and bring it back:", style="bold")
         output.write(in_lab(f"{command} lab kill primary", report.directory))
-        output.write(f"{command} health --lab {quoted(report.directory)}")
+        if report.mode is UpMode.CLUSTER:  # which the check of health does not know yet
+            output.write(in_lab(f"{command} lab status", report.directory))
+        else:
+            output.write(f"{command} health --lab {quoted(report.directory)}")
         output.write(in_lab(f"{command} lab start --all", report.directory))
     output.write()
     output.write("Ctrl-C ends all of it.", style="dim")
 
 
 def _listening(report: UpReport, kind: Kind) -> str:
+    # A cluster has several primaries; the one that is meant is that of the first slot.
+    leads = "slot 0 on " if report.mode is UpMode.CLUSTER else "primary "
     return ", ".join(
-        f"{HOST}:{port} ({'primary ' if name == report.primary else ''}{name})"
+        f"{HOST}:{port} ({leads if name == report.primary else ''}{name})"
         for name, port in report.servers.items()
         if name.startswith(kind.value)
     )
@@ -198,6 +204,8 @@ def _tell_change(change: Change, report: UpReport, *, as_json: bool) -> None:
         output.write_json_line({"event": kind, **asdict(change)})
         return
     match change:
+        case PrimaryChanged(name, was) if report.mode is UpMode.CLUSTER:
+            output.write(f"{name} has slot 0 now, {was} had it", style="bold green")
         case PrimaryChanged(name, was):
             output.write(f"{name} is the primary now, it was {was}", style="bold green")
         case NodeChanged(name, state):

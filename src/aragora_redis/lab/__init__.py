@@ -1,10 +1,11 @@
 """Real redis-server and Sentinel processes on loopback, to kill, freeze, cut off, bring back."""
 
 from .cuts import Cut
-from .lab import Lab, LabStatus, NodeStatus
+from .lab import Lab
 from .manifest import Mode, PortChoice
 from .node import Kind
 from .process import State
+from .status import LabStatus, NodeStatus
 from .troubles import Trouble
 
 __all__ = [

@@ -10,7 +10,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from ..errors import LabError
 from .config import HOST, MASTER_NAME, Monitored
+from .members import View
 from .node import Node
 
 _TIMEOUT = 0.5
@@ -20,14 +22,20 @@ NotNow = (redis.RedisError, OSError)
 
 
 @contextmanager
-def connect(node: Node, password: str) -> Iterator[redis.Redis]:
-    """A client for one node, closed at the end, that asks once and never again by itself."""
+def connect(node: Node, password: str, *, timeout: float = _TIMEOUT) -> Iterator[redis.Redis]:
+    """A client for one node, closed at the end, that asks once and never again by itself.
+
+    Args:
+        node: which.
+        password: its own.
+        timeout: seconds that it has for each answer.
+    """
     client = redis.Redis(
         host=HOST,
         port=node.port,
         password=password,
-        socket_timeout=_TIMEOUT,
-        socket_connect_timeout=_TIMEOUT,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
         retry=Retry(NoBackoff(), 0),
         decode_responses=True,
     )
@@ -54,6 +62,43 @@ def role(node: Node, password: str) -> str | None:
             return str(reply[0])
     except NotNow:
         return None
+
+
+def cluster_view(node: Node, password: str) -> View | None:
+    """What a node of a cluster says of all of them, or None where it does not answer."""
+    try:
+        with connect(node, password) as client:
+            ask: Any = client.execute_command
+            # As two words, so that the reply is left as it is.
+            return View.read(ask("CLUSTER", "NODES"))
+    except NotNow:
+        return None
+
+
+def cluster_is_ok(node: Node, password: str) -> bool:
+    """Whether a node of a cluster takes commands, as far as the cluster is concerned."""
+    try:
+        with connect(node, password) as client:
+            ask: Any = client.execute_command
+            return "cluster_state:ok" in ask("CLUSTER", "INFO")
+    except NotNow:
+        return False
+
+
+def order(client: redis.Redis, node: Node, *words: str | int | bytes) -> Any:
+    """Have a node of a cluster do something to the cluster; the reply is not decoded.
+
+    Raises:
+        LabError: it did not, or did not say so in time.
+    """
+    ask: Any = client.execute_command
+    try:
+        return ask(*words, NEVER_DECODE=True)
+    except NotNow as error:
+        raise LabError(
+            f"{node.name} did not do {' '.join(map(str, words[:2]))}: {error}",
+            remedy="see lab status, and try again",
+        ) from error
 
 
 def replication(node: Node, password: str) -> dict[str, Any]:

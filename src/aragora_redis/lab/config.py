@@ -16,6 +16,8 @@ QUORUM = 2
 FAILOVER_TIMEOUT_MS = 10_000
 MAX_MEMORY = "256mb"
 MIN_REPLICAS = 1
+NODES_FILE = "nodes.conf"
+"""What a cluster's node writes down of the cluster, its own name and slots among it."""
 
 # Without /proc, a process is recognised as ours by the file's path in its title.
 _COMMON = """\
@@ -48,6 +50,16 @@ min-replicas-to-write {min_replicas}
 min-replicas-max-lag 3
 """
 
+# A shard without nodes leaves the others at work. Nodes name themselves by the address that `cut`
+# knows, whatever address another one has seen them at.
+_CLUSTER = """\
+cluster-enabled yes
+cluster-config-file {nodes_file}
+cluster-node-timeout {down_after_ms}
+cluster-require-full-coverage no
+cluster-announce-ip {host}
+"""
+
 _SENTINEL = """\
 sentinel sentinel-pass {password}
 sentinel monitor {name} {host} {primary} {quorum}
@@ -67,10 +79,12 @@ class RedisConfig:
     directory: Path
     names_source: bool
     """The server takes `bind-source-addr`; an older one uses its first address by itself."""
-    replicated: bool
-    """Part of a primary with replicas, so writes need one replica that keeps up."""
+    min_replicas: int
+    """How many replicas must keep up for a write to be taken."""
     replica_of: Address | None = None
-    """The primary, or None for a primary."""
+    """The primary, or None for a primary and in a cluster, which keeps that itself."""
+    node_timeout_ms: int | None = None
+    """Silence after which a cluster calls a node down; None outside of a cluster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +109,12 @@ class Monitored(NamedTuple):
 def render_redis(config: RedisConfig, *, password: str) -> str:
     """A complete redis.conf."""
     text = _common(config, password) + _REDIS.format(password=password, max_memory=MAX_MEMORY)
-    if config.replicated:
-        text += _MIN_REPLICAS.format(min_replicas=MIN_REPLICAS)
+    if config.min_replicas:
+        text += _MIN_REPLICAS.format(min_replicas=config.min_replicas)
+    if config.node_timeout_ms is not None:
+        text += _CLUSTER.format(
+            nodes_file=NODES_FILE, down_after_ms=config.node_timeout_ms, host=config.host
+        )
     if config.replica_of is not None:
         text += f"replicaof {config.replica_of.host} {config.replica_of.port}\n"
     return text

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
 import msgspec
 
-from ..address import Address
 from ..errors import LabError
-from . import admin, cuts, manifest, network
+from . import cuts, manifest, network
+from .cluster import ClusterTopology
 from .credentials import Credentials, load_credentials
 from .cuts import Cut, table_of
 from .guard import Guard
@@ -20,9 +19,11 @@ from .manifest import Manifest, Mode, PortChoice
 from .node import Kind, Node, end_all
 from .ports import all_free
 from .process import State
+from .reshard import move_slots
 from .sentinel import SentinelTopology
 from .server import find_server
 from .standalone import StandaloneTopology
+from .status import LabStatus, node_status
 from .topology import Site, Topology
 from .troubles import Trouble, make, mend
 from .waiting import wait_until
@@ -30,47 +31,11 @@ from .waiting import wait_until
 _TOPOLOGIES: dict[Mode, type[Topology]] = {
     Mode.STANDALONE: StandaloneTopology,
     Mode.SENTINEL: SentinelTopology,
+    Mode.CLUSTER: ClusterTopology,
 }
 _Choice = TypeVar("_Choice", Mode, PortChoice, Trouble)
 
 _PORT_SECONDS = 1.0
-_ROLES = {"master": "primary", "slave": "replica"}
-
-
-@dataclass(frozen=True, slots=True)
-class NodeStatus:
-    """One server, as it is now."""
-
-    name: str
-    kind: Kind
-    host: str
-    port: int
-    state: State
-    pid: int | None
-    role: str | None
-    """`primary` or `replica` as the node itself says; None for Sentinels and where none answers."""
-
-    @property
-    def address(self) -> Address:
-        """Where it is for the other nodes and for clients."""
-        return Address(self.host, self.port)
-
-
-@dataclass(frozen=True, slots=True)
-class LabStatus:
-    """A lab, as it is now."""
-
-    directory: Path
-    mode: Mode
-    primary: str
-    """Name of the primary: as the Sentinels say, or last said."""
-    nodes: tuple[NodeStatus, ...]
-    cuts: tuple[Cut, ...] = ()
-
-    @property
-    def running(self) -> bool:
-        """Whether any of its servers lives."""
-        return any(node.state is not State.DEAD for node in self.nodes)
 
 
 class Lab:
@@ -99,9 +64,10 @@ class Lab:
 
         Args:
             directory: made where it is missing.
-            mode: `sentinel` or `standalone`.
+            mode: `sentinel`, `cluster` or `standalone`.
             ports: `guide` or `free`.
-            down_after_ms: silence after which the Sentinels call a server down, in milliseconds.
+            down_after_ms: silence after which the Sentinels, or the nodes of a cluster, call a
+                server down, in milliseconds.
         """
         path = Path(directory).absolute()
         mode, ports = _choice(Mode, mode), _choice(PortChoice, ports)
@@ -254,11 +220,23 @@ class Lab:
 
         Args:
             target: which.
-            wipe: without their data.
+            wipe: without their data; nodes of a cluster keep their place in it.
         """
         killed = self.kill(target)
         self._revive(tuple(map(self.node, killed)), wipe=wipe)
         return killed
+
+    def move_slots(self, slots: Iterable[int], to: str) -> int:
+        """Move slots of a cluster, with their keys, while clients go on.
+
+        Args:
+            slots: which; those that are there already stay.
+            to: the primary that is to own them.
+
+        Returns:
+            How many had to move.
+        """
+        return move_slots(self._site, slots, self.node(to))
 
     def client_host(self, number: int) -> str:
         """An address of its own for a client that binds one, so that it can be cut off."""
@@ -298,7 +276,7 @@ class Lab:
         return tuple(node.name for node in dead)
 
     def primary(self) -> str:
-        """Name of the primary: as the Sentinels say now, or last said."""
+        """Name of the primary: as the Sentinels say now, or last said; in a cluster, slot 0's."""
         return self._topology.primary().name
 
     def node(self, target: str) -> Node:
@@ -318,7 +296,7 @@ class Lab:
             directory=self.directory,
             mode=self._manifest.mode,
             primary=self.primary(),
-            nodes=tuple(self._node_status(node) for node in self._nodes),
+            nodes=tuple(node_status(node, self._site) for node in self._nodes),
             cuts=cuts.cuts_of(self.directory),
         )
 
@@ -402,12 +380,6 @@ class Lab:
         name = target if target in names else resolve(target, names, self.primary())
         return tuple(node for node in nodes if node.name == name)
 
-    def _node_status(self, node: Node) -> NodeStatus:
-        state, role = node.state, None
-        if node.kind is Kind.REDIS and state is State.RUNNING:
-            role = _ROLES.get(admin.role(node, self.credentials.redis_password) or "")
-        return NodeStatus(node.name, node.kind, *node.address, state, node.pid, role)
-
 
 def _taken(nodes: Sequence[Node]) -> str:
     """Which ports of dead nodes somebody listens on; empty for none.
@@ -416,7 +388,10 @@ def _taken(nodes: Sequence[Node]) -> str:
     """
     return wait_until(
         lambda: ", ".join(
-            f"port {node.port} of {node.name}" for node in nodes if not all_free([node.port])
+            f"port {port} of {node.name}"
+            for node in nodes
+            for port in node.ports
+            if not all_free([port])
         ),
         seconds=_PORT_SECONDS,
     )

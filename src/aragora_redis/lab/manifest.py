@@ -13,7 +13,7 @@ from ..errors import LabError
 from . import network
 from .files import write_private
 from .node import Kind, Node
-from .ports import Ports, all_free, free_ports, guide_ports
+from .ports import Ports, all_free, bus_port, free_ports, guide_ports
 
 _NAME = "lab.json"
 
@@ -23,6 +23,7 @@ class Mode(StrEnum):
 
     STANDALONE = "standalone"
     SENTINEL = "sentinel"
+    CLUSTER = "cluster"
 
 
 class PortChoice(StrEnum):
@@ -34,7 +35,7 @@ class PortChoice(StrEnum):
     """Ports that nobody uses, never the guide's."""
 
 
-_COUNTS = {Mode.STANDALONE: (1, 0), Mode.SENTINEL: (3, 3)}
+_COUNTS = {Mode.STANDALONE: (1, 0), Mode.SENTINEL: (3, 3), Mode.CLUSTER: (6, 0)}
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -58,6 +59,7 @@ class Manifest(msgspec.Struct, frozen=True):
                 kind,
                 Address(network.host_of(self.network, kind, ordinal), port),
                 directory / f"{kind}-{ordinal}",
+                bus_port(port) if self.mode is Mode.CLUSTER else None,
             )
             for kind, ports in ((Kind.REDIS, self.data_ports), (Kind.SENTINEL, self.sentinel_ports))
             for ordinal, port in enumerate(ports)
@@ -79,10 +81,11 @@ def choose_ports(mode: Mode, choice: PortChoice) -> Ports:
     Raises:
         LabError: none are free.
     """
-    guide = guide_ports(*_COUNTS[mode])
-    if choice is PortChoice.GUIDE and all_free(guide.data + guide.sentinels):
+    guide, bus = guide_ports(*_COUNTS[mode]), mode is Mode.CLUSTER
+    wanted = guide.data + guide.sentinels + (tuple(map(bus_port, guide.data)) if bus else ())
+    if choice is PortChoice.GUIDE and all_free(wanted):
         return guide
-    return free_ports(*_COUNTS[mode])
+    return free_ports(*_COUNTS[mode], bus=bus)
 
 
 def load(directory: Path) -> Manifest | None:

@@ -42,6 +42,13 @@ class Node:
     address: Address
     """Where it is for the other nodes and for clients."""
     directory: Path
+    bus_port: int | None = None
+    """Where the other nodes of its cluster reach it; None outside of a cluster."""
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """All that it listens on."""
+        return (self.port,) if self.bus_port is None else (self.port, self.bus_port)
 
     @property
     def port(self) -> int:
@@ -115,7 +122,10 @@ class Node:
         self._signal(signal.SIGCONT, State.RUNNING)
 
     def wipe(self) -> None:
-        """Delete its data (append-only file and snapshot). The process must be dead."""
+        """Delete its data (append-only file and snapshot). The process must be dead.
+
+        A node of a cluster keeps its name, its slots and its place.
+        """
         shutil.rmtree(self.directory / "appendonlydir", ignore_errors=True)
         # Redis 6.2 keeps the append-only file beside the snapshot.
         for name in ("appendonly.aof", "dump.rdb"):

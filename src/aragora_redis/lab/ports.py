@@ -14,6 +14,7 @@ from .config import HOST
 # give to outgoing connections, so that no client's own port is in the way later.
 _FREE_DATA = range(11_000, 21_000)
 _FREE_SENTINEL = range(22_000, 32_000)
+_BUS = 10_000
 _TRIES = 200
 
 
@@ -29,13 +30,23 @@ def guide_ports(data: int, sentinels: int) -> Ports:
     return Ports(tuple(range(6379, 6379 + data)), tuple(range(26379, 26379 + sentinels)))
 
 
-def free_ports(data: int, sentinels: int) -> Ports:
+def bus_port(port: int) -> int:
+    """Where a node of a cluster is reached by the other nodes."""
+    return port + _BUS
+
+
+def free_ports(data: int, sentinels: int, *, bus: bool = False) -> Ports:
     """Ports that nobody listens on now, away from the guide's and from outgoing connections.
+
+    Args:
+        data: how many for Redis.
+        sentinels: how many for Sentinels.
+        bus: whether the data nodes need their bus ports free as well.
 
     Raises:
         LabError: none were found.
     """
-    return Ports(_free_run(_FREE_DATA, data), _free_run(_FREE_SENTINEL, sentinels))
+    return Ports(_free_run(_FREE_DATA, data, bus=bus), _free_run(_FREE_SENTINEL, sentinels))
 
 
 def all_free(ports: Iterable[int]) -> bool:
@@ -43,11 +54,11 @@ def all_free(ports: Iterable[int]) -> bool:
     return all(_is_free(port) for port in ports)
 
 
-def _free_run(within: range, count: int) -> tuple[int, ...]:
+def _free_run(within: range, count: int, *, bus: bool = False) -> tuple[int, ...]:
     for _ in range(_TRIES):
         first = random.randrange(within.start, within.stop - count)
         run = tuple(range(first, first + count))
-        if all_free(run):
+        if all_free(run) and (not bus or all_free(map(bus_port, run))):
             return run
     raise LabError(
         f"no {count} free ports in a row between {within.start} and {within.stop}",

@@ -99,11 +99,11 @@ class SentinelTopology:
         site = self._site
         data = _of_kind(nodes, Kind.REDIS)
         if leader in data:
-            launch_redis(site, leader, server, replicated=True, primary=None)
+            launch_redis(site, leader, server, primary=None)
             settle_answers(site, [leader])
         for node in data:
             if node != leader:
-                launch_redis(site, node, server, replicated=True, primary=leader)
+                launch_redis(site, node, server, primary=leader)
         settle_answers(site, data)
         sentinels = _of_kind(nodes, Kind.SENTINEL)
         for node in sentinels:

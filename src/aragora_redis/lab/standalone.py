@@ -26,7 +26,7 @@ class StandaloneTopology:
         for node in nodes:
             if wipe:
                 node.wipe()
-            launch_redis(self._site, node, server, replicated=False, primary=None)
+            launch_redis(self._site, node, server, primary=None)
         settle_answers(self._site, nodes)
 
     def environment(self) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ..errors import LabError
 from . import admin
-from .config import RedisConfig, render_redis
+from .config import MIN_REPLICAS, RedisConfig, render_redis
 from .credentials import Credentials
 from .files import write_private
 from .node import Kind, Node
@@ -31,6 +31,24 @@ class Site:
     def data(self) -> tuple[Node, ...]:
         """The Redis nodes, by ordinal."""
         return tuple(node for node in self.nodes if node.kind is Kind.REDIS)
+
+    @property
+    def replicated(self) -> bool:
+        """Whether a primary of it has replicas."""
+        return len(self.data) > 1
+
+    @property
+    def clustered(self) -> bool:
+        """Whether the data nodes are a Redis Cluster."""
+        return self.data[0].bus_port is not None
+
+    @property
+    def min_replicas(self) -> int:
+        """Without how many replicas a primary refuses writes.
+
+        The primaries of a cluster have one each: with this a failover would end in refusals.
+        """
+        return MIN_REPLICAS if self.replicated and not self.clustered else 0
 
     @property
     def sentinels(self) -> tuple[Node, ...]:
@@ -88,17 +106,16 @@ class Topology(Protocol):
         """The settings that lead a client to this topology."""
 
 
-def launch_redis(
-    site: Site, node: Node, server: Server, *, replicated: bool, primary: Node | None
-) -> None:
+def launch_redis(site: Site, node: Node, server: Server, *, primary: Node | None) -> None:
     """Write a data node's configuration and start it, as a replica where a primary is given."""
     config = RedisConfig(
         host=node.address.host,
         port=node.port,
         directory=node.directory,
         names_source=server.names_source,
-        replicated=replicated,
+        min_replicas=site.min_replicas,
         replica_of=None if primary is None else primary.address,
+        node_timeout_ms=None if node.bus_port is None else site.down_after_ms,
     )
     write_private(node.config_path, render_redis(config, password=site.credentials.redis_password))
     node.launch(server)

@@ -15,11 +15,13 @@ from collections.abc import Callable
 from enum import StrEnum
 
 import redis
+from redis.crc import key_slot
 
 from ..address import Address
 from ..errors import LabError
 from . import admin
-from .config import FAILOVER_TIMEOUT_MS, HOST, MASTER_NAME, MAX_MEMORY, MIN_REPLICAS, QUORUM
+from .config import FAILOVER_TIMEOUT_MS, HOST, MASTER_NAME, MAX_MEMORY, QUORUM
+from .members import SLOTS
 from .node import Kind, Node
 from .process import State
 from .server import find_server
@@ -75,6 +77,7 @@ _OF_SENTINELS = {
     Trouble.STALE_EPOCH,
     Trouble.FALSE_MASTER,
 }
+_BY_REPLICAOF = {Trouble.READONLY, Trouble.MASTERDOWN}
 
 
 def make(trouble: Trouble, node: Node, site: Site, primary: Node) -> None:
@@ -86,6 +89,11 @@ def make(trouble: Trouble, node: Node, site: Site, primary: Node) -> None:
     if trouble.kind is not node.kind:
         raise LabError(
             f"{trouble} is no trouble of {node.name}", remedy=f"name a {trouble.kind} node"
+        )
+    if site.clustered and trouble in _BY_REPLICAOF:
+        raise LabError(
+            f"{trouble} takes REPLICAOF, which nodes of a cluster refuse",
+            remedy="kill, freeze or cut off its primary instead",
         )
     if node.state is not State.RUNNING:
         raise LabError(f"{node.name} is {node.state}", remedy="bring it back first")
@@ -112,7 +120,7 @@ def mend(node: Node, site: Site, primary: Node) -> None:
         _limit_files(node, resource.RLIM_INFINITY)
         with contextlib.suppress(redis.AuthenticationError):  # it has its own password
             _set(node, _other_password(site, node), requirepass=site.password(node))
-        if not site.sentinels:
+        if not site.replicated:
             with admin.connect(node, site.password(node)) as client:
                 client.replicaof("NO", "ONE")
         _load_at_once(node, site)
@@ -120,7 +128,7 @@ def mend(node: Node, site: Site, primary: Node) -> None:
             node,
             site.password(node),
             maxmemory=MAX_MEMORY,
-            min_replicas_to_write=MIN_REPLICAS if site.sentinels else 0,
+            min_replicas_to_write=site.min_replicas,
             replica_serve_stale_data="yes",
         )
     except admin.NotNow as error:
@@ -167,9 +175,10 @@ def _loading(node: Node, site: Site, _primary: Node) -> None:
                 f"{node.name} would not answer while it loads", remedy="use Redis 7.0 or later"
             ) from error
         client.config_set("key-load-delay", 10_000)
+        prefix = _ballast_prefix(node, site)
         with client.pipeline(transaction=False) as pipeline:
             for number in range(_BALLAST):
-                pipeline.set(f"lab:ballast:{number}", os.urandom(1024), ex=_BALLAST_SECONDS)
+                pipeline.set(f"{prefix}:{number}", os.urandom(1024), ex=_BALLAST_SECONDS)
             pipeline.execute()
         client.config_rewrite()
         client.bgrewriteaof()
@@ -177,6 +186,16 @@ def _loading(node: Node, site: Site, _primary: Node) -> None:
     node.kill()
     node.launch(find_server())
     _await(lambda: _loads(node, site), f"{node.name} to load")
+
+
+def _ballast_prefix(node: Node, site: Site) -> str:
+    """What keys begin with that a node takes; those of a cluster take only their own slots."""
+    prefix = "lab:ballast"
+    view = admin.cluster_view(node, site.password(node)) if site.clustered else None
+    if view is None or not view.me.slots:
+        return prefix
+    numbered = (f"{prefix}:{{{number}}}" for number in range(SLOTS))
+    return next(each for each in numbered if view.me.owns(key_slot(each.encode())))
 
 
 def _rewritten(client: redis.Redis) -> bool:

@@ -36,6 +36,7 @@ class UpMode(StrEnum):
     """Where the state is kept."""
 
     SENTINEL = "sentinel"
+    CLUSTER = "cluster"
     STANDALONE = "standalone"
     EMBEDDED = "embedded"
 
