@@ -145,7 +145,7 @@ def test_a_new_replication_id_opens_an_era_and_remembers_the_end_of_the_last(scr
     assert joined.position[1:] == (rid(client), 2, 0)
     head = script.run(operations.survey(script.keys))
     assert head.ends == {1: (b"f" * 40, 2)}
-    assert head.surviving(b"f" * 40) == 2
+    assert head.surviving(b"f" * 40, 1) == 2
     assert head.opened == joined.server_now
 
 

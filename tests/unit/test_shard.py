@@ -238,3 +238,16 @@ def test_a_message_that_overtakes_the_head_is_no_foreign_history():
     asked_at = shard.position
     shard.on_message(at(R1, 1, 1), [entry(1)])
     assert not shard.on_head(head(R1, 1, 0), asked_at=asked_at).full
+
+
+def test_a_replication_id_that_returns_does_not_lend_its_first_end_to_its_second_era():
+    """A slot that moves to another server and back is twice under one id."""
+    mine, message = entry(1), entry(2)
+    shard = Shard(0)
+    shard.on_full(head(b"A", 3, 3, {1: (b"A", 100), 2: (b"B", 7)}))
+    shard.add_own(mine)
+    shard.confirmed(at(b"A", 3, 4), [mine], own=True)
+    shard.on_message(at(b"A", 3, 6), [message])
+    after = head(b"C", 4, 0, {1: (b"A", 100), 2: (b"B", 7), 3: (b"A", 3)})
+    plan = shard.on_head(after, asked_at=shard.position)
+    assert (plan.own, plan.learned) == ((mine,), (message,))

@@ -48,9 +48,13 @@ class Head:
     server_now: int = 0
     """Server microseconds at which this was read."""
 
-    def surviving(self, rid: bytes) -> int | None:
-        """The last number of the history `rid` that is part of this one; None for a foreign one."""
-        return next((seq for other, seq in self.ends.values() if other == rid), None)
+    def surviving(self, rid: bytes, era: int) -> int | None:
+        """The last number of an era that is part of this history; None for a foreign one.
+
+        A replication id alone does not name it: a slot that moves away and back is twice under one.
+        """
+        other, seq = self.ends.get(era, (b"", 0))
+        return seq if other == rid else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ class Plan:
 
 class _Kept(NamedTuple):
     rid: bytes
+    era: int
     seq: int
     entries: tuple[Entry, ...]
     own: bool
@@ -90,7 +95,7 @@ class Shard:
         self._must_compare = False
         self._ring: deque[_Kept] = deque()
         self._ring_entries = 0
-        self._floors: dict[bytes, int] = {}
+        self._floors: dict[tuple[bytes, int], int] = {}
         self._dirty: dict[Key, Entry] = {}
         self._learned: dict[Key, Entry] = {}
 
@@ -106,7 +111,7 @@ class Shard:
         for entry in entries:
             _settle(self._dirty, entry)
             _settle(self._learned, entry)
-        self._keep(_Kept(position.rid, position.seq, tuple(entries), own))
+        self._keep(_Kept(position.rid, position.era, position.seq, tuple(entries), own))
 
     @property
     def dirty(self) -> tuple[Entry, ...]:
@@ -130,7 +135,7 @@ class Shard:
         mine = self.position
         if mine is not None and position[:3] == mine[:3] and position.seq <= mine.seq:
             return True
-        self._keep(_Kept(position.rid, position.seq, tuple(entries), own=False))
+        self._keep(_Kept(position.rid, position.era, position.seq, tuple(entries), own=False))
         if mine is None or position != mine._replace(seq=mine.seq + 1):
             return False
         self.position = position
@@ -149,7 +154,7 @@ class Shard:
             self._must_compare = True
         elif new_era:
             lost_track = self._collect_lost(head)
-            survived = head.surviving(mine.rid)
+            survived = head.surviving(mine.rid, mine.era)
             self._must_compare |= lost_track or survived is None
             if survived is not None:
                 self.position = mine._replace(seq=min(mine.seq, survived))
@@ -175,7 +180,7 @@ class Shard:
             rid = head.position.rid if era == head.position.era else head.ends[era][0]
             for entry in entries:
                 self._learn(entry)
-            self._keep(_Kept(rid, seq, tuple(entries), own=False))
+            self._keep(_Kept(rid, era, seq, tuple(entries), own=False))
             self.position = Position(mine.nonce, rid, era, seq)
         return True
 
@@ -192,8 +197,10 @@ class Shard:
         """A full comparison that began at `head` is over: both sides hold the union."""
         self.position = head.position
         self._must_compare = False
-        self._floors = {head.position.rid: head.position.seq}
-        kept = [k for k in self._ring if k.rid == head.position.rid and k.seq > head.position.seq]
+        there = head.position
+        here = (there.rid, there.era)
+        self._floors = {here: there.seq}
+        kept = [k for k in self._ring if (k.rid, k.era) == here and k.seq > there.seq]
         self._ring = deque(kept)
         self._ring_entries = sum(len(k.entries) for k in kept)
         self._learned.clear()
@@ -231,15 +238,16 @@ class Shard:
         while self._ring_entries > RING_ENTRIES:
             old = self._ring.popleft()
             self._ring_entries -= len(old.entries)
-            self._floors[old.rid] = max(self._floors.get(old.rid, 0), old.seq)
+            era = (old.rid, old.era)
+            self._floors[era] = max(self._floors.get(era, 0), old.seq)
 
     def _collect_lost(self, head: Head) -> bool:
         """Move what `head`'s history lost out of the ring; True where the ring cannot tell."""
-        here = head.position.rid
+        here = (head.position.rid, head.position.era)
         stay: deque[_Kept] = deque()
         for kept in self._ring:
-            survived = head.surviving(kept.rid)
-            if kept.rid == here:
+            survived = head.surviving(kept.rid, kept.era)
+            if (kept.rid, kept.era) == here:
                 stay.append(kept)
             elif survived is None or kept.seq > survived:
                 for entry in kept.entries:
@@ -248,11 +256,11 @@ class Shard:
             _settle(self._learned, entry)
         self._ring = stay
         self._ring_entries = sum(len(kept.entries) for kept in stay)
-        forgotten = {rid: seq for rid, seq in self._floors.items() if rid != here}
-        self._floors = {rid: seq for rid, seq in self._floors.items() if rid == here}
+        forgotten = {era: seq for era, seq in self._floors.items() if era != here}
+        self._floors = {era: seq for era, seq in self._floors.items() if era == here}
         return any(
-            (survived := head.surviving(rid)) is None or seq > survived
-            for rid, seq in forgotten.items()
+            (survived := head.surviving(*era)) is None or seq > survived
+            for era, seq in forgotten.items()
         )
 
 
