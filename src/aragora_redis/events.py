@@ -22,11 +22,21 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class ViewChanged(Event):
-    """The Sentinels name another primary, or the same one under a newer epoch."""
+    """The Sentinels name another primary, or the same one under a newer epoch.
+
+    In a cluster: a primary has taken the place of another, or is the first that is known.
+    """
 
     old: Address | None
     new: Address
     epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlotsMoved(Event):
+    """Slots of a cluster have passed from one living primary to another."""
+
+    slots: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
+from redis.crc import key_slot
+
 from .errors import AragoraRedisError, UnexpectedReplyError
 from .scripts.catalog import Script
 
@@ -71,6 +73,15 @@ class Operation(Generic[T]):
     lane: Lane = Lane.FAST
     at_once: bool = False
     """Whether a link that is down is an answer, because its caller has one of his own."""
+
+    def __post_init__(self) -> None:
+        if len(self.keys) > 1 and len({*map(key_slot, self.keys)}) > 1:
+            raise ValueError("an operation's keys are in one hash slot")
+
+    @property
+    def slot(self) -> int | None:
+        """The hash slot of its keys (Redis documentation, "Redis cluster specification")."""
+        return key_slot(self.keys[0]) if self.keys else None
 
     def result(self, reply: Any) -> T:
         """Turn a reply into the result.

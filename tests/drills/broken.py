@@ -61,7 +61,7 @@ def role_with_the_write() -> None:
     """After a silence ROLE is pipelined with the write, instead of asked alone before it."""
     submit = Mux.submit
 
-    def pipelined(self: Any, operation: Operation[Any], deadline: float) -> Any:
+    def pipelined(self: Any, operation: Operation[Any], deadline: float, **how: Any) -> Any:
         pipe = self._pipe
         if operation.fence is Fence.PROBE and pipe is not None and self._doubtful():
 
@@ -71,7 +71,7 @@ def role_with_the_write() -> None:
 
             pipe.send(pack(("ROLE",)), [judge])
             operation = replace(operation, fence=Fence.NONE)
-        return submit(self, operation, deadline)
+        return submit(self, operation, deadline, **how)
 
     Mux.submit = pipelined  # type: ignore[method-assign]
 

@@ -178,7 +178,8 @@ async def test_i2_i5_a_frozen_redis_is_read_from_copies_and_takes_no_write(make_
             await state.sessions.get(other_id(made))
         await asyncio.to_thread(lab.thaw, "redis-0")
         await until(healthy(state))
-        await until(lambda: state._redis.links.lanes[Lane.BULK].down is None)
+        (route,) = state._redis.reach.routes
+        await until(lambda: route.links.lanes[Lane.BULK].down is None)
         after = await state.sessions.get(made.id)
         assert (after.source, after.data, after.version) == ("redis", {"a": 1}, made.version)
         assert await state.sessions.get(ended.id) is None

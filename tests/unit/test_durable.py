@@ -39,6 +39,10 @@ class FakeMux:
         return future
 
 
+def never(error):
+    raise AssertionError(error)
+
+
 @pytest.fixture
 def mux():
     return FakeMux()
@@ -46,7 +50,7 @@ def mux():
 
 @pytest.fixture
 async def group(mux):
-    made = GroupCommit(cast("Mux", mux), lambda: 2, SYSTEM_CLOCK)
+    made = GroupCommit(cast("Mux", mux), lambda: 2, SYSTEM_CLOCK, on_redirect=never)
     running = asyncio.create_task(made.run())
     yield made
     running.cancel()
@@ -123,7 +127,7 @@ async def test_a_failed_join_is_told_to_its_owner_alone(group, mux):
 
 
 async def test_where_nothing_is_required_nobody_waits(mux):
-    group = GroupCommit(cast("Mux", mux), lambda: 0, SYSTEM_CLOCK)
+    group = GroupCommit(cast("Mux", mux), lambda: 0, SYSTEM_CLOCK, on_redirect=never)
     running = asyncio.create_task(group.run())
     began = SYSTEM_CLOCK.monotonic()
     for _ in range(20):

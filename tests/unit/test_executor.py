@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from aragora_redis.address import Address
 from aragora_redis.clock import SYSTEM_CLOCK
 from aragora_redis.errors import (
     DeadlineError,
@@ -16,8 +17,8 @@ from aragora_redis.errors import (
     RefusedError,
     UnexpectedReplyError,
 )
-from aragora_redis.link.executor import Executor
-from aragora_redis.link.primary import PrimaryLinks
+from aragora_redis.link.executor import Executor, Routing
+from aragora_redis.link.replies import RedirectError
 from aragora_redis.operation import Fence, Kind, Lane, Operation
 
 UNKNOWN = OutcomeUnknownError("the answer was lost")
@@ -27,14 +28,24 @@ class Links:
     """A lane that gives one outcome after the other."""
 
     def __init__(self, *outcomes: Any, usable: bool = True) -> None:
+        self.links = self  # it is the route, too
         self.lanes = dict.fromkeys(Lane, self)
         self.down = "away"
         self.waited = 0
+        self.asking: list[bool] = []
+        self.alone: list[bool] = []
+        self.asked: list[Address] = []
+        self.told: list[str] = []
+        self.follows = True
         self.doubt: str | None = None
         self._outcomes = list(outcomes)
         self._usable = usable
 
-    def submit(self, _operation: Operation[Any], _deadline: float) -> asyncio.Future[Any]:
+    def submit(
+        self, _operation: Operation[Any], _deadline: float, *, asking: bool, alone: bool
+    ) -> asyncio.Future[Any]:
+        self.alone.append(alone)
+        self.asking.append(asking)
         outcome = self._outcomes.pop(0) if len(self._outcomes) > 1 else self._outcomes[0]
         if isinstance(outcome, LinkDownError | OverloadedError):
             raise outcome
@@ -51,8 +62,19 @@ class Links:
 
     async def run(self, kind: Kind = Kind.CAS, **given: Any) -> Any:
         operation = Operation(kind=kind, keys=(), args=(), read=int, **given)
-        executor = Executor(cast("PrimaryLinks", self), SYSTEM_CLOCK, doubt=lambda: self.doubt)
+        executor = Executor(cast("Routing", self), SYSTEM_CLOCK)
         return await executor.run(operation, within=0.05)
+
+    def lead(self, _slot: int | None) -> Any:
+        return self
+
+    def at(self, address: Address) -> Any:
+        self.asked.append(address)
+        return self
+
+    def redirected(self, error: RedirectError) -> bool:
+        self.told.append(error.code)
+        return self.follows
 
 
 @pytest.mark.parametrize(
@@ -107,3 +129,37 @@ async def test_i3_nothing_fenced_goes_to_a_primary_that_may_have_been_replaced(f
     with pytest.raises(LinkDownError, match="nobody vouches"):
         await links.run(fence=fence)
     assert await links.run() == 7, "what may always be repeated goes on"
+
+
+ELSEWHERE = Address("10.0.0.9", 1)
+MOVED = RedirectError("MOVED", "MOVED 1 10.0.0.9:1", 1, ELSEWHERE)
+ASK = RedirectError("ASK", "ASK 1 10.0.0.9:1", 1, ELSEWHERE)
+
+
+async def test_a_slot_that_has_moved_is_followed():
+    links = Links(MOVED, 7)
+    assert await links.run(Kind.EFFECT) == 7
+    assert (links.told, links.asked, links.asking) == (["MOVED"], [], [False, False])
+
+
+async def test_a_slot_on_its_way_is_asked_for_elsewhere_once_and_then_at_home():
+    links = Links(ASK, RefusedError("TRYAGAIN", "some keys are here"), ASK, 7)
+    assert await links.run(Kind.EFFECT, at_once=True) == 7
+    assert links.asked == [ELSEWHERE, ELSEWHERE]
+    assert links.asking == [False, True, False, True]
+    assert links.alone == [False, True, True, True], "a call of several may be of two minds"
+
+
+async def test_a_node_that_sends_round_in_circles_costs_the_deadline_and_no_more():
+    for error in (MOVED, ASK):
+        links = Links(error)
+        with pytest.raises(RefusedError):
+            await links.run()
+        assert len(links.asking) < 100, "it is no busy loop"
+
+
+async def test_where_there_is_no_cluster_a_redirection_is_the_answer():
+    links = Links(MOVED, 7)
+    links.follows = False
+    with pytest.raises(RefusedError, match="another node"):
+        await links.run()

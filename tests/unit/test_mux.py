@@ -75,12 +75,13 @@ class FakePipe:
 class Lane:
     """A mux on a fake pipe."""
 
-    def __init__(self, patience=0.1):
+    def __init__(self, patience=0.1, *, by_slot=False):
         self.lost: list[str] = []
         self.role_faults: list[str] = []
         self.vouched_at = float("inf")
         self.mux = Mux(
             "test",
+            by_slot=by_slot,
             clock=SYSTEM_CLOCK,
             events=Events(),
             patience=patience,
@@ -95,8 +96,8 @@ class Lane:
     def _role_fault(self, role):
         return self.role_faults[0] if self.role_faults else None if role == MASTER else "no"
 
-    def submit(self, operation, within=1.0):
-        return self.mux.submit(operation, SYSTEM_CLOCK.monotonic() + within)
+    def submit(self, operation, within=1.0, **how):
+        return self.mux.submit(operation, SYSTEM_CLOCK.monotonic() + within, **how)
 
 
 @pytest.fixture
@@ -164,6 +165,42 @@ async def test_operations_of_one_script_and_shared_arguments_share_a_call(lane):
     ]
     lane.pipe.answer(b"first", [10, 11], [12], 13)
     assert [await f for f in (*some, single)] == [10, 11, 12, 13]
+
+
+async def test_in_a_cluster_a_call_has_keys_of_one_slot():
+    lane = Lane(by_slot=True)
+    try:
+        lane.submit(command("A"))
+        for key in (b"{1}a", b"{2}a", b"{1}b"):
+            lane.submit(Operation(Kind.JOIN, (key,), (), lambda r: r, script=BATCHABLE))
+        await turn()
+        _, calls = lane.pipe.writes
+        assert sorted(call[2:-1] for call in calls) == [[b"1", b"{2}a"], [b"2", b"{1}a", b"{1}b"]]
+    finally:
+        lane.mux.close("the test is over")
+
+
+async def test_what_is_asked_for_once_follows_asking_and_its_answer_is_its_own(lane):
+    futures = [lane.submit(command(f"C{n}"), asking=n == 1) for n in range(3)]
+    await turn()
+    assert names(lane.pipe.writes) == [[b"C0"], [b"ASKING", b"C1", b"C2"]]
+    lane.pipe.answer(0, b"OK", 1, 2)
+    assert await asyncio.gather(*futures) == [0, 1, 2]
+
+
+async def test_a_call_of_several_that_is_sent_elsewhere_is_to_be_tried_one_by_one(lane):
+    """Redis 6.2 sends it where the keys that it lacks are going, though others are still here."""
+    lane.submit(command("A"))
+    several = [lane.submit(item(b"a")), lane.submit(item(b"b"))]
+    lone = lane.submit(item(b"c"), alone=True)
+    await turn()
+    ask = hiredis.ReplyError("ASK 7 10.0.0.2:6379")
+    lane.pipe.answer(0, ask, ask)
+    for future in several:
+        with pytest.raises(RefusedError, match="on their way"):
+            await future
+    with pytest.raises(RefusedError, match="another node"):
+        await lone
 
 
 async def test_one_bad_element_does_not_poison_its_call(lane):

@@ -6,7 +6,6 @@ from typing import Any, cast
 
 import pytest
 
-from aragora_redis.clock import ServerTime
 from aragora_redis.errors import AragoraRedisError, RefusedError
 from aragora_redis.link.executor import Executor
 from aragora_redis.rate_limit.share import FleetSize
@@ -37,7 +36,6 @@ class Beating:
         self.fleet = FleetSize()
         self.eras = "eras-1"
         self.beats: list[AragoraRedisError | None] = []
-        self.samples: list[ServerTime] = []
         self.presence = Presence(
             cast("Executor", self.redis),
             self.clock,
@@ -47,7 +45,6 @@ class Beating:
             eras=lambda: self.eras,
             fleet=self.fleet,
             on_beat=self.beats.append,
-            on_server_time=self.samples.append,
         )
 
     def sees(self, *ids, agreed=None, version=b"1"):
@@ -115,10 +112,6 @@ async def test_an_accepted_beat_proves_the_moment_of_its_sending(beating):
     beating.redis.takes = 0.2
     await beating.beat()
     assert beating.presence.accepted_at == pytest.approx(beating.clock.monotonic() - 0.2)
-    assert beating.samples == [], "a slow answer tells the server's clock badly"
-    beating.redis.takes = 0.01
-    await beating.beat()
-    assert beating.samples == [ServerTime(beating.clock.monotonic(), 5_000_000)]
 
 
 def test_garbage_in_a_pulse_is_a_typed_error(beating):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from aragora_redis.address import Address
 from aragora_redis.errors import Ran, RefusedError, UnexpectedReplyError
-from aragora_redis.link.replies import classify, late_by
+from aragora_redis.link.replies import RedirectError, classify, late_by
 
 
 @pytest.mark.parametrize(
@@ -45,3 +46,23 @@ def test_i8_arguments_that_redis_quotes_are_cut_off():
     text = "ERR unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'default' 's3cret'"
     assert "s3cret" not in str(classify(text))
     assert "HELLO" in str(classify(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "address"),
+    [
+        ("MOVED 3999 127.0.0.1:6381", "MOVED", Address("127.0.0.1", 6381)),
+        ("ASK 3999 fd00::1:6381", "ASK", Address("fd00::1", 6381)),
+        ("MOVED 3999 :6381", "MOVED", None),
+    ],
+)
+def test_a_redirection_says_whereto(text, code, address):
+    error = classify(text)
+    assert isinstance(error, RedirectError)
+    assert (error.code, error.slot, error.address) == (code, 3999, address)
+    assert error.ran is Ran.NO
+
+
+def test_a_redirection_that_cannot_be_read_is_a_typed_error():
+    for text in ("MOVED", "MOVED x y", "ASK 99999999 h:1"):
+        assert isinstance(classify(text), UnexpectedReplyError)

@@ -36,3 +36,17 @@ def test_one_slow_answer_is_none():
     made.failed(OutcomeUnknownError("late"))
     assert made.degraded is None
     assert heard == []
+
+
+def test_one_primary_that_answers_does_not_end_the_outage_of_another():
+    events = Events()
+    heard: list[Event] = []
+    events.subscribe(heard.append)
+    whole = False
+    made = Service(SYSTEM_CLOCK, events, whole=lambda: whole)
+    made.failed(LinkDownError("one of three is gone"))
+    made.answered()
+    assert made.degraded
+    whole = True
+    made.answered()
+    assert [type(event) for event in heard] == [Degraded, Recovered]

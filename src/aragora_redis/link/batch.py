@@ -23,6 +23,7 @@ from .replies import classify
 CALL_ENTRIES = 128
 """Operations in one call of a script: a longer call would hold up the server."""
 CALL_BYTES = 64 * 1024
+_ASKING = pack(("ASKING",))
 LATE_MARGIN = 0.1
 """Seconds that `not_after` lies behind the deadline."""
 
@@ -30,11 +31,15 @@ LATE_MARGIN = 0.1
 class Pending:
     """One operation on its way, and the caller who waits for it."""
 
-    __slots__ = ("deadline", "future", "operation", "size")
+    __slots__ = ("alone", "asking", "deadline", "future", "operation", "size")
 
-    def __init__(self, operation: Operation[Any], deadline: float) -> None:
+    def __init__(
+        self, operation: Operation[Any], deadline: float, *, asking: bool, alone: bool
+    ) -> None:
         self.operation = operation
         self.deadline = deadline
+        self.asking = asking
+        self.alone = asking or alone
         self.size = sum(len(a) for a in operation.keys) + sum(
             len(a) for a in operation.args if not isinstance(a, int)
         )
@@ -54,6 +59,11 @@ class Batch:
 
 def pack_call(call: list[Pending], server_time: ServerTime) -> bytes:
     """The command of one call, with `not_after` on the server's clock where it changes data."""
+    command = _pack_command(call, server_time)
+    return _ASKING + command if call[0].asking else command
+
+
+def _pack_command(call: list[Pending], server_time: ServerTime) -> bytes:
     first = call[0].operation
     script = first.script
     if script is None:
@@ -99,16 +109,19 @@ def pack_calls(
     return sent, commands
 
 
-def group(pending: list[Pending]) -> list[list[Pending]]:
-    """Split a batch into calls; what shares a batchable script and arguments shares a call."""
+def group(pending: list[Pending], *, by_slot: bool) -> list[list[Pending]]:
+    """Split a batch into calls; what shares a batchable script and arguments shares a call.
+
+    In a cluster (`by_slot`) the keys of a call must be in one slot, too.
+    """
     calls: list[list[Pending]] = []
     open_calls: dict[tuple[Any, ...], tuple[list[Pending], int]] = {}
     for item in pending:
         operation = item.operation
-        if operation.script is None or not operation.script.batchable:
+        if operation.script is None or not operation.script.batchable or item.alone:
             calls.append([item])
             continue
-        key = (operation.script.sha, operation.shared)
+        key = (operation.script.sha, operation.shared, operation.slot if by_slot else None)
         call, size = open_calls.get(key, (None, 0))
         if call is None or len(call) >= CALL_ENTRIES or size + item.size > CALL_BYTES:
             call, size = [], 0

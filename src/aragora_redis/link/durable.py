@@ -18,6 +18,7 @@ from ..clock import Clock
 from ..errors import AragoraRedisError, UnexpectedReplyError
 from ..operation import Kind, Lane, Operation
 from .mux import Mux
+from .replies import RedirectError
 
 T = TypeVar("T")
 
@@ -51,12 +52,21 @@ class GroupCommit:
     Args:
         mux: the durable lane.
         required: how many replicas must acknowledge now; 0 where none counts.
+        on_redirect: told that another node holds the slot of a join.
     """
 
-    def __init__(self, mux: Mux, required: Callable[[], int], clock: Clock) -> None:
+    def __init__(
+        self,
+        mux: Mux,
+        required: Callable[[], int],
+        clock: Clock,
+        *,
+        on_redirect: Callable[[RedirectError], object],
+    ) -> None:
         self._mux = mux
         self._required = required
         self._clock = clock
+        self._on_redirect = on_redirect
         self._pending: deque[Ticket[Any]] = deque()
         self._awaiting: list[Ticket[Any]] = []
         self._generation = 0
@@ -116,7 +126,11 @@ class GroupCommit:
                 await self._wake.wait()
 
     async def _send(self, operation: Operation[Any], until: float) -> Any:
-        return operation.result(await self._mux.submit(operation, until))
+        try:
+            return operation.result(await self._mux.submit(operation, until))
+        except RedirectError as error:
+            self._on_redirect(error)
+            raise
 
 
 def _settle(ticket: Ticket[Any], reply: Any) -> bool:

@@ -1,10 +1,12 @@
-"""Run an operation within its deadline: choose the lane, replay what may be replayed."""
+"""Run an operation within its deadline: choose the way, replay what may be replayed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
 
+from ..address import Address
 from ..clock import Clock
 from ..errors import (
     AragoraRedisError,
@@ -15,27 +17,47 @@ from ..errors import (
     RefusedError,
 )
 from ..operation import Fence, Operation
-from .primary import PrimaryLinks
+from .durable import Ticket
+from .replies import RedirectError
+from .route import Route
 
 T = TypeVar("T")
 
-_NEVER_RAN = frozenset({"LATE", "NOSCRIPT", "READONLY", "LOADING", "MASTERDOWN", "TRYAGAIN"})
+_NEVER_RAN = frozenset(
+    {"LATE", "NOSCRIPT", "READONLY", "LOADING", "MASTERDOWN", "MOVED", "ASK", "TRYAGAIN"}
+)
 """Refusals that a fresh sample of the clock, a loaded script or the right node may cure."""
+_TELLING = (OutcomeUnknownError, RefusedError, LinkDownError, DeadlineError, OverloadedError)
+"""Errors that leave open whether another attempt helps."""
+SLICE = 0.05
+"""Seconds after which who waits for a link looks whether another one leads to its slot."""
+PAUSE = 0.002
+"""Seconds before another attempt after the second refusal: the slot is between two nodes."""
+
+
+class Routing(Protocol):
+    """Knows which primary holds which slot."""
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """One for each primary."""
+
+    def lead(self, slot: int | None) -> Route | None:
+        """The route to the primary of a slot, or to any for None; None where nobody holds it."""
+
+    def at(self, address: Address) -> Route | None:
+        """The route to a node, if it is a primary that is known."""
+
+    def redirected(self, error: RedirectError) -> bool:
+        """Take in that another node holds a slot; whether another attempt may find it."""
 
 
 class Executor:
-    """Knows which operations may be tried again; never what they mean.
+    """Knows which operations may be tried again; never what they mean."""
 
-    Args:
-        doubt: why the primary may no longer speak for the fleet, or None.
-    """
-
-    def __init__(
-        self, links: PrimaryLinks, clock: Clock, *, doubt: Callable[[], str | None]
-    ) -> None:
-        self._links = links
+    def __init__(self, routing: Routing, clock: Clock) -> None:
+        self._routing = routing
         self._clock = clock
-        self._doubt = doubt
 
     async def run(self, operation: Operation[T], *, within: float) -> T:
         """Run `operation`, for at most `within` seconds.
@@ -49,34 +71,108 @@ class Executor:
             UnexpectedReplyError: the reply cannot be read.
         """
         until = self._clock.monotonic() + within
-        mux = self._links.lanes[operation.lane]
         unknown: OutcomeUnknownError | None = None
+        asked: Address | None = None
+        refusals = 0
         while True:
-            if operation.fence is not Fence.NONE and (doubt := self._doubt()) is not None:
+            asking, asked = asked, None
+            route = self._routing.at(asking) if asking else self._routing.lead(operation.slot)
+            if (doubt := _doubt(route, operation)) is not None:
                 raise unknown or LinkDownError(doubt)
             try:
-                return operation.result(await mux.submit(operation, until))
-            except OutcomeUnknownError as error:
+                how = {"asking": asking is not None, "alone": refusals > 0}
+                reply = await _submit(route, operation, until, **how)
+                return operation.result(reply)
+            except _TELLING as error:
                 failed: AragoraRedisError = error
-                unknown = unknown or error
-                over = not operation.replayable
-            except RefusedError as error:
-                failed = error
-                over = error.code not in _NEVER_RAN
-            except LinkDownError as error:
-                failed = error
-                over = operation.at_once
-            except (DeadlineError, OverloadedError) as error:
-                failed = error
-                over = isinstance(error, OverloadedError)
-            if over or self._clock.monotonic() >= until:
+            if isinstance(failed, OutcomeUnknownError):
+                unknown = unknown or failed
+            if self._over(operation, failed) or self._clock.monotonic() >= until:
                 raise unknown or failed
-            if not await self._links.usable(operation.lane, until):
-                raise unknown or _up_to_date(failed, mux.down)
+            if asking is None:
+                asked = _elsewhere(failed)
+            refusals += isinstance(failed, RefusedError)
+            if refusals > 1:
+                await asyncio.sleep(PAUSE)
+            if asked is None and not await self.usable(operation, until):
+                raise unknown or self._up_to_date(failed, operation)
+
+    def _over(self, operation: Operation[T], failed: AragoraRedisError) -> bool:
+        """Whether no other attempt is to be made."""
+        match failed:
+            case OutcomeUnknownError():
+                return not operation.replayable
+            case RedirectError():
+                return not self._routing.redirected(failed)
+            case RefusedError():
+                return failed.code not in _NEVER_RAN
+            case LinkDownError():
+                return operation.at_once
+            case _:
+                return isinstance(failed, OverloadedError)
+
+    async def each(self, operation: Operation[T], *, within: float) -> list[T]:
+        """Run an operation without keys on every primary; what those say that answer.
+
+        Raises as `run` does where none of them does.
+        """
+        until = self._clock.monotonic() + within
+        asked = [_submit(route, operation, until) for route in self._routing.routes]
+        said = await asyncio.gather(*asked, return_exceptions=True)
+        errors = [each for each in said if isinstance(each, BaseException)]
+        faults = [each for each in errors if not isinstance(each, _TELLING)]
+        if faults or (errors and len(errors) == len(said)):
+            raise (faults or errors)[0]
+        return [operation.result(each) for each in said if not isinstance(each, BaseException)]
+
+    def submit(self, join: Operation[T], until: float) -> Ticket[T] | None:
+        """Send a durable join with the next group of its primary; None while nobody holds its slot.
+
+        Replies that redirect are taken in; its owner sends it again.
+        """
+        route = self._routing.lead(join.slot)
+        return route.group.submit(join, until) if route is not None else None
+
+    async def usable(self, operation: Operation[T], until: float) -> bool:
+        """Wait until it can be written; False if it cannot before `until` (monotonic)."""
+        while (left := until - self._clock.monotonic()) > 0:
+            route = self._routing.lead(operation.slot)
+            if route is None:
+                await asyncio.sleep(min(left, SLICE / 5))
+            elif await route.links.usable(operation.lane, min(until, until - left + SLICE)):
+                return True
+        return False
+
+    def _up_to_date(self, failed: AragoraRedisError, operation: Operation[T]) -> AragoraRedisError:
+        """The reason may have become known while the lane was waited for."""
+        route = self._routing.lead(operation.slot)
+        down = route.links.lanes[operation.lane].down if route is not None else None
+        if isinstance(failed, LinkDownError) and down is not None:
+            return LinkDownError(f"there is no usable connection to Redis: {down}")
+        return failed
 
 
-def _up_to_date(failed: AragoraRedisError, down: str | None) -> AragoraRedisError:
-    """The reason may have become known while the lane was waited for."""
-    if isinstance(failed, LinkDownError) and down is not None:
-        return LinkDownError(f"there is no usable connection to Redis: {down}")
-    return failed
+def _doubt(route: Route | None, operation: Operation[T]) -> str | None:
+    fenced = operation.fence is not Fence.NONE
+    return route.doubt if fenced and route is not None else None
+
+
+def _elsewhere(failed: AragoraRedisError) -> Address | None:
+    """Who has the slot for this once."""
+    if isinstance(failed, RedirectError) and failed.code == "ASK":
+        return failed.address
+    return None
+
+
+async def _submit(
+    route: Route | None,
+    operation: Operation[T],
+    until: float,
+    *,
+    asking: bool = False,
+    alone: bool = False,
+) -> object:
+    if route is None:
+        raise LinkDownError("no primary is known to hold the slot")
+    lane = route.links.lanes[operation.lane]
+    return await lane.submit(operation, until, asking=asking, alone=alone)

@@ -25,9 +25,9 @@ from ..errors import (
 from ..events import DeadlineMissed, Events
 from ..operation import Fence, Operation
 from .batch import Batch, Pending, fail, group, no_answer, pack_calls, settle_call
-from .pipe import Lost, Pipe, pack
+from .pipe import Lost, Pipe, ReplyHandler, pack
 from .probe import Probe
-from .replies import RECONNECT, classify, late_by
+from .replies import RECONNECT, RedirectError, classify, late_by
 
 T = TypeVar("T")
 
@@ -57,12 +57,14 @@ class Mux:
         vouched: whether most Sentinels have been heard since a moment (monotonic seconds).
         on_probe: told that a probe begins, so that the Sentinels are asked as well.
         on_lost: told when the lane's connection ended, with the reason.
+        by_slot: whether a call may hold keys of one slot only.
     """
 
     def __init__(
         self,
         name: str,
         *,
+        by_slot: bool,
         clock: Clock,
         events: Events,
         patience: float,
@@ -79,6 +81,7 @@ class Mux:
         self._vouched = vouched
         self._on_probe = on_probe
         self._on_lost = on_lost
+        self._by_slot = by_slot
         self._pipe: Pipe | None = None
         self._down_reason = "not connected yet"
         self._suspended: str | None = None
@@ -175,7 +178,14 @@ class Mux:
 
     # --- sending --------------------------------------------------------------------------
 
-    def submit(self, operation: Operation[T], deadline: float) -> asyncio.Future[Any]:
+    def submit(
+        self,
+        operation: Operation[T],
+        deadline: float,
+        *,
+        asking: bool = False,
+        alone: bool = False,
+    ) -> asyncio.Future[Any]:
         """Queue an operation; the future gets its raw reply, or one of this package's errors.
 
         Cancelling the future before the next write means that it did not run.
@@ -183,6 +193,8 @@ class Mux:
         Args:
             operation: what to run.
             deadline: monotonic seconds at which the caller gives up.
+            asking: whether the slot is only on its way to this server (`ASKING`).
+            alone: whether it shares no call with others.
 
         Raises:
             LinkDownError: the lane is down or suspect; nothing was queued.
@@ -190,7 +202,7 @@ class Mux:
         """
         if (down := self.down) is not None:
             raise LinkDownError(f"there is no usable connection to Redis: {down}")
-        pending = Pending(operation, deadline)
+        pending = Pending(operation, deadline, asking=asking, alone=alone)
         waiting = len(self._queue) + len(self._fenced)
         if waiting >= QUEUE_LIMIT or self._queued_bytes + pending.size > QUEUE_BYTES:
             raise OverloadedError("the queue to Redis is full", remedy="slow down, or add capacity")
@@ -240,14 +252,19 @@ class Mux:
             return
         now = self._clock.monotonic()
         batch = Batch(taken, now)
-        calls, commands = pack_calls(group(taken), self.server_time)
+        calls, commands = pack_calls(group(taken, by_slot=self._by_slot), self.server_time)
         if not calls:
             return
         batch.calls = len(calls)
         self._in_flight.append(batch)
         self._last_batch = len(taken)
         self._arm_timer(now + self._patience)
-        pipe.send(b"".join(commands), [self._reply_handler(batch, call) for call in calls])
+        handlers: list[ReplyHandler] = []
+        for call in calls:
+            if call[0].asking:
+                handlers.append(_ignore)  # the answer to ASKING itself
+            handlers.append(self._reply_handler(batch, call))
+        pipe.send(b"".join(commands), handlers)
 
     # --- replies --------------------------------------------------------------------------
 
@@ -284,6 +301,9 @@ class Mux:
 
     def _call_refused(self, call: list[Pending], text: str, now: float) -> None:
         error = classify(text)
+        if isinstance(error, RedirectError) and error.code == "ASK" and len(call) > 1:
+            # Redis 6.2 says so where only some of the keys have gone.
+            error = RefusedError("TRYAGAIN", "some of the keys are on their way to another node")
         if (server_now := late_by(text)) is not None:
             self.server_time = ServerTime(now, server_now)
         for pending in call:
@@ -407,3 +427,7 @@ class Mux:
             now = self._clock.monotonic()
             self._doubt_after_silence(now, late=False)
             self._last_reply = now
+
+
+def _ignore(_reply: Any) -> None:
+    return

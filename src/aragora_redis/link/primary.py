@@ -23,6 +23,7 @@ from ..topology.statement import read_guarded, role_fault
 from .connection import Login, Target, connect
 from .mux import Mux
 from .pipe import Pipe, PushHandler
+from .replies import RedirectError
 from .supervision import supervised
 
 CONNECT_LIMIT = 1.0
@@ -43,6 +44,8 @@ class PrimaryLinks:
         login: credentials and TLS.
         deadline: seconds that a call may take by default; twice that makes a lane suspect.
         layout_key: key that holds the version of the data's layout.
+        has_layout: whether a server is the one that holds that key.
+        by_slot: whether a call may hold keys of one slot only.
         prepares: whether to load the scripts and mark an empty data set as ours; without it nothing
             is written but what operations write.
         on_push: gets every published message.
@@ -60,6 +63,8 @@ class PrimaryLinks:
         events: Events,
         deadline: float,
         layout_key: bytes,
+        has_layout: Callable[[Target], bool] = lambda _target: True,
+        by_slot: bool = False,
         prepares: bool,
         on_push: PushHandler,
         heard_majority_since: Callable[[float], bool],
@@ -70,6 +75,8 @@ class PrimaryLinks:
         self._clock = clock
         self._events = events
         self._layout_key = layout_key
+        self._has_layout = has_layout
+        self._by_slot = by_slot
         self._prepares = prepares
         self.channels: Sequence[bytes] = ()
         """What the bulk lane subscribes to before it is used."""
@@ -88,6 +95,7 @@ class PrimaryLinks:
         self.lanes = {
             lane: Mux(
                 lane.value,
+                by_slot=by_slot,
                 clock=clock,
                 events=events,
                 patience=max(patience[lane], 2 * deadline),
@@ -212,11 +220,12 @@ class PrimaryLinks:
         pipe = await connect(target, self._login, timeout=CONNECT_LIMIT, on_push=self._on_push)
         try:
             self._check_aim(target, aim)
+            here = self._has_layout(target)
             role, info, time, layout, *_ = await asyncio.gather(
                 pipe.request("ROLE", timeout=CONNECT_LIMIT),
                 pipe.request("INFO", "replication", timeout=CONNECT_LIMIT),
                 pipe.request("TIME", timeout=CONNECT_LIMIT),
-                pipe.request("GET", self._layout_key, timeout=CONNECT_LIMIT),
+                self._ask_layout(pipe) if here else _none(),
                 *(
                     pipe.request("SCRIPT", "LOAD", script.source, timeout=CONNECT_LIMIT)
                     for script in (all_scripts() if self._prepares else ())
@@ -226,13 +235,13 @@ class PrimaryLinks:
             self._guarded = read_guarded(info)
             self._check_primary(target, role)
             self._check_layout(layout)
-            if layout is None and self._prepares:
+            if here and layout is None and self._prepares:
                 await self._claim_layout(pipe)
             if lane is Lane.BULK and self.channels:
                 pipe.notify("SUBSCRIBE", *self.channels)
                 # A refusal would be taken for the next request's answer: have it here.
                 await pipe.request("PING", timeout=CONNECT_LIMIT)
-            return pipe, ServerTime(answered, _micros(time))
+            return pipe, ServerTime(answered, read_time(time))
         except BaseException:
             pipe.close("not verified")
             raise
@@ -246,6 +255,15 @@ class PrimaryLinks:
         fault = role_fault(role, guarded=False)
         if fault is not None:
             raise LinkDownError(f"{target} is not the primary: {fault}")
+
+    async def _ask_layout(self, pipe: Pipe) -> Any:
+        try:
+            return await pipe.request("GET", self._layout_key, timeout=CONNECT_LIMIT)
+        except RedirectError:
+            # In a cluster its slot may be on its way; that is no reason to do without all others.
+            if self._by_slot:
+                return LAYOUT
+            raise
 
     def _check_layout(self, layout: Any) -> None:
         if layout not in (None, LAYOUT):
@@ -270,7 +288,16 @@ class PrimaryLinks:
         return role_fault(role, guarded=self._guarded)
 
 
-def _micros(time: Any) -> int:
+async def _none() -> None:
+    return None
+
+
+def read_time(time: Any) -> int:
+    """A server's clock in Unix microseconds, from the reply to TIME.
+
+    Raises:
+        UnexpectedReplyError: it is not what this command answers.
+    """
     try:
         seconds, micros = time
         return int(seconds) * 1_000_000 + int(micros)

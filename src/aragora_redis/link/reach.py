@@ -1,134 +1,136 @@
-"""The way to the primary: the watch on the Sentinels, the lanes, what runs operations on them."""
+"""The way to Redis, whatever its topology: what `state` and `ops` ask of it."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from ..clock import Clock
 from ..events import Events
 from ..operation import Lane
-from ..settings import Sentinel, Settings, Standalone
-from ..topology.panel import View
-from .connection import Login
+from ..settings import Cluster, Settings
+from .cluster_reach import ClusterReach
 from .executor import Executor
-from .primary import PrimaryLinks
-from .standing import Standing
-from .supervision import supervised
+from .primary_reach import PrimaryReach
+from .route import Route
 from .watcher import SentinelWatcher
 
-WARM_EVERY = 0.05
-"""Seconds between looks whether a lane falls silent."""
 
+class Reach(Protocol):
+    """Who watches, the routes, and what runs operations on them."""
 
-class Reach:
-    """Watcher, links, standing and executor, wired.
+    executor: Executor
+    channels: Sequence[bytes]
+    """What to subscribe to; set before `start`."""
 
-    Watcher and standing are None where no Sentinel says who is primary.
+    @property
+    def watcher(self) -> SentinelWatcher | None:
+        """The watch on the Sentinels, where there are any."""
 
-    Args:
-        prepares: see `PrimaryLinks`.
-        on_push: gets every published message.
-        on_up: told that a lane is usable.
-        on_doubt: told why the primary may no longer speak for the fleet, when that begins.
-    """
+    @property
+    def routes(self) -> Sequence[Route]:
+        """One for each primary."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        clock: Clock,
-        events: Events,
-        prepares: bool = True,
-        on_push: Callable[[list[Any]], None] = lambda _push: None,
-        on_up: Callable[[Lane], None] = lambda _lane: None,
-        on_doubt: Callable[[str], None] = lambda _doubt: None,
-    ) -> None:
-        self._settings = settings
-        self._clock = clock
-        self._tasks: list[asyncio.Task[None]] = []
-        login = Login(settings.credentials, settings.db, settings.tls)
-        self.links = PrimaryLinks(
-            login,
-            clock=clock,
-            events=events,
-            deadline=settings.deadline,
-            layout_key=f"{settings.prefix}:layout".encode(),
-            prepares=prepares,
-            on_push=on_push,
-            heard_majority_since=self._heard_majority_since,
-            on_up=on_up,
-            on_trouble=self._on_trouble,
-        )
-        self.watcher = self._build_watcher(login, events)
-        self.standing = None
-        if self.watcher is not None:
-            fast = self.links.lanes[Lane.FAST]
-            self.standing = Standing(fast, self.watcher.panel, clock, on_doubt=on_doubt)
-        self.executor = Executor(self.links, clock, doubt=self._doubt)
-
-    def _build_watcher(self, data_login: Login, events: Events) -> SentinelWatcher | None:
-        settings = self._settings
-        if not isinstance(settings.topology, Sentinel):
-            return None
-        return SentinelWatcher(
-            settings.topology.master,
-            settings.topology.hosts,
-            Login(settings.sentinel_credentials, tls=settings.sentinel_tls),
-            data_login,
-            clock=self._clock,
-            events=events,
-            on_view=self._on_view,
-            on_doubt=self.links.suspend,
-            on_confirmed=self.links.resume,
-            on_lost=self.links.explain,
-        )
-
-    def start(self) -> None:
-        """Connect and follow in the background."""
-        topology = self._settings.topology
-        if isinstance(topology, Standalone):
-            address = topology.address
-            self.links.aim(str(address) if isinstance(address, Path) else address)
-        if self.watcher is None or self.standing is None:
-            return
-        self.watcher.start()
-        parts = {
-            "the lanes' warmth": self._keep_warm,
-            "the primary's standing": self.standing.run,
-        }
-        self._tasks = [asyncio.create_task(supervised(*part)) for part in parts.items()]
-
-    async def close(self) -> None:
-        """End all connections and tasks."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self.watcher is not None:
-            await self.watcher.close()
-        await self.links.close()
-
-    async def _keep_warm(self) -> None:
-        while True:
-            await asyncio.sleep(WARM_EVERY)
-            self.links.keep_warm()
+    @property
+    def down(self) -> str | None:
+        """Why part of Redis cannot be written now, or None."""
 
     @property
     def doubted(self) -> bool:
-        """Whether the primary may no longer speak for the fleet."""
-        return self._doubt() is not None
+        """Whether a primary may no longer speak for the fleet."""
 
-    def _doubt(self) -> str | None:
-        return self.standing.doubt if self.standing is not None else None
+    @property
+    def replicating(self) -> bool:
+        """Whether somebody's word makes an acknowledgement count."""
 
-    def _heard_majority_since(self, instant: float) -> bool:
-        return self.watcher is None or self.watcher.panel.heard_majority_since(instant)
+    @property
+    def replacing(self) -> bool:
+        """Whether anybody misses a primary, or is replacing it."""
 
-    def _on_view(self, view: View) -> None:
-        self.links.aim(view.primary)
+    @property
+    def primary(self) -> str | None:
+        """Where it writes."""
 
-    def _on_trouble(self) -> None:
-        if self.watcher is not None:
-            self.watcher.poke()
+    @property
+    def epoch(self) -> int | None:
+        """The configuration epoch of that."""
+
+    @property
+    def troubles(self) -> dict[str, str]:
+        """Who cannot be asked who is primary, and why."""
+
+    def start(self) -> None:
+        """Connect and follow in the background."""
+
+    async def close(self) -> None:
+        """End all connections and tasks."""
+
+    def lead(self, slot: int | None) -> Route | None:
+        """The route to the primary of a slot, or to any for None; None where nobody holds it."""
+
+    def required_replicas(self, slot: int | None = None) -> int:
+        """How many replicas must acknowledge what shall count as replicated; 0 where none counts.
+
+        For no slot in particular the least of all primaries.
+        """
+
+    def proven_at(self, slot: int, accepted: float | None) -> float | None:
+        """When the holder of a slot last proved to be the real primary (monotonic seconds).
+
+        Args:
+            slot: which one.
+            accepted: when the last beat was sent that was accepted.
+        """
+
+    async def ready(self, until: float) -> None:
+        """Wait until everything can be written.
+
+        Raises:
+            LinkDownError: it cannot before `until` (monotonic seconds).
+        """
+
+
+def reach(
+    settings: Settings,
+    *,
+    clock: Clock,
+    events: Events,
+    prepares: bool = True,
+    on_push: Callable[[list[Any]], None] = lambda _push: None,
+    on_up: Callable[[Route, Lane], None] = lambda _route, _lane: None,
+    on_doubt: Callable[[str], None] = lambda _doubt: None,
+    on_moved: Callable[[], None] = lambda: None,
+) -> Reach:
+    """Make the way to the Redis of these settings; it is not started yet.
+
+    Args:
+        settings: where it is.
+        clock: for deadlines.
+        events: told what happens to links.
+        prepares: see `PrimaryLinks`.
+        on_push: gets every published message.
+        on_up: told that a lane of a route is usable.
+        on_doubt: told why a primary may no longer speak for the fleet, when that begins.
+        on_moved: told that slots have other holders.
+    """
+    if isinstance(settings.topology, Cluster):
+        return ClusterReach(
+            settings,
+            settings.topology,
+            clock=clock,
+            events=events,
+            prepares=prepares,
+            on_push=on_push,
+            on_up=on_up,
+            on_doubt=on_doubt,
+            on_moved=on_moved,
+        )
+    return PrimaryReach(
+        settings,
+        clock=clock,
+        events=events,
+        prepares=prepares,
+        on_push=on_push,
+        on_up=on_up,
+        on_doubt=on_doubt,
+    )

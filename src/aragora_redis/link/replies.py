@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ..address import Address
 from ..errors import AragoraRedisError, RefusedError, UnexpectedReplyError
 
 _REMEDIES = {
@@ -33,6 +34,26 @@ _INNER = re.compile(r"@user_script: ?\d+: -?(?P<inner>.*)", re.DOTALL)
 """Redis 6.2 tells where in a script a command was refused, before it tells why."""
 
 
+_REDIRECT = re.compile(r"(?P<slot>[0-9]{1,5}) (?P<host>\S*):(?P<port>[0-9]{1,5})")
+
+
+class RedirectError(RefusedError):
+    """Another node of the cluster holds the slot (`MOVED`), or has it for this once (`ASK`).
+
+    Attributes:
+        address: which one; None where the server leaves its host out.
+    """
+
+    def __init__(self, code: str, text: str, slot: int, address: Address | None) -> None:
+        super().__init__(
+            code,
+            f"another node holds the slot: {text}",
+            remedy="this is a node of a cluster: set ARAGORA_REDIS_CLUSTER_MODE=true",
+        )
+        self.slot = slot
+        self.address = address
+
+
 def without_arguments(text: str) -> str:
     """An error's text without the arguments that Redis quotes: a password may be among them."""
     return text.partition(", with args")[0]
@@ -47,6 +68,10 @@ def classify(text: str) -> AragoraRedisError:
     inner = _INNER.match(text)
     text = without_arguments((inner["inner"] if inner else text).strip())
     code, _, rest = text.partition(" ")
+    if code in ("MOVED", "ASK") and (found := _REDIRECT.match(rest)):
+        host = found["host"].strip("[]")
+        address = Address(host, int(found["port"])) if host else None
+        return RedirectError(code, text, int(found["slot"]), address)
     if code in _REMEDIES:
         return RefusedError(code, f"Redis refused the operation: {text}", remedy=_REMEDIES[code])
     return UnexpectedReplyError(

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 from ..clock import Clock
 from ..errors import AragoraRedisError
 from ..operation import Kind, Operation
-from ..topology.panel import Panel
 from ..topology.statement import count_followers
 from .mux import Mux
 
@@ -33,8 +33,22 @@ _REPLICATION = Operation(
 )
 
 
+class Vouching(Protocol):
+    """Those who together know whether a primary was replaced: Sentinels, or other primaries."""
+
+    who: str
+    """What they are, in the plural."""
+
+    def heard_majority_since(self, instant: float) -> bool:
+        """Whether most of them have been heard since then (monotonic seconds)."""
+
+    @property
+    def promotable(self) -> int:
+        """How many replicas could be made primary in its place, by their last words."""
+
+
 class Standing:
-    """Looks, several times a second, at what the Sentinels and the replicas vouch for.
+    """Looks, several times a second, at what others and the replicas vouch for.
 
     Args:
         lane: leads to the primary.
@@ -42,10 +56,10 @@ class Standing:
     """
 
     def __init__(
-        self, lane: Mux, panel: Panel, clock: Clock, *, on_doubt: Callable[[str], None]
+        self, lane: Mux, vouching: Vouching, clock: Clock, *, on_doubt: Callable[[str], None]
     ) -> None:
         self._lane = lane
-        self._panel = panel
+        self._vouching = vouching
         self._clock = clock
         self._on_doubt = on_doubt
         self._found: str | None = None
@@ -85,13 +99,15 @@ class Standing:
         except AragoraRedisError as error:
             found = f"it does not tell who follows it: {error.message}"
         else:
-            promotable = self._panel.promotable
+            promotable = self._vouching.promotable
             if following >= promotable:
                 return None
             found = f"{following} of its {promotable} replicas follow it"
         if self._heard():
             return None
-        return f"most Sentinels are silent, and the primary may have been replaced: {found}"
+        return (
+            f"most {self._vouching.who} are silent, and the primary may have been replaced: {found}"
+        )
 
     def _heard(self) -> bool:
-        return self._panel.heard_majority_since(self._clock.monotonic() - SILENCE)
+        return self._vouching.heard_majority_since(self._clock.monotonic() - SILENCE)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
-from ..clock import Clock, ServerTime
+from redis.crc import key_slot
+
+from ..clock import Clock
 from ..errors import AragoraRedisError, LinkDownError
 from ..events import Events
-from ..link.durable import GroupCommit
-from ..link.reach import Reach
+from ..link.reach import reach
+from ..link.route import Route
 from ..link.supervision import supervised
 from ..operation import Lane
 from ..rate_limit.share import FleetSize
 from ..settings import Settings
+from ..tokens.entry import SHARDS
 from .presence import Presence
 from .replica_lag import ReplicaLag
 from .service import Service
@@ -25,9 +28,7 @@ from .tokens import RedisSide
 
 
 class Connected:
-    """Links, watcher, presence and feed of one instance.
-
-    The watcher is None where no Sentinel says who is primary.
+    """Reach, presence and feed of one instance.
 
     Args:
         channels: what to subscribe to beside the feed.
@@ -59,19 +60,17 @@ class Connected:
         self._tasks: list[asyncio.Task[None]] = []
         name = settings.instance_id or boot_id
         tally = Tally(events)
-        self._reach = Reach(
+        self.reach = reach(
             settings,
             clock=clock,
             events=events,
             on_push=self._on_push,
             on_up=self._on_up,
             on_doubt=self._on_doubt,
+            on_moved=self._on_moved,
         )
-        self.links = self._reach.links
-        self.watcher = self._reach.watcher
-        self.executor = self._reach.executor
+        self.executor = self.reach.executor
         self.lag = ReplicaLag(self.executor)
-        self.group = GroupCommit(self.links.lanes[Lane.DURABLE], self.required_replicas, clock)
         self.feed = TokenFeed(
             self.executor,
             clock,
@@ -83,7 +82,9 @@ class Connected:
             proven_at=self._proven_at,
             on_reconciled=self._on_reconciled,
         )
-        self.links.channels = (*self.feed.channels, *channels)
+        self._slots = [key_slot(keys.head) for keys in self.feed.keys]
+        self._holders: list[Route | None] = [None] * SHARDS
+        self.reach.channels = (*self.feed.channels, *channels)
         self.presence = Presence(
             self.executor,
             clock,
@@ -101,16 +102,14 @@ class Connected:
             eras=self._eras,
             fleet=fleet,
             on_beat=self._on_beat,
-            on_server_time=self._on_server_time,
         )
 
     def start(self) -> None:
         """Connect and follow in the background."""
-        self._reach.start()
+        self.reach.start()
         parts = {
             "presence": self.presence.run,
             "the revocation feed": self.feed.run,
-            "group commit": self.group.run,
             "the replicas' lag": self.lag.run,
         }
         self._tasks = [asyncio.create_task(supervised(*part)) for part in parts.items()]
@@ -120,51 +119,41 @@ class Connected:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._reach.close()
+        await self.reach.close()
 
     def for_tokens(self, ready: Callable[[], bool]) -> RedisSide:
         """What revocations need of all this."""
         return RedisSide(
             executor=self.executor,
-            group=self.group,
-            required=self.required_replicas,
+            required=self.reach.required_replicas,
             ready=ready,
             staleness=self.staleness,
-            usable=self.links.usable,
             nonce=self.feed.nonce,
             keys=self.feed.keys,
             wake=self.feed.wake,
-            replicating=self.watcher is not None,
+            replicating=self.reach.replicating,
         )
 
     @property
     def reconciled(self) -> bool:
         """Whether a starting instance may trust what it has loaded."""
-        server_now = self.links.lanes[Lane.BULK].server_time.at(self._clock.monotonic())
-        return self.feed.loaded and self.feed.settled(server_now) and self.presence.unanimous
+        return self.feed.loaded and self.feed.settled and self.presence.unanimous
 
-    def staleness(self) -> float:
+    def staleness(self, shards: Collection[int] = range(SHARDS)) -> float:
         """Seconds since this instance was certainly in step with the real primary."""
-        return self._clock.monotonic() - self.feed.fresh_at
+        return self._clock.monotonic() - self.feed.fresh_at(shards)
 
     def server_now(self) -> float:
-        """The primary's clock in Unix seconds; ours until it was read once."""
-        sample = self.links.lanes[Lane.BULK].server_time
-        if sample.micros == 0:
+        """The clock of a primary in Unix seconds; ours until one was read."""
+        route = self.reach.lead(None)
+        sample = route.links.lanes[Lane.BULK].server_time if route is not None else None
+        if sample is None or sample.micros == 0:
             return self._clock.wall()
         return sample.at(self._clock.monotonic()) / 1_000_000
 
-    def required_replicas(self) -> int:
-        """How many replicas must acknowledge a revocation for it to count as replicated."""
-        if self.watcher is None:
-            return 0
-        return self.watcher.panel.required_replicas(self._clock.monotonic())
-
     def troubles(self) -> dict[str, str]:
         """What cannot be reached now, and why."""
-        found = {}
-        if self.watcher is not None:
-            found = {f"sentinel {at}": why for at, why in self.watcher.troubles.items()}
+        found = self.reach.troubles
         if self.feed.trouble is not None:
             found["feed"] = self.feed.trouble
         return found
@@ -172,25 +161,15 @@ class Connected:
     def _on_beat(self, error: AragoraRedisError | None) -> None:
         if error is not None:
             self._service.failed(error)
-        elif self.links.lanes[Lane.FAST].down is None and not self._reach.doubted:
+        elif self.reach.down is None and not self.reach.doubted:
             self._service.answered()
             self._on_accepted()
 
     def _on_doubt(self, doubt: str) -> None:
         self._service.failed(LinkDownError(doubt))
 
-    def _on_server_time(self, sample: ServerTime) -> None:
-        for lane in self.links.lanes.values():
-            lane.server_time = sample
-
-    def _proven_at(self) -> float | None:
-        """When the server last proved to be the real primary: by a beat, and by the Sentinels."""
-        accepted = self.presence.accepted_at
-        if self.watcher is None or accepted is None:
-            return accepted
-        view = self.watcher.panel.view
-        named = self.watcher.panel.named_at(view.primary) if view is not None else None
-        return min(accepted, named) if named is not None else None
+    def _proven_at(self, shard: int) -> float | None:
+        return self.reach.proven_at(self._slots[shard], self.presence.accepted_at)
 
     def _on_reconciled(self) -> None:
         self.presence.poke()
@@ -205,8 +184,16 @@ class Connected:
         self.feed.on_push(push)
         self._on_other_push(push)
 
-    def _on_up(self, lane: Lane) -> None:
+    def _on_up(self, route: Route, lane: Lane) -> None:
         if lane is Lane.BULK:
-            self.feed.on_link_up()
+            leads = self.reach.lead
+            self.feed.on_link_up([i for i, slot in enumerate(self._slots) if leads(slot) is route])
             self._on_link_up()
         self.presence.poke()
+
+    def _on_moved(self) -> None:
+        """A shard that has another holder is looked at from the ground: its history is another."""
+        holders = [self.reach.lead(slot) for slot in self._slots]
+        moved = [i for i, holder in enumerate(holders) if holder is not self._holders[i]]
+        self._holders = holders
+        self.feed.on_link_up(moved)

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..clock import Clock, ServerTime
+from ..clock import Clock
 from ..errors import AragoraRedisError, UnexpectedReplyError
 from ..link.executor import Executor
 from ..operation import Kind, Lane, Operation
@@ -22,8 +22,8 @@ EXPIRY = 6.0
 """Seconds after which an instance that does not beat is gone: three beats."""
 BEAT_LIMIT = 0.5
 """Seconds that a beat may take."""
-PROMPT = 0.05
-"""Seconds within which the answer to a beat tells the server's clock well enough."""
+TURN = 0.05
+"""Seconds by which a beat may come early and still be in turn."""
 
 
 def presence_keys(prefix: str) -> tuple[bytes, bytes, bytes]:
@@ -50,7 +50,6 @@ class Presence:
         row: the words of this instance's row after the eras, for the next beat.
         eras: the eras that this instance has reconciled, as one word.
         on_beat: told of each beat, with what kept it from being accepted.
-        on_server_time: told the server's clock.
     """
 
     def __init__(
@@ -64,12 +63,10 @@ class Presence:
         eras: Callable[[], str],
         fleet: FleetSize,
         on_beat: Callable[[AragoraRedisError | None], None],
-        on_server_time: Callable[[ServerTime], None],
     ) -> None:
         self._executor = executor
         self._clock = clock
         self._on_beat = on_beat
-        self._on_server_time = on_server_time
         self._keys = presence_keys(prefix)
         self._boot_id = boot_id
         self._row = row
@@ -110,13 +107,10 @@ class Presence:
             self._on_beat(error)
             return
         self._on_beat(None)
-        received_at = self._clock.monotonic()
-        if received_at - sent_at <= PROMPT:
-            self._on_server_time(ServerTime(received_at, pulse.server_now))
         if pulse.version != self._version:
             self._version, self._ids = pulse.version, pulse.ids
         # Beats out of turn must not count as quiet ones, or N would shrink within a moment.
-        in_turn = sent_at - self._counted_at >= BEAT_EVERY - PROMPT
+        in_turn = sent_at - self._counted_at >= BEAT_EVERY - TURN
         self._fleet.observe(self._ids, healthy=in_turn)
         if in_turn:
             self._counted_at = sent_at

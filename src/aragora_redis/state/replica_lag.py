@@ -23,18 +23,20 @@ _REPLICATION = Operation(
 
 
 class ReplicaLag:
-    """Asks the primary."""
+    """Asks every primary."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
         self.last: Lag | None = None
-        """As it was last seen; None where nobody could say, or no replica follows."""
+        """The worst as it was last seen; None where nobody could say, or no replica follows."""
 
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
             try:
-                self.last = await self._executor.run(_REPLICATION, within=ASK_LIMIT)
+                found = await self._executor.each(_REPLICATION, within=ASK_LIMIT)
+                behind = [lag for lag in found if lag is not None]
+                self.last = Lag(*map(max, zip(*behind, strict=True))) if behind else None
             except AragoraRedisError:  # the links say why
                 self.last = None
             await asyncio.sleep(LOOK_EVERY)

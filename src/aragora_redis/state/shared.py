@@ -14,7 +14,7 @@ from ..circuit.operations import CircuitKeys
 from ..clock import SYSTEM_CLOCK, Clock
 from ..events import Events
 from ..link.supervision import supervised
-from ..operation import Lane, Runs
+from ..operation import Runs
 from ..policies import Policies, load_policies
 from ..rate_limit.gcra import Source
 from ..rate_limit.operations import reset_channel
@@ -62,8 +62,8 @@ class SharedState:
         self._background: list[asyncio.Task[None]] = []
         alone = 1 if settings.mode == "embedded" else None
         self._fleet = FleetSize(expected=settings.expected_instances or alone)
-        self._service = Service(clock, self.events)
         self._redis: Connected | None = None
+        self._service = Service(clock, self.events, whole=self._whole)
         self._executor: Runs
         self.embedded: EmbeddedExecutor | None = None
         """What runs operations where there is no Redis."""
@@ -153,29 +153,32 @@ class SharedState:
         redis = self._redis
         if redis is None:
             return Status(mode="embedded", health="healthy", ready=True, tokens=len(self.tokens))
-        down = redis.links.lanes[Lane.FAST].down
-        panel = redis.watcher.panel if redis.watcher else None
-        now = self._clock.monotonic()
+        reach = redis.reach
+        down = reach.down
+        watcher = reach.watcher
         return Status(
             mode=self.settings.mode,
             health=health_of(
                 down=down,
                 degraded=self._service.degraded,
-                replacing=panel is not None and panel.replacing(now),
+                replacing=reach.replacing,
             ),
             reason=down or self._service.degraded,
             ready=self.ready,
-            primary=str(redis.links.target) if redis.links.target else None,
-            epoch=panel.view.epoch if panel and panel.view else None,
-            replicas=redis.required_replicas(),
+            primary=reach.primary,
+            epoch=reach.epoch,
+            replicas=reach.required_replicas(),
             instances=redis.presence.instances,
-            sentinels=len(panel.recent(now)) if panel else None,
+            sentinels=len(watcher.panel.recent(self._clock.monotonic())) if watcher else None,
             tokens=len(self.tokens),
             outbox=self.tokens.outbox_depth,
             lag=redis.lag.last,
             staleness=redis.staleness(),
             troubles=redis.troubles(),
         )
+
+    def _whole(self) -> bool:
+        return self._redis is None or self._redis.reach.down is None
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self._background = [task for task in self._background if not task.done()]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from hashlib import blake2b
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from ..events import ClockSkew, EraChanged, Events, FullSync
 from ..link.executor import Executor
 from ..operation import Operation
 from ..tokens import operations
-from ..tokens.entry import SHARDS, Entry
+from ..tokens.entry import SHARDS, DayDigest, Entry
 from ..tokens.operations import FEED_PAGE, ShardKeys
 from ..tokens.replica import lacking
 from ..tokens.shard import Head, Shard
@@ -48,7 +48,8 @@ class TokenFeed:
         nonce: names the data set where there is none yet.
         holder: this instance, for the leases of full comparisons.
         instances: how many share the work now.
-        proven_at: monotonic seconds at which the server last proved to be the real primary.
+        proven_at: monotonic seconds at which the holder of a shard, by its index, last proved to be
+            the real primary.
         on_reconciled: told when `eras` has changed.
     """
 
@@ -62,7 +63,7 @@ class TokenFeed:
         nonce: bytes,
         holder: str,
         instances: Callable[[], int],
-        proven_at: Callable[[], float | None],
+        proven_at: Callable[[int], float | None],
         on_reconciled: Callable[[], None],
     ) -> None:
         self._executor = executor
@@ -79,12 +80,11 @@ class TokenFeed:
         self._locks = [asyncio.Lock() for _ in range(SHARDS)]
         self._from_ground = set(range(SHARDS))
         self._learned_due: dict[int, float] = {}
-        self._opened: dict[int, int] = {}
+        self._opened: dict[int, float] = {}
         self._skewed = False
         self._compared_at = clock.monotonic()
         self._wake = asyncio.Event()
-        self.fresh_at = float("-inf")
-        """Monotonic seconds at which every shard was certainly in step with the real primary."""
+        self._fresh_at = [float("-inf")] * SHARDS
         self.trouble: str | None = None
         """Why the last look failed."""
 
@@ -107,15 +107,21 @@ class TokenFeed:
         """Whether every shard has been read from Redis."""
         return all(shard.position is not None for shard in self.shards)
 
-    def settled(self, server_now: int) -> bool:
+    @property
+    def settled(self) -> bool:
         """Whether every era is old enough for all live instances to have published their part."""
+        now = self._clock.monotonic()
         return len(self._opened) == SHARDS and all(
-            server_now - opened >= BOOTSTRAP_AGE * 1_000_000 for opened in self._opened.values()
+            now - opened >= BOOTSTRAP_AGE for opened in self._opened.values()
         )
 
-    def on_link_up(self) -> None:
-        """A new connection: the data behind it may have another history."""
-        self._from_ground = set(range(SHARDS))
+    def fresh_at(self, shards: Collection[int] = range(SHARDS)) -> float:
+        """Monotonic seconds at which these were last certainly in step with the real primary."""
+        return min(self._fresh_at[index] for index in shards)
+
+    def on_link_up(self, shards: Collection[int]) -> None:
+        """A new connection for these: the data behind it may have another history."""
+        self._from_ground.update(shards)
         self._wake.set()
 
     def wake(self) -> None:
@@ -141,15 +147,9 @@ class TokenFeed:
         """Follow until cancelled."""
         while True:
             self._wake.clear()
-            proven_at, eras = self._proven_at(), self.eras
-            try:
-                await self._look()
-            except AragoraRedisError as error:
-                self.trouble = str(error)
-            else:
-                self.trouble = None
-                if proven_at is not None:
-                    self.fresh_at = max(self.fresh_at, proven_at)
+            eras = self.eras
+            errors = await self._look()
+            self.trouble = str(errors[0]) if errors else None
             if self.eras != eras:
                 self._on_reconciled()
             await self._pause()
@@ -165,8 +165,8 @@ class TokenFeed:
         except TimeoutError:
             return
 
-    async def _look(self) -> None:
-        """Find the shards that are not in step, and bring them there."""
+    async def _look(self) -> list[AragoraRedisError]:
+        """Find the shards that are not in step, and bring them there; what kept it from some."""
         now = self._clock.monotonic()
         compare = now - self._compared_at >= COMPARE_EVERY
         if compare:
@@ -177,17 +177,18 @@ class TokenFeed:
             looks = [
                 group.create_task(self._look_at(shard, compare=compare)) for shard in self.shards
             ]
-        for look in looks:
-            if (error := look.result()) is not None:
-                raise error
+        return [error for look in looks if (error := look.result()) is not None]
 
     async def _look_at(self, shard: Shard, *, compare: bool) -> AragoraRedisError | None:
         """Bring one shard in step. An error is returned: the other shards go on."""
+        proven_at = self._proven_at(shard.index)
         try:
             async with self._locks[shard.index]:
                 await self._bring_in_step(shard, compare=compare)
         except AragoraRedisError as error:
             return error
+        if proven_at is not None:
+            self._fresh_at[shard.index] = max(self._fresh_at[shard.index], proven_at)
         return None
 
     async def _bring_in_step(self, shard: Shard, *, compare: bool) -> None:
@@ -223,7 +224,9 @@ class TokenFeed:
         keys = self.keys[shard.index]
         asked_at = shard.position
         head = await self._ask(operations.survey(keys))
-        self._opened[shard.index] = head.opened
+        # By the clock of the server that has opened it, whatever others have.
+        age = (head.server_now - head.opened) / 1_000_000
+        self._opened[shard.index] = self._clock.monotonic() - age
         plan = shard.on_head(head, asked_at=asked_at)
         if plan.new_era:
             self._events.emit(
@@ -262,6 +265,12 @@ class TokenFeed:
             self._check_clocks(head)
             for day in shard.differing_days(head, self._clock.wall()):
                 theirs = await self._scan(keys, day)
+                # A cursor holds for the server that gave it; on another one it leaves members out.
+                if len(theirs) < head.digests.get(day, DayDigest()).size:
+                    raise OutageError(
+                        "the data moved to another server while it was compared",
+                        remedy="nothing is to be done: it is compared again",
+                    )
                 pulled += sum(
                     shard.replica.apply(Entry(day, member, score))
                     for member, score in theirs.items()

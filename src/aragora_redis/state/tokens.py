@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Literal
@@ -23,9 +23,7 @@ from ..errors import (
     StaleError,
 )
 from ..events import Events, Revoked
-from ..link.durable import GroupCommit
 from ..link.executor import Executor
-from ..operation import Lane
 from ..tokens import operations
 from ..tokens.claims import Verdict, judge
 from ..tokens.entry import SHARDS, Entry, RevocationKind, jti_entry, member_of, user_entry
@@ -92,11 +90,11 @@ class RedisSide:
     """What revocations need of a Redis: absent in the in-process mode."""
 
     executor: Executor
-    group: GroupCommit
-    required: Callable[[], int]
+    required: Callable[[int | None], int]
+    """How many replicas must acknowledge what is written to a slot."""
     ready: Callable[[], bool]
-    staleness: Callable[[], float]
-    usable: Callable[[Lane, float], Any]
+    staleness: Callable[[Collection[int]], float]
+    """How old the revocations of some shards are, in seconds."""
     nonce: bytes
     keys: list[ShardKeys]
     wake: Callable[[], None]
@@ -167,9 +165,15 @@ class Tokens:
 
     def verdict(self, claims: Mapping[str, Any]) -> Verdict | None:
         """By which rule a token is revoked, or None. Raises as `is_revoked` does."""
-        found = judge(claims, self._key, self._score)
+        consulted: set[int] = set()
+
+        def score(member: bytes) -> int | None:
+            consulted.add(member[0] % SHARDS)
+            return self._score(member)
+
+        found = judge(claims, self._key, score)
         if found is None:  # what is known to be revoked is so, however little else is known
-            self._vouch()
+            self._vouch(consulted)
         return found
 
     async def reason(self, claims: Mapping[str, Any]) -> str | None:
@@ -193,11 +197,11 @@ class Tokens:
     def _score(self, member: bytes) -> int | None:
         return self._shards[member[0] % SHARDS].replica.score(member)
 
-    def _vouch(self) -> None:
+    def _vouch(self, shards: Collection[int]) -> None:
         self.require_ready()
         if self._redis is None or not self._deny_when_stale:
             return
-        if (age := self._redis.staleness()) > self._max_staleness:
+        if (age := self._redis.staleness(shards)) > self._max_staleness:
             raise StaleError(
                 f"the revocations are {age:.1f} s old",
                 remedy="ARAGORA_TOKENS_ON_OUTAGE=known would enforce what is known",
@@ -356,14 +360,14 @@ class Tokens:
     ) -> Receipt:
         """Join until the primary has it, then wait for the replicas; both until `until`."""
         join = operations.join(redis.keys[shard.index], (entry,), nonce=redis.nonce, durable=True)
-        while self._clock.monotonic() < until and await redis.usable(Lane.DURABLE, until):
-            ticket = redis.group.submit(join, until)
-            joined = await self._before(ticket.primary, until)
-            if joined is None:
+        while await redis.executor.usable(join, until):
+            ticket = redis.executor.submit(join, until)
+            joined = await self._before(ticket.primary, until) if ticket is not None else None
+            if ticket is None or joined is None:
                 await asyncio.sleep(RETRY_AFTER)
                 continue
             shard.confirmed(joined.position, (entry,), own=True)
-            required = redis.required()
+            required = redis.required(join.slot)
             acknowledged = None
             if wanted >= Level.REPLICATED and required:
                 acknowledged = await self._before(ticket.replicated, until)

@@ -18,6 +18,7 @@ from ..events import (
     LinkUp,
     Recovered,
     SentinelsSplit,
+    SlotsMoved,
     SwitchAnnounced,
     Unreachable,
     ViewChanged,
@@ -65,6 +66,8 @@ def _told_of_links(event: Event) -> Told | None:
             return Told(logging.INFO, f"the link to {address} is lost ({lane} lane): {reason}")
         case Unreachable(server, reason):
             return Told(logging.WARNING, f"{server} cannot be used: {reason}")
+        case SlotsMoved(slots):
+            return Told(logging.INFO, f"{slots} slots have another holder")
     return None
 
 

@@ -57,6 +57,8 @@ class Split:
 class Panel:
     """Collects statements and decides. One entry for each Sentinel, by its id."""
 
+    who = "Sentinels"
+
     def __init__(self, configured: int) -> None:
         self._configured = configured
         self._statements: dict[str, SentinelStatement] = {}

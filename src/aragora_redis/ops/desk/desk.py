@@ -24,9 +24,7 @@ from ...errors import (
     SettingsError,
 )
 from ...events import Events
-from ...link.durable import GroupCommit
-from ...link.reach import Reach
-from ...link.supervision import supervised
+from ...link.reach import Reach, reach
 from ...operation import Kind, Lane, Operation
 from ...policies import Policies, load_policies
 from ...settings import Settings
@@ -56,8 +54,6 @@ class Desk:
         self.settings = settings
         self.clock = clock
         self._reach = reach
-        lane = reach.links.lanes[Lane.DURABLE]
-        self.group = GroupCommit(lane, self.required_replicas, clock)
         self._events = Events()
 
     @property
@@ -67,13 +63,16 @@ class Desk:
 
     def server_now(self) -> float:
         """The primary's clock in Unix seconds."""
-        sample = self._reach.links.lanes[Lane.BULK].server_time
-        return sample.at(self.clock.monotonic()) / 1e6 if sample.micros else self.clock.wall()
+        route = self._reach.lead(None)
+        sample = route.links.lanes[Lane.BULK].server_time if route is not None else None
+        if sample is None or sample.micros == 0:
+            return self.clock.wall()
+        return sample.at(self.clock.monotonic()) / 1e6
 
-    def required_replicas(self) -> int:
+    @property
+    def replicas(self) -> int:
         """How many replicas must acknowledge for `REPLICATED`; 0 where none counts."""
-        watcher = self._reach.watcher
-        return 0 if watcher is None else watcher.panel.required_replicas(self.clock.monotonic())
+        return self._reach.required_replicas()
 
     @cached_property
     def policies(self) -> Policies:
@@ -94,15 +93,13 @@ class Desk:
             [Shard(index) for index in range(SHARDS)],
             RedisSide(
                 executor=self._reach.executor,
-                group=self.group,
-                required=self.required_replicas,
+                required=self._reach.required_replicas,
                 ready=lambda: True,
-                staleness=lambda: 0.0,
-                usable=self._reach.links.usable,
+                staleness=lambda _shards: 0.0,
                 nonce=secrets.token_hex(8).encode(),
                 keys=[ShardKeys(settings.prefix, index) for index in range(SHARDS)],
                 wake=lambda: None,
-                replicating=self._reach.watcher is not None,
+                replicating=self._reach.replicating,
             ),
             clock=self.clock,
             events=self._events,
@@ -214,26 +211,22 @@ async def open_desk(
         LinkDownError: it cannot be reached in time.
         SettingsError: the instances that live there have another digest key.
     """
-    reach = Reach(settings, clock=clock, events=Events(), prepares=acts)
-    desk = Desk(settings, reach, clock)
-    reach.start()
-    committing = asyncio.create_task(supervised("group commit", desk.group.run))
+    way = reach(settings, clock=clock, events=Events(), prepares=acts)
+    desk = Desk(settings, way, clock)
+    way.start()
     try:
-        until = clock.monotonic() + within
-        for each in Lane:
-            if not await reach.links.usable(each, until):
-                raise LinkDownError(
-                    f"the primary cannot be reached: {reach.links.lanes[each].down}",
-                    remedy="`aragora-redis doctor` says what is wrong; nothing was done",
-                )
+        try:
+            await way.ready(clock.monotonic() + within)
+        except LinkDownError as error:
+            raise LinkDownError(
+                error.message, remedy="`aragora-redis doctor` says what is wrong; nothing was done"
+            ) from error
         _demand_key(await desk.fleet(), settings)
-        if acts and reach.watcher is not None:
+        if acts and way.replicating:
             await _hear(desk)
         yield desk
     finally:
-        committing.cancel()
-        await asyncio.gather(committing, return_exceptions=True)
-        await reach.close()
+        await way.close()
 
 
 def _demand_key(fleet: Sequence[Instance], settings: Settings) -> None:
@@ -253,6 +246,6 @@ def _read_rows(reply: Any) -> dict[str, str]:
 async def _hear(desk: Desk) -> None:
     until = desk.clock.monotonic() + HEAR_LIMIT
     while True:
-        if desk.required_replicas() or desk.clock.monotonic() >= until:
+        if desk.replicas or desk.clock.monotonic() >= until:
             return
         await asyncio.sleep(0.02)

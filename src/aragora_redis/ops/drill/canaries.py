@@ -15,11 +15,11 @@ from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 from ...clock import Clock
 from ...errors import AragoraRedisError, Ran
 from ...events import Events
-from ...link.reach import Reach
+from ...link.reach import reach
 from ...operation import Fence, Kind, Lane, Operation
 from ...settings import Settings
 from ..access import Access
-from ..targets import StandaloneTarget, Target
+from ..targets import SentinelTarget, StandaloneTarget
 from .records import Outcome, Write
 
 EVERY = 0.01
@@ -50,7 +50,7 @@ class OurCanary:
     """This library."""
 
     def __init__(self, settings: Settings, key: bytes, clock: Clock) -> None:
-        self._reach = Reach(settings, clock=clock, events=Events())
+        self._reach = reach(settings, clock=clock, events=Events())
         self._clock = clock
         self._key = key
         self.errors: Counter[str] = Counter()
@@ -58,7 +58,8 @@ class OurCanary:
     async def start(self) -> None:
         self._reach.start()
         # redis-py connects with its first write, and waits; so it is fair to wait here.
-        await self._reach.links.usable(Lane.BULK, self._clock.monotonic() + CONNECT_LIMIT)
+        until = self._clock.monotonic() + CONNECT_LIMIT
+        await self._reach.executor.usable(_add(self._key, 0), until)
 
     async def add(self, number: int) -> Outcome:
         try:
@@ -87,7 +88,7 @@ def _add(key: bytes, number: int) -> Operation[int]:
 class RedisPyCanary:
     """redis-py with its defaults: a client for whomever the Sentinels name."""
 
-    def __init__(self, target: Target, key: bytes) -> None:
+    def __init__(self, target: StandaloneTarget | SentinelTarget, key: bytes) -> None:
         self._target = target
         self._key = key
         self._client: Redis | None = None
@@ -136,6 +137,7 @@ class Flock:
         self._canaries = canaries
         self._now = now
         self._tasks: list[asyncio.Task[None]] = []
+        self._over = False
         self.writes: dict[str, list[Write]] = {name: [] for name in canaries}
 
     async def start(self) -> None:
@@ -149,6 +151,7 @@ class Flock:
 
     async def stop(self) -> None:
         """End. What is still under way is unknown."""
+        self._over = True  # a cancellation may be lost inside a client's `wait_for` (Python 3.11)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -168,6 +171,8 @@ class Flock:
                 outcome = await canary.add(number)
             finally:
                 writes.append(Write(number, began, self._now(), outcome))
+            if self._over:
+                return
             await asyncio.sleep(EVERY)
 
     async def _each(self, act: Callable[[Canary], Awaitable[None]]) -> None:
@@ -175,7 +180,10 @@ class Flock:
 
 
 def canaries(
-    settings: Settings, target: Target, clock: Clock, keys: dict[str, bytes]
+    settings: Settings,
+    target: StandaloneTarget | SentinelTarget,
+    clock: Clock,
+    keys: dict[str, bytes],
 ) -> dict[str, Canary]:
     """One of each, writing under the keys of their names."""
     ours, peer = keys

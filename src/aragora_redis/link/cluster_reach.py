@@ -1,0 +1,305 @@
+"""The way to all primaries of a Redis Cluster: a route to each, and who holds which slot."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from redis.crc import key_slot
+
+from ..address import Address
+from ..clock import Clock
+from ..errors import LinkDownError
+from ..events import Events, SlotsMoved, ViewChanged
+from ..operation import Lane
+from ..settings import Cluster, Settings
+from ..topology.cluster import ClusterMap, Shard, ShardPanel
+from .cluster_watcher import ClusterWatcher
+from .connection import Login, Target
+from .executor import Executor
+from .primary import PrimaryLinks
+from .replies import RedirectError
+from .route import Route
+
+
+class ClusterReach:
+    """Watcher, routes and executor, wired. See `Reach` for what is asked of it.
+
+    Args:
+        on_push: gets every message that is published by the holder of its channel's slot.
+        on_up: told that a lane of a route is usable.
+        on_doubt: told why a primary may no longer speak for the fleet, when that begins.
+        on_moved: told that slots have other holders.
+    """
+
+    watcher: None = None
+    """There are no Sentinels."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        topology: Cluster,
+        *,
+        clock: Clock,
+        events: Events,
+        prepares: bool,
+        on_push: Callable[[list[Any]], None],
+        on_up: Callable[[Route, Lane], None],
+        on_doubt: Callable[[str], None],
+        on_moved: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._events = events
+        self._prepares = prepares
+        self._on_push = on_push
+        self._on_up = on_up
+        self._on_doubt = on_doubt
+        self._on_moved = on_moved
+        self._login = Login(settings.credentials, 0, settings.tls)
+        self._layout_key = f"{settings.prefix}:layout".encode()
+        self._routes: dict[Address, Route] = {}
+        self._overrides: dict[int, Address] = {}
+        self._redirected_at: float | None = None
+        self._ended: set[asyncio.Task[None]] = set()
+        self.channels: Sequence[bytes] = ()
+        """What every route subscribes to: a message is heard at every node of a cluster."""
+        self.nodes = ClusterWatcher(
+            topology.nodes,
+            self._login,
+            clock=clock,
+            events=events,
+            on_map=self._on_map,
+            on_heard=self._on_heard,
+        )
+        self.panel = self.nodes.panel
+        self._told = self.panel.map
+        self.executor = Executor(self, clock)
+
+    def start(self) -> None:
+        """Connect and follow in the background."""
+        self.nodes.start()
+
+    async def close(self) -> None:
+        """End all connections and tasks."""
+        await self.nodes.close()
+        routes, self._routes = list(self._routes.values()), {}
+        await asyncio.gather(*(route.close() for route in routes), *self._ended)
+
+    # --- routing ----------------------------------------------------------------------------
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """One for each primary that holds slots, in their order."""
+        found = (self._routes.get(shard.address) for shard in self.panel.map.shards)
+        return tuple(route for route in found if route is not None)
+
+    def lead(self, slot: int | None) -> Route | None:
+        """The route to the primary of a slot, or to any for None; None where nobody holds it."""
+        if slot is None:
+            return next(iter(self.routes), None)
+        address = self._overrides.get(slot)
+        if address is None:
+            shard = self.panel.map.owners[slot]
+            address = shard.address if shard is not None else None
+        return self._routes.get(address) if address is not None else None
+
+    def at(self, address: Address) -> Route | None:
+        """The route to a node, if it is a primary that is known."""
+        return self._routes.get(self.panel.resolve(address))
+
+    def redirected(self, error: RedirectError) -> bool:
+        """Believe it until the nodes have been asked; another attempt goes there."""
+        if error.address is not None:
+            address = self.panel.resolve(error.address)
+            if address not in self._routes:
+                self._open(address)
+            self._redirected_at = self._clock.monotonic()
+            if error.code == "MOVED":
+                self._overrides[error.slot] = address
+        self.nodes.poke()
+        return True
+
+    def _on_map(self, found: ClusterMap) -> None:
+        self._overrides.clear()
+        for shard in found.shards:
+            if shard.address not in self._routes:
+                self._open(shard.address)
+        self._tell(found)
+        self._close_idle()
+        self._on_moved()
+
+    def _tell(self, found: ClusterMap) -> None:
+        """Say who replaced whom, and what moved otherwise."""
+        before, self._told = self._told, found
+        living = {shard.address for shard in found.shards}
+        changes = Counter(
+            (old.address if old is not None else None, new.address)
+            for old, new in zip(before.owners, found.owners, strict=True)
+            if new is not None and (old is None or old.address != new.address)
+        )
+        moved = 0
+        for (old, new), slots in changes.items():
+            if old in living:
+                moved += slots
+            else:
+                self._events.emit(ViewChanged(old, new, found.epoch))
+        if moved:
+            self._events.emit(SlotsMoved(moved))
+
+    def _on_heard(self) -> None:
+        told = self._redirected_at
+        if told is not None and self.panel.heard_majority_since(told):
+            self._redirected_at = None
+            self._overrides.clear()
+            self._close_idle()
+        for address in self.panel.idle(self._clock.monotonic()) - self._routes.keys():
+            self._open(address)
+
+    def _close_idle(self) -> None:
+        """Those that hold nothing may be about to, unless they have been replaced.
+
+        One whose last slot has just moved says of itself what it said before, and is then idle.
+        """
+        kept = {shard.address for shard in self.panel.map.shards}
+        kept |= self.panel.primaries(self._clock.monotonic())
+        for address in self._routes.keys() - kept:
+            task = asyncio.create_task(self._routes.pop(address).close())
+            self._ended.add(task)
+            task.add_done_callback(self._ended.discard)
+
+    def _open(self, address: Address) -> None:
+        shard = partial(self._shard_at, address)
+        panel = ShardPanel(self.panel, shard)
+        links = PrimaryLinks(
+            self._login,
+            clock=self._clock,
+            events=self._events,
+            deadline=self._settings.deadline,
+            layout_key=self._layout_key,
+            has_layout=self._has_layout,
+            by_slot=True,
+            prepares=self._prepares,
+            on_push=partial(self._pushed, address),
+            heard_majority_since=panel.heard_majority_since,
+            on_up=partial(self._up, address),
+            on_trouble=self.nodes.poke,
+        )
+        links.channels = self.channels
+        route = self._routes[address] = Route(
+            links,
+            clock=self._clock,
+            vouching=panel,
+            required=lambda: self._required(shard()),
+            on_doubt=self._on_doubt,
+            on_redirect=self.redirected,
+        )
+        route.start()
+        links.aim(address)
+
+    def _shard_at(self, address: Address) -> Shard | None:
+        return next((each for each in self.panel.map.shards if each.address == address), None)
+
+    def _has_layout(self, target: Target) -> bool:
+        shard = self.panel.map.owners[key_slot(self._layout_key)]
+        return shard is not None and shard.address == target
+
+    def _up(self, address: Address, lane: Lane) -> None:
+        if (route := self._routes.get(address)) is not None:
+            self._on_up(route, lane)
+
+    def _pushed(self, address: Address, push: list[Any]) -> None:
+        """Every node tells of every message; the holder of the channel's slot is believed.
+
+        While that one is away, anybody is: a message that comes again changes nothing.
+        """
+        if len(push) > 1 and isinstance(push[1], bytes):
+            route = self.lead(key_slot(push[1]))
+            heard = route is not None and route.links.lanes[Lane.BULK].down is None
+            if heard and route is not self._routes.get(address):
+                return
+        self._on_push(push)
+
+    # --- how it is --------------------------------------------------------------------------
+
+    @property
+    def down(self) -> str | None:
+        """Why part of Redis cannot be written now, or None."""
+        found = self.panel.map
+        if not found.shards:
+            return "no node of the cluster has told who holds which slot" + self._why()
+        if found.gaps:
+            return f"nobody holds {found.gaps} of the slots"
+        for shard in found.shards:
+            route = self._routes.get(shard.address)
+            down = "not connected yet" if route is None else route.links.lanes[Lane.FAST].down
+            if down is not None:
+                return f"{shard.address}: {down}"
+        return None
+
+    def _why(self) -> str:
+        at, reason = next(iter(self.nodes.troubles.items()), (None, ""))
+        return "" if at is None else f"; {at}: {reason}"
+
+    @property
+    def doubted(self) -> bool:
+        """Whether a primary may no longer speak for the fleet."""
+        return any(route.doubt is not None for route in self.routes)
+
+    @property
+    def replicating(self) -> bool:
+        """Whether somebody's word makes an acknowledgement count."""
+        return True
+
+    @property
+    def replacing(self) -> bool:
+        """Whether anybody misses a primary."""
+        return self.panel.replacing(self._clock.monotonic())
+
+    def required_replicas(self, slot: int | None = None) -> int:
+        """How many replicas must acknowledge; for None the least of all primaries."""
+        if slot is not None:
+            return self._required(self.panel.map.owners[slot])
+        return min((self._required(shard) for shard in self.panel.map.shards), default=0)
+
+    def _required(self, shard: Shard | None) -> int:
+        now = self._clock.monotonic()
+        return self.panel.required_replicas(shard, now) if shard is not None else 0
+
+    def proven_at(self, slot: int, accepted: float | None) -> float | None:
+        """When most primaries last named the holder of a slot; a beat reaches only one of them."""
+        del accepted
+        shard = self.panel.map.owners[slot]
+        return self.panel.named_at(shard) if shard is not None else None
+
+    @property
+    def primary(self) -> str | None:
+        """Where it writes."""
+        return ", ".join(str(shard.address) for shard in self.panel.map.shards) or None
+
+    @property
+    def epoch(self) -> int | None:
+        """The highest configuration epoch under which a slot is held."""
+        return self.panel.map.epoch if self.panel.map.shards else None
+
+    @property
+    def troubles(self) -> dict[str, str]:
+        """What cannot be reached now, and why."""
+        return {f"node {at}": why for at, why in self.nodes.troubles.items()}
+
+    async def ready(self, until: float) -> None:
+        """Wait until everything can be written.
+
+        Raises:
+            LinkDownError: it cannot before `until` (monotonic seconds).
+        """
+        while self.down is not None or not self._lanes_up():
+            if self._clock.monotonic() >= until:
+                raise LinkDownError(f"the cluster cannot be reached: {self.down}")
+            await asyncio.sleep(0.01)
+
+    def _lanes_up(self) -> bool:
+        return all(mux.down is None for route in self.routes for mux in route.links.lanes.values())
