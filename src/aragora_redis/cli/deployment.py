@@ -61,5 +61,5 @@ def _no_redis() -> SettingsError:
     return SettingsError(
         "no Redis is configured",
         remedy="set ARAGORA_REDIS_URL, or ARAGORA_REDIS_SENTINEL_HOSTS and "
-        "ARAGORA_REDIS_SENTINEL_MASTER; or name a lab with --lab",
+        "ARAGORA_REDIS_SENTINEL_MASTER, or ARAGORA_REDIS_CLUSTER_NODES; or name a lab with --lab",
     )

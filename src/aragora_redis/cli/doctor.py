@@ -36,7 +36,7 @@ def doctor(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Ask every Sentinel and every server, and say what is wrong, what follows, and what mends it.
+    """Ask every Sentinel, server and node, and say what is wrong, what follows, and what mends it.
 
     Nothing is changed. The exit code is 0 for nothing found, 1 for warnings, 2 for what is or will
     be an outage or a loss.

@@ -67,7 +67,7 @@ def drill(
     target = demand_target(settings)
     if not isinstance(target, SentinelTarget):
         raise InvalidInputError(
-            "there are no Sentinels here, so nobody would take over",
+            "a drill needs Sentinels, and there are none here",
             remedy="drill a lab of mode sentinel, or a deployment with Sentinels",
         )
     if lab is None and confirm != target.master_name:

@@ -10,10 +10,11 @@ import typer
 
 from ..address import Address
 from ..clock import SYSTEM_CLOCK
+from ..errors import InvalidInputError
 from ..lab import Lab
 from ..ops.failover import Phase, SwitchoverReport, switch_over
 from ..ops.report import Status
-from ..ops.targets import Target
+from ..ops.targets import ClusterTarget, Target
 from . import output
 from .deployment import Deadline, OfLab, demand_target, settings_of
 from .options import AsJson
@@ -53,6 +54,11 @@ def failover(
     """
     settings = settings_of(lab)
     target = demand_target(settings)
+    if isinstance(target, ClusterTarget):
+        raise InvalidInputError(
+            "this command does not know Redis Cluster yet, and the mode is cluster",
+            remedy="on the replica that is to take over: redis-cli CLUSTER FAILOVER",
+        )
     chosen = None if to is None else _address(to, None if lab is None else Lab.open(lab))
     report = asyncio.run(_run(target, settings.prefix, chosen, force=force, deadline=deadline))
     if as_json:

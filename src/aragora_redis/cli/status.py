@@ -41,7 +41,8 @@ def status(
 ) -> None:
     """Show the servers as a tree, the Sentinels, and the instances of this library.
 
-    The exit code is 0 where all is in place, 1 where something is missing, 2 without a primary.
+    The exit code is 0 where all is in place, 1 where something is missing, 2 without a primary, or
+    with slots of a cluster that are not served.
     With --watch and --json each look is one line.
     """
     settings = settings_of(lab)
@@ -79,9 +80,8 @@ async def _watch(target: Target, prefix: str, deadline: float, *, as_json: bool)
 
 
 def _drawn(seen: Overview) -> RenderableType:
-    name = seen.master_name or "Redis"
     style = output.STYLES[seen.status]
-    tree = Tree(Text(f"{name}: {seen.primary or 'no primary'} ({seen.status.name})", style=style))
+    tree = Tree(Text(f"{_title(seen)} ({seen.status.name})", style=style))
     for server in seen.servers:
         _branch(tree, server)
     parts: list[RenderableType] = [tree]
@@ -95,9 +95,16 @@ def _drawn(seen: Overview) -> RenderableType:
     return Group(*parts)
 
 
+def _title(seen: Overview) -> str:
+    if seen.cluster is not None:
+        return f"Redis Cluster: {seen.cluster.served} of {seen.cluster.slots} slots served"
+    return f"{seen.master_name or 'Redis'}: {seen.primary or 'no primary'}"
+
+
 def _branch(tree: Tree, server: Server) -> None:
     text = Text.assemble((server.address, "bold"), f"  {server.role}")
     for told, value in (
+        ("slots", server.slots),
         ("offset", server.offset),
         ("behind", None if server.behind is None else f"{server.behind} bytes"),
         ("lag", None if server.lag is None else f"{server.lag} s"),

@@ -13,7 +13,12 @@ from typing import Any, Final
 from redis.asyncio import Connection, ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoPermissionError,
+    ResponseError,
+)
 
 from ..address import Address
 
@@ -39,6 +44,7 @@ class Fault(StrEnum):
     REFUSED = "refused"
     DENIED = "denied"
     UNKNOWN_MASTER = "unknown-master"
+    NO_CLUSTER = "no-cluster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +66,10 @@ def failure(error: Exception, access: Access, variable: str, deadline: float) ->
         return Failure(Fault.DENIED, f"does not permit the user what a check needs: {error}")
     if isinstance(error, TimeoutError):
         return Failure(Fault.UNREACHABLE, f"does not answer within {deadline:g} s")
-    if isinstance(error, ResponseError):
-        return Failure(Fault.REFUSED, f"refuses to answer: {error}")
+    if isinstance(error, ResponseError | BusyLoadingError):
+        loading = isinstance(error, BusyLoadingError)
+        text = "is still loading its data" if loading else f"refuses to answer: {error}"
+        return Failure(Fault.REFUSED, text)
     return Failure(Fault.UNREACHABLE, _silence(error))
 
 

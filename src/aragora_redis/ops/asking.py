@@ -1,7 +1,7 @@
 """Ask every server of a deployment everything, and change nothing.
 
-Who there is to be asked is not known beforehand: the Sentinels name others, and servers name those
-that they replicate and that replicate them.
+Who there is to be asked is not known beforehand: the Sentinels name others, servers name those
+that they replicate and that replicate them, and nodes of a cluster all of it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from redis.exceptions import RedisError, ResponseError
 
 from ..address import Address
 from ..clock import Clock
+from ..errors import UnexpectedReplyError
 from ..scripts.catalog import commands_used
 from ..settings import names
 from ..state.presence import presence_keys
+from ..topology.cluster import read_nodes
 from .access import Access, Failure, Fault, connected, failure
+from .cluster_view import ClusterWord, listed, view_of
 from .survey import SECRETS, NodeSurvey, SentinelSurvey, Survey, address_of, kept_of
-from .targets import SentinelTarget, Target
+from .targets import ClusterTarget, SentinelTarget, Target
 
 T = TypeVar("T")
 
@@ -30,11 +33,24 @@ SERVERS = 64
 """How many are asked at most: whoever answers nonsense does not keep us busy."""
 _LINK = {"ping", "role", "wait", "subscribe", "evalsha", "script|load", "xrange", "zscan"}
 """What is asked for by itself, beside what the scripts do."""
+_CLUSTER = {"cluster|nodes"}
+"""What is asked for beside that in a cluster."""
+NO_CLUSTER = Failure(
+    Fault.NO_CLUSTER,
+    f"is no node of a Redis Cluster (cluster-enabled no); check {names.CLUSTER_NODES}, or set "
+    "ARAGORA_REDIS_URL for a single Redis",
+)
 _NEVER = ("flushall", "shutdown", "config|set", "debug", "keys", "acl|setuser", "replicaof")
 
 
 async def survey(
-    target: Target, *, prefix: str, clock: Clock, deadline: float = 2.0, flush: bool = False
+    target: Target,
+    *,
+    prefix: str,
+    clock: Clock,
+    deadline: float = 2.0,
+    flush: bool = False,
+    details: bool = True,
 ) -> Survey:
     """Ask all servers that can be found from a target.
 
@@ -44,8 +60,11 @@ async def survey(
         clock: ours, for comparison.
         deadline: seconds that each server has for its answers.
         flush: have each Sentinel write its configuration, the one way to learn whether it can.
+        details: ask as well what our user may (a hundred questions to each server), for our own
+            instances, and for certificates.
     """
-    ask = _Asking(target.redis, prefix, clock, deadline)
+    clustered = isinstance(target, ClusterTarget)
+    ask = _Asking(target.redis, prefix, clock, deadline, clustered=clustered, details=details)
     sentinels: dict[Address, SentinelSurvey | Failure] = {}
     if isinstance(target, SentinelTarget):
         sentinels = await _spread(
@@ -55,14 +74,20 @@ async def survey(
         )
         seen = [each for each in sentinels.values() if isinstance(each, SentinelSurvey)]
         first = [at for each in seen for at in (each.named, *map(address_of, each.replicas))]
+    elif isinstance(target, ClusterTarget):
+        first = list(target.nodes)
     else:
         first = [target.address]
-    nodes = await _spread(first, ask.node, _neighbours if sentinels else lambda _: ())
+    nodes = await _spread(first, ask.node, _neighbours if sentinels or clustered else lambda _: ())
+    if clustered:
+        nodes = _once(nodes)
+    words = {at: n.word for at, n in nodes.items() if isinstance(n, NodeSurvey) and n.word}
     return Survey(
         master_name=target.master_name if isinstance(target, SentinelTarget) else None,
         sentinels=sentinels,
         nodes=nodes,
         now=clock.wall(),
+        cluster=view_of(words) if clustered else None,
     )
 
 
@@ -85,18 +110,51 @@ async def _spread(
 def _neighbours(node: NodeSurvey | Failure) -> Iterable[Address]:
     if isinstance(node, Failure):
         return ()
+    if node.word is not None:
+        # Addresses in INFO may be those of sockets; what nodes announce is what clients go by.
+        return sorted(listed(node.word.statement))
     return (*([node.source] if node.source else []), *node.followers)
+
+
+def _once(nodes: Mapping[Address, NodeSurvey | Failure]) -> dict[Address, NodeSurvey | Failure]:
+    """Without those that answer under the address that they announce too."""
+    said = {
+        at: node.word.statement
+        for at, node in nodes.items()
+        if isinstance(node, NodeSurvey) and node.word is not None
+    }
+    ids = {at: each.node_id for at, each in said.items()}
+    announced = {(row.node_id, row.address) for each in said.values() for row in each.nodes}
+    settled = {name for at, name in ids.items() if (name, at) in announced}
+    return {
+        at: node
+        for at, node in nodes.items()
+        if at not in ids or ids[at] not in settled or (ids[at], at) in announced
+    }
 
 
 class _Asking:
     """Asks one server at a time."""
 
-    def __init__(self, access: Access, prefix: str, clock: Clock, deadline: float) -> None:
+    def __init__(
+        self,
+        access: Access,
+        prefix: str,
+        clock: Clock,
+        deadline: float,
+        *,
+        clustered: bool,
+        details: bool,
+    ) -> None:
         self._access = access
         self._rows = presence_keys(prefix)[1]
         self._key = f"{prefix}:doctor"
         self._clock = clock
         self._deadline = deadline
+        self._clustered = clustered
+        self._details = details
+        # All that one round of questions hears is of one moment, however long it takes.
+        self._began = clock.monotonic()
 
     async def sentinel(
         self, address: Address, target: SentinelTarget, *, flush: bool
@@ -135,6 +193,9 @@ class _Asking:
                 seconds, micros = await client.time()
                 took = self._clock.monotonic() - began
                 info: Any = await client.info()
+                if self._clustered and not info.get("cluster_enabled", 1):
+                    return NO_CLUSTER
+                word = await self._word(client, address) if self._clustered else None
                 config = await _config(client)
                 user: str | None = await _allowed(client, "ACL WHOAMI")
                 missing, excessive = await self._rights(client, user)
@@ -149,17 +210,50 @@ class _Asking:
                     user=user,
                     missing=missing,
                     excessive=excessive,
-                    rows=await _allowed(client, "HGETALL", self._rows) or {},
-                    certificate_ends=await _certificate_ends(address, access),
+                    rows=await self._presence(client),
+                    certificate_ends=await self._certificate_ends(address),
+                    word=word,
                 )
+        except UnexpectedReplyError as error:
+            return Failure(Fault.REFUSED, f"gives no sensible answer: {error}")
         except (RedisError, OSError, ValueError, TypeError, KeyError) as error:
             return failure(error, access, names.PASSWORD, self._deadline)
 
+    async def _word(self, client: Redis, address: Address) -> ClusterWord:
+        """What a node says of its cluster.
+
+        Raises:
+            UnexpectedReplyError: it cannot be read.
+        """
+        ask: Any = client.execute_command
+        # As two words: redis-py would take the answer to one apart.
+        nodes: Any = await ask("CLUSTER", "NODES")
+        said = await _allowed(client, "CLUSTER INFO") or {}
+        return ClusterWord(
+            # Certificates are for names, so nodes are then reached by them.
+            read_nodes(
+                nodes,
+                asked=address,
+                asked_at=self._began,
+                by_name=self._access.tls is not None and self._access.tls.check_hostname,
+            ),
+            state=str(said.get("cluster_state", "ok")),
+            epoch=int(epoch) if (epoch := said.get("cluster_current_epoch")) else None,
+        )
+
+    async def _presence(self, client: Redis) -> Mapping[str, str]:
+        """The rows of our own instances; a node of a cluster has them or refuses."""
+        rows = await _allowed(client, "HGETALL", self._rows) if self._details else None
+        return rows or {}
+
+    async def _certificate_ends(self, address: Address) -> float | None:
+        return await _certificate_ends(address, self._access) if self._details else None
+
     async def _rights(self, client: Redis, user: str | None) -> tuple[tuple[str, ...], ...]:
         """What our user may not and should, and what it may and should not (`ACL DRYRUN`)."""
-        if user is None:
+        if user is None or not self._details:
             return (), ()
-        needed = sorted(_LINK | commands_used())
+        needed = sorted(_LINK | commands_used() | (_CLUSTER if self._clustered else set()))
         arity = await _arities(client, (*needed, *_NEVER))
         missing, excessive = [], []
         for command in arity:

@@ -11,7 +11,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -19,11 +19,15 @@ import hiredis
 
 from ..address import Address
 from ..clock import Clock
+from ..errors import UnexpectedReplyError
 from ..link.pipe import pack
 from ..settings import names
+from ..topology.cluster import NodeStatement, read_nodes
 from .access import Access
+from .asking import SERVERS
+from .cluster_view import ClusterWord, listed, view_of
 from .report import Status
-from .targets import SentinelTarget, Target
+from .targets import ClusterTarget, SentinelTarget, Target
 
 
 class Step(StrEnum):
@@ -49,7 +53,7 @@ class Way:
     """The way to one server."""
 
     server: str
-    """What it is: `Sentinel`, `primary`, `Redis`."""
+    """What it is: `Sentinel`, `primary`, `replica`, `Redis`, or `node` before that is known."""
     address: Address
     taken: dict[Step, float] = field(default_factory=dict)
     """Seconds that each step took which succeeded."""
@@ -75,13 +79,15 @@ class ConnectReport:
 
     @property
     def status(self) -> Status:
-        """CRITICAL where nothing can be written, WARNING where a Sentinel is out of reach."""
-        if any(way.failed for way in self.ways if way.server != "Sentinel"):
+        """CRITICAL where something cannot be written, WARNING where others are out of reach."""
+        if any(way.failed for way in self.ways if way.server in {"primary", "Redis"}):
+            return Status.CRITICAL
+        if all(way.failed for way in self.ways):
             return Status.CRITICAL
         sentinels = [way for way in self.ways if way.server == "Sentinel"]
         if sentinels and all(way.failed for way in sentinels):
             return Status.CRITICAL
-        return Status.WARNING if any(way.failed for way in sentinels) else Status.OK
+        return Status.WARNING if any(way.failed for way in self.ways) else Status.OK
 
     @property
     def exit_code(self) -> int:
@@ -106,8 +112,17 @@ class ConnectReport:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What a server is asked last, to see that it is what it should be."""
+
+    words: tuple[str, ...]
+    fault: Callable[[Any], str | None]
+    """What is wrong with the answer; None for nothing."""
+
+
 async def check_ways(target: Target, *, clock: Clock, deadline: float = 2.0) -> ConnectReport:
-    """Go to every Sentinel and to the primary, or to the one Redis.
+    """Go to every Sentinel and to the primary, to every node of a cluster, or to the one Redis.
 
     Args:
         target: where settings lead.
@@ -115,8 +130,10 @@ async def check_ways(target: Target, *, clock: Clock, deadline: float = 2.0) -> 
         deadline: seconds that the way to one server may take.
     """
     go = _Walker(clock, deadline)
+    if isinstance(target, ClusterTarget):
+        return await _check_cluster(go, target, clock)
     if not isinstance(target, SentinelTarget):
-        return ConnectReport((await go.to("Redis", target.address, target.redis, _is_primary),))
+        return ConnectReport((await go.to("Redis", target.address, target.redis, _PRIMARY),))
 
     def knows(role: Any) -> str | None:
         if role[0] != b"sentinel":
@@ -128,20 +145,56 @@ async def check_ways(target: Target, *, clock: Clock, deadline: float = 2.0) -> 
 
     ways = list(
         await asyncio.gather(
-            *(go.to("Sentinel", at, target.sentinel, knows) for at in target.sentinels)
+            *(
+                go.to("Sentinel", at, target.sentinel, _Question(("ROLE",), knows))
+                for at in target.sentinels
+            )
         )
     )
     for way in ways:
         if way.failed is None:
             primary = await go.primary_of(way.address, target)
             if primary is not None:
-                ways.append(await go.to("primary", primary, target.redis, _is_primary))
+                ways.append(await go.to("primary", primary, target.redis, _PRIMARY))
                 break
     return ConnectReport(tuple(ways))
 
 
+async def _check_cluster(go: _Walker, target: ClusterTarget, clock: Clock) -> ConnectReport:
+    """Go to the configured nodes, then to those that they name."""
+    began = clock.monotonic()
+    by_name = target.redis.tls is not None and target.redis.tls.check_hostname
+    said: dict[Address, NodeStatement] = {}
+
+    async def visit(at: Address) -> Way:
+        def no_cluster(reply: Any) -> str | None:
+            try:
+                said[at] = read_nodes(reply, asked=at, asked_at=began, by_name=by_name)
+            except UnexpectedReplyError as error:
+                return str(error)
+            return None
+
+        return await go.to("node", at, target.redis, _Question(("CLUSTER", "NODES"), no_cluster))
+
+    ways: dict[Address, Way] = {}
+    todo = list(dict.fromkeys(target.nodes))
+    while todo and len(ways) < SERVERS:
+        ways.update(zip(todo, await asyncio.gather(*map(visit, todo)), strict=True))
+        named = sorted({at for each in said.values() for at in listed(each)})
+        todo = [at for at in named if at not in ways]
+    view = view_of({at: ClusterWord(each, "ok", None) for at, each in said.items()})
+    kinds = {at: "replica" for holder in view.holders for at in holder.replicas}
+    kinds |= {holder.address: "primary" for holder in view.holders}
+    return ConnectReport(
+        tuple(replace(way, server=kinds.get(at, "node")) for at, way in ways.items())
+    )
+
+
 def _is_primary(role: Any) -> str | None:
     return None if role[0] == b"master" else f"it is a {role[0].decode()}"
+
+
+_PRIMARY = _Question(("ROLE",), _is_primary)
 
 
 class _FailedError(Exception):
@@ -158,11 +211,15 @@ class _Walker:
         self._deadline = deadline
 
     async def to(
-        self, server: str, address: Address, access: Access, fault: Callable[[Any], str | None]
+        self,
+        server: str,
+        address: Address,
+        access: Access,
+        question: _Question,
     ) -> Way:
         taken: dict[Step, float] = {}
         try:
-            await self._walk(server, address, access, taken, fault)
+            await self._walk(server, address, access, taken, question)
         except _FailedError as error:
             return Way(
                 server=server,
@@ -196,7 +253,7 @@ class _Walker:
         address: Address,
         access: Access,
         taken: dict[Step, float],
-        fault: Callable[[Any], str | None],
+        question: _Question,
     ) -> None:
         variable = names.SENTINEL_PASSWORD if server == "Sentinel" else names.PASSWORD
         step = Step.DNS
@@ -220,7 +277,7 @@ class _Walker:
                 done(Step.AUTH)
                 await _log_in(talk, access, variable)
                 done(Step.ROLE)
-                wrong = await _role_fault(talk, fault)
+                wrong = await _role_fault(talk, question)
                 if wrong is not None:
                     raise _FailedError(Step.ROLE, *wrong)
                 done(Step.ROLE)
@@ -286,14 +343,17 @@ async def _log_in(talk: _Talk, access: Access, variable: str) -> None:
         raise _FailedError(Step.AUTH, str(reply), fix)
 
 
-async def _role_fault(talk: _Talk, fault: Callable[[Any], str | None]) -> tuple[str, str] | None:
-    role = await talk.ask("ROLE")
+async def _role_fault(talk: _Talk, question: _Question) -> tuple[str, str] | None:
+    role = await talk.ask(*question.words)
     if isinstance(role, hiredis.ReplyError):
+        if "cluster support disabled" in str(role):
+            fix = f"check {names.CLUSTER_NODES}, or set ARAGORA_REDIS_URL for a single Redis"
+            return "it is no node of a Redis Cluster (cluster-enabled no)", fix
         if str(role).startswith(("NOPERM", "ERR unknown command")):
             return None  # a managed service may not tell
         return str(role), "wait until it has loaded, or see its log"
     try:
-        why = fault(role)
+        why = question.fault(role)
     except (TypeError, IndexError, AttributeError):
         why = "its answer cannot be read: it is no Redis"
     return None if why is None else (why, "check the address in the settings")

@@ -1,7 +1,8 @@
 """`aragora-redis health`: ask every server, then judge.
 
 What answers is believed only for what it can know: Sentinels for who is primary and how many
-servers live, the primary itself for whether it takes commands now.
+servers live, the primary itself for whether it takes commands now; nodes of a cluster for what most
+of them say.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from ..address import Address
 from ..clock import SYSTEM_CLOCK
 from ..settings import names
 from .access import Access, Failure, Fault, connected, failure
+from .asking import survey
+from .cluster_verdict import judge_cluster, judge_cluster_probe
+from .cluster_view import view_of
 from .probe import Probe, judge_probe
 from .report import HealthReport, Status
-from .targets import SentinelTarget, StandaloneTarget, Target
+from .targets import ClusterTarget, SentinelTarget, StandaloneTarget, Target
 from .verdict import NodeSeen, SentinelSeen, Usage, judge_node, judge_sentinel, named_primary
 
 _GONE = {"s_down", "o_down", "disconnected"}
@@ -34,7 +38,8 @@ async def check_health(
         target: what the application is configured for; None for nothing.
         probe: the one question to ask instead.
         deadline: seconds that each server has for its answer. All Sentinels are asked at once,
-            then the primary, so the whole takes at most twice as long.
+            then the primary, so the whole takes at most twice as long; in a cluster the
+            configured nodes, then those that they name.
     """
     began = SYSTEM_CLOCK.monotonic()
     report = await _judged(target, probe, deadline)
@@ -48,7 +53,8 @@ async def _judged(target: Target | None, probe: Probe | None, deadline: float) -
             return HealthReport(
                 Status.UNKNOWN,
                 "UNKNOWN: no Redis is configured; set ARAGORA_REDIS_URL, "
-                "or ARAGORA_REDIS_SENTINEL_HOSTS and ARAGORA_REDIS_SENTINEL_MASTER",
+                "or ARAGORA_REDIS_SENTINEL_HOSTS and ARAGORA_REDIS_SENTINEL_MASTER, "
+                "or ARAGORA_REDIS_CLUSTER_NODES",
             )
         case StandaloneTarget(address, access):
             node = await _node(address, access, deadline)
@@ -61,6 +67,14 @@ async def _judged(target: Target | None, probe: Probe | None, deadline: float) -
             if probe is not None:
                 return judge_probe(probe, answers, found)
             return judge_sentinel(master_name, answers, found)
+        case ClusterTarget():
+            said = await survey(
+                target, prefix="", clock=SYSTEM_CLOCK, deadline=deadline, details=False
+            )
+            view = said.cluster or view_of({})
+            if probe is not None:
+                return judge_cluster_probe(probe, said, view)
+            return judge_cluster(said, view)
 
 
 async def _sentinel(

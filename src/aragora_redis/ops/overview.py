@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS as SLOTS
+
 from ..address import Address
-from .access import Failure
+from .access import Failure, Fault
+from .cluster_verdict import Shard, shards_of
+from .cluster_view import ClusterView, count_slots, told_slots
 from .report import MEMORY_FULL, Status
 from .survey import Instance, NodeSurvey, Survey
 
@@ -18,6 +22,8 @@ class Server:
     address: str
     role: str
     """`primary`, `replica`, or `unknown` for one that does not answer."""
+    slots: str | None = None
+    """What a primary of a cluster holds, as ranges."""
     trouble: str | None = None
     offset: int | None = None
     behind: int | None = None
@@ -45,6 +51,16 @@ class Watcher:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """How much of a Redis Cluster takes commands."""
+
+    primaries: int
+    served: int
+    """Slots whose primary takes commands."""
+    slots: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
     """All of it."""
 
@@ -54,15 +70,29 @@ class Overview:
     """The primary, and whoever replicates nobody that is known."""
     sentinels: tuple[Watcher, ...]
     instances: tuple[Instance, ...]
+    cluster: Coverage | None = None
+    """What is served of a Redis Cluster; None for other deployments."""
 
     @property
     def status(self) -> Status:
-        """CRITICAL without a primary that answers, WARNING with anything in trouble."""
+        """CRITICAL without a primary that answers, WARNING with anything in trouble.
+
+        In a cluster CRITICAL where a slot is not served.
+        """
+        if self.cluster is not None:
+            return self._status_of(self.cluster)
         first = self.servers[0] if self.servers else None
         if first is None or first.role != "primary" or first.trouble is not None:
             return Status.CRITICAL
         lost = [each.trouble for each in self.sentinels if each.trouble]
         return Status.WARNING if lost or len(self.servers) > 1 or _in_trouble(first) else Status.OK
+
+    def _status_of(self, cluster: Coverage) -> Status:
+        if cluster.served < cluster.slots:
+            return Status.CRITICAL
+        troubled = any(each.trouble is not None or _in_trouble(each) for each in self.servers)
+        lonely = any(each.slots is not None and not each.replicas for each in self.servers)
+        return Status.WARNING if troubled or lonely else Status.OK
 
     @property
     def exit_code(self) -> int:
@@ -76,6 +106,8 @@ class Overview:
 
 def overview_of(survey: Survey) -> Overview:
     """Draw up what was seen."""
+    if survey.cluster is not None:
+        return _cluster(survey, survey.cluster)
     above = _above(survey)
     drawn: set[Address] = set()
 
@@ -96,6 +128,49 @@ def overview_of(survey: Survey) -> Overview:
         sentinels=tuple(_watchers(survey)),
         instances=survey.instances,
     )
+
+
+def _cluster(survey: Survey, view: ClusterView) -> Overview:
+    """The primaries with their slots and their replicas, then whoever is neither."""
+    shards = shards_of(survey, view)
+    drawn = {at for s in shards for at in (s.holder.address, *s.holder.replicas)}
+    beside = [_member(survey, view, at, None) for at in survey.nodes if at not in drawn]
+    return Overview(
+        master_name=None,
+        primary=None,
+        servers=(*(_shard(survey, view, shard) for shard in shards), *beside),
+        sentinels=(),
+        instances=survey.instances,
+        cluster=Coverage(
+            primaries=len(shards),
+            served=sum(count_slots(s.holder.slots) for s in shards if s.problem is None),
+            slots=SLOTS,
+        ),
+    )
+
+
+def _shard(survey: Survey, view: ClusterView, shard: Shard) -> Server:
+    holder = shard.holder
+    above = shard.node if isinstance(shard.node, NodeSurvey) else None
+    below = tuple(_member(survey, view, at, above) for at in holder.replicas)
+    drawn = _server(holder.address, shard.node, None, below)
+    slots = told_slots(holder.slots, most=len(holder.slots))
+    return replace(drawn, slots=slots, trouble=shard.problem or drawn.trouble)
+
+
+def _member(survey: Survey, view: ClusterView, at: Address, above: NodeSurvey | None) -> Server:
+    """A node that holds no slots."""
+    drawn = _server(at, _node(survey, at), above, ())
+    trouble = drawn.trouble
+    if trouble is None and at in view.strangers:
+        trouble = "does not belong to the cluster of the others"
+    elif trouble is None and view.is_missed(at):
+        trouble = "is down for most primaries"
+    return replace(drawn, trouble=trouble)
+
+
+def _node(survey: Survey, at: Address) -> NodeSurvey | Failure:
+    return survey.nodes.get(at) or Failure(Fault.UNREACHABLE, "was not asked")
 
 
 def _above(survey: Survey) -> dict[Address, Address | None]:

@@ -29,15 +29,27 @@ class _Measure(NamedTuple):
 _MEASURES = (
     _Measure("seconds", "time", "s", "Seconds that the check took."),
     _Measure("replicas_good", "replicas_good", "", "Replicas that could take over.", "replicas"),
-    _Measure("replicas", "replicas", "", "Replicas that the Sentinels have heard of."),
+    _Measure("replicas", "replicas", "", "Replicas that are known."),
     _Measure(
         "sentinels_answering", "sentinels_answering", "", "Sentinels that answered.", "sentinels"
     ),
     _Measure("sentinels", "sentinels", "", "Sentinels that there are."),
+    _Measure(
+        "primaries_serving", "primaries_serving", "", "Primaries that take commands.", "primaries"
+    ),
+    _Measure("primaries", "primaries", "", "Primaries that hold slots of a cluster."),
+    _Measure("slots_served", "slots_served", "", "Slots whose primary takes commands.", "slots"),
+    _Measure("slots", "slots", "", "Slots that a cluster has."),
     _Measure("lag_seconds", "lag", "s", "Seconds since the slowest replica has acknowledged."),
-    _Measure("clients", "clients", "", "Clients connected to the primary."),
-    _Measure("memory_bytes", "memory", "B", "Memory that the primary uses.", "max_memory_bytes"),
-    _Measure("max_memory_bytes", "max_memory", "B", "Memory that the primary may use."),
+    _Measure("clients", "clients", "", "Clients connected to the primary, or to all of them."),
+    _Measure(
+        "memory_bytes",
+        "memory",
+        "B",
+        "Memory that the primary, or the fullest, uses.",
+        "max_memory_bytes",
+    ),
+    _Measure("max_memory_bytes", "max_memory", "B", "Memory that it may use."),
 )
 
 

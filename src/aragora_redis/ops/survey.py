@@ -8,6 +8,7 @@ from typing import Any
 
 from ..address import Address
 from .access import Failure
+from .cluster_view import ClusterView, ClusterWord
 
 Row = Mapping[str, Any]
 
@@ -73,6 +74,8 @@ class NodeSurvey:
     """Our own instances: boot id to row of presence."""
     certificate_ends: float | None = None
     """Unix seconds at which its certificate expires."""
+    word: ClusterWord | None = None
+    """What it says of its cluster; None where there is none."""
 
     def number(self, name: str) -> int | None:
         """An integer out of INFO; None where it is not told."""
@@ -122,6 +125,8 @@ class Survey:
     nodes: Mapping[Address, NodeSurvey | Failure]
     now: float
     """Unix seconds, by our clock."""
+    cluster: ClusterView | None = None
+    """What the nodes of a Redis Cluster together say; None for other deployments."""
 
     @property
     def heard(self) -> dict[Address, SentinelSurvey]:
@@ -135,7 +140,12 @@ class Survey:
 
     @property
     def primary(self) -> Address | None:
-        """Whom most Sentinels name, by the highest epoch among equals; the one node without any."""
+        """Whom most Sentinels name, by the highest epoch among equals; the one node without any.
+
+        None in a cluster, which has several.
+        """
+        if self.cluster is not None:
+            return None
         if self.master_name is None:
             return next(iter(self.nodes), None)
         named = [(s.named, s.epoch) for s in self.heard.values()]
@@ -144,11 +154,17 @@ class Survey:
         return best[0] if best else None
 
     @property
+    def primaries(self) -> tuple[Address, ...]:
+        """All that take writes: the primary, or in a cluster whoever holds slots."""
+        if self.cluster is not None:
+            return tuple(holder.address for holder in self.cluster.holders)
+        return () if self.primary is None else (self.primary,)
+
+    @property
     def instances(self) -> tuple[Instance, ...]:
-        """Our own instances, by the primary's rows."""
-        primary = self.alive.get(self.primary) if self.primary else None
-        rows = primary.rows if primary is not None else {}
-        found = [read_instance(boot, row) for boot, row in rows.items()]
+        """Our own instances, by what the primaries have; in a cluster one has it all."""
+        alive = [self.alive[at] for at in self.primaries if at in self.alive]
+        found = [read_instance(boot, row) for node in alive for boot, row in node.rows.items()]
         return tuple(sorted(found, key=lambda instance: instance.name))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..address import Address
 from ..errors import SettingsError
-from ..settings import Credentials, Embedded, Sentinel, Settings, Standalone, Tls
+from ..settings import Cluster, Credentials, Embedded, Sentinel, Settings, Standalone, Tls
 from .access import ANYBODY, Access
 
 
@@ -28,7 +28,15 @@ class SentinelTarget:
     sentinel: Access = ANYBODY
 
 
-Target = StandaloneTarget | SentinelTarget
+@dataclass(frozen=True, slots=True)
+class ClusterTarget:
+    """A Redis Cluster. The nodes are where to begin; the others are learned from them."""
+
+    nodes: tuple[Address, ...]
+    redis: Access = ANYBODY
+
+
+Target = StandaloneTarget | SentinelTarget | ClusterTarget
 
 
 def target_of(settings: Settings) -> Target | None:
@@ -49,6 +57,8 @@ def target_of(settings: Settings) -> Target | None:
                 f"servers are asked over TCP, and ARAGORA_REDIS_URL names the Unix socket {path}",
                 remedy="give a TCP address of the same server to this check",
             )
+        case Cluster(nodes):
+            return ClusterTarget(nodes, redis)
         case Embedded():
             return None
 

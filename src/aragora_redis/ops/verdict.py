@@ -77,7 +77,7 @@ def named_primary(answers: SentinelAnswers) -> Address | None:
 def judge_node(address: Address, node: NodeSeen | Failure) -> HealthReport:
     """The health of one Redis without Sentinels."""
     return report(
-        list(_node_findings(address, node, name="Redis")),
+        list(node_findings(address, node, name="Redis")),
         healthy="Redis healthy (standalone)",
         facts={"primary": str(address), **_used(node)},
     )
@@ -104,7 +104,7 @@ def judge_sentinel(
     total, votes = count_sentinels(answers)
     known, good = _replicas(seen, primary, node)
     findings = [
-        *_node_findings(primary, node, name="the primary"),
+        *node_findings(primary, node, name="the primary"),
         *_flag_findings(seen, primary),
         *_vote_findings(seen, primary, total, votes),
         *(_replica_findings(known, good, node) if isinstance(node, NodeSeen) else ()),
@@ -112,7 +112,7 @@ def judge_sentinel(
     ]
     return report(
         findings,
-        healthy=f"Redis HA healthy (master + {_count(good, 'replica')})",
+        healthy=f"Redis HA healthy (master + {count_of(good, 'replica')})",
         facts={
             "primary": str(primary),
             "replicas": known,
@@ -161,7 +161,7 @@ def _nobody_knows(master_name: str, answers: SentinelAnswers) -> Finding:
     elif Fault.DENIED in faults:
         text = next(f"each Sentinel {f.text}" for f in failures if f.fault is Fault.DENIED)
     else:
-        text = f"no Sentinel answers ({_count(len(answers), 'configured Sentinel')})"
+        text = f"no Sentinel answers ({count_of(len(answers), 'configured Sentinel')})"
     return Finding(Status.CRITICAL, text)
 
 
@@ -171,7 +171,8 @@ def _failures(answers: SentinelAnswers) -> Iterator[Finding]:
             yield Finding(Status.WARNING, f"Sentinel {address} {answer.text}")
 
 
-def _node_findings(address: Address, node: NodeSeen | Failure, *, name: str) -> Iterator[Finding]:
+def node_findings(address: Address, node: NodeSeen | Failure, *, name: str) -> Iterator[Finding]:
+    """What keeps a server from taking writes, or soon will."""
     if isinstance(node, Failure):
         yield Finding(Status.CRITICAL, f"{name} {address} {node.text}")
         return
@@ -188,7 +189,7 @@ def _node_findings(address: Address, node: NodeSeen | Failure, *, name: str) -> 
     if node.role != "master":
         yield Finding(Status.CRITICAL, f"{name} {address} is a replica and refuses writes")
     elif not node.has_good_replicas:
-        good = _count(node.good_replicas or 0, "good replica")
+        good = count_of(node.good_replicas or 0, "good replica")
         yield Finding(
             Status.CRITICAL,
             f"{name} {address} refuses writes: {good}, and "
@@ -219,11 +220,11 @@ def _vote_findings(
     if votes < max(quorum, majority):
         yield Finding(
             Status.CRITICAL,
-            f"{votes} of {_count(total, 'Sentinel')} live: no automatic failover is possible "
+            f"{votes} of {count_of(total, 'Sentinel')} live: no automatic failover is possible "
             f"(quorum {quorum}, majority {majority})",
         )
     elif votes < total:
-        yield Finding(Status.WARNING, f"{votes} of {_count(total, 'Sentinel')} live")
+        yield Finding(Status.WARNING, f"{votes} of {count_of(total, 'Sentinel')} live")
     tilted = [at for at, answer in seen.items() if answer.tilted]
     if tilted:
         yield Finding(Status.WARNING, f"{_names(tilted)}: TILT mode, no part in a failover")
@@ -268,7 +269,7 @@ def _replica_findings(known: int, good: int, node: NodeSeen) -> Iterator[Finding
             + (", and the primary soon refuses writes" if needs_one else ""),
         )
     elif good < known:
-        yield Finding(Status.WARNING, f"{good} of {_count(known, 'replica')} good")
+        yield Finding(Status.WARNING, f"{good} of {count_of(known, 'replica')} good")
 
 
 def _names(addresses: list[Address]) -> str:
@@ -276,5 +277,6 @@ def _names(addresses: list[Address]) -> str:
     return f"{noun} {', '.join(str(address) for address in addresses)}"
 
 
-def _count(number: int, noun: str) -> str:
+def count_of(number: int, noun: str) -> str:
+    """`1 replica`, `2 replicas`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

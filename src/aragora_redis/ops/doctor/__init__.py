@@ -6,8 +6,10 @@ managed service hides is not held against it.
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..survey import Survey
-from . import access, fleet, replicas, roles, sentinels, storage
+from . import access, clusters, fleet, replicas, roles, sentinels, storage
 from .diagnosis import Check, Diagnosis, Examination
 
 __all__ = ["CHECKS", "Check", "Diagnosis", "Examination", "examine"]
@@ -15,6 +17,7 @@ __all__ = ["CHECKS", "Check", "Diagnosis", "Examination", "examine"]
 CHECKS: tuple[Check, ...] = (
     *roles.CHECKS,
     *sentinels.CHECKS,
+    *clusters.CHECKS,
     *replicas.CHECKS,
     *storage.CHECKS,
     *access.CHECKS,
@@ -25,9 +28,11 @@ CHECKS: tuple[Check, ...] = (
 def examine(survey: Survey) -> Examination:
     """Everything that is wrong, the worst first."""
     found = [diagnosis for check in CHECKS for diagnosis in check(survey)]
-    facts = {
+    facts: dict[str, Any] = {
         "primary": str(survey.primary) if survey.primary else None,
         "nodes": len(survey.alive),
         "sentinels": len(survey.heard),
     }
+    if survey.cluster is not None:
+        facts["primaries"] = len(survey.primaries)
     return Examination(tuple(sorted(found, key=lambda each: -each.status)), facts)

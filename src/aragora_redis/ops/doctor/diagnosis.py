@@ -56,10 +56,13 @@ class Examination:
     def headline(self) -> str:
         """One line: the status, and why."""
         if not self.diagnoses:
-            nodes, sentinels = self.facts.get("nodes", 0), self.facts.get("sentinels", 0)
-            return f"OK: nothing is wrong ({nodes} servers, {sentinels} Sentinels)"
-        worst, *others = self.diagnoses
-        more = f" (and {len(others)} more)" if others else ""
+            nodes, primaries = self.facts.get("nodes", 0), self.facts.get("primaries")
+            others = f"{self.facts.get('sentinels', 0)} Sentinels"
+            if primaries is not None:
+                others = f"{primaries} of them primaries"
+            return f"OK: nothing is wrong ({nodes} servers, {others})"
+        worst, *rest = self.diagnoses
+        more = f" (and {len(rest)} more)" if rest else ""
         return f"{worst.status.name}: {worst.headline}{more}"
 
     def as_dict(self) -> dict[str, Any]:

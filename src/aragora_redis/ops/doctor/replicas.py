@@ -118,9 +118,10 @@ def guard(survey: Survey) -> Iterator[Diagnosis]:
     for at, node in survey.alive.items():
         wanted = node.setting("min-replicas-to-write")
         most = node.setting("min-replicas-max-lag")
-        if survey.master_name is None or wanted is None or most is None:
+        alone = survey.master_name is None and survey.cluster is None
+        if alone or wanted is None or most is None:
             continue
-        if at == survey.primary and wanted and node.number("min_slaves_good_slaves") is not None:
+        if at in survey.primaries and wanted and node.number("min_slaves_good_slaves") is not None:
             good = node.number("min_slaves_good_slaves") or 0
             if good < wanted:
                 yield Diagnosis(
@@ -132,6 +133,9 @@ def guard(survey: Survey) -> Iterator[Diagnosis]:
                     fix="bring a replica back; to go on without, knowing that writes can be lost: "
                     f"{cli(at)} CONFIG SET min-replicas-to-write 0",
                 )
+        # Cut off from most others, a primary of a cluster stops by itself.
+        if wanted == 0 and survey.cluster is not None:
+            continue
         if wanted == 0:
             yield Diagnosis(
                 name="no-min-replicas",
@@ -157,7 +161,7 @@ def guard(survey: Survey) -> Iterator[Diagnosis]:
 
 def logins(survey: Survey) -> Iterator[Diagnosis]:
     """Servers that could not log in to whoever is promoted."""
-    if survey.master_name is None:
+    if survey.master_name is None and survey.cluster is None:
         return
     for at, node in survey.alive.items():
         protected = any(n.config.get("requirepass") for n in survey.alive.values())

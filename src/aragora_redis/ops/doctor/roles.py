@@ -14,7 +14,9 @@ from .diagnosis import Diagnosis
 def unreachable(survey: Survey) -> Iterator[Diagnosis]:
     """Servers that could not be asked."""
     for at, node in survey.nodes.items():
-        if isinstance(node, Failure) and node.fault is not Fault.DENIED:
+        if survey.cluster is not None and at in survey.primaries:
+            continue  # what follows from that is told by slots
+        if isinstance(node, Failure) and node.fault not in {Fault.DENIED, Fault.NO_CLUSTER}:
             primary = at == survey.primary
             yield Diagnosis(
                 name="server-unreachable",
