@@ -8,7 +8,7 @@ from aragora_redis.address import Address
 from aragora_redis.ops.access import Failure, Fault
 from aragora_redis.ops.cluster_view import ClusterWord, view_of
 from aragora_redis.ops.survey import NodeSurvey, Survey
-from aragora_redis.topology.cluster import read_nodes
+from aragora_redis.topology.nodes import read_nodes
 
 A, B, C, X, Y, Z = (Address("10.0.0.1", 7000 + number) for number in range(6))
 """Three primaries, then the replica of each."""

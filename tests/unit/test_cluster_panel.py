@@ -8,17 +8,8 @@ import pytest
 
 from aragora_redis.address import Address
 from aragora_redis.errors import UnexpectedReplyError
-from aragora_redis.topology.cluster import (
-    INSIST,
-    STALE,
-    Claim,
-    ClusterPanel,
-    Follower,
-    NodeStatement,
-    Shard,
-    ShardPanel,
-    read_nodes,
-)
+from aragora_redis.topology.cluster import INSIST, STALE, ClusterPanel, Shard, ShardPanel
+from aragora_redis.topology.nodes import Claim, Follower, NodeStatement, read_nodes
 
 A, B, C, D = (Address(f"10.0.0.{n}", 6379) for n in range(1, 5))
 THIRDS = {"a": range(5461), "b": range(5461, 10923), "c": range(10923, 16384)}

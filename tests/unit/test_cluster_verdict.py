@@ -25,7 +25,7 @@ from aragora_redis.ops.overview import overview_of
 from aragora_redis.ops.performance import performance_data
 from aragora_redis.ops.probe import Probe
 from aragora_redis.ops.report import Status
-from aragora_redis.topology.cluster import read_nodes
+from aragora_redis.topology.nodes import read_nodes
 
 DENIED = Failure(Fault.DENIED, "refuses the password; check ARAGORA_REDIS_PASSWORD")
 OTHER = Address("10.0.0.9", 7000)

@@ -18,10 +18,11 @@ from aragora_redis.lab.config import (
 )
 from aragora_redis.lab.cuts import ruleset
 from aragora_redis.lab.lab import resolve
-from aragora_redis.lab.members import SLOTS, View, decide_owner, shown
+from aragora_redis.lab.members import View, decide_owner, shown, sure
 from aragora_redis.lab.ports import all_free, bus_port, free_ports
 from aragora_redis.lab.sentinel import decide_primary
 from aragora_redis.lab.server import find_server, read_version
+from aragora_redis.topology.nodes import SLOTS
 
 OLD, NEW = Monitored(0, 6379), Monitored(1, 6380)
 
@@ -197,10 +198,14 @@ def test_what_a_node_says_of_a_cluster():
     first, second, third, fourth = view.members
     assert view.me is first
     assert view.others == (second, third, fourth)
-    assert (first.name, first.address, first.primary) == ("a1", Address("127.64.0.10", 11000), None)
+    assert (first.node_id, first.address, first.primary_id) == (
+        "a1",
+        Address("127.64.0.10", 11000),
+        None,
+    )
     assert (first.epoch, shown(first.slots)) == (7, "0-5460,5462")
-    assert (second.primary, second.slots) == ("a1", ())
-    assert [each.sure for each in view.members] == [True, False, False, False]
+    assert (second.primary_id, second.slots) == ("a1", ())
+    assert [sure(each) for each in view.members] == [True, False, False, False]
     assert view.owner(5461) is third
     assert view.owner(5463) is None
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from ..topology.nodes import SLOTS
 from . import admin
 from .config import NODES_FILE
-from .members import SLOTS, View, decide_owner
+from .members import View, decide_owner, sure
 from .node import Node
 from .process import State
 from .server import Server
@@ -104,11 +105,11 @@ class ClusterTopology:
     def _assign_replicas(self) -> None:
         """Make those that own nothing replicas, each of the primary that has the fewest."""
         views = living_views(self._site)
-        owners = [view.me.name for view in views.values() if view.me.slots]
+        owners = [view.me.node_id for view in views.values() if view.me.slots]
         followers = Counter(dict.fromkeys(owners, 0))
-        followers.update(view.me.primary for view in views.values() if view.me.primary)
+        followers.update(view.me.primary_id for view in views.values() if view.me.primary_id)
         for node, view in views.items():
-            if not view.me.primary and not view.me.slots:
+            if not view.me.primary_id and not view.me.slots:
                 primary = min(owners, key=lambda name: followers[name])
                 followers[primary] += 1
                 self._order(node, "CLUSTER", "REPLICATE", primary)
@@ -120,7 +121,7 @@ class ClusterTopology:
     def _owner(self, slot: int) -> Node | None:
         filed = filed_views(self._site)
         name = decide_owner(slot, tuple(living_views(self._site).values()), tuple(filed.values()))
-        return next((node for node, view in filed.items() if view.me.name == name), None)
+        return next((node for node, view in filed.items() if view.me.node_id == name), None)
 
     def _await_failover(self, node: Node) -> None:
         """Let the cluster replace a dead primary first, where it can."""
@@ -128,7 +129,7 @@ class ClusterTopology:
         was = filed_views(site).get(node)
         if was is None or not was.me.slots:
             return
-        heirs = [n for n, v in living_views(site).items() if v.me.primary == was.me.name]
+        heirs = [n for n, v in living_views(site).items() if v.me.primary_id == was.me.node_id]
         if any(map(self._may_inherit, heirs)) and self._has_majority():
             wait_until(
                 lambda: "the same" if self._owner(was.me.slots[0][0]) == node else "",
@@ -146,7 +147,7 @@ class ClusterTopology:
         views = tuple(living_views(self._site).values())
         slots = {m.slots[0][0] for view in views for m in view.members if m.slots}
         owners = {decide_owner(slot, views) for slot in slots}
-        return 2 * sum(view.me.name in owners for view in views) > len(owners)
+        return 2 * sum(view.me.node_id in owners for view in views) > len(owners)
 
     def _strangers(self) -> str:
         """Which node does not know all the others, each at its address."""
@@ -156,7 +157,7 @@ class ClusterTopology:
             view = views.get(node)
             if view is None or {each.address for each in view.members} != wanted:
                 return f"{node.name} does not know all the others"
-            if not all(each.sure for each in view.others):
+            if not all(sure(each) for each in view.others):
                 return f"{node.name} is not connected to all the others"
         return ""
 
@@ -176,8 +177,8 @@ class ClusterTopology:
         """Which of the nodes lacks its place in a cluster that works, empty where none does."""
         site = self._site
         views = living_views(site)
-        names = {view.me.name: node for node, view in views.items()}
-        followed = {view.me.primary for view in views.values()}
+        names = {view.me.node_id: node for node, view in views.items()}
+        followed = {view.me.primary_id for view in views.values()}
         for node in nodes:
             view = views.get(node)
             if view is None or not admin.cluster_is_ok(node, site.password(node)):
@@ -185,9 +186,9 @@ class ClusterTopology:
             if view.me.slots and self._owner(view.me.slots[0][0]) != node:
                 return f"{node.name} does not know that it was replaced"
             info = admin.replication(node, site.password(node))
-            if view.me.primary in names and info.get("master_link_status") != "up":
-                return f"{node.name} is not linked to {names[view.me.primary or ''].name}"
-            if view.me.name in followed and not info.get("connected_slaves"):
+            if view.me.primary_id in names and info.get("master_link_status") != "up":
+                return f"{node.name} is not linked to {names[view.me.primary_id or ''].name}"
+            if view.me.node_id in followed and not info.get("connected_slaves"):
                 return f"{node.name} has no replica"
         return ""
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import redis
 
 from ..errors import LabError
+from ..topology.nodes import SLOTS
 from . import admin
 from .cluster import ORDER_SECONDS, living_views
-from .members import SLOTS, View, decide_owner
+from .members import View, decide_owner
 from .node import Node
 from .topology import Site
 from .waiting import wait_until
@@ -57,17 +58,17 @@ def move_slots(site: Site, slots: Iterable[int], target: Node) -> int:
     owners = {slot: decide_owner(slot, tuple(views.values())) for slot in wanted}
     with ExitStack() as connections:
         parties = {
-            view.me.name: _Party(
+            view.me.node_id: _Party(
                 node,
-                view.me.name,
+                view.me.node_id,
                 connections.enter_context(
                     admin.connect(node, site.password(node), timeout=ORDER_SECONDS)
                 ),
             )
             for node, view in views.items()
-            if not view.me.primary
+            if not view.me.primary_id
         }
-        taker = parties[views[target].me.name]
+        taker = parties[views[target].me.node_id]
         moving = {slot: name for slot, name in owners.items() if name != taker.name}
         if absent := [slot for slot, name in moving.items() if name not in parties]:
             raise LabError(
@@ -84,8 +85,10 @@ def _demand_primary(target: Node, views: Mapping[Node, View]) -> None:
     view = views.get(target)
     if view is None:
         raise LabError(f"{target.name} does not answer", remedy="bring it back first")
-    if view.me.primary:
-        primary = next((n.name for n, v in views.items() if v.me.name == view.me.primary), None)
+    if view.me.primary_id:
+        primary = next(
+            (n.name for n, v in views.items() if v.me.node_id == view.me.primary_id), None
+        )
         raise LabError(
             f"{target.name} is a replica{f' of {primary}' if primary else ''}",
             remedy="name a primary",

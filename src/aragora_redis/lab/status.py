@@ -73,8 +73,8 @@ def _place(node: Node, site: Site) -> tuple[str | None, str | None]:
     view = admin.cluster_view(node, site.password(node))
     if view is None:
         return None, None
-    if view.me.primary is None:
+    if view.me.primary_id is None:
         return None, shown(view.me.slots)
-    at = {each.name: each.address.port for each in view.members}
+    at = {each.node_id: each.address.port for each in view.members}
     names = {each.port: each.name for each in site.data}
-    return names.get(at.get(view.me.primary, 0)), None
+    return names.get(at.get(view.me.primary_id, 0)), None

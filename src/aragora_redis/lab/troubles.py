@@ -19,9 +19,10 @@ from redis.crc import key_slot
 
 from ..address import Address
 from ..errors import LabError
+from ..topology.nodes import SLOTS
 from . import admin
 from .config import FAILOVER_TIMEOUT_MS, HOST, MASTER_NAME, MAX_MEMORY, QUORUM
-from .members import SLOTS
+from .members import owns
 from .node import Kind, Node
 from .process import State
 from .server import find_server
@@ -195,7 +196,7 @@ def _ballast_prefix(node: Node, site: Site) -> str:
     if view is None or not view.me.slots:
         return prefix
     numbered = (f"{prefix}:{{{number}}}" for number in range(SLOTS))
-    return next(each for each in numbered if view.me.owns(key_slot(each.encode())))
+    return next(each for each in numbered if owns(view.me, key_slot(each.encode())))
 
 
 def _rewritten(client: redis.Redis) -> bool:

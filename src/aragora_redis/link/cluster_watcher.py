@@ -13,7 +13,8 @@ from ..address import Address
 from ..clock import Clock, full_jitter
 from ..errors import AragoraRedisError
 from ..events import Events, Unreachable
-from ..topology.cluster import ClusterMap, ClusterPanel, read_nodes
+from ..topology.cluster import ClusterMap, ClusterPanel
+from ..topology.nodes import read_nodes
 from .connection import Login, connect
 from .pipe import Pipe
 from .supervision import supervised

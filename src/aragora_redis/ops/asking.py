@@ -21,7 +21,7 @@ from ..errors import UnexpectedReplyError
 from ..scripts.catalog import commands_used
 from ..settings import names
 from ..state.presence import presence_keys
-from ..topology.cluster import read_nodes
+from ..topology.nodes import read_nodes
 from .access import Access, Failure, Fault, connected, failure
 from .cluster_view import ClusterWord, listed, view_of
 from .survey import SECRETS, NodeSurvey, SentinelSurvey, Survey, address_of, kept_of

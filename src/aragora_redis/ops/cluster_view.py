@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..address import Address
-from ..topology.cluster import ClusterMap, ClusterPanel, Follower, Motion, NodeStatement
+from ..topology.cluster import ClusterMap, ClusterPanel
+from ..topology.nodes import Follower, Motion, NodeStatement
 
 Slots = tuple[range, ...]
 

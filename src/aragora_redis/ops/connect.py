@@ -22,7 +22,7 @@ from ..clock import Clock
 from ..errors import UnexpectedReplyError
 from ..link.pipe import pack
 from ..settings import names
-from ..topology.cluster import NodeStatement, read_nodes
+from ..topology.nodes import NodeStatement, read_nodes
 from .access import Access
 from .asking import SERVERS
 from .cluster_view import ClusterWord, listed, view_of

@@ -3,190 +3,25 @@
 A node's word about itself may be old: one that was cut off or stood still names itself as before.
 So claims are ordered by the configuration epoch under which they are made, as the nodes themselves
 order them, and for each slot the highest wins. A map that is not simply newer is accepted when most
-of its own primaries have insisted on it for three seconds: a cluster that was made anew begins with
-low epochs, and to refuse them would lock this instance out for ever.
+of the known primaries are silent, and most of those who speak have insisted on it for 3 seconds: a
+cluster that was made anew begins with low epochs, and to refuse them would lock this instance out
+for ever.
 
-Sources: Redis documentation, "Redis cluster specification" and the command CLUSTER NODES.
+Source: Redis documentation, "Redis cluster specification".
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
-from redis.crc import REDIS_CLUSTER_HASH_SLOTS as SLOTS
 
 from ..address import Address
-from ..errors import UnexpectedReplyError
+from .nodes import SLOTS, Claim, NodeStatement
 
 INSIST = 3.0
 """Seconds for which most primaries must agree on a map that their epochs do not justify."""
 STALE = 5.0
 """Seconds after which a statement says nothing about the present."""
-
-_DOWN = frozenset({"fail", "fail?"})
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What one node says of a primary, itself perhaps."""
-
-    node_id: str
-    address: Address
-    epoch: int
-    slots: tuple[range, ...]
-    down: bool
-    """The one who says it cannot reach it."""
-    announced: Address | None = None
-    """What redirections call it, where that is not `address`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Follower:
-    """What one node says of a replica."""
-
-    node_id: str
-    address: Address
-    primary_id: str
-    down: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Motion:
-    """A slot that a node gives away or takes over; the node says so of itself only."""
-
-    slot: int
-    importing: bool
-    """It is on its way to the node, else from it."""
-    other_id: str
-    """Where it comes from, or goes."""
-
-
-@dataclass(frozen=True, slots=True)
-class NodeStatement:
-    """The cluster as one node sees it, at one moment."""
-
-    node_id: str
-    claims: tuple[Claim, ...]
-    followers: tuple[Follower, ...]
-    asked_at: float
-    """Monotonic seconds at which it was asked."""
-    motions: tuple[Motion, ...] = ()
-
-    @property
-    def nodes(self) -> tuple[Claim | Follower, ...]:
-        """All that it knows, itself among them."""
-        return (*self.claims, *self.followers)
-
-    @property
-    def ids(self) -> frozenset[str]:
-        """All nodes that it knows, itself among them."""
-        nodes: tuple[Claim | Follower, ...] = (*self.claims, *self.followers)
-        return frozenset(node.node_id for node in nodes)
-
-    @property
-    def addresses(self) -> frozenset[Address]:
-        """All nodes that it knows and does not call down."""
-        return frozenset(node.address for node in self.nodes if not node.down)
-
-
-def read_nodes(reply: Any, *, asked: Address, asked_at: float, by_name: bool) -> NodeStatement:
-    """Build a statement from the reply to `CLUSTER NODES`.
-
-    Args:
-        reply: what the node answered.
-        asked: where it was asked; a node need not know its own address.
-        asked_at: monotonic seconds.
-        by_name: whether nodes are reached by the names that they announce, as TLS needs.
-
-    Raises:
-        UnexpectedReplyError: it is not what this command answers.
-    """
-    try:
-        text = reply.decode() if isinstance(reply, bytes) else str(reply)
-        rows = [_Row.of(line, asked, by_name=by_name) for line in text.splitlines() if line]
-        (own,) = (row for row in rows if "myself" in row.flags)
-    except (ValueError, IndexError, UnicodeDecodeError) as error:
-        raise UnexpectedReplyError(
-            f"a node's answer to CLUSTER NODES cannot be read: {error!r}",
-            remedy="check that it is a node of a Redis Cluster",
-        ) from error
-    known = [row for row in rows if not row.flags & {"noaddr", "handshake"}]
-    return NodeStatement(
-        node_id=own.node_id,
-        claims=tuple(row.claim for row in known if "master" in row.flags),
-        followers=tuple(row.follower for row in known if "slave" in row.flags),
-        asked_at=asked_at,
-        motions=own.motions,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    node_id: str
-    address: Address
-    announced: Address
-    flags: frozenset[str]
-    primary_id: str
-    epoch: int
-    slots: tuple[range, ...]
-    motions: tuple[Motion, ...]
-
-    @classmethod
-    def of(cls, line: str, asked: Address, *, by_name: bool) -> _Row:
-        node_id, place, flags, primary_id, _, _, epoch, _, *ranges = line.split(" ")
-        return cls(
-            node_id=node_id,
-            address=_address(place, flags, asked, by_name=by_name),
-            announced=_address(place, flags, asked, by_name=False),
-            flags=frozenset(flags.split(",")),
-            primary_id=primary_id,
-            epoch=int(epoch),
-            # Those in brackets are on their way from or to this node, which still or not yet has
-            # them.
-            slots=tuple(_range(part) for part in ranges if not part.startswith("[")),
-            motions=tuple(_motion(part) for part in ranges if part.startswith("[")),
-        )
-
-    @property
-    def claim(self) -> Claim:
-        announced = self.announced if self.announced != self.address else None
-        return Claim(self.node_id, self.address, self.epoch, self.slots, self._down, announced)
-
-    @property
-    def follower(self) -> Follower:
-        return Follower(self.node_id, self.address, self.primary_id, self._down)
-
-    @property
-    def _down(self) -> bool:
-        return bool(self.flags & _DOWN)
-
-
-def _address(place: str, flags: str, asked: Address, *, by_name: bool) -> Address:
-    """Read `ip:port@busport[,hostname[,more]]`; older servers end before the comma."""
-    place, _, name = place.partition(",")
-    host, _, port = place.partition("@")[0].rpartition(":")
-    name = name.partition(",")[0]
-    if by_name and name and name != "?":
-        host = name
-    elif not host and "myself" in flags.split(","):
-        host = asked.host
-    return Address(host, int(port))
-
-
-def _range(text: str) -> range:
-    first, _, last = text.partition("-")
-    found = range(int(first), int(last or first) + 1)
-    if not 0 <= found.start < found.stop <= SLOTS:
-        raise ValueError(f"slots {text}")
-    return found
-
-
-def _motion(text: str) -> Motion:
-    """Read `[slot->-id]` of one that leaves, or `[slot-<-id]` of one that comes."""
-    slot, arrow, other_id = text.strip("[]").split("-", 2)
-    return Motion(int(slot), arrow == "<", other_id)
 
 
 @dataclass(frozen=True, slots=True)
