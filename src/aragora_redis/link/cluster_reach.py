@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -125,22 +125,27 @@ class ClusterReach:
 
     def _on_map(self, found: ClusterMap) -> None:
         self._overrides.clear()
-        for shard in found.shards:
-            if shard.address not in self._routes:
-                self._open(shard.address)
-        self._tell(found)
-        self._close_idle()
-        self._on_moved()
-
-    def _tell(self, found: ClusterMap) -> None:
-        """Say who replaced whom, and what moved otherwise."""
         before, self._told = self._told, found
-        living = {shard.address for shard in found.shards}
         changes = Counter(
             (old.address if old is not None else None, new.address)
             for old, new in zip(before.owners, found.owners, strict=True)
             if new is not None and (old is None or old.address != new.address)
         )
+        holders = {shard.address for shard in found.shards}
+        heirs = holders - self._routes.keys()
+        for address in heirs:
+            self._open(address)
+        self._tell(changes, found)
+        # Who was no primary before has taken a place: what the old one still answers is unknown.
+        self._close({old for old, new in changes if old is not None and new in heirs} - holders)
+        self._close_idle()
+        self._on_moved()
+
+    def _tell(
+        self, changes: Mapping[tuple[Address | None, Address], int], found: ClusterMap
+    ) -> None:
+        """Say who replaced whom, and what moved otherwise."""
+        living = {shard.address for shard in found.shards}
         moved = 0
         for (old, new), slots in changes.items():
             if old in living:
@@ -155,6 +160,7 @@ class ClusterReach:
         if told is not None and self.panel.heard_majority_since(told):
             self._redirected_at = None
             self._overrides.clear()
+        if self._redirected_at is None and len(self._routes) > len(self.panel.map.shards):
             self._close_idle()
         for address in self.panel.idle(self._clock.monotonic()) - self._routes.keys():
             self._open(address)
@@ -166,7 +172,10 @@ class ClusterReach:
         """
         kept = {shard.address for shard in self.panel.map.shards}
         kept |= self.panel.primaries(self._clock.monotonic())
-        for address in self._routes.keys() - kept:
+        self._close(self._routes.keys() - kept)
+
+    def _close(self, addresses: Collection[Address]) -> None:
+        for address in self._routes.keys() & addresses:
             task = asyncio.create_task(self._routes.pop(address).close())
             self._ended.add(task)
             task.add_done_callback(self._ended.discard)

@@ -48,7 +48,7 @@ class RedirectError(RefusedError):
         super().__init__(
             code,
             f"another node holds the slot: {text}",
-            remedy="this is a node of a cluster: set ARAGORA_REDIS_CLUSTER_MODE=true",
+            remedy="no other node is asked unless ARAGORA_REDIS_CLUSTER_MODE=true is set",
         )
         self.slot = slot
         self.address = address

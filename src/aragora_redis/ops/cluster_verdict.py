@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from redis.crc import REDIS_CLUSTER_HASH_SLOTS as SLOTS
-
 from ..address import Address
+from ..topology.nodes import SLOTS
 from .access import Failure, Fault
 from .cluster_view import ClusterView, Holder, count_slots, told_slots
 from .probe import Probe

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from redis.crc import REDIS_CLUSTER_HASH_SLOTS as SLOTS
-
 from ..address import Address
+from ..topology.nodes import SLOTS
 from .access import Failure, Fault
 from .cluster_verdict import Shard, shards_of
 from .cluster_view import ClusterView, count_slots, told_slots
