@@ -385,7 +385,7 @@ def test_idle_time_begins_anew_with_use_and_not_beyond_the_absolute_end(world):
     while world.side.now() < until:
         read = world.read(ref)
         assert isinstance(read, Stored) or world.side.now() > until
-        time.sleep(0.2)
+        time.sleep(0.2)  # used often enough, for as long as it may live: time is the subject
     while world.side.now() < made.created_at + 3.6:
         time.sleep(0.05)
     assert world.read(ref) == "gone"

@@ -23,9 +23,9 @@ from .replies import classify
 CALL_ENTRIES = 128
 """Operations in one call of a script: a longer call would hold up the server."""
 CALL_BYTES = 64 * 1024
-_ASKING = pack(("ASKING",))
 LATE_MARGIN = 0.1
 """Seconds that `not_after` lies behind the deadline."""
+_ASKING = pack(("ASKING",))
 
 
 class Pending:
