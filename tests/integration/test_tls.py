@@ -140,3 +140,32 @@ async def test_a_renewed_certificate_needs_no_restart(port, tmp_path):
     assert found is not None
     seen = await survey(found, prefix="aragora", clock=SYSTEM_CLOCK)
     assert "certificate-ends" not in {each.name for each in examine(seen).diagnoses}
+
+
+async def test_a_name_of_the_hosts_file_is_what_the_certificate_is_checked_for(port, tmp_path):
+    self_signed(tmp_path, hosts=(), names=("redis.example",))
+    with redis.Redis(port=port, password=PASSWORD, ssl=True, ssl_cert_reqs="none") as client:
+        client.config_set("tls-cert-file", "cert.pem")
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1 redis.example other.example\n")
+    env = {
+        "ARAGORA_REDIS_URL": f"rediss://:{PASSWORD}@redis.example:{port}",
+        "ARAGORA_REDIS_HOSTS_FILE": str(hosts),
+        "ARAGORA_REDIS_TLS_CA": str(tmp_path / "cert.pem"),
+    }
+    async with SharedState.from_env(env) as state:
+        assert (await state.rate_limits.check("api", "u")).source.value == "redis"
+    found = target_of(from_env(env))
+    assert found is not None
+    seen = await survey(found, prefix="aragora", clock=SYSTEM_CLOCK)
+    assert len(seen.alive) == 1
+    (way,) = (await check_ways(found, clock=SYSTEM_CLOCK)).ways
+    assert list(way.taken) == list(Step)
+    other = env | {"ARAGORA_REDIS_URL": f"rediss://:{PASSWORD}@other.example:{port}"}
+    state = SharedState.from_env(other)
+    state.start()
+    try:
+        assert not await state.wait_ready(1)
+        assert "certificate" in (state.status().reason or "").lower()
+    finally:
+        await state.close()

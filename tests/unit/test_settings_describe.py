@@ -69,7 +69,8 @@ def test_every_variable_is_the_origin_of_a_value():
 
 def test_every_origin_is_the_name_of_a_value():
     sentinel = from_env(SENTINELS | redis(TLS="true"))
-    names = {row.name for row in describe(sentinel)} | {"topology.address", "topology.nodes"}
+    names = {row.name for row in describe(sentinel)}
+    names |= {"topology.address", "topology.nodes", "hosts.path"}
     assert set(_VARIABLES) <= names
 
 

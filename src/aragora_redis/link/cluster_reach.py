@@ -59,7 +59,7 @@ class ClusterReach:
         self._on_up = on_up
         self._on_doubt = on_doubt
         self._on_moved = on_moved
-        self._login = Login(settings.credentials, 0, settings.tls)
+        self._login = Login(settings.credentials, 0, settings.tls, settings.hosts)
         self._layout_key = f"{settings.prefix}:layout".encode()
         self._routes: dict[Address, Route] = {}
         self._overrides: dict[int, Address] = {}

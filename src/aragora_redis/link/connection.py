@@ -10,21 +10,17 @@ from __future__ import annotations
 import asyncio
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from redis import exceptions
-from redis.asyncio.connection import (
-    AbstractConnection,
-    Connection,
-    SSLConnection,
-    UnixDomainSocketConnection,
-)
+from redis.asyncio.connection import AbstractConnection, UnixDomainSocketConnection
 
 from ..address import Address
 from ..errors import LinkDownError
 from ..settings.credentials import ANONYMOUS, Credentials
+from ..settings.hosts import Hosts
 from ..settings.tls import Tls
+from .dialing import Dialed, dial_address
 from .pipe import Pipe, PushHandler
 from .replies import without_arguments
 
@@ -39,6 +35,7 @@ class Login:
     credentials: Credentials = ANONYMOUS
     db: int = 0
     tls: Tls | None = None
+    hosts: Hosts | None = None
 
 
 async def connect(target: Target, login: Login, *, timeout: float, on_push: PushHandler) -> Pipe:  # noqa: ASYNC109 - the one place where the limit is applied
@@ -85,23 +82,13 @@ def _prepare(target: Target, login: Login) -> AbstractConnection:
     }
     if isinstance(target, str):
         return UnixDomainSocketConnection(path=target, **options)
-    options |= {"host": target.host, "port": target.port}
-    if login.tls is None:
-        return Connection(**options)
-    tls = login.tls
-    tls.context()  # says what is wrong with a file better than the handshake would
-    return SSLConnection(
-        ssl_ca_certs=_path(tls.ca),
-        ssl_certfile=_path(tls.cert),
-        ssl_keyfile=_path(tls.key),
-        ssl_cert_reqs="none" if tls.verify == "none" else "required",
-        ssl_check_hostname=tls.verify == "full",
+    return Dialed(
+        address=dial_address(target, login.hosts),
+        context=login.tls.context() if login.tls is not None else None,
+        host=target.host,
+        port=target.port,
         **options,
     )
-
-
-def _path(path: Path | None) -> str | None:
-    return None if path is None else str(path)
 
 
 def _explain(target: Target, error: Exception) -> LinkDownError:

@@ -39,7 +39,7 @@ class PrimaryReach:
     ) -> None:
         self._settings = settings
         self._clock = clock
-        login = Login(settings.credentials, settings.db, settings.tls)
+        login = Login(settings.credentials, settings.db, settings.tls, settings.hosts)
         self._links = PrimaryLinks(
             login,
             clock=clock,
@@ -70,7 +70,7 @@ class PrimaryReach:
         return SentinelWatcher(
             settings.topology.master,
             settings.topology.hosts,
-            Login(settings.sentinel_credentials, tls=settings.sentinel_tls),
+            Login(settings.sentinel_credentials, tls=settings.sentinel_tls, hosts=settings.hosts),
             data_login,
             clock=self._clock,
             events=events,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from redis.asyncio import Connection, ConnectionPool, Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -21,6 +21,8 @@ from redis.exceptions import (
 )
 
 from ..address import Address
+from ..link.dialing import Dialed, dial_address
+from ..settings import Hosts
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class Access:
     password: str | None = field(default=None, repr=False)
     tls: ssl.SSLContext | None = None
     db: int = 0
+    hosts: Hosts | None = None
 
 
 ANYBODY: Final = Access()
@@ -84,21 +87,13 @@ def _silence(error: Exception) -> str:
     return f"does not answer: {error}"
 
 
-class _TLSConnection(Connection):
-    """A connection inside a TLS context that the caller has prepared."""
-
-    def __init__(self, *, context: ssl.SSLContext, **options: Any) -> None:
-        super().__init__(**options)
-        self._context = context
-
-    def _connection_arguments(self) -> Mapping[str, Any]:
-        return {**super()._connection_arguments(), "ssl": self._context}
-
-
 @asynccontextmanager
 async def connected(address: Address, access: Access) -> AsyncIterator[Redis]:
     """A client for one server that asks once, and waits as long as its caller does."""
     options: dict[str, Any] = {
+        "connection_class": Dialed,
+        "address": dial_address(address, access.hosts),
+        "context": access.tls,
         "host": address.host,
         "port": address.port,
         "username": access.username,
@@ -109,8 +104,6 @@ async def connected(address: Address, access: Access) -> AsyncIterator[Redis]:
         "socket_connect_timeout": None,
         "retry": Retry(NoBackoff(), 0),
     }
-    if access.tls is not None:
-        options |= {"connection_class": _TLSConnection, "context": access.tls}
     client = Redis.from_pool(ConnectionPool(**options))
     try:
         yield client

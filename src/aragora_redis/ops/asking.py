@@ -18,6 +18,7 @@ from redis.exceptions import RedisError, ResponseError
 from ..address import Address
 from ..clock import Clock
 from ..errors import UnexpectedReplyError
+from ..link.dialing import dial_address
 from ..scripts.catalog import commands_used
 from ..settings import names
 from ..state.presence import presence_keys
@@ -334,7 +335,12 @@ def _source(info: Mapping[str, Any]) -> Address | None:
 async def _certificate_ends(address: Address, access: Access) -> float | None:
     if access.tls is None:
         return None
-    _, writer = await asyncio.open_connection(*address, ssl=access.tls)
+    _, writer = await asyncio.open_connection(
+        dial_address(address, access.hosts),
+        address.port,
+        ssl=access.tls,
+        server_hostname=address.host,
+    )
     try:
         certificate = writer.get_extra_info("peercert")
         return ssl.cert_time_to_seconds(certificate["notAfter"]) if certificate else None

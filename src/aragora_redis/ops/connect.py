@@ -20,8 +20,9 @@ import hiredis
 from ..address import Address
 from ..clock import Clock
 from ..errors import UnexpectedReplyError
+from ..link.dialing import dial_address
 from ..link.pipe import pack
-from ..settings import names
+from ..settings import Hosts, names
 from ..topology.nodes import NodeStatement, read_nodes
 from .access import Access
 from .asking import SERVERS
@@ -235,7 +236,10 @@ class _Walker:
         """Whom a Sentinel names; it has just answered."""
         with contextlib.suppress(_FailedError, OSError, TimeoutError):
             async with asyncio.timeout(self._deadline):
-                talk = await _Talk.begin(sentinel, target.sentinel.tls, sentinel.host)
+                host = await _resolve(sentinel, target.sentinel.hosts)
+                talk = await _Talk.begin(
+                    Address(host, sentinel.port), target.sentinel.tls, sentinel.host
+                )
                 try:
                     await _log_in(talk, target.sentinel, names.SENTINEL_PASSWORD)
                     named = await talk.ask(
@@ -267,7 +271,7 @@ class _Walker:
 
         try:
             async with asyncio.timeout(self._deadline):
-                host = await _resolve(address)
+                host = await _resolve(address, access.hosts)
                 done(Step.TCP)
                 talk = await _Talk.begin(Address(host, address.port), None, host)
                 if access.tls is not None:
@@ -322,9 +326,12 @@ class _Talk:
                 await self._writer.wait_closed()
 
 
-async def _resolve(address: Address) -> str:
+async def _resolve(address: Address, hosts: Hosts | None) -> str:
+    known = dial_address(address, hosts)
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(*address, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().getaddrinfo(
+            known, address.port, type=socket.SOCK_STREAM
+        )
     except (socket.gaierror, UnicodeError) as error:
         why = error.strerror if isinstance(error, socket.gaierror) else "it is no name"
         raise _FailedError(Step.DNS, str(why)) from None

@@ -45,10 +45,10 @@ def target_of(settings: Settings) -> Target | None:
     Raises:
         SettingsError: a file of theirs cannot be used, or they lead to a Unix socket.
     """
-    redis = _access(settings.credentials, settings.tls, settings.db)
+    redis = _access(settings, settings.credentials, settings.tls, settings.db)
     match settings.topology:
         case Sentinel(master, hosts):
-            sentinel = _access(settings.sentinel_credentials, settings.sentinel_tls)
+            sentinel = _access(settings, settings.sentinel_credentials, settings.sentinel_tls)
             return SentinelTarget(hosts, master, redis, sentinel)
         case Standalone(Address() as address):
             return StandaloneTarget(address, redis)
@@ -63,11 +63,12 @@ def target_of(settings: Settings) -> Target | None:
             return None
 
 
-def _access(credentials: Credentials, tls: Tls | None, db: int = 0) -> Access:
+def _access(settings: Settings, credentials: Credentials, tls: Tls | None, db: int = 0) -> Access:
     password = credentials.password()
     return Access(
         credentials.username,
         None if password is None else password.reveal(),
         None if tls is None else tls.context(),
         db,
+        settings.hosts,
     )

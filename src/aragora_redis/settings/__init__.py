@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from .credentials import Credentials
 from .describe import Row, describe
+from .hosts import Hosts
 from .model import (
     Cluster,
     Embedded,
@@ -30,6 +31,7 @@ __all__ = [
     "Credentials",
     "Embedded",
     "GatewaySettings",
+    "Hosts",
     "JwtSettings",
     "Level",
     "Mode",

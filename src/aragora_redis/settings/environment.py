@@ -126,6 +126,15 @@ class Environment(BaseSettings):
             default="0",
         ),
     ] = None
+    redis_hosts_file: Annotated[
+        Path | None,
+        Doc(
+            Group.WHERE,
+            "the path of a file as /etc/hosts",
+            "Read at each connection, before the system is asked for an address: for a tunnel to a "
+            "server whose certificate carries its name.",
+        ),
+    ] = None
     redis_deadline: Annotated[
         Deadline,
         Doc(

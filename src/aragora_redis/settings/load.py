@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from ..errors import SettingsError
@@ -12,6 +13,7 @@ from .contradictions import contradictions
 from .credentials import Credentials
 from .environment import PREFIX
 from .files import reason_unreadable
+from .hosts import Hosts
 from .model import Settings
 from .reading import Reading, read
 from .resolve import build
@@ -35,13 +37,15 @@ def _unusable_files(reading: Reading) -> Iterator[str]:
         if why := reason_unreadable(value):
             yield f"{name} names {value}, which cannot be read: {why}; correct the path or its mode"
         elif name == names.PASSWORD_FILE:
-            yield from _unusable_password(value)
+            yield from _unusable(Credentials(password_file=value).password)
+        elif name == names.HOSTS_FILE:
+            yield from _unusable(partial(Hosts(value).addresses, ""))
 
 
-def _unusable_password(path: Path) -> Iterator[str]:
+def _unusable(use: Callable[[], object]) -> Iterator[str]:
     # An empty file, or one that was never filled in, is found now and not at the next failover.
     try:
-        Credentials(password_file=path).password()
+        use()
     except SettingsError as error:
         yield str(error)
 

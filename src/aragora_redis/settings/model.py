@@ -10,6 +10,7 @@ from typing import Literal
 
 from ..address import Address
 from .credentials import ANONYMOUS, Credentials
+from .hosts import Hosts
 from .secret import Secret
 from .tls import Tls
 
@@ -107,6 +108,7 @@ class Settings:
         sentinel_credentials: for the Sentinels themselves; empty where they ask for none.
         tls: for Redis; None is plain TCP.
         sentinel_tls: for the Sentinels; None is plain TCP.
+        hosts: where names are looked up first; None asks the system at once.
         deadline: seconds that one operation may take.
         fail_open: whether rate limits go on locally, at this instance's share, during an outage.
         policies: the TOML file of rate limits.
@@ -124,6 +126,7 @@ class Settings:
     db: int = 0
     tls: Tls | None = None
     sentinel_tls: Tls | None = None
+    hosts: Hosts | None = None
     deadline: float = 0.05
     fail_open: bool = False
     policies: Path | None = None

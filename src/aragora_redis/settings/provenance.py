@@ -27,6 +27,7 @@ _VARIABLES = {
     "sentinel_tls.cert": names.TLS_CERT,
     "sentinel_tls.key": names.TLS_KEY,
     "sentinel_tls.verify": names.TLS_VERIFY,
+    "hosts.path": names.HOSTS_FILE,
     "deadline": names.DEADLINE,
     "fail_open": names.FAIL_OPEN,
     "policies": "ARAGORA_POLICIES",

@@ -7,6 +7,7 @@ from .advice import advice
 from .choice import first, mode_of, tls_choice, url_in_use
 from .credentials import ANONYMOUS, Credentials
 from .environment import Environment
+from .hosts import Hosts
 from .model import (
     DEFAULT_DIGEST_KEY,
     Cluster,
@@ -47,6 +48,7 @@ def build(reading: Reading) -> Settings:
         db=first(env.redis_db, url.db if url else None, default=0) if connected else 0,
         tls=tls if tls_on else None,
         sentinel_tls=tls if sentinel_tls_on else None,
+        hosts=Hosts(env.redis_hosts_file) if env.redis_hosts_file else None,
         deadline=env.redis_deadline,
         fail_open=env.rate_limit_fail_open,
         policies=env.policies,

@@ -47,12 +47,12 @@ class Witness:
                 remedy="set ARAGORA_REDIS_SENTINEL_HOSTS and ARAGORA_REDIS_SENTINEL_MASTER",
             )
         self._clock = clock
-        self._login = Login(settings.credentials, tls=settings.tls)
+        self._login = Login(settings.credentials, tls=settings.tls, hosts=settings.hosts)
         self._silence = "no Sentinel has answered yet"
         self._watcher = SentinelWatcher(
             settings.topology.master,
             settings.topology.hosts,
-            Login(settings.sentinel_credentials, tls=settings.sentinel_tls),
+            Login(settings.sentinel_credentials, tls=settings.sentinel_tls, hosts=settings.hosts),
             self._login,
             clock=clock,
             events=events,
