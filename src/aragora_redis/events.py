@@ -24,12 +24,13 @@ class Event:
 class ViewChanged(Event):
     """The Sentinels name another primary, or the same one under a newer epoch.
 
-    In a cluster: a primary has taken the place of another, or is the first that is known.
+    In a cluster: a primary has taken the place of another, or is the first that is known. Of one
+    name: it leads elsewhere, and nobody counts epochs.
     """
 
     old: Address | None
     new: Address
-    epoch: int
+    epoch: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,18 @@ class Unreachable(Event):
 
     server: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceLacks(Event):
+    """A server does not offer all that is used; what it lacks has changed since the last link.
+
+    Attributes:
+        lacks: what each lack costs, as sentences.
+    """
+
+    server: str
+    lacks: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,3 +71,10 @@ def test_a_server_that_wants_replicas_says_so_in_info():
     assert not read_guarded(b"# Replication\r\nrole:master\r\n")
     with pytest.raises(UnexpectedReplyError):
         read_guarded(None)
+
+
+def test_the_role_where_only_info_tells_it():
+    assert role_fault(b"# Replication\r\nrole:master\r\n", guarded=False) is None
+    assert role_fault("# Replication\r\nrole:slave\r\n", guarded=False) == "its role is slave"
+    assert role_fault(b"# Replication\r\n", guarded=False) is None
+    assert role_fault("PONG", guarded=True) is None

@@ -23,6 +23,7 @@ from .executor import Executor
 from .primary import PrimaryLinks
 from .replies import RedirectError
 from .route import Route
+from .verification import Verification
 
 
 class ClusterReach:
@@ -54,13 +55,15 @@ class ClusterReach:
         self._settings = settings
         self._clock = clock
         self._events = events
-        self._prepares = prepares
         self._on_push = on_push
         self._on_up = on_up
         self._on_doubt = on_doubt
         self._on_moved = on_moved
         self._login = Login(settings.credentials, 0, settings.tls, settings.hosts)
         self._layout_key = f"{settings.prefix}:layout".encode()
+        self._verification = Verification(
+            clock, layout_key=self._layout_key, by_slot=True, prepares=prepares
+        )
         self._routes: dict[Address, Route] = {}
         self._overrides: dict[int, Address] = {}
         self._redirected_at: float | None = None
@@ -188,10 +191,9 @@ class ClusterReach:
             clock=self._clock,
             events=self._events,
             deadline=self._settings.deadline,
-            layout_key=self._layout_key,
+            verification=self._verification,
             has_layout=self._has_layout,
             by_slot=True,
-            prepares=self._prepares,
             on_push=partial(self._pushed, address),
             heard_majority_since=panel.heard_majority_since,
             on_up=partial(self._up, address),
@@ -293,6 +295,11 @@ class ClusterReach:
     def epoch(self) -> int | None:
         """The highest configuration epoch under which a slot is held."""
         return self.panel.map.epoch if self.panel.map.shards else None
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """What any primary does not offer, and what it costs."""
+        return tuple(dict.fromkeys(each for route in self.routes for each in route.links.lacks))
 
     @property
     def troubles(self) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import ssl
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 from redis.asyncio import Connection
 
 from ..address import Address
+from ..errors import LinkDownError
 from ..settings.hosts import Hosts
 
 
@@ -41,3 +44,21 @@ def dial_address(target: Address, hosts: Hosts | None) -> str:
     """
     known = hosts.addresses(target.host) if hosts is not None else ()
     return known[0] if known else target.host
+
+
+async def addresses_of(target: Address, hosts: Hosts | None) -> tuple[str, ...]:
+    """All addresses of a name, in the order of the answer.
+
+    Raises:
+        SettingsError: the file cannot be used.
+        LinkDownError: nobody knows the name.
+    """
+    loop, name = asyncio.get_running_loop(), dial_address(target, hosts)
+    try:
+        found = await loop.getaddrinfo(name, target.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no name"
+        raise LinkDownError(
+            f"{target.host} cannot be resolved: {why}", remedy="check the name, and DNS"
+        ) from None
+    return tuple(dict.fromkeys(str(each[4][0]) for each in found))

@@ -40,6 +40,8 @@ FRESH = 0.2
 """Seconds (F in PROTOCOL section 2) after which silence, or a late success, is not trusted."""
 WARM = 0.1
 """Seconds of silence after which a lane is asked for a sign of life."""
+KEEP_ALIVE = 2.0
+"""Seconds of silence after which any lane is asked for one."""
 FENCED_FOR = 60.0
 """Seconds since the last fenced operation for which that goes on."""
 DEAD_AFTER = 1.0
@@ -53,7 +55,7 @@ class Mux:
         name: for events.
         patience: seconds without the oldest answer after which the lane is suspect, and answers
             `LinkDownError` at once instead of writing more.
-        role_fault: judges the reply to ROLE; returns what is wrong, or None.
+        role_fault: judges the reply to `question`; returns what is wrong, or None.
         vouched: whether most Sentinels have been heard since a moment (monotonic seconds).
         on_probe: told that a probe begins, so that the Sentinels are asked as well.
         on_lost: told when the lane's connection ended, with the reason.
@@ -81,7 +83,9 @@ class Mux:
         self._vouched = vouched
         self._on_probe = on_probe
         self._on_lost = on_lost
-        self._by_slot = by_slot
+        self.by_slot = by_slot
+        self.question: tuple[str, ...] = ("ROLE",)
+        """What a server that was silent is asked."""
         self._pipe: Pipe | None = None
         self._down_reason = "not connected yet"
         self._suspended: str | None = None
@@ -132,10 +136,19 @@ class Mux:
 
     def close(self, reason: str) -> None:
         """Give the connection up: what was sent is unknown, what was not did not run."""
+        if self._pipe is None:
+            self._down_reason = reason
+        self.drop(reason)
+
+    def drop(self, reason: str) -> None:
+        """Give the connection up, if there is one."""
         if self._pipe is not None:
             self._pipe.close(reason)
-        else:
-            self._down_reason = reason
+
+    @property
+    def peer(self) -> str | None:
+        """The network address at the other end."""
+        return self._pipe.peer if self._pipe is not None else None
 
     def trust(self) -> None:
         """Have no doubt: another primary was named."""
@@ -252,7 +265,7 @@ class Mux:
             return
         now = self._clock.monotonic()
         batch = Batch(taken, now)
-        calls, commands = pack_calls(group(taken, by_slot=self._by_slot), self.server_time)
+        calls, commands = pack_calls(group(taken, by_slot=self.by_slot), self.server_time)
         if not calls:
             return
         batch.calls = len(calls)
@@ -382,6 +395,7 @@ class Mux:
             self._pipe,
             clock=self._clock,
             silent_since=self._last_reply if self._doubted_since is None else self._doubted_since,
+            question=self.question,
             role_fault=self._role_fault,
             vouched=self._vouched,
             conclude=self._probed,
@@ -405,18 +419,19 @@ class Mux:
         self._flush()
 
     def keep_warm(self) -> None:
-        """Ask for a sign of life before a silence begins, where fenced operations are used.
+        """Ask for a sign of life before a silence begins, or grows long.
 
-        A silence in which most Sentinels cannot be heard would leave a doubt that nobody can clear.
+        A silence in which most Sentinels cannot be heard would leave a doubt that nobody can clear,
+        and services end connections on which nothing is said.
         """
         now = self._clock.monotonic()
+        silence = WARM if now - self._fenced_at < FENCED_FOR else KEEP_ALIVE
         if (
             self._pipe is not None
             and not self._in_flight
             and not self._warming
             and self._suspended is None
-            and now - self._last_reply > WARM
-            and now - self._fenced_at < FENCED_FOR
+            and now - self._last_reply > silence
         ):
             self._warming = True
             self._pipe.send(pack(("PING",)), [self._on_sign_of_life])

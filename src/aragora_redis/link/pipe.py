@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import hiredis
@@ -55,6 +55,12 @@ class Pipe(asyncio.Protocol):
     def __repr__(self) -> str:
         return f"<Pipe to {self._transport.get_extra_info('peername')}: {self.closed or 'open'}>"
 
+    @property
+    def peer(self) -> str | None:
+        """The network address at the other end; None for a Unix socket."""
+        name = self._transport.get_extra_info("peername")
+        return str(name[0]) if isinstance(name, tuple) else None
+
     def on_close(self, handler: Callable[[str], None]) -> None:
         """Call `handler` with the reason when the connection ends, at once if it has."""
         if self.closed is not None:
@@ -71,9 +77,25 @@ class Pipe(asyncio.Protocol):
         self._expected.extend(handlers)
         self._transport.write(data)
 
-    def notify(self, *command: Argument) -> None:
-        """Write a command that is answered by pushes only, such as SUBSCRIBE under RESP3."""
-        self.send(pack(command), [])
+    async def subscribe(self, channels: Sequence[bytes], *, timeout: float) -> None:  # noqa: ASYNC109 - the one place where the limit is applied
+        """Have what is published on these channels pushed.
+
+        Raises:
+            OutcomeUnknownError: no reply within `timeout` seconds, or the connection ended.
+            RefusedError, UnexpectedReplyError: the server does not allow it.
+        """
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        # Under RESP3 a subscription is answered by pushes, which are no replies, but a refusal by
+        # an error, which is one: the answer to PING is then still to come.
+        def settle(reply: Any) -> None:
+            if isinstance(reply, hiredis.ReplyError):
+                self._expected.appendleft(_ignore)
+            if not answer.done():
+                answer.set_result(reply)
+
+        self.send(pack(("SUBSCRIBE", *channels)) + pack(("PING",)), [settle])
+        await _reply_of(answer, "SUBSCRIBE", timeout)
 
     async def request(self, *command: Argument, timeout: float) -> Any:  # noqa: ASYNC109 - the one place where the limit is applied
         """Send one command and wait for its reply.
@@ -89,16 +111,7 @@ class Pipe(asyncio.Protocol):
                 answer.set_result(reply)
 
         self.send(pack(command), [settle])
-        try:
-            async with asyncio.timeout(timeout):
-                reply = await answer
-        except TimeoutError:
-            raise OutcomeUnknownError(f"{command[0]!s} was not answered in {timeout:g} s") from None
-        if isinstance(reply, Lost):
-            raise OutcomeUnknownError(f"the connection ended: {reply.reason}")
-        if isinstance(reply, hiredis.ReplyError):
-            raise classify(str(reply))
-        return reply
+        return await _reply_of(answer, str(command[0]), timeout)
 
     def close(self, reason: str) -> None:
         """End the connection now; nothing that was queued is sent, every open reply is lost."""
@@ -147,3 +160,20 @@ class Pipe(asyncio.Protocol):
             handler(Lost(reason))
         if self._on_close is not None:
             self._on_close(reason)
+
+
+async def _reply_of(answer: asyncio.Future[Any], command: str, limit: float) -> Any:
+    try:
+        async with asyncio.timeout(limit):
+            reply = await answer
+    except TimeoutError:
+        raise OutcomeUnknownError(f"{command} was not answered in {limit:g} s") from None
+    if isinstance(reply, Lost):
+        raise OutcomeUnknownError(f"the connection ended: {reply.reason}")
+    if isinstance(reply, hiredis.ReplyError):
+        raise classify(str(reply))
+    return reply
+
+
+def _ignore(_reply: Any) -> None:
+    return

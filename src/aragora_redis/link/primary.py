@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from ..clock import Clock, ServerTime, full_jitter
-from ..errors import (
-    AragoraRedisError,
-    LayoutError,
-    LinkDownError,
-    RefusedError,
-    UnexpectedReplyError,
-)
-from ..events import Events, LinkLost, LinkUp, Unreachable
+from ..clock import Clock, full_jitter
+from ..errors import AragoraRedisError, LinkDownError
+from ..events import Events, LinkLost, LinkUp, ServiceLacks, Unreachable
 from ..operation import Lane
-from ..scripts.catalog import all_scripts
-from ..topology.statement import read_guarded, role_fault
+from ..topology.statement import role_fault
 from .connection import Login, Target, connect
 from .mux import Mux
 from .pipe import Pipe, PushHandler
-from .replies import RedirectError
 from .supervision import supervised
+from .verification import Verification, Verified
 
 CONNECT_LIMIT = 1.0
-"""Seconds for one attempt to connect, and for each step of the verification."""
+"""Seconds for one attempt to connect."""
 RETRY_BASE, RETRY_CAP = 0.02, 1.0
 STABLE_AFTER = 1.0
 """Seconds that a link must have lived for its loss not to slow down the next attempt."""
 DURABLE_PATIENCE = 0.6
 """Seconds; WAIT holds up this lane on purpose, see `durable`."""
-LAYOUT = b"1"
-"""Version of the data's layout under the key prefix."""
 
 
 class PrimaryLinks:
@@ -43,13 +33,13 @@ class PrimaryLinks:
     Args:
         login: credentials and TLS.
         deadline: seconds that a call may take by default; twice that makes a lane suspect.
-        layout_key: key that holds the version of the data's layout.
-        has_layout: whether a server is the one that holds that key.
-        by_slot: whether a call may hold keys of one slot only.
-        prepares: whether to load the scripts and mark an empty data set as ours; without it nothing
-            is written but what operations write.
+        verification: what every new connection has to stand.
+        has_layout: whether a server is the one that holds the version of the data's layout.
+        by_slot: whether a call may hold keys of one slot only, whatever the server says.
+        together: whether the loss of one lane ends all: what the name leads to may have changed.
         on_push: gets every published message.
         heard_majority_since: whether most Sentinels were heard since an instant.
+        on_verified: told the network address of a server that may be written from now on.
         on_up: told that a lane is usable.
         on_trouble: told that the primary could not be reached or verified, or is in doubt: the
             Sentinels are to be asked.
@@ -62,25 +52,27 @@ class PrimaryLinks:
         clock: Clock,
         events: Events,
         deadline: float,
-        layout_key: bytes,
+        verification: Verification,
         has_layout: Callable[[Target], bool] = lambda _target: True,
         by_slot: bool = False,
-        prepares: bool,
+        together: bool = False,
         on_push: PushHandler,
         heard_majority_since: Callable[[float], bool],
+        on_verified: Callable[[str], None] = lambda _peer: None,
         on_up: Callable[[Lane], None],
         on_trouble: Callable[[], None],
     ) -> None:
         self._login = login
         self._clock = clock
         self._events = events
-        self._layout_key = layout_key
+        self._verification = verification
         self._has_layout = has_layout
         self._by_slot = by_slot
-        self._prepares = prepares
+        self._together = together
         self.channels: Sequence[bytes] = ()
         """What the bulk lane subscribes to before it is used."""
         self._on_push = on_push
+        self._on_verified = on_verified
         self._on_up = on_up
         self._on_trouble = on_trouble
         self._tasks: list[asyncio.Task[None]] = []
@@ -91,6 +83,8 @@ class PrimaryLinks:
         self._down_since: dict[Lane, float] = {}
         self.target: Target | None = None
         self._guarded = False
+        self.lacks: tuple[str, ...] = ()
+        """What the server does not offer, and what it costs, each as one sentence."""
         patience = {Lane.FAST: 2 * deadline, Lane.BULK: 0.5, Lane.DURABLE: DURABLE_PATIENCE}
         self.lanes = {
             lane: Mux(
@@ -127,6 +121,16 @@ class PrimaryLinks:
         """Let no lane fall silent on which fenced operations go."""
         for mux in self.lanes.values():
             mux.keep_warm()
+
+    def drop(self, reason: str) -> None:
+        """Give every connection up, and connect again: whoever answers then has to prove itself."""
+        for mux in self.lanes.values():
+            mux.drop(reason)
+
+    @property
+    def peers(self) -> frozenset[str]:
+        """The network addresses of the lanes that are connected."""
+        return frozenset(peer for mux in self.lanes.values() if (peer := mux.peer) is not None)
 
     def explain(self, reason: str) -> None:
         """Say why there is no connection, while there is no primary to connect to."""
@@ -180,7 +184,7 @@ class PrimaryLinks:
         attempt, aim = 0, self._aims
         while True:
             try:
-                pipe, server_time = await self._verified(lane, target, aim)
+                pipe, verified = await self._verified(lane, target, aim)
             except AragoraRedisError as error:
                 if aim != self._aims:
                     return
@@ -196,7 +200,10 @@ class PrimaryLinks:
             self._told = None
             began = self._clock.monotonic()
             self._lost[lane].clear()
-            self.lanes[lane].attach(pipe, server_time)
+            self._take_in(lane, target, verified)
+            self.lanes[lane].attach(pipe, verified.server_time)
+            if pipe.peer is not None:
+                self._on_verified(pipe.peer)
             if pipe.closed is None:
                 since = self._down_since.pop(lane, None)
                 after = self._clock.monotonic() - since if since is not None else 0.0
@@ -215,33 +222,17 @@ class PrimaryLinks:
             self._told = reason
             self._events.emit(Unreachable(f"primary {self.target}", reason))
 
-    async def _verified(self, lane: Lane, target: Target, aim: int) -> tuple[Pipe, ServerTime]:
+    async def _verified(self, lane: Lane, target: Target, aim: int) -> tuple[Pipe, Verified]:
         """Connect, and make sure that this is a primary whose data we can read."""
         pipe = await connect(target, self._login, timeout=CONNECT_LIMIT, on_push=self._on_push)
         try:
             self._check_aim(target, aim)
-            here = self._has_layout(target)
-            role, info, time, layout, *_ = await asyncio.gather(
-                pipe.request("ROLE", timeout=CONNECT_LIMIT),
-                pipe.request("INFO", "replication", timeout=CONNECT_LIMIT),
-                pipe.request("TIME", timeout=CONNECT_LIMIT),
-                self._ask_layout(pipe) if here else _none(),
-                *(
-                    pipe.request("SCRIPT", "LOAD", script.source, timeout=CONNECT_LIMIT)
-                    for script in (all_scripts() if self._prepares else ())
-                ),
+            return pipe, await self._verification.run(
+                pipe,
+                target,
+                has_layout=self._has_layout(target),
+                channels=self.channels if lane is Lane.BULK else (),
             )
-            answered = self._clock.monotonic()
-            self._guarded = read_guarded(info)
-            self._check_primary(target, role)
-            self._check_layout(layout)
-            if here and layout is None and self._prepares:
-                await self._claim_layout(pipe)
-            if lane is Lane.BULK and self.channels:
-                pipe.notify("SUBSCRIBE", *self.channels)
-                # A refusal would be taken for the next request's answer: have it here.
-                await pipe.request("PING", timeout=CONNECT_LIMIT)
-            return pipe, ServerTime(answered, read_time(time))
         except BaseException:
             pipe.close("not verified")
             raise
@@ -251,55 +242,22 @@ class PrimaryLinks:
         if aim != self._aims:
             raise LinkDownError(f"{target} is not the primary any more")
 
-    def _check_primary(self, target: Target, role: Any) -> None:
-        fault = role_fault(role, guarded=False)
-        if fault is not None:
-            raise LinkDownError(f"{target} is not the primary: {fault}")
-
-    async def _ask_layout(self, pipe: Pipe) -> Any:
-        try:
-            return await pipe.request("GET", self._layout_key, timeout=CONNECT_LIMIT)
-        except RedirectError:
-            # In a cluster its slot may be on its way; that is no reason to do without all others.
-            if self._by_slot:
-                return LAYOUT
-            raise
-
-    def _check_layout(self, layout: Any) -> None:
-        if layout not in (None, LAYOUT):
-            raise LayoutError(
-                f"the data under {self._layout_key.decode()} has layout {layout!r}, not {LAYOUT!r}",
-                remedy="use another ARAGORA_KEY_PREFIX, or the version that wrote it",
-            )
-
-    async def _claim_layout(self, pipe: Pipe) -> None:
-        # A primary without replicas refuses this write now; the next connection tries again.
-        with contextlib.suppress(RefusedError):
-            await pipe.request("SET", self._layout_key, LAYOUT, "NX", timeout=CONNECT_LIMIT)
+    def _take_in(self, lane: Lane, target: Target, verified: Verified) -> None:
+        self._guarded = verified.guarded
+        self.lanes[lane].question = verified.offers.question
+        self.lanes[lane].by_slot = self._by_slot or not verified.offers.across_slots
+        if lane is Lane.BULK and verified.offers.lacks != self.lacks:
+            self.lacks = verified.offers.lacks
+            self._events.emit(ServiceLacks(str(target), self.lacks))
 
     def _on_lane_lost(self, lane: Lane, reason: str) -> None:
         self._up[lane].clear()
         self._lost[lane].set()
         self._down_since.setdefault(lane, self._clock.monotonic())
         self._events.emit(LinkLost(str(self.target), lane.value, reason))
+        if self._together:
+            self.drop(f"the {lane} lane was lost: {reason}")
         self._on_trouble()
 
     def _role_fault(self, role: Any) -> str | None:
         return role_fault(role, guarded=self._guarded)
-
-
-async def _none() -> None:
-    return None
-
-
-def read_time(time: Any) -> int:
-    """A server's clock in Unix microseconds, from the reply to TIME.
-
-    Raises:
-        UnexpectedReplyError: it is not what this command answers.
-    """
-    try:
-        seconds, micros = time
-        return int(seconds) * 1_000_000 + int(micros)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise UnexpectedReplyError("TIME did not answer with a time") from error

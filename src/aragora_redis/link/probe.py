@@ -27,7 +27,8 @@ class Probe:
 
     Args:
         silent_since: monotonic seconds from which on the server proved nothing.
-        role_fault: judges the reply to ROLE; returns what is wrong, or None.
+        question: what tells its role best, see `topology.offers`.
+        role_fault: judges the reply; returns what is wrong, or None.
         vouched: whether most Sentinels have been heard since an instant.
         conclude: told what is wrong, or None; not told where the connection ends before.
     """
@@ -38,6 +39,7 @@ class Probe:
         *,
         clock: Clock,
         silent_since: float,
+        question: tuple[str, ...],
         role_fault: Callable[[Any], str | None],
         vouched: Callable[[float], bool],
         conclude: Callable[[str | None], None],
@@ -54,7 +56,7 @@ class Probe:
         self._overdue = self._loop.call_later(
             PROBE_LIMIT + 2 * VOUCH_EVERY, self._end, "the probe was not answered"
         )
-        pipe.send(pack(("ROLE",)), [self._judge])
+        pipe.send(pack(question), [self._judge])
 
     def cancel(self) -> None:
         """Conclude nothing any more."""

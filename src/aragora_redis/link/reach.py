@@ -8,11 +8,12 @@ from typing import Any, Protocol
 from ..clock import Clock
 from ..events import Events
 from ..operation import Lane
-from ..settings import Cluster, Settings
+from ..settings import Cluster, Embedded, Sentinel, Settings, Standalone
 from .cluster_reach import ClusterReach
+from .endpoint_reach import EndpointReach
 from .executor import Executor
-from .primary_reach import PrimaryReach
 from .route import Route
+from .sentinel_reach import SentinelReach
 from .watcher import SentinelWatcher
 
 
@@ -54,6 +55,10 @@ class Reach(Protocol):
     @property
     def epoch(self) -> int | None:
         """The configuration epoch of that."""
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """What Redis does not offer of what is used, and what it costs, each as one sentence."""
 
     @property
     def troubles(self) -> dict[str, str]:
@@ -113,24 +118,20 @@ def reach(
         on_doubt: told why a primary may no longer speak for the fleet, when that begins.
         on_moved: told that slots have other holders.
     """
-    if isinstance(settings.topology, Cluster):
-        return ClusterReach(
-            settings,
-            settings.topology,
-            clock=clock,
-            events=events,
-            prepares=prepares,
-            on_push=on_push,
-            on_up=on_up,
-            on_doubt=on_doubt,
-            on_moved=on_moved,
-        )
-    return PrimaryReach(
-        settings,
-        clock=clock,
-        events=events,
-        prepares=prepares,
-        on_push=on_push,
-        on_up=on_up,
-        on_doubt=on_doubt,
-    )
+    how: dict[str, Any] = {
+        "clock": clock,
+        "events": events,
+        "prepares": prepares,
+        "on_push": on_push,
+        "on_up": on_up,
+        "on_doubt": on_doubt,
+    }
+    match settings.topology:
+        case Cluster() as cluster:
+            return ClusterReach(settings, cluster, on_moved=on_moved, **how)
+        case Sentinel() as sentinel:
+            return SentinelReach(settings, sentinel, **how)
+        case Standalone() as endpoint:
+            return EndpointReach(settings, endpoint, **how)
+        case Embedded():
+            raise ValueError("without a Redis there is no way to it")

@@ -28,6 +28,9 @@ RECONNECT = frozenset({"READONLY", "LOADING", "MASTERDOWN", "NOAUTH", "WRONGPASS
 """Codes after which the connection leads to the wrong node, or has lost its rights or scripts."""
 
 
+_ANSWERED = "Redis answered with an error: "
+_PLAIN_ERROR = f"{_ANSWERED}ERR "
+
 _MICROS = re.compile(r"[0-9]{1,16}")
 
 _INNER = re.compile(r"@user_script: ?\d+: -?(?P<inner>.*)", re.DOTALL)
@@ -75,8 +78,19 @@ def classify(text: str) -> AragoraRedisError:
     if code in _REMEDIES:
         return RefusedError(code, f"Redis refused the operation: {text}", remedy=_REMEDIES[code])
     return UnexpectedReplyError(
-        f"Redis answered with an error: {code} {rest}", remedy="check the server's version and log"
+        f"{_ANSWERED}{code} {rest}", remedy="check the server's version and log"
     )
+
+
+def unoffered(error: AragoraRedisError) -> bool:
+    """Whether the server does not know the command, or keeps it from this user.
+
+    Managed services rename commands away (`ERR unknown command`) or take the right (`NOPERM`); what
+    has a code of its own, such as LOADING, is another matter.
+    """
+    if isinstance(error, RefusedError):
+        return error.code == "NOPERM"
+    return isinstance(error, UnexpectedReplyError) and error.message.startswith(_PLAIN_ERROR)
 
 
 def late_by(text: str) -> int | None:

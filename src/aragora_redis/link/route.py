@@ -9,10 +9,11 @@ from ..clock import Clock, ServerTime
 from ..errors import AragoraRedisError
 from ..operation import Kind, Lane, Operation
 from .durable import GroupCommit
-from .primary import PrimaryLinks, read_time
+from .primary import PrimaryLinks
 from .replies import RedirectError
 from .standing import Standing, Vouching
 from .supervision import supervised
+from .verification import read_time
 
 WARM_EVERY = 0.05
 """Seconds between looks whether a lane falls silent."""
@@ -60,12 +61,13 @@ class Route:
 
     def start(self) -> None:
         """Work in the background."""
-        parts = {"group commit": self.group.run, "the server's clock": self._keep_time}
+        parts = {
+            "group commit": self.group.run,
+            "the server's clock": self._keep_time,
+            "the lanes' warmth": self._keep_warm,
+        }
         if self._standing is not None:
-            parts |= {
-                "the lanes' warmth": self._keep_warm,
-                "the primary's standing": self._standing.run,
-            }
+            parts["the primary's standing"] = self._standing.run
         self._tasks = [asyncio.create_task(supervised(*part)) for part in parts.items()]
 
     async def close(self) -> None:

@@ -42,13 +42,14 @@ _NEWS = (
 
 
 class SentinelWatcher:
-    """Keeps a `Panel` up to date, and says when the primary changes.
+    """Keeps a panel up to date, and says when the primary changes.
 
     Args:
         master_name: what the Sentinels call the primary.
         addresses: the configured Sentinels; the others are learned.
         login: credentials for the Sentinels.
         data_login: credentials for the servers, to prove a primary that only insistence names.
+        panel: weighs what they say.
         on_view: told of each new view.
         on_doubt: told to stop writing, because a switch was announced.
         on_confirmed: told that the primary is still the same after a doubt.
@@ -61,6 +62,7 @@ class SentinelWatcher:
         addresses: Sequence[Address],
         login: Login,
         data_login: Login,
+        panel: Panel,
         *,
         clock: Clock,
         events: Events,
@@ -85,7 +87,7 @@ class SentinelWatcher:
         self._announced: tuple[Address, float] | None = None
         self._proving: asyncio.Task[None] | None = None
         self._split: Split | None = None
-        self.panel = Panel(len(self._configured))
+        self.panel = panel
         self.troubles: dict[Address, str] = {}
         """Why a Sentinel cannot be asked now, by address."""
 
@@ -129,9 +131,7 @@ class SentinelWatcher:
                 )
                 sentinel_id = await pipe.request("SENTINEL", "MYID", timeout=ASK_LIMIT)
                 self._ids[address] = sentinel_id.decode()
-                pipe.notify("SUBSCRIBE", *_NEWS)
-                # A refusal would be taken for the next request's answer: have it here.
-                await pipe.request("PING", timeout=ASK_LIMIT)
+                await pipe.subscribe(_NEWS, timeout=ASK_LIMIT)
                 while True:
                     await self._ask(address, pipe, sentinel_id)
                     attempt = 0

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,8 +18,8 @@ import hiredis
 
 from ..address import Address
 from ..clock import Clock
-from ..errors import UnexpectedReplyError
-from ..link.dialing import dial_address
+from ..errors import LinkDownError, UnexpectedReplyError
+from ..link.dialing import addresses_of
 from ..link.pipe import pack
 from ..settings import Hosts, names
 from ..topology.nodes import NodeStatement, read_nodes
@@ -327,15 +326,10 @@ class _Talk:
 
 
 async def _resolve(address: Address, hosts: Hosts | None) -> str:
-    known = dial_address(address, hosts)
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            known, address.port, type=socket.SOCK_STREAM
-        )
-    except (socket.gaierror, UnicodeError) as error:
-        why = error.strerror if isinstance(error, socket.gaierror) else "it is no name"
-        raise _FailedError(Step.DNS, str(why)) from None
-    return str(found[0][4][0])
+        return (await addresses_of(address, hosts))[0]
+    except LinkDownError as error:
+        raise _FailedError(Step.DNS, error.message) from None
 
 
 async def _log_in(talk: _Talk, access: Access, variable: str) -> None:

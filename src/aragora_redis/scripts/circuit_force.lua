@@ -19,8 +19,10 @@ local era, n = tonumber(found[1] or 0), tonumber(found[2] or 0)
 if found[7] == ARGV[2] then
   return {now, era, n, found[3], tonumber(found[4]), tonumber(found[5]), found[6], 0, 0, 0}
 end
-local rid = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
-if found[8] == rid then
+local replication = redis.pcall('INFO', 'replication')
+-- Where no id is told, each change begins an era: histories cannot be told apart otherwise.
+local rid = type(replication) == 'string' and string.match(replication, 'master_replid:(%x+)') or ''
+if rid ~= '' and found[8] == rid then
   n = n + 1
 else
   era, n = math.max(era + 1, math.floor(now / 1000)), 1

@@ -79,8 +79,10 @@ local needed = math.min(tonumber(ARGV[16]), reporting)
 if state == 'closed' and calls > 0 and calls >= tonumber(ARGV[13]) and (
     failures >= calls * tonumber(ARGV[14]) and failing >= needed
     or slow >= calls * tonumber(ARGV[15]) and slowing >= needed) then
-  local rid = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
-  if redis.call('HGET', KEYS[1], 'rid') == rid then
+  local replication = redis.pcall('INFO', 'replication')
+  -- Where no id is told, each change begins an era: histories cannot be told apart otherwise.
+  local rid = type(replication) == 'string' and string.match(replication, 'master_replid:(%x+)') or ''
+  if rid ~= '' and redis.call('HGET', KEYS[1], 'rid') == rid then
     n = n + 1
   else
     era, n = math.max(era + 1, math.floor(now / 1000)), 1

@@ -35,8 +35,10 @@ if ARGV[5] == 'released' or ARGV[5] == 'ok' and tonumber(found[7] or 0) + 1 < to
   return answer('settled')
 end
 
-local rid = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
-if redis.call('HGET', KEYS[1], 'rid') == rid then
+local replication = redis.pcall('INFO', 'replication')
+-- Where no id is told, each change begins an era: histories cannot be told apart otherwise.
+local rid = type(replication) == 'string' and string.match(replication, 'master_replid:(%x+)') or ''
+if rid ~= '' and redis.call('HGET', KEYS[1], 'rid') == rid then
   n = n + 1
 else
   era, n = math.max(era + 1, math.floor(now / 1000)), 1

@@ -197,8 +197,10 @@ class TokenFeed:
             self._from_ground.discard(shard.index)
             try:
                 # Opens a new era if one is due; a quiet join, so it changes nothing else.
-                await self._ask(operations.join(keys, (), nonce=self.nonce))
+                joined = await self._ask(operations.join(keys, (), nonce=self.nonce))
                 await self._follow(shard)
+                if not joined.position.tells:
+                    await self._compare(shard)
             except BaseException:
                 self._from_ground.add(shard.index)
                 raise

@@ -18,6 +18,7 @@ from ..events import (
     LinkUp,
     Recovered,
     SentinelsSplit,
+    ServiceLacks,
     SlotsMoved,
     SwitchAnnounced,
     Unreachable,
@@ -48,6 +49,9 @@ def _told_of_service(event: Event) -> Told | None:
         case CircuitChanged(circuit, state, _, source):
             level = logging.INFO if state == "closed" else logging.WARNING
             return Told(level, f"circuit {circuit} is {state} (decided by {source})")
+        case ServiceLacks(server, lacks):
+            text = "; ".join(lacks) or "nothing of what is used"
+            return Told(logging.WARNING if lacks else logging.INFO, f"{server} lacks: {text}")
         case ClockSkew(seconds):
             text = (
                 f"Redis's clock is {seconds:+.0f} s from ours: "
@@ -76,7 +80,8 @@ def _told_of_sentinels(event: Event) -> Told | None:
         case ViewChanged(None, new, epoch):
             return Told(logging.INFO, f"the primary is {new} (epoch {epoch})")
         case ViewChanged(old, new, epoch):
-            text = f"failover: the primary was {old} and is {new} (epoch {epoch})"
+            how = "by the name's addresses" if epoch is None else f"epoch {epoch}"
+            text = f"failover: the primary was {old} and is {new} ({how})"
             return Told(logging.WARNING, text)
         case EpochReset(address, old_epoch, new_epoch):
             text = (

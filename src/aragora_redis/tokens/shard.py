@@ -34,6 +34,11 @@ class Position(NamedTuple):
     era: int
     seq: int
 
+    @property
+    def tells(self) -> bool:
+        """Whether it names its history: without a replication id all of them look like one."""
+        return self.rid != b"0"
+
 
 @dataclass(frozen=True, slots=True)
 class Head:

@@ -17,6 +17,7 @@ from ..errors import UnexpectedReplyError
 _PORT = re.compile(r"[0-9]{1,5}")
 _OFFSET = re.compile(r"^master_repl_offset:([0-9]{1,20})\b", re.MULTILINE)
 _REPLICA = re.compile(r"^slave[0-9]+:.*\boffset=([0-9]{1,20}),lag=([0-9]{1,20})\b", re.MULTILINE)
+_ROLE = re.compile(r"^role:(\w+)", re.MULTILINE)
 _FOLLOWER = re.compile(r"^slave[0-9]+:.*\bstate=online\b.*\blag=[01]\b", re.MULTILINE)
 
 
@@ -186,7 +187,16 @@ def _info(info: Any) -> str:
 
 
 def role_fault(role: Any, *, guarded: bool) -> str | None:
-    """What keeps a server that answers `role` to ROLE from being written, or None."""
+    """What keeps a server from being written, or None.
+
+    Args:
+        role: what it answers to the question that it takes (see `offers`): ROLE, where it has that;
+            else INFO replication, or PING, which may tell nothing.
+        guarded: whether it refuses writes without replicas.
+    """
+    if isinstance(role, bytes | str):
+        told = _ROLE.search(_text(role))
+        return f"its role is {told[1]}" if told and told[1] != "master" else None
     try:
         name, replicas = _text(role[0]), role[2] if len(role) > 2 else ()
     except (IndexError, KeyError, TypeError):

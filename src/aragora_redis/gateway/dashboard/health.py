@@ -114,7 +114,8 @@ def _steps(it: Interruption, picture: Picture) -> list[Html]:
     elects = picture.status.mode == "sentinel" and not it.refused
     if it.chosen is not None and it.chosen_after is not None:
         chosen = f"{picture.name(it.chosen)} chosen"
-        steps.append(_step("done", chosen, f"+{seconds(it.chosen_after)}", f"epoch {it.epoch}"))
+        epoch = "" if it.epoch is None else f"epoch {it.epoch}"
+        steps.append(_step("done", chosen, f"+{seconds(it.chosen_after)}", epoch))
     elif it.back_after is None and elects:
         waits = (
             "The Sentinels are choosing"

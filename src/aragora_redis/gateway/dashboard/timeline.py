@@ -114,7 +114,7 @@ class Timeline:
         elif ongoing.refused:  # a server that stands still is given up before its link is closed
             self.last = replace(ongoing, lost=address, reason=reason, refused=False)
 
-    def _choose(self, old: str, new: str, epoch: int, now: Instant) -> None:
+    def _choose(self, old: str, new: str, epoch: int | None, now: Instant) -> None:
         self._begin(old, "", now)  # the link to the old one is closed on this very news
         if self.last is not None:
             after = now.monotonic - self.last.began.monotonic

@@ -14,6 +14,7 @@ from ...link.connection import Login
 from ...link.proof import primary_fault
 from ...link.watcher import SentinelWatcher
 from ...settings import Sentinel, Settings
+from ...topology.panel import Panel
 
 LOOK_EVERY = 0.02
 
@@ -54,6 +55,7 @@ class Witness:
             settings.topology.hosts,
             Login(settings.sentinel_credentials, tls=settings.sentinel_tls, hosts=settings.hosts),
             self._login,
+            Panel(len(settings.topology.hosts)),
             clock=clock,
             events=events,
             on_view=lambda _view: on_news(),

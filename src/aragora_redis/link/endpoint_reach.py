@@ -1,0 +1,122 @@
+"""The way to the one address of a server that stands alone, or of a managed service."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..address import Address
+from ..clock import Clock
+from ..events import Events
+from ..operation import Lane
+from ..settings import Settings, Standalone
+from .connection import Login
+from .endpoint_watcher import EndpointWatcher
+from .route import Route
+from .single_reach import SingleReach
+
+
+class EndpointReach(SingleReach):
+    """The way there, and the watch on its name. See `Reach` for what is asked of it.
+
+    Nobody tells of a failover. A connection that ends may be one, as may an answer of a server that
+    has become a replica; and a name that leads elsewhere is one: then all lanes are given up, and
+    whoever answers at the name has to prove itself.
+    """
+
+    watcher: None = None
+    """There are no Sentinels."""
+    replicating = False
+    """Nobody's word makes an acknowledgement of replicas count: the provider hides them."""
+    replacing = False
+    """Nobody says so."""
+    epoch = None
+    """Nobody counts."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        topology: Standalone,
+        *,
+        clock: Clock,
+        events: Events,
+        prepares: bool,
+        on_push: Callable[[list[Any]], None],
+        on_up: Callable[[Route, Lane], None],
+        on_doubt: Callable[[str], None],
+    ) -> None:
+        super().__init__(
+            settings,
+            login=Login(settings.credentials, settings.db, settings.tls, settings.hosts),
+            clock=clock,
+            events=events,
+            prepares=prepares,
+            vouching=None,
+            together=True,
+            on_push=on_push,
+            on_up=on_up,
+            on_doubt=on_doubt,
+        )
+        self._address = topology.address
+        self._name: EndpointWatcher | None = None
+        if isinstance(topology.address, Address) and _is_name(topology.address.host):
+            self._name = EndpointWatcher(
+                topology.address,
+                settings.hosts,
+                clock=clock,
+                events=events,
+                peers=lambda: self._links.peers,
+                on_stray=self._links.drop,
+            )
+
+    def start(self) -> None:
+        """Connect and follow in the background."""
+        at = self._address
+        self._links.aim(str(at) if isinstance(at, Path) else at)
+        if self._name is not None:
+            self._name.start()
+        self._route.start()
+
+    async def close(self) -> None:
+        """End all connections and tasks."""
+        if self._name is not None:
+            await self._name.close()
+        await super().close()
+
+    def _heard_since(self, instant: float) -> bool:
+        return self._name is None or self._name.heard_since(instant)
+
+    def _arrived(self, peer: str) -> None:
+        if self._name is not None:
+            self._name.arrived(peer)
+
+    def _look_again(self) -> None:
+        if self._name is not None:
+            self._name.poke()
+
+    def required_replicas(self, slot: int | None = None) -> int:
+        """None: those that there are cannot be vouched for."""
+        del slot
+        return 0
+
+    def proven_at(self, slot: int, accepted: float | None) -> float | None:
+        """When the server last accepted a beat."""
+        del slot
+        return accepted
+
+    @property
+    def troubles(self) -> dict[str, str]:
+        """Why the name cannot be followed."""
+        if self._name is None or self._name.trouble is None:
+            return {}
+        return {f"name {self._name.endpoint.host}": self._name.trouble}
+
+
+def _is_name(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return True
+    return False

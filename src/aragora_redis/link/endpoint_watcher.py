@@ -1,0 +1,121 @@
+"""Look up the name of a managed service each second, and when in trouble: it may lead elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+
+from ..address import Address
+from ..clock import Clock
+from ..errors import AragoraRedisError
+from ..events import Events, Unreachable, ViewChanged
+from ..settings.hosts import Hosts
+from ..topology.endpoint import EndpointPanel, Moved
+from .dialing import addresses_of
+from .supervision import supervised
+
+LOOK_EVERY = 1.0
+PAUSE = 0.02
+"""Seconds between looks at least, however great the trouble."""
+ANSWER_LIMIT = 2.0
+"""Seconds that a resolver has; what it says later is not asked for again until it has said it."""
+
+
+class EndpointWatcher:
+    """Keeps an `EndpointPanel` up to date, and has connections given up that lead astray.
+
+    Args:
+        peers: the network addresses of the connections.
+        on_stray: told why they are to be given up.
+    """
+
+    def __init__(
+        self,
+        endpoint: Address,
+        hosts: Hosts | None,
+        *,
+        clock: Clock,
+        events: Events,
+        peers: Callable[[], Collection[str]],
+        on_stray: Callable[[str], None],
+    ) -> None:
+        self.endpoint = endpoint
+        self._hosts = hosts
+        self._clock = clock
+        self._events = events
+        self._peers = peers
+        self._on_stray = on_stray
+        self._poke = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._answer: asyncio.Task[tuple[str, ...]] | None = None
+        self.panel = EndpointPanel()
+        self.trouble: str | None = None
+        """Why the name cannot be followed now, or None."""
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._task = asyncio.create_task(supervised("the watch on the name", self._run))
+
+    async def close(self) -> None:
+        """Stop."""
+        tasks = [task for task in (self._task, self._answer) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def poke(self) -> None:
+        """Look now rather than in a second."""
+        self._poke.set()
+
+    def arrived(self, peer: str) -> None:
+        """A connection has been verified at this network address."""
+        self._tell(self.panel.arrive(peer))
+
+    def heard_since(self, instant: float) -> bool:
+        """Whether the resolver was asked since then (monotonic seconds), or cannot be."""
+        return self.panel.rotates or self.panel.heard_since(instant, self._clock.monotonic())
+
+    async def _run(self) -> None:
+        while True:
+            self._poke.clear()
+            await self._look()
+            await asyncio.sleep(PAUSE)
+            try:
+                async with asyncio.timeout(LOOK_EVERY):
+                    await self._poke.wait()
+            except TimeoutError:
+                continue
+
+    async def _look(self) -> None:
+        self.panel.ask(self._clock.monotonic())
+        try:
+            addresses = await self._resolve()
+        except (AragoraRedisError, TimeoutError) as error:
+            self.panel.fail()
+            self._note(str(error) or f"no answer within {ANSWER_LIMIT:g} s")
+            return
+        self._tell(self.panel.tell(addresses))
+        peers = self._peers()
+        if self.panel.strays(peers, self._clock.monotonic()):
+            self._on_stray(f"{self.endpoint.host} does not lead to {', '.join(sorted(peers))} now")
+        rotating = "it has another address at each look, so its moves cannot be followed"
+        self._note(rotating if self.panel.rotates else None)
+
+    def _tell(self, moved: Moved | None) -> None:
+        if moved is not None:
+            port = self.endpoint.port
+            self._events.emit(
+                ViewChanged(Address(moved.old, port), Address(moved.new, port), epoch=None)
+            )
+
+    async def _resolve(self) -> tuple[str, ...]:
+        # One question at a time: each holds a thread until the system gives up.
+        if self._answer is None or self._answer.done():
+            self._answer = asyncio.create_task(addresses_of(self.endpoint, self._hosts))
+        async with asyncio.timeout(ANSWER_LIMIT):
+            return await asyncio.shield(self._answer)
+
+    def _note(self, trouble: str | None) -> None:
+        if trouble is not None and trouble != self.trouble:
+            self._events.emit(Unreachable(f"the name {self.endpoint.host}", trouble))
+        self.trouble = trouble

@@ -1,0 +1,156 @@
+"""What every way to one primary has, whoever says which server that is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..clock import Clock
+from ..errors import LinkDownError
+from ..events import Events
+from ..operation import Lane
+from ..settings import Settings
+from .connection import Login
+from .executor import Executor
+from .primary import PrimaryLinks
+from .replies import RedirectError
+from .route import Route
+from .standing import Vouching
+from .verification import Verification
+
+
+class SingleReach:
+    """One route and an executor, wired. See `Reach` for what is asked of it.
+
+    Args:
+        login: how to present ourselves to the servers.
+        vouching: who can say that the primary was replaced; None where nobody does.
+        together: see `PrimaryLinks`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        login: Login,
+        clock: Clock,
+        events: Events,
+        prepares: bool,
+        vouching: Vouching | None,
+        together: bool,
+        on_push: Callable[[list[Any]], None],
+        on_up: Callable[[Route, Lane], None],
+        on_doubt: Callable[[str], None],
+    ) -> None:
+        self._clock = clock
+        self._links = PrimaryLinks(
+            login,
+            clock=clock,
+            events=events,
+            deadline=settings.deadline,
+            verification=Verification(
+                clock,
+                layout_key=f"{settings.prefix}:layout".encode(),
+                by_slot=False,
+                prepares=prepares,
+            ),
+            together=together,
+            on_push=on_push,
+            heard_majority_since=self._heard_since,
+            on_verified=self._arrived,
+            on_up=lambda lane: on_up(self._route, lane),
+            on_trouble=self._look_again,
+        )
+        self._route = Route(
+            self._links,
+            clock=clock,
+            vouching=vouching,
+            required=self.required_replicas,
+            on_doubt=on_doubt,
+            on_redirect=self.redirected,
+        )
+        self.executor = Executor(self, clock)
+
+    def _heard_since(self, instant: float) -> bool:
+        """Whether those who would know of another primary were heard since an instant."""
+        raise NotImplementedError
+
+    def _arrived(self, peer: str) -> None:
+        """A server at this network address may be written."""
+
+    def _look_again(self) -> None:
+        """The primary could not be reached or verified, or is in doubt."""
+        raise NotImplementedError
+
+    @property
+    def channels(self) -> Sequence[bytes]:
+        """What to subscribe to."""
+        return self._links.channels
+
+    @channels.setter
+    def channels(self, channels: Sequence[bytes]) -> None:
+        self._links.channels = channels
+
+    async def close(self) -> None:
+        """End all connections and tasks."""
+        await self._route.close()
+
+    # --- routing ----------------------------------------------------------------------------
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """The one."""
+        return (self._route,)
+
+    def lead(self, slot: int | None) -> Route:
+        """The one, whatever the slot."""
+        del slot
+        return self._route
+
+    def at(self, address: object) -> Route:
+        """The one; a server that belongs to no cluster sends nobody elsewhere."""
+        del address
+        return self._route
+
+    def redirected(self, error: RedirectError) -> bool:
+        """The settings name one node of a cluster as all of Redis: nobody else is asked."""
+        del error
+        return False
+
+    # --- how it is --------------------------------------------------------------------------
+
+    @property
+    def down(self) -> str | None:
+        """Why Redis cannot be written now, or None."""
+        return self._links.lanes[Lane.FAST].down
+
+    @property
+    def doubted(self) -> bool:
+        """Whether the primary may no longer speak for the fleet."""
+        return self._route.doubt is not None
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """What Redis does not offer, and what it costs."""
+        return self._links.lacks
+
+    @property
+    def primary(self) -> str | None:
+        """Where it writes."""
+        return str(self._links.target) if self._links.target else None
+
+    def required_replicas(self, slot: int | None = None) -> int:
+        """How many replicas must acknowledge what shall count as replicated, or 0."""
+        raise NotImplementedError
+
+    async def ready(self, until: float) -> None:
+        """Wait until everything can be written.
+
+        Raises:
+            LinkDownError: it cannot before `until` (monotonic seconds).
+        """
+        for lane in Lane:
+            if not await self._links.usable(lane, until):
+                raise LinkDownError(
+                    f"the primary cannot be reached: {self._links.lanes[lane].down}"
+                )
