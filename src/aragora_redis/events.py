@@ -91,6 +91,13 @@ class Unreachable(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RenewalFailed(Event):
+    """A credential could not be renewed, or not presented; the old one may hold for a while."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceLacks(Event):
     """A server does not offer all that is used; what it lacks has changed since the last link.
 

@@ -8,11 +8,16 @@ import time
 import pytest
 
 from aragora_redis.address import Address
+from aragora_redis.clock import SYSTEM_CLOCK
 from aragora_redis.errors import LinkDownError
+from aragora_redis.events import Events
+from aragora_redis.link.account import account_of
 from aragora_redis.link.connection import Login, connect
 from aragora_redis.settings import Credentials, Secret
 
-LOGIN = Login(Credentials(None, Secret("s3cret-password")))
+LOGIN = Login(
+    account_of(Credentials(None, Secret("s3cret-password")), clock=SYSTEM_CLOCK, events=Events())
+)
 HELLO_QUOTED = (
     b"-ERR unknown command 'HELLO', with args beginning with: 'AUTH' 's3cret-password'\r\n"
 )

@@ -71,6 +71,7 @@ def test_every_origin_is_the_name_of_a_value():
     sentinel = from_env(SENTINELS | redis(TLS="true"))
     names = {row.name for row in describe(sentinel)}
     names |= {"topology.address", "topology.nodes", "hosts.path"}
+    names |= {"credentials.cache.name", "credentials.cache.serverless"}
     assert set(_VARIABLES) <= names
 
 

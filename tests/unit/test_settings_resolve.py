@@ -7,7 +7,9 @@ import pytest
 from aragora_redis.address import Address
 from aragora_redis.errors import SettingsError
 from aragora_redis.settings import (
+    AwsCache,
     Cluster,
+    Credentials,
     Embedded,
     Secret,
     Sentinel,
@@ -269,3 +271,36 @@ def test_levels_that_the_mode_can_give_are_taken():
     assert from_env(SENTINELS | {"ARAGORA_TOKENS_LEVEL": "replicated"}).tokens.level == "replicated"
     assert from_env(NODES | {"ARAGORA_TOKENS_LEVEL": "replicated"}).tokens.level == "replicated"
     assert from_env(URL | {"ARAGORA_TOKENS_LEVEL": "primary"}).tokens.level == "primary"
+
+
+IAM = redis(AUTH="AWS-IAM", URL="rediss://app@h", AWS_CACHE="Shop")
+
+
+def test_tokens_of_aws_are_for_a_user_of_a_cache():
+    settings = from_env(KEY | IAM | redis(AWS_SERVERLESS="true"))
+    assert settings.credentials == Credentials(
+        "app", auth="aws-iam", cache=AwsCache("shop", serverless=True)
+    )
+    assert settings.sources["credentials.auth"] == "ARAGORA_REDIS_AUTH"
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        (IAM | redis(PASSWORD="p"), ["AUTH", "PASSWORD"]),
+        (IAM | redis(PASSWORD_FILE=__file__), ["AUTH", "PASSWORD_FILE"]),
+        (IAM | redis(URL="rediss://app:p@h"), ["AUTH", "URL"]),
+        (IAM | redis(URL="redis://app@h"), ["AUTH", "TLS"]),
+        (IAM | redis(URL="rediss://h"), ["AUTH", "USERNAME"]),
+        (redis(AUTH="aws-iam", URL="rediss://app@h"), ["AUTH", "AWS_CACHE"]),
+        (URL | redis(AWS_CACHE="shop"), ["AUTH", "AWS_CACHE"]),
+        (URL | redis(AUTH="gcp-iam"), ["AUTH", "TLS"]),
+        (URL | redis(AUTH="kerberos"), ["AUTH"]),
+        (IAM | redis(AWS_CACHE="no/name"), ["AWS_CACHE"]),
+    ],
+)
+def test_what_does_not_go_with_a_token_is_said(environ, named):
+    with pytest.raises(SettingsError) as caught:
+        from_env(environ)
+    assert "problems" not in str(caught.value)
+    assert all(f"ARAGORA_REDIS_{name}" in str(caught.value) for name in named)

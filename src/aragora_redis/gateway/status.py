@@ -34,6 +34,7 @@ class StatusBody(BaseModel):
     outbox: int
     staleness: float | None
     """Seconds; null while it has never been in step."""
+    lacks: tuple[str, ...]
     troubles: dict[str, str]
 
 

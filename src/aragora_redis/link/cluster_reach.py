@@ -17,12 +17,14 @@ from ..events import Events, SlotsMoved, ViewChanged
 from ..operation import Lane
 from ..settings import Cluster, Settings
 from ..topology.cluster import ClusterMap, Shard, ShardPanel
+from .account import account_of
 from .cluster_watcher import ClusterWatcher
 from .connection import Login, Target
 from .executor import Executor
 from .primary import PrimaryLinks
 from .replies import RedirectError
 from .route import Route
+from .supervision import supervised
 from .verification import Verification
 
 
@@ -59,7 +61,9 @@ class ClusterReach:
         self._on_up = on_up
         self._on_doubt = on_doubt
         self._on_moved = on_moved
-        self._login = Login(settings.credentials, 0, settings.tls, settings.hosts)
+        self._account = account_of(settings.credentials, clock=clock, events=events)
+        self._renewal: asyncio.Task[None] | None = None
+        self._login = Login(self._account, 0, settings.tls, settings.hosts)
         self._layout_key = f"{settings.prefix}:layout".encode()
         self._verification = Verification(
             clock, layout_key=self._layout_key, by_slot=True, prepares=prepares
@@ -84,10 +88,14 @@ class ClusterReach:
 
     def start(self) -> None:
         """Connect and follow in the background."""
+        self._renewal = asyncio.create_task(supervised("the credentials", self._account.run))
         self.nodes.start()
 
     async def close(self) -> None:
         """End all connections and tasks."""
+        if self._renewal is not None:
+            self._renewal.cancel()
+            await asyncio.gather(self._renewal, return_exceptions=True)
         await self.nodes.close()
         routes, self._routes = list(self._routes.values()), {}
         await asyncio.gather(*(route.close() for route in routes), *self._ended)

@@ -17,9 +17,10 @@ from redis.asyncio.connection import AbstractConnection, UnixDomainSocketConnect
 
 from ..address import Address
 from ..errors import LinkDownError
-from ..settings.credentials import ANONYMOUS, Credentials
+from ..identity import Credential
 from ..settings.hosts import Hosts
 from ..settings.tls import Tls
+from .account import Account
 from .dialing import Dialed, dial_address
 from .pipe import Pipe, PushHandler
 from .replies import without_arguments
@@ -30,9 +31,9 @@ Target = Address | str
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """How to present ourselves. The password is read at every connection: it may rotate."""
+    """How to present ourselves to servers, and where their names lead."""
 
-    credentials: Credentials = ANONYMOUS
+    account: Account
     db: int = 0
     tls: Tls | None = None
     hosts: Hosts | None = None
@@ -44,13 +45,15 @@ async def connect(target: Target, login: Login, *, timeout: float, on_push: Push
     Args:
         target: the server.
         login: credentials and TLS.
-        timeout: seconds for all of it: name, TCP, TLS and authentication.
+        timeout: seconds for name, TCP, TLS and authentication.
         on_push: gets every RESP3 push, such as a published message.
 
     Raises:
         LinkDownError: it could not be had; the message says at which step.
+        SettingsError: a file of the settings cannot be used.
     """
-    connection = _prepare(target, login)
+    credential = await login.account.present()
+    connection = _prepare(target, login, credential)
     try:
         async with asyncio.timeout(timeout):
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py does not type it
@@ -63,14 +66,15 @@ async def connect(target: Target, login: Login, *, timeout: float, on_push: Push
     except Exception as error:  # noqa: BLE001 - a peer that is no Redis makes redis-py fail anyhow
         await connection.disconnect(nowait=True)
         raise _explain(target, error) from None  # its text may hold what was sent
-    return Pipe(connection, on_push)
+    pipe = Pipe(connection, on_push)
+    login.account.opened(pipe, credential)
+    return pipe
 
 
-def _prepare(target: Target, login: Login) -> AbstractConnection:
-    password = login.credentials.password()
+def _prepare(target: Target, login: Login, credential: Credential) -> AbstractConnection:
     options: dict[str, Any] = {
-        "username": login.credentials.username,
-        "password": password.reveal() if password is not None else None,
+        "username": credential.username,
+        "password": credential.secret.reveal() if credential.secret is not None else None,
         "db": login.db,
         "protocol": 3,
         # Our own limit bounds it all. With theirs, asyncio.wait_for (Python 3.11) may swallow a

@@ -12,7 +12,7 @@ from ..clock import Clock
 from ..events import Events
 from ..operation import Lane
 from ..settings import Settings, Standalone
-from .connection import Login
+from .account import account_of
 from .endpoint_watcher import EndpointWatcher
 from .route import Route
 from .single_reach import SingleReach
@@ -49,7 +49,7 @@ class EndpointReach(SingleReach):
     ) -> None:
         super().__init__(
             settings,
-            login=Login(settings.credentials, settings.db, settings.tls, settings.hosts),
+            account=account_of(settings.credentials, clock=clock, events=events),
             clock=clock,
             events=events,
             prepares=prepares,
@@ -77,7 +77,7 @@ class EndpointReach(SingleReach):
         self._links.aim(str(at) if isinstance(at, Path) else at)
         if self._name is not None:
             self._name.start()
-        self._route.start()
+        super().start()
 
     async def close(self) -> None:
         """End all connections and tasks."""

@@ -10,6 +10,7 @@ from ..events import Events
 from ..operation import Lane
 from ..settings import Sentinel, Settings
 from ..topology.panel import Panel, View
+from .account import account_of
 from .connection import Login
 from .route import Route
 from .single_reach import SingleReach
@@ -31,11 +32,10 @@ class SentinelReach(SingleReach):
         on_up: Callable[[Route, Lane], None],
         on_doubt: Callable[[str], None],
     ) -> None:
-        login = Login(settings.credentials, settings.db, settings.tls, settings.hosts)
         self._panel = Panel(len(topology.hosts))
         super().__init__(
             settings,
-            login=login,
+            account=account_of(settings.credentials, clock=clock, events=events),
             clock=clock,
             events=events,
             prepares=prepares,
@@ -48,8 +48,12 @@ class SentinelReach(SingleReach):
         self.watcher = SentinelWatcher(
             topology.master,
             topology.hosts,
-            Login(settings.sentinel_credentials, tls=settings.sentinel_tls, hosts=settings.hosts),
-            login,
+            Login(
+                account_of(settings.sentinel_credentials, clock=clock, events=events),
+                tls=settings.sentinel_tls,
+                hosts=settings.hosts,
+            ),
+            self._login,
             self._panel,
             clock=clock,
             events=events,
@@ -62,7 +66,7 @@ class SentinelReach(SingleReach):
     def start(self) -> None:
         """Connect and follow in the background."""
         self.watcher.start()
-        self._route.start()
+        super().start()
 
     async def close(self) -> None:
         """End all connections and tasks."""

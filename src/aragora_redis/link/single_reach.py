@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,12 +11,14 @@ from ..errors import LinkDownError
 from ..events import Events
 from ..operation import Lane
 from ..settings import Settings
+from .account import Account
 from .connection import Login
 from .executor import Executor
 from .primary import PrimaryLinks
 from .replies import RedirectError
 from .route import Route
 from .standing import Vouching
+from .supervision import supervised
 from .verification import Verification
 
 
@@ -23,7 +26,7 @@ class SingleReach:
     """One route and an executor, wired. See `Reach` for what is asked of it.
 
     Args:
-        login: how to present ourselves to the servers.
+        account: who we are to the servers.
         vouching: who can say that the primary was replaced; None where nobody does.
         together: see `PrimaryLinks`.
     """
@@ -32,7 +35,7 @@ class SingleReach:
         self,
         settings: Settings,
         *,
-        login: Login,
+        account: Account,
         clock: Clock,
         events: Events,
         prepares: bool,
@@ -43,8 +46,11 @@ class SingleReach:
         on_doubt: Callable[[str], None],
     ) -> None:
         self._clock = clock
+        self._account = account
+        self._renewal: asyncio.Task[None] | None = None
+        self._login = Login(account, settings.db, settings.tls, settings.hosts)
         self._links = PrimaryLinks(
-            login,
+            self._login,
             clock=clock,
             events=events,
             deadline=settings.deadline,
@@ -91,8 +97,16 @@ class SingleReach:
     def channels(self, channels: Sequence[bytes]) -> None:
         self._links.channels = channels
 
+    def start(self) -> None:
+        """Connect and follow in the background."""
+        self._renewal = asyncio.create_task(supervised("the credentials", self._account.run))
+        self._route.start()
+
     async def close(self) -> None:
         """End all connections and tasks."""
+        if self._renewal is not None:
+            self._renewal.cancel()
+            await asyncio.gather(self._renewal, return_exceptions=True)
         await self._route.close()
 
     # --- routing ----------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..address import Address
 from ..errors import SettingsError
+from ..identity import source_of
 from ..settings import Cluster, Credentials, Embedded, Sentinel, Settings, Standalone, Tls
 from .access import ANYBODY, Access
 
@@ -44,6 +45,7 @@ def target_of(settings: Settings) -> Target | None:
 
     Raises:
         SettingsError: a file of theirs cannot be used, or they lead to a Unix socket.
+        LinkDownError: who issues the credentials cannot be reached.
     """
     redis = _access(settings, settings.credentials, settings.tls, settings.db)
     match settings.topology:
@@ -64,10 +66,10 @@ def target_of(settings: Settings) -> Target | None:
 
 
 def _access(settings: Settings, credentials: Credentials, tls: Tls | None, db: int = 0) -> Access:
-    password = credentials.password()
+    issued = source_of(credentials).issue()
     return Access(
-        credentials.username,
-        None if password is None else password.reveal(),
+        issued.username,
+        None if issued.secret is None else issued.secret.reveal(),
         None if tls is None else tls.context(),
         db,
         settings.hosts,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from .credentials import Credentials
+from .credentials import AwsCache, Credentials
 from .describe import Row, describe
 from .hosts import Hosts
 from .model import (
@@ -27,6 +27,7 @@ from .secret import Secret
 from .tls import Tls
 
 __all__ = [
+    "AwsCache",
     "Cluster",
     "Credentials",
     "Embedded",

@@ -19,6 +19,7 @@ def contradictions(reading: Reading) -> tuple[str, ...]:
         *_sentinel_pair(reading),
         *_demanded_mode(reading),
         *_passwords(reading),
+        *_auth(reading),
         *_tls(reading),
         *_level(reading),
         *_jwt(reading),
@@ -121,6 +122,26 @@ def _leads_to(url: RedisUrl | None) -> str:
 def _passwords(reading: Reading) -> Iterator[str]:
     if reading.given >= {names.PASSWORD, names.PASSWORD_FILE}:
         yield f"{names.PASSWORD} and {names.PASSWORD_FILE} are both set; unset one of the two"
+
+
+def _auth(reading: Reading) -> Iterator[str]:
+    env, url = reading.values, url_in_use(reading)
+    if env.redis_auth == "password":
+        for name in sorted({names.AWS_CACHE, names.AWS_SERVERLESS} & reading.given):
+            yield f"{name} is set, but {names.AUTH} is not aws-iam; set it, or unset {name}"
+        return
+    start = f"{names.AUTH} is {env.redis_auth}, but"
+    for name in sorted({names.PASSWORD, names.PASSWORD_FILE} & reading.given):
+        yield f"{start} {name} is set; unset one of the two"
+    if url is not None and url.password is not None:
+        yield f"{start} {names.URL} holds a password; leave one of the two out"
+    if mode_of(reading) != "embedded" and not any(tls_choice(reading)):
+        yield f"{start} TLS is off, and the token would travel in clear; set {names.TLS} to true"
+    if env.redis_auth == "aws-iam":
+        if names.AWS_CACHE not in reading.given:
+            yield f"{start} {names.AWS_CACHE} is not set; set it to the name of the cache"
+        if first(env.redis_username, url.username if url else None, default=None) is None:
+            yield f"{start} {names.USERNAME} is not set; set it to the user with IAM authentication"
 
 
 def _tls(reading: Reading) -> Iterator[str]:

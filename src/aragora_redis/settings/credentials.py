@@ -4,21 +4,44 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ..errors import SettingsError
 from .secret import Secret, unexpanded
 
+Auth = Literal["password", "aws-iam", "gcp-iam", "azure-entra"]
+
+
+@dataclass(frozen=True, slots=True)
+class AwsCache:
+    """Which cache of ElastiCache a token of AWS IAM is for.
+
+    Attributes:
+        name: of the replication group, or of the serverless cache.
+        serverless: which of the two it is.
+    """
+
+    name: str
+    serverless: bool = False
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A user's name, and the password as a value or as a file that is read at each connection.
+    """A user's name, and what proves it.
 
-    `username` None is Redis's `default` user.
+    Attributes:
+        username: None is Redis's `default` user, or for `azure-entra` whom the token is for.
+        secret: the password as a value,
+        password_file: or as a file that is read again and again.
+        auth: `password`, or who issues tokens that are presented instead of one.
+        cache: for `aws-iam`.
     """
 
     username: str | None = None
     secret: Secret | None = None
     password_file: Path | None = None
+    auth: Auth = "password"
+    cache: AwsCache | None = None
 
     def password(self) -> Secret | None:
         """The password to connect with now; None where none is configured.

@@ -11,11 +11,12 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ..address import Address
 from . import values
+from .credentials import Auth
 from .doc import Doc, Group
 from .model import Level, LogFormat, LogLevel, Mode, OnOutage, Settings
 from .secret import Secret
@@ -163,10 +164,34 @@ class Environment(BaseSettings):
         Doc(
             Group.CREDENTIALS,
             "the path of a file that holds the password alone",
-            "Read again at each connection, so a rotated password needs no restart. Instead of "
-            "`ARAGORA_REDIS_PASSWORD`.",
+            "Read again at each connection and each second: a rotated password needs no restart, "
+            "and is presented on the living connections too. Instead of `ARAGORA_REDIS_PASSWORD`.",
         ),
     ] = None
+    redis_auth: Annotated[
+        Annotated[Auth, BeforeValidator(str.lower)],
+        Doc(
+            Group.CREDENTIALS,
+            "`password`, `aws-iam`, `gcp-iam` or `azure-entra`",
+            "Who vouches for us at a managed service. Tokens of AWS IAM, Google Cloud IAM or "
+            "Microsoft Entra ID are fetched with what their own libraries find in the environment, "
+            "renewed before they expire, and presented again on the living connections. Needs the "
+            "extra `aws`, `gcp` or `azure`.",
+        ),
+    ] = "password"
+    redis_aws_cache: Annotated[
+        Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,62}$"), AfterValidator(str.lower)]
+        | None,
+        Doc(
+            Group.CREDENTIALS,
+            "a name",
+            "For `aws-iam`: the replication group, or the serverless cache.",
+        ),
+    ] = None
+    redis_aws_serverless: Annotated[
+        bool,
+        Doc(Group.CREDENTIALS, _BOOLEAN, "For `aws-iam`: whether the cache is a serverless one."),
+    ] = False
     redis_sentinel_username: Annotated[
         str | None,
         Doc(Group.CREDENTIALS, "an ACL user's name", "The user at the Sentinels themselves."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..address import Address
 from .advice import advice
 from .choice import first, mode_of, tls_choice, url_in_use
-from .credentials import ANONYMOUS, Credentials
+from .credentials import ANONYMOUS, AwsCache, Credentials
 from .environment import Environment
 from .hosts import Hosts
 from .model import (
@@ -104,4 +104,8 @@ def _credentials(env: Environment, url: RedisUrl | None) -> Credentials:
         username=first(env.redis_username, url.username if url else None, default=None),
         secret=first(env.redis_password, in_url, default=None),
         password_file=env.redis_password_file,
+        auth=env.redis_auth,
+        cache=AwsCache(env.redis_aws_cache, serverless=env.redis_aws_serverless)
+        if env.redis_aws_cache
+        else None,
     )

@@ -174,6 +174,7 @@ class SharedState:
             outbox=self.tokens.outbox_depth,
             lag=redis.lag.last,
             staleness=redis.staleness(),
+            lacks=reach.lacks,
             troubles=redis.troubles(),
         )
 

@@ -17,6 +17,7 @@ from ..events import (
     LinkLost,
     LinkUp,
     Recovered,
+    RenewalFailed,
     SentinelsSplit,
     ServiceLacks,
     SlotsMoved,
@@ -36,7 +37,12 @@ class Told:
 
 def told(event: Event) -> Told | None:
     """An event in words; None for one that is no line of its own."""
-    return _told_of_service(event) or _told_of_links(event) or _told_of_sentinels(event)
+    return (
+        _told_of_service(event)
+        or _told_of_access(event)
+        or _told_of_links(event)
+        or _told_of_sentinels(event)
+    )
 
 
 def _told_of_service(event: Event) -> Told | None:
@@ -49,15 +55,22 @@ def _told_of_service(event: Event) -> Told | None:
         case CircuitChanged(circuit, state, _, source):
             level = logging.INFO if state == "closed" else logging.WARNING
             return Told(level, f"circuit {circuit} is {state} (decided by {source})")
-        case ServiceLacks(server, lacks):
-            text = "; ".join(lacks) or "nothing of what is used"
-            return Told(logging.WARNING if lacks else logging.INFO, f"{server} lacks: {text}")
         case ClockSkew(seconds):
             text = (
                 f"Redis's clock is {seconds:+.0f} s from ours: "
                 "revocations are not compared until they agree"
             )
             return Told(logging.CRITICAL, text)
+    return None
+
+
+def _told_of_access(event: Event) -> Told | None:
+    match event:
+        case RenewalFailed(reason):
+            return Told(logging.WARNING, f"the credentials are not renewed yet: {reason}")
+        case ServiceLacks(server, lacks):
+            text = "; ".join(lacks) or "nothing of what is used"
+            return Told(logging.WARNING if lacks else logging.INFO, f"{server} lacks: {text}")
     return None
 
 

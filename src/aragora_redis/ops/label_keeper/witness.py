@@ -10,6 +10,7 @@ from ...address import Address
 from ...clock import Clock
 from ...errors import SettingsError
 from ...events import Events
+from ...link.account import account_of
 from ...link.connection import Login
 from ...link.proof import primary_fault
 from ...link.watcher import SentinelWatcher
@@ -48,12 +49,20 @@ class Witness:
                 remedy="set ARAGORA_REDIS_SENTINEL_HOSTS and ARAGORA_REDIS_SENTINEL_MASTER",
             )
         self._clock = clock
-        self._login = Login(settings.credentials, tls=settings.tls, hosts=settings.hosts)
+        self._login = Login(
+            account_of(settings.credentials, clock=clock, events=events),
+            tls=settings.tls,
+            hosts=settings.hosts,
+        )
         self._silence = "no Sentinel has answered yet"
         self._watcher = SentinelWatcher(
             settings.topology.master,
             settings.topology.hosts,
-            Login(settings.sentinel_credentials, tls=settings.sentinel_tls, hosts=settings.hosts),
+            Login(
+                account_of(settings.sentinel_credentials, clock=clock, events=events),
+                tls=settings.sentinel_tls,
+                hosts=settings.hosts,
+            ),
             self._login,
             Panel(len(settings.topology.hosts)),
             clock=clock,

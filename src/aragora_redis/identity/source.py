@@ -1,0 +1,86 @@
+"""Where a credential comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Protocol
+
+from ..errors import SettingsError
+from ..settings import Credentials, Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What is presented with AUTH.
+
+    Attributes:
+        username: None is Redis's `default` user.
+        secret: None presents nothing.
+        expires_at: Unix seconds after which nobody takes it any more; None where it lasts.
+    """
+
+    username: str | None = None
+    secret: Secret | None = None
+    expires_at: float | None = None
+
+    def words(self) -> tuple[str, ...]:
+        """The arguments of AUTH, in clear."""
+        secret = () if self.secret is None else (self.secret.reveal(),)
+        return secret if self.username is None else (self.username, *secret)
+
+
+class Source(Protocol):
+    """Has a credential for us."""
+
+    blocks: bool
+    """Whether `issue` asks somebody over the network, for seconds perhaps."""
+
+    def issue(self) -> Credential:
+        """The credential to present from now on.
+
+        Raises:
+            SettingsError: the settings, or the environment of the issuer's library, do not do.
+            LinkDownError: the issuer cannot be reached, or refuses.
+        """
+
+
+class Given:
+    """The password of the settings, or of a file that is read each time."""
+
+    blocks = False
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    def issue(self) -> Credential:
+        """What the settings, or the file, say now."""
+        return Credential(self._credentials.username, self._credentials.password())
+
+
+_ISSUERS = {
+    "aws-iam": ("aws", "botocore"),
+    "gcp-iam": ("gcp", "google.auth"),
+    "azure-entra": ("azure", "azure.identity"),
+}
+"""For each way the module here, whose name the extra has too, and the library that it stands on."""
+
+
+def source_of(credentials: Credentials) -> Source:
+    """The source that the settings ask for.
+
+    Raises:
+        SettingsError: the library of the issuer is not installed.
+    """
+    if credentials.auth == "password":
+        return Given(credentials)
+    extra, library = _ISSUERS[credentials.auth]
+    try:
+        import_module(library)
+    except ImportError:
+        raise SettingsError(
+            f"ARAGORA_REDIS_AUTH is {credentials.auth}, and {library} is not installed",
+            remedy=f"install aragora-redis[{extra}]",
+        ) from None
+    made: Source = import_module(f".{extra}", __package__).Issuer(credentials)
+    return made

@@ -1,0 +1,129 @@
+"""Who we are to the servers: presented on each new connection, and anew on those that live."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from weakref import WeakKeyDictionary
+
+from ..clock import Clock, full_jitter
+from ..errors import AragoraRedisError, LinkDownError
+from ..events import Events, RenewalFailed
+from ..identity import Credential, Source, source_of
+from ..settings import Credentials
+from .pipe import Pipe
+
+LOOK_EVERY = 1.0
+"""Seconds between looks whether the credential is another."""
+RENEW_AFTER = 0.7, 0.8
+"""Part of its life after which a credential is renewed; where between, so that a fleet does not
+come at once, is chance."""
+ISSUE_LIMIT = 10.0
+"""Seconds that an issuer has."""
+AUTH_LIMIT = 2.0
+"""Seconds for an answer to AUTH; on the durable lane it may stand behind a WAIT."""
+RETRY_BASE, RETRY_CAP = 1.0, 30.0
+
+
+class Account:
+    """Holds the credential of one user, and the connections that it has opened.
+
+    Servers take AUTH on a living connection. So a token that expires ends nothing, and a password
+    that is to be withdrawn is out of use before it is.
+    """
+
+    def __init__(self, source: Source, *, clock: Clock, events: Events) -> None:
+        self._source = source
+        self._clock = clock
+        self._events = events
+        self._held: Credential | None = None
+        self._renew_at = float("inf")
+        self._issuing: asyncio.Task[Credential] | None = None
+        self._living: WeakKeyDictionary[Pipe, Credential] = WeakKeyDictionary()
+        self._told: str | None = None
+
+    async def present(self) -> Credential:
+        """What to log in with now.
+
+        Raises:
+            SettingsError, LinkDownError: there is none; see `Source.issue`.
+        """
+        if not self._source.blocks:
+            return self._source.issue()
+        now = self._clock.wall()
+        if self._held is None or now >= self._renew_at:
+            try:
+                return await self._renewed()
+            except AragoraRedisError:
+                if self._held is None or (self._held.expires_at or now) <= now:
+                    raise
+        return self._held
+
+    async def _renewed(self) -> Credential:
+        """Have one issued; who asks meanwhile waits for the same."""
+        if self._issuing is None or self._issuing.done():
+            self._issuing = asyncio.create_task(self._issue())
+        try:
+            async with asyncio.timeout(ISSUE_LIMIT):
+                return await asyncio.shield(self._issuing)
+        except TimeoutError:
+            raise LinkDownError(
+                f"no credential was issued within {ISSUE_LIMIT:g} s",
+                remedy="check the way to the issuer",
+            ) from None
+
+    async def _issue(self) -> Credential:
+        began = self._clock.wall()
+        issued = await asyncio.to_thread(self._source.issue)
+        self._held = issued
+        life = (issued.expires_at or float("inf")) - began
+        self._renew_at = began + life * random.uniform(*RENEW_AFTER)
+        return issued
+
+    def opened(self, pipe: Pipe, credential: Credential) -> None:
+        """A connection has been opened with this."""
+        self._living[pipe] = credential
+
+    async def run(self) -> None:
+        """Keep the connections logged in, until cancelled."""
+        failures = 0
+        while True:
+            if failures == 0:
+                await asyncio.sleep(LOOK_EVERY)
+            else:
+                await asyncio.sleep(full_jitter(failures, base=RETRY_BASE, cap=RETRY_CAP))
+            trouble = await self._keep_logged_in()
+            failures = failures + 1 if trouble is not None else 0
+            if trouble is not None and trouble != self._told:
+                self._events.emit(RenewalFailed(trouble))
+            self._told = trouble
+
+    async def _keep_logged_in(self) -> str | None:
+        """Present what is due where it was not yet; why that failed, or None."""
+        try:
+            due = await self.present()
+        except AragoraRedisError as error:
+            return str(error)
+        if due.secret is None:
+            return None
+        pipes = [pipe for pipe, was in self._living.items() if was != due and pipe.closed is None]
+        said = await asyncio.gather(*(self._log_in(pipe, due) for pipe in pipes))
+        return next((trouble for trouble in said if trouble is not None), None)
+
+    async def _log_in(self, pipe: Pipe, due: Credential) -> str | None:
+        try:
+            await pipe.request("AUTH", *due.words(), timeout=AUTH_LIMIT)
+        except AragoraRedisError as error:
+            # What was presented before holds on: a password file may be ahead of the server.
+            return None if pipe.closed is not None else str(error)
+        self._living[pipe] = due
+        return None
+
+
+def account_of(credentials: Credentials, *, clock: Clock, events: Events) -> Account:
+    """The account that the settings ask for.
+
+    Raises:
+        SettingsError: the library of the issuer is not installed.
+    """
+    return Account(source_of(credentials), clock=clock, events=events)
