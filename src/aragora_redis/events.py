@@ -91,6 +91,15 @@ class Unreachable(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class MaintenanceAnnounced(Event):
+    """A managed service is about to work on its servers, or has (see `topology.maintenance`)."""
+
+    work: str
+    seconds: float
+    """How long it takes, or until then; 0 where it is over."""
+
+
+@dataclass(frozen=True, slots=True)
 class RenewalFailed(Event):
     """A credential could not be renewed, or not presented; the old one may hold for a while."""
 

@@ -13,10 +13,11 @@ from redis.crc import key_slot
 from ..address import Address
 from ..clock import Clock
 from ..errors import LinkDownError
-from ..events import Events, SlotsMoved, ViewChanged
+from ..events import Events, MaintenanceAnnounced, SlotsMoved, ViewChanged
 from ..operation import Lane
 from ..settings import Cluster, Settings
 from ..topology.cluster import ClusterMap, Shard, ShardPanel
+from ..topology.maintenance import read_notice
 from .account import account_of
 from .cluster_watcher import ClusterWatcher
 from .connection import Login, Target
@@ -235,6 +236,11 @@ class ClusterReach:
 
         While that one is away, anybody is: a message that comes again changes nothing.
         """
+        notice = read_notice(push)
+        if notice is not None:
+            self._events.emit(MaintenanceAnnounced(notice.work, notice.seconds))
+            self.nodes.poke()
+            return
         if len(push) > 1 and isinstance(push[1], bytes):
             route = self.lead(key_slot(push[1]))
             heard = route is not None and route.links.lanes[Lane.BULK].down is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Any
 
 from ..address import Address
 from ..clock import Clock
-from ..events import Events
+from ..events import Events, MaintenanceAnnounced
 from ..operation import Lane
 from ..settings import Settings, Standalone
+from ..topology.maintenance import Work, read_notice
 from .account import account_of
 from .endpoint_watcher import EndpointWatcher
 from .route import Route
@@ -30,8 +32,6 @@ class EndpointReach(SingleReach):
     """There are no Sentinels."""
     replicating = False
     """Nobody's word makes an acknowledgement of replicas count: the provider hides them."""
-    replacing = False
-    """Nobody says so."""
     epoch = None
     """Nobody counts."""
 
@@ -55,10 +55,13 @@ class EndpointReach(SingleReach):
             prepares=prepares,
             vouching=None,
             together=True,
-            on_push=on_push,
+            on_push=self._on_push,
             on_up=on_up,
             on_doubt=on_doubt,
         )
+        self._on_other_push = on_push
+        self._events = events
+        self._work_until = float("-inf")
         self._address = topology.address
         self._name: EndpointWatcher | None = None
         if isinstance(topology.address, Address) and _is_name(topology.address.host):
@@ -68,7 +71,7 @@ class EndpointReach(SingleReach):
                 clock=clock,
                 events=events,
                 peers=lambda: self._links.peers,
-                on_stray=self._links.drop,
+                on_stray=self._on_stray,
             )
 
     def start(self) -> None:
@@ -84,6 +87,31 @@ class EndpointReach(SingleReach):
         if self._name is not None:
             await self._name.close()
         await super().close()
+
+    def _on_push(self, push: list[Any]) -> None:
+        notice = read_notice(push)
+        if notice is None:
+            self._on_other_push(push)
+            return
+        self._events.emit(MaintenanceAnnounced(notice.work, notice.seconds))
+        self._work_until = self._clock.monotonic() + notice.seconds
+        if notice.work is Work.MOVING:
+            # Halfway the name leads elsewhere already, and the old server still answers.
+            asyncio.get_running_loop().call_later(notice.seconds / 2, self._links.renew)
+        elif notice.work.is_over:
+            self._links.renew()
+
+    def _on_stray(self, reason: str) -> None:
+        # What was announced leaves the old server in office until the new one is reached.
+        if self.replacing:
+            self._links.renew()
+        else:
+            self._links.drop(reason)
+
+    @property
+    def replacing(self) -> bool:
+        """Whether the service works on its servers."""
+        return self._clock.monotonic() < self._work_until
 
     def _heard_since(self, instant: float) -> bool:
         return self._name is None or self._name.heard_since(instant)

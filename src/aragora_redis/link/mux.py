@@ -42,6 +42,8 @@ WARM = 0.1
 """Seconds of silence after which a lane is asked for a sign of life."""
 KEEP_ALIVE = 2.0
 """Seconds of silence after which any lane is asked for one."""
+HAND_OVER_LIMIT, HAND_OVER_LOOKS = 0.2, 100
+"""Seconds for what was sent to be answered, and how often in them it is looked."""
 FENCED_FOR = 60.0
 """Seconds since the last fenced operation for which that goes on."""
 DEAD_AFTER = 1.0
@@ -89,6 +91,7 @@ class Mux:
         self._pipe: Pipe | None = None
         self._down_reason = "not connected yet"
         self._suspended: str | None = None
+        self._handing_over = False
         self._queue: deque[Pending] = deque()
         self._fenced: deque[Pending] = deque()
         self._queued_bytes = 0
@@ -139,6 +142,34 @@ class Mux:
         if self._pipe is None:
             self._down_reason = reason
         self.drop(reason)
+
+    async def hand_over(self, pipe: Pipe, server_time: ServerTime) -> bool:
+        """Use another connection from the next write on, once all that was sent is answered.
+
+        False if that does not come in time: the old connection is given up then, as is this one.
+        """
+        self._handing_over = True
+        try:
+            for _ in range(HAND_OVER_LOOKS):
+                if not self._busy:
+                    break
+                await asyncio.sleep(HAND_OVER_LIMIT / HAND_OVER_LOOKS)
+        finally:
+            self._handing_over = False
+        old = self._pipe
+        if old is None or self._busy:
+            self.drop("what was sent before the hand-over was not answered")
+            pipe.close("not needed any more")
+            return False
+        self.attach(pipe, server_time)
+        old.close("handed over")
+        self._flush()
+        return True
+
+    @property
+    def _busy(self) -> bool:
+        """Whether an answer is waited for."""
+        return bool(self._in_flight) or self._probe is not None
 
     def drop(self, reason: str) -> None:
         """Give the connection up, if there is one."""
@@ -251,6 +282,7 @@ class Mux:
             and len(self._in_flight) < BATCHES_IN_FLIGHT
             and pipe.writable
             and self._suspended is None
+            and not self._handing_over
         ):
             self._write_batch(pipe)
 

@@ -132,6 +132,20 @@ class PrimaryLinks:
         """The network addresses of the lanes that are connected."""
         return frozenset(peer for mux in self.lanes.values() if (peer := mux.peer) is not None)
 
+    def renew(self) -> None:
+        """Connect anew and use that instead, without a gap: what is behind the name is another."""
+        self._tasks = [task for task in self._tasks if not task.done()]
+        if self.target is not None and len(self._tasks) == len(Lane):  # else it is under way
+            self._tasks += [
+                asyncio.create_task(
+                    supervised(
+                        f"the renewal of the {lane} lane",
+                        partial(self._renew, lane, self.target, self._aims),
+                    )
+                )
+                for lane in Lane
+            ]
+
     def explain(self, reason: str) -> None:
         """Say why there is no connection, while there is no primary to connect to."""
         if self.target is None:
@@ -217,6 +231,26 @@ class PrimaryLinks:
                 await asyncio.sleep(full_jitter(attempt, base=RETRY_BASE, cap=RETRY_CAP))
                 attempt += 1
 
+    async def _renew(self, lane: Lane, target: Target, aim: int) -> None:
+        """Until it has come about, or the lane was lost, which leads to the same."""
+        mux, attempt = self.lanes[lane], 0
+        before = mux.generation
+        while mux.down is None and mux.generation == before and aim == self._aims:
+            try:
+                pipe, verified = await self._verified(lane, target, aim)
+            except AragoraRedisError:  # not yet: the old connection holds meanwhile
+                await asyncio.sleep(full_jitter(attempt, base=RETRY_BASE, cap=RETRY_CAP))
+                attempt += 1
+                continue
+            if mux.down is not None or mux.generation != before or aim != self._aims:
+                pipe.close("not needed any more")
+                return
+            self._take_in(lane, target, verified)
+            if pipe.peer is not None:
+                self._on_verified(pipe.peer)
+            if await mux.hand_over(pipe, verified.server_time):
+                self._on_up(lane)
+
     def _tell(self, reason: str) -> None:
         if reason != self._told:
             self._told = reason
@@ -231,7 +265,7 @@ class PrimaryLinks:
                 pipe,
                 target,
                 has_layout=self._has_layout(target),
-                channels=self.channels if lane is Lane.BULK else (),
+                channels=self.channels if lane is Lane.BULK else None,
             )
         except BaseException:
             pipe.close("not verified")

@@ -27,6 +27,8 @@ LIMIT = 1.0
 """Seconds for each step."""
 LAYOUT = b"1"
 """Version of the data's layout under the key prefix."""
+MAINTENANCE = ("CLIENT", "MAINT_NOTIFICATIONS", "ON", "moving-endpoint-type", "none")
+"""Have work on the servers announced; an endpoint that moves is looked up by its name."""
 _OFFERS = load("offers")
 
 
@@ -60,7 +62,12 @@ class Verification:
         self._prepares = prepares
 
     async def run(
-        self, pipe: Pipe, target: Target, *, has_layout: bool, channels: Sequence[bytes]
+        self,
+        pipe: Pipe,
+        target: Target,
+        *,
+        has_layout: bool,
+        channels: Sequence[bytes] | None,
     ) -> Verified:
         """Verify, and prepare.
 
@@ -68,7 +75,7 @@ class Verification:
             pipe: a new connection.
             target: where it leads.
             has_layout: whether this server is the one that holds the layout's version.
-            channels: what to subscribe to.
+            channels: what to subscribe to; None also hears nothing that the service announces.
 
         Raises:
             LinkDownError: it is no primary, or does not offer what nobody can do without.
@@ -79,6 +86,7 @@ class Verification:
             _offered(pipe, *INFO),
             _demanded(pipe, target, "TIME"),
             self._ask_layout(pipe) if has_layout else _none(),
+            _offered(pipe, *MAINTENANCE) if channels is not None else _none(),
             *(
                 _demanded(pipe, target, "SCRIPT", "LOAD", script.source)
                 for script in (all_scripts() if self._prepares else ())
@@ -100,7 +108,7 @@ class Verification:
                 across_slots=across_slots,
                 replication_id=rid != b"",
                 publishes=publishes == 1,
-                subscribes=await _subscribed(pipe, channels),
+                subscribes=await _subscribed(pipe, channels or ()),
             ),
         )
 

@@ -16,6 +16,7 @@ from ..events import (
     FullSync,
     LinkLost,
     LinkUp,
+    MaintenanceAnnounced,
     Recovered,
     RenewalFailed,
     SentinelsSplit,
@@ -66,6 +67,9 @@ def _told_of_service(event: Event) -> Told | None:
 
 def _told_of_access(event: Event) -> Told | None:
     match event:
+        case MaintenanceAnnounced(work, seconds):
+            when = f" ({seconds:g} s)" if seconds else ""
+            return Told(logging.INFO, f"the service announces: {work}{when}")
         case RenewalFailed(reason):
             return Told(logging.WARNING, f"the credentials are not renewed yet: {reason}")
         case ServiceLacks(server, lacks):
