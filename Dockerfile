@@ -7,7 +7,7 @@ RUN python -m venv --without-pip /opt/aragora-redis
 COPY constraints.txt pyproject.toml README.md LICENSE ./
 COPY src ./src
 RUN python -m pip --python /opt/aragora-redis/bin/python install \
-    --constraint constraints.txt '.[cli,gateway,kubernetes]'
+    --constraint constraints.txt '.[aws,azure,cli,gateway,gcp,kubernetes]'
 
 FROM python:3.11-slim
 

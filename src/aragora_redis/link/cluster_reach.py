@@ -141,7 +141,7 @@ class ClusterReach:
         changes = Counter(
             (old.address if old is not None else None, new.address)
             for old, new in zip(before.owners, found.owners, strict=True)
-            if new is not None and (old is None or old.address != new.address)
+            if old is not new and new is not None and (old is None or old.address != new.address)
         )
         holders = {shard.address for shard in found.shards}
         heirs = holders - self._routes.keys()
