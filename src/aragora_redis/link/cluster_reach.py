@@ -21,6 +21,7 @@ from ..topology.maintenance import read_notice
 from .account import account_of
 from .cluster_watcher import ClusterWatcher
 from .connection import Login, Target
+from .encryption import encryption_of
 from .executor import Executor
 from .primary import PrimaryLinks
 from .replies import RedirectError
@@ -64,7 +65,7 @@ class ClusterReach:
         self._on_moved = on_moved
         self._account = account_of(settings.credentials, clock=clock, events=events)
         self._renewal: asyncio.Task[None] | None = None
-        self._login = Login(self._account, 0, settings.tls, settings.hosts)
+        self._login = Login(self._account, 0, encryption_of(settings.tls), settings.hosts)
         self._layout_key = f"{settings.prefix}:layout".encode()
         self._verification = Verification(
             clock, layout_key=self._layout_key, by_slot=True, prepares=prepares

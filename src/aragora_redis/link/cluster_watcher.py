@@ -55,7 +55,7 @@ class ClusterWatcher:
         self._on_map = on_map
         self._on_heard = on_heard
         # Certificates are for names.
-        self._by_name = login.tls is not None and login.tls.verify == "full"
+        self._by_name = login.encryption is not None and login.encryption.by_name
         self._tasks: dict[Address, asyncio.Task[None]] = {}
         self._pokes: dict[Address, asyncio.Event] = {}
         self._known: dict[Address, frozenset[Address]] = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +20,9 @@ from ..address import Address
 from ..errors import LinkDownError
 from ..identity import Credential
 from ..settings.hosts import Hosts
-from ..settings.tls import Tls
 from .account import Account
 from .dialing import Dialed, dial_address
+from .encryption import Encryption
 from .pipe import Pipe, PushHandler
 from .replies import without_arguments
 
@@ -35,7 +36,7 @@ class Login:
 
     account: Account
     db: int = 0
-    tls: Tls | None = None
+    encryption: Encryption | None = None
     hosts: Hosts | None = None
 
 
@@ -53,7 +54,8 @@ async def connect(target: Target, login: Login, *, timeout: float, on_push: Push
         SettingsError: a file of the settings cannot be used.
     """
     credential = await login.account.present()
-    connection = _prepare(target, login, credential)
+    context = await login.encryption.context() if login.encryption is not None else None
+    connection = _prepare(target, login, credential, context)
     try:
         async with asyncio.timeout(timeout):
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py does not type it
@@ -71,7 +73,9 @@ async def connect(target: Target, login: Login, *, timeout: float, on_push: Push
     return pipe
 
 
-def _prepare(target: Target, login: Login, credential: Credential) -> AbstractConnection:
+def _prepare(
+    target: Target, login: Login, credential: Credential, context: ssl.SSLContext | None
+) -> AbstractConnection:
     options: dict[str, Any] = {
         "username": credential.username,
         "password": credential.secret.reveal() if credential.secret is not None else None,
@@ -88,7 +92,7 @@ def _prepare(target: Target, login: Login, credential: Credential) -> AbstractCo
         return UnixDomainSocketConnection(path=target, **options)
     return Dialed(
         address=dial_address(target, login.hosts),
-        context=login.tls.context() if login.tls is not None else None,
+        context=context,
         host=target.host,
         port=target.port,
         **options,

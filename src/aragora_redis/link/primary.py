@@ -82,6 +82,7 @@ class PrimaryLinks:
         self._up = {lane: asyncio.Event() for lane in Lane}
         self._down_since: dict[Lane, float] = {}
         self.target: Target | None = None
+        self._dropping = False
         self._guarded = False
         self.lacks: tuple[str, ...] = ()
         """What the server does not offer, and what it costs, each as one sentence."""
@@ -124,8 +125,10 @@ class PrimaryLinks:
 
     def drop(self, reason: str) -> None:
         """Give every connection up, and connect again: whoever answers then has to prove itself."""
+        self._dropping = True
         for mux in self.lanes.values():
             mux.drop(reason)
+        self._dropping = False
 
     @property
     def peers(self) -> frozenset[str]:
@@ -289,7 +292,7 @@ class PrimaryLinks:
         self._lost[lane].set()
         self._down_since.setdefault(lane, self._clock.monotonic())
         self._events.emit(LinkLost(str(self.target), lane.value, reason))
-        if self._together:
+        if self._together and not self._dropping:
             self.drop(f"the {lane} lane was lost: {reason}")
         self._on_trouble()
 

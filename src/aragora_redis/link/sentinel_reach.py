@@ -12,6 +12,7 @@ from ..settings import Sentinel, Settings
 from ..topology.panel import Panel, View
 from .account import account_of
 from .connection import Login
+from .encryption import encryption_of
 from .route import Route
 from .single_reach import SingleReach
 from .watcher import SentinelWatcher
@@ -50,7 +51,7 @@ class SentinelReach(SingleReach):
             topology.hosts,
             Login(
                 account_of(settings.sentinel_credentials, clock=clock, events=events),
-                tls=settings.sentinel_tls,
+                encryption=encryption_of(settings.sentinel_tls),
                 hosts=settings.hosts,
             ),
             self._login,

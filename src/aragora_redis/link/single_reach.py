@@ -13,6 +13,7 @@ from ..operation import Lane
 from ..settings import Settings
 from .account import Account
 from .connection import Login
+from .encryption import encryption_of
 from .executor import Executor
 from .primary import PrimaryLinks
 from .replies import RedirectError
@@ -48,7 +49,7 @@ class SingleReach:
         self._clock = clock
         self._account = account
         self._renewal: asyncio.Task[None] | None = None
-        self._login = Login(account, settings.db, settings.tls, settings.hosts)
+        self._login = Login(account, settings.db, encryption_of(settings.tls), settings.hosts)
         self._links = PrimaryLinks(
             self._login,
             clock=clock,

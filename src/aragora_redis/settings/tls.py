@@ -41,9 +41,10 @@ class Tls:
             SettingsError: a file is missing, unreadable, not PEM, encrypted or expired, or the
                 key does not belong to the certificate.
         """
-        context = ssl.create_default_context()
         if self.ca is not None:
             context = _trusting(self.ca, clock.wall())
+        else:
+            context = ssl.create_default_context()
         if self.cert is not None:
             _present(context, self.cert, self.key)
         context.check_hostname = self.verify == "full"

@@ -12,6 +12,7 @@ from ...errors import SettingsError
 from ...events import Events
 from ...link.account import account_of
 from ...link.connection import Login
+from ...link.encryption import encryption_of
 from ...link.proof import primary_fault
 from ...link.watcher import SentinelWatcher
 from ...settings import Sentinel, Settings
@@ -51,7 +52,7 @@ class Witness:
         self._clock = clock
         self._login = Login(
             account_of(settings.credentials, clock=clock, events=events),
-            tls=settings.tls,
+            encryption=encryption_of(settings.tls),
             hosts=settings.hosts,
         )
         self._silence = "no Sentinel has answered yet"
@@ -60,7 +61,7 @@ class Witness:
             settings.topology.hosts,
             Login(
                 account_of(settings.sentinel_credentials, clock=clock, events=events),
-                tls=settings.sentinel_tls,
+                encryption=encryption_of(settings.sentinel_tls),
                 hosts=settings.hosts,
             ),
             self._login,

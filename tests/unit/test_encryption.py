@@ -1,0 +1,34 @@
+"""A TLS context costs a tenth of a second, so connections share one while its files stay."""
+
+from __future__ import annotations
+
+import pytest
+from tests.integration.certificates import self_signed
+
+from aragora_redis.errors import SettingsError
+from aragora_redis.link.encryption import Encryption
+from aragora_redis.settings import Tls
+
+
+async def test_a_context_is_made_anew_only_when_a_file_has_changed(tmp_path):
+    self_signed(tmp_path)
+    encryption = Encryption(Tls(ca=tmp_path / "cert.pem"))
+    first = await encryption.context()
+    assert await encryption.context() is first
+    self_signed(tmp_path)
+    second = await encryption.context()
+    assert second is not first
+    assert await encryption.context() is second
+
+
+async def test_a_file_that_went_away_is_said_and_one_that_is_back_is_used(tmp_path):
+    self_signed(tmp_path)
+    ca = tmp_path / "cert.pem"
+    encryption = Encryption(Tls(ca=ca))
+    await encryption.context()
+    ca.rename(tmp_path / "elsewhere")
+    for _ in range(2):
+        with pytest.raises(SettingsError, match="cannot be read"):
+            await encryption.context()
+    (tmp_path / "elsewhere").rename(ca)
+    assert await encryption.context() is not None
