@@ -72,6 +72,7 @@ class EndpointReach(SingleReach):
                 events=events,
                 peers=lambda: self._links.peers,
                 on_stray=self._on_stray,
+                on_moved=self._links.hurry,
             )
 
     def start(self) -> None:

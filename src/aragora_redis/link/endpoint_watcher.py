@@ -27,6 +27,7 @@ class EndpointWatcher:
     Args:
         peers: the network addresses of the connections.
         on_stray: told why they are to be given up.
+        on_moved: told that the name leads elsewhere.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class EndpointWatcher:
         events: Events,
         peers: Callable[[], Collection[str]],
         on_stray: Callable[[str], None],
+        on_moved: Callable[[], None],
     ) -> None:
         self.endpoint = endpoint
         self._hosts = hosts
@@ -45,6 +47,7 @@ class EndpointWatcher:
         self._events = events
         self._peers = peers
         self._on_stray = on_stray
+        self._on_moved = on_moved
         self._poke = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._answer: asyncio.Task[tuple[str, ...]] | None = None
@@ -107,6 +110,7 @@ class EndpointWatcher:
             self._events.emit(
                 ViewChanged(Address(moved.old, port), Address(moved.new, port), epoch=None)
             )
+            self._on_moved()
 
     async def _resolve(self) -> tuple[str, ...]:
         # One question at a time: each holds a thread until the system gives up.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -82,6 +83,7 @@ class PrimaryLinks:
         self._up = {lane: asyncio.Event() for lane in Lane}
         self._down_since: dict[Lane, float] = {}
         self.target: Target | None = None
+        self._news = asyncio.Event()
         self._dropping = False
         self._guarded = False
         self.lacks: tuple[str, ...] = ()
@@ -149,6 +151,11 @@ class PrimaryLinks:
                 for lane in Lane
             ]
 
+    def hurry(self) -> None:
+        """Try again at once: what stood in the way may be over."""
+        self._news.set()
+        self._news = asyncio.Event()
+
     def explain(self, reason: str) -> None:
         """Say why there is no connection, while there is no primary to connect to."""
         if self.target is None:
@@ -208,7 +215,7 @@ class PrimaryLinks:
                 self.lanes[lane].close(str(error))
                 self._tell(str(error))
                 self._on_trouble()
-                await asyncio.sleep(full_jitter(attempt, base=RETRY_BASE, cap=RETRY_CAP))
+                await self._pause(attempt)
                 attempt += 1
                 continue
             if aim != self._aims:  # a cancellation may be lost on the way; this is not
@@ -225,14 +232,20 @@ class PrimaryLinks:
                 since = self._down_since.pop(lane, None)
                 after = self._clock.monotonic() - since if since is not None else 0.0
                 self._up[lane].set()
+                self.hurry()
                 self._events.emit(LinkUp(str(target), lane.value, after))
                 self._on_up(lane)
             await self._lost[lane].wait()
             if self._clock.monotonic() - began >= STABLE_AFTER:
                 attempt = 0
             else:
-                await asyncio.sleep(full_jitter(attempt, base=RETRY_BASE, cap=RETRY_CAP))
+                await self._pause(attempt)
                 attempt += 1
+
+    async def _pause(self, attempt: int) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(full_jitter(attempt, base=RETRY_BASE, cap=RETRY_CAP)):
+                await self._news.wait()
 
     async def _renew(self, lane: Lane, target: Target, aim: int) -> None:
         """Until it has come about, or the lane was lost, which leads to the same."""
