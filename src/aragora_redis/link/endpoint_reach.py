@@ -72,13 +72,12 @@ class EndpointReach(SingleReach):
                 events=events,
                 peers=lambda: self._links.peers,
                 on_stray=self._on_stray,
-                on_moved=self._links.hurry,
+                on_moved=self._on_moved,
             )
 
     def start(self) -> None:
         """Connect and follow in the background."""
-        at = self._address
-        self._links.aim(str(at) if isinstance(at, Path) else at)
+        self._aim()
         if self._name is not None:
             self._name.start()
         super().start()
@@ -101,6 +100,16 @@ class EndpointReach(SingleReach):
             asyncio.get_running_loop().call_later(notice.seconds / 2, self._links.renew)
         elif notice.work.is_over:
             self._links.renew()
+
+    def _aim(self) -> None:
+        at = self._address
+        self._links.aim(str(at) if isinstance(at, Path) else at)
+
+    def _on_moved(self) -> None:
+        if self._links.peers:
+            self._links.hurry()
+        else:
+            self._aim()  # an attempt may be under way to a server that only keeps it waiting
 
     def _on_stray(self, reason: str) -> None:
         # What was announced leaves the old server in office until the new one is reached.

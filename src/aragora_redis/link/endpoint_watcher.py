@@ -1,4 +1,4 @@
-"""Look up the name of a managed service each second, and when in trouble: it may lead elsewhere."""
+"""Look up the name of a managed service each second, in trouble more often: it may have moved."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from ..topology.endpoint import EndpointPanel, Moved
 from .dialing import addresses_of
 from .supervision import supervised
 
-LOOK_EVERY = 1.0
+LOOK_EVERY, HURRIED = 1.0, 0.25
+"""Seconds between looks while there are connections, and while there are none."""
 PAUSE = 0.02
 """Seconds between looks at least, however great the trouble."""
 ANSWER_LIMIT = 2.0
@@ -84,7 +85,7 @@ class EndpointWatcher:
             await self._look()
             await asyncio.sleep(PAUSE)
             try:
-                async with asyncio.timeout(LOOK_EVERY):
+                async with asyncio.timeout(LOOK_EVERY if self._peers() else HURRIED):
                     await self._poke.wait()
             except TimeoutError:
                 continue
