@@ -169,3 +169,21 @@ async def test_a_name_of_the_hosts_file_is_what_the_certificate_is_checked_for(p
         assert "certificate" in (state.status().reason or "").lower()
     finally:
         await state.close()
+
+
+async def test_a_server_that_asks_for_a_certificate_gets_ours(port, tmp_path):
+    with redis.Redis(port=port, password=PASSWORD, ssl=True, ssl_cert_reqs="none") as client:
+        client.config_set("tls-auth-clients", "yes")
+    ours = {
+        "ARAGORA_REDIS_TLS_CERT": str(tmp_path / "cert.pem"),
+        "ARAGORA_REDIS_TLS_KEY": str(tmp_path / "key.pem"),
+    }
+    async with state_on(port, tmp_path, **ours) as state:
+        assert (await state.rate_limits.check("api", "u")).source.value == "redis"
+    state = state_on(port, tmp_path)
+    state.start()
+    try:
+        assert not await state.wait_ready(1)
+        assert "ARAGORA_REDIS_TLS_CERT" in str(state.status().reason)
+    finally:
+        await state.close()

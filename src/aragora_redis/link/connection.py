@@ -67,7 +67,7 @@ async def connect(target: Target, login: Login, *, timeout: float, on_push: Push
         raise LinkDownError(f"no connection to {target} within {timeout:g} s") from error
     except Exception as error:  # noqa: BLE001 - a peer that is no Redis makes redis-py fail anyhow
         await connection.disconnect(nowait=True)
-        raise _explain(target, error) from None  # its text may hold what was sent
+        raise _explain(target, login, error) from None  # its text may hold what was sent
     pipe = Pipe(connection, on_push)
     login.account.opened(pipe, credential)
     return pipe
@@ -99,7 +99,7 @@ def _prepare(
     )
 
 
-def _explain(target: Target, error: Exception) -> LinkDownError:
+def _explain(target: Target, login: Login, error: Exception) -> LinkDownError:
     if isinstance(error, exceptions.AuthenticationError) or "WRONGPASS" in str(error):
         return LinkDownError(
             f"{target} refused the credentials",
@@ -117,4 +117,7 @@ def _explain(target: Target, error: Exception) -> LinkDownError:
         why = os.strerror(said.errno)
     else:
         why = getattr(said, "strerror", None) or without_arguments(str(error))
-    return LinkDownError(f"{target} cannot be reached: {why}", remedy="check host, port and TLS")
+    remedy = "check host, port and TLS"
+    if login.encryption is not None and not login.encryption.presents_itself:
+        remedy += "; a server that asks for a certificate wants ARAGORA_REDIS_TLS_CERT"
+    return LinkDownError(f"{target} cannot be reached: {why}", remedy=remedy)

@@ -25,6 +25,11 @@ class Encryption:
         """Whether a certificate has to be for the name that was connected to."""
         return self._tls.verify == "full"
 
+    @property
+    def presents_itself(self) -> bool:
+        """Whether it has a certificate of ours to show."""
+        return self._tls.cert is not None
+
     async def context(self) -> ssl.SSLContext:
         """The context for a new connection.
 
