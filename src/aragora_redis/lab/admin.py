@@ -2,72 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from ..errors import LabError
-from .config import HOST, MASTER_NAME, Monitored
+from .access import Access
+from .config import MASTER_NAME, Monitored
 from .members import View
 from .node import Node
-
-_TIMEOUT = 0.5
 
 # What a server answers, or fails to, while it starts or ends.
 NotNow = (redis.RedisError, OSError)
 
 
-@contextmanager
-def connect(node: Node, password: str, *, timeout: float = _TIMEOUT) -> Iterator[redis.Redis]:
-    """A client for one node, closed at the end, that asks once and never again by itself.
-
-    Args:
-        node: which.
-        password: its own.
-        timeout: seconds that it has for each answer.
-    """
-    client = redis.Redis(
-        host=HOST,
-        port=node.port,
-        password=password,
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
-        retry=Retry(NoBackoff(), 0),
-        decode_responses=True,
-    )
-    try:
-        yield client
-    finally:
-        client.close()
-
-
-def answers(node: Node, password: str) -> bool:
+def answers(node: Node, access: Access) -> bool:
     """Whether it takes commands, with its data loaded."""
     try:
-        with connect(node, password) as client:
+        with access.connect(node) as client:
             return bool(client.ping())
     except NotNow:
         return False
 
 
-def role(node: Node, password: str) -> str | None:
+def role(node: Node, access: Access) -> str | None:
     """`master` or `slave`, or None where it does not answer."""
     try:
-        with connect(node, password) as client:
+        with access.connect(node) as client:
             reply: Any = client.role()
             return str(reply[0])
     except NotNow:
         return None
 
 
-def cluster_view(node: Node, password: str) -> View | None:
+def cluster_view(node: Node, access: Access) -> View | None:
     """What a node of a cluster says of all of them, or None where it does not answer."""
     try:
-        with connect(node, password) as client:
+        with access.connect(node) as client:
             ask: Any = client.execute_command
             # As two words, so that the reply is left as it is.
             return View.read(ask("CLUSTER", "NODES"))
@@ -75,10 +46,10 @@ def cluster_view(node: Node, password: str) -> View | None:
         return None
 
 
-def cluster_is_ok(node: Node, password: str) -> bool:
+def cluster_is_ok(node: Node, access: Access) -> bool:
     """Whether a node of a cluster takes commands, as far as the cluster is concerned."""
     try:
-        with connect(node, password) as client:
+        with access.connect(node) as client:
             ask: Any = client.execute_command
             return "cluster_state:ok" in ask("CLUSTER", "INFO")
     except NotNow:
@@ -101,50 +72,50 @@ def order(client: redis.Redis, node: Node, *words: str | int | bytes) -> Any:
         ) from error
 
 
-def replication(node: Node, password: str) -> dict[str, Any]:
+def replication(node: Node, access: Access) -> dict[str, Any]:
     """INFO replication, or nothing where it does not answer."""
     try:
-        with connect(node, password) as client:
+        with access.connect(node) as client:
             info: dict[str, Any] = client.info("replication")
             return info
     except NotNow:
         return {}
 
 
-def sentinel_master(node: Node, password: str) -> dict[str, Any]:
+def sentinel_master(node: Node, access: Access) -> dict[str, Any]:
     """SENTINEL MASTER, or nothing where it does not answer."""
     try:
-        with connect(node, password) as client:
+        with access.connect(node) as client:
             reply: Any = client.sentinel_master(MASTER_NAME)
             return dict(reply)
     except NotNow:
         return {}
 
 
-def sentinel_replicas(node: Node, password: str) -> list[dict[str, Any]]:
+def sentinel_replicas(node: Node, access: Access) -> list[dict[str, Any]]:
     """SENTINEL REPLICAS, or nothing where it does not answer."""
     try:
-        with connect(node, password) as client:
+        with access.connect(node) as client:
             reply: list[dict[str, Any]] = client.sentinel_slaves(MASTER_NAME)
             return reply
     except NotNow:
         return []
 
 
-def sentinel_fellows(node: Node, password: str) -> list[dict[str, Any]]:
+def sentinel_fellows(node: Node, access: Access) -> list[dict[str, Any]]:
     """SENTINEL SENTINELS, or nothing where it does not answer."""
     try:
-        with connect(node, password) as client:
+        with access.connect(node) as client:
             reply: Any = client.sentinel_sentinels(MASTER_NAME)
             return list(reply)
     except NotNow:
         return []
 
 
-def monitored(node: Node, password: str) -> Monitored | None:
+def monitored(node: Node, access: Access) -> Monitored | None:
     """What a living Sentinel holds to be the primary."""
     try:
-        with connect(node, password) as client:
+        with access.connect(node) as client:
             master: Any = client.sentinel_master(MASTER_NAME)
             # Late in a failover it names the promoted replica here, and the old primary there.
             address: Any = client.sentinel_get_master_addr_by_name(MASTER_NAME)
@@ -153,17 +124,17 @@ def monitored(node: Node, password: str) -> Monitored | None:
         return None
 
 
-def look_often(node: Node, password: str) -> None:
+def look_often(node: Node, access: Access) -> None:
     """Make a Sentinel refresh its picture each second, so that it demotes an old primary sooner.
 
     It forgets this when it restarts.
     """
-    with connect(node, password) as client:
+    with access.connect(node) as client:
         ask: Any = client.execute_command
         ask("SENTINEL", "DEBUG", "info-period", 1000, "publish-period", 250)
 
 
-def set_down_after(node: Node, password: str, milliseconds: int) -> None:
+def set_down_after(node: Node, access: Access, milliseconds: int) -> None:
     """Set after how long a silence a Sentinel calls a server down."""
-    with connect(node, password) as client:
+    with access.connect(node) as client:
         client.sentinel_set(MASTER_NAME, "down-after-milliseconds", milliseconds)

@@ -115,7 +115,7 @@ class ClusterTopology:
                 self._order(node, "CLUSTER", "REPLICATE", primary)
 
     def _order(self, node: Node, *words: str | int) -> None:
-        with admin.connect(node, self._site.password(node), timeout=ORDER_SECONDS) as client:
+        with self._site.access(node).connect(node, timeout=ORDER_SECONDS) as client:
             admin.order(client, node, *words)
 
     def _owner(self, slot: int) -> Node | None:
@@ -138,7 +138,7 @@ class ClusterTopology:
 
     def _may_inherit(self, replica: Node) -> bool:
         """Whether a replica had its primary's data until lately, without which it is not voted."""
-        info = admin.replication(replica, self._site.password(replica))
+        info = admin.replication(replica, self._site.access(replica))
         down_since = int(info.get("master_link_down_since_seconds", 0))
         return 0 <= down_since * 1000 <= _VALIDITY * self._site.down_after_ms
 
@@ -181,11 +181,11 @@ class ClusterTopology:
         followed = {view.me.primary_id for view in views.values()}
         for node in nodes:
             view = views.get(node)
-            if view is None or not admin.cluster_is_ok(node, site.password(node)):
+            if view is None or not admin.cluster_is_ok(node, site.access(node)):
                 return f"{node.name} does not say that the cluster is ok"
             if view.me.slots and self._owner(view.me.slots[0][0]) != node:
                 return f"{node.name} does not know that it was replaced"
-            info = admin.replication(node, site.password(node))
+            info = admin.replication(node, site.access(node))
             if view.me.primary_id in names and info.get("master_link_status") != "up":
                 return f"{node.name} is not linked to {names[view.me.primary_id or ''].name}"
             if view.me.node_id in followed and not info.get("connected_slaves"):
@@ -206,7 +206,7 @@ def living_views(site: Site) -> Mapping[Node, View]:
         node: view
         for node in site.data
         if node.state is State.RUNNING
-        and (view := admin.cluster_view(node, site.password(node))) is not None
+        and (view := admin.cluster_view(node, site.access(node))) is not None
     }
 
 

@@ -288,7 +288,7 @@ class Lab:
 
     def password(self, node: Node) -> str:
         """The password of a node."""
-        return self._site.password(node)
+        return self._site.access(node).password
 
     def status(self) -> LabStatus:
         """How every server is now."""

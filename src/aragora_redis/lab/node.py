@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..address import Address
 from ..errors import LabError
+from .config import HOST
 from .process import State, state_of
 from .server import Server
 from .waiting import wait_until
@@ -44,6 +45,8 @@ class Node:
     directory: Path
     bus_port: int | None = None
     """Where the other nodes of its cluster reach it; None outside of a cluster."""
+    inner_host: str = HOST
+    """Where the lab itself reaches it, whatever is cut."""
 
     @property
     def ports(self) -> tuple[int, ...]:
@@ -52,7 +55,7 @@ class Node:
 
     @property
     def port(self) -> int:
-        """Its port, at `address` and on 127.0.0.1."""
+        """Its port, at `address` and at `inner_host`."""
         return self.address.port
 
     @property

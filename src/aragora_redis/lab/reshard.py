@@ -61,9 +61,7 @@ def move_slots(site: Site, slots: Iterable[int], target: Node) -> int:
             view.me.node_id: _Party(
                 node,
                 view.me.node_id,
-                connections.enter_context(
-                    admin.connect(node, site.password(node), timeout=ORDER_SECONDS)
-                ),
+                connections.enter_context(site.access(node).connect(node, timeout=ORDER_SECONDS)),
             )
             for node, view in views.items()
             if not view.me.primary_id
@@ -76,7 +74,7 @@ def move_slots(site: Site, slots: Iterable[int], target: Node) -> int:
                 remedy="bring its owner back with: aragora-redis lab start --all",
             )
         for slot, name in moving.items():
-            _move(slot, parties[name or ""], taker, parties, password=site.password(target))
+            _move(slot, parties[name or ""], taker, parties, password=site.access(target).password)
     _await_agreement(site)
     return len(moving)
 

@@ -45,7 +45,7 @@ class SentinelTopology:
             view
             for node in site.sentinels
             if node.state is State.RUNNING
-            and (view := admin.monitored(node, site.password(node))) is not None
+            and (view := admin.monitored(node, site.access(node))) is not None
         ]
         filed = [
             view
@@ -113,9 +113,9 @@ class SentinelTopology:
         settle_answers(site, sentinels)
         if server.has_sentinel_debug:
             for node in sentinels:
-                admin.look_often(node, site.password(node))
+                admin.look_often(node, site.access(node))
         for node in sentinels:
-            admin.set_down_after(node, site.password(node), site.down_after_ms)
+            admin.set_down_after(node, site.access(node), site.down_after_ms)
 
     def _configure_sentinel(self, node: Node, leader: Node, server: Server) -> None:
         site = self._site
@@ -147,7 +147,7 @@ class SentinelTopology:
     def _role(self, node: Node) -> str | None:
         if node.state is not State.RUNNING:
             return None
-        return admin.role(node, self._site.password(node))
+        return admin.role(node, self._site.access(node))
 
     def _lacking(self) -> str:
         """What keeps the whole topology from being usable, empty where nothing does."""
@@ -155,7 +155,7 @@ class SentinelTopology:
         leader = self.primary()
         if lacking := self._unlinked(site.data, leader):
             return lacking
-        info = admin.replication(leader, site.password(leader))
+        info = admin.replication(leader, site.access(leader))
         if not info.get("min_slaves_good_slaves"):
             return f"{leader.name} has no replica that keeps up"
         for node in site.sentinels:
@@ -165,7 +165,7 @@ class SentinelTopology:
 
     def _unlinked(self, nodes: Iterable[Node], leader: Node) -> str:
         for node in nodes:
-            info = admin.replication(node, self._site.password(node))
+            info = admin.replication(node, self._site.access(node))
             if node == leader:
                 if info.get("role") != "master":
                     return f"{node.name} is not primary"
@@ -175,16 +175,16 @@ class SentinelTopology:
 
     def _unaware(self, sentinel: Node, leader: Node) -> str:
         site = self._site
-        password = site.password(sentinel)
-        view = admin.sentinel_master(sentinel, password)
+        access = site.access(sentinel)
+        view = admin.sentinel_master(sentinel, access)
         if view.get("port") != leader.port or view["flags"] != "master":
             return f"does not see {leader.name} as a healthy primary"
         if view["num-other-sentinels"] != len(site.sentinels) - 1:
             return "does not know the other Sentinels"
-        fellows = admin.sentinel_fellows(sentinel, password)
+        fellows = admin.sentinel_fellows(sentinel, access)
         if any(_ABSENT & set(fellow["flags"].split(",")) for fellow in fellows):
             return "is not connected to the other Sentinels"
-        replicas = admin.sentinel_replicas(sentinel, password)
+        replicas = admin.sentinel_replicas(sentinel, access)
         good = [r for r in replicas if r["flags"] == "slave" and r["master-link-status"] == "ok"]
         return "" if len(good) == len(site.data) - 1 else "does not see all replicas linked"
 

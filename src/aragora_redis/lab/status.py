@@ -62,7 +62,7 @@ def node_status(node: Node, site: Site) -> NodeStatus:
     state, role = node.state, None
     replicates = slots = None
     if node.kind is Kind.REDIS and state is State.RUNNING:
-        role = _ROLES.get(admin.role(node, site.password(node)) or "")
+        role = _ROLES.get(admin.role(node, site.access(node)) or "")
         if site.clustered:
             replicates, slots = _place(node, site)
     return NodeStatus(node.name, node.kind, *node.address, state, node.pid, role, replicates, slots)
@@ -70,7 +70,7 @@ def node_status(node: Node, site: Site) -> NodeStatus:
 
 def _place(node: Node, site: Site) -> tuple[str | None, str | None]:
     """In a cluster: whom it replicates, or which slots it owns."""
-    view = admin.cluster_view(node, site.password(node))
+    view = admin.cluster_view(node, site.access(node))
     if view is None:
         return None, None
     if view.me.primary_id is None:

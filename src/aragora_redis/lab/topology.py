@@ -8,6 +8,7 @@ from typing import Protocol
 
 from ..errors import LabError
 from . import admin
+from .access import Access
 from .config import MIN_REPLICAS, RedisConfig, render_redis
 from .credentials import Credentials
 from .files import write_private
@@ -55,11 +56,11 @@ class Site:
         """The Sentinels, by ordinal."""
         return tuple(node for node in self.nodes if node.kind is Kind.SENTINEL)
 
-    def password(self, node: Node) -> str:
-        """The password of a node."""
+    def access(self, node: Node) -> Access:
+        """What opens a node to the lab."""
         if node.kind is Kind.SENTINEL:
-            return self.credentials.sentinel_password
-        return self.credentials.redis_password
+            return Access(self.credentials.sentinel_password)
+        return Access(self.credentials.redis_password)
 
     def by_port(self, port: int) -> Node:
         """The data node on a port.
@@ -161,7 +162,7 @@ def settle_answers(site: Site, nodes: Iterable[Node]) -> None:
             (
                 f"{node.name} does not answer"
                 for node in nodes
-                if not admin.answers(node, site.password(node))
+                if not admin.answers(node, site.access(node))
             ),
             "",
         ),

@@ -12,6 +12,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from enum import StrEnum
 
 import redis
@@ -21,6 +22,7 @@ from ..address import Address
 from ..errors import LabError
 from ..topology.nodes import SLOTS
 from . import admin
+from .access import Access
 from .config import FAILOVER_TIMEOUT_MS, HOST, MASTER_NAME, MAX_MEMORY, QUORUM
 from .members import owns
 from .node import Kind, Node
@@ -114,20 +116,20 @@ def mend(node: Node, site: Site, primary: Node) -> None:
     """
     try:
         if node.kind is Kind.SENTINEL:
-            found = admin.monitored(node, site.password(node))
+            found = admin.monitored(node, site.access(node))
             if found is None or found.port != primary.port:
                 _monitor(node, site, primary)
             return
         _limit_files(node, resource.RLIM_INFINITY)
         with contextlib.suppress(redis.AuthenticationError):  # it has its own password
-            _set(node, _other_password(site, node), requirepass=site.password(node))
+            _set(node, _other_access(site, node), requirepass=site.access(node).password)
         if not site.replicated:
-            with admin.connect(node, site.password(node)) as client:
+            with site.access(node).connect(node) as client:
                 client.replicaof("NO", "ONE")
         _load_at_once(node, site)
         _set(
             node,
-            site.password(node),
+            site.access(node),
             maxmemory=MAX_MEMORY,
             min_replicas_to_write=site.min_replicas,
             replica_serve_stale_data="yes",
@@ -137,11 +139,11 @@ def mend(node: Node, site: Site, primary: Node) -> None:
 
 
 def _oom(node: Node, site: Site, _primary: Node) -> None:
-    _set(node, site.password(node), maxmemory=1)
+    _set(node, site.access(node), maxmemory=1)
 
 
 def _noreplicas(node: Node, site: Site, _primary: Node) -> None:
-    _set(node, site.password(node), min_replicas_to_write=len(site.data))
+    _set(node, site.access(node), min_replicas_to_write=len(site.data))
 
 
 def _readonly(node: Node, site: Site, primary: Node) -> None:
@@ -150,25 +152,25 @@ def _readonly(node: Node, site: Site, primary: Node) -> None:
 
 
 def _masterdown(node: Node, site: Site, _primary: Node) -> None:
-    _set(node, site.password(node), replica_serve_stale_data="no")
+    _set(node, site.access(node), replica_serve_stale_data="no")
     _replicate(node, site, _NOBODY)
 
 
 def _noscript(node: Node, site: Site, _primary: Node) -> None:
-    with admin.connect(node, site.password(node)) as client:
+    with site.access(node).connect(node) as client:
         client.script_flush()
 
 
 def _noauth(node: Node, site: Site, _primary: Node) -> None:
-    with admin.connect(node, site.password(node)) as client:
-        client.config_set("requirepass", _other_password(site, node))
+    with site.access(node).connect(node) as client:
+        client.config_set("requirepass", _other_access(site, node).password)
         # Whoever is logged in stays so, until its connection ends.
         for kind in ("normal", "pubsub"):
             client.client_kill_filter(_type=kind, skipme=True)
 
 
 def _loading(node: Node, site: Site, _primary: Node) -> None:
-    with admin.connect(node, site.password(node)) as client:
+    with site.access(node).connect(node) as client:
         try:
             client.config_set("loading-process-events-interval-bytes", 1024)
         except redis.ResponseError as error:
@@ -192,7 +194,7 @@ def _loading(node: Node, site: Site, _primary: Node) -> None:
 def _ballast_prefix(node: Node, site: Site) -> str:
     """What keys begin with that a node takes; those of a cluster take only their own slots."""
     prefix = "lab:ballast"
-    view = admin.cluster_view(node, site.password(node)) if site.clustered else None
+    view = admin.cluster_view(node, site.access(node)) if site.clustered else None
     if view is None or not view.me.slots:
         return prefix
     numbered = (f"{prefix}:{{{number}}}" for number in range(SLOTS))
@@ -206,14 +208,14 @@ def _rewritten(client: redis.Redis) -> bool:
 
 def _loads(node: Node, site: Site) -> bool:
     try:
-        with admin.connect(node, site.password(node)) as client:
+        with site.access(node).connect(node) as client:
             return bool(client.info("persistence")["loading"])
     except admin.NotNow:
         return False
 
 
 def _load_at_once(node: Node, site: Site) -> None:
-    with admin.connect(node, site.password(node)) as client:
+    with site.access(node).connect(node) as client:
         if client.config_get("key-load-delay")["key-load-delay"] == "0":
             return
         client.config_set("key-load-delay", 0)
@@ -237,7 +239,7 @@ def _tilt(node: Node, _site: Site, _primary: Node) -> None:
 
 
 def _unknown_master(node: Node, site: Site, _primary: Node) -> None:
-    with admin.connect(node, site.password(node)) as client:
+    with site.access(node).connect(node) as client:
         client.sentinel_remove(MASTER_NAME)
 
 
@@ -265,20 +267,20 @@ _MAKERS: dict[Trouble, Callable[[Node, Site, Node], None]] = {
 }
 
 
-def _set(node: Node, password: str, **configuration: str | int) -> None:
-    with admin.connect(node, password) as client:
+def _set(node: Node, access: Access, **configuration: str | int) -> None:
+    with access.connect(node) as client:
         for name, value in configuration.items():
             client.config_set(name.replace("_", "-"), value)
 
 
 def _replicate(node: Node, site: Site, primary: Address) -> None:
-    with admin.connect(node, site.password(node)) as client:
+    with site.access(node).connect(node) as client:
         client.replicaof(*primary)
 
 
 def _monitor(sentinel: Node, site: Site, primary: Node) -> None:
     """Have a Sentinel forget what it knows, and begin anew with this primary."""
-    with admin.connect(sentinel, site.password(sentinel)) as client:
+    with site.access(sentinel).connect(sentinel) as client:
         with contextlib.suppress(redis.ResponseError):  # it knows none
             client.sentinel_remove(MASTER_NAME)
         client.sentinel_monitor(MASTER_NAME, *primary.address, QUORUM)
@@ -290,8 +292,9 @@ def _monitor(sentinel: Node, site: Site, primary: Node) -> None:
             client.sentinel_set(MASTER_NAME, name, value)
 
 
-def _other_password(site: Site, node: Node) -> str:
-    return site.password(node)[::-1]
+def _other_access(site: Site, node: Node) -> Access:
+    access = site.access(node)
+    return replace(access, password=access.password[::-1])
 
 
 def _limit_files(node: Node, size: int) -> None:
