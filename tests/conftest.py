@@ -57,6 +57,14 @@ def cluster_lab(make_lab: MakeLab) -> Lab:
 
 
 @pytest.fixture
+def managed_lab(make_lab: MakeLab) -> Lab:
+    """A managed service of the test's own: two nodes behind a name, and their provider."""
+    lab = make_lab("managed")
+    lab.start()
+    return lab
+
+
+@pytest.fixture
 def connect() -> Iterator[Connect]:
     """Makes a plain redis-py client for one node of a lab, closed after the test.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ import typer
 from rich.text import Text
 
 from ..lab import Lab, LabStatus, Mode, PortChoice, State
+from ..lab.service import FORBIDDEN
 from ..settings import names
 from . import faults, output
 from .options import LAB, AsJson, Directory
@@ -52,6 +54,30 @@ def start(
             show_default="guide",
         ),
     ] = None,
+    forbid: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COMMAND", help="Managed: one more command that clients lack."),
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COMMAND", help="Managed: a command that clients do not lack."),
+    ] = None,
+    name_delay: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Managed: seconds for which the name still leads to the old primary.",
+            show_default="that of the lab, else 0.5",
+        ),
+    ] = None,
+    idle: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Managed: seconds after which an idle connection is closed, 0 for never.",
+            show_default="that of the lab, else 10",
+        ),
+    ] = None,
     wipe: Annotated[bool, typer.Option("--wipe", help="Start the node without its data.")] = False,
     directory: Directory = LAB,
     as_json: AsJson = False,
@@ -66,12 +92,19 @@ def start(
             raise typer.BadParameter("--wipe needs a NODE or --all")
         found = Lab.find(directory)
         kind = mode or (found.status().mode if found else Mode.SENTINEL)
-        lab = Lab.create(directory, kind, ports or PortChoice.GUIDE)
+        lab = Lab.create(
+            directory,
+            kind,
+            ports or PortChoice.GUIDE,
+            forbidden=_forbidden(found, forbid or (), allow or ()),
+            name_delay=name_delay,
+            idle_seconds=idle,
+        )
         lab.start()
         _show(lab.status(), as_json=as_json)
         return
-    if mode or ports:
-        raise typer.BadParameter("--mode and --ports belong to the start of a whole lab")
+    if mode or ports or forbid or allow or name_delay is not None or idle is not None:
+        raise typer.BadParameter("--wipe alone belongs to the start of a node")
     target = one_target(node, every=every)
     lab = Lab.open(directory)
     names = lab.start_all(wipe=wipe) if target == "all" else (lab.start_node(target, wipe=wipe),)
@@ -91,6 +124,38 @@ def status(*, directory: Directory = LAB, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def switch(*, directory: Directory = LAB, as_json: AsJson = False) -> None:
+    """Have a managed service promote its other node, as in a maintenance; nothing is lost.
+
+    The old primary goes on as a replica, with its connections; the name moves a moment later.
+    """
+    promoted = Lab.open(directory).switch()
+    if as_json:
+        output.write_json({"promoted": promoted})
+    else:
+        output.write(f"promoted: {promoted}; the name follows")
+
+
+@app.command()
+def rotate(
+    *,
+    overlap: Annotated[
+        float, typer.Option(min=0, help="Seconds for which the old password still opens.")
+    ] = 5.0,
+    directory: Directory = LAB,
+    as_json: AsJson = False,
+) -> None:
+    """Give the clients of a managed service a new password, in the file that they read."""
+    lab = Lab.open(directory)
+    lab.rotate(overlap)
+    file = lab.env()[names.PASSWORD_FILE]
+    if as_json:
+        output.write_json({"password_file": file, "overlap": overlap})
+    else:
+        output.write(f"a new password is in {file}; the old one opens for {overlap:g} s more")
+
+
+@app.command()
 def env(*, directory: Directory = LAB, as_json: AsJson = False) -> None:
     """Print the settings that lead a service to the lab, secrets included, as KEY=value lines.
 
@@ -105,6 +170,14 @@ def env(*, directory: Directory = LAB, as_json: AsJson = False) -> None:
         return
     for name, value in found.items():
         output.write(f"{name}={shlex.quote(value)}")
+
+
+def _forbidden(lab: Lab | None, forbid: Iterable[str], allow: Iterable[str]) -> set[str] | None:
+    """The commands that a managed service lacks, where that is to change."""
+    if not forbid and not allow:
+        return None
+    before = FORBIDDEN if lab is None else lab.forbidden
+    return {*before, *map(str.upper, forbid)} - {*map(str.upper, allow)}
 
 
 def _show(found: LabStatus, *, as_json: bool) -> None:
@@ -129,7 +202,7 @@ def _show(found: LabStatus, *, as_json: bool) -> None:
         (
             (
                 node.name,
-                str(node.address),
+                str(node.address) if node.port else node.host,
                 Text(node.state.value, _STYLES[node.state]),
                 f"replica of {node.replicates}" if node.replicates else node.role or "",
                 str(node.pid or ""),

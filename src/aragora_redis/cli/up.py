@@ -34,7 +34,8 @@ def up(
         UpMode | None,
         typer.Option(
             help="sentinel: a primary, two replicas and three Sentinels. cluster: slots on three "
-            "primaries, each with a replica. standalone: one Redis. embedded: no Redis, the state "
+            "primaries, each with a replica. managed: two nodes behind a name, over TLS, as cloud "
+            "providers run them. standalone: one Redis. embedded: no Redis, the state "
             "ends with the gateway.",
             show_default="that of the lab, else sentinel",
         ),
@@ -149,6 +150,8 @@ def _write_report(report: UpReport) -> None:
         shown["Redis"] = _listening(report, Kind.REDIS)
     else:
         shown["Redis"] = "none: the state ends with the gateway"
+    if report.mode is UpMode.MANAGED:
+        shown["Redis"] = f"{report.endpoint}, which leads to {report.primary} now"
     if report.mode is UpMode.SENTINEL:
         shown["Sentinels"] = f"{_listening(report, Kind.SENTINEL)}; they call it {MASTER_NAME}"
     admin_file = token_files(report.directory)[1]
@@ -206,11 +209,14 @@ def _tell_change(change: Change, report: UpReport, *, as_json: bool) -> None:
     match change:
         case PrimaryChanged(name, was) if report.mode is UpMode.CLUSTER:
             output.write(f"{name} has slot 0 now, {was} had it", style="bold green")
+        case PrimaryChanged(name, was) if report.mode is UpMode.MANAGED:
+            output.write(f"the name leads to {name} now, it led to {was}", style="bold green")
         case PrimaryChanged(name, was):
             output.write(f"{name} is the primary now, it was {was}", style="bold green")
         case NodeChanged(name, state):
             port = report.servers[name]
-            output.write(f"{name} (port {port}) {_BECAME[state]}", style=_STYLES[state])
+            where = f" (port {port})" if port else ""
+            output.write(f"{name}{where} {_BECAME[state]}", style=_STYLES[state])
 
 
 def _tell_ended(ended: GatewayEnded, *, as_json: bool) -> None:

@@ -35,6 +35,16 @@ def role(node: Node, access: Access) -> str | None:
         return None
 
 
+def passwords(node: Node, access: Access, user: str) -> frozenset[str]:
+    """The digests of the passwords that a user may log in with; none where it does not answer."""
+    try:
+        with access.connect(node) as client:
+            found: Any = client.acl_getuser(user)
+            return frozenset(each.removeprefix("#") for each in found["passwords"])
+    except NotNow:
+        return frozenset()
+
+
 def cluster_view(node: Node, access: Access) -> View | None:
     """What a node of a cluster says of all of them, or None where it does not answer."""
     try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,6 +71,38 @@ sentinel parallel-syncs {name} 1
 """
 
 
+# A service takes no connection that is not TLS, from its replica neither.
+_SERVICE = """\
+tls-port {port}
+tls-replication yes
+tls-auth-clients no
+tls-cert-file {certificate}
+tls-key-file {key}
+tls-ca-cert-file {ca}
+timeout {idle_seconds}
+user {app} {rights} {passwords}
+"""
+_APP_RIGHTS = "on ~* &* +@all -@dangerous +info +role"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceConfig:
+    """What a node of a managed service has beside."""
+
+    inner_host: str
+    """Where those who run the service reach it."""
+    ca: Path
+    certificate: Path
+    key: Path
+    idle_seconds: int
+    app: str
+    """The user that clients log in as."""
+    digests: Iterable[str]
+    """SHA-256 of each password of that user."""
+    secret_names: Mapping[str, str] = field(repr=False)
+    """What forbidden commands are called instead."""
+
+
 @dataclass(frozen=True, slots=True)
 class RedisConfig:
     """What one redis.conf depends on."""
@@ -85,6 +118,8 @@ class RedisConfig:
     """The primary, or None for a primary and in a cluster, which keeps that itself."""
     node_timeout_ms: int | None = None
     """Silence after which a cluster calls a node down; None outside of a cluster."""
+    service: ServiceConfig | None = None
+    """For a node of a managed service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +150,8 @@ def render_redis(config: RedisConfig, *, password: str) -> str:
         text += _CLUSTER.format(
             nodes_file=NODES_FILE, down_after_ms=config.node_timeout_ms, host=config.host
         )
+    if config.service is not None:
+        text += _render_service(config.service, config.port)
     if config.replica_of is not None:
         text += f"replicaof {config.replica_of.host} {config.replica_of.port}\n"
     return text
@@ -143,11 +180,29 @@ def read_monitored(text: str) -> Monitored | None:
     return Monitored(int(epoch[1]) if epoch else 0, int(monitor[1]))
 
 
+def _render_service(service: ServiceConfig, port: int) -> str:
+    text = _SERVICE.format(
+        port=port,
+        certificate=_quoted(service.certificate),
+        key=_quoted(service.key),
+        ca=_quoted(service.ca),
+        idle_seconds=service.idle_seconds,
+        app=service.app,
+        rights=_APP_RIGHTS,
+        passwords=" ".join(f"#{digest}" for digest in service.digests),
+    )
+    return text + "".join(
+        f"rename-command {name} {secret}\n" for name, secret in service.secret_names.items()
+    )
+
+
 def _common(config: RedisConfig | SentinelConfig, password: str) -> str:
     apart = config.host != HOST
+    service = config.service if isinstance(config, RedisConfig) else None
+    inner = HOST if service is None else service.inner_host
     text = _COMMON.format(
-        bind=f"{config.host} {HOST}" if apart else HOST,
-        port=config.port,
+        bind=f"{config.host} {inner}" if apart else HOST,
+        port=config.port if service is None else 0,
         directory=_quoted(config.directory),
         password=password,
     )

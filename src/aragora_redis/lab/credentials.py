@@ -29,13 +29,14 @@ def load_credentials(directory: Path) -> Credentials:
     """
     return Credentials(
         **{
-            each.name: _load(directory / each.name.replace("_", "-"))
+            each.name: load_secret(directory / each.name.replace("_", "-"))
             for each in fields(Credentials)
         }
     )
 
 
-def _load(path: Path) -> str:
+def load_secret(path: Path) -> str:
+    """The secret in a file, made now where there is none."""
     text = path.read_text("utf-8").strip() if path.exists() else ""
     if not text:
         # Hexadecimal survives every config file, URL and command line unquoted.

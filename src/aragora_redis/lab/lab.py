@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self
 
 import msgspec
 
@@ -15,13 +15,16 @@ from .cluster import ClusterTopology
 from .credentials import Credentials, load_credentials
 from .cuts import Cut, table_of
 from .guard import Guard
+from .managed import ManagedTopology
 from .manifest import Manifest, Mode, PortChoice
 from .node import Kind, Node, end_all
 from .ports import all_free
+from .prepare import choice, prepare, wished
 from .process import State
 from .reshard import move_slots
 from .sentinel import SentinelTopology
 from .server import find_server
+from .service import Service
 from .standalone import StandaloneTopology
 from .status import LabStatus, node_status
 from .topology import Site, Topology
@@ -32,8 +35,8 @@ _TOPOLOGIES: dict[Mode, type[Topology]] = {
     Mode.STANDALONE: StandaloneTopology,
     Mode.SENTINEL: SentinelTopology,
     Mode.CLUSTER: ClusterTopology,
+    Mode.MANAGED: ManagedTopology,
 }
-_Choice = TypeVar("_Choice", Mode, PortChoice, Trouble)
 
 _PORT_SECONDS = 1.0
 
@@ -59,30 +62,50 @@ class Lab:
         mode: Mode | str = Mode.SENTINEL,
         ports: PortChoice | str = PortChoice.GUIDE,
         down_after_ms: int = 1000,
+        *,
+        forbidden: Iterable[str] | None = None,
+        name_delay: float | None = None,
+        idle_seconds: int | None = None,
     ) -> Self:
         """Prepare a lab, or take up the stopped one in the directory with its data and secrets.
 
         Args:
             directory: made where it is missing.
-            mode: `sentinel`, `cluster` or `standalone`.
+            mode: `sentinel`, `cluster`, `managed` or `standalone`.
             ports: `guide` or `free`.
-            down_after_ms: silence after which the Sentinels, or the nodes of a cluster, call a
-                server down, in milliseconds.
+            down_after_ms: silence after which the Sentinels, the nodes of a cluster or the provider
+                of a managed service call a server down, in milliseconds.
+            forbidden: commands that a managed service does not know; by default those of the lab,
+                for a new one `service.FORBIDDEN`.
+            name_delay: seconds for which the name of a managed service still leads to the old
+                primary; by default that of the lab, for a new one 0.5.
+            idle_seconds: after which a managed service closes idle connections, 0 for never; by
+                default those of the lab, for a new one 10.
         """
         path = Path(directory).absolute()
-        mode, ports = _choice(Mode, mode), _choice(PortChoice, ports)
+        mode, ports = choice(Mode, mode), choice(PortChoice, ports)
         if not str(path).isprintable():
             raise LabError(f"{str(path)!r} cannot be a lab's directory", remedy="choose another")
         found = manifest.load(path)
         if found is None:
-            found = _prepare(path, mode, ports, down_after_ms)
+            found = prepare(path, mode, ports, down_after_ms)
         elif found.mode is not mode:
             raise LabError(
                 f"the lab in {path} is of mode {found.mode}",
                 remedy=f"give mode {mode} a directory of its own with --dir (make: DIR=), "
                 f"or remove this one with its data: rm -r {shlex.quote(str(path))}",
             )
-        return cls(path, msgspec.structs.replace(found, down_after_ms=down_after_ms))
+        service = found.service
+        if mode is Mode.MANAGED:
+            service = wished(service or Service(), forbidden, name_delay, idle_seconds)
+        elif (forbidden, name_delay, idle_seconds) != (None, None, None):
+            raise LabError(
+                f"mode {mode} forbids no command, has no name and closes no connection",
+                remedy="leave that out, or take mode managed",
+            )
+        return cls(
+            path, msgspec.structs.replace(found, down_after_ms=down_after_ms, service=service)
+        )
 
     @classmethod
     def open(cls, directory: Path | str) -> Self:
@@ -197,7 +220,7 @@ class Lab:
     def trouble(self, trouble: Trouble | str, target: str = "primary") -> str:
         """Bring a trouble upon one living node, until `heal`; returns its name."""
         node = self.node(target)
-        make(_choice(Trouble, trouble), node, self._site, self._topology.primary())
+        make(choice(Trouble, trouble), node, self._site, self._topology.primary())
         return node.name
 
     def heal(self) -> tuple[Cut, ...]:
@@ -209,7 +232,7 @@ class Lab:
         healed = cuts.heal(self.directory, self._table)
         primary = self._topology.primary()
         for node in self._nodes:
-            if node.state is State.RUNNING:
+            if node.kind is not Kind.PROVIDER and node.state is State.RUNNING:
                 mend(node, self._site, primary)
         return healed
 
@@ -237,6 +260,22 @@ class Lab:
             How many had to move.
         """
         return move_slots(self._site, slots, self.node(to))
+
+    def switch(self) -> str:
+        """Have the other node of a managed service promoted once it has all; returns its name.
+
+        The old primary goes on as a replica, with the connections of its clients, and the name
+        moves after its delay.
+        """
+        return self._managed("switch").switch().name
+
+    def rotate(self, overlap: float = 5.0) -> None:
+        """Give the clients of a managed service a new password, in the file that they read.
+
+        Args:
+            overlap: seconds for which the old one is still taken. Connections that are open stay.
+        """
+        self._managed("rotate").rotate(overlap)
 
     def client_host(self, number: int) -> str:
         """An address of its own for a client that binds one, so that it can be cut off."""
@@ -276,7 +315,10 @@ class Lab:
         return tuple(node.name for node in dead)
 
     def primary(self) -> str:
-        """Name of the primary: as the Sentinels say now, or last said; in a cluster, slot 0's."""
+        """Name of the primary: as the Sentinels say now, or last said; in a cluster, slot 0's.
+
+        In a managed lab, that of the node to which the name leads.
+        """
         return self._topology.primary().name
 
     def node(self, target: str) -> Node:
@@ -309,6 +351,12 @@ class Lab:
             "ARAGORA_DIGEST_KEY": credentials.digest_key,
             "ARAGORA_JWT_SECRET": credentials.jwt_secret,
         }
+
+    @property
+    def forbidden(self) -> tuple[str, ...]:
+        """The commands that a managed service does not know."""
+        service = self._manifest.service
+        return () if service is None else service.forbidden
 
     @property
     def credentials(self) -> Credentials:
@@ -345,11 +393,20 @@ class Lab:
 
     @property
     def _site(self) -> Site:
-        return Site(self._nodes, self.credentials, self._manifest.down_after_ms)
+        return Site.of(self._manifest, self.directory)
 
     @property
     def _topology(self) -> Topology:
         return _TOPOLOGIES[self._manifest.mode](self._site)
+
+    def _managed(self, act: str) -> ManagedTopology:
+        topology = self._topology
+        if not isinstance(topology, ManagedTopology):
+            raise LabError(
+                f"only a managed lab can {act}",
+                remedy="start one with: aragora-redis lab start --mode managed",
+            )
+        return topology
 
     def _revive(self, nodes: tuple[Node, ...], *, wipe: bool) -> None:
         if not any(node.directory.is_dir() for node in self._nodes):
@@ -391,7 +448,7 @@ def _taken(nodes: Sequence[Node]) -> str:
             f"port {port} of {node.name}"
             for node in nodes
             for port in node.ports
-            if not all_free([port])
+            if not all_free([port], node.inner_host)
         ),
         seconds=_PORT_SECONDS,
     )
@@ -419,34 +476,3 @@ def resolve(target: str, names: Sequence[str], primary: str) -> str:
             remedy=f"the targets are all, {', '.join(meanings)}",
         )
     return meanings[target]
-
-
-def _choice(kind: type[_Choice], value: str) -> _Choice:
-    try:
-        return kind(value)
-    except ValueError as error:
-        raise LabError(
-            f"{value!r} is not a choice here", remedy=f"take {' or '.join(kind)}"
-        ) from error
-
-
-def _prepare(path: Path, mode: Mode, ports: PortChoice, down_after_ms: int) -> Manifest:
-    try:
-        if path.exists() and any(path.iterdir()):
-            raise LabError(
-                f"{path} holds something that is not a lab", remedy="choose an empty directory"
-            )
-        path.mkdir(parents=True, exist_ok=True)
-        path.chmod(0o700)
-        # The directory holds secrets and may well lie inside somebody's working copy.
-        (path / ".gitignore").write_text("*\n", "utf-8")
-        chosen = manifest.choose_ports(mode, ports)
-        fresh = Manifest(
-            mode, ports, down_after_ms, chosen.data, chosen.sentinels, network.choose()
-        )
-        manifest.save(path, fresh)
-    except OSError as error:
-        raise LabError(
-            f"{path} cannot be used: {error.strerror}", remedy="choose another directory"
-        ) from error
-    return fresh

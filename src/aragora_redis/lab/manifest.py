@@ -11,9 +11,11 @@ import msgspec
 from ..address import Address
 from ..errors import LabError
 from . import network
+from .config import HOST
 from .files import write_private
 from .node import Kind, Node
 from .ports import Ports, all_free, bus_port, free_ports, guide_ports
+from .service import Service
 
 _NAME = "lab.json"
 
@@ -24,6 +26,7 @@ class Mode(StrEnum):
     STANDALONE = "standalone"
     SENTINEL = "sentinel"
     CLUSTER = "cluster"
+    MANAGED = "managed"
 
 
 class PortChoice(StrEnum):
@@ -35,7 +38,12 @@ class PortChoice(StrEnum):
     """Ports that nobody uses, never the guide's."""
 
 
-_COUNTS = {Mode.STANDALONE: (1, 0), Mode.SENTINEL: (3, 3), Mode.CLUSTER: (6, 0)}
+_COUNTS = {
+    Mode.STANDALONE: (1, 0),
+    Mode.SENTINEL: (3, 3),
+    Mode.CLUSTER: (6, 0),
+    Mode.MANAGED: (1, 0),  # both nodes have the same port
+}
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -50,9 +58,18 @@ class Manifest(msgspec.Struct, frozen=True):
     """The first three numbers of its nodes' addresses; see `network`."""
     run: str = ""
     """Names one start of the lab, so that the end of an older one does not stop a newer."""
+    service: Service | None = None
+    """What a managed service is like from outside."""
 
     def nodes(self, directory: Path) -> tuple[Node, ...]:
-        """The data nodes, then the Sentinels."""
+        """The data nodes, then those who decide about them."""
+        managed = self.mode is Mode.MANAGED
+        data = self.data_ports * 2 if managed else self.data_ports
+        kinds = {
+            Kind.REDIS: data,
+            Kind.SENTINEL: self.sentinel_ports,
+            Kind.PROVIDER: (0,) if managed else (),
+        }
         return tuple(
             Node(
                 f"{kind}-{ordinal}",
@@ -60,8 +77,9 @@ class Manifest(msgspec.Struct, frozen=True):
                 Address(network.host_of(self.network, kind, ordinal), port),
                 directory / f"{kind}-{ordinal}",
                 bus_port(port) if self.mode is Mode.CLUSTER else None,
+                network.inner_host(self.network, ordinal) if managed else HOST,
             )
-            for kind, ports in ((Kind.REDIS, self.data_ports), (Kind.SENTINEL, self.sentinel_ports))
+            for kind, ports in kinds.items()
             for ordinal, port in enumerate(ports)
         )
 

@@ -12,7 +12,8 @@ import socket
 from .config import HOST
 from .node import Kind
 
-_FIRST_HOST = {Kind.REDIS: 10, Kind.SENTINEL: 20}
+_FIRST_HOST = {Kind.REDIS: 10, Kind.SENTINEL: 20, Kind.PROVIDER: 30}
+_FIRST_INNER = 40
 _CLIENTS = 128
 """The first of the numbers left to clients that want addresses of their own."""
 
@@ -39,6 +40,11 @@ def has_addresses(network: str) -> bool:
 def host_of(network: str, kind: Kind, ordinal: int) -> str:
     """The address of one node."""
     return f"{network}.{_FIRST_HOST[kind] + ordinal}" if has_addresses(network) else HOST
+
+
+def inner_host(network: str, ordinal: int) -> str:
+    """Another address of a data node, for the lab alone: no side of a cut has it."""
+    return f"{network}.{_FIRST_INNER + ordinal}"
 
 
 def client_host(network: str, number: int) -> str:

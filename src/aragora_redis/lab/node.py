@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,6 +23,7 @@ from .waiting import wait_until
 # is on disk before anything else can fail. The umask covers the files that the server rewrites.
 # A limit on file sizes, which stands for a full disk, is to fail a write and not to end the server.
 _LAUNCH = 'umask 077; trap "" XFSZ; "$@" </dev/null >>"$LAB_LOG" 2>&1 & echo $! >"$LAB_PID"'
+_PROVIDER = "from aragora_redis.lab.provider.run import main; main()"
 _ASKS = 10
 _GRACE = 0.5
 _SIGNAL_SECONDS = 5.0
@@ -32,6 +34,8 @@ class Kind(StrEnum):
 
     REDIS = "redis"
     SENTINEL = "sentinel"
+    PROVIDER = "provider"
+    """Who runs a managed service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,8 @@ class Node:
     @property
     def ports(self) -> tuple[int, ...]:
         """All that it listens on."""
+        if self.kind is Kind.PROVIDER:
+            return ()
         return (self.port,) if self.bus_port is None else (self.port, self.bus_port)
 
     @property
@@ -91,12 +97,9 @@ class Node:
         Raises:
             LabError: it could not be started.
         """
-        command = [str(server.path), str(self.config_path)]
-        if self.kind is Kind.SENTINEL:
-            command.append("--sentinel")
         try:
             subprocess.run(  # noqa: S603 - the server that was found, on a file that we wrote
-                ["/bin/sh", "-c", _LAUNCH, "sh", *command],
+                ["/bin/sh", "-c", _LAUNCH, "sh", *self._command(server)],
                 env=os.environ
                 | {"LAB_LOG": str(self.log_path), "LAB_PID": str(self.pid_path), "LC_ALL": "C"},
                 cwd=self.directory,
@@ -111,6 +114,12 @@ class Node:
             raise LabError(
                 f"{self.name} could not be started", remedy=f"see whether {server.path} runs"
             ) from error
+
+    def _command(self, server: Server) -> list[str]:
+        if self.kind is Kind.PROVIDER:
+            return [sys.executable, "-P", "-c", _PROVIDER, str(self.config_path)]
+        command = [str(server.path), str(self.config_path)]
+        return [*command, "--sentinel"] if self.kind is Kind.SENTINEL else command
 
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""
@@ -177,14 +186,14 @@ class Node:
 def end_all(nodes: Iterable[Node]) -> tuple[str, ...]:
     """SIGTERM to all, SIGKILL to those that stay; clears their pid files.
 
-    The Sentinels end first, so that no failover answers the end of a primary.
+    Who would answer the end of a primary with a failover ends first.
 
     Returns:
         The names of those that were alive.
     """
     nodes = tuple(nodes)
-    sentinels = [node for node in nodes if node.kind is Kind.SENTINEL]
-    return _end(sentinels) + _end([node for node in nodes if node.kind is Kind.REDIS])
+    judges = [node for node in nodes if node.kind is not Kind.REDIS]
+    return _end(judges) + _end([node for node in nodes if node.kind is Kind.REDIS])
 
 
 def _end(nodes: Sequence[Node]) -> tuple[str, ...]:

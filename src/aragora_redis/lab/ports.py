@@ -49,9 +49,9 @@ def free_ports(data: int, sentinels: int, *, bus: bool = False) -> Ports:
     return Ports(_free_run(_FREE_DATA, data, bus=bus), _free_run(_FREE_SENTINEL, sentinels))
 
 
-def all_free(ports: Iterable[int]) -> bool:
+def all_free(ports: Iterable[int], host: str = HOST) -> bool:
     """Whether a server could listen on every one of them now."""
-    return all(_is_free(port) for port in ports)
+    return all(_is_free(port, host) for port in ports)
 
 
 def _free_run(within: range, count: int, *, bus: bool = False) -> tuple[int, ...]:
@@ -66,17 +66,17 @@ def _free_run(within: range, count: int, *, bus: bool = False) -> tuple[int, ...
     )
 
 
-def _is_free(port: int) -> bool:
+def _is_free(port: int, host: str) -> bool:
     with socket.socket() as client:
         client.settimeout(0.2)
         # Binding alone is not proof: macOS lets 127.0.0.1 be bound beside a listener on 0.0.0.0.
-        if client.connect_ex((HOST, port)) == 0:
+        if client.connect_ex((host, port)) == 0:
             return False
     with socket.socket() as server:
         # As the server does: connections that still linger from the last run are no obstacle.
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            server.bind((HOST, port))
+            server.bind((host, port))
         except OSError:
             return False
     return True

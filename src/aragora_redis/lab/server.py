@@ -35,6 +35,15 @@ class Server:
         """Whether its Sentinel can be told to look more often (`SENTINEL DEBUG`)."""
         return self.version >= (7, 0, 0)
 
+    def speaks_tls(self) -> bool:
+        """Whether it was built with TLS."""
+        # The second of these lines is an error everywhere, so that no server stays.
+        lines = "tls-port 0\nport none\n"
+        said = subprocess.run(  # noqa: S603 - the server that was found
+            [self.path, "-"], input=lines, capture_output=True, text=True, timeout=10, check=False
+        )
+        return "tls-port" not in said.stdout + said.stderr
+
 
 def find_server() -> Server:
     """The program that $ARAGORA_REDIS_SERVER names, else one beside this Python, else on the PATH.

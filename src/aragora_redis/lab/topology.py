@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, Self
 
 from ..errors import LabError
 from . import admin
 from .access import Access
-from .config import MIN_REPLICAS, RedisConfig, render_redis
-from .credentials import Credentials
+from .config import MIN_REPLICAS, RedisConfig, ServiceConfig, render_redis
+from .credentials import Credentials, load_credentials
 from .files import write_private
+from .manifest import Manifest
 from .node import Kind, Node
 from .process import State
 from .server import Server
+from .service import Premises
 from .waiting import wait_until
 
 START_SECONDS = 30.0
@@ -27,6 +30,23 @@ class Site:
     nodes: tuple[Node, ...]
     credentials: Credentials
     down_after_ms: int
+    premises: Premises | None = None
+    """For a managed service."""
+
+    @classmethod
+    def of(cls, found: Manifest, directory: Path) -> Self:
+        """The servers of a lab, as its manifest has them."""
+        return cls(
+            found.nodes(directory),
+            load_credentials(directory),
+            found.down_after_ms,
+            None if found.service is None else Premises(found.service, directory),
+        )
+
+    @property
+    def provider(self) -> Node:
+        """Who runs a managed service."""
+        return next(node for node in self.nodes if node.kind is Kind.PROVIDER)
 
     @property
     def data(self) -> tuple[Node, ...]:
@@ -47,9 +67,10 @@ class Site:
     def min_replicas(self) -> int:
         """Without how many replicas a primary refuses writes.
 
-        The primaries of a cluster have one each: with this a failover would end in refusals.
+        The primaries of a cluster and of a managed service have one each: with this a failover
+        would end in refusals.
         """
-        return MIN_REPLICAS if self.replicated and not self.clustered else 0
+        return MIN_REPLICAS if len(self.data) > 2 and not self.clustered else 0
 
     @property
     def sentinels(self) -> tuple[Node, ...]:
@@ -60,7 +81,13 @@ class Site:
         """What opens a node to the lab."""
         if node.kind is Kind.SENTINEL:
             return Access(self.credentials.sentinel_password)
-        return Access(self.credentials.redis_password)
+        if self.premises is None:
+            return Access(self.credentials.redis_password)
+        return Access(
+            self.credentials.redis_password,
+            ca=self.premises.ca,
+            secret_names=self.premises.secret_names,
+        )
 
     def by_port(self, port: int) -> Node:
         """The data node on a port.
@@ -107,7 +134,14 @@ class Topology(Protocol):
         """The settings that lead a client to this topology."""
 
 
-def launch_redis(site: Site, node: Node, server: Server, *, primary: Node | None) -> None:
+def launch_redis(
+    site: Site,
+    node: Node,
+    server: Server,
+    *,
+    primary: Node | None,
+    service: ServiceConfig | None = None,
+) -> None:
     """Write a data node's configuration and start it, as a replica where a primary is given."""
     config = RedisConfig(
         host=node.address.host,
@@ -117,6 +151,7 @@ def launch_redis(site: Site, node: Node, server: Server, *, primary: Node | None
         min_replicas=site.min_replicas,
         replica_of=None if primary is None else primary.address,
         node_timeout_ms=None if node.bus_port is None else site.down_after_ms,
+        service=service,
     )
     write_private(node.config_path, render_redis(config, password=site.credentials.redis_password))
     node.launch(server)

@@ -37,6 +37,7 @@ class UpMode(StrEnum):
 
     SENTINEL = "sentinel"
     CLUSTER = "cluster"
+    MANAGED = "managed"
     STANDALONE = "standalone"
     EMBEDDED = "embedded"
 
@@ -63,6 +64,8 @@ class UpReport:
     """The port of each Redis and Sentinel."""
     primary: str | None
     """Which of them is the primary."""
+    endpoint: str | None
+    """The URL of the only way for clients; None where they know the servers."""
     gateways: tuple[str, ...]
     """The URL of each."""
     policies: tuple[str, ...]
@@ -77,6 +80,7 @@ class UpReport:
             "mode": self.mode.value,
             "servers": dict(self.servers),
             "primary": self.primary,
+            "endpoint": self.endpoint,
             "gateways": list(self.gateways),
             "policies": list(self.policies),
             "token_files": [str(each.absolute()) for each in token_files(self.directory)],
@@ -220,6 +224,7 @@ class Up:
             mode=self._mode,
             servers={node.name: node.port for node in self._nodes},
             primary=self._picture().primary,
+            endpoint=self._lab_environment().get(names.URL),
             gateways=tuple(gateway.url for gateway in self._gateways),
             policies=self._policies,
             fresh=load_credentials(self._home) if self._fresh else None,

@@ -1,0 +1,68 @@
+"""What a new lab is to be, and its directory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from ..errors import LabError
+from . import manifest, network
+from .manifest import Manifest, Mode, PortChoice
+from .service import Service, forbid
+from .troubles import Trouble
+
+_Choice = TypeVar("_Choice", Mode, PortChoice, Trouble)
+
+
+def choice(kind: type[_Choice], value: str) -> _Choice:
+    try:
+        return kind(value)
+    except ValueError as error:
+        raise LabError(
+            f"{value!r} is not a choice here", remedy=f"take {' or '.join(kind)}"
+        ) from error
+
+
+def wished(
+    service: Service,
+    forbidden: Iterable[str] | None,
+    name_delay: float | None,
+    idle_seconds: int | None,
+) -> Service:
+    """A service with what is asked for, and what it was before where nothing is."""
+    if forbidden is not None:
+        service = msgspec.structs.replace(service, forbidden=forbid(forbidden))
+    if name_delay is not None:
+        service = msgspec.structs.replace(service, name_delay_ms=round(name_delay * 1000))
+    if idle_seconds is not None:
+        service = msgspec.structs.replace(service, idle_seconds=idle_seconds)
+    return service
+
+
+def prepare(path: Path, mode: Mode, ports: PortChoice, down_after_ms: int) -> Manifest:
+    try:
+        if path.exists() and any(path.iterdir()):
+            raise LabError(
+                f"{path} holds something that is not a lab", remedy="choose an empty directory"
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(0o700)
+        # The directory holds secrets and may well lie inside somebody's working copy.
+        (path / ".gitignore").write_text("*\n", "utf-8")
+        chosen = manifest.choose_ports(mode, ports)
+        addresses = network.choose()
+        if mode is Mode.MANAGED and not network.has_addresses(addresses):
+            raise LabError(
+                "the nodes of a managed lab need addresses of their own, as Linux has on loopback",
+                remedy="run it on Linux",
+            )
+        fresh = Manifest(mode, ports, down_after_ms, chosen.data, chosen.sentinels, addresses)
+        manifest.save(path, fresh)
+    except OSError as error:
+        raise LabError(
+            f"{path} cannot be used: {error.strerror}", remedy="choose another directory"
+        ) from error
+    return fresh
