@@ -176,6 +176,10 @@ def _write_report(report: UpReport) -> None:
         else:
             output.write(f"{command} health --lab {quoted(report.directory)}")
         output.write(in_lab(f"{command} lab start --all", report.directory))
+        if report.mode is UpMode.MANAGED:
+            output.write()
+            output.write("Have the other node promoted, as a maintenance does:", style="bold")
+            output.write(in_lab(f"{command} lab switch", report.directory))
     output.write()
     output.write("Ctrl-C ends all of it.", style="dim")
 

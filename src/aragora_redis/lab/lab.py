@@ -24,7 +24,6 @@ from .process import State
 from .reshard import move_slots
 from .sentinel import SentinelTopology
 from .server import find_server
-from .service import Service
 from .standalone import StandaloneTopology
 from .status import LabStatus, node_status
 from .topology import Site, Topology
@@ -96,8 +95,8 @@ class Lab:
                 f"or remove this one with its data: rm -r {shlex.quote(str(path))}",
             )
         service = found.service
-        if mode is Mode.MANAGED:
-            service = wished(service or Service(), forbidden, name_delay, idle_seconds)
+        if service is not None:
+            service = wished(service, forbidden, name_delay, idle_seconds)
         elif (forbidden, name_delay, idle_seconds) != (None, None, None):
             raise LabError(
                 f"mode {mode} forbids no command, has no name and closes no connection",

@@ -60,6 +60,8 @@ def prepare(path: Path, mode: Mode, ports: PortChoice, down_after_ms: int) -> Ma
                 remedy="run it on Linux",
             )
         fresh = Manifest(mode, ports, down_after_ms, chosen.data, chosen.sentinels, addresses)
+        if mode is Mode.MANAGED:
+            fresh = msgspec.structs.replace(fresh, service=Service())
         manifest.save(path, fresh)
     except OSError as error:
         raise LabError(

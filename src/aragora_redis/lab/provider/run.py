@@ -122,8 +122,9 @@ class Provider:
                 ask("ACL", "SETUSER", APP, "resetpass", *passwords)
 
     def _note(self, **changes: Any) -> None:
-        self._record = replaced(self._record, **changes)
-        write_record(self._directory, self._record)
+        record = replaced(self._record, **changes)
+        write_record(self._directory, record)
+        self._record = record
 
 
 def _log(text: str) -> None:
