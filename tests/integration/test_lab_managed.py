@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 from contextlib import ExitStack, suppress
@@ -10,9 +11,10 @@ from typing import Any
 
 import hiredis
 import pytest
+from tests.integration.rights import needs_cuts
 
-from aragora_redis.errors import LabError
 from aragora_redis.lab import Lab, State
+from aragora_redis.lab.service import FORBIDDEN
 from aragora_redis.lab.waiting import wait_until
 
 
@@ -99,11 +101,10 @@ def test_the_endpoint_is_a_name_with_tls_and_a_user(shared, client):
         assert not plain.recv(100).startswith((b"+", b"-"))
 
 
-@pytest.mark.parametrize(
-    "command", ["ROLE", "CONFIG", "REPLICAOF", "SHUTDOWN", "BGSAVE", "MONITOR", "ACL", "FAILOVER"]
-)
-def test_what_services_forbid_is_unknown(shared, client, command):
-    assert client(shared)(command, "x").startswith(f"ERR unknown command '{command}'")
+def test_what_services_forbid_is_unknown(shared, client):
+    app = client(shared)
+    for command in FORBIDDEN:
+        assert app(command, "x").startswith(f"ERR unknown command '{command}'")
 
 
 def test_a_switch_keeps_connections_and_makes_them_readonly(shared, client):
@@ -131,22 +132,38 @@ def test_a_password_is_rotated_without_ending_connections(shared, client):
     assert app("PING") == "PONG"
 
 
-def test_other_services_forbid_other_things(make_lab, client):
-    lab = make_lab(
-        "managed", forbidden=["config", "evalsha", "info", "wait", "client"], idle_seconds=1
-    )
-    lab.start()
+def test_other_services_forbid_other_things(cli, make_lab, client):
+    lab = make_lab("managed")
+    where = ("--dir", str(lab.directory))
+    forbidden = ("EVALSHA", "INFO", "WAIT", "CLIENT")
+    choices = [word for name in forbidden for word in ("--forbid", name.lower())]
+    choices += ["--allow", "role", "--idle", "1", "--name-delay", "0"]
+    assert cli("lab", "start", *choices, *where)[0] == 0
     app = client(lab)
-    for command in ("EVALSHA", "INFO", "WAIT", "CLIENT"):
+    for command in forbidden:
         assert app(command, "x").startswith(f"ERR unknown command '{command}'")
     assert app("ROLE")[0] == "master"
     assert app("SET", "a", "1") == "OK"
     app.socket.settimeout(5)
-    assert app.socket.recv(1) == b""
-    lab.switch()
+    assert app.socket.recv(1) == b"", "it was idle"
+    assert cli("lab", "switch", *where)[:2] == (0, "promoted: redis-1; the name follows\n")
     assert reached(lambda: lab.primary() == "redis-1")
-    with pytest.raises(LabError, match="PSYNC"):
-        Lab.create(lab.directory, "managed", forbidden=["psync"])
+    code, out, _ = cli("lab", "rotate", "--overlap", "0", "--json", *where)
+    assert (code, json.loads(out)["password_file"]) == (0, str(lab.directory / "app-password"))
+    assert client(lab)("GET", "a") == "1"
+    lab.stop()
+    code, _, err = cli("lab", "start", "--forbid", "psync", *where)
+    assert (code, "without PSYNC" in err) == (1, True)
+
+
+@needs_cuts
+def test_a_primary_that_is_cut_off_is_one_until_the_cut_is_healed(managed_lab):
+    lab = managed_lab
+    lab.cut("primary")
+    assert reached(lambda: lab.primary() == "redis-1")
+    assert roles(lab) == {"redis-0": "primary", "redis-1": "primary"}
+    lab.heal()
+    assert reached(lambda: whole(lab), seconds=30)
 
 
 def test_a_killed_primary_is_replaced_and_the_name_follows(managed_lab, client):

@@ -34,9 +34,8 @@ FORBIDDEN = (
     "SLAVEOF",
     "SYNC",
 )
-"""What is unknown to clients by default. The services differ in it; all lack most of these.
-
-Source: "Supported and restricted commands" of ElastiCache, Memorystore and Azure Managed Redis.
+"""What is unknown to clients by default: the "Restricted commands" of Amazon ElastiCache, and ACL,
+FAILOVER, MONITOR and ROLE, on which nobody can count either. The services differ in it.
 """
 
 _NEEDED = {
