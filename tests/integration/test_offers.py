@@ -114,7 +114,7 @@ async def until_open(state):
 @pytest.mark.parametrize(
     ("lines", "lacks"),
     [
-        pytest.param(without("ROLE"), (), id="no ROLE"),
+        pytest.param(without("ROLE", "CLIENT"), (), id="no ROLE, no CLIENT"),
         pytest.param(without("ROLE", "INFO"), ("neither ROLE", "no replication id"), id="no INFO"),
         pytest.param(without("PUBLISH"), ("nothing can be published",), id="no PUBLISH"),
         pytest.param(without("SUBSCRIBE"), ("nothing can be published",), id="no SUBSCRIBE"),
@@ -134,7 +134,7 @@ async def test_what_a_service_forbids_is_said_and_the_rest_works(service, lines,
         assert state.status().health == "healthy"
 
 
-@pytest.mark.parametrize("command", ["TIME", "SCRIPT"])
+@pytest.mark.parametrize("command", ["TIME", "SCRIPT", "EVALSHA"])
 async def test_without_what_everything_needs_one_line_says_so(service, command):
     service.start(*without(command))
     state = service.state()

@@ -23,7 +23,7 @@ from ..settings.hosts import Hosts
 from .account import Account
 from .dialing import Dialed, dial_address
 from .encryption import Encryption
-from .pipe import Pipe, PushHandler
+from .pipe import Pipe, PushHandler, pack
 from .replies import without_arguments
 
 Target = Address | str
@@ -69,6 +69,8 @@ async def connect(target: Target, login: Login, *, timeout: float, on_push: Push
         await connection.disconnect(nowait=True)
         raise _explain(target, login, error) from None  # its text may hold what was sent
     pipe = Pipe(connection, on_push)
+    # For whoever lists the server's clients; one that does not allow it loses nothing.
+    pipe.send(pack(("CLIENT", "SETNAME", "aragora-redis")), [lambda _reply: None])
     login.account.opened(pipe, credential)
     return pipe
 
@@ -86,7 +88,6 @@ def _prepare(
         "socket_timeout": None,
         "socket_connect_timeout": None,
         "driver_info": None,
-        "client_name": "aragora-redis",
     }
     if isinstance(target, str):
         return UnixDomainSocketConnection(path=target, **options)

@@ -16,6 +16,7 @@ from ..errors import (
     RefusedError,
     UnexpectedReplyError,
 )
+from ..operation import Argument
 from ..scripts.catalog import all_scripts, load
 from ..topology.offers import INFO, ROLE, Offers, question_of
 from ..topology.statement import read_guarded, role_fault
@@ -99,7 +100,7 @@ class Verification:
         self._check_layout(layout)
         if has_layout and layout is None and self._prepares:
             await self._claim_layout(pipe)
-        across_slots, (rid, publishes) = await self._ask_scripts(pipe)
+        across_slots, (rid, publishes) = await self._ask_scripts(pipe, target)
         return Verified(
             ServerTime(answered, read_time(time)),
             guarded=info is not None and read_guarded(info),
@@ -133,13 +134,13 @@ class Verification:
         with contextlib.suppress(RefusedError):
             await pipe.request("SET", self._layout_key, LAYOUT, "NX", timeout=LIMIT)
 
-    async def _ask_scripts(self, pipe: Pipe) -> tuple[bool, tuple[bytes, int]]:
+    async def _ask_scripts(self, pipe: Pipe, target: Target) -> tuple[bool, tuple[bytes, int]]:
         """Whether a call may span slots, and what scripts are told and may say."""
         if not self._prepares:
             return not self._by_slot, (b"untold", 1)
         keys = [self._layout_key + b":{%d}" % number for number in range(2)]
         across, said = await asyncio.gather(
-            _across(pipe, keys), pipe.request("EVALSHA", _OFFERS.sha, 0, keys[0], timeout=LIMIT)
+            _across(pipe, keys), _demanded(pipe, target, "EVALSHA", _OFFERS.sha, 0, keys[0])
         )
         match said:
             case [bytes() as rid, int() as publishes]:
@@ -176,7 +177,7 @@ async def _offered(pipe: Pipe, *command: str) -> Any:
         raise
 
 
-async def _demanded(pipe: Pipe, target: Target, *command: str | bytes) -> Any:
+async def _demanded(pipe: Pipe, target: Target, *command: Argument) -> Any:
     """The answer of a command that nobody can do without."""
     try:
         return await pipe.request(*command, timeout=LIMIT)
