@@ -272,7 +272,8 @@ class Lab:
         """Give the clients of a managed service a new password, in the file that they read.
 
         Args:
-            overlap: seconds for which the old one is still taken. Connections that are open stay.
+            overlap: seconds for which the last one is still taken; those before it no more.
+                Connections that are open stay.
         """
         self._managed("rotate").rotate(overlap)
 

@@ -117,7 +117,7 @@ class ManagedTopology:
         Raises:
             LabError: the nodes do not take it, and all is as it was.
         """
-        premises, now = self._premises, SYSTEM_CLOCK.wall()
+        premises = self._premises
         provider = self._provider("rotate")
         before = accepted(premises)
         current = digest_of(premises.password_file.read_text("utf-8").strip())
@@ -129,8 +129,7 @@ class ManagedTopology:
             accept(premises, before)
             raise LabError(left, remedy=f"see lab status, and {provider.log_path}")
         write_private(premises.password_file, password + "\n")
-        now = SYSTEM_CLOCK.wall()
-        accept(premises, [new, Accepted(current, now + overlap)])
+        accept(premises, [new, Accepted(current, SYSTEM_CLOCK.wall() + overlap)])
 
     @property
     def _record(self) -> Record:
