@@ -10,6 +10,7 @@ import pytest
 import redis
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
+from tests.integration.past import give_past
 
 from aragora_redis.lab import Lab
 
@@ -22,6 +23,7 @@ def standalone_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """One Redis for the whole run. A test uses keys of its own and leaves the server running."""
     lab = Lab.create(tmp_path_factory.mktemp("standalone") / "lab", "standalone", ports="free")
     lab.start()
+    give_past(lab)
     yield lab
     lab.stop()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from redis.asyncio import Redis
+from tests.integration.past import give_past
 
 from aragora_redis.lab import Lab
 
@@ -116,6 +117,7 @@ async def opened(
         cleanup.callback(recorder.close)
         await asyncio.to_thread(lab.start, foreground=True)
         cleanup.push_async_callback(asyncio.to_thread, lab.stop)
+        await asyncio.to_thread(give_past, lab)
         cleanup.push_async_callback(fleet.close)
         ears = asyncio.create_task(_listen(lab, recorder))
         cleanup.callback(ears.cancel)

@@ -6,6 +6,8 @@ import asyncio
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from tests.integration.past import give_past
+
 from aragora_redis import SharedState
 from aragora_redis.lab import State
 
@@ -21,7 +23,8 @@ async def until(condition, within=20.0):
 
 @asynccontextmanager
 async def instances(lab, count=1, **env):
-    """Started and ready instances on a lab."""
+    """Started and ready instances on a lab; one that is empty is given a past first."""
+    await asyncio.to_thread(give_past, lab, **env)
     async with AsyncExitStack() as stack:
         made = [SharedState.from_env(lab.env() | env) for _ in range(count)]
         for state in made:

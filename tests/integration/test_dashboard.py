@@ -8,6 +8,7 @@ import re
 import httpx
 import pytest
 from tests.integration.fleet import until
+from tests.integration.past import give_past
 
 from aragora_redis.gateway.app import create_app
 from aragora_redis.settings import from_env
@@ -17,6 +18,7 @@ from aragora_redis.state.shared import SharedState
 @pytest.fixture
 async def board(sentinel_lab):
     """A client that is logged in, and the application."""
+    await asyncio.to_thread(give_past, sentinel_lab)
     env = sentinel_lab.env()
     app = create_app(SharedState(from_env(env)), lab=sentinel_lab)
     async with (

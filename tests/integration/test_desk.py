@@ -7,6 +7,7 @@ import json
 import time
 
 import pytest
+from tests.integration.past import give_past
 
 from aragora_redis import Level
 from aragora_redis.errors import CircuitOpenError
@@ -22,7 +23,8 @@ def env(sentinel_lab, policies):
 
 
 @pytest.fixture
-def state(env):
+def state(env, sentinel_lab):
+    give_past(sentinel_lab)
     with SharedState.from_env(env) as state:
         assert state.wait_ready(20)
         yield state

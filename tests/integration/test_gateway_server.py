@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+from tests.integration.past import give_past
 
 from aragora_redis.errors import SettingsError
 from aragora_redis.gateway.app import create_app
@@ -73,6 +74,7 @@ async def reason(client, jti):
 
 async def test_two_gateways_share_limits_and_revocations(standalone_lab, policies):
     env = standalone_lab.env() | policies
+    await asyncio.to_thread(give_past, standalone_lab, **policies)
     async with gateway(env, **bearer(env)) as one, gateway(env, **bearer(env)) as two:
         await asyncio.gather(until(lambda: ready(one)), until(lambda: ready(two)))
 

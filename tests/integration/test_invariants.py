@@ -233,6 +233,7 @@ async def test_the_risk_policy_denies_when_stale(make_lab):
     strict = {"ARAGORA_TOKENS_ON_OUTAGE": "deny", "ARAGORA_TOKENS_MAX_STALENESS": "4"}
     async with instances(lab, 1, **strict) as (state,):
         await state.tokens.revoke("gone", expires_at=expiry())
+        await until(lambda: state.status().staleness < 4)
         assert not state.tokens.is_revoked({"jti": "x"})
         await asyncio.to_thread(lab.freeze, "redis-0")
         await until(lambda: state.status().staleness > 4)
