@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from tests.integration import pods
+from tests.integration.command import quick_command
 
 from aragora_redis.cli.app import run as run_command
 
@@ -37,6 +38,13 @@ def cli(capsys, monkeypatch, tmp_path):
         return end.value.code or 0, out, err
 
     return call
+
+
+@pytest.fixture(scope="session")
+def quick_path(tmp_path_factory):
+    """A PATH on which the command starts at once."""
+    with quick_command(tmp_path_factory.mktemp("command") / "bin") as directory:
+        yield os.pathsep.join((str(directory), str(pods.BIN), os.environ["PATH"]))
 
 
 @pytest.fixture

@@ -23,6 +23,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.integration.past import give_past
+
 from aragora_redis.lab import Lab
 
 PAGE = Path(__file__).parents[2] / "docs" / "RUNBOOK.md"
@@ -84,7 +86,8 @@ def _continued(lines: list[str], number: int) -> tuple[str, int]:
 class Stage:
     """A lab, and the names under which the page knows its servers."""
 
-    def __init__(self, lab: Lab, directory: Path) -> None:
+    def __init__(self, lab: Lab, directory: Path, path: str) -> None:
+        self.lab = lab
         self._directory = directory
         self._beside: list[subprocess.Popen[bytes]] = []
         self._names: list[tuple[str, str]] = []
@@ -93,7 +96,7 @@ class Stage:
                 address = lab.node(f"{kind}-{ordinal}").address
                 self._names.append((str(address), f"10.0.0.{first + ordinal}:{port}"))
         self.env = {
-            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "PATH": path,
             "LAB": str(lab.directory),
             "DATA": str(lab.node("redis-0").directory),
             "PORT": str(_free_port()),
@@ -172,6 +175,8 @@ def looks(step: Step) -> bool:
 
 def play(steps: list[Step], stage: Stage) -> Iterator[tuple[Step, str]]:
     """Run the steps; what those say that are shown."""
+    if any(step.beside for step in steps):
+        give_past(stage.lab)
     for step in steps:
         if step.beside:
             stage.start(step.command)
@@ -209,7 +214,7 @@ def write(only: str | None) -> None:
         with tempfile.TemporaryDirectory() as root:
             lab = Lab.create(Path(root) / "lab", "sentinel", ports="free")
             lab.start()
-            stage = Stage(lab, Path(root))
+            stage = Stage(lab, Path(root), f"{BIN}{os.pathsep}{os.environ['PATH']}")
             try:
                 answers = list(play(sections(PAGE.read_text("utf-8"))[heading], stage))
             finally:

@@ -15,8 +15,8 @@ SECTIONS = sections(TEXT)
 
 
 @pytest.fixture
-def stage(sentinel_lab, tmp_path):
-    stage = Stage(sentinel_lab, tmp_path)
+def stage(sentinel_lab, tmp_path, quick_path):
+    stage = Stage(sentinel_lab, tmp_path, quick_path)
     yield stage
     stage.end()
 
