@@ -24,10 +24,11 @@ def free_port():
 
 
 @contextmanager
-def serving(example, command, lab) -> Iterator[httpx.Client]:
+def serving(example, command, lab, **more) -> Iterator[httpx.Client]:
     """A client of an example that serves on a free port."""
     port = free_port()
-    env = os.environ | lab.env() | {"EXAMPLE_PLAIN_HTTP": "1", "ARAGORA_JWT_SECRET": "k" * 40}
+    ours = {"EXAMPLE_PLAIN_HTTP": "1", "ARAGORA_JWT_SECRET": "k" * 40}
+    env = os.environ | lab.env() | ours | more
     process = subprocess.Popen(
         [sys.executable, "-m", *(part.format(port=port) for part in command)],
         cwd=ROOT / "examples" / example,
@@ -74,12 +75,15 @@ def fastapi_service(standalone_lab):
 
 
 @pytest.fixture(scope="module")
-def flask_service(standalone_lab):
+def flask_service(standalone_lab, tmp_path_factory):
+    # An attacker on a busy machine is slow, too: what comes back must not be what it takes.
+    policies = tmp_path_factory.mktemp("flask") / "policies.toml"
+    policies.write_text('[limits.api]\nrate = "5 per second"\nburst = 200\n')
     command = (
         "gunicorn", "app:app", "--preload", "--workers", "2", "--threads", "4",
         "--bind", "127.0.0.1:{port}", "--log-level", "warning",
     )  # fmt: skip
-    with serving("flask", command, standalone_lab) as client:
+    with serving("flask", command, standalone_lab, ARAGORA_POLICIES=str(policies)) as client:
         yield client
 
 
