@@ -61,7 +61,6 @@ def site(tmp_path):
 @pytest.fixture
 def running(site):
     """A site after its first start, with a key that every server has."""
-    site.start()
-    assert pods.until(site.primary) is site.pods[0]
+    assert site.start_at_once() is site.pods[0]
     site.pods[0].write("kept", "yes")
     return site

@@ -30,10 +30,15 @@ def _client(lab, env):
 def give_past(lab, **env):
     """Open the first era of each shard an hour ago, where nobody has opened any."""
     settings, client = _client(lab, lab.env() | env)
-    shards = [ShardKeys(settings.prefix, index) for index in range(SHARDS)]
     with client:
-        if any(client.exists(keys.head) for keys in shards):
-            return
-        for keys in shards:
-            *_, now = client.eval(_OPEN, 3, keys.head, keys.digests, keys.feed, 0, "a-past", "0", 0)
-            client.hset(keys.head, "opened", int(now) - AGE * 1_000_000)
+        open_eras(client, settings.prefix)
+
+
+def open_eras(client, prefix="aragora"):
+    """The same by a client of the primary, or of a cluster."""
+    shards = [ShardKeys(prefix, index) for index in range(SHARDS)]
+    if any(client.exists(keys.head) for keys in shards):
+        return
+    for keys in shards:
+        *_, now = client.eval(_OPEN, 3, keys.head, keys.digests, keys.feed, 0, "a-past", "0", 0)
+        client.hset(keys.head, "opened", int(now) - AGE * 1_000_000)

@@ -1,11 +1,13 @@
-"""One process that tries a half-open circuit: tells the monotonic time of each begin and end.
+"""Processes that try a half-open circuit: they tell the monotonic time of each begin and end.
 
-Arguments: name of the circuit, seconds to go on for, seconds that a call takes at most.
+Arguments: how many, name of the circuit, seconds to go on for, seconds that a call takes at most.
+Each is forked from one that has read the code, says `ready`, and begins at a byte of the input.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import sys
 import time
@@ -37,7 +39,7 @@ async def main(name: str, seconds: float, longest: float) -> None:
     circuit = state.circuits[name]
     await circuit.report_evidence()
     tell("ready")
-    await asyncio.to_thread(sys.stdin.readline)
+    await asyncio.to_thread(os.read, 0, 1)
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         try:
@@ -51,4 +53,10 @@ async def main(name: str, seconds: float, longest: float) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], float(sys.argv[2]), float(sys.argv[3])))
+    count = int(sys.argv[1])
+    for _ in range(count):
+        if os.fork() == 0:
+            asyncio.run(main(sys.argv[2], float(sys.argv[3]), float(sys.argv[4])))
+            os._exit(0)
+    for _ in range(count):
+        os.wait()

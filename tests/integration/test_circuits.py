@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -176,40 +178,31 @@ class Probers:
     """Processes that try one circuit at once."""
 
     def __init__(self, lab, name, count, *, seconds, longest):
-        self.processes: list[Any] = [
-            subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "tests.integration.prober",
-                    name,
-                    str(seconds),
-                    str(longest),
-                ],
-                env=os.environ | lab.env(),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for _ in range(count)
-        ]
+        arguments = map(str, (count, name, seconds, longest))
+        self.count = count
+        self.process: Any = subprocess.Popen(
+            [sys.executable, "-m", "tests.integration.prober", *arguments],
+            env=os.environ | lab.env(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
 
     def begin(self):
-        for process in self.processes:
-            assert process.stdout.readline() == "ready\n"
-        for process in self.processes:
-            process.stdin.write("\n")
-            process.stdin.flush()
+        for _ in range(self.count):
+            assert self.process.stdout.readline() == "ready\n"
+        self.process.stdin.write("!" * self.count)
+        self.process.stdin.flush()
 
     def lines(self):
-        told = [process.communicate(timeout=60)[0] for process in self.processes]
-        split = [line.split() for each in told for line in each.splitlines()]
+        split = [line.split() for line in self.process.communicate(timeout=60)[0].splitlines()]
         return [(word, float(at)) for word, at in split]
 
     def end(self):
-        for process in self.processes:
-            process.kill()
-            process.communicate()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.communicate()
 
 
 async def half_open(state, name):
@@ -251,7 +244,7 @@ async def test_i7_a_place_is_kept_while_the_call_lasts_and_free_when_its_process
         probers = Probers(standalone_lab, name, 1, seconds=600, longest=6000)
         try:
             await asyncio.to_thread(probers.begin)
-            told = await asyncio.to_thread(probers.processes[0].stdout.readline)
+            told = await asyncio.to_thread(probers.process.stdout.readline)
             assert told.startswith("begin")
             longer = time.monotonic() + LEASE_FLOOR + 1
             while time.monotonic() < longer:

@@ -12,20 +12,25 @@ import redis
 from tests.integration.rights import needs_cuts
 
 
-def drill(lab, *arguments, named=True, within=120):
+@pytest.fixture
+def drill(quick_path):
     """The exit code and the report of a drill on a lab, or on what its environment leads to."""
-    where = ("--lab", str(lab.directory)) if named else ()
     kept = {name: text for name, text in os.environ.items() if not name.startswith("ARAGORA_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "aragora_redis", "drill", *arguments, *where, "--json"],
-        env={**kept, **({} if named else lab.env())},
-        capture_output=True,
-        text=True,
-        timeout=within,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr
-    return done.returncode, json.loads(done.stdout) if done.stdout else done.stderr
+
+    def run(lab, *arguments, named=True, within=120):
+        where = ("--lab", str(lab.directory)) if named else ()
+        done = subprocess.run(
+            ["aragora-redis", "drill", *arguments, *where, "--json"],
+            env=kept | ({} if named else lab.env()) | {"PATH": quick_path},
+            capture_output=True,
+            text=True,
+            timeout=within,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr
+        return done.returncode, json.loads(done.stdout) if done.stdout else done.stderr
+
+    return run
 
 
 def left_behind(lab):
@@ -34,7 +39,7 @@ def left_behind(lab):
         return client.keys("aragora:drill:*")
 
 
-def test_a_killed_primary(sentinel_lab, tmp_path):
+def test_a_killed_primary(drill, sentinel_lab, tmp_path):
     html = tmp_path / "drill.html"
     code, report = drill(sentinel_lab, "kill-primary", "--hold", "0", "--html", str(html))
     assert code == 0, report
@@ -47,13 +52,13 @@ def test_a_killed_primary(sentinel_lab, tmp_path):
     assert not left_behind(sentinel_lab)
 
 
-def test_an_objective_that_cannot_be_met_is_missed(sentinel_lab):
+def test_an_objective_that_cannot_be_met_is_missed(drill, sentinel_lab):
     code, report = drill(sentinel_lab, "lose-sentinel", "--hold", "0", "--max-gap", "0.001")
     assert (code, report["status"]) == (1, "WARNING")
     assert "s without a write" in report["headline"]
 
 
-def test_a_deployment_is_drilled_only_by_its_name(sentinel_lab):
+def test_a_deployment_is_drilled_only_by_its_name(drill, sentinel_lab):
     code, told = drill(sentinel_lab, "freeze-primary", named=False)
     assert code == 1
     assert "--confirm aragora-master" in told
@@ -63,7 +68,7 @@ def test_a_deployment_is_drilled_only_by_its_name(sentinel_lab):
 
 
 @pytest.mark.drill
-def test_a_deployment_that_is_only_reached_by_wire(sentinel_lab):
+def test_a_deployment_that_is_only_reached_by_wire(drill, sentinel_lab):
     code, report = drill(
         sentinel_lab, "freeze-primary", "--confirm", "aragora-master", "--hold", "0", named=False
     )
@@ -71,7 +76,7 @@ def test_a_deployment_that_is_only_reached_by_wire(sentinel_lab):
     assert sentinel_lab.primary() != "redis-0"
 
 
-def test_what_is_broken_already_is_not_drilled(sentinel_lab):
+def test_what_is_broken_already_is_not_drilled(drill, sentinel_lab):
     for name in ("sentinel-1", "sentinel-2"):
         sentinel_lab.kill(name)
     code, report = drill(sentinel_lab, "kill-primary")
@@ -92,7 +97,7 @@ def test_what_is_broken_already_is_not_drilled(sentinel_lab):
         "restart-all",
     ],
 )
-def test_every_scenario_on_a_lab(sentinel_lab, scenario):
+def test_every_scenario_on_a_lab(drill, sentinel_lab, scenario):
     code, report = drill(sentinel_lab, scenario)
     sys.stdout.write(f"{report['headline']} {report['verdict']}\n")
     assert code == 0, report

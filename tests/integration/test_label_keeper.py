@@ -320,14 +320,17 @@ async def test_two_keepers_undo_nothing(sentinel_lab, kubernetes):
 # --- the command -----------------------------------------------------------------------------
 
 
-async def start(lab, kubernetes, *arguments):
+async def start(
+    lab, kubernetes, *arguments, command=(sys.executable, "-m", "aragora_redis"), **own
+):
     env = {name: text for name, text in os.environ.items() if not name.startswith("ARAGORA_")}
-    command = (sys.executable, "-m", "aragora_redis", "label-keeper", *arguments)
     return await asyncio.create_subprocess_exec(
         *command,
+        "label-keeper",
+        *arguments,
         "--service-account",
         str(kubernetes.account),
-        env=env | lab.env() | kubernetes.env,
+        env=env | lab.env() | kubernetes.env | own,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -339,8 +342,12 @@ async def ended(process):
     return process.returncode, out.decode(), err.decode()
 
 
-async def test_once(sentinel_lab, kubernetes):
-    dry = await ended(await start(sentinel_lab, kubernetes, "--once", "--dry-run", "--json"))
+async def test_once(sentinel_lab, kubernetes, quick_path):
+    async def once(*arguments):
+        command = {"command": ("aragora-redis",), "PATH": quick_path}
+        return await ended(await start(sentinel_lab, kubernetes, "--once", *arguments, **command))
+
+    dry = await once("--dry-run", "--json")
     assert dry[0] == 1
     assert json.loads(dry[1]) == {
         "right": False,
@@ -348,11 +355,11 @@ async def test_once(sentinel_lab, kubernetes):
         "role=replica on redis-2",
     }
     assert kubernetes.patches == 0
-    code, out, _ = await ended(await start(sentinel_lab, kubernetes, "--once"))
+    code, out, _ = await once()
     assert (code, out) == (0, "redis-0 is role=master, all others are not\n")
     assert right(kubernetes)()
     kubernetes.fault = answering(403, "Forbidden")
-    code, out, err = await ended(await start(sentinel_lab, kubernetes, "--once"))
+    code, out, err = await once()
     assert (code, "403 Forbidden" in out) == (1, True)
     assert "Traceback" not in err
 

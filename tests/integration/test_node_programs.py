@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import redis
 from tests.integration import fleet
+from tests.integration.past import open_eras
 from tests.integration.pods import MASTER, SECRETS, needs_addresses, until
 
 from aragora_redis import SharedState
@@ -43,8 +44,8 @@ def test_users_may_do_no_more_than_they_need(running):
 async def test_the_library_may_do_all_that_it_does(site, encrypted):
     if encrypted:
         site.use_tls()
-    site.start()
-    until(site.primary)
+    with site.start_at_once().client() as client:
+        open_eras(client)
     state = SharedState.from_env(site.application_env())
     async with state:
         assert await state.wait_ready(20), state.status()

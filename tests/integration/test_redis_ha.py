@@ -38,13 +38,12 @@ os.execvpe(command[0], command, cluster["pods"][target])
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "tls"])
-def cluster(request, site, tmp_path):
+def cluster(request, site, tmp_path, quick_path):
     """Three pods and what looks like a cluster to those who have nothing but kubectl."""
     if request.param:
         site.use_tls()
-    site.start()
-    until(site.primary)
-    gateway = site.application_env() | {"PATH": site.env["PATH"]}
+    site.start_at_once()
+    gateway = site.application_env() | {"PATH": quick_path}
     del gateway["ARAGORA_REDIS_PASSWORD"]
     gateway["ARAGORA_REDIS_PASSWORD_FILE"] = str(Path(site.env["SECRETS"]) / "password")
     pods = {pod.name: site.env | {"NODE": pod.name, "LOCAL": pod.host} for pod in site.pods}
