@@ -320,9 +320,10 @@ async def test_two_keepers_undo_nothing(sentinel_lab, kubernetes):
 # --- the command -----------------------------------------------------------------------------
 
 
-async def start(
-    lab, kubernetes, *arguments, command=(sys.executable, "-m", "aragora_redis"), **own
-):
+INSTALLED = (sys.executable, "-m", "aragora_redis")
+
+
+async def start(lab, kubernetes, *arguments, command=INSTALLED, **own):
     env = {name: text for name, text in os.environ.items() if not name.startswith("ARAGORA_")}
     return await asyncio.create_subprocess_exec(
         *command,
