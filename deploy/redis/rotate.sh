@@ -7,25 +7,12 @@ umask 077
 . "$(dirname -- "$0")/node.sh"
 # shellcheck source=users.sh
 . "$(dirname -- "$0")/users.sh"
+# shellcheck source=sentinels.sh
+. "$(dirname -- "$0")/sentinels.sh"
 
-# Run the commands of standard input on one server of this node, as the operator; every answer must
-# be OK. Through standard input, because arguments are seen by every process.
-command_all() {
-    commands=$(cat)
-    for which in operator-password operator-password-other; do
-        [ -s "$SECRETS/$which" ] || continue
-        operator_password=$(secret "$which")
-        answers=$(printf '%s\n' "$commands" | REDISCLI_AUTH=$operator_password cli \
-            --user operator -h "$LOCAL" -p "$1" 2>&1) || continue
-        printf '%s\n' "$answers" | grep -qvx OK || return 0
-    done
-    say "failed at port $1; what was not done can be done again"
-    return 1
-}
-
-read_secrets
+read_sentinel_secrets
 {
-    redis_users | sed 's/^user /ACL SETUSER /'
+    { redis_users && sentinel_at_redis; } | sed 's/^user /ACL SETUSER /'
     printf 'CONFIG SET masterauth %s\n' "$(quoted "$internal_password")"
 } | command_all "$REDIS_PORT"
 {

@@ -14,31 +14,10 @@ trap 'exit 143' TERM INT
 . "$(dirname -- "$0")/node.sh"
 # shellcheck source=users.sh
 . "$(dirname -- "$0")/users.sh"
-
-check_templates() {
-    for name; do
-        [ -r "$CONFIG/$name" ] || refuse "$CONFIG/$name cannot be read"
-        # Redis reads such a text as it is: the password would be the name of a variable.
-        # shellcheck disable=SC2016
-        if grep -v '^[[:space:]]*#' "$CONFIG/$name" | grep -q '\${'; then
-            refuse "$CONFIG/$name holds a literal \${, which Redis does not replace"
-        fi
-    done
-}
-
-# Where a server listens. Without TLS it listens in plain, with it in nothing else.
-listening() {
-    printf 'bind %s\ndir %s\n' "$BIND" "$(quoted "$DATA")"
-    if [ -z "$TLS" ]; then
-        printf 'port %s\n' "$1"
-    else
-        printf 'port 0\ntls-port %s\ntls-replication yes\ntls-auth-clients no\n' "$1"
-        printf 'tls-cert-file %s\ntls-key-file %s\ntls-ca-cert-file %s\n' \
-            "$(quoted "$TLS/tls.crt")" "$(quoted "$TLS/tls.key")" "$(quoted "$TLS/ca.crt")"
-    fi
-}
-
-has_data() { [ -e "$DATA/appendonlydir" ] || [ -e "$DATA/appendonly.aof" ] || [ -e "$DATA/dump.rdb" ]; }
+# shellcheck source=server.sh
+. "$(dirname -- "$0")/server.sh"
+# shellcheck source=sentinels.sh
+. "$(dirname -- "$0")/sentinels.sh"
 
 # Whether a line of the survey has such flags, or replicas.
 flagged() { printf '%s\n' "$held" | awk -v flag="$1" 'index($4, flag) { found = 1 } END { exit !found }'; }
@@ -49,7 +28,7 @@ time_to_replace() { printf '%s\n' "$held" | awk 'NR == 1 { print int($6 / 1000) 
 
 start_redis() {
     check_templates redis-master.conf redis-replica.conf
-    read_secrets
+    read_sentinel_secrets
     told=
     # What one turn of the loop takes is a second, or more.
     patience=
@@ -103,6 +82,7 @@ where none has data either, SENTINEL RESET $MASTER_NAME on every Sentinel begins
         printf 'masteruser replica\nmasterauth %s\n' "$(quoted "$internal_password")"
         printf 'replica-announce-ip %s\nreplica-announce-port %s\n' "$ANNOUNCE" "$REDIS_PORT"
         redis_users
+        sentinel_at_redis
     } >>"$DATA/redis.conf.new"
     mv "$DATA/redis.conf.new" "$DATA/redis.conf"
     touch "$DATA/started"
@@ -128,7 +108,7 @@ all_are_new() {
 
 start_sentinel() {
     check_templates sentinel.conf
-    read_secrets
+    read_sentinel_secrets
     remembered=$(memory)
     case $remembered in
     *"sentinel monitor $MASTER_NAME "*) say "starting with what this Sentinel remembers" ;;
@@ -181,8 +161,7 @@ start_sentinel() {
 }
 
 find_place
-mkdir -p "$DATA" 2>/dev/null || true
-[ -d "$DATA" ] && [ -w "$DATA" ] || refuse "$DATA cannot be written"
+check_volume
 case ${1-} in
 redis) start_redis ;;
 sentinel) start_sentinel ;;

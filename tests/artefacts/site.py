@@ -128,16 +128,31 @@ def site(directory: Path) -> Iterator[Site]:
         yield Site(lab, exporter, str(gateway.address))
 
 
+@contextmanager
+def cluster(directory: Path) -> Iterator[Callable[[str], str]]:
+    """What Prometheus would be told of each node of a Redis Cluster."""
+    lab = Lab.create(directory / "lab", "cluster", ports="free")
+    with ExitStack() as stack:
+        stack.callback(lab.stop)
+        lab.start()
+        for node in lab.status().nodes:
+            _let_monitor(lab, node.name)
+        exporter = stack.enter_context(_exporter(directory / "exporter.log"))
+        url = f"http://{exporter}/scrape?target=redis://127.0.0.1"
+        yield lambda name: _text(f"{url}:{lab.node(name).port}")
+
+
 def _let_monitor(lab: Lab, name: str) -> None:
     """Make the exporter's user on a node, with the rights that deploy/redis gives it."""
     node = lab.node(name)
     users = "sentinel_users" if node.kind == "sentinel" else "redis_users"
     digest = hashlib.sha256(MONITOR_PASSWORD.encode()).hexdigest()
     script = (
-        f'. "$0"; password= internal= operator= sentinel_password= monitor="#{digest}"; {users}'
+        '. "$0/users.sh"; PEERS=a; . "$0/node.sh"; . "$0/sentinels.sh"; '
+        f'password= internal= operator= sentinel_password= monitor="#{digest}"; {users}'
     )
     said = subprocess.run(
-        ["sh", "-c", script, DEPLOYED.parent / "redis" / "users.sh"],
+        ["sh", "-c", script, DEPLOYED.parent / "redis"],
         capture_output=True,
         text=True,
         check=True,

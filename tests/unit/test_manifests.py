@@ -44,6 +44,10 @@ def test_what_differs_is_told(tmp_path, monkeypatch, capsys):
         {"redis_image": ""},
         {"down_after_ms": 10},
         {"down_after_ms": 60_001},
+        {"cluster": True},
+        {"cluster": True, "nodes": 4},
+        {"cluster": True, "nodes": 7},
+        {"cluster": True, "nodes": 20},
     ],
     ids=str,
 )
@@ -56,7 +60,7 @@ def test_what_no_deployment_can_have_is_refused(wrong):
 def test_the_quorum_is_a_majority(nodes, quorum):
     plan = Plan(nodes=nodes)
     assert plan.quorum == quorum
-    assert f"QUORUM:-{quorum}" in render(Kind.CONFIG, plan)["node.sh"]
+    assert f"QUORUM:-{quorum}" in render(Kind.CONFIG, plan)["sentinels.sh"]
     assert len(plan.hosts) == nodes
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ...errors import InvalidInputError
 
@@ -15,11 +16,12 @@ _QUANTITY = re.compile(r"[1-9]\d*(Mi|Gi|Ti)")
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*")
 _LEAST_MEMORY_MIB = 64
 _MOST_NODES = 9
+_CLUSTER_NODES, _MOST_CLUSTER_NODES = 6, 18
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One Redis under Sentinels, and the gateway that uses it.
+    """One Redis under Sentinels, or a Redis Cluster, and the gateway that uses it.
 
     Raises:
         InvalidInputError: a value that no deployment can have.
@@ -27,7 +29,8 @@ class Plan:
 
     namespace: str = "aragora"
     nodes: int = 3
-    """How many servers, each with its Sentinel beside it: an odd number from three."""
+    """How many servers: with Sentinels beside them an odd number from three; in a cluster, where
+    each primary has a replica, an even number from six."""
     master: str = "aragora-master"
     """By which name the Sentinels know the primary."""
     maxmemory: str = "256mb"
@@ -43,6 +46,8 @@ class Plan:
     """What the Dockerfile builds."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """ARAGORA_* of the gateway, none of them secret."""
+    cluster: bool = False
+    """Whether it is a Redis Cluster."""
 
     def __post_init__(self) -> None:
         for value, rule, what in (
@@ -56,7 +61,13 @@ class Plan:
         ):
             if not rule.fullmatch(value):
                 raise InvalidInputError(f"{value!r} is not {what}")
-        if self.nodes not in range(3, _MOST_NODES + 1, 2):
+        if self.cluster and self.nodes not in range(_CLUSTER_NODES, _MOST_CLUSTER_NODES + 1, 2):
+            raise InvalidInputError(
+                f"{self.nodes} nodes cannot be a Redis Cluster: at least three primaries vote, and "
+                f"each has a replica, so take an even number from {_CLUSTER_NODES} to "
+                f"{_MOST_CLUSTER_NODES}"
+            )
+        if not self.cluster and self.nodes not in range(3, _MOST_NODES + 1, 2):
             raise InvalidInputError(
                 f"{self.nodes} nodes cannot be: the Sentinels beside them decide by majority, so "
                 f"take an odd number from 3 to {_MOST_NODES}"
@@ -71,6 +82,21 @@ class Plan:
                 f"server count as its death, and the failover timeout of "
                 f"{self.failover_timeout_ms} ms"
             )
+
+    @classmethod
+    def of_cluster(cls, *, nodes: int = _CLUSTER_NODES, **rest: Any) -> Plan:
+        """A Redis Cluster, of six nodes unless there shall be more."""
+        return cls(nodes=nodes, cluster=True, **rest)
+
+    @property
+    def as_cluster(self) -> Plan:
+        """The Redis Cluster that stands in the place of this one."""
+        return self if self.cluster else replace(self, nodes=_CLUSTER_NODES, cluster=True)
+
+    @property
+    def primaries(self) -> int:
+        """How many of the nodes of a cluster share the slots at first."""
+        return self.nodes // 2
 
     @property
     def quorum(self) -> int:
@@ -91,6 +117,11 @@ class Plan:
     def sentinel_hosts(self) -> str:
         """What ARAGORA_REDIS_SENTINEL_HOSTS says in the same namespace."""
         return ",".join(f"{pod}.redis:26379" for pod in self.pods)
+
+    @property
+    def cluster_nodes(self) -> str:
+        """What ARAGORA_REDIS_CLUSTER_NODES says in the same namespace."""
+        return ",".join(f"{pod}.redis:6379" for pod in self.pods)
 
     @property
     def maxmemory_mib(self) -> int:

@@ -10,6 +10,7 @@ from importlib.resources import files
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 
+from ...errors import InvalidInputError
 from .dashboard import dashboard
 from .plan import Plan
 
@@ -50,16 +51,39 @@ _NEEDS = {
 }
 
 
+_OF_BOTH = re.compile(
+    r"config/(node|users|server|probing)\.sh|kubernetes/(kustomization\.yaml|(namespace|settings|gateway)/.*)"
+    r"|compose/(make|with)-secrets\.sh"
+)
+"""What a Redis Cluster needs beside what is of it alone, which says so in its path."""
+_REPLACE_SENTINELS = {
+    f"kubernetes/overlays/cluster/{name}.yaml" for name in ("settings", "gateway")
+}
+
+
 def render(kind: Kind, plan: Plan) -> dict[str, str]:
-    """The files of one kind: text by path, relative to its folder, in the order of their names."""
+    """The files of one kind: text by path, relative to its folder, in the order of their names.
+
+    What stands a Redis Cluster up is beside what stands up one under Sentinels, but not the other
+    way round.
+
+    Raises:
+        InvalidInputError: there are none for a Redis Cluster.
+    """
+    if plan.cluster and kind is Kind.SYSTEMD:
+        raise InvalidInputError(
+            "there are no systemd units for a Redis Cluster; take kubernetes or compose"
+        )
     environment = _environment()
     prefix = f"{kind}/"
     rendered = {
-        name.removeprefix(prefix): environment.get_template(name).render(plan=plan)
+        name.removeprefix(prefix): environment.get_template(name).render(
+            plan=plan.as_cluster if _is_of_cluster(name) else plan, whole=plan
+        )
         for name in sorted(environment.list_templates())
-        if name.startswith(prefix)
+        if name.startswith(prefix) and (not plan.cluster or _is_wanted(name))
     }
-    if kind is Kind.KUBERNETES:
+    if kind is Kind.KUBERNETES and not plan.cluster:
         rendered[_WHOLE] = _whole(rendered)
     return rendered
 
@@ -71,6 +95,23 @@ def render_tree(kind: Kind, plan: Plan) -> dict[str, str]:
         for each in (kind, *kind.needs)
         for name, text in render(each, plan).items()
     }
+
+
+def _is_of_cluster(name: str) -> bool:
+    return "cluster" in name
+
+
+def _is_wanted(name: str) -> bool:
+    """Whether it belongs to a cluster that nothing with Sentinels stands beside."""
+    alone = _is_of_cluster(name) and name not in _REPLACE_SENTINELS
+    return alone or bool(_OF_BOTH.fullmatch(name))
+
+
+def _programs(form: str) -> list[str]:
+    """What the nodes of one form, `sentinel` or `cluster`, are given."""
+    names = [name for name in _environment().list_templates() if name.startswith("config/")]
+    wanted = _is_wanted if form == "cluster" else lambda name: not _is_of_cluster(name)
+    return sorted(name.removeprefix("config/") for name in names if wanted(name))
 
 
 def _whole(rendered: Mapping[str, str]) -> str:
@@ -101,6 +142,7 @@ def _environment() -> Environment:
         plan=plan
     )
     environment.globals["dashboard"] = dashboard
+    environment.globals["programs"] = _programs
     return environment
 
 

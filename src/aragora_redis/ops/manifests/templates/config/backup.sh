@@ -8,6 +8,8 @@ set -eu
 umask 077
 # shellcheck source=node.sh
 . "$(dirname -- "$0")/node.sh"
+# shellcheck source=sentinels.sh
+. "$(dirname -- "$0")/sentinels.sh"
 
 BACKUPS=${BACKUPS:-/backup}
 KEEP=${KEEP:-7}

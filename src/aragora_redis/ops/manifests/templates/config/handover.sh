@@ -9,6 +9,8 @@
 set -eu
 # shellcheck source=node.sh
 . "$(dirname -- "$0")/node.sh"
+# shellcheck source=sentinels.sh
+. "$(dirname -- "$0")/sentinels.sh"
 
 find_place
 HANDOVER_SECONDS=${HANDOVER_SECONDS:-20}

@@ -10,6 +10,10 @@
 set -eu
 # shellcheck source=node.sh
 . "$(dirname -- "$0")/node.sh"
+# shellcheck source=sentinels.sh
+. "$(dirname -- "$0")/sentinels.sh"
+# shellcheck source=probing.sh
+. "$(dirname -- "$0")/probing.sh"
 
 case ${1-} in
 redis) port=$REDIS_PORT secret=password ;;
@@ -17,31 +21,12 @@ sentinel) port=$SENTINEL_PORT secret=sentinel-password ;;
 *) refuse "say what to probe: probe.sh redis | sentinel live | ready" ;;
 esac
 
-tell() {
-    printf '%s\n' "$1"
-    exit "$2"
-}
-# For who restarts it: one node after the other, five minutes apart.
-has_old_certificate() {
-    [ -n "$TLS" ] || return 1
-    find_place
-    [ -n "$(find -L "$TLS/tls.crt" -newer "$DATA/started" -mmin "+$((ordinal * 5))" 2>/dev/null)" ]
-}
-answer() { cli -h "$LOCAL" -p "$port" "$@" 2>&1 | tr -d '\r' || true; }
-
 case $1-${2-} in
-*-live)
-    ! has_old_certificate || tell "its certificate was renewed, and is read at the start alone" 1
-    # One that loads, wants a password or has lost its primary lives: to kill it would cost more.
-    ! answers "$LOCAL" "$port" || tell "alive" 0
-    ! tr '\0' ' ' <"/proc/${MAIN_PID:-1}/cmdline" 2>/dev/null | grep -q 'start\.sh' ||
-        tell "waiting to start" 0
-    tell "no answer" 1
-    ;;
+*-live) tell_live "$port" 'start\.sh' ;;
 redis-ready)
     REDISCLI_AUTH=$(secret "$secret")
     export REDISCLI_AUTH
-    role=$(answer ROLE | awk '{ print $NF }')
+    role=$(answer "$port" ROLE | awk '{ print $NF }')
     case $role in
     master*) tell "primary" 0 ;;
     slave*connected*) tell "replica" 0 ;;
@@ -51,7 +36,7 @@ redis-ready)
 sentinel-ready)
     REDISCLI_AUTH=$(secret "$secret")
     export REDISCLI_AUTH
-    said=$(answer SENTINEL CKQUORUM "$MASTER_NAME")
+    said=$(answer "$port" SENTINEL CKQUORUM "$MASTER_NAME")
     case $said in
     OK*) tell "quorum" 0 ;;
     *) tell "$said" 1 ;;

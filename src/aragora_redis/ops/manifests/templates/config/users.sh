@@ -1,4 +1,5 @@
-# Who may do what at the servers and at the Sentinels, as ACL rules. Sourced after node.sh.
+# Who may do what at a server, as ACL rules. Sourced after node.sh; what Sentinels and the nodes of a
+# cluster may besides is where they are.
 # shellcheck shell=sh disable=SC2034,SC2154
 
 digest() { printf '%s' "$1" | sha256sum | cut -d ' ' -f 1; }
@@ -17,7 +18,6 @@ digests_of() {
 read_secrets() {
     internal_password=$(secret internal-password)
     password=$(digests_of password)
-    sentinel_password=$(digests_of sentinel-password)
     internal=$(digests_of internal-password)
     operator=$(digests_of operator-password)
     monitor=
@@ -28,24 +28,10 @@ redis_users() {
     cat <<END
 user default reset on $password ~* &* +@all -@admin -@dangerous +info +role
 user replica reset on $internal +psync +sync +replconf +ping
-user sentinel reset on $internal &* +multi +exec +slaveof +ping +subscribe +publish +role +info \
-+config|rewrite +client|setname +client|kill +script|kill
 user operator reset on $operator ~* &* +@all
 END
     [ -z "$monitor" ] || cat <<END
 user monitor reset on $monitor +@connection -@admin -@dangerous +info +role +time +config|get \
-+slowlog|len +slowlog|get +latency|latest +latency|histogram +client|list
++slowlog|len +slowlog|get +latency|latest +latency|histogram +client|list +cluster|info
 END
-}
-
-sentinel_users() {
-    asking="&* +@connection -@admin -@dangerous +info +role +subscribe +unsubscribe +psubscribe \
-+punsubscribe +sentinel|get-master-addr-by-name +sentinel|master +sentinel|masters \
-+sentinel|replicas +sentinel|slaves +sentinel|sentinels +sentinel|ckquorum +sentinel|myid"
-    cat <<END
-user default reset on $sentinel_password $asking
-user sentinel reset on $internal &* +@all
-user operator reset on $operator &* +@all
-END
-    [ -z "$monitor" ] || printf 'user monitor reset on %s %s\n' "$monitor" "$asking"
 }
