@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from functools import cache
@@ -15,12 +16,13 @@ import yaml
 from tests.artefacts.programs import needs, program
 
 from aragora_redis.ops.manifests import Kind, Plan, render_tree, write
-from aragora_redis.settings import Sentinel, from_env
+from aragora_redis.settings import Cluster, Sentinel, from_env
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 REDIS = "k8s/redis"
 OVERLAYS = ("aragora", "managed", "monitoring", "tls")
-BUILDS = (REDIS, *(f"{REDIS}/overlays/{name}" for name in OVERLAYS))
+CLUSTERS = ("cluster", "cluster-tls")
+BUILDS = (REDIS, *(f"{REDIS}/overlays/{name}" for name in (*OVERLAYS, *CLUSTERS)))
 OPERATOR = json.loads(Path(__file__).with_name("operators.json").read_text("utf-8"))
 OPERATORS = ("cert-manager.io/", "monitoring.coreos.com/")
 SECRETS = {
@@ -231,29 +233,53 @@ def test_each_mount_has_its_volume(build, path):
                 assert mount["name"] in volumes, (name, mount)
 
 
+def of_the_cluster(name):
+    path = DEPLOY / REDIS / "overlays" / "cluster" / name
+    return list(yaml.safe_load_all(path.read_text("utf-8")))
+
+
 def test_the_programs_are_those_that_are_tested():
     data = named(whole(), "ConfigMap", "redis-config")["data"]
     data |= named(whole(), "ConfigMap", "sentinel-config")["data"]
+    (other,) = (each["data"] for each in of_the_cluster("redis-config.yaml"))
     files = {path.name: path.read_text("utf-8") for path in (DEPLOY / "redis").iterdir()}
-    assert data == files
+    assert data.items() <= files.items()
+    assert other.items() <= files.items()
+    assert data | other == files
+    assert {name for name in data if "cluster" in name} == set()
+    assert {name for name, text in other.items() if "entinels" in text} <= {"node.sh", "users.sh"}
 
 
-def test_every_program_that_a_pod_runs_is_mounted():
-    objects = whole()
+SOURCED = re.compile(r'(?:\$here|\$\(dirname -- "\$0"\))/([\w-]+\.\w+)')
+
+
+@pytest.mark.parametrize("form", ["sentinel", "cluster"])
+def test_a_program_finds_what_it_uses(form):
+    objects = whole() if form == "sentinel" else of_the_cluster("redis-config.yaml")
+    data = named(objects, "ConfigMap", "redis-config")["data"]
+    for name, text in data.items():
+        assert set(SOURCED.findall(text)) <= set(data), name
+
+
+@needs_kubectl
+@pytest.mark.parametrize("path", [REDIS, f"{REDIS}/overlays/cluster"])
+def test_every_program_that_a_pod_runs_is_mounted(build, path):
+    objects = build(path)
     mounted = {
         f"/mnt/config/{name}"
-        for config in ("redis-config", "sentinel-config")
-        for name in named(objects, "ConfigMap", config)["data"]
+        for each in objects
+        if each["kind"] == "ConfigMap" and each["metadata"]["name"].endswith("-config")
+        for name in each["data"]
     }
     stateful = named(objects, "StatefulSet", "redis")["spec"]["template"]["spec"]
-    for container in stateful["containers"][:2]:
+    for container in stateful["containers"][:-1]:
         commands = [
             container["command"],
             *(container[probe]["exec"]["command"] for probe in ("livenessProbe", "readinessProbe")),
             *(hook["exec"]["command"] for hook in container.get("lifecycle", {}).values()),
         ]
-        for _, path, *_ in commands:
-            assert path in mounted
+        for _, file, *_ in commands:
+            assert file in mounted
 
 
 def test_the_guides_names_and_sizes_are_kept():
@@ -287,14 +313,12 @@ def test_the_names_of_pods_resolve_before_they_are_ready():
     assert stateful["spec"]["podManagementPolicy"] == "Parallel"
 
 
-def test_a_handover_ends_within_the_grace_period():
-    template = named(whole(), "StatefulSet", "redis")["spec"]["template"]["spec"]
-    handover = (DEPLOY / "redis" / "handover.sh").read_text("utf-8")
-    (seconds,) = (
-        int(line.removesuffix("}").rpartition("-")[2])
-        for line in handover.splitlines()
-        if line.startswith("HANDOVER_SECONDS=${")
-    )
+@pytest.mark.parametrize("form", ["", "cluster-"], ids=["sentinel", "cluster"])
+def test_a_handover_ends_within_the_grace_period(form):
+    objects = of_the_cluster("statefulset.yaml") if form else whole()
+    template = named(objects, "StatefulSet", "redis")["spec"]["template"]["spec"]
+    handover = (DEPLOY / "redis" / f"{form}handover.sh").read_text("utf-8")
+    (seconds,) = map(int, re.findall(r"\$\{HANDOVER_SECONDS:-(\d+)\}", handover))
     shutdown = 10
     assert seconds + shutdown < template["terminationGracePeriodSeconds"]
 
@@ -315,6 +339,64 @@ def test_the_settings_can_be_used(build, overlay, tmp_path):
 
 
 @needs_kubectl
+@pytest.mark.parametrize("overlay", CLUSTERS)
+def test_gateways_are_sent_to_the_nodes_of_the_cluster_and_to_no_sentinel(build, overlay, tmp_path):
+    objects = build(f"{REDIS}/overlays/{overlay}")
+    environ = dict(named(objects, "ConfigMap", "aragora-redis")["data"])
+    if "ARAGORA_REDIS_TLS_CA" in environ:
+        (tmp_path / "ca.crt").touch()
+        environ["ARAGORA_REDIS_TLS_CA"] = str(tmp_path / "ca.crt")
+    settings = from_env(environ | {"ARAGORA_REDIS_PASSWORD": "x" * 16})
+    assert isinstance(settings.topology, Cluster)
+    expected = [f"redis-{n}.redis:6379" for n in range(6)]
+    assert [str(node) for node in settings.topology.nodes] == expected
+    assert (settings.tls is not None) == (overlay == "cluster-tls")
+    rest = [each for each in objects if each["kind"] != "ConfigMap"]
+    assert "sentinel" not in json.dumps(rest).lower()
+
+
+@needs_kubectl
+def test_the_pods_of_a_cluster_are_told_what_they_need_and_reach_each_other(build):
+    objects = build(f"{REDIS}/overlays/cluster")
+    stateful = named(objects, "StatefulSet", "redis")
+    server, exporter = stateful["spec"]["template"]["spec"]["containers"]
+    env = {each["name"]: each for each in server["env"]}
+    fields = {
+        name: each["valueFrom"]["fieldRef"]["fieldPath"]
+        for name, each in env.items()
+        if "valueFrom" in each
+    }
+    assert fields == {
+        "NODE": "metadata.name",
+        "ADDRESS": "status.podIP",
+        "MACHINE": "spec.nodeName",
+    }
+    peers = [f"redis-{n}.redis.aragora.svc.cluster.local" for n in range(6)]
+    assert env["PEERS"]["value"].split() == peers
+    assert stateful["spec"]["replicas"] == len(peers)
+    # At once, as each waits for all; known by name before that makes them ready.
+    assert stateful["spec"]["podManagementPolicy"] == "Parallel"
+    service = named(objects, "Service", "redis")["spec"]
+    assert (service["clusterIP"], service["publishNotReadyAddresses"]) == ("None", True)
+    data, bus = (each["containerPort"] for each in server["ports"])
+    assert bus == data + 10_000, "where Redis has it, unless it is told"
+    policy = named(objects, "NetworkPolicy", "redis")["spec"]
+    admitted = {
+        json.dumps(peer["podSelector"]["matchLabels"]): [port["port"] for port in rule["ports"]]
+        for rule in reversed(policy["ingress"])
+        for peer in rule["from"]
+    }
+    assert admitted['{"redis-client": "true"}'] == ["redis"]
+    assert [rule for rule in policy["ingress"] if {"port": "bus"} in rule["ports"]] == [
+        {"from": [{"podSelector": {"matchLabels": {"app": "redis"}}}], "ports": [{"port": "bus"}]}
+    ]
+    assert {port["port"] for port in policy["egress"][0]["ports"]} == {data, bus}
+    # Neither most primaries nor both of a shard at a time.
+    assert named(objects, "PodDisruptionBudget", "redis")["spec"]["maxUnavailable"] == 1
+    assert exporter["name"] == "exporter"
+
+
+@needs_kubectl
 def test_a_managed_redis_needs_nothing_of_ours(build):
     objects = build(f"{REDIS}/overlays/managed")
     assert not named(objects, "ConfigMap", "aragora-redis")["data"]
@@ -327,8 +409,9 @@ def test_a_managed_redis_needs_nothing_of_ours(build):
 
 
 @needs_kubectl
-def test_tls_reaches_every_container_that_talks_to_redis(build):
-    objects = build(f"{REDIS}/overlays/tls")
+@pytest.mark.parametrize("overlay", ["tls", "cluster-tls"])
+def test_tls_reaches_every_container_that_talks_to_redis(build, overlay):
+    objects = build(f"{REDIS}/overlays/{overlay}")
     for container in containers(objects):
         mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
         assert "/run/tls" in mounts, container["name"]
@@ -344,12 +427,32 @@ def test_another_deployment_builds_too(tmp_path, path):
     fit_for_old_kustomize(tmp_path)
     command = [str(program("kubectl")), "kustomize", str(tmp_path / path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    pods = 6 if "cluster" in path else 5
     for each in yaml.safe_load_all(done.stdout):
         spaces = {each["metadata"].get("namespace"), each["metadata"]["name"]}
         assert "other" in spaces
         if each["kind"] == "StatefulSet":
             server, *_ = each["spec"]["template"]["spec"]["containers"]
-            assert each["spec"]["replicas"] == 5
+            assert each["spec"]["replicas"] == pods
             assert server["resources"]["limits"]["memory"] == "4096Mi"
             peers = next(v["value"] for v in server["env"] if v["name"] == "PEERS")
-            assert peers.split() == [f"redis-{n}.redis.other.svc.cluster.local" for n in range(5)]
+            assert peers.split() == [
+                f"redis-{n}.redis.other.svc.cluster.local" for n in range(pods)
+            ]
+
+
+@needs_kubectl
+@pytest.mark.parametrize("path", [REDIS, *(f"{REDIS}/overlays/{name}" for name in CLUSTERS)])
+def test_a_deployment_that_is_a_cluster_has_nothing_else(tmp_path, path):
+    tree = render_tree(Kind.KUBERNETES, Plan.of_cluster(namespace="other", nodes=8))
+    assert not [name for name, text in tree.items() if "SENTINEL" in text or "sentinel_" in text]
+    write(tree, tmp_path)
+    fit_for_old_kustomize(tmp_path)
+    command = [str(program("kubectl")), "kustomize", str(tmp_path / path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    objects = list(yaml.safe_load_all(done.stdout))
+    for each in objects:
+        validate(each)
+    assert named(objects, "StatefulSet", "redis")["spec"]["replicas"] == 8
+    nodes = named(objects, "ConfigMap", "aragora-redis")["data"]["ARAGORA_REDIS_CLUSTER_NODES"]
+    assert nodes.count(",") == 7
