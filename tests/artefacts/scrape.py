@@ -1,7 +1,7 @@
 """What the exporter and a gateway really say: `python -m tests.artefacts.scrape --write`.
 
-The files in scrapes/ were made by it, on a lab that had just failed over. The names in rules and
-dashboard are checked against them.
+The files in scrapes/ were made by it, on a lab that had just failed over, and on a cluster. The
+names in rules and dashboard are checked against them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from tests.artefacts.programs import lacking
-from tests.artefacts.site import site
+from tests.artefacts.site import cluster, site
 
 SCRAPES = Path(__file__).parent / "scrapes"
 _NOBODYS_BUSINESS = re.compile(r'(?<=os=")[^"]*|(?<=executable=")[^"]*|(?<=config_file=")[^"]*')
@@ -34,6 +34,8 @@ def main() -> int:
             "sentinel": ours.scrape("sentinel-0"),
             "gateway": ours.metrics(),
         }
+    with tempfile.TemporaryDirectory() as directory, cluster(Path(directory)) as scrape:
+        texts |= {"cluster-primary": scrape("redis-0"), "cluster-replica": scrape("redis-3")}
     for name, text in texts.items():
         sys.stdout.write(f"{name}.prom  {len(text)} characters\n")
         if write:

@@ -21,7 +21,7 @@ from aragora_redis.settings import Cluster, Sentinel, from_env
 DEPLOY = Path(__file__).parents[2] / "deploy"
 REDIS = "k8s/redis"
 OVERLAYS = ("aragora", "managed", "monitoring", "tls")
-CLUSTERS = ("cluster", "cluster-tls")
+CLUSTERS = ("cluster", "cluster-monitoring", "cluster-tls")
 BUILDS = (REDIS, *(f"{REDIS}/overlays/{name}" for name in (*OVERLAYS, *CLUSTERS)))
 OPERATOR = json.loads(Path(__file__).with_name("operators.json").read_text("utf-8"))
 OPERATORS = ("cert-manager.io/", "monitoring.coreos.com/")

@@ -21,23 +21,55 @@ from aragora_redis.ops.manifests import Kind, Plan, render
 
 ROOT = DEPLOYED.parents[1]
 OPERATOR = json.loads((Path(__file__).parent / "operators.json").read_text())
-GROUPS = objects("rules.yaml")[0]["groups"]
-RULES = [rule for group in GROUPS for rule in group["rules"]]
-ALERTS = {rule["alert"]: rule for rule in RULES if "alert" in rule}
-RECORDED = {rule["record"] for rule in RULES if "record" in rule}
-CASES = objects("rules_test.yaml")[0]["tests"]
-DASHBOARD = json.loads((DEPLOYED / "dashboard.json").read_text())
-PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-EXPRESSIONS = [rule["expr"] for rule in RULES] + [
-    target["expr"] for panel in PANELS for target in panel["targets"]
-]
-JOBS = {"redis": ("primary", "replica"), "redis-sentinel": ("sentinel",)} | {
-    "aragora-gateway": ("gateway",)
+SCRAPED_OF: dict[str, dict[str, tuple[str, ...]]] = {
+    "sentinel": {"redis": ("primary", "replica"), "redis-sentinel": ("sentinel",)},
+    "cluster": {"redis": ("cluster-primary", "cluster-replica")},
 }
-SCRAPED = {
-    job: [sample for name in names for sample in samples((SCRAPES / f"{name}.prom").read_text())]
-    for job, names in JOBS.items()
-}
+
+
+def read(name):
+    return samples((SCRAPES / f"{name}.prom").read_text())
+
+
+class Watch:
+    """What watches one form of Redis."""
+
+    def __init__(self, form):
+        self.form = form
+        self.folder = "" if form == "sentinel" else f"{form}/"
+        self.groups = self.objects("rules.yaml")[0]["groups"]
+        self.rules = [rule for group in self.groups for rule in group["rules"]]
+        self.alerts = {rule["alert"]: rule for rule in self.rules if "alert" in rule}
+        self.recorded = {rule["record"] for rule in self.rules if "record" in rule}
+        self.dashboard = json.loads((DEPLOYED / self.folder / "dashboard.json").read_text())
+        self.panels = [panel for panel in self.dashboard["panels"] if panel["type"] != "row"]
+        self.expressions = [rule["expr"] for rule in self.rules] + [
+            target["expr"] for panel in self.panels for target in panel["targets"]
+        ]
+        jobs = SCRAPED_OF[form] | {"aragora-gateway": ("gateway",)}
+        self.scraped = {
+            job: [
+                each for name in names for each in samples((SCRAPES / f"{name}.prom").read_text())
+            ]
+            for job, names in jobs.items()
+        }
+
+    def objects(self, name):
+        return objects(f"{self.folder}{name}")
+
+    def cases(self):
+        return self.objects("rules_test.yaml")[0]["tests"]
+
+    def __repr__(self):
+        return self.form
+
+
+WATCHES = [Watch(form) for form in SCRAPED_OF]
+each_form = pytest.mark.parametrize("watch", WATCHES, ids=repr)
+each_alert = pytest.mark.parametrize(
+    ("watch", "alert"),
+    [pytest.param(watch, name, id=f"{watch}-{name}") for watch in WATCHES for name in watch.alerts],
+)
 
 needs_promtool = needs("promtool")
 
@@ -49,12 +81,14 @@ def promtool(*arguments):
 
 def test_what_is_committed_is_what_the_defaults_render():
     rendered = render(Kind.MONITORING, Plan())
-    assert rendered == {path.name: path.read_text("utf-8") for path in DEPLOYED.iterdir()}
+    files = (path for path in DEPLOYED.rglob("*") if path.is_file())
+    assert rendered == {str(p.relative_to(DEPLOYED)): p.read_text("utf-8") for p in files}
 
 
 @needs_promtool
-def test_prometheus_takes_the_configuration_and_the_rules(tmp_path):
-    shutil.copytree(DEPLOYED, tmp_path, dirs_exist_ok=True)
+@each_form
+def test_prometheus_takes_the_configuration_and_the_rules(watch, tmp_path):
+    shutil.copytree(DEPLOYED / watch.folder, tmp_path, dirs_exist_ok=True)
     (tmp_path / "gateway-token").write_text("token")
     for arguments in (
         ("check", "config", tmp_path / "prometheus.yml"),
@@ -66,14 +100,20 @@ def test_prometheus_takes_the_configuration_and_the_rules(tmp_path):
 
 @needs_promtool
 @pytest.mark.parametrize(
-    ("plan", "interval"),
-    [(Plan(), "15s"), (Plan(namespace="other", nodes=5), "1m")],
-    ids=["the defaults", "five nodes, more coarsely"],
+    ("folder", "plan", "interval"),
+    [
+        ("", Plan(), "15s"),
+        ("", Plan(namespace="other", nodes=5), "1m"),
+        ("cluster", Plan.of_cluster(), "15s"),
+        ("cluster", Plan.of_cluster(namespace="other", nodes=8), "1m"),
+    ],
+    ids=["the defaults", "five nodes", "a cluster", "a cluster of eight"],
 )
-def test_each_alert_fires_when_it_should_and_only_then(tmp_path, plan, interval):
+def test_each_alert_fires_when_it_should_and_only_then(tmp_path, folder, plan, interval):
     for name, text in render(Kind.MONITORING, plan).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    tests = tmp_path / "rules_test.yaml"
+    tests = tmp_path / folder / "rules_test.yaml"
     # Each evaluation costs the same; for how long an alert waits, the defaults have told.
     tests.write_text(
         tests.read_text().replace("evaluation_interval: 15s", f"evaluation_interval: {interval}")
@@ -82,19 +122,14 @@ def test_each_alert_fires_when_it_should_and_only_then(tmp_path, plan, interval)
     assert said.returncode == 0, said.stdout + said.stderr
 
 
-def cases_of(alert):
-    """What the cases that ask for an alert expect."""
-    return [
+@each_alert
+def test_each_alert_has_a_case_of_both_kinds(watch, alert):
+    expected = [
         asked["exp_samples"]
-        for case in CASES
+        for case in watch.cases()
         for asked in case["promql_expr_test"]
         if f'alertname="{alert}"' in asked["expr"]
     ]
-
-
-@pytest.mark.parametrize("alert", ALERTS)
-def test_each_alert_has_a_case_of_both_kinds(alert):
-    expected = cases_of(alert)
     assert [] in expected
     assert any(expected)
 
@@ -105,25 +140,29 @@ def test_each_alert_has_a_case_of_both_kinds(alert):
     [("vector(0) > 1", True), ("vector(1)", False)],
     ids=["never", "always"],
 )
-def test_a_rule_that_is_broken_fails_its_case(tmp_path, expression, wrong):
+@each_form
+def test_a_rule_that_is_broken_fails_its_case(watch, tmp_path, expression, wrong):
     """A rule that never fires fails the cases in which it must, and the other way round."""
-    broken = [{**rule, "expr": expression, "for": "0s"} for rule in ALERTS.values()]
+    broken = [{**rule, "expr": expression, "for": "0s"} for rule in watch.alerts.values()]
     (tmp_path / "rules.yaml").write_text(
         yaml.safe_dump({"groups": [{"name": "broken", "rules": broken}]})
     )
-    for case in (cases := objects("rules_test.yaml")[0])["tests"]:
+    for case in (cases := watch.objects("rules_test.yaml")[0])["tests"]:
         case["promql_expr_test"][0]["eval_time"] = "0m"
     (tmp_path / "rules_test.yaml").write_text(yaml.safe_dump(cases))
     said = promtool("test", "rules", tmp_path / "rules_test.yaml")
     failed = re.findall(r'alertname=\\"(\w+)\\".*\n\s+exp: (.*)', said.stderr)
-    assert {alert for alert, expected in failed if (expected != "nil") is wrong} == set(ALERTS)
+    assert {alert for alert, expected in failed if (expected != "nil") is wrong} == set(
+        watch.alerts
+    )
 
 
 @needs_promtool
-def test_annotations_read_as_sentences(tmp_path):
+@each_form
+def test_annotations_read_as_sentences(watch, tmp_path):
     """promtool prints the alerts that it did not expect, with their texts filled in."""
-    shutil.copy(DEPLOYED / "rules.yaml", tmp_path)
-    fires = [case for case in CASES if case["promql_expr_test"][0]["exp_samples"]]
+    shutil.copy(DEPLOYED / watch.folder / "rules.yaml", tmp_path)
+    fires = [case for case in watch.cases() if case["promql_expr_test"][0]["exp_samples"]]
     for case in fires:
         alert = case["name"].split()[0]
         del case["promql_expr_test"]
@@ -131,14 +170,14 @@ def test_annotations_read_as_sentences(tmp_path):
     tests = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": fires}
     (tmp_path / "tests.yaml").write_text(yaml.safe_dump(tests))
     said = promtool("test", "rules", tmp_path / "tests.yaml").stderr
-    assert {alert for alert in ALERTS if f'alertname="{alert}"' in said} == set(ALERTS)
+    assert {a for a in watch.alerts if f'alertname="{a}"' in said} == set(watch.alerts)
     for broken in ("error expanding", "no value", "{{", "%!", "NaN"):
         assert broken not in said
 
 
-@pytest.mark.parametrize("alert", ALERTS)
-def test_each_alert_says_what_to_do_and_leads_to_a_section_that_exists(alert):
-    rule = ALERTS[alert]
+@each_alert
+def test_each_alert_says_what_to_do_and_leads_to_a_section_that_exists(watch, alert):
+    rule = watch.alerts[alert]
     assert rule["labels"]["severity"] in {"critical", "warning", "info"}
     assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
     path, _, anchor = rule["annotations"]["runbook_url"].partition("#")
@@ -146,22 +185,27 @@ def test_each_alert_says_what_to_do_and_leads_to_a_section_that_exists(alert):
     assert anchor in {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
 
 
-@pytest.mark.parametrize("expression", EXPRESSIONS)
-def test_each_metric_and_label_occurs_in_a_real_scrape(expression):
+def unknown(watch, expression):
+    """What an expression asks for and no scrape has."""
     asked = list(selectors(expression))
     assert asked
     for selector in asked:
-        if selector.metric in RECORDED | {"up"}:
+        if selector.metric in watch.recorded | {"up"}:
             continue
-        assert selector.job, f"{selector.metric} of any job"
         found = [
             labels
-            for job, scraped in SCRAPED.items()
-            if re.fullmatch(selector.job, job)
+            for job, scraped in watch.scraped.items()
+            if selector.job and re.fullmatch(selector.job, job)
             for name, labels in scraped
             if name == selector.metric and selector.takes(labels)
         ]
-        assert found, selector
+        if not found:
+            yield selector
+
+
+@each_form
+def test_each_metric_and_label_occurs_in_a_real_scrape(watch):
+    assert [each for query in watch.expressions for each in unknown(watch, query)] == []
 
 
 @pytest.mark.parametrize(
@@ -174,8 +218,7 @@ def test_each_metric_and_label_occurs_in_a_real_scrape(expression):
     ],
 )
 def test_an_invented_metric_is_noticed(expression):
-    with pytest.raises(AssertionError):
-        test_each_metric_and_label_occurs_in_a_real_scrape(expression)
+    assert list(unknown(WATCHES[0], expression))
 
 
 def test_the_selectors_of_an_expression():
@@ -186,13 +229,22 @@ def test_the_selectors_of_an_expression():
     assert [selector.metric for selector in found] == ["x", "y", "z", "w"]
 
 
-def test_the_operator_is_given_the_same_rules():
-    (rule,) = objects("prometheusrule.yaml")
-    assert rule["spec"]["groups"] == GROUPS
+@each_form
+def test_the_operator_is_given_the_same_rules(watch):
+    (rule,) = watch.objects("prometheusrule.yaml")
+    assert rule["spec"]["groups"] == watch.groups
 
 
-def test_the_guides_names_are_recorded():
-    assert {"redis_replication_lag", "redis_master_link_status"} <= RECORDED
+@each_form
+def test_the_guides_names_are_recorded(watch):
+    assert {"redis_replication_lag", "redis_master_link_status"} <= watch.recorded
+
+
+def test_what_watches_a_cluster_asks_no_sentinel():
+    files = {path.name: path.read_text("utf-8") for path in (DEPLOYED / "cluster").iterdir()}
+    # Its cases may name what must not matter.
+    del files["rules_test.yaml"]
+    assert not [name for name, text in files.items() if "entinel" in text]
 
 
 def test_kubernetes_takes_the_exporter():
@@ -200,9 +252,10 @@ def test_kubernetes_takes_the_exporter():
         kubernetes_validate.validate(each, kubernetes_validate.latest_version(), strict=True)
 
 
+@each_form
 @pytest.mark.parametrize("name", ["servicemonitor.yaml", "prometheusrule.yaml"])
-def test_the_operator_takes_its_objects(name):
-    for each in objects(name):
+def test_the_operator_takes_its_objects(watch, name):
+    for each in watch.objects(name):
         jsonschema.validate(each, OPERATOR[each["kind"]])
 
 
@@ -255,11 +308,25 @@ def test_the_exporter_of_a_pod_is_sent_to_its_own_server_and_sentinel():
     assert target["replacement"] == "$1://localhost:26379"
 
 
-def test_the_dashboard_can_be_imported():
-    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+def test_every_node_of_a_cluster_is_scraped():
+    service = objects("../k8s/redis/overlays/cluster/services.yaml")[1]
+    servers, gateways = objects("cluster/servicemonitor.yaml")
+    assert (
+        servers["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    )
+    assert gateways["kind"] == "PodMonitor"
+    (config,) = objects("cluster/prometheus.yml")
+    nodes, gateway = config["scrape_configs"]
+    assert nodes["static_configs"][0]["targets"] == [f"redis-{n}:6379" for n in range(6)]
+    assert (nodes["job_name"], gateway["job_name"]) == ("redis", "aragora-gateway")
+
+
+@each_form
+def test_the_dashboard_can_be_imported(watch):
+    ids = [panel["id"] for panel in watch.dashboard["panels"]]
     assert len(set(ids)) == len(ids)
     taken: set[tuple[int, int]] = set()
-    for panel in DASHBOARD["panels"]:
+    for panel in watch.dashboard["panels"]:
         at = panel["gridPos"]
         cells = {
             (x, y)
@@ -269,9 +336,12 @@ def test_the_dashboard_can_be_imported():
         assert at["x"] + at["w"] <= 24
         assert not cells & taken
         taken |= cells
-    for panel in PANELS:
+    for panel in watch.panels:
         sources = [panel["datasource"], *(target["datasource"] for target in panel["targets"])]
         assert all(each == {"type": "prometheus", "uid": "${datasource}"} for each in sources)
         assert panel["targets"]
         assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
-    assert [each["name"] for each in DASHBOARD["templating"]["list"]] == ["datasource", "namespace"]
+    assert [each["name"] for each in watch.dashboard["templating"]["list"]] == [
+        "datasource",
+        "namespace",
+    ]

@@ -1,19 +1,17 @@
-"""The Grafana dashboard, as a list of panels. Pure."""
+"""The Grafana dashboard, as JSON. Pure."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
+from .panels import WIDTH, Kind, Panel, sections
 from .plan import Plan
 
 _DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 _SCHEMA = 38
 """The schema of Grafana 10.0; later ones read it too."""
-_WIDTH = 24
 _HEIGHT = 8
 
 _LABELS = {
@@ -24,363 +22,15 @@ _LABELS = {
 """What stands in a query for the labels of one job."""
 
 
-class Kind(StrEnum):
-    """How a panel shows its figures."""
-
-    LINES = "timeseries"
-    STATES = "state-timeline"
-    BARS = "bargauge"
-
-
-@dataclass(frozen=True, slots=True)
-class Panel:
-    """One panel.
-
-    Attributes:
-        unit: as Grafana names it.
-        queries: PromQL by legend.
-        meaning: what a reader should know of it.
-        states: words for values, of a panel that shows states.
-    """
-
-    title: str
-    unit: str
-    queries: Mapping[str, str]
-    meaning: str = ""
-    kind: Kind = Kind.LINES
-    width: int = 8
-    states: Mapping[int, str] = field(default_factory=dict)
-
-
-_UP = {1: "up", 0: "down"}
 _COLOURS = {"down": "red", "failing": "red", "replica": "blue"}
-
-SECTIONS: Mapping[str, tuple[Panel, ...]] = {
-    "What users feel": (
-        Panel(
-            "Limits decided, by source",
-            "ops",
-            {
-                "{{source}}": "sum by (source) "
-                "(rate(aragora_redis_decisions_total{@gateway}[$__rate_interval]))"
-            },
-            "local: each instance goes by its share. unavailable: refused, as nobody could decide.",
-        ),
-        Panel(
-            "Requests refused, by policy",
-            "ops",
-            {
-                "{{policy}}": "sum by (policy) (rate("
-                'aragora_redis_decisions_total{@gateway, allowed="false"}[$__rate_interval]))'
-            },
-        ),
-        Panel(
-            "Operations given up at their deadline",
-            "ops",
-            {
-                "{{lane}}, sent {{sent}}": "sum by (lane, sent) "
-                "(rate(aragora_redis_deadline_missed_total{@gateway}[$__rate_interval]))"
-            },
-            "sent true: it may have run.",
-        ),
-        Panel(
-            "Time to revoke",
-            "s",
-            {
-                f"p{percent}": f"histogram_quantile(0.{percent}, sum by (le) "
-                "(rate(aragora_redis_revoke_seconds_bucket{@gateway}[$__rate_interval])))"
-                for percent in (50, 99)
-            },
-            "From the request to the acknowledgement, of whatever level.",
-        ),
-        Panel(
-            "Revocations, by the level they reached",
-            "ops",
-            {
-                "{{level}}": "sum by (level) "
-                "(rate(aragora_redis_revocations_total{@gateway}[$__rate_interval]))"
-            },
-        ),
-        Panel(
-            "Sessions",
-            "ops",
-            {
-                "read from {{source}}": "sum by (source) "
-                "(rate(aragora_redis_sessions_served_total{@gateway}[$__rate_interval]))",
-                "written: {{outcome}}": "sum by (outcome) "
-                "(rate(aragora_redis_session_writes_total{@gateway}[$__rate_interval]))",
-            },
-        ),
-        Panel(
-            "Calls that circuits refused",
-            "ops",
-            {
-                "{{circuit}}": "sum by (circuit) "
-                "(rate(aragora_redis_circuit_refusals_total{@gateway}[$__rate_interval]))"
-            },
-        ),
-        Panel(
-            "Instances without Redis, or not ready",
-            "none",
-            {
-                "without Redis": "sum(aragora_redis_degraded{@gateway})",
-                "not ready": "sum(1 - aragora_redis_ready{@gateway})",
-            },
-        ),
-        Panel(
-            "Links to the primary that are up, by lane",
-            "none",
-            {"{{lane}}": "sum by (lane) (aragora_redis_link_up{@gateway})"},
-        ),
-    ),
-    "Failover": (
-        Panel(
-            "Who is primary",
-            "none",
-            {
-                "{{instance}}": "max by (instance) "
-                '(redis_instance_info{@server, role="master"}) '
-                "or 0 * max by (instance) (redis_instance_info{@server})"
-            },
-            "As each server says itself; a gap is one that does not answer.",
-            Kind.STATES,
-            _WIDTH,
-            {1: "primary", 0: "replica"},
-        ),
-        Panel(
-            "Primary, as the Sentinels name it",
-            "none",
-            {
-                "{{instance}}: {{master_address}}": "max by (instance, master_address) "
-                "(redis_sentinel_master_status{@sentinel})"
-            },
-            "Down is what that Sentinel thinks by itself.",
-            Kind.STATES,
-            12,
-            {1: "ok", 0: "down"},
-        ),
-        Panel(
-            "Sentinels that answer",
-            "none",
-            {"{{instance}}": "max by (instance) (redis_up{@sentinel})"},
-            kind=Kind.STATES,
-            width=12,
-            states=_UP,
-        ),
-        Panel(
-            "Good replicas and Sentinels",
-            "none",
-            {
-                "replicas": "min(redis_sentinel_master_ok_slaves{@sentinel})",
-                "Sentinels": "min(redis_sentinel_master_ok_sentinels{@sentinel})",
-            },
-            "As the Sentinel that sees fewest says.",
-        ),
-        Panel(
-            "Failover is possible",
-            "none",
-            {
-                "quorum and majority": "max(redis_sentinel_master_ckquorum_status{@sentinel})",
-                "Sentinels in TILT": "sum(redis_sentinel_tilt{@sentinel})",
-            },
-        ),
-        Panel(
-            "Changes of the primary that gateways saw",
-            "none",
-            {"{{instance}}": "increase(aragora_redis_failovers_total{@gateway}[$__rate_interval])"},
-        ),
-        Panel(
-            "Where the time of failovers went",
-            "s",
-            {
-                "{{phase}}": "sum by (phase) "
-                "(aragora_redis_failover_phase_seconds_sum{@gateway}) / sum by (phase) "
-                "(aragora_redis_failover_phase_seconds_count{@gateway})"
-            },
-            "Mean of each phase since the gateways started.",
-            Kind.BARS,
-            12,
-        ),
-        Panel(
-            "Failovers, from the first sign to the new link",
-            "s",
-            {
-                "mean": "sum(aragora_redis_failover_seconds_sum{@gateway}) "
-                "/ sum(aragora_redis_failover_seconds_count{@gateway})"
-            },
-            "Since the gateways started.",
-            Kind.BARS,
-            12,
-        ),
-    ),
-    "Redis servers": (
-        Panel(
-            "Servers that answer",
-            "none",
-            {"{{instance}}": "max by (instance) (redis_up{@server})"},
-            kind=Kind.STATES,
-            width=12,
-            states=_UP,
-        ),
-        Panel(
-            "Link of each replica to its primary",
-            "none",
-            {"{{instance}}": "max by (instance) (redis_master_link_status{@server})"},
-            kind=Kind.STATES,
-            width=12,
-            states=_UP,
-        ),
-        Panel(
-            "Memory used, of maxmemory",
-            "percentunit",
-            {
-                "{{instance}}": "redis_memory_used_bytes{@server} "
-                "/ (redis_memory_max_bytes{@server} > 0)"
-            },
-            "At 1 writes are refused; without maxmemory there is no value.",
-        ),
-        Panel("Clients", "none", {"{{instance}}": "redis_connected_clients{@server}"}),
-        Panel(
-            "Commands",
-            "ops",
-            {"{{instance}}": "rate(redis_commands_processed_total{@server}[$__rate_interval])"},
-        ),
-        Panel(
-            "Silence of each replica",
-            "s",
-            {"{{slave_ip}}:{{slave_port}}": "redis_replication_lag{@server}"},
-            "Since it last acknowledged, in whole seconds: 0 and 1 are usual.",
-        ),
-        Panel(
-            "What each replica lacks",
-            "bytes",
-            {"{{slave_ip}}:{{slave_port}}": "redis_replication_lag_bytes{@server}"},
-        ),
-        Panel(
-            "What the backlog holds",
-            "bytes",
-            {
-                "{{instance}}": "redis_repl_backlog_history_bytes{@server}",
-                "{{instance}} at most": "redis_replication_backlog_bytes{@server}",
-            },
-            "A replica that has been away for more than that copies everything.",
-        ),
-        Panel(
-            "Full copies to replicas",
-            "none",
-            {"{{instance}}": "increase(redis_replica_resyncs_full{@server}[$__rate_interval])"},
-        ),
-        Panel(
-            "Keys evicted and expired",
-            "ops",
-            {
-                "{{instance}} evicted": "rate(redis_evicted_keys_total{@server}[$__rate_interval])",
-                "{{instance}} expired": "rate(redis_expired_keys_total{@server}[$__rate_interval])",
-            },
-            "Nothing may ever be evicted: it could be a revocation.",
-        ),
-        Panel(
-            "Append-only file can be written",
-            "none",
-            {
-                "{{instance}}": "min by (instance) (redis_aof_last_write_status{@server} "
-                "* redis_aof_last_bgrewrite_status{@server})"
-            },
-            kind=Kind.STATES,
-            states={1: "ok", 0: "failing"},
-        ),
-        Panel(
-            "Append-only file",
-            "bytes",
-            {"{{instance}}": "redis_aof_current_size_bytes{@server}"},
-        ),
-        Panel(
-            "Syncs of the append-only file that were late",
-            "ops",
-            {"{{instance}}": "rate(redis_aof_delayed_fsync{@server}[$__rate_interval])"},
-            "The disk is slower than the writes.",
-        ),
-    ),
-    "Revocations and the fleet": (
-        Panel(
-            "Outbox",
-            "none",
-            {"{{instance}}": "aragora_redis_outbox_entries{@gateway}"},
-            "Revocations that no primary is known to hold.",
-        ),
-        Panel(
-            "Age of what is known of the revocations",
-            "s",
-            {"{{instance}}": "aragora_redis_staleness_seconds{@gateway}"},
-        ),
-        Panel(
-            "Revocations held",
-            "none",
-            {"{{instance}}": "aragora_redis_token_entries{@gateway}"},
-        ),
-        Panel(
-            "Replica that is furthest behind",
-            "bytes",
-            {"{{instance}}": "aragora_redis_replica_lag_bytes{@gateway}"},
-            "As each gateway sees it.",
-        ),
-        Panel(
-            "Replica that has been silent for longest",
-            "s",
-            {"{{instance}}": "aragora_redis_replica_lag_seconds{@gateway}"},
-            "As each gateway sees it.",
-        ),
-        Panel(
-            "Decided by shares",
-            "percentunit",
-            {
-                "{{policy}}": "sum by (policy) (rate("
-                'aragora_redis_decisions_total{@gateway, source="local"}[$__rate_interval])) '
-                "/ sum by (policy) "
-                "(rate(aragora_redis_decisions_total{@gateway}[$__rate_interval]))"
-            },
-            "The part of the limits that was decided without Redis.",
-        ),
-        Panel(
-            "Mended after a failover",
-            "none",
-            {
-                "published again": "sum("
-                "increase(aragora_redis_republished_total{@gateway}[$__rate_interval]))",
-                "new histories": "sum("
-                "increase(aragora_redis_era_changes_total{@gateway}[$__rate_interval]))",
-                "full comparisons": "sum("
-                "increase(aragora_redis_full_syncs_total{@gateway}[$__rate_interval]))",
-            },
-            "Revocations that the new primary lacked.",
-        ),
-        Panel(
-            "Instances, and replicas that they count on",
-            "none",
-            {
-                "instances": "max(aragora_redis_instances{@gateway})",
-                "replicas": "min(aragora_redis_replicas{@gateway})",
-            },
-        ),
-        Panel(
-            "Connections lost",
-            "ops",
-            {
-                "{{lane}}": "sum by (lane) "
-                "(rate(aragora_redis_link_lost_total{@gateway}[$__rate_interval]))"
-            },
-        ),
-    ),
-}
-"""The panels under each heading."""
 
 
 def dashboard(plan: Plan) -> str:
     """The dashboard as JSON, to be imported or provisioned."""
     return json.dumps(
         {
-            "uid": "aragora-redis",
-            "title": "Aragora Redis",
+            "uid": "aragora-redis-cluster" if plan.cluster else "aragora-redis",
+            "title": "Aragora Redis Cluster" if plan.cluster else "Aragora Redis",
             "description": "Rendered by aragora-redis; change it there, or save a copy.",
             "tags": ["aragora", "redis"],
             "schemaVersion": _SCHEMA,
@@ -391,7 +41,8 @@ def dashboard(plan: Plan) -> str:
             "timezone": "browser",
             "templating": {"list": _variables(plan)},
             "panels": [
-                {"id": number, **panel} for number, panel in enumerate(_panels(SECTIONS), start=1)
+                {"id": number, **panel}
+                for number, panel in enumerate(_panels(sections(cluster=plan.cluster)), start=1)
             ],
         },
         indent=1,
@@ -418,19 +69,19 @@ def _variables(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def _panels(sections: Mapping[str, tuple[Panel, ...]]) -> Iterator[dict[str, Any]]:
+def _panels(under: Mapping[str, tuple[Panel, ...]]) -> Iterator[dict[str, Any]]:
     x = y = 0
-    for title, panels in sections.items():
+    for title, panels in under.items():
         yield {
             "type": "row",
             "title": title,
             "collapsed": False,
             "panels": [],
-            "gridPos": {"x": 0, "y": y, "w": _WIDTH, "h": 1},
+            "gridPos": {"x": 0, "y": y, "w": WIDTH, "h": 1},
         }
         x, y = 0, y + 1
         for panel in panels:
-            if x + panel.width > _WIDTH:
+            if x + panel.width > WIDTH:
                 x, y = 0, y + _HEIGHT
             yield _panel(panel) | {"gridPos": {"x": x, "y": y, "w": panel.width, "h": _HEIGHT}}
             x += panel.width
