@@ -10,7 +10,7 @@ import yaml
 from tests.artefacts.files import BIN, DEPLOY, ROOT, SECRET_NAMES, ran
 
 from aragora_redis.ops.manifests import Kind, Plan, render
-from aragora_redis.settings import Sentinel, from_env
+from aragora_redis.settings import Cluster, Sentinel, from_env
 
 PLANS = {
     "defaults": Plan(),
@@ -20,6 +20,10 @@ PLANS = {
         master="shop.state",
         maxmemory="1gb",
         environment={"ARAGORA_LOG_FORMAT": "json", "ARAGORA_JWT_ISSUER": 'a$b: "c" #d'},
+    ),
+    "cluster": Plan.of_cluster(),
+    "cluster of ten": Plan.of_cluster(
+        namespace="shop", nodes=10, environment={"ARAGORA_LOG_FORMAT": "json"}
     ),
 }
 REACHED = ("gateway", "redis-exporter")
@@ -32,8 +36,13 @@ def plan(request):
 
 
 @pytest.fixture
-def compose(plan):
-    return yaml.safe_load(render(Kind.COMPOSE, plan)["compose.yaml"])
+def text(plan):
+    return render(Kind.COMPOSE, plan)["cluster.yaml" if plan.cluster else "compose.yaml"]
+
+
+@pytest.fixture
+def compose(text):
+    return yaml.safe_load(text)
 
 
 @pytest.fixture
@@ -42,9 +51,8 @@ def services(compose):
 
 
 def servers_of(plan):
-    return [
-        (name, f"{name}-{number}") for number in range(plan.nodes) for name in ("redis", "sentinel")
-    ]
+    parts = ("redis",) if plan.cluster else ("redis", "sentinel")
+    return [(name, f"{name}-{number}") for number in range(plan.nodes) for name in parts]
 
 
 def expanded(text):
@@ -57,14 +65,15 @@ def expanded(text):
     return re.sub(r"\$\$|\$\{SUBNET:-([^}]*)\}|\$", meant, text)
 
 
-def test_the_schema_of_compose_takes_it(plan, tmp_path):
+def test_the_schema_of_compose_takes_it(text, tmp_path):
     file = tmp_path / "compose.yaml"
-    file.write_text(render(Kind.COMPOSE, plan)["compose.yaml"], "utf-8")
+    file.write_text(text, "utf-8")
     said, code = ran(BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", file)
     assert code == 0, said
 
 
-def test_there_is_a_redis_and_a_sentinel_for_each_node(plan, services):
+def test_there_is_a_redis_for_each_node_and_a_sentinel_where_they_belong(plan, text, services):
+    assert not plan.cluster or "sentinel" not in text.lower()
     assert {name for _, name in servers_of(plan)} == set(services) - {"operator", *REACHED}
 
 
@@ -129,12 +138,15 @@ def test_each_host_has_one_address_that_everybody_knows(plan, services):
 
 
 def test_each_is_told_all_servers_and_all_sentinels(plan, services):
-    sentinels = [f"sentinel-{number}" for number in range(plan.nodes)]
     for part, name in servers_of(plan):
         env = services[name]["environment"]
         assert env["PEERS"].split() == list(plan.pods)
-        assert env["SENTINELS"].split() == sentinels
         assert env["NODE"] == env["ANNOUNCE"] == name
+        if plan.cluster:
+            own = services[name]["networks"]["servers"]["ipv4_address"]
+            assert env["ADDRESS"] == own, "which it tells the others"
+            continue
+        assert env["SENTINELS"].split() == [f"sentinel-{number}" for number in range(plan.nodes)]
         assert (env["MASTER_NAME"], env["QUORUM"]) == (plan.master, str(plan.quorum))
         assert services[name]["command"] == [part]
 
@@ -157,14 +169,13 @@ def test_each_is_kept_to_what_it_needs(plan, services):
 
 def test_servers_run_the_programs_that_all_share(plan, services):
     for part, name in servers_of(plan):
-        assert services[name]["healthcheck"]["test"] == [
-            "CMD",
-            "sh",
-            f"{PROGRAMS}/probe.sh",
-            part,
-            "ready",
-        ]
-        assert services[name]["entrypoint"] == ["sh", f"{PROGRAMS}/start.sh"]
+        probe = ["cluster-probe.sh"] if plan.cluster else ["probe.sh", part]
+        start = "cluster-start.sh" if plan.cluster else "start.sh"
+        told = ["CMD", "sh", f"{PROGRAMS}/{probe[0]}", *probe[1:], "ready"]
+        assert services[name]["healthcheck"]["test"] == told
+        assert services[name]["entrypoint"] == ["sh", f"{PROGRAMS}/{start}"]
+        for program in (probe[0], start):
+            assert program in render(Kind.CONFIG, plan)
     assert "healthcheck" not in services["gateway"], "that of the image is the right one"
 
 
@@ -185,11 +196,15 @@ def test_the_program_takes_its_settings(plan, services, name, tmp_path):
     }
     settings = from_env(env)
     assert settings.warnings == ()
-    assert isinstance(settings.topology, Sentinel)
-    assert [str(each) for each in settings.topology.hosts] == [
-        f"sentinel-{number}:26379" for number in range(plan.nodes)
-    ]
-    assert settings.topology.master == plan.master
+    match settings.topology:
+        case Sentinel(master, hosts):
+            assert [str(each) for each in hosts] == [
+                f"sentinel-{number}:26379" for number in range(plan.nodes)
+            ]
+            assert master == plan.master
+        case Cluster(nodes):
+            assert [str(each) for each in nodes] == [f"{pod}:6379" for pod in plan.pods]
+    assert isinstance(settings.topology, Cluster if plan.cluster else Sentinel)
     for key, value in plan.environment.items():
         assert env[key] == value
 

@@ -153,3 +153,33 @@ def test_the_command_prints_and_writes(monkeypatch, tmp_path):
     assert 'ARAGORA_RATE_LIMIT_FAIL_OPEN: "true"' in settings
     again = call("manifests", "kubernetes", "--out", "here", "--nodes", "5", "--json", **master)
     assert json.loads(again.output) == {"written": []}
+
+
+CLUSTER = {"ARAGORA_REDIS_MODE": "cluster", "ARAGORA_REDIS_CLUSTER_NODES": "somewhere"}
+
+
+def test_settings_of_a_cluster_are_rendered_as_one_and_nothing_else(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("ARAGORA_")]:
+        monkeypatch.delenv(name)
+
+    def call(*arguments):
+        return CliRunner().invoke(app, ("manifests", *arguments), env=CLUSTER)
+
+    for kind in ("kubernetes", "compose"):
+        assert call(kind, "--out", "here").exit_code == 0
+    written = [path for path in (tmp_path / "here").rglob("*") if path.is_file()]
+    assert {path.name for path in written} >= {"cluster-start.sh", "cluster.yaml", "rules.yaml"}
+    texts = {path: path.read_text("utf-8") for path in written}
+    asking = [path.name for path, text in texts.items() if "SENTINEL" in text]
+    assert not asking
+    # What is referred to is there, without the files of the other form.
+    assert "overlays/cluster\n" in texts[tmp_path / "here/k8s/redis/kustomization.yaml"]
+    assert not (tmp_path / "here/k8s/redis/base").exists()
+    for arguments, why in (
+        (("systemd",), "no systemd units for a Redis Cluster"),
+        (("kubernetes", "--nodes", "5"), "5 nodes cannot be a Redis Cluster"),
+    ):
+        refused = call(*arguments)
+        assert refused.exit_code != 0
+        assert why in str(refused.exception)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ..ops.manifests import Kind, Plan, carried, render, render_tree, write
-from ..settings import Sentinel, from_env
+from ..settings import Cluster, Sentinel, from_env
 from . import output
 from .options import AsJson
 
@@ -29,8 +29,12 @@ def manifests(
     ] = False,
     namespace: Annotated[str, typer.Option(help="Namespace.")] = _DEFAULTS.namespace,
     nodes: Annotated[
-        int, typer.Option(help="Servers, each with a Sentinel: 3, 5, 7 or 9.")
-    ] = _DEFAULTS.nodes,
+        int | None,
+        typer.Option(
+            help="Servers: 3, 5, 7 or 9, each with a Sentinel; of a Redis Cluster 6, 8... or 18.",
+            show_default="3, of a cluster 6",
+        ),
+    ] = None,
     maxmemory: Annotated[str, typer.Option(help="What one server may hold.")] = _DEFAULTS.maxmemory,
     storage: Annotated[str, typer.Option(help="Volume of one server.")] = _DEFAULTS.storage,
     down_after: Annotated[
@@ -45,15 +49,19 @@ def manifests(
 ) -> None:
     """Write what stands such a Redis up, for your sizes and settings.
 
-    The name of the primary and the settings of the gateway are those of the ARAGORA_* variables;
-    secrets are never written. Without --out the files are printed, each after a line with its name;
-    with it, what they refer to is written as well.
+    Whether it is a Redis Cluster, the name of the primary, and the settings of the gateway are
+    those of the ARAGORA_* variables; secrets are never written. Without --out the files are
+    printed, each after a line with its name; with it, what they refer to is written as well.
     """
     settings = from_env()
     topology = settings.topology
+    cluster = isinstance(topology, Cluster)
+    if nodes is None:
+        nodes = (Plan.of_cluster() if cluster else _DEFAULTS).nodes
     plan = Plan(
         namespace=namespace,
         nodes=nodes,
+        cluster=cluster,
         master=topology.master if isinstance(topology, Sentinel) else _DEFAULTS.master,
         maxmemory=maxmemory,
         storage=storage,
