@@ -20,15 +20,26 @@ here=$(dirname -- "$0")
 NODES=$DATA/nodes.conf
 kept() { [ ! -f "$NODES" ] || rows kept <"$NODES"; }
 
-# Whether a replica is about to replace this node, which was primary when it ended. It may hold what
-# this one never wrote to its disk: one that comes back in time would have it thrown away.
-may_be_replaced() {
+# Replicas of this node, where most primaries are there to elect one, as places in PEERS.
+heirs() { # ID
     ask_others view_of | awk -v me="$1" '
         $2 == me && ($10 == "-" || $7 ~ /slave/) { replaced = 1 }
-        $7 ~ /myself/ && $7 ~ /slave/ && $8 == me { heir = 1 }
+        $7 ~ /myself/ && $7 ~ /slave/ && $8 == me { heir[$1] }
         $7 ~ /myself/ && $7 ~ /master/ && $10 != "-" { votes++ }
         $7 ~ /master/ && $10 != "-" && !(($2) in holder) { holder[$2]; holders++ }
-        END { exit replaced || !heir || votes * 2 <= holders }'
+        END { if (!replaced && votes * 2 > holders) for (place in heir) print place }'
+}
+
+# Whether a replica is about to replace this node, which was primary when it ended. It may hold what
+# this one never wrote to its disk: one that comes back in time would have it thrown away. Who has not
+# been linked since it started itself is not elected.
+may_be_replaced() { # ID
+    for place in $(heirs "$1"); do
+        # shellcheck disable=SC2086 # the hosts are words
+        as_node "$(nth "$place" $PEERS)" "$REDIS_PORT" INFO replication |
+            grep -q -e '^master_link_status:up' -e '^master_link_down_since_seconds:[0-9]' && return 0
+    done
+    return 1
 }
 
 await_replacement() {

@@ -36,11 +36,22 @@ all_there() {
         }'
 }
 
-# What all say, and on which machines they are where this node has yet to choose one.
+# Whether a primary has several replicas, and another none.
+uneven() {
+    printf '%s\n' "$own" | awk '
+        $8 != "-" { replicas[$8]++ }
+        $10 != "-" { holder[$2] }
+        END {
+            for (id in holder) { if (replicas[id] > 1) rich = 1; if (!replicas[id]) poor = 1 }
+            exit !(rich && poor)
+        }'
+}
+
+# What all say, and on which machines they are where this node may have to choose one.
 survey() {
     printf '%s\n' "$own"
     ask_others view_of
-    if [ -n "$MACHINE" ] && ! has_place; then
+    if [ -n "$MACHINE" ] && { ! has_place || uneven; }; then
         printf '%s machine %s\n' "$ordinal" "$MACHINE"
         ask_others machine_of
     fi
@@ -74,7 +85,7 @@ while kill -0 "$server" 2>/dev/null; do
     pause=2
     internal_password=$(secret internal-password)
     own=$(view_of "$ordinal" "$LOCAL")
-    if [ ! -e "$DATA/open" ] || ! has_place || ! all_there; then
+    if [ ! -e "$DATA/open" ] || ! has_place || ! all_there || uneven; then
         waiting=$(survey | orders | carry_out)
         [ -z "$waiting" ] || [ "$waiting" = "$told" ] || say "$waiting"
         told=$waiting

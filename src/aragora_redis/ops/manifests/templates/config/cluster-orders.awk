@@ -5,7 +5,7 @@
 #   seat        the place of this node in `peers`, from 0
 #   peers       the hosts of all nodes, in order
 #   primaries   how many of them, the first ones, share the slots at first
-#   patient     whether a node may be waited for that was about to be replaced
+#   patient     whether it has not been long since the start of this node
 
 function last(ends) { return (ends[2] == "" ? ends[1] : ends[2]) + 0 }
 
@@ -37,6 +37,11 @@ function at_odds(one, other,    i, j, part, k, ends) {
         }
     }
     return 0
+}
+
+function seat_of(node,    i) {
+    for (i = 0; i < seats && host[i] != named[seat, node]; i++) continue
+    return i
 }
 
 function apart(one, other) {
@@ -82,7 +87,7 @@ function follow(    i, j, node, rank, least, best, holder) {
     for (i = 1; i <= rows[seat]; i++) {
         node = row[seat, i]
         if (slots[seat, node] == "-" || !living[seat, node]) continue
-        for (j = 0; j < seats && host[j] != named[seat, node]; j++) continue
+        j = seat_of(node)
         holder[j] = node
         rank = (followers[seat, node] * 2 + !apart(seat, j)) * seats + (j - seat + seats * primaries) % primaries
         if (best == "" || rank < least) { best = node; least = rank }
@@ -90,9 +95,30 @@ function follow(    i, j, node, rank, least, best, holder) {
     for (i = primaries; i < 2 * primaries; i++) { split("", tried); match_up(i) }
     for (i = 0; i < primaries; i++)
         if (given[i] == seat && (i in holder) && !followers[seat, holder[i]]) best = holder[i]
-    if (founded < 16384) print "say waiting: not all slots have a holder"
+    if (founded < 16384 || unseen) print "say waiting: not all slots have a holder that this node knows"
     else if (replacing) print "say waiting: a primary is being replaced"
+    # All must know the same to choose different ones.
+    else if (patient && (seat in machine) && machines < seats)
+        print "say waiting: not all nodes say on which machine they are"
     else if (best != "") print "REPLICATE", best
+}
+
+# Where two nodes chose the same primary at once, another has nobody: one of them goes there.
+function even_out(    i, node, orphan, mover) {
+    if (followers[seat, primary[seat, me]] < 2 || replacing) return
+    for (i = 1; i <= rows[seat]; i++) {
+        node = row[seat, i]
+        if (slots[seat, node] != "-" && living[seat, node] && !followers[seat, node])
+            if (orphan == "" || node < orphan) orphan = node
+    }
+    if (orphan == "") return
+    for (i = 1; i <= rows[seat]; i++) {
+        node = row[seat, i]
+        if (primary[seat, node] != primary[seat, me] || !living[seat, node]) continue
+        node = apart(seat_of(node), seat_of(orphan)) node
+        if (node > mover) mover = node
+    }
+    if (substr(mover, 2) == me) print "REPLICATE", orphan
 }
 
 # A primary that has lost its name has lost its data, and no vote replaces it while another node answers at
@@ -130,7 +156,7 @@ BEGIN {
     seats = split(peers, word, " ")
     for (i = 0; i < seats; i++) host[i] = word[i + 1]
 }
-$2 == "machine" { machine[$1] = $3; next }
+$2 == "machine" { machine[$1] = $3; machines++; next }
 {
     row[$1, ++rows[$1]] = $2
     place[$1, $2] = $3 " " $4 " " $5
@@ -154,11 +180,12 @@ END {
     for (i = 1; i <= claims; i++) {
         if (overlaps(held[i], from, to)) share = 0
         if (!living[by[i], of[i]] && followers[by[i], of[i]]) replacing = 1
+        if (living[by[i], of[i]] && !(living[seat, of[i]] && slots[seat, of[i]] != "-")) unseen = 1
     }
     if (!placed && share) take_share(from, to)
     for (other = 0; other < seats; other++) if (other != seat && other in id) meet(other)
     if (!placed && !share) follow()
-    if (flags[seat, me] ~ /slave/) succeed()
+    if (flags[seat, me] ~ /slave/) { succeed(); even_out() }
     if (placed) let_in()
     forget()
 }
