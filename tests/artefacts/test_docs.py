@@ -182,7 +182,8 @@ def wrong_commands(text):
 
 def wrong_names(text):
     """Alerts, metrics and variables that nobody has."""
-    rules = [rule for group in objects("rules.yaml")[0]["groups"] for rule in group["rules"]]
+    files = [objects(name)[0] for name in ("rules.yaml", "cluster/rules.yaml")]
+    rules = [rule for file in files for group in file["groups"] for rule in group["rules"]]
     known = {rule.get("alert", rule.get("record")) for rule in rules}
     known |= {name for file in SCRAPES.iterdir() for name, _ in samples(file.read_text())}
     known |= set(re.findall(r"ARAGORA_\w+", read("docs/ENVIRONMENT.md")))
