@@ -6,6 +6,7 @@ whenever they come back.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import random
@@ -58,11 +59,11 @@ class ClusterPod:
             "LOCAL": self.host,
         }
 
-    def start(self):
+    def start(self, **env):
         with (self.site.root / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*self.site.inside, "sh", DEPLOY / "cluster-start.sh"],
-                env=self.env,
+                env=self.env | env,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -82,7 +83,8 @@ class ClusterPod:
 
     def kill(self):
         if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             self.process = None
 
@@ -92,8 +94,7 @@ class ClusterPod:
         self.process.terminate()
         self.process.wait(20)
         # What kept it in its place ends with the container.
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process = None
+        self.kill()
         return said
 
     def move(self):
@@ -103,12 +104,12 @@ class ClusterPod:
         shutil.rmtree(self.data)
         self.data.mkdir()
 
-    def ask(self, *words, user="operator"):
+    def ask(self, *words, user="operator", secret=None):
         with redis.Redis(
             self.host,
             self.site.port,
             username=user,
-            password=SECRETS[USERS[user]],
+            password=secret or SECRETS[USERS[user]],
             retry=Retry(NoBackoff(), 0),
             **ANSWERS,
         ) as client:
@@ -214,10 +215,15 @@ class ClusterSite:
         follow = {names[primary]: names[node] for _, node, primary, _ in layout if primary}
         return follow if (slots, len(follow)) == (SLOTS, PRIMARIES) else None
 
+    def run(self, *words):
+        """A program at every node, at once; what those say that fail."""
+        with ThreadPoolExecutor() as pool:
+            done = pool.map(lambda pod: pod.run(*words), self.pods)
+            return [said for code, said in done if code]
+
     def ready(self):
         """Whether Kubernetes would count on all pods."""
-        with ThreadPoolExecutor() as pool:
-            return not any(code for code, _ in pool.map(_probed, self.pods))
+        return not self.run("probe", "ready")
 
     def replica_of(self, primary):
         return self.pods[int(self.shards()[primary.name][-1])]
@@ -233,7 +239,3 @@ class ClusterSite:
         shards = until(self.shards, 30.0)
         until(self.ready)
         return shards
-
-
-def _probed(pod):
-    return pod.run("probe", "ready")

@@ -10,6 +10,7 @@ import time
 
 import pytest
 import redis
+from tests.artefacts.files import BIN, ran
 from tests.integration.cluster_pods import PRIMARIES, ClusterSite
 from tests.integration.pods import SECRETS, needs_addresses, until
 from tests.integration.rights import needs_mounts
@@ -19,6 +20,7 @@ from aragora_redis import SharedState
 pytestmark = [needs_addresses, needs_mounts, pytest.mark.timeout(120)]
 
 KEPT = 40
+HEALTHY = "OK: nothing is wrong (6 servers, 3 of them primaries)\n"
 FORBIDDEN = (
     ("default", "CLUSTER FAILOVER"),
     ("default", "CLUSTER FORGET x"),
@@ -76,11 +78,10 @@ async def test_a_cluster_is_made_once_and_goes_on_under_other_addresses(site):
     machines = {pod.name: pod.machine for pod in site.pods}
     assert all(machines[primary] != machines[replica] for primary, replica in shards.items())
 
-    env = {
-        "ARAGORA_REDIS_CLUSTER_NODES": f"{site.pods[0].host}:{site.port}",
-        "ARAGORA_REDIS_PASSWORD": SECRETS["password"],
-    }
-    async with SharedState.from_env(env) as state:
+    seed = {"ARAGORA_REDIS_CLUSTER_NODES": f"{site.pods[0].host}:{site.port}"}
+    async with SharedState.from_env(
+        seed | {"ARAGORA_REDIS_PASSWORD": SECRETS["password"]}
+    ) as state:
         assert await state.wait_ready(20), state.status()
         receipt = await state.tokens.revoke("jti", expires_at=time.time() + 60)
         assert receipt.level.name == "REPLICATED"
@@ -90,6 +91,18 @@ async def test_a_cluster_is_made_once_and_goes_on_under_other_addresses(site):
     for user, words in FORBIDDEN:
         with pytest.raises(redis.exceptions.NoPermissionError):
             site.pods[0].ask(*words.split(), user=user)
+    operator = {
+        "ARAGORA_REDIS_USERNAME": "operator",
+        "ARAGORA_REDIS_PASSWORD": SECRETS["operator-password"],
+    }
+    assert ran(BIN / "aragora-redis", "doctor", env=seed | operator) == (HEALTHY, 0)
+
+    for name in ("password", "internal-password"):
+        (site.root / "secrets" / f"{name}-other").write_text(f"new {name}")
+    assert site.run("rotate") == []
+    for pod in site.pods:
+        for secret in (SECRETS["password"], "new password"):
+            assert pod.ask("PING", user="default", secret=secret)
 
     # Every node knows the others by addresses that are nobody's now, or another's.
     write(site)
@@ -156,3 +169,20 @@ def test_who_comes_back_follows_and_who_ends_hands_over(site):
     with site.client() as client:
         found = {int(x) for n in range(KEPT) for x in client.lrange(f"list-{n}", 0, -1)}
     assert found >= set(written)
+
+
+def test_what_cannot_be_meant_is_refused(site):
+    pod = site.pods[0]
+
+    def refused(**env):
+        pod.start(**env)
+        assert pod.process.wait(10) == 78, pod.log()
+        return pod.log()
+
+    assert "ADDRESS is empty" in refused(ADDRESS="")
+    assert "PEERS has no host for redis-7" in refused(NODE="redis-7")
+    # Redis would claim the slots of the keys.
+    (pod.data / "appendonlydir").mkdir()
+    assert "has data and no nodes.conf" in refused()
+    (site.root / "config" / "redis-cluster.conf").write_text("maxmemory ${MEMORY}\n")
+    assert "a literal ${" in refused()
