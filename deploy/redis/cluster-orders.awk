@@ -178,13 +178,20 @@ END {
     placed = flags[seat, me] ~ /slave/ || slots[seat, me] != "-"
     share = seat < primaries
     for (i = 1; i <= claims; i++) {
-        if (overlaps(held[i], from, to)) share = 0
+        if (overlaps(held[i], from, to)) {
+            share = 0
+            lost = of[i]
+            if (living[by[i], of[i]] || followers[by[i], of[i]]) kept = 1
+        }
         if (!living[by[i], of[i]] && followers[by[i], of[i]]) replacing = 1
         if (living[by[i], of[i]] && !(living[seat, of[i]] && slots[seat, of[i]] != "-")) unseen = 1
     }
     if (!placed && share) take_share(from, to)
     for (other = 0; other < seats; other++) if (other != seat && other in id) meet(other)
-    if (!placed && !share) follow()
+    if (!placed && !share && lost && !kept)
+        print "say waiting: its slots are held by " lost ", which is gone with all its replicas; what it held is lost, " \
+            "if it does not come back, and CLUSTER FORGET " lost " at every node has this one take them anew"
+    else if (!placed && !share) follow()
     if (flags[seat, me] ~ /slave/) { succeed(); even_out() }
     if (placed) let_in()
     forget()

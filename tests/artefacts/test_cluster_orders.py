@@ -17,6 +17,7 @@ HOSTS = [f"redis-{seat}" for seat in range(6)]
 def row(speaker, node, *, at="", name="", flags="master", primary="-", link="connected", slots="-"):
     """What one node says of another, whose id is `idN` where its seat is N."""
     seat = node.removeprefix("id")
+    seat = seat if seat.isdigit() else "-1"
     place = f"{at or f'10.0.0.{seat}'} 6379 16379 {name or f'redis-{seat}'}"
     mine = "myself," if speaker == int(seat) else ""
     return f"{speaker} {node} {place} {mine}{flags} {primary} {link} {slots}"
@@ -119,6 +120,22 @@ def test_a_node_that_lost_its_name_waits_until_its_replica_leads_and_follows_it(
     met = {"new": "1 new 10.0.0.0 6379 16379 redis-0 slave id3 connected -"}
     assert "FORGET id0" in orders(1, after[0], met.values())
     assert not [each for each in orders(1, *before) if each.startswith("FORGET")]
+
+
+def test_what_a_whole_shard_held_is_given_up_by_hand_alone():
+    lost = [
+        view(s, {"id0": failed(s), "id3": row(s, "id3", flags="slave,fail", primary="id0")})
+        for s in (1, 2, 4, 5)
+    ]
+    (said,) = (o for o in orders(0, new(0), new(3, "other"), *lost) if "MEET" not in o)
+    assert "CLUSTER FORGET id0 at every node" in said
+    known = [row(3, f"id{n}", slots=SHARES[n] if n in (1, 2) else "-") for n in (1, 2, 4, 5)]
+    assert "REPLICATE id1" in orders(3, new(3, "other"), known, new(0), *lost)
+    forgotten = [
+        view(s, {"id0": None, "id3": row(s, "other", at="10.0.0.3", name="redis-3")})
+        for s in (1, 2, 4, 5)
+    ]
+    assert "ADDSLOTSRANGE 0 5460" in orders(0, new(0), new(3, "other"), *forgotten)
 
 
 def test_nobody_copies_from_a_node_that_is_mistaken_for_another():
