@@ -172,6 +172,10 @@ async def test_it_refuses_what_would_hurt(sentinel_lab, make_lab, connect):
         return report.headline
 
     assert "is the primary already" in await refused(to=mine)
+    assert "there are shards in a Redis Cluster only" in await refused(shard=0)
+    report = await switched(lab, dry_run=True)
+    assert (report.status, lab.primary()) == (Status.OK, old)
+    assert "whom the Sentinels choose would take over" in report.headline
     assert "is no replica that answers" in await refused(to=Address("127.0.0.1", 1), force=True)
     connect(lab, "primary").config_set("masterauth", "")
     assert "masterauth-missing" in await refused()

@@ -199,8 +199,6 @@ def test_the_commands_on_a_cluster(cli, cluster_lab):
     assert (code, out.splitlines()[0]) == (0, "Redis Cluster: 16384 of 16384 slots served (OK)")
     assert len(re.findall(r"primary  slots \S+  offset", out)) == 3
     assert len(re.findall(r"replica  offset .*  behind \d+ bytes  lag \d s  memory", out)) == 3
-    code, out, err = cli("failover", *where)
-    assert (code, "does not know Redis Cluster yet" in err) == (1, True)
 
     lab.kill("redis-3")
     code, out, _ = cli("status", "--json", *where)

@@ -18,14 +18,15 @@ FOLLOWS = {X: A, Y: B, Z: C}
 DOWN = Failure(Fault.UNREACHABLE, "refuses connections")
 
 
-def row(at, *, slots=None, epoch=None, down="", motions=()):
-    """One line of CLUSTER NODES."""
+def row(at, *, slots=None, epoch=None, down="", motions=(), primary=None):
+    """One line of CLUSTER NODES; `primary` is the id of another one, or `-`."""
     source = FOLLOWS.get(at)
     role = "slave" if source else "master"
     epoch = [A, B, C].index(source or at) + 1 if epoch is None else epoch
     held = SLOTS.get(at, "") if slots is None else slots
     flags = f"{role},{down}" if down else role
-    words = [NAMES[at], f"{at}@17000", flags, NAMES[source] if source else "-", "0", "0"]
+    primary = primary or (NAMES[source] if source else "-")
+    words = [NAMES[at], f"{at}@17000", flags, primary, "0", "0"]
     return " ".join([*words, str(epoch), "connected", *held.split(), *motions])
 
 
@@ -50,14 +51,15 @@ def node(at, *, said=None, info=None, config=None):
         "cluster_enabled": 1,
     }
     if source is None:
-        replica = next(replica for replica, primary in FOLLOWS.items() if primary == at)
-        told["slave0"] = {
-            "ip": replica.host,
-            "port": replica.port,
-            "state": "online",
-            "offset": 7,
-            "lag": 0,
-        }
+        replicas = (replica for replica, primary in FOLLOWS.items() if primary == at)
+        for number, replica in enumerate(replicas):
+            told[f"slave{number}"] = {
+                "ip": replica.host,
+                "port": replica.port,
+                "state": "online",
+                "offset": 7,
+                "lag": 0,
+            }
     else:
         told["master_link_status"] = "up"
     return NodeSurvey(

@@ -15,6 +15,7 @@ from ..lab import Lab
 from ..ops.failover import Phase, SwitchoverReport, switch_over
 from ..ops.report import Status
 from ..ops.targets import ClusterTarget, Target
+from ..topology.nodes import SLOTS
 from . import output
 from .deployment import Deadline, OfLab, demand_target, settings_of
 from .options import AsJson
@@ -29,6 +30,9 @@ _TOLD = {
     Phase.RESUME: "letting writes go, and clients with them",
     Phase.VERIFY: "waiting until everybody follows",
 }
+_TOLD_OF_A_SHARD = _TOLD | {
+    Phase.PROMOTE: "the replica has writes held, catches up and is voted for",
+}
 
 
 def failover(
@@ -40,6 +44,17 @@ def failover(
             "--to", metavar="HOST:PORT", help="Who is to be promoted; in a lab also its name."
         ),
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            metavar="HOST:PORT|SLOT",
+            help="In a Redis Cluster: whose primary, by any node of the shard or a slot.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say who would take over, and do nothing.")
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Although the preflight finds that it may hurt.")
     ] = False,
@@ -49,18 +64,23 @@ def failover(
     """Hand over to a replica, with writes held for about a second and nothing lost.
 
     Interrupted before the Sentinels were told it undoes what it did; run again after a crash it
-    does what was left undone. The exit code is 0 for done, 1 for refused or not verified, 2 for
-    failed.
+    does what was left undone. In a Redis Cluster one shard is handed over, and its nodes end what
+    was begun. The exit code is 0 for done, 1 for refused or not verified, 2 for failed.
     """
     settings = settings_of(lab)
     target = demand_target(settings)
-    if isinstance(target, ClusterTarget):
-        raise InvalidInputError(
-            "this command does not know Redis Cluster yet, and the mode is cluster",
-            remedy="on the replica that is to take over: redis-cli CLUSTER FAILOVER",
+    opened = None if lab is None else Lab.open(lab)
+    report = asyncio.run(
+        _run(
+            target,
+            settings.prefix,
+            to=None if to is None else _address(to, opened),
+            shard=None if shard is None else _shard(shard, opened),
+            force=force,
+            dry_run=dry_run,
+            deadline=deadline,
         )
-    chosen = None if to is None else _address(to, None if lab is None else Lab.open(lab))
-    report = asyncio.run(_run(target, settings.prefix, chosen, force=force, deadline=deadline))
+    )
     if as_json:
         output.write_json(report.as_dict())
     else:
@@ -71,14 +91,22 @@ def failover(
 
 
 async def _run(
-    target: Target, prefix: str, to: Address | None, *, force: bool, deadline: float
+    target: Target,
+    prefix: str,
+    *,
+    to: Address | None,
+    shard: Address | int | None,
+    force: bool,
+    dry_run: bool,
+    deadline: float,
 ) -> SwitchoverReport:
     reached = Phase.PREFLIGHT
+    told = _TOLD_OF_A_SHARD if isinstance(target, ClusterTarget) else _TOLD
 
     def on_phase(phase: Phase) -> None:
         nonlocal reached
         reached = phase
-        output.note(_TOLD[phase])
+        output.note(told[phase])
 
     # As Ctrl-C does already: what was begun is undone, or brought to its end.
     task = asyncio.current_task()
@@ -90,7 +118,9 @@ async def _run(
             prefix=prefix,
             clock=SYSTEM_CLOCK,
             to=to,
+            shard=shard,
             force=force,
+            dry_run=dry_run,
             deadline=deadline,
             on_phase=on_phase,
         )
@@ -104,3 +134,11 @@ def _address(text: str, lab: Lab | None) -> Address:
     if lab is not None and ":" not in text:
         return lab.node(text).address
     return Address.parse(text, default_port=6379)
+
+
+def _shard(text: str, lab: Lab | None) -> Address | int:
+    if not text.isdecimal():
+        return _address(text, lab)
+    if int(text) >= SLOTS:
+        raise InvalidInputError(f"there is no slot {text}", remedy=f"slots are 0 to {SLOTS - 1}")
+    return int(text)

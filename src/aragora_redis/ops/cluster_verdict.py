@@ -49,7 +49,7 @@ def judge_cluster(survey: Survey, view: ClusterView) -> HealthReport:
     """The health of a cluster, by what all its nodes said."""
     if not view.words:
         return report(
-            [Finding(Status.CRITICAL, _nobody(survey)), *_down(survey, view, frozenset())],
+            [Finding(Status.CRITICAL, nobody(survey)), *_down(survey, view, frozenset())],
             healthy="",
             facts={"primaries": 0, "primaries_serving": 0, "slots": SLOTS, "slots_served": 0},
         )
@@ -99,7 +99,7 @@ def _dead(survey: Survey, _view: ClusterView) -> str | None:
 
 def _starting(survey: Survey, view: ClusterView) -> str | None:
     if not view.words:
-        return _nobody(survey)
+        return nobody(survey)
     if view.gaps:
         return f"{_slots(count_slots(view.gaps))} held by nobody"
     for holder in view.holders:
@@ -151,7 +151,8 @@ def _silence(node: Failure | NodeSurvey | None) -> str:
     return node.text if isinstance(node, Failure) else "was not asked"
 
 
-def _nobody(survey: Survey) -> str:
+def nobody(survey: Survey) -> str:
+    """Why no node of the cluster is heard."""
     failures = [node for node in survey.nodes.values() if isinstance(node, Failure)]
     for fault in (Fault.NO_CLUSTER, Fault.DENIED, Fault.REFUSED):
         told = [at for at, n in survey.nodes.items() if isinstance(n, Failure) and n.fault is fault]

@@ -11,7 +11,7 @@ from ..report import Status
 
 
 class Phase(StrEnum):
-    """What a switchover does, in this order."""
+    """What a switchover does, in this order; that of a shard has the first, PROMOTE and VERIFY."""
 
     PREFLIGHT = "preflight"
     """Ask all servers whether it would hurt."""
@@ -22,7 +22,8 @@ class Phase(StrEnum):
     DRAIN = "drain"
     """Wait until the replicas have everything that was acknowledged."""
     PROMOTE = "promote"
-    """Have the Sentinels fail over, and wait until most of them name another primary."""
+    """Have the Sentinels fail over, and wait until most of them name another primary. In a cluster
+    the replica does this and the two before by itself."""
     DEMOTE = "demote"
     """Make the old primary a replica of the new one."""
     RESUME = "resume"
@@ -41,7 +42,7 @@ class Progress:
     pause: float | None = None
     """Seconds for which nothing could be written."""
     drained: bool = False
-    """The replicas had everything when the Sentinels were told."""
+    """The replicas had everything when one was promoted."""
     notes: list[str] = field(default_factory=list)
 
 

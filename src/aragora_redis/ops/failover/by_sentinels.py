@@ -1,0 +1,263 @@
+"""Hand over through the Sentinels, and lose nothing.
+
+The old primary holds writes until a replica has all of them and has been promoted; only as a
+replica does it let them go, so that they are refused and never lost. The pause ends by itself, so
+that nobody is left paused by a process that was killed: it is short while nothing has happened yet,
+and once the Sentinels have been told, as long as they take to demote the old primary themselves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from ...address import Address
+from ..access import connected
+from ..survey import address_of
+from ..targets import SentinelTarget
+from .plan import Plan
+from .report import Phase
+from .steps import STEP_LIMIT, VERIFY_LIMIT, BackedOutError, Steps, limited, reason, to_the_end
+
+SHORT_PAUSE, LONG_PAUSE = 6.0, 30.0
+"""Seconds for which writes are held: before the Sentinels were told, and after."""
+DRAIN_LIMIT = 4.0
+PROMOTE_LIMIT = 20.0
+PREFER_LIMIT = 25.0
+"""Seconds in which the Sentinels, which ask every ten, have heard of a priority."""
+FIRST = 1
+"""A priority before all others; 0 would be never."""
+
+
+class SentinelHandover:
+    """One switchover through the Sentinels."""
+
+    def __init__(self, plan: Plan, target: SentinelTarget, steps: Steps) -> None:
+        self._plan = plan
+        self._target = target
+        self._steps = steps
+        self._progress = steps.progress
+        self._paused_at = 0.0
+
+    async def hand_over(self) -> None:
+        """All phases."""
+        await self._let_go_of_replicas()
+        async with self._preferred(), connected(self._plan.old, self._target.redis) as old:
+            try:
+                await self._steps.phase(Phase.PAUSE, self._pause(old, SHORT_PAUSE))
+                await self._steps.phase(Phase.DRAIN, self._drain(old))
+                await self._prolong(old)
+            except BaseException as error:
+                await to_the_end(self._unpause(old))
+                if isinstance(error, RedisError | OSError | TimeoutError):
+                    raise BackedOutError(f"{self._plan.old} failed: {reason(error)}") from error
+                raise
+            # From here on the Sentinels go on, whatever becomes of us.
+            await to_the_end(self._take_over(old))
+
+    async def _take_over(self, old: Redis) -> None:
+        try:
+            await self._steps.phase(Phase.PROMOTE, self._promote())
+        except BackedOutError:
+            await self._unpause(old)
+            raise
+        await self.finish()
+
+    async def finish(self) -> None:
+        """What follows a promotion. `progress.new` is primary."""
+        async with connected(self._plan.old, self._target.redis) as old:
+            await self._steps.phase(Phase.DEMOTE, self._demote(old))
+            await self._steps.phase(Phase.RESUME, self._resume(old))
+        await self._steps.phase(Phase.VERIFY, self._verify())
+
+    # --- before the Sentinels are told ---------------------------------------------------
+
+    async def _let_go_of_replicas(self) -> None:
+        """One that was made a replica by a switchover that was killed then is still paused.
+
+        Its replication is paused too, so it would never catch up.
+        """
+        for at in self._plan.others:
+            with contextlib.suppress(RedisError, OSError, TimeoutError):
+                async with connected(at, self._target.redis) as node:
+                    await limited(node.client_unpause())
+
+    @asynccontextmanager
+    async def _preferred(self) -> AsyncIterator[None]:
+        """Within, the chosen replica has a better priority than all others."""
+        plan = self._plan
+        if plan.new is None or len(plan.others) == 1:
+            yield
+            return
+        before: dict[Address, int] = {}
+        try:
+            await self._steps.phase(Phase.PREFER, self._prefer(plan.new, before))
+            yield
+        finally:
+            await to_the_end(self._restore(before))
+
+    async def _prefer(self, chosen: Address, before: dict[Address, int]) -> None:
+        try:
+            for at in self._plan.others:
+                async with connected(at, self._target.redis) as node:
+                    found: Any = await limited(node.config_get("replica-priority"))
+                    given = int(found["replica-priority"])
+                    wanted = FIRST if at == chosen else given and max(given, FIRST + 1)
+                    if given != wanted:
+                        before[at] = given
+                        await limited(node.config_set("replica-priority", wanted))
+            if not await self._steps.until(self._all_know(chosen), PREFER_LIMIT):
+                raise BackedOutError("the Sentinels have not heard of the priority in time")
+        except (RedisError, OSError, TimeoutError) as error:
+            raise BackedOutError(f"priorities cannot be set: {reason(error)}") from error
+
+    def _all_know(self, chosen: Address) -> Callable[[], Awaitable[bool]]:
+        async def known() -> bool:
+            for at in self._plan.sentinels:
+                async with connected(at, self._target.sentinel) as sentinel:
+                    rows: Any = await limited(sentinel.sentinel_slaves(self._plan.master_name))
+                first = {address_of(row) for row in rows if int(row["slave-priority"]) == FIRST}
+                if first != {chosen}:
+                    return False
+            return True
+
+        return known
+
+    async def _restore(self, before: dict[Address, int]) -> None:
+        for at, given in before.items():
+            try:
+                async with connected(at, self._target.redis) as node:
+                    await limited(node.config_set("replica-priority", given))
+            except (RedisError, OSError, TimeoutError):
+                self._steps.note_unverified(
+                    f"{at} may still have another replica-priority than {given}"
+                )
+
+    async def _pause(self, old: Redis, seconds: float) -> None:
+        if not self._paused_at:
+            self._paused_at = self._steps.now()
+        await limited(old.client_pause(int(seconds * 1000), all=False))
+
+    async def _prolong(self, old: Redis) -> None:
+        """Hold writes for as long as the Sentinels may need, if they are certainly held still."""
+        if self._steps.now() - self._paused_at > SHORT_PAUSE - STEP_LIMIT / 2:
+            raise BackedOutError("the pause was about to end before the replicas had caught up")
+        await self._pause(old, LONG_PAUSE)
+
+    async def _unpause(self, old: Redis) -> None:
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            await limited(old.client_unpause())
+
+    async def _drain(self, old: Redis) -> None:
+        info: Any = await limited(old.info("replication"))
+        goal = int(info["master_repl_offset"])
+        wanted = [self._plan.new] if self._plan.new else list(self._plan.others)
+
+        async def drained() -> bool:
+            seen = [await self._offset(at) for at in wanted]
+            return all(offset is not None and offset >= goal for offset in seen)
+
+        if not await self._steps.until(drained, DRAIN_LIMIT):
+            raise BackedOutError(f"the replicas did not catch up within {DRAIN_LIMIT:.0f} s")
+        self._progress.drained = True
+
+    async def _offset(self, at: Address) -> int | None:
+        try:
+            async with connected(at, self._target.redis) as node:
+                info: Any = await limited(node.info("replication"))
+        except (RedisError, OSError, TimeoutError):
+            return None
+        return int(info["slave_repl_offset"]) if info.get("role") == "slave" else None
+
+    # --- and after ---------------------------------------------------------------------------
+
+    async def _promote(self) -> None:
+        refused = "no Sentinel could be asked"
+        for at in self._plan.sentinels:
+            try:
+                async with connected(at, self._target.sentinel) as sentinel:
+                    ask: Any = sentinel.execute_command
+                    await limited(ask("SENTINEL FAILOVER", self._plan.master_name))
+                break
+            except RedisError as error:
+                refused = f"Sentinel {at} refuses: {reason(error)}"
+            except (OSError, TimeoutError):
+                continue
+        else:
+            raise BackedOutError(refused)
+        self._progress.new = await self._wait_for_promotion()
+        self._progress.pause = self._steps.now() - self._paused_at
+
+    async def _wait_for_promotion(self) -> Address:
+        promoted: Address | None = None
+
+        async def named() -> bool:
+            nonlocal promoted
+            votes = [await self._named(at) for at in self._plan.sentinels]
+            for at in set(votes) - {None, self._plan.old}:
+                if votes.count(at) >= self._plan.majority:
+                    promoted = at
+            return promoted is not None
+
+        if not await self._steps.until(named, PROMOTE_LIMIT) or promoted is None:
+            raise BackedOutError(f"nobody was promoted within {PROMOTE_LIMIT:.0f} s")
+        return promoted
+
+    async def _named(self, sentinel: Address) -> Address | None:
+        try:
+            async with connected(sentinel, self._target.sentinel) as client:
+                ask: Any = client.execute_command
+                found = await limited(
+                    ask("SENTINEL GET-MASTER-ADDR-BY-NAME", self._plan.master_name)
+                )
+        except (RedisError, OSError, TimeoutError):
+            return None
+        return Address(str(found[0]), int(found[1])) if found else None
+
+    async def _monitored(self, sentinel: Address) -> Address | None:
+        """Which primary a Sentinel watches; None where it does not answer."""
+        try:
+            async with connected(sentinel, self._target.sentinel) as client:
+                found: Any = await limited(client.sentinel_master(self._plan.master_name))
+        except (RedisError, OSError, TimeoutError):
+            return None
+        return Address(str(found["ip"]), int(found["port"]))
+
+    async def _demote(self, old: Redis) -> None:
+        new = self._progress.new
+        if new is not None:
+            ask: Any = old.execute_command
+            await limited(ask("REPLICAOF", new.host, new.port))
+
+    async def _resume(self, old: Redis) -> None:
+        """Held writes are refused by a replica, which is better than not knowing: so first this."""
+        await self._unpause(old)
+        for kind in ("normal", "pubsub"):
+            await limited(old.client_kill_filter(_type=kind, skipme=True))
+
+    async def _verify(self) -> None:
+        new = self._progress.new
+
+        async def followed() -> bool:
+            for at in {*self._plan.others, self._plan.old} - {new}:
+                try:
+                    async with connected(at, self._target.redis) as node:
+                        info: Any = await limited(node.info("replication"))
+                except (RedisError, OSError, TimeoutError):
+                    return False
+                source = (info.get("master_host"), info.get("master_port"))
+                if source != new or info.get("master_link_status") != "up":
+                    return False
+            # Sentinels name the new one first and are done with the failover a moment later.
+            monitored = [await self._monitored(at) for at in self._plan.sentinels]
+            return monitored.count(new) >= self._plan.majority and {*monitored} <= {None, new}
+
+        if not await self._steps.until(followed, VERIFY_LIMIT):
+            self._steps.note_unverified(
+                f"not everybody follows {new} after {VERIFY_LIMIT:.0f} s; see aragora-redis doctor"
+            )
