@@ -33,8 +33,8 @@ def drill(quick_path):
     return run
 
 
-def left_behind(lab):
-    node = lab.node("primary")
+def left_behind(lab, name="primary"):
+    node = lab.node(name)
     with redis.Redis(port=node.port, password=lab.password(node)) as client:
         return client.keys("aragora:drill:*")
 
@@ -83,6 +83,71 @@ def test_what_is_broken_already_is_not_drilled(drill, sentinel_lab):
     assert code == 2
     assert "no-majority" in report["headline"]
     assert sentinel_lab.status().nodes[0].role == "primary"
+
+
+def test_one_shard_of_a_cluster_and_what_the_others_had_of_it(cli, cluster_lab, tmp_path):
+    lab, html = cluster_lab, tmp_path / "drill.html"
+    victim = str(lab.node("redis-2").address)
+    where = ("--lab", str(lab.directory))
+    for arguments, why in (
+        (("kill-primary", "--shard", "16000"), f"--confirm {victim}"),
+        (("lose-sentinel", *where), "a Redis Cluster has no Sentinels"),
+        (("kill-primary", "--shard", "127.0.0.1:1", *where), "is neither a node nor a slot"),
+        (("kill-primary", "--shard", "16384", *where), "there is no slot 16384"),
+    ):
+        code, _, err = cli("drill", *arguments, **lab.env())
+        assert (code, why in err) == (1, True), err
+    wrong = lab.env() | {"ARAGORA_REDIS_PASSWORD": "not-it"}
+    code, out, err = cli("drill", "kill-primary", **wrong)
+    assert (code, "refuses the password" in out, err) == (2, True, "")
+
+    code, report = drill(lab, "kill-primary", "--shard", "redis-5", "--hold", "0", "--html", html)
+    assert code == 0, report
+    writers = report["verdict"]["writers"]
+    others = {name: found for name, found in writers.items() if " " in name}
+    assert others.keys() == {"aragora-redis 0-5460", "aragora-redis 5461-10922"}
+    ours = writers["aragora-redis"]
+    assert (ours["lost"], ours["acknowledged"] > 300) == (0, True)
+    assert max(found["gap"] for found in others.values()) < ours["gap"]
+    assert not any(report["errors"][name] for name in others)
+    assert 0 < report["verdict"]["detection"] <= report["verdict"]["promotion"] < 10
+    assert lab.status().nodes[5].role == "primary"
+    assert "aragora-redis 5461-10922" in html.read_text("utf-8")
+    left = [left_behind(lab, f"redis-{number}") for number in (0, 1, 5)]
+    assert left == [[], [], []]
+
+
+@pytest.mark.drill
+def test_a_cluster_that_is_only_reached_by_wire(cluster_lab):
+    """Its nodes talk on a port of their own, so that one whose clients are paused is not missed."""
+    first = str(cluster_lab.node("redis-0").address)
+    code, report = drill(cluster_lab, "freeze-primary", "--confirm", first, named=False)
+    assert (code, "cannot be made over the wire" in report["headline"]) == (2, True)
+    for scenario in ("switchover", "kill-primary"):
+        shard = ("--shard", "6000", "--confirm", str(primary_of_the_second(cluster_lab)))
+        code, report = drill(cluster_lab, scenario, *shard, "--hold", "0", named=False)
+        assert report["verdict"]["writers"]["aragora-redis"]["lost"] == 0, report
+
+
+def primary_of_the_second(lab):
+    return next(node.address for node in lab.status().nodes if node.slots == "5461-10922")
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        "freeze-primary",
+        pytest.param("cut-primary", marks=needs_cuts),
+        "switchover",
+        "restart-all",
+    ],
+)
+def test_every_scenario_on_a_cluster(cluster_lab, scenario):
+    code, report = drill(cluster_lab, scenario)
+    sys.stdout.write(f"{report['headline']} {report['verdict']}\n")
+    assert code == 0, report
 
 
 @pytest.mark.drill

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from redis.crc import key_slot
+from tests.unit.cluster_words import DOWN, NAMES, A, B, X, node, row, survey, word
 
-from aragora_redis.ops.drill import DrillReport, Scenario, page
+from aragora_redis.address import Address
+from aragora_redis.ops.drill import DrillReport, Scenario, page, part_named, parts_of
 from aragora_redis.ops.drill.measures import OURS, PEER, Objectives, judge
-from aragora_redis.ops.drill.records import Announcement, Outcome, Records, Write
+from aragora_redis.ops.drill.observer import events_in
+from aragora_redis.ops.drill.records import FAILED as FAILED_EVENT
+from aragora_redis.ops.drill.records import PROMOTED, Announcement, Outcome, Records, Write
 from aragora_redis.ops.report import Status
+from aragora_redis.topology.nodes import read_rows
 
 OK, FAILED, UNKNOWN = Outcome.ACKNOWLEDGED, Outcome.FAILED, Outcome.UNKNOWN
 
@@ -46,11 +52,66 @@ def test_lost_is_what_was_acknowledged_and_is_not_there():
     assert not judged(found, lost=6).missed
 
 
-def test_phases_count_from_the_fault():
-    said = [(1.0, "+odown"), (3.5, "+odown"), (4.0, "+odown"), (5.0, "+switch-master")]
+@pytest.mark.parametrize("words", [("+odown", "+switch-master"), ("+fail", "+promoted")])
+def test_phases_count_from_the_fault(words):
+    down, replaced = words
+    said = [(1.0, down), (3.5, down), (4.0, down), (5.0, replaced)]
     verdict = judged(records([(1, OK)], announcements=said))
     assert (verdict.detection, verdict.promotion) == (1.5, 3.0)
     assert judged(records([(1, OK)])).promotion is None
+
+
+def test_a_shard_that_nothing_was_done_to_has_no_error_and_no_gap():
+    fine = [(n / 4, OK) for n in range(1, 41)]
+
+    def missed(told, **objectives):
+        found = records(fine)
+        name = f"{OURS} 5461-10922"
+        found.writes[name] = [
+            Write(number, at, at, outcome, error)
+            for number, (at, outcome, error) in enumerate(told, 1)
+        ]
+        found.survivors[name] = {write.number for write in found.writes[name]}
+        return judged(found, **objectives).missed
+
+    well = [(at, outcome, "") for at, outcome in fine]
+    assert not missed([*well, (10.0, UNKNOWN, "")], elsewhere=1.0), "it ended with the drill"
+    told = [*well, (10.0, FAILED, "LinkDownError")]
+    assert missed(told, elsewhere=1.0) == (
+        f"{OURS} 5461-10922, which was not touched: 1 writes failed or were lost",
+    )
+    told = [each for each in well if not 3 < each[0] < 6]
+    assert missed(told, elsewhere=1.0) == (
+        f"{OURS} 5461-10922, which was not touched: 3.0 s without a write",
+    )
+    assert not missed(told), "where everything was touched"
+
+
+def test_a_part_is_named_by_a_node_or_a_slot_and_found_again():
+    parts = parts_of(survey())
+    assert [str(part) for part in parts] == ["0-5460", "5461-10922", "10923-16383"]
+    assert part_named(parts, None) == part_named(parts, 0) == part_named(parts, X) == parts[0]
+    assert part_named(parts, Address("10.0.0.9", 1)) is None
+    assert key_slot(parts[1].key("aragora:drill")) in range(5461, 10923)
+
+    assert parts[0].primary_now(survey()) == A
+    after = {A: row(A, slots=""), X: row(X, slots="0-5460", epoch=9, primary="-")}
+    heard = {at: node(at, said=word(at, rows=after)) for at in NAMES if at not in after}
+    assert parts[0].primary_now(survey({A: DOWN, X: DOWN} | heard)) == X
+
+
+def test_what_a_node_says_is_told_apart():
+    part = parts_of(survey())[0]
+
+    def events(**lines):
+        text = "\n".join(lines.get(NAMES[at], row(at)) for at in NAMES)
+        return events_in(read_rows(text), part)
+
+    assert events() == frozenset()
+    assert events(a=row(A, down="fail?")) == frozenset(), "one alone misses it"
+    assert events(a=row(A, down="fail"), b=row(B, down="fail")) == {FAILED_EVENT}
+    taken = row(X, slots="0-5460", primary="-")
+    assert events(a=row(A, slots="", down="fail"), x=taken) == {FAILED_EVENT, PROMOTED}
 
 
 def test_the_page_shows_what_was_lost_and_says_what_held():

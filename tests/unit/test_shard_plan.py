@@ -23,10 +23,10 @@ from tests.unit.cluster_words import (
 
 from aragora_redis.address import Address
 from aragora_redis.ops.access import Failure, Fault
+from aragora_redis.ops.cluster_view import key_within
 from aragora_redis.ops.failover.by_cluster import went_on_from
 from aragora_redis.ops.failover.plan import Refusal
 from aragora_redis.ops.failover.shard_plan import ShardPlan, plan_shard_switchover
-from aragora_redis.ops.failover.write_gap import key_within
 
 NOBODY = Address("10.0.0.9", 7000)
 DENIED = Failure(Fault.DENIED, "refuses the password; check ARAGORA_REDIS_PASSWORD")
@@ -157,7 +157,7 @@ def test_of_several_the_replica_that_has_most_takes_over(monkeypatch):
     "slots", [(range(5461),), (range(16383, 16384),), (range(3), range(9, 10))]
 )
 def test_the_key_lies_in_the_shard_and_is_ours(slots):
-    key = key_within("aragora", slots)
+    key = key_within("aragora:failover", slots)
     assert key.startswith("aragora:failover:")
     assert any(key_slot(key.encode()) in part for part in slots)
 

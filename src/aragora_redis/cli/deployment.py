@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
-from ..errors import SettingsError
+from ..address import Address
+from ..errors import InvalidInputError, SettingsError
 from ..lab import Lab
 from ..ops.targets import Target, target_of
 from ..settings import Settings, from_env
+from ..topology.nodes import SLOTS
 
 OfLab = Annotated[
     Path | None,
@@ -19,6 +21,14 @@ OfLab = Annotated[
         "--dir",
         metavar="PATH",
         help="The lab in this directory instead of what is configured.",
+    ),
+]
+OfShard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="HOST:PORT|SLOT",
+        help="In a Redis Cluster: which shard, by any node of it or a slot.",
     ),
 ]
 Deadline = Annotated[
@@ -55,6 +65,30 @@ def demand_redis(settings: Settings) -> None:
     """
     if settings.mode == "embedded":
         raise _no_redis()
+
+
+def node_named(text: str, lab: Lab | None) -> Address:
+    """The node at an address, or of a name in a lab.
+
+    Raises:
+        InvalidInputError, LabError: it names none.
+    """
+    if lab is not None and ":" not in text:
+        return lab.node(text).address
+    return Address.parse(text, default_port=6379)
+
+
+def shard_named(text: str, lab: Lab | None) -> Address | int:
+    """A node or a slot, which names a shard.
+
+    Raises:
+        InvalidInputError, LabError: it names none.
+    """
+    if not text.isdecimal():
+        return node_named(text, lab)
+    if int(text) >= SLOTS:
+        raise InvalidInputError(f"there is no slot {text}", remedy=f"slots are 0 to {SLOTS - 1}")
+    return int(text)
 
 
 def _no_redis() -> SettingsError:

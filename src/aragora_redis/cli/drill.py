@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..address import Address
 from ..clock import SYSTEM_CLOCK
 from ..errors import InvalidInputError
 from ..lab import Lab
 from ..ops.asking import survey
+from ..ops.cluster_verdict import node_timeout
+from ..ops.doctor import examine
 from ..ops.drill import (
+    Actor,
     DrillReport,
     LabActor,
     RemoteActor,
     Scenario,
+    Stage,
     Terms,
     page,
+    part_named,
+    parts_of,
     run_drill,
     switcher,
 )
-from ..ops.drill.measures import Objectives
+from ..ops.report import Status
 from ..ops.survey import Survey
-from ..ops.targets import SentinelTarget
+from ..ops.targets import ClusterTarget, SentinelTarget, StandaloneTarget
 from ..settings import Settings
 from . import output
-from .deployment import Deadline, OfLab, demand_target, settings_of
+from .deployment import Deadline, OfLab, OfShard, demand_target, settings_of, shard_named
 from .options import AsJson
 
 
@@ -35,11 +43,13 @@ def drill(
     scenario: Annotated[Scenario, typer.Argument(help="What is done to the deployment.")],
     *,
     lab: OfLab = None,
+    shard: OfShard = None,
     confirm: Annotated[
         str | None,
         typer.Option(
-            metavar="MASTER_NAME",
-            help="Do it to the configured deployment, whose primary the Sentinels call so.",
+            metavar="NAME",
+            help="Do it to the configured deployment, whose primary the Sentinels call so; in a "
+            "Redis Cluster, the address of the shard's primary.",
         ),
     ] = None,
     max_gap: Annotated[
@@ -60,37 +70,45 @@ def drill(
 ) -> None:
     """Make a fault while this library and plain redis-py write numbers, and count what is lost.
 
-    On a lab (--lab), or on what is configured, if --confirm repeats the name of its master. The
-    exit code is 0 where the objectives held, 1 where one was missed, 2 where nothing was drilled.
+    On a lab (--lab), or on what is configured, if --confirm repeats the name of its master. In a
+    Redis Cluster the fault is that of one shard, the first where none is named, and writers on all
+    others show that nothing happens there. The exit code is 0 where the objectives held, 1 where
+    one was missed, 2 where nothing was drilled.
     """
     settings = settings_of(lab)
     target = demand_target(settings)
-    if not isinstance(target, SentinelTarget):
+    if isinstance(target, StandaloneTarget):
         raise InvalidInputError(
-            "a drill needs Sentinels, and there are none here",
-            remedy="drill a lab of mode sentinel, or a deployment with Sentinels",
+            "a drill needs Sentinels or a Redis Cluster, and there is neither here",
+            remedy="drill a lab of mode sentinel or cluster, or a deployment that is one",
         )
-    if lab is None and confirm != target.master_name:
-        raise InvalidInputError(
-            f"{scenario} would be done to {target.master_name!r} at "
-            f"{', '.join(map(str, target.sentinels))}",
-            remedy=f"if that is meant, repeat it: --confirm {target.master_name}; "
-            "for a lab name it: --lab PATH",
-        )
+    if isinstance(target, ClusterTarget) and scenario is Scenario.LOSE_SENTINEL:
+        raise InvalidInputError("a Redis Cluster has no Sentinels", remedy="drill kill-primary")
+    opened = None if lab is None else Lab.open(lab)
+    named = None if shard is None else shard_named(shard, opened)
+    seen = asyncio.run(
+        survey(target, prefix=settings.prefix, clock=SYSTEM_CLOCK, deadline=deadline, details=False)
+    )
+    stage = _stage(settings, target, seen, named)
+    if lab is None:
+        _demand_confirmation(target, stage, scenario, confirm)
     if html is not None:
         html.open("ab").close()  # before the fault, rather than after it in vain
-    report = asyncio.run(
-        _run(
-            settings,
-            target,
-            scenario,
-            None if lab is None else Lab.open(lab),
-            objectives=(max_gap, max_lost),
-            hold=hold,
-            force=force,
-            deadline=deadline,
+    usual = scenario.objectives(_down_after(seen))
+    objectives = replace(usual, gap=usual.gap if max_gap is None else max_gap, lost=max_lost)
+    if stage is None:
+        report = DrillReport(scenario, objectives, refused=_why_nobody(seen))
+    else:
+        report = asyncio.run(
+            run_drill(
+                stage,
+                scenario,
+                _actor(stage, scenario, opened, force=force),
+                terms=Terms(objectives=objectives, hold=hold, force=force, deadline=deadline),
+                clock=SYSTEM_CLOCK,
+                on_step=output.note,
+            )
         )
-    )
     if html is not None:
         html.write_text(page(report), "utf-8")
     if as_json:
@@ -100,44 +118,78 @@ def drill(
     raise typer.Exit(report.exit_code)
 
 
-async def _run(
+def _stage(
     settings: Settings,
-    target: SentinelTarget,
+    target: SentinelTarget | ClusterTarget,
+    seen: Survey,
+    named: Address | int | None,
+) -> Stage | None:
+    """Where it is done: on the part that is named, or the first; None where there is no primary.
+
+    Raises:
+        InvalidInputError: there is no such part.
+    """
+    parts = parts_of(seen)
+    part = part_named(parts, named)
+    if part is None and parts:
+        known = ", ".join(str(each.primary) for each in parts)
+        raise InvalidInputError(
+            f"{named} is neither a node nor a slot of a shard",
+            remedy=f"the primaries are {known}",
+        )
+    others = tuple(each for each in parts if each != part)
+    return None if part is None else Stage(settings, target, part, others)
+
+
+def _why_nobody(seen: Survey) -> tuple[str, ...]:
+    """Why no primary can be found."""
+    found = examine(seen).diagnoses
+    critical = tuple(each.headline for each in found if each.status is Status.CRITICAL)
+    return critical or ("nobody who was asked names a primary",)
+
+
+def _demand_confirmation(
+    target: SentinelTarget | ClusterTarget,
+    stage: Stage | None,
     scenario: Scenario,
-    lab: Lab | None,
-    *,
-    objectives: tuple[float | None, int],
-    hold: float,
-    force: bool,
-    deadline: float,
-) -> DrillReport:
-    switch = switcher(target, settings.prefix, SYSTEM_CLOCK, force=force)
-    actor = (
-        LabActor(lab, scenario, switch)
-        if lab is not None
-        else RemoteActor(target, scenario, switch)
+    confirm: str | None,
+) -> None:
+    if isinstance(target, SentinelTarget):
+        name = target.master_name
+        what = f"{name!r} at {', '.join(map(str, target.sentinels))}"
+    elif stage is None:
+        return  # which is told as it is
+    else:
+        name = str(stage.part.primary)
+        what = f"{name}, the primary of slots {stage.part}, or all where all are meant"
+    if confirm != name:
+        raise InvalidInputError(
+            f"{scenario} would be done to {what}",
+            remedy=f"if that is meant, repeat it: --confirm {name}; for a lab name it: --lab PATH",
+        )
+
+
+def _actor(stage: Stage, scenario: Scenario, lab: Lab | None, *, force: bool) -> Actor:
+    primary = stage.part.primary
+    clustered = isinstance(stage.target, ClusterTarget)
+    switch = switcher(
+        stage.target,
+        stage.settings.prefix,
+        SYSTEM_CLOCK,
+        shard=primary if clustered else None,
+        force=force,
     )
-    seen = await survey(target, prefix=settings.prefix, clock=SYSTEM_CLOCK, deadline=deadline)
-    usual = scenario.objectives(_down_after(seen))
-    gap, lost = objectives
-    return await run_drill(
-        settings,
-        target,
-        scenario,
-        actor,
-        terms=Terms(
-            objectives=Objectives(gap=usual.gap if gap is None else gap, lost=lost),
-            hold=hold,
-            force=force,
-            deadline=deadline,
-        ),
-        clock=SYSTEM_CLOCK,
-        on_step=output.note,
-    )
+    if lab is None:
+        return RemoteActor(stage.target, scenario, primary, switch)
+    names = {node.address: node.name for node in lab.status().nodes}
+    return LabActor(lab, scenario, names.get(primary, "primary"), switch)
 
 
 def _down_after(seen: Survey) -> float:
+    """Seconds after which a silent server is called down."""
     told = [int(each.master["down-after-milliseconds"]) for each in seen.heard.values()]
+    if seen.cluster is not None:
+        return max(map(node_timeout, seen.alive.values()), default=node_timeout(None))
     return max(told, default=5000) / 1000
 
 
@@ -163,8 +215,8 @@ def _write(report: DrillReport) -> None:
         ],
     )
     for told, seconds in (
-        ("the Sentinels agreed that it is down after", verdict.detection),
-        ("they announced another primary after", verdict.promotion),
+        ("it was agreed that it is down after", verdict.detection),
+        ("another primary was announced after", verdict.promotion),
     ):
         if seconds is not None:
             output.write(f"{told} {seconds:.2f} s")

@@ -10,14 +10,20 @@ import typer
 
 from ..address import Address
 from ..clock import SYSTEM_CLOCK
-from ..errors import InvalidInputError
 from ..lab import Lab
 from ..ops.failover import Phase, SwitchoverReport, switch_over
 from ..ops.report import Status
 from ..ops.targets import ClusterTarget, Target
-from ..topology.nodes import SLOTS
 from . import output
-from .deployment import Deadline, OfLab, demand_target, settings_of
+from .deployment import (
+    Deadline,
+    OfLab,
+    OfShard,
+    demand_target,
+    node_named,
+    settings_of,
+    shard_named,
+)
 from .options import AsJson
 
 _TOLD = {
@@ -44,14 +50,7 @@ def failover(
             "--to", metavar="HOST:PORT", help="Who is to be promoted; in a lab also its name."
         ),
     ] = None,
-    shard: Annotated[
-        str | None,
-        typer.Option(
-            "--shard",
-            metavar="HOST:PORT|SLOT",
-            help="In a Redis Cluster: whose primary, by any node of the shard or a slot.",
-        ),
-    ] = None,
+    shard: OfShard = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say who would take over, and do nothing.")
     ] = False,
@@ -74,8 +73,8 @@ def failover(
         _run(
             target,
             settings.prefix,
-            to=None if to is None else _address(to, opened),
-            shard=None if shard is None else _shard(shard, opened),
+            to=None if to is None else node_named(to, opened),
+            shard=None if shard is None else shard_named(shard, opened),
             force=force,
             dry_run=dry_run,
             deadline=deadline,
@@ -128,17 +127,3 @@ async def _run(
         undone = reached in {Phase.PREFLIGHT, Phase.PREFER, Phase.PAUSE, Phase.DRAIN}
         became = "undone: nothing has changed" if undone else "brought to its end nevertheless"
         return SwitchoverReport(Status.WARNING, f"WARNING: interrupted, and {became}")
-
-
-def _address(text: str, lab: Lab | None) -> Address:
-    if lab is not None and ":" not in text:
-        return lab.node(text).address
-    return Address.parse(text, default_port=6379)
-
-
-def _shard(text: str, lab: Lab | None) -> Address | int:
-    if not text.isdecimal():
-        return _address(text, lab)
-    if int(text) >= SLOTS:
-        raise InvalidInputError(f"there is no slot {text}", remedy=f"slots are 0 to {SLOTS - 1}")
-    return int(text)

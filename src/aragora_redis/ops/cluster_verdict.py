@@ -16,6 +16,8 @@ from .verdict import NodeSeen, Usage, count_of, node_findings
 
 LAG_SECONDS = 5
 """Seconds without an acknowledgement after which a replica does not keep up."""
+USUAL_TIMEOUT_MS = 15_000
+"""What cluster-node-timeout is where nobody sets it, in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,12 @@ class Shard:
 def shards_of(survey: Survey, view: ClusterView) -> tuple[Shard, ...]:
     """All primaries that hold slots."""
     return tuple(_shard(survey, view, holder) for holder in view.holders)
+
+
+def node_timeout(node: NodeSurvey | None) -> float:
+    """Seconds of silence after which a node calls another one down (cluster-node-timeout)."""
+    told = node.setting("cluster-node-timeout") if node is not None else None
+    return (told or USUAL_TIMEOUT_MS) / 1000
 
 
 def keeps_up(survey: Survey, view: ClusterView, holder: Holder, replica: Address) -> bool:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
+
+from redis.crc import key_slot
 
 from ..address import Address
 from ..topology.cluster import ClusterMap, ClusterPanel
@@ -138,6 +141,12 @@ def told_slots(slots: Slots, most: int = 4) -> str:
     """`0-5460, 5462`; the first few where there are many ranges."""
     told = [str(p.start) if len(p) == 1 else f"{p.start}-{p.stop - 1}" for p in slots[:most]]
     return ", ".join(told) + (" ..." if len(slots) > most else "")
+
+
+def key_within(stem: str, slots: Slots) -> str:
+    """A key that begins so and lies in one of the slots."""
+    keys = (f"{stem}:{number}" for number in count())
+    return next(key for key in keys if any(key_slot(key.encode()) in part for part in slots))
 
 
 def _together(words: Mapping[Address, ClusterWord]) -> dict[Address, ClusterWord]:

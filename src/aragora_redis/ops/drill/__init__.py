@@ -1,17 +1,23 @@
 """Drills on a lab or a deployment: scenarios, writers, measures, a report with a picture."""
 
+from .parts import Part, part_named, parts_of
 from .picture import page
 from .report import DrillReport
-from .run import Terms, run_drill
-from .scenarios import LabActor, RemoteActor, Scenario, switcher
+from .run import Stage, Terms, run_drill
+from .scenarios import Actor, LabActor, RemoteActor, Scenario, switcher
 
 __all__ = [
+    "Actor",
     "DrillReport",
     "LabActor",
+    "Part",
     "RemoteActor",
     "Scenario",
+    "Stage",
     "Terms",
     "page",
+    "part_named",
+    "parts_of",
     "run_drill",
     "switcher",
 ]

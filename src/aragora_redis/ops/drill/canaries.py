@@ -1,14 +1,15 @@
-"""Two writers side by side: this library, and plain redis-py as its users write it."""
+"""Two clients side by side: this library, and plain redis-py as its users write it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from redis.asyncio import Redis
+from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
@@ -19,55 +20,67 @@ from ...link.reach import reach
 from ...operation import Fence, Kind, Lane, Operation
 from ...settings import Settings
 from ..access import Access
-from ..targets import SentinelTarget, StandaloneTarget
+from ..targets import ClusterTarget, SentinelTarget, StandaloneTarget, Target
 from .records import Outcome, Write
 
 EVERY = 0.01
 """Seconds between the writes of one hand."""
 HANDS = 4
-"""Writes that a canary may have under way."""
+"""Writes that a writer may have under way."""
 CONNECT_LIMIT = 5.0
 WRITE_LIMIT = 1.0
 """Seconds that a write of this library may take."""
 
 
-class Canary(Protocol):
-    """A writer of numbers."""
+class Client(Protocol):
+    """Writes numbers into sets."""
 
-    async def start(self) -> None:
-        """Connect."""
+    async def start(self, key: bytes) -> None:
+        """Connect, so that this key can be written."""
 
-    async def add(self, number: int) -> Outcome:
-        """Write one number, and tell what became of it. Raises nothing of its own."""
+    async def add(self, key: bytes, number: int) -> tuple[Outcome, str]:
+        """Write one number.
+
+        Returns:
+            What became of it, and which kind of error was raised.
+        """
 
     async def close(self) -> None:
         """End all connections."""
 
-    errors: Counter[str]
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """One writer: a client, which others may share, and a set of its own."""
+
+    client: Client
+    key: bytes
+    hands: int = HANDS
 
 
-class OurCanary:
+class OurClient:
     """This library."""
 
-    def __init__(self, settings: Settings, key: bytes, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clock: Clock) -> None:
         self._reach = reach(settings, clock=clock, events=Events())
         self._clock = clock
-        self._key = key
-        self.errors: Counter[str] = Counter()
+        self._started = False
 
-    async def start(self) -> None:
-        self._reach.start()
+    async def start(self, key: bytes) -> None:
+        if not self._started:
+            self._started = True
+            self._reach.start()
         # redis-py connects with its first write, and waits; so it is fair to wait here.
         until = self._clock.monotonic() + CONNECT_LIMIT
-        await self._reach.executor.usable(_add(self._key, 0), until)
+        await self._reach.executor.usable(_add(key, 0), until)
 
-    async def add(self, number: int) -> Outcome:
+    async def add(self, key: bytes, number: int) -> tuple[Outcome, str]:
         try:
-            await self._reach.executor.run(_add(self._key, number), within=WRITE_LIMIT)
+            await self._reach.executor.run(_add(key, number), within=WRITE_LIMIT)
         except AragoraRedisError as error:
-            self.errors[type(error).__name__] += 1
-            return Outcome.UNKNOWN if error.ran is Ran.UNKNOWN else Outcome.FAILED
-        return Outcome.ACKNOWLEDGED
+            outcome = Outcome.UNKNOWN if error.ran is Ran.UNKNOWN else Outcome.FAILED
+            return outcome, type(error).__name__
+        return Outcome.ACKNOWLEDGED, ""
 
     async def close(self) -> None:
         await self._reach.close()
@@ -85,42 +98,47 @@ def _add(key: bytes, number: int) -> Operation[int]:
     )
 
 
-class RedisPyCanary:
-    """redis-py with its defaults: a client for whomever the Sentinels name."""
+class RedisPyClient:
+    """redis-py with its defaults: a client for whomever the Sentinels name, or for a cluster."""
 
-    def __init__(self, target: StandaloneTarget | SentinelTarget, key: bytes) -> None:
+    def __init__(self, target: Target) -> None:
         self._target = target
-        self._key = key
-        self._client: Redis | None = None
-        self.errors: Counter[str] = Counter()
+        self._client: Redis | RedisCluster | None = None
 
-    async def start(self) -> None:
-        target = self._target
-        login = _login(target.redis)
-        if isinstance(target, StandaloneTarget):
-            self._client = Redis(host=target.address.host, port=target.address.port, **login)
-            return
-        sentinel = Sentinel(  # type: ignore[no-untyped-call]  # redis-py leaves it so
-            [tuple(at) for at in target.sentinels], sentinel_kwargs=_login(target.sentinel)
-        )
-        self._client = sentinel.master_for(target.master_name, **login)
+    async def start(self, key: bytes) -> None:  # noqa: ARG002 - it connects with its first write
+        self._client = self._client or _redis_py(self._target)
 
-    async def add(self, number: int) -> Outcome:
+    async def add(self, key: bytes, number: int) -> tuple[Outcome, str]:
         if self._client is None:
-            return Outcome.FAILED
-        added: Any = self._client.sadd(self._key, number)
+            return Outcome.FAILED, ""
+        added: Any = self._client.sadd(key, number)
         try:
             await added
         except (RedisError, OSError, TimeoutError) as error:
-            self.errors[type(error).__name__] += 1
             refused = isinstance(error, ResponseError | ReadOnlyError)
-            return Outcome.FAILED if refused else Outcome.UNKNOWN
-        return Outcome.ACKNOWLEDGED
+            return (Outcome.FAILED if refused else Outcome.UNKNOWN), type(error).__name__
+        return Outcome.ACKNOWLEDGED, ""
 
     async def close(self) -> None:
         if self._client is not None:
             with contextlib.suppress(RedisError, OSError):
                 await self._client.aclose()
+
+
+def _redis_py(target: Target) -> Redis | RedisCluster:
+    login = _login(target.redis)
+    match target:
+        case StandaloneTarget():
+            return Redis(host=target.address.host, port=target.address.port, **login)
+        case ClusterTarget():
+            nodes = [ClusterNode(host, port) for host, port in target.nodes]
+            return RedisCluster(startup_nodes=nodes, **login)
+        case SentinelTarget():
+            sentinel = Sentinel(  # type: ignore[no-untyped-call]  # redis-py leaves it so
+                [tuple(at) for at in target.sentinels], sentinel_kwargs=_login(target.sentinel)
+            )
+            client: Redis = sentinel.master_for(target.master_name, **login)
+            return client
 
 
 def _login(access: Access) -> dict[str, Any]:
@@ -142,11 +160,11 @@ class Flock:
 
     async def start(self) -> None:
         """Connect, and begin to write."""
-        await self._each(lambda canary: canary.start())
+        await _all(canary.client.start(canary.key) for canary in self._canaries.values())
         for name, canary in self._canaries.items():
             numbers = iter(range(1, 1 << 62))
             self._tasks += [
-                asyncio.create_task(self._write(name, canary, numbers)) for _ in range(HANDS)
+                asyncio.create_task(self._write(name, canary, numbers)) for _ in range(canary.hands)
             ]
 
     async def stop(self) -> None:
@@ -155,39 +173,27 @@ class Flock:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._each(lambda canary: canary.close())
+        clients: Sequence[Client] = [canary.client for canary in self._canaries.values()]
+        await _all(client.close() for client in dict.fromkeys(clients))
 
     def acknowledged_since(self, name: str, instant: float) -> bool:
         """Whether a canary has had a write acknowledged that it began after an instant."""
         recent = self.writes[name][-64:]
         return any(w.began > instant and w.outcome is Outcome.ACKNOWLEDGED for w in recent)
 
-    async def _write(self, name: str, canary: Canary, numbers: Any) -> None:
+    async def _write(self, name: str, canary: Canary, numbers: Iterator[int]) -> None:
         writes = self.writes[name]
         for number in numbers:
             began = self._now()
-            outcome = Outcome.UNKNOWN
+            outcome, error = Outcome.UNKNOWN, ""
             try:
-                outcome = await canary.add(number)
+                outcome, error = await canary.client.add(canary.key, number)
             finally:
-                writes.append(Write(number, began, self._now(), outcome))
+                writes.append(Write(number, began, self._now(), outcome, error))
             if self._over:
                 return
             await asyncio.sleep(EVERY)
 
-    async def _each(self, act: Callable[[Canary], Awaitable[None]]) -> None:
-        await asyncio.gather(*map(act, self._canaries.values()))
 
-
-def canaries(
-    settings: Settings,
-    target: StandaloneTarget | SentinelTarget,
-    clock: Clock,
-    keys: dict[str, bytes],
-) -> dict[str, Canary]:
-    """One of each, writing under the keys of their names."""
-    ours, peer = keys
-    return {
-        ours: OurCanary(settings, keys[ours], clock),
-        peer: RedisPyCanary(target, keys[peer]),
-    }
+async def _all(work: Iterator[Awaitable[None]]) -> None:
+    await asyncio.gather(*work)

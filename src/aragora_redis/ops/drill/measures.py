@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from .records import Outcome, Records, Write
+from .records import AGREED_DOWN, REPLACED, Outcome, Records, Write
 
 OURS, PEER = "aragora-redis", "redis-py"
 
@@ -19,6 +19,9 @@ class Objectives:
     """Seconds without an acknowledged write, at most."""
     lost: int = 0
     """Acknowledged writes that are not there at the end, at most."""
+    elsewhere: float | None = None
+    """The same seconds for its writers on other shards, of which no write may fail; None where they
+    are not judged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +44,9 @@ class Verdict:
     """What was measured, and which objectives were missed."""
 
     detection: float | None
-    """Seconds from the fault until the Sentinels agreed that the primary is down (`+odown`)."""
+    """Seconds from the fault until it was agreed that the primary is down."""
     promotion: float | None
-    """Seconds from the fault until they announced another one (`+switch-master`)."""
+    """Seconds from the fault until another one was announced."""
     writers: dict[str, Measures]
     missed: tuple[str, ...]
 
@@ -52,10 +55,13 @@ def judge(records: Records, objectives: Objectives) -> Verdict:
     """Measure everything."""
     writers = {name: measure(records, name) for name in records.writes}
     return Verdict(
-        detection=_first(records, "+odown"),
-        promotion=_first(records, "+switch-master"),
+        detection=_first(records, AGREED_DOWN),
+        promotion=_first(records, REPLACED),
         writers=writers,
-        missed=tuple(_missed(writers[OURS], objectives)),
+        missed=(
+            *_missed(writers[OURS], objectives),
+            *_touched(records, writers, objectives.elsewhere),
+        ),
     )
 
 
@@ -83,6 +89,18 @@ def _missed(ours: Measures, objectives: Objectives) -> Iterator[str]:
         yield f"{ours.gap:.1f} s without a write, and {objectives.gap:g} s may be"
 
 
+def _touched(records: Records, writers: dict[str, Measures], gap: float | None) -> Iterator[str]:
+    """What became of shards that nothing was done to."""
+    for name, found in writers.items():
+        if gap is None or name in {OURS, PEER}:
+            continue
+        # Not those that are unknown because the drill has ended.
+        if bad := sum(records.errors[name].values()) + found.lost:
+            yield f"{name}, which was not touched: {bad} writes failed or were lost"
+        if found.gap > gap:
+            yield f"{name}, which was not touched: {found.gap:.1f} s without a write"
+
+
 def _longest_gap(writes: list[Write], end: float) -> float:
     """The longest time between two acknowledgements, from the first write to the end."""
     began = min((write.began for write in writes), default=0.0)
@@ -90,10 +108,10 @@ def _longest_gap(writes: list[Write], end: float) -> float:
     return max(later - earlier for earlier, later in pairwise([began, *ends, end]))
 
 
-def _first(records: Records, event: str) -> float | None:
+def _first(records: Records, events: Collection[str]) -> float | None:
     times = [
         said.at - records.fault_at
         for said in records.announcements
-        if said.event == event and said.at >= records.fault_at
+        if said.event in events and said.at >= records.fault_at
     ]
     return min(times, default=None)

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterator
 from html import escape
 
-from .records import Outcome, Records
+from .measures import OURS, PEER
+from .records import REPLACED, Outcome, Records
 from .report import DrillReport
 
-WIDTH, LEFT, STRIP, GAP = 1000, 120, 48, 26
+WIDTH, LEFT, STRIP, GAP = 1000, 200, 48, 26
 BUCKET = 0.1
 """Seconds that one stroke of the picture stands for."""
 GREEN, AMBER, RED, DARK = "#2f855a", "#b7791f", "#c53030", "#1a202c"
@@ -47,14 +48,18 @@ def _tables(report: DrillReport) -> Iterator[str]:
         )
     yield "</table><table>"
     for told, seconds in (
-        ("until the Sentinels agreed that the primary is down", verdict.detection),
-        ("until they announced another one", verdict.promotion),
+        ("until it was agreed that the primary is down", verdict.detection),
+        ("until another one was announced", verdict.promotion),
     ):
         if seconds is not None:
             yield f"<tr><td>{told}<td>{seconds:.2f} s</tr>"
+    wanted = report.objectives
+    untouched = ""
+    if wanted.elsewhere is not None and set(verdict.writers) - {OURS, PEER}:
+        untouched = f"; where nothing is done {wanted.elsewhere:g} s, and no error"
     yield (
-        f"<tr><td>objectives<td>at most {report.objectives.gap:g} s without a write, at most "
-        f"{report.objectives.lost} lost</tr></table>"
+        f"<tr><td>objectives<td>at most {wanted.gap:g} s without a write, at most "
+        f"{wanted.lost} lost{untouched}</tr></table>"
     )
 
 
@@ -86,9 +91,9 @@ def _shapes(records: Records, lost: dict[str, set[int]], foot: int) -> Iterator[
         yield f'<text x="8" y="{top + STRIP / 2 + 5}" fill="{DARK}">{escape(name)}</text>'
         for at, colour in _strip(records, name, lost[name]):
             yield f'<rect x="{x(at)}" y="{top}" {stroke} fill="{colour}"/>'
-    for at in [said.at for said in records.announcements if said.event == "+switch-master"]:
+    for at, event in [said for said in records.announcements if said.event in REPLACED]:
         yield f'<line x1="{x(at)}" x2="{x(at)}" y1="14" y2="{foot}" stroke="{DARK}">'
-        yield "<title>+switch-master</title></line>"
+        yield f"<title>{event}</title></line>"
     step = next(each for each in (1, 2, 5, 10, 30, 60, 600) if records.ended_at / each <= 20)
     for second in range(0, int(records.ended_at) + 1, step):
         yield f'<text x="{x(second)}" y="{foot + 16}" text-anchor="middle" fill="{DARK}">'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -24,14 +25,22 @@ class Write(NamedTuple):
     began: float
     ended: float
     outcome: Outcome
+    error: str = ""
+    """Its kind; empty for none."""
 
 
 class Announcement(NamedTuple):
-    """What a Sentinel published."""
+    """What a Sentinel published, or was seen of a cluster's nodes."""
 
     at: float
     event: str
-    """`+sdown`, `+odown`, `+switch-master`, ..."""
+    """`+sdown`, `+odown`, `+switch-master`, ...; of a cluster FAILED and PROMOTED."""
+
+
+FAILED, PROMOTED = "+fail", "+promoted"
+"""A node flags the primary so, which takes most primaries; another node claims its slots."""
+AGREED_DOWN = frozenset({"+odown", FAILED})
+REPLACED = frozenset({"+switch-master", PROMOTED})
 
 
 @dataclass(slots=True)
@@ -46,5 +55,11 @@ class Records:
     """By writer."""
     survivors: dict[str, set[int]] = field(default_factory=dict)
     """By writer: the numbers that are there at the end."""
-    errors: dict[str, dict[str, int]] = field(default_factory=dict)
-    """By writer: kinds of errors, counted."""
+
+    @property
+    def errors(self) -> dict[str, dict[str, int]]:
+        """By writer: kinds of errors, counted."""
+        return {
+            name: dict(Counter(write.error for write in writes if write.error))
+            for name, writes in self.writes.items()
+        }

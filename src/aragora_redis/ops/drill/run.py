@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
-from ...address import Address
 from ...clock import Clock
 from ...errors import LabError
 from ...settings import Settings
@@ -19,10 +18,12 @@ from ..asking import survey
 from ..doctor import examine
 from ..report import Status
 from ..survey import Survey
-from ..targets import SentinelTarget
-from .canaries import Flock, canaries
+from ..targets import ClusterTarget, SentinelTarget
+from ..waiting import until
+from .canaries import Canary, Flock, OurClient, RedisPyClient
 from .measures import OURS, PEER, Objectives, judge
-from .observer import Observer
+from .observer import NodeSource, Observer, sources_of_sentinels
+from .parts import Part
 from .records import Records
 from .report import DrillReport
 from .scenarios import Actor, Scenario
@@ -51,9 +52,25 @@ class Terms:
     deadline: float = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where a drill is done.
+
+    Attributes:
+        settings: of the deployment.
+        target: the same, as servers.
+        part: what the fault is made on.
+        others: what is not touched.
+    """
+
+    settings: Settings
+    target: SentinelTarget | ClusterTarget
+    part: Part
+    others: tuple[Part, ...] = ()
+
+
 async def run_drill(
-    settings: Settings,
-    target: SentinelTarget,
+    stage: Stage,
     scenario: Scenario,
     actor: Actor,
     *,
@@ -66,15 +83,14 @@ async def run_drill(
     Whatever happens, the fault is mended, the writers end, and what they wrote is removed.
 
     Args:
-        settings: of the deployment.
-        target: the same, as servers.
+        stage: where.
         scenario: which fault.
         actor: who makes it.
         terms: how.
         clock: for all that is measured.
         on_step: told what is going on.
     """
-    drill = _Drill(settings, target, scenario, terms, clock=clock, on_step=on_step)
+    drill = _Drill(stage, scenario, terms, clock=clock, on_step=on_step)
     on_step("asking all servers whether they are well")
     reasons = await drill.reasons_against()
     if reasons and not terms.force:
@@ -95,23 +111,22 @@ async def run_drill(
 class _Drill:
     def __init__(
         self,
-        settings: Settings,
-        target: SentinelTarget,
+        stage: Stage,
         scenario: Scenario,
         terms: Terms,
         *,
         clock: Clock,
         on_step: Callable[[str], None],
     ) -> None:
-        self._settings = settings
-        self._target = target
+        self._stage = stage
         self._scenario = scenario
         self._terms = terms
         self._clock = clock
         self._on_step = on_step
         self._began = clock.monotonic()
-        run = f"{settings.prefix}:drill:{secrets.token_hex(4)}"
-        self._keys = {OURS: f"{run}:ours".encode(), PEER: f"{run}:peer".encode()}
+        self._writers = writers_of(
+            stage, f"{stage.settings.prefix}:drill:{secrets.token_hex(4)}", clock
+        )
         self.records = Records()
         self.notes: list[str] = []
 
@@ -125,7 +140,6 @@ class _Drill:
 
     async def run(self, actor: Actor) -> None:
         records = self.records
-        old = (await self._survey()).primary
         async with self._observed(), self._written() as flock:
             self._on_step("writing, so that there is something to compare with")
             if not await self._until(lambda: _writing(flock, self._now), START_LIMIT):
@@ -136,7 +150,7 @@ class _Drill:
             try:
                 await actor.begin()
                 if self._scenario.replaces:
-                    await self._wait_for_switch(old)
+                    await self._wait_for_switch()
                 await asyncio.sleep(self._terms.hold)
             finally:
                 self._on_step("mending it")
@@ -147,29 +161,42 @@ class _Drill:
                 self.notes.append(f"not all is well again after {WELL_LIMIT:.0f} s: see doctor")
             await asyncio.sleep(BASELINE)
 
-    async def _wait_for_switch(self, old: Address | None) -> None:
+    async def _wait_for_switch(self) -> None:
+        part = self._stage.part
+
         async def switched() -> bool:
-            primary = (await self._survey()).primary
-            return primary is not None and primary != old
+            primary = part.primary_now(await self._survey(details=False))
+            return primary is not None and primary != part.primary
 
         if not await self._until(switched, SWITCH_LIMIT):
-            self.notes.append(f"nobody has replaced {old} within {SWITCH_LIMIT:.0f} s")
+            self.notes.append(f"nobody has replaced {part.primary} within {SWITCH_LIMIT:.0f} s")
 
     async def _well(self, flock: Flock) -> bool:
         mended = self.records.mended_at
         return flock.acknowledged_since(OURS, mended) and not await self.reasons_against()
 
-    async def _survey(self) -> Survey:
+    async def _survey(self, *, details: bool = True) -> Survey:
         return await survey(
-            self._target,
-            prefix=self._settings.prefix,
+            self._stage.target,
+            prefix=self._stage.settings.prefix,
             clock=self._clock,
             deadline=self._terms.deadline,
+            details=details,
         )
 
     @asynccontextmanager
     async def _observed(self) -> AsyncIterator[None]:
-        observer = Observer(self._target, self._now)
+        target, part = self._stage.target, self._stage.part
+        observer = Observer(
+            sources_of_sentinels(target)
+            if isinstance(target, SentinelTarget)
+            else [
+                NodeSource(node, target.redis, part)
+                for each in (part, *self._stage.others)
+                for node in each.nodes
+            ],
+            self._now,
+        )
         observer.start()
         try:
             yield
@@ -180,8 +207,7 @@ class _Drill:
     @asynccontextmanager
     async def _written(self) -> AsyncIterator[Flock]:
         """Within, both write; at the end it is known what is left, and removed."""
-        made = canaries(self._settings, self._target, self._clock, self._keys)
-        flock = Flock(made, self._now)
+        flock = Flock({name: canary for name, (_, canary) in self._writers.items()}, self._now)
         await flock.start()
         try:
             yield flock
@@ -189,33 +215,44 @@ class _Drill:
             self.records.ended_at = self._now()
             await flock.stop()
             self.records.writes = flock.writes
-            self.records.errors = {name: dict(each.errors) for name, each in made.items()}
             await self._collect()
 
     async def _collect(self) -> None:
-        primary = (await self._survey()).primary
-        if primary is None:
-            self.notes.append("no primary is left to be asked what survived")
-            return
-        try:
-            async with (
-                asyncio.timeout(START_LIMIT),
-                connected(primary, self._target.redis) as client,
-            ):
-                for name, key in self._keys.items():
-                    found = await client.smembers(key)
+        seen = await self._survey(details=False)
+        for name, (part, canary) in self._writers.items():
+            primary = part.primary_now(seen)
+            if primary is None:
+                self.notes.append(f"no primary is left to be asked what survived of {name}")
+                continue
+            try:
+                async with (
+                    asyncio.timeout(START_LIMIT),
+                    connected(primary, self._stage.target.redis) as client,
+                ):
+                    found = await client.smembers(canary.key)
                     self.records.survivors[name] = {int(number) for number in found}
-                await client.unlink(*self._keys.values())
-        except (RedisError, OSError, TimeoutError) as error:
-            self.notes.append(f"{primary} does not tell what survived: {error}")
+                    await client.unlink(canary.key)
+            except (RedisError, OSError, TimeoutError) as error:
+                self.notes.append(f"{primary} does not tell what survived of {name}: {error}")
 
     async def _until(self, reached: Callable[[], Awaitable[bool]], limit: float) -> bool:
-        end = self._clock.monotonic() + limit
-        while not await reached():
-            if self._clock.monotonic() > end:
-                return False
-            await asyncio.sleep(LOOK_EVERY)
-        return True
+        return await until(reached, limit, clock=self._clock, every=LOOK_EVERY)
+
+
+def writers_of(stage: Stage, stem: str, clock: Clock) -> dict[str, tuple[Part, Canary]]:
+    """Both clients where the fault is made, and ours on each part that is not touched.
+
+    As in a service, one client of ours writes to all of them.
+    """
+    ours = OurClient(stage.settings, clock)
+    peer = RedisPyClient(stage.target)
+    found = {
+        OURS: (stage.part, Canary(ours, stage.part.key(f"{stem}:ours"))),
+        PEER: (stage.part, Canary(peer, stage.part.key(f"{stem}:peer"))),
+    }
+    for other in stage.others:
+        found[f"{OURS} {other}"] = (other, Canary(ours, other.key(f"{stem}:ours"), hands=1))
+    return found
 
 
 async def _writing(flock: Flock, now: Callable[[], float]) -> bool:

@@ -18,11 +18,13 @@ from ...lab import Lab
 from ..access import connected
 from ..failover import switch_over
 from ..report import Status
-from ..targets import SentinelTarget
+from ..targets import ClusterTarget, SentinelTarget, Target
 from .measures import Objectives
 
 FREEZE_SECONDS = 60
 COMMAND_LIMIT = 2.0
+ELSEWHERE = 1.0
+"""Seconds without a write that are put down to the machine, on a shard that nothing is done to."""
 
 
 class Scenario(StrEnum):
@@ -40,18 +42,26 @@ class Scenario(StrEnum):
         """Whether another primary is to be expected."""
         return self not in {Scenario.LOSE_SENTINEL, Scenario.RESTART_ALL}
 
+    @property
+    def everywhere(self) -> bool:
+        """Whether it is done to all, and not to one primary."""
+        return self is Scenario.RESTART_ALL
+
     def objectives(self, down_after: float) -> Objectives:
         """What may be asked of it, where nobody asks for something else.
 
         Args:
-            down_after: seconds after which the Sentinels call a server down.
+            down_after: seconds after which the Sentinels, or the nodes, call a server down.
         """
         gaps = {
             Scenario.SWITCHOVER: 3.0,
             Scenario.LOSE_SENTINEL: 0.5,
             Scenario.RESTART_ALL: down_after + 15.0,
         }
-        return Objectives(gap=gaps.get(self, down_after + 5.0))
+        return Objectives(
+            gap=gaps.get(self, down_after + 5.0),
+            elsewhere=None if self.everywhere else ELSEWHERE,
+        )
 
 
 class Actor(Protocol):
@@ -67,20 +77,23 @@ class Actor(Protocol):
 class LabActor:
     """On a lab every fault is real."""
 
-    def __init__(self, lab: Lab, scenario: Scenario, switch: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, lab: Lab, scenario: Scenario, primary: str, switch: Callable[[], Awaitable[None]]
+    ) -> None:
         self._lab = lab
         self._scenario = scenario
+        self._primary = primary
         self._switch = switch
 
     async def begin(self) -> None:
         lab = self._lab
         match self._scenario:
             case Scenario.KILL_PRIMARY:
-                await asyncio.to_thread(lab.kill, "primary")
+                await asyncio.to_thread(lab.kill, self._primary)
             case Scenario.FREEZE_PRIMARY:
-                await asyncio.to_thread(lab.freeze, "primary")
+                await asyncio.to_thread(lab.freeze, self._primary)
             case Scenario.CUT_PRIMARY:
-                await asyncio.to_thread(lab.cut, "primary")
+                await asyncio.to_thread(lab.cut, self._primary)
             case Scenario.LOSE_SENTINEL:
                 await asyncio.to_thread(lab.kill, "sentinel-0")
             case Scenario.RESTART_ALL:
@@ -104,27 +117,32 @@ class LabActor:
 class RemoteActor:
     """By wire: a SHUTDOWN, after which a supervisor starts the server again, and a pause.
 
-    To the Sentinels a server that has all commands paused is one that stands still.
+    To Sentinels a server that has all commands paused is one that stands still. To the nodes of a
+    cluster it is not: they talk on another port, which no command stops.
     """
 
     def __init__(
-        self, target: SentinelTarget, scenario: Scenario, switch: Callable[[], Awaitable[None]]
+        self,
+        target: SentinelTarget | ClusterTarget,
+        scenario: Scenario,
+        primary: Address,
+        switch: Callable[[], Awaitable[None]],
     ) -> None:
         self._target = target
         self._scenario = scenario
+        self._primary = primary
         self._switch = switch
-        self._primary: Address | None = None
 
     async def begin(self) -> None:
         target = self._target
-        match self._scenario:
-            case Scenario.KILL_PRIMARY:
+        match self._scenario, target:
+            case Scenario.KILL_PRIMARY, _:
                 await self._on_primary("SHUTDOWN", "NOSAVE")
-            case Scenario.FREEZE_PRIMARY:
+            case Scenario.FREEZE_PRIMARY, SentinelTarget():
                 await self._on_primary("CLIENT PAUSE", FREEZE_SECONDS * 1000, "ALL")
-            case Scenario.SWITCHOVER:
+            case Scenario.SWITCHOVER, _:
                 await self._switch()
-            case Scenario.LOSE_SENTINEL:
+            case Scenario.LOSE_SENTINEL, SentinelTarget():
                 async with connected(target.sentinels[0], target.sentinel) as client:
                     await _command(client, "SHUTDOWN", "NOSAVE")
             case _:
@@ -133,34 +151,25 @@ class RemoteActor:
                 )
 
     async def end(self) -> None:
-        if self._scenario is Scenario.FREEZE_PRIMARY and self._primary is not None:
+        if self._scenario is Scenario.FREEZE_PRIMARY:
             with contextlib.suppress(RedisError, OSError, TimeoutError):
                 async with connected(self._primary, self._target.redis) as client:
                     await _command(client, "CLIENT UNPAUSE")
 
     async def _on_primary(self, *words: str | int) -> None:
-        target = self._target
-        for at in target.sentinels:
-            with contextlib.suppress(RedisError, OSError, TimeoutError):
-                async with connected(at, target.sentinel) as sentinel:
-                    found = await _command(
-                        sentinel, "SENTINEL GET-MASTER-ADDR-BY-NAME", target.master_name
-                    )
-                self._primary = Address(str(found[0]), int(found[1]))
-                break
-        if self._primary is None:
-            raise LabError("no Sentinel names a primary", remedy="see aragora-redis doctor")
-        async with connected(self._primary, target.redis) as client:
+        async with connected(self._primary, self._target.redis) as client:
+            if (await _command(client, "ROLE"))[0] != "master":
+                raise LabError(f"{self._primary} is no primary any more", remedy="drill it anew")
             await _command(client, *words)
 
 
 def switcher(
-    target: SentinelTarget, prefix: str, clock: Clock, *, force: bool
+    target: Target, prefix: str, clock: Clock, *, shard: Address | None, force: bool
 ) -> Callable[[], Awaitable[None]]:
-    """A switchover as a step of a drill."""
+    """A switchover as a step of a drill; in a cluster, of the shard that a node names."""
 
     async def switch() -> None:
-        report = await switch_over(target, prefix=prefix, clock=clock, force=force)
+        report = await switch_over(target, prefix=prefix, clock=clock, shard=shard, force=force)
         if report.status is not Status.OK:
             raise LabError(report.headline)
 

@@ -23,6 +23,7 @@ from ...address import Address
 from ..access import connected
 from ..asking import survey
 from ..cluster_verdict import keeps_up
+from ..cluster_view import key_within
 from ..targets import ClusterTarget
 from .report import Phase
 from .shard_plan import ShardPlan
@@ -36,7 +37,7 @@ from .steps import (
     reason,
     to_the_end,
 )
-from .write_gap import WriteGap, key_within
+from .write_gap import WriteGap
 
 TAKE_OVER_LIMIT = 5.0
 """Seconds after which the nodes give it up."""
@@ -52,7 +53,7 @@ class ClusterHandover:
         self._target = target
         self._prefix = prefix
         self._steps = steps
-        self._gap = WriteGap(key_within(prefix, plan.slots), steps.now)
+        self._gap = WriteGap(key_within(f"{prefix}:failover", plan.slots), steps.now)
 
     async def hand_over(self) -> None:
         """All phases. From the first on the nodes go on, whatever becomes of us."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ...address import Address
 from ...topology.nodes import SLOTS
 from ..access import Failure, Fault
-from ..cluster_verdict import Shard, keeps_up, nobody, shards_of
+from ..cluster_verdict import Shard, keeps_up, nobody, node_timeout, shards_of
 from ..cluster_view import ClusterView, Holder, Slots, told_slots
 from ..doctor import examine
 from ..survey import Survey
@@ -30,7 +30,6 @@ _HURTS_HERE = {
 """Those of the two that hand over with which it may end in an outage, or half a move."""
 _VOTES_APART = 4
 """How many times the cluster-node-timeout lies between two elections that one node calls."""
-_USUAL_TIMEOUT_MS = 15_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +74,8 @@ def plan_shard_switchover(
     risks = dict(_risks(survey, chosen.address, heir))
     if risks and not force:
         return Refusal(tuple(risks), forcible=True, passing=set(risks.values()) == {_SETTLES})
-    return ShardPlan(
-        old=chosen.address, new=heir, slots=chosen.slots, again_after=_again_after(survey, heir)
-    )
+    again_after = _VOTES_APART * node_timeout(survey.alive.get(heir))
+    return ShardPlan(old=chosen.address, new=heir, slots=chosen.slots, again_after=again_after)
 
 
 def _choose(view: ClusterView, shard: Address | int | None, to: Address | None) -> Holder | Refusal:
@@ -187,12 +185,6 @@ def _is_known(view: ClusterView, holder: Holder, replica: Address) -> bool:
         )
     }
     return holder.address not in unaware and len(view.holders) - len(unaware) >= view.majority
-
-
-def _again_after(survey: Survey, replica: Address) -> float:
-    node = survey.alive.get(replica)
-    milliseconds = node.setting("cluster-node-timeout") if node is not None else None
-    return _VOTES_APART * (milliseconds or _USUAL_TIMEOUT_MS) / 1000
 
 
 def _offset(survey: Survey, at: Address) -> int:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from itertools import count
 
-from redis.crc import key_slot
 from redis.exceptions import NoPermissionError, RedisError
 
 from ...address import Address
 from ..access import Access, connected
-from ..cluster_view import Slots
 
 EVERY = 0.005
 """Seconds between two looks at one node."""
@@ -70,9 +67,3 @@ class WriteGap:
         if self._newest is not None:
             self.longest = max(self.longest, now - self._newest)
         self._last[at] = self._newest = now
-
-
-def key_within(prefix: str, slots: Slots) -> str:
-    """A key of ours that lies in one of the slots."""
-    keys = (f"{prefix}:failover:{number}" for number in count())
-    return next(key for key in keys if any(key_slot(key.encode()) in part for part in slots))
