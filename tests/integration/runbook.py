@@ -6,7 +6,8 @@ A block of the language `console` holds commands after `$` and their output; one
 reading only. What is not shown to readers stands in comments: `<!-- $ COMMAND -->` runs,
 `<!-- start: COMMAND -->` runs beside the others until the section is over, and
 `<!-- until TEXT: COMMAND -->` waits until a command prints the text. The page has addresses of its
-own, which are put in the place of the lab's.
+own, which are put in the place of the lab's. A section with the comment `<!-- on a cluster -->` is
+played on a Redis Cluster, the others with Sentinels.
 """
 
 from __future__ import annotations
@@ -32,6 +33,12 @@ BIN = Path(sys.executable).parent
 WAIT = 60.0
 _LIMIT = 60.0
 _LOOKS = tuple(f"aragora-redis {name}" for name in ("health", "status", "doctor"))
+_CLUSTER = "<!-- on a cluster -->"
+_SERVERS = {
+    "sentinel": (("redis", 3, 10, 6379), ("sentinel", 3, 20, 26379)),
+    "cluster": (("redis", 6, 30, 6379),),
+}
+"""By mode: the kinds of servers, how many, and where the page has them."""
 _VOLATILE = re.compile(r"\b[0-9a-f]{16}\b|\d+(?:\.\d+)?")
 
 
@@ -75,6 +82,12 @@ def sections(text: str) -> dict[str, list[Step]]:
     return {name: steps for name, steps in found.items() if steps}
 
 
+def modes(text: str) -> dict[str, str]:
+    """The mode of the lab that each section is played on."""
+    parts = (part.partition("\n") for part in text.split("\n## ")[1:])
+    return {name: "cluster" if _CLUSTER in body else "sentinel" for name, _, body in parts}
+
+
 def _continued(lines: list[str], number: int) -> tuple[str, int]:
     parts = [lines[number][2:]]
     while parts[-1].endswith("\\"):
@@ -91,8 +104,8 @@ class Stage:
         self._directory = directory
         self._beside: list[subprocess.Popen[bytes]] = []
         self._names: list[tuple[str, str]] = []
-        for kind, first, port in (("redis", 10, 6379), ("sentinel", 20, 26379)):
-            for ordinal in range(3):
+        for kind, count, first, port in _SERVERS[lab.status().mode]:
+            for ordinal in range(count):
                 address = lab.node(f"{kind}-{ordinal}").address
                 self._names.append((str(address), f"10.0.0.{first + ordinal}:{port}"))
         self.env = {
@@ -212,7 +225,8 @@ def write(only: str | None) -> None:
         if only is not None and heading != only:
             continue
         with tempfile.TemporaryDirectory() as root:
-            lab = Lab.create(Path(root) / "lab", "sentinel", ports="free")
+            mode = modes(PAGE.read_text("utf-8"))[heading]
+            lab = Lab.create(Path(root) / "lab", mode, ports="free")
             lab.start()
             stage = Stage(lab, Path(root), f"{BIN}{os.pathsep}{os.environ['PATH']}")
             try:

@@ -6,17 +6,19 @@ import re
 import time
 
 import pytest
-from tests.integration.runbook import PAGE, Stage, alike, looks, play, sections
+from tests.integration.runbook import PAGE, Stage, alike, looks, modes, play, sections
 
 SETTLED = 20.0
 """Seconds within which servers come to what the page shows of them."""
 TEXT = PAGE.read_text("utf-8")
 SECTIONS = sections(TEXT)
+MODES = modes(TEXT)
 
 
 @pytest.fixture
-def stage(sentinel_lab, tmp_path, quick_path):
-    stage = Stage(sentinel_lab, tmp_path, quick_path)
+def stage(request, heading, tmp_path, quick_path):
+    lab = request.getfixturevalue(f"{MODES[heading]}_lab")
+    stage = Stage(lab, tmp_path, quick_path)
     yield stage
     stage.end()
 
@@ -42,6 +44,11 @@ def test_every_symptom_leads_to_a_section():
     linked = set(re.findall(r"\]\(#([a-z0-9-]+)\)", TEXT))
     assert linked == headings
     assert "redis-cluster-failover" in headings
+
+
+def test_a_section_says_what_it_is_played_on():
+    page = "# Page\n\n## One\ntext\n\n## Two\n\n<!-- on a cluster -->\ntext"
+    assert modes(page) == {"One": "sentinel", "Two": "cluster"}
 
 
 def test_an_answer_that_differs_is_noticed():
