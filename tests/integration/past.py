@@ -6,7 +6,6 @@ era that nobody opened before the test would cost each test these seconds.
 
 from __future__ import annotations
 
-from redis import Redis
 from redis.cluster import ClusterNode, RedisCluster
 
 from aragora_redis.scripts.catalog import load
@@ -20,11 +19,11 @@ _OPEN = load("join").source.decode()
 
 def _client(lab, env):
     settings = from_env(env)
-    password = lab.password(lab.node("redis-0"))
+    primary = lab.node("primary")
     if isinstance(settings.topology, Cluster):
         nodes = [ClusterNode(*node) for node in settings.topology.nodes]
-        return settings, RedisCluster(startup_nodes=nodes, password=password)
-    return settings, Redis(port=lab.node("primary").port, password=password)
+        return settings, RedisCluster(startup_nodes=nodes, password=lab.password(primary))
+    return settings, lab._site.access(primary).client(primary, timeout=5)
 
 
 def give_past(lab, **env):

@@ -16,11 +16,6 @@ from aragora_redis.lab import State
 FAIL_OPEN = {"ARAGORA_RATE_LIMIT_FAIL_OPEN": "true"}
 
 
-@pytest.fixture(autouse=True)
-def young(monkeypatch):
-    monkeypatch.setattr("aragora_redis.state.token_feed.BOOTSTRAP_AGE", 0.5)
-
-
 class Watch:
     """What happened to the links of an instance."""
 

@@ -93,7 +93,7 @@ async def test_a_wrong_password_names_its_variable(answering):
     [
         (Address("127.0.0.1", 1), "Connection refused"),
         ("/no/such.sock", "No such file"),
-        (Address("no-such-host.invalid", 6379), "no-such-host.invalid:6379"),
+        (Address("no-such-host.invalid", 6379), "no-such-host.invalid cannot be resolved"),
     ],
 )
 async def test_a_server_that_is_not_there(target, why):

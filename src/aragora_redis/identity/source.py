@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol
 
-from ..errors import SettingsError
+from ..errors import AragoraRedisError, SettingsError
 from ..settings import Credentials, Secret
 
 
@@ -82,5 +83,29 @@ def source_of(credentials: Credentials) -> Source:
             f"ARAGORA_REDIS_AUTH is {credentials.auth}, and {library} is not installed",
             remedy=f"install aragora-redis[{extra}]",
         ) from None
-    made: Source = import_module(f".{extra}", __package__).Issuer(credentials)
-    return made
+    return _Issued(credentials, import_module(f".{extra}", __package__).Issuer)
+
+
+class _Issued:
+    """An issuer, whose library may raise anything where the environment is not what it expects."""
+
+    blocks = True
+
+    def __init__(self, credentials: Credentials, issuer: Callable[[Credentials], Source]) -> None:
+        self._credentials = credentials
+        self._issuer = issuer
+        self._made: Source | None = None
+
+    def issue(self) -> Credential:
+        """What the issuer says; its errors without their text, which may hold anything."""
+        try:
+            if self._made is None:
+                self._made = self._issuer(self._credentials)
+            return self._made.issue()
+        except AragoraRedisError:
+            raise
+        except Exception as error:  # noqa: BLE001 - see above
+            raise SettingsError(
+                f"{self._credentials.auth} gives no credential: {type(error).__name__}",
+                remedy="check what its library reads: environment, profile, files",
+            ) from None

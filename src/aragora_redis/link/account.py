@@ -11,6 +11,7 @@ from ..errors import AragoraRedisError, LinkDownError
 from ..events import Events, RenewalFailed
 from ..identity import Credential, Source, source_of
 from ..settings import Credentials
+from .aside import aside
 from .pipe import Pipe
 
 LOOK_EVERY = 1.0
@@ -41,6 +42,8 @@ class Account:
         self._issuing: asyncio.Task[Credential] | None = None
         self._living: WeakKeyDictionary[Pipe, Credential] = WeakKeyDictionary()
         self._told: str | None = None
+        self._refusals = 0
+        self._not_before = float("-inf")
 
     async def present(self) -> Credential:
         """What to log in with now.
@@ -50,14 +53,13 @@ class Account:
         """
         if not self._source.blocks:
             return self._source.issue()
-        now = self._clock.wall()
-        if self._held is None or now >= self._renew_at:
-            try:
-                return await self._renewed()
-            except AragoraRedisError:
-                if self._held is None or (self._held.expires_at or now) <= now:
-                    raise
-        return self._held
+        held = self._held
+        if held is not None and not self._expired(held):
+            return held  # `run` renews it; nobody waits for that meanwhile
+        return await self._renewed()
+
+    def _expired(self, credential: Credential) -> bool:
+        return credential.expires_at is not None and credential.expires_at <= self._clock.wall()
 
     async def _renewed(self) -> Credential:
         """Have one issued; who asks meanwhile waits for the same."""
@@ -73,15 +75,34 @@ class Account:
             ) from None
 
     async def _issue(self) -> Credential:
+        # An issuer whose tokens are refused, or over at once, is not asked without a pause.
+        await asyncio.sleep(max(self._not_before - self._clock.monotonic(), 0))
+        self._not_before = self._clock.monotonic() + full_jitter(
+            self._refusals, base=RETRY_BASE, cap=RETRY_CAP
+        )
+        self._refusals += 1
         began = self._clock.wall()
-        issued = await asyncio.to_thread(self._source.issue)
+        issued = await aside("a credential", self._source.issue)
+        if self._expired(issued):
+            raise LinkDownError("the credential that was issued is over", remedy="check the clocks")
         self._held = issued
         life = (issued.expires_at or float("inf")) - began
         self._renew_at = began + life * random.uniform(*RENEW_AFTER)
         return issued
 
+    def refused(self, credential: Credential) -> None:
+        """A server does not take this: have another one issued for the next connection."""
+        if credential is self._held:
+            self._held = None
+
+    def close(self) -> None:
+        """Wait for no issuer any more."""
+        if self._issuing is not None:
+            self._issuing.cancel()
+
     def opened(self, pipe: Pipe, credential: Credential) -> None:
         """A connection has been opened with this."""
+        self._refusals = 0
         self._living[pipe] = credential
 
     async def run(self) -> None:
@@ -100,15 +121,21 @@ class Account:
 
     async def _keep_logged_in(self) -> str | None:
         """Present what is due where it was not yet; why that failed, or None."""
+        trouble: str | None = None
+        try:
+            if self._held is not None and self._clock.wall() >= self._renew_at:
+                await self._renewed()
+        except AragoraRedisError as error:
+            trouble = str(error)
         try:
             due = await self.present()
         except AragoraRedisError as error:
             return str(error)
         if due.secret is None:
-            return None
+            return trouble
         pipes = [pipe for pipe, was in self._living.items() if was != due and pipe.closed is None]
         said = await asyncio.gather(*(self._log_in(pipe, due) for pipe in pipes))
-        return next((trouble for trouble in said if trouble is not None), None)
+        return next((each for each in (trouble, *said) if each is not None), None)
 
     async def _log_in(self, pipe: Pipe, due: Credential) -> str | None:
         try:
@@ -117,6 +144,7 @@ class Account:
             # What was presented before holds on: a password file may be ahead of the server.
             return None if pipe.closed is not None else str(error)
         self._living[pipe] = due
+        self._refusals = 0
         return None
 
 

@@ -23,6 +23,7 @@ from .cluster_watcher import ClusterWatcher
 from .connection import Login, Target
 from .encryption import encryption_of
 from .executor import Executor
+from .names import Names
 from .primary import PrimaryLinks
 from .replies import RedirectError
 from .route import Route
@@ -65,7 +66,8 @@ class ClusterReach:
         self._on_moved = on_moved
         self._account = account_of(settings.credentials, clock=clock, events=events)
         self._renewal: asyncio.Task[None] | None = None
-        self._login = Login(self._account, 0, encryption_of(settings.tls), settings.hosts)
+        self._names = Names(settings.hosts)
+        self._login = Login(self._account, 0, encryption_of(settings.tls), self._names)
         self._layout_key = f"{settings.prefix}:layout".encode()
         self._verification = Verification(
             clock, layout_key=self._layout_key, by_slot=True, prepares=prepares
@@ -98,6 +100,8 @@ class ClusterReach:
         if self._renewal is not None:
             self._renewal.cancel()
             await asyncio.gather(self._renewal, return_exceptions=True)
+        self._account.close()
+        self._names.close()
         await self.nodes.close()
         routes, self._routes = list(self._routes.values()), {}
         await asyncio.gather(*(route.close() for route in routes), *self._ended)

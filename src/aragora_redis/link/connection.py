@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from redis import exceptions
@@ -19,10 +20,10 @@ from redis.asyncio.connection import AbstractConnection, UnixDomainSocketConnect
 from ..address import Address
 from ..errors import LinkDownError
 from ..identity import Credential
-from ..settings.hosts import Hosts
 from .account import Account
-from .dialing import Dialed, dial_address
+from .dialing import Dialed
 from .encryption import Encryption
+from .names import Names
 from .pipe import Pipe, PushHandler, pack
 from .replies import without_arguments
 
@@ -37,17 +38,25 @@ class Login:
     account: Account
     db: int = 0
     encryption: Encryption | None = None
-    hosts: Hosts | None = None
+    names: Names = field(default_factory=Names)
 
 
-async def connect(target: Target, login: Login, *, timeout: float, on_push: PushHandler) -> Pipe:  # noqa: ASYNC109 - the one place where the limit is applied
+async def connect(
+    target: Target,
+    login: Login,
+    *,
+    timeout: float,  # noqa: ASYNC109 - the one place where the limit is applied
+    on_push: PushHandler,
+    on_dial: Callable[[str], None] = lambda _address: None,
+) -> Pipe:
     """Open and authenticate a connection.
 
     Args:
         target: the server.
         login: credentials and TLS.
-        timeout: seconds for name, TCP, TLS and authentication.
+        timeout: seconds for TCP, TLS and authentication.
         on_push: gets every RESP3 push, such as a published message.
+        on_dial: told the network address that is connected to.
 
     Raises:
         LinkDownError: it could not be had; the message says at which step.
@@ -55,7 +64,11 @@ async def connect(target: Target, login: Login, *, timeout: float, on_push: Push
     """
     credential = await login.account.present()
     context = await login.encryption.context() if login.encryption is not None else None
-    connection = _prepare(target, login, credential, context)
+    address = ""
+    if isinstance(target, Address):
+        address = await login.names.pick(target)
+        on_dial(address)
+    connection = _prepare(target, address, login, credential, context)
     try:
         async with asyncio.timeout(timeout):
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py does not type it
@@ -64,9 +77,13 @@ async def connect(target: Target, login: Login, *, timeout: float, on_push: Push
         raise
     except TimeoutError as error:
         await connection.disconnect(nowait=True)
+        _note_failure(target, login)
         raise LinkDownError(f"no connection to {target} within {timeout:g} s") from error
     except Exception as error:  # noqa: BLE001 - a peer that is no Redis makes redis-py fail anyhow
         await connection.disconnect(nowait=True)
+        _note_failure(target, login)
+        if _refused(error):
+            login.account.refused(credential)
         raise _explain(target, login, error) from None  # its text may hold what was sent
     pipe = Pipe(connection, on_push)
     # For whoever lists the server's clients; one that does not allow it loses nothing.
@@ -75,8 +92,21 @@ async def connect(target: Target, login: Login, *, timeout: float, on_push: Push
     return pipe
 
 
+def _note_failure(target: Target, login: Login) -> None:
+    if isinstance(target, Address):
+        login.names.failed(target)
+
+
+def _refused(error: Exception) -> bool:
+    return isinstance(error, exceptions.AuthenticationError) or "WRONGPASS" in str(error)
+
+
 def _prepare(
-    target: Target, login: Login, credential: Credential, context: ssl.SSLContext | None
+    target: Target,
+    address: str,
+    login: Login,
+    credential: Credential,
+    context: ssl.SSLContext | None,
 ) -> AbstractConnection:
     options: dict[str, Any] = {
         "username": credential.username,
@@ -92,7 +122,7 @@ def _prepare(
     if isinstance(target, str):
         return UnixDomainSocketConnection(path=target, **options)
     return Dialed(
-        address=dial_address(target, login.hosts),
+        address=address,
         context=context,
         host=target.host,
         port=target.port,
@@ -101,7 +131,7 @@ def _prepare(
 
 
 def _explain(target: Target, login: Login, error: Exception) -> LinkDownError:
-    if isinstance(error, exceptions.AuthenticationError) or "WRONGPASS" in str(error):
+    if _refused(error):
         return LinkDownError(
             f"{target} refused the credentials",
             remedy="check ARAGORA_REDIS_PASSWORD (ARAGORA_REDIS_SENTINEL_PASSWORD for Sentinels)",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from ..settings import Settings, Standalone
 from ..topology.maintenance import Work, read_notice
 from .account import account_of
 from .endpoint_watcher import EndpointWatcher
+from .names import is_address
 from .route import Route
 from .single_reach import SingleReach
 
@@ -62,22 +62,24 @@ class EndpointReach(SingleReach):
         self._on_other_push = on_push
         self._events = events
         self._work_until = float("-inf")
+        self._renewing = False
         self._address = topology.address
         self._name: EndpointWatcher | None = None
-        if isinstance(topology.address, Address) and _is_name(topology.address.host):
+        if isinstance(topology.address, Address) and not is_address(topology.address.host):
             self._name = EndpointWatcher(
                 topology.address,
-                settings.hosts,
+                self._names,
                 clock=clock,
                 events=events,
                 peers=lambda: self._links.peers,
                 on_stray=self._on_stray,
-                on_moved=self._on_moved,
+                on_moved=self._links.hurry,
             )
 
     def start(self) -> None:
         """Connect and follow in the background."""
-        self._aim()
+        at = self._address
+        self._links.aim(str(at) if isinstance(at, Path) else at)
         if self._name is not None:
             self._name.start()
         super().start()
@@ -101,22 +103,13 @@ class EndpointReach(SingleReach):
         elif notice.work.is_over:
             self._links.renew()
 
-    def _aim(self) -> None:
-        at = self._address
-        self._links.aim(str(at) if isinstance(at, Path) else at)
-
-    def _on_moved(self) -> None:
-        if self._links.peers:
-            self._links.hurry()
-        else:
-            self._aim()  # an attempt may be under way to a server that only keeps it waiting
-
-    def _on_stray(self, reason: str) -> None:
-        # What was announced leaves the old server in office until the new one is reached.
-        if self.replacing:
+    def _on_stray(self, addresses: Collection[str], reason: str) -> None:
+        # What was announced leaves the old server in office for a moment: until the next look.
+        if self.replacing and not self._renewing:
+            self._renewing = True
             self._links.renew()
         else:
-            self._links.drop(reason)
+            self._links.leave(addresses, reason)
 
     @property
     def replacing(self) -> bool:
@@ -127,6 +120,7 @@ class EndpointReach(SingleReach):
         return self._name is None or self._name.heard_since(instant)
 
     def _arrived(self, peer: str) -> None:
+        self._renewing = False
         if self._name is not None:
             self._name.arrived(peer)
 
@@ -150,11 +144,3 @@ class EndpointReach(SingleReach):
         if self._name is None or self._name.trouble is None:
             return {}
         return {f"name {self._name.endpoint.host}": self._name.trouble}
-
-
-def _is_name(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return True
-    return False

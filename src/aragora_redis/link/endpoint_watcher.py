@@ -9,41 +9,40 @@ from ..address import Address
 from ..clock import Clock
 from ..errors import AragoraRedisError
 from ..events import Events, Unreachable, ViewChanged
-from ..settings.hosts import Hosts
 from ..topology.endpoint import EndpointPanel, Moved
-from .dialing import addresses_of
+from .names import Names
 from .supervision import supervised
 
 LOOK_EVERY, HURRIED = 1.0, 0.25
 """Seconds between looks while there are connections, and while there are none."""
-PAUSE = 0.02
+PAUSE = 0.005
 """Seconds between looks at least, however great the trouble."""
 ANSWER_LIMIT = 2.0
-"""Seconds that a resolver has; what it says later is not asked for again until it has said it."""
+"""Seconds that a resolver has."""
 
 
 class EndpointWatcher:
     """Keeps an `EndpointPanel` up to date, and has connections given up that lead astray.
 
     Args:
-        peers: the network addresses of the connections.
-        on_stray: told why they are to be given up.
-        on_moved: told that the name leads elsewhere.
+        peers: the network addresses of the connections, and of those that are being made.
+        on_stray: told the addresses that the name has, and why others are to be given up.
+        on_moved: told that it has others than before.
     """
 
     def __init__(
         self,
         endpoint: Address,
-        hosts: Hosts | None,
+        names: Names,
         *,
         clock: Clock,
         events: Events,
         peers: Callable[[], Collection[str]],
-        on_stray: Callable[[str], None],
+        on_stray: Callable[[Collection[str], str], None],
         on_moved: Callable[[], None],
     ) -> None:
         self.endpoint = endpoint
-        self._hosts = hosts
+        self._names = names
         self._clock = clock
         self._events = events
         self._peers = peers
@@ -51,7 +50,7 @@ class EndpointWatcher:
         self._on_moved = on_moved
         self._poke = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._answer: asyncio.Task[tuple[str, ...]] | None = None
+        self._poked_at = float("-inf")
         self.panel = EndpointPanel()
         self.trouble: str | None = None
         """Why the name cannot be followed now, or None."""
@@ -62,13 +61,13 @@ class EndpointWatcher:
 
     async def close(self) -> None:
         """Stop."""
-        tasks = [task for task in (self._task, self._answer) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
 
     def poke(self) -> None:
-        """Look now rather than in a second."""
+        """Look now rather than in a second; what was answered before tells nothing any more."""
+        self._poked_at = self._clock.monotonic()
         self._poke.set()
 
     def arrived(self, peer: str) -> None:
@@ -77,7 +76,8 @@ class EndpointWatcher:
 
     def heard_since(self, instant: float) -> bool:
         """Whether the resolver was asked since then (monotonic seconds), or cannot be."""
-        return self.panel.rotates or self.panel.heard_since(instant, self._clock.monotonic())
+        since = max(instant, self._poked_at)
+        return self.panel.rotates or self.panel.heard_since(since, self._clock.monotonic())
 
     async def _run(self) -> None:
         while True:
@@ -93,7 +93,9 @@ class EndpointWatcher:
     async def _look(self) -> None:
         self.panel.ask(self._clock.monotonic())
         try:
-            addresses = await self._resolve()
+            # A name that is asked for already is not asked for again.
+            async with asyncio.timeout(ANSWER_LIMIT):
+                addresses = await self._names.look_up(self.endpoint)
         except (AragoraRedisError, TimeoutError) as error:
             self.panel.fail()
             self._note(str(error) or f"no answer within {ANSWER_LIMIT:g} s")
@@ -101,7 +103,8 @@ class EndpointWatcher:
         self._tell(self.panel.tell(addresses))
         peers = self._peers()
         if self.panel.strays(peers, self._clock.monotonic()):
-            self._on_stray(f"{self.endpoint.host} does not lead to {', '.join(sorted(peers))} now")
+            astray = ", ".join(sorted(set(peers) - set(addresses)))
+            self._on_stray(addresses, f"{self.endpoint.host} does not lead to {astray} now")
         rotating = "it has another address at each look, so its moves cannot be followed"
         self._note(rotating if self.panel.rotates else None)
 
@@ -112,13 +115,6 @@ class EndpointWatcher:
                 ViewChanged(Address(moved.old, port), Address(moved.new, port), epoch=None)
             )
             self._on_moved()
-
-    async def _resolve(self) -> tuple[str, ...]:
-        # One question at a time: each holds a thread until the system gives up.
-        if self._answer is None or self._answer.done():
-            self._answer = asyncio.create_task(addresses_of(self.endpoint, self._hosts))
-        async with asyncio.timeout(ANSWER_LIMIT):
-            return await asyncio.shield(self._answer)
 
     def _note(self, trouble: str | None) -> None:
         if trouble is not None and trouble != self.trouble:

@@ -103,6 +103,7 @@ class Mux:
         self._timer_at = 0.0
         self._probe: Probe | None = None
         self._warming = False
+        self._warmed_at = 0.0
         self._fenced_at = float("-inf")
         self._last_reply = 0.0
         self._doubted_since: float | None = None
@@ -148,18 +149,23 @@ class Mux:
 
         False if that does not come in time: the old connection is given up then, as is this one.
         """
+        old = self._pipe
         self._handing_over = True
         try:
             for _ in range(HAND_OVER_LOOKS):
                 if not self._busy:
                     break
                 await asyncio.sleep(HAND_OVER_LIMIT / HAND_OVER_LOOKS)
+        except asyncio.CancelledError:
+            pipe.close("not needed any more")
+            raise
         finally:
             self._handing_over = False
-        old = self._pipe
-        if old is None or self._busy:
-            self.drop("what was sent before the hand-over was not answered")
+        if old is None or old is not self._pipe or self._busy:
+            if old is self._pipe:
+                self.drop("what was sent before the hand-over was not answered")
             pipe.close("not needed any more")
+            self._flush()
             return False
         self.attach(pipe, server_time)
         old.close("handed over")
@@ -175,6 +181,11 @@ class Mux:
         """Give the connection up, if there is one."""
         if self._pipe is not None:
             self._pipe.close(reason)
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, usable or not."""
+        return self._pipe is not None
 
     @property
     def peer(self) -> str | None:
@@ -365,8 +376,14 @@ class Mux:
 
     def _doubt_after_silence(self, now: float, *, late: bool) -> None:
         # A reply ends a silence, but proves nothing: a resumed stale primary answers, too.
-        if self._doubted_since is None and (late or now - self._last_reply > FRESH):
+        # Only who was heard since the latest silence began knows what became of the server in it.
+        if late or now - self._last_reply > FRESH:
             self._doubted_since = self._last_reply
+
+    def _silent_since(self) -> float:
+        if self._doubted_since is None or self._clock.monotonic() - self._last_reply > FRESH:
+            return self._last_reply
+        return self._doubted_since
 
     def _arm_timer(self, at: float) -> None:
         if self._timer is not None:
@@ -426,7 +443,7 @@ class Mux:
         self._probe = Probe(
             self._pipe,
             clock=self._clock,
-            silent_since=self._last_reply if self._doubted_since is None else self._doubted_since,
+            silent_since=self._silent_since(),
             question=self.question,
             role_fault=self._role_fault,
             vouched=self._vouched,
@@ -457,6 +474,9 @@ class Mux:
         and services end connections on which nothing is said.
         """
         now = self._clock.monotonic()
+        if self._warming and self._pipe is not None and now - self._warmed_at > DEAD_AFTER:
+            self._pipe.close(f"no sign of life for {now - self._warmed_at:.1f} s")
+            return
         silence = WARM if now - self._fenced_at < FENCED_FOR else KEEP_ALIVE
         if (
             self._pipe is not None
@@ -466,6 +486,7 @@ class Mux:
             and now - self._last_reply > silence
         ):
             self._warming = True
+            self._warmed_at = now
             self._pipe.send(pack(("PING",)), [self._on_sign_of_life])
 
     def _on_sign_of_life(self, reply: Any) -> None:

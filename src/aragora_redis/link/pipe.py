@@ -86,13 +86,16 @@ class Pipe(asyncio.Protocol):
         """
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
+        refused: list[hiredis.ReplyError] = []
+
         # Under RESP3 a subscription is answered by pushes, which are no replies, but a refusal by
         # an error, which is one: the answer to PING is then still to come.
         def settle(reply: Any) -> None:
-            if isinstance(reply, hiredis.ReplyError):
-                self._expected.appendleft(_ignore)
-            if not answer.done():
-                answer.set_result(reply)
+            if isinstance(reply, hiredis.ReplyError) and not refused:
+                refused.append(reply)
+                self._expected.appendleft(settle)
+            elif not answer.done():
+                answer.set_result(refused[0] if refused else reply)
 
         self.send(pack(("SUBSCRIBE", *channels)) + pack(("PING",)), [settle])
         await _reply_of(answer, "SUBSCRIBE", timeout)
@@ -173,7 +176,3 @@ async def _reply_of(answer: asyncio.Future[Any], command: str, limit: float) -> 
     if isinstance(reply, hiredis.ReplyError):
         raise classify(str(reply))
     return reply
-
-
-def _ignore(_reply: Any) -> None:
-    return

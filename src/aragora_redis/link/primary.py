@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -77,7 +77,11 @@ class PrimaryLinks:
         self._on_up = on_up
         self._on_trouble = on_trouble
         self._tasks: list[asyncio.Task[None]] = []
+        self._renewals: list[asyncio.Task[None]] = []
+        self._attempts: dict[Lane, asyncio.Task[tuple[Pipe, Verified]]] = {}
+        self._dialed: dict[Lane, str] = {}
         self._aims = 0
+        self._losses = 0
         self._told: str | None = None
         self._lost = {lane: asyncio.Event() for lane in Lane}
         self._up = {lane: asyncio.Event() for lane in Lane}
@@ -127,21 +131,33 @@ class PrimaryLinks:
 
     def drop(self, reason: str) -> None:
         """Give every connection up, and connect again: whoever answers then has to prove itself."""
+        self._losses += 1
         self._dropping = True
         for mux in self.lanes.values():
             mux.drop(reason)
         self._dropping = False
 
+    def leave(self, addresses: Collection[str], reason: str) -> None:
+        """Give up connections and attempts that lead to none of these."""
+        if not {mux.peer for mux in self.lanes.values() if mux.connected} <= set(addresses):
+            self.drop(reason)
+        for lane, attempt in self._attempts.items():
+            if self._dialed[lane] and self._dialed[lane] not in addresses:
+                attempt.cancel()
+
     @property
     def peers(self) -> frozenset[str]:
-        """The network addresses of the lanes that are connected."""
-        return frozenset(peer for mux in self.lanes.values() if (peer := mux.peer) is not None)
+        """The network addresses of the lanes, and of attempts that are under way."""
+        connected = {peer for mux in self.lanes.values() if (peer := mux.peer) is not None}
+        dialed = {self._dialed[lane] for lane in self._attempts}
+        return frozenset((connected | dialed) - {""})
 
     def renew(self) -> None:
         """Connect anew and use that instead, without a gap: what is behind the name is another."""
-        self._tasks = [task for task in self._tasks if not task.done()]
-        if self.target is not None and len(self._tasks) == len(Lane):  # else it is under way
-            self._tasks += [
+        for task in self._renewals:
+            task.cancel()  # what it connects to is of before this was announced
+        if self.target is not None:
+            self._renewals = [
                 asyncio.create_task(
                     supervised(
                         f"the renewal of the {lane} lane",
@@ -189,16 +205,16 @@ class PrimaryLinks:
 
     async def close(self) -> None:
         """End every connection."""
-        tasks = self._tasks
+        tasks = [*self._tasks, *self._renewals]
         self._cancel("closed")
         self.target = None
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _cancel(self, reason: str) -> None:
         self._aims += 1
-        for task in self._tasks:
+        for task in (*self._tasks, *self._renewals):
             task.cancel()
-        self._tasks = []
+        self._tasks, self._renewals = [], []
         for mux in self.lanes.values():
             mux.close(reason)
 
@@ -208,7 +224,7 @@ class PrimaryLinks:
         attempt, aim = 0, self._aims
         while True:
             try:
-                pipe, verified = await self._verified(lane, target, aim)
+                pipe, verified = await self._attempt(lane, target, aim)
             except AragoraRedisError as error:
                 if aim != self._aims:
                     return
@@ -251,14 +267,14 @@ class PrimaryLinks:
         """Until it has come about, or the lane was lost, which leads to the same."""
         mux, attempt = self.lanes[lane], 0
         before = mux.generation
-        while mux.down is None and mux.generation == before and aim == self._aims:
+        while mux.connected and mux.generation == before and aim == self._aims:
             try:
                 pipe, verified = await self._verified(lane, target, aim)
             except AragoraRedisError:  # not yet: the old connection holds meanwhile
                 await asyncio.sleep(full_jitter(attempt, base=RETRY_BASE, cap=RETRY_CAP))
                 attempt += 1
                 continue
-            if mux.down is not None or mux.generation != before or aim != self._aims:
+            if not mux.connected or mux.generation != before or aim != self._aims:
                 pipe.close("not needed any more")
                 return
             self._take_in(lane, target, verified)
@@ -272,25 +288,56 @@ class PrimaryLinks:
             self._told = reason
             self._events.emit(Unreachable(f"primary {self.target}", reason))
 
+    async def _attempt(self, lane: Lane, target: Target, aim: int) -> tuple[Pipe, Verified]:
+        """Connect and verify, until that leads to a server that the name has left."""
+        self._dialed[lane] = ""
+        attempt = asyncio.create_task(self._verified(lane, target, aim))
+        self._attempts[lane] = attempt
+        try:
+            return await attempt
+        except asyncio.CancelledError:
+            us = asyncio.current_task()
+            if us is not None and us.cancelling():
+                attempt.cancel()
+                raise
+            raise LinkDownError(f"{target} leads elsewhere now") from None
+        finally:
+            if self._attempts.get(lane) is attempt:
+                del self._attempts[lane]
+
     async def _verified(self, lane: Lane, target: Target, aim: int) -> tuple[Pipe, Verified]:
         """Connect, and make sure that this is a primary whose data we can read."""
-        pipe = await connect(target, self._login, timeout=CONNECT_LIMIT, on_push=self._on_push)
+        losses = self._losses
+        pipe = await connect(
+            target,
+            self._login,
+            timeout=CONNECT_LIMIT,
+            on_push=self._on_push,
+            on_dial=partial(self._dialed.__setitem__, lane),
+        )
         try:
             self._check_aim(target, aim)
-            return pipe, await self._verification.run(
+            verified = await self._verification.run(
                 pipe,
                 target,
                 has_layout=self._has_layout(target),
                 channels=self.channels if lane is Lane.BULK else None,
             )
+            self._check_losses(target, losses)
         except BaseException:
             pipe.close("not verified")
             raise
+        return pipe, verified
 
     def _check_aim(self, target: Target, aim: int) -> None:
         """A server that stood still may answer in the moment in which it was replaced."""
         if aim != self._aims:
             raise LinkDownError(f"{target} is not the primary any more")
+
+    def _check_losses(self, target: Target, losses: int) -> None:
+        """What ended the other lanes is as true of one that was on its way."""
+        if self._together and losses != self._losses:
+            raise LinkDownError(f"{target} may have been replaced meanwhile")
 
     def _take_in(self, lane: Lane, target: Target, verified: Verified) -> None:
         self._guarded = verified.guarded
@@ -304,6 +351,7 @@ class PrimaryLinks:
         self._up[lane].clear()
         self._lost[lane].set()
         self._down_since.setdefault(lane, self._clock.monotonic())
+        self._losses += 1
         self._events.emit(LinkLost(str(self.target), lane.value, reason))
         if self._together and not self._dropping:
             self.drop(f"the {lane} lane was lost: {reason}")

@@ -52,7 +52,7 @@ class SentinelReach(SingleReach):
             Login(
                 account_of(settings.sentinel_credentials, clock=clock, events=events),
                 encryption=encryption_of(settings.sentinel_tls),
-                hosts=settings.hosts,
+                names=self._names,
             ),
             self._login,
             self._panel,

@@ -15,6 +15,7 @@ from .account import Account
 from .connection import Login
 from .encryption import encryption_of
 from .executor import Executor
+from .names import Names
 from .primary import PrimaryLinks
 from .replies import RedirectError
 from .route import Route
@@ -49,7 +50,8 @@ class SingleReach:
         self._clock = clock
         self._account = account
         self._renewal: asyncio.Task[None] | None = None
-        self._login = Login(account, settings.db, encryption_of(settings.tls), settings.hosts)
+        self._names = Names(settings.hosts)
+        self._login = Login(account, settings.db, encryption_of(settings.tls), self._names)
         self._links = PrimaryLinks(
             self._login,
             clock=clock,
@@ -108,6 +110,8 @@ class SingleReach:
         if self._renewal is not None:
             self._renewal.cancel()
             await asyncio.gather(self._renewal, return_exceptions=True)
+        self._account.close()
+        self._names.close()
         await self._route.close()
 
     # --- routing ----------------------------------------------------------------------------

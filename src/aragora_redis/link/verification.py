@@ -138,15 +138,20 @@ class Verification:
         """Whether a call may span slots, and what scripts are told and may say."""
         if not self._prepares:
             return not self._by_slot, (b"untold", 1)
+        ask = _demanded(pipe, target, "EVALSHA", _OFFERS.sha, 0, self._layout_key)
+        if self._by_slot:
+            return False, _told(await ask)
         keys = [self._layout_key + b":{%d}" % number for number in range(2)]
-        across, said = await asyncio.gather(
-            _across(pipe, keys), _demanded(pipe, target, "EVALSHA", _OFFERS.sha, 0, keys[0])
-        )
-        match said:
-            case [bytes() as rid, int() as publishes]:
-                return across and not self._by_slot, (rid, publishes)
-            case _:
-                raise UnexpectedReplyError("a script did not answer as it is written")
+        across, said = await asyncio.gather(_across(pipe, keys), ask)
+        return across, _told(said)
+
+
+def _told(said: Any) -> tuple[bytes, int]:
+    match said:
+        case [bytes() as rid, int() as publishes]:
+            return rid, publishes
+        case _:
+            raise UnexpectedReplyError("a script did not answer as it is written")
 
 
 async def _across(pipe: Pipe, keys: Sequence[bytes]) -> bool:

@@ -21,8 +21,9 @@ from redis.exceptions import (
 )
 
 from ..address import Address
-from ..link.dialing import Dialed, dial_address
+from ..link.dialing import Dialed
 from ..settings import Hosts
+from ..settings.hosts import dialed
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ async def connected(address: Address, access: Access) -> AsyncIterator[Redis]:
     """A client for one server that asks once, and waits as long as its caller does."""
     options: dict[str, Any] = {
         "connection_class": Dialed,
-        "address": dial_address(address, access.hosts),
+        "address": dialed(access.hosts, address.host),
         "context": access.tls,
         "host": address.host,
         "port": address.port,

@@ -18,9 +18,9 @@ from redis.exceptions import RedisError, ResponseError
 from ..address import Address
 from ..clock import Clock
 from ..errors import UnexpectedReplyError
-from ..link.dialing import dial_address
 from ..scripts.catalog import commands_used
 from ..settings import names
+from ..settings.hosts import dialed
 from ..state.presence import presence_keys
 from ..topology.nodes import read_nodes
 from .access import Access, Failure, Fault, connected, failure
@@ -336,7 +336,7 @@ async def _certificate_ends(address: Address, access: Access) -> float | None:
     if access.tls is None:
         return None
     _, writer = await asyncio.open_connection(
-        dial_address(address, access.hosts),
+        dialed(access.hosts, address.host),
         address.port,
         ssl=access.tls,
         server_hostname=address.host,

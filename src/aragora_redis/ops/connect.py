@@ -19,7 +19,7 @@ import hiredis
 from ..address import Address
 from ..clock import Clock
 from ..errors import LinkDownError, UnexpectedReplyError
-from ..link.dialing import addresses_of
+from ..link.names import Names
 from ..link.pipe import pack
 from ..settings import Hosts, names
 from ..topology.nodes import NodeStatement, read_nodes
@@ -327,7 +327,7 @@ class _Talk:
 
 async def _resolve(address: Address, hosts: Hosts | None) -> str:
     try:
-        return (await addresses_of(address, hosts))[0]
+        return (await Names(hosts).look_up(address))[0]
     except LinkDownError as error:
         raise _FailedError(Step.DNS, error.message) from None
 

@@ -135,7 +135,7 @@ def _auth(reading: Reading) -> Iterator[str]:
         yield f"{start} {name} is set; unset one of the two"
     if url is not None and url.password is not None:
         yield f"{start} {names.URL} holds a password; leave one of the two out"
-    if mode_of(reading) != "embedded" and not any(tls_choice(reading)):
+    if mode_of(reading) != "embedded" and not tls_choice(reading)[0]:
         yield f"{start} TLS is off, and the token would travel in clear; set {names.TLS} to true"
     if env.redis_auth == "aws-iam":
         if names.AWS_CACHE not in reading.given:

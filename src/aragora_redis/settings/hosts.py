@@ -53,3 +53,13 @@ class Hosts:
             raise SettingsError(f"{self.path} cannot be read: {reason}", remedy=remedy) from None
         except UnicodeDecodeError:
             raise SettingsError(f"{self.path} is not UTF-8 text", remedy=remedy) from None
+
+
+def dialed(hosts: Hosts | None, name: str) -> str:
+    """What to connect to for a name: its first address in the file, else the name itself.
+
+    Raises:
+        SettingsError: the file cannot be used.
+    """
+    known = hosts.addresses(name) if hosts is not None else ()
+    return known[0] if known else name

@@ -14,7 +14,8 @@ from typing import NamedTuple
 UNANSWERED = 0.03
 """Seconds after which nobody waits for a resolver any longer: it may be down while Redis is not."""
 STRAYS, STRAY_WINDOW = 5, 30.0
-"""Connections given up within so many seconds after which a name is taken for one that rotates."""
+"""Times in so many seconds that connections strayed after which a name is taken for one that
+rotates; until it has given the same answer for as long."""
 
 
 class Moved(NamedTuple):
@@ -30,6 +31,9 @@ class EndpointPanel:
     def __init__(self) -> None:
         self.addresses: tuple[str, ...] = ()
         self._asked_at = float("-inf")
+        self._unanswered = False
+        self._silent = False
+        self._settled_at = float("-inf")
         self._told_at = float("-inf")
         self._strays: deque[float] = deque(maxlen=STRAYS)
         self.rotates = False
@@ -38,10 +42,14 @@ class EndpointPanel:
     def ask(self, now: float) -> None:
         """Note that the resolver is asked, at `now` (monotonic seconds)."""
         self._asked_at = now
+        self._unanswered = True
 
     def tell(self, addresses: Collection[str]) -> Moved | None:
         """Take in an answer to what was asked last; whether the name leads elsewhere."""
         self._told_at = self._asked_at
+        self._unanswered = self._silent = False
+        if set(addresses) != set(self.addresses):
+            self._settled_at = self._asked_at
         return self._lead_to(addresses)
 
     def arrive(self, peer: str) -> Moved | None:
@@ -57,12 +65,16 @@ class EndpointPanel:
     def fail(self) -> None:
         """What was asked last has no answer: nobody can know more."""
         self._told_at = self._asked_at
+        self._unanswered, self._silent = False, True
 
     def strays(self, peers: Collection[str], now: float) -> bool:
         """Whether connections to these addresses are to be given up.
 
         A name with more addresses than one answer holds is left alone, once that is seen.
         """
+        if self.rotates and now - self._settled_at > STRAY_WINDOW:
+            self.rotates = False
+            self._strays.clear()
         if self.rotates or not self.addresses or set(peers) <= set(self.addresses):
             return False
         if len(self._strays) == STRAYS and now - self._strays[0] < STRAY_WINDOW:
@@ -72,7 +84,6 @@ class EndpointPanel:
         return True
 
     def heard_since(self, instant: float, now: float) -> bool:
-        """Whether the resolver was asked after `instant` and has answered, or will not."""
-        return self._told_at >= instant or (
-            self._asked_at >= instant and now - self._asked_at > UNANSWERED
-        )
+        """Whether the resolver was asked after `instant` and has answered, or does not answer."""
+        overdue = self._unanswered and now - self._asked_at > UNANSWERED
+        return self._told_at >= instant or self._silent or overdue

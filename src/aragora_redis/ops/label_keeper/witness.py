@@ -13,6 +13,7 @@ from ...events import Events
 from ...link.account import account_of
 from ...link.connection import Login
 from ...link.encryption import encryption_of
+from ...link.names import Names
 from ...link.proof import primary_fault
 from ...link.watcher import SentinelWatcher
 from ...settings import Sentinel, Settings
@@ -50,10 +51,11 @@ class Witness:
                 remedy="set ARAGORA_REDIS_SENTINEL_HOSTS and ARAGORA_REDIS_SENTINEL_MASTER",
             )
         self._clock = clock
+        lookup = Names(settings.hosts)
         self._login = Login(
             account_of(settings.credentials, clock=clock, events=events),
             encryption=encryption_of(settings.tls),
-            hosts=settings.hosts,
+            names=lookup,
         )
         self._silence = "no Sentinel has answered yet"
         self._watcher = SentinelWatcher(
@@ -62,7 +64,7 @@ class Witness:
             Login(
                 account_of(settings.sentinel_credentials, clock=clock, events=events),
                 encryption=encryption_of(settings.sentinel_tls),
-                hosts=settings.hosts,
+                names=lookup,
             ),
             self._login,
             Panel(len(settings.topology.hosts)),

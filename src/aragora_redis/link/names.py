@@ -1,0 +1,103 @@
+"""Where names lead: asked once at a time, and remembered while nobody answers."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+
+from ..address import Address
+from ..errors import AragoraRedisError, LinkDownError
+from ..settings.hosts import Hosts
+from .aside import aside
+
+ANSWER_LIMIT = 1.0
+"""Seconds that a connection waits for the resolver, before it takes the last answer."""
+
+
+class Names:
+    """Addresses of hosts: those of the file first, else those of the system.
+
+    A name that is being asked for is not asked for again, so a resolver that hangs holds one thread
+    for each name.
+    """
+
+    def __init__(self, hosts: Hosts | None = None) -> None:
+        self._hosts = hosts
+        self._asking: dict[Address, asyncio.Task[tuple[str, ...]]] = {}
+        self._known: dict[Address, tuple[str, ...]] = {}
+        self._failures: dict[Address, int] = {}
+
+    async def look_up(self, target: Address) -> tuple[str, ...]:
+        """All addresses now, in the order of the answer.
+
+        Raises:
+            SettingsError: the file cannot be used.
+            LinkDownError: nobody knows the name.
+        """
+        known = self._hosts.addresses(target.host) if self._hosts is not None else ()
+        if known:
+            return known
+        if is_address(target.host):
+            return (target.host,)
+        asking = self._asking.get(target)
+        if asking is None:
+            asking = self._asking[target] = asyncio.create_task(_ask(target))
+            asking.add_done_callback(lambda _task: self._asking.pop(target, None))
+        return await asyncio.shield(asking)
+
+    async def pick(self, target: Address) -> str:
+        """The address to connect to: the next one after each that failed, where there are several.
+
+        Raises:
+            SettingsError: the file cannot be used.
+            LinkDownError: nobody knows the name, or ever did.
+        """
+        try:
+            async with asyncio.timeout(ANSWER_LIMIT):
+                self._known[target] = await self.look_up(target)
+        except (LinkDownError, TimeoutError) as error:
+            if target not in self._known:
+                raise _unresolved(target, error) from None
+        found = self._known[target]
+        return found[self._failures.get(target, 0) % len(found)]
+
+    def failed(self, target: Address) -> None:
+        """Take in that nobody could be connected to at the address that was picked."""
+        self._failures[target] = self._failures.get(target, 0) + 1
+
+    def close(self) -> None:
+        """Wait for nobody any more."""
+        for task in self._asking.values():
+            task.cancel()
+
+
+def is_address(host: str) -> bool:
+    """Whether it is an address and no name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+async def _ask(target: Address) -> tuple[str, ...]:
+    try:
+        found = await aside(
+            f"the addresses of {target.host}",
+            lambda: socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM),
+        )
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no name"
+        raise LinkDownError(
+            f"{target.host} cannot be resolved: {why}", remedy="check the name, and DNS"
+        ) from None
+    return tuple(dict.fromkeys(str(each[4][0]) for each in found))
+
+
+def _unresolved(target: Address, error: Exception) -> AragoraRedisError:
+    if isinstance(error, AragoraRedisError):
+        return error
+    return LinkDownError(
+        f"{target.host} is not resolved within {ANSWER_LIMIT:g} s", remedy="check DNS"
+    )
