@@ -3,7 +3,7 @@
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 options = $(if $(PORT),--port "$(PORT)") $(if $(GATEWAYS),--gateways "$(GATEWAYS)") $(if $(MODE),--mode "$(MODE)") $(if $(DIR),--dir "$(DIR)")
 
-.PHONY: help setup up down test drills format lock clean
+.PHONY: help setup up down test servers drills format lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\): ## /  make \1\t/p' Makefile | expand -t 16
@@ -21,6 +21,10 @@ down: ## End what an `up` that crashed has left running (DIR=.lab)
 
 test: ## Run all that CI runs: format, lint, types, layers, tests
 	@scripts/check
+
+servers: ## Run the tests that touch Redis, and a short drill, on Redis 6.2 and Valkey 8
+	@scripts/setup
+	@scripts/servers test
 
 drills: ## Run the fault matrix, and the builds that must fail (SEED=1 ROUNDS=1)
 	@scripts/drills "$(or $(SEED),1)" "$(or $(ROUNDS),1)"

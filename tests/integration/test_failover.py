@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import RedisError
 from tests.integration.fleet import until
+from tests.integration.rights import needs_redis_7
 from tests.integration.test_doctor import ask, diagnosed, target, until_none
 
 from aragora_redis.address import Address
@@ -205,6 +206,7 @@ async def test_a_replica_that_does_not_catch_up_backs_it_out(sentinel_lab, conne
     assert client.set("a", "b")
 
 
+@needs_redis_7  # rights to a subcommand can be taken away
 async def test_without_the_rights_it_says_whose_to_use(sentinel_lab):
     for node in ("redis-0", "redis-1", "redis-2"):
         everything = ("on", ">pw", "~*", "&*", "+@all", "-client|pause")

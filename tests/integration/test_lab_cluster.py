@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.crc import key_slot
 from redis.retry import Retry
-from tests.integration.rights import needs_cuts
+from tests.integration.rights import needs_cuts, needs_redis_7
 
 from aragora_redis.errors import LabError
 from aragora_redis.lab import State, admin, cluster
@@ -306,7 +306,9 @@ def test_slots_that_cannot_move_are_told_why(cluster_lab, make_lab):
         ("oom", "used memory > 'maxmemory'"),
         ("noreplicas", "good replicas"),
         ("noauth", "invalid username-password"),
-        ("loading", "cluster is down"),  # while it loads, it hears of no other node
+        pytest.param(
+            "loading", "cluster is down", marks=needs_redis_7
+        ),  # while it loads, it hears of no other node
         ("full-disk", "Errors writing to the AOF file"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import redis
+from tests.integration.rights import needs_redis_7
 
 from aragora_redis.errors import LabError
 from aragora_redis.lab import Trouble
@@ -34,7 +35,7 @@ def becomes(answer, part):
         ("oom", ("SET", "a", "1"), "used memory > 'maxmemory'"),
         ("noreplicas", ("SET", "a", "1"), "good replicas"),
         ("noauth", ("PING",), "invalid username-password"),
-        ("loading", ("GET", "a"), "is loading the dataset"),
+        pytest.param("loading", ("GET", "a"), "is loading the dataset", marks=needs_redis_7),
         ("full-disk", ("SET", "a", "1"), "Errors writing to the AOF file"),
     ],
 )
