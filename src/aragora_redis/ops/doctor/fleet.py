@@ -132,7 +132,7 @@ CHECKS = (versions, clocks, instances)
 
 
 def _version(node: NodeSurvey) -> tuple[int, ...] | None:
-    if "valkey_version" in node.info:
-        return None
-    found = re.match(r"(\d+)\.(\d+)\.(\d+)", str(node.info.get("redis_version", "")))
+    # Valkey goes on telling the version of Redis that it is compatible with, whatever its own.
+    said = node.info.get("valkey_version") or node.info.get("redis_version", "")
+    found = re.match(r"(\d+)\.(\d+)\.(\d+)", str(said))
     return tuple(map(int, found.groups())) if found else None
