@@ -167,11 +167,11 @@ def test_nodes_come_back_one_by_one_when_most_are_dead(cluster_lab):
     assert lab.primary() == "redis-0"
     for name in ("redis-4", "redis-0", "redis-5", "redis-1", "redis-2", "redis-3"):
         lab.start_node(name)
-    assert places(lab) == SHARES | {
-        "redis-3": "redis-0",
-        "redis-4": "redis-1",
-        "redis-5": "redis-2",
-    }
+    found = places(lab)
+    # A primary that is back still counts as dead for twice the node timeout. A replica that has
+    # linked to it again by then may be elected, on a slow machine more likely.
+    for (name, slots), other in zip(SHARES.items(), ("redis-3", "redis-4", "redis-5"), strict=True):
+        assert (found[name], found[other]) in ((slots, name), (other, slots))
 
 
 def test_a_cluster_outlives_a_stop_and_a_move_to_other_ports(cluster_lab):
