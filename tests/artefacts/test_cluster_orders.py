@@ -129,7 +129,8 @@ def test_what_a_whole_shard_held_is_given_up_by_hand_alone():
     ]
     (said,) = (o for o in orders(0, new(0), new(3, "other"), *lost) if "MEET" not in o)
     assert "CLUSTER FORGET id0 at every node" in said
-    known = [row(3, f"id{n}", slots=SHARES[n] if n in (1, 2) else "-") for n in [1, 2, 4, 5]]
+    held = dict(enumerate(SHARES))
+    known = [row(3, f"id{n}", slots=held.get(n, "-")) for n in (1, 2, 4, 5)]
     assert "REPLICATE id1" in orders(3, new(3, "other"), known, new(0), *lost)
     forgotten = [
         view(s, {"id0": None, "id3": row(s, "other", at="10.0.0.3", name="redis-3")})

@@ -186,3 +186,20 @@ def test_what_cannot_be_meant_is_refused(site):
     assert "has data and no nodes.conf" in refused()
     (site.root / "config" / "redis-cluster.conf").write_text("maxmemory ${MEMORY}\n")
     assert "a literal ${" in refused()
+
+
+def test_a_replica_forgets_where_its_primary_was(site):
+    """Somebody else may be there by now, and it would copy from them."""
+    pod, (mine, theirs) = site.pods[3], ("a" * 40, "b" * 40)
+    other = f"{site.pods[1].host}:{site.port}"
+    (pod.data / "appendonlydir").mkdir()
+    (pod.data / "nodes.conf").write_text(
+        f"{theirs} {other}@1,redis-0.redis master - 0 0 1 connected 0-5460\n"
+        f"{mine} 10.0.0.1:1@1,redis-3.redis myself,slave {theirs} 0 0 1 connected\n"
+        "vars currentEpoch 1 lastVoteEpoch 0\n"
+    )
+    pod.start()
+    rows = {row.node_id: row for row in until(pod.rows)}
+    assert (rows[mine].address.host, rows[mine].primary_id) == (pod.host, theirs)
+    assert (rows[theirs].known, rows[theirs].name) == (False, "redis-0.redis")
+    assert "master_host" not in pod.ask("INFO", "replication")
