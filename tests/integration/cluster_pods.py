@@ -16,11 +16,13 @@ import socket
 import subprocess
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from tests.integration.certificates import self_signed
 from tests.integration.pods import BIN, BIND_HOSTS, DEPLOY, SECRETS, busybox, until
 
 from aragora_redis.lab import network
@@ -111,6 +113,7 @@ class ClusterPod:
             username=user,
             password=secret or SECRETS[USERS[user]],
             retry=Retry(NoBackoff(), 0),
+            **self.site.encryption,
             **ANSWERS,
         ) as client:
             return client.execute_command(*words)
@@ -138,6 +141,9 @@ class ClusterPod:
 
 class ClusterSite:
     """Six pods."""
+
+    encryption: Mapping[str, Any] = MappingProxyType({})
+    """What a client needs for TLS."""
 
     def __init__(self, root):
         self.root = root
@@ -228,10 +234,29 @@ class ClusterSite:
     def replica_of(self, primary):
         return self.pods[int(self.shards()[primary.name][-1])]
 
+    def use_tls(self):
+        """Encrypt everything. The certificate is for the names of the pods."""
+        folder = self.root / "tls"
+        folder.mkdir()
+        self_signed(folder, names=self.env["PEERS"].split())
+        shutil.copy(folder / "cert.pem", folder / "ca.crt")
+        (folder / "cert.pem").rename(folder / "tls.crt")
+        (folder / "key.pem").rename(folder / "tls.key")
+        self.env["TLS"] = str(folder)
+        authority = str(folder / "ca.crt")
+        # Names are known to the pods alone.
+        self.encryption = {"ssl": True, "ssl_ca_certs": authority, "ssl_check_hostname": False}
+
     def client(self):
         """An application that knows one node."""
+        hosts = {f"{pod.name}.redis": pod.host for pod in self.pods}
         return redis.RedisCluster(
-            self.pods[-1].host, self.port, password=SECRETS["password"], **ANSWERS
+            self.pods[-1].host,
+            self.port,
+            password=SECRETS["password"],
+            address_remap=lambda at: (hosts.get(at[0], at[0]), at[1]),
+            **self.encryption,
+            **ANSWERS,
         )
 
     def settle(self):

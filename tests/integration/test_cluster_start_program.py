@@ -120,6 +120,8 @@ async def test_a_cluster_is_made_once_and_goes_on_under_other_addresses(site):
 
 
 def test_who_comes_back_follows_and_who_ends_hands_over(site):
+    """With TLS, on the bus too."""
+    site.use_tls()
     site.start()
     site.settle()
     write(site)
