@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from redis.exceptions import NoPermissionError, RedisError
+from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from ...address import Address
 from ..access import Access, connected
 
 EVERY = 0.005
 """Seconds between two looks at one node."""
+END_LIMIT = 0.2
+"""Seconds for a look that is not held to end."""
 
 
 class WriteGap:
@@ -28,6 +32,7 @@ class WriteGap:
         self._last: dict[Address, float] = {}
         """When each node has last taken a write."""
         self._newest: float | None = None
+        self._over = False
         self.longest = 0.0
         """Seconds between two writes that were taken one after the other, at most."""
         self.denied = False
@@ -44,23 +49,31 @@ class WriteGap:
         try:
             yield
         finally:
-            for task in tasks:
+            # Cancelled while it closes its connection a task would leave that open.
+            self._over = True
+            _, held = await asyncio.wait(tasks, timeout=END_LIMIT)
+            for task in held:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _look(self, at: Address, access: Access) -> None:
-        while not self.denied:
-            try:
+        while not self._over:
+            with contextlib.suppress(RedisError, OSError):
                 async with connected(at, access) as client:
-                    await client.unlink(self._key)
-                    while True:
-                        self._take(at)
+                    while not self._over:
+                        await self._try(at, client)
                         await asyncio.sleep(EVERY)
-                        await client.unlink(self._key)
-            except NoPermissionError:
-                self.denied = True
-            except (RedisError, OSError):
-                await asyncio.sleep(EVERY)
+            await asyncio.sleep(EVERY)
+
+    async def _try(self, at: Address, client: Redis) -> None:
+        try:
+            await client.unlink(self._key)
+        except NoPermissionError:
+            self.denied = self._over = True
+        except ResponseError:
+            pass  # it does not hold the slot, or not now
+        else:
+            self._take(at)
 
     def _take(self, at: Address) -> None:
         now = self._now()
