@@ -85,7 +85,7 @@ def test_what_is_broken_already_is_not_drilled(drill, sentinel_lab):
     assert sentinel_lab.status().nodes[0].role == "primary"
 
 
-def test_one_shard_of_a_cluster_and_what_the_others_had_of_it(cli, cluster_lab, tmp_path):
+def test_one_shard_of_a_cluster_and_what_the_others_had_of_it(cli, drill, cluster_lab, tmp_path):
     lab, html = cluster_lab, tmp_path / "drill.html"
     victim = str(lab.node("redis-2").address)
     where = ("--lab", str(lab.directory))
@@ -118,7 +118,7 @@ def test_one_shard_of_a_cluster_and_what_the_others_had_of_it(cli, cluster_lab, 
 
 
 @pytest.mark.drill
-def test_a_cluster_that_is_only_reached_by_wire(cluster_lab):
+def test_a_cluster_that_is_only_reached_by_wire(drill, cluster_lab):
     """Its nodes talk on a port of their own, so that one whose clients are paused is not missed."""
     first = str(cluster_lab.node("redis-0").address)
     code, report = drill(cluster_lab, "freeze-primary", "--confirm", first, named=False)
@@ -144,7 +144,7 @@ def primary_of_the_second(lab):
         "restart-all",
     ],
 )
-def test_every_scenario_on_a_cluster(cluster_lab, scenario):
+def test_every_scenario_on_a_cluster(drill, cluster_lab, scenario):
     code, report = drill(cluster_lab, scenario)
     sys.stdout.write(f"{report['headline']} {report['verdict']}\n")
     assert code == 0, report
