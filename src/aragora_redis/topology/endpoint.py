@@ -14,8 +14,9 @@ from typing import NamedTuple
 UNANSWERED = 0.03
 """Seconds after which nobody waits for a resolver any longer: it may be down while Redis is not."""
 STRAYS, STRAY_WINDOW = 5, 30.0
-"""Times in so many seconds that connections strayed after which a name is taken for one that
-rotates; until it has given the same answer for as long."""
+"""Times in so many seconds that connections strayed after which a name is taken to rotate."""
+SETTLED = 10.0
+"""Seconds of the same answer after which it is not any more."""
 
 
 class Moved(NamedTuple):
@@ -72,7 +73,7 @@ class EndpointPanel:
 
         A name with more addresses than one answer holds is left alone, once that is seen.
         """
-        if self.rotates and now - self._settled_at > STRAY_WINDOW:
+        if self.rotates and now - self._settled_at > SETTLED:
             self.rotates = False
             self._strays.clear()
         if self.rotates or not self.addresses or set(peers) <= set(self.addresses):
