@@ -25,10 +25,11 @@ from aragora_redis.errors import (
 )
 from aragora_redis.events import Events
 from aragora_redis.link import mux as mux_module
-from aragora_redis.link.mux import BATCH_FLOOR, FRESH, QUEUE_LIMIT, WARM, Mux
+from aragora_redis.link.mux import BATCH_FLOOR, QUEUE_LIMIT, WARM, Mux
 from aragora_redis.link.pipe import Lost, Pipe, ReplyHandler
 from aragora_redis.link.probe import PROBE_LIMIT
 from aragora_redis.link.replies import late_by
+from aragora_redis.link.trust import FRESH
 from aragora_redis.operation import Fence, Kind, Operation
 from aragora_redis.scripts.catalog import Script
 
@@ -354,7 +355,7 @@ async def test_suspended_means_not_written(lane):
 
 @pytest.fixture
 async def silent(lane):
-    lane.mux._last_reply -= FRESH + 0.1
+    lane.mux._trust._last_reply -= FRESH + 0.1
     return lane
 
 

@@ -28,6 +28,7 @@ from .batch import Batch, Pending, fail, group, no_answer, pack_calls, settle_ca
 from .pipe import Lost, Pipe, ReplyHandler, pack
 from .probe import Probe
 from .replies import RECONNECT, RedirectError, classify, late_by
+from .trust import FRESH, Trust
 
 T = TypeVar("T")
 
@@ -36,8 +37,6 @@ QUEUE_LIMIT = 4096
 QUEUE_BYTES = 8 * 1024 * 1024
 BATCH_FLOOR, BATCH_CEILING = 8, 64
 BATCHES_IN_FLIGHT = 2
-FRESH = 0.2
-"""Seconds (F in PROTOCOL section 2) after which silence, or a late success, is not trusted."""
 WARM = 0.1
 """Seconds of silence after which a lane is asked for a sign of life."""
 KEEP_ALIVE = 2.0
@@ -105,8 +104,7 @@ class Mux:
         self._warming = False
         self._warmed_at = 0.0
         self._fenced_at = float("-inf")
-        self._last_reply = 0.0
-        self._doubted_since: float | None = None
+        self._trust = Trust()
         self.generation = 0
         """Counts connections, so that a group knows whether it spans two."""
         self.server_time = ServerTime(0.0, 0)
@@ -127,13 +125,9 @@ class Mux:
         return None
 
     def attach(self, pipe: Pipe, server_time: ServerTime) -> None:
-        """Use a verified connection from now on.
-
-        A doubt outlives it: the server that was replaced while it stood still is at the same
-        address, says that it is the primary, and may even have a replica left.
-        """
+        """Use a verified connection from now on."""
         self._pipe = pipe
-        self._last_reply = self._clock.monotonic()
+        self._trust.connected(self._clock.monotonic())
         self.server_time = server_time
         self.generation += 1
         pipe.on_close(lambda reason: self._detached(pipe, reason))
@@ -194,7 +188,7 @@ class Mux:
 
     def trust(self) -> None:
         """Have no doubt: another primary was named."""
-        self._doubted_since = None
+        self._trust.clear()
 
     def suspend(self, reason: str) -> None:
         """Write nothing more, but keep reading, until `resume` or `close`."""
@@ -211,10 +205,10 @@ class Mux:
         self._pipe = None
         self._down_reason = reason
         if self._probe is not None:
-            self._doubted_since = self._probe.silent_since
+            self._trust.failed(self._probe.silent_since)
             self._probe.cancel()
             self._probe = None
-        self._doubt_after_silence(self._clock.monotonic(), late=False)
+        self._trust.lost(self._clock.monotonic())
         # Their handlers were told already, but for one whose reply could not be handled.
         for pending in [pending for batch in self._in_flight for pending in batch.pending]:
             fail(pending, OutcomeUnknownError(f"the connection to Redis ended: {reason}"))
@@ -264,7 +258,7 @@ class Mux:
         self._arm_timer(deadline)
         if operation.fence is Fence.PROBE:
             self._fenced_at = self._clock.monotonic()
-            if self._doubtful():
+            if self._trust.doubtful(self._clock.monotonic()):
                 self._fenced.append(pending)
                 self._probe_first()
                 return pending.future
@@ -333,8 +327,7 @@ class Mux:
                 return
             now = self._clock.monotonic()
             late = now - batch.sent_at > FRESH
-            self._doubt_after_silence(now, late=late)
-            self._last_reply = now
+            self._trust.answered(now, late=late)
             if isinstance(reply, hiredis.ReplyError):
                 self._call_refused(call, str(reply), now)
             else:
@@ -368,22 +361,6 @@ class Mux:
             self._pipe.close(f"the server answered {error.code}")
 
     # --- time -----------------------------------------------------------------------------
-
-    def _doubtful(self) -> bool:
-        """Whether the server may have been frozen, and replaced, since it last proved itself."""
-        silent_for = self._clock.monotonic() - self._last_reply
-        return self._doubted_since is not None or silent_for > FRESH
-
-    def _doubt_after_silence(self, now: float, *, late: bool) -> None:
-        # A reply ends a silence, but proves nothing: a resumed stale primary answers, too.
-        # Only who was heard since the latest silence began knows what became of the server in it.
-        if late or now - self._last_reply > FRESH:
-            self._doubted_since = self._last_reply
-
-    def _silent_since(self) -> float:
-        if self._doubted_since is None or self._clock.monotonic() - self._last_reply > FRESH:
-            return self._last_reply
-        return self._doubted_since
 
     def _arm_timer(self, at: float) -> None:
         if self._timer is not None:
@@ -443,7 +420,7 @@ class Mux:
         self._probe = Probe(
             self._pipe,
             clock=self._clock,
-            silent_since=self._silent_since(),
+            silent_since=self._trust.silent_since(self._clock.monotonic()),
             question=self.question,
             role_fault=self._role_fault,
             vouched=self._vouched,
@@ -455,12 +432,11 @@ class Mux:
         probe, self._probe = self._probe, None
         if probe is None or self._pipe is None:
             return
-        self._last_reply = self._clock.monotonic()
         if fault is not None:
-            self._doubted_since = probe.silent_since
+            self._trust.failed(probe.silent_since)
             self._pipe.close(f"the probe failed: {fault}")
             return
-        self._doubted_since = None
+        self._trust.proved(self._clock.monotonic())
         for pending in self._fenced:
             self._queue.append(pending)
             self._queued_bytes += pending.size
@@ -483,7 +459,7 @@ class Mux:
             and not self._in_flight
             and not self._warming
             and self._suspended is None
-            and now - self._last_reply > silence
+            and self._trust.silent_for(now) > silence
         ):
             self._warming = True
             self._warmed_at = now
@@ -492,9 +468,7 @@ class Mux:
     def _on_sign_of_life(self, reply: Any) -> None:
         self._warming = False
         if not isinstance(reply, Lost):
-            now = self._clock.monotonic()
-            self._doubt_after_silence(now, late=False)
-            self._last_reply = now
+            self._trust.answered(self._clock.monotonic())
 
 
 def _ignore(_reply: Any) -> None:
