@@ -136,8 +136,9 @@ class Connected:
 
     @property
     def reconciled(self) -> bool:
-        """Whether a starting instance may trust what it has loaded."""
-        return self.feed.loaded and self.feed.settled and self.presence.unanimous
+        """Whether a starting instance may trust what it has loaded, and knows how old that is."""
+        followed = self.feed.fresh_at() > float("-inf")
+        return self.feed.loaded and self.feed.settled and followed and self.presence.unanimous
 
     def staleness(self, shards: Collection[int] = range(SHARDS)) -> float:
         """Seconds since this instance was certainly in step with the real primary."""
