@@ -131,6 +131,12 @@ LINK_UP = Instrument(
 LINK_LOST = Instrument(
     "link_lost", Kind.COUNTER, "connections", "Connections to the primary that ended.", (_LANE,)
 )
+RENEWALS_FAILED = Instrument(
+    "credential_renewals_failed",
+    Kind.COUNTER,
+    "failures",
+    "Times that credentials began not to be renewed, or not to be taken on a living connection.",
+)
 FAILOVERS = Instrument("failovers", Kind.COUNTER, "changes", "Changes of the primary seen.")
 FAILOVER_SECONDS = Instrument(
     "failover_seconds",
@@ -189,6 +195,7 @@ INSTRUMENTS = (
     CIRCUIT_REFUSALS,
     LINK_UP,
     LINK_LOST,
+    RENEWALS_FAILED,
     FAILOVERS,
     FAILOVER_SECONDS,
     FAILOVER_PHASE_SECONDS,

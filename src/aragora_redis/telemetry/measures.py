@@ -17,6 +17,7 @@ from ..events import (
     LinkLost,
     LinkUp,
     Recovered,
+    RenewalFailed,
     Revoked,
     SessionServed,
     SessionWrite,
@@ -117,6 +118,8 @@ def _of_link(event: Event) -> tuple[Measurement, ...]:
                 Measurement(instruments.LINK_UP, 0, (lane,)),
                 Measurement(instruments.LINK_LOST, 1, (lane,)),
             )
+        case RenewalFailed():
+            return (Measurement(instruments.RENEWALS_FAILED, 1),)
         case ViewChanged(old=old) if old is not None:
             return (Measurement(instruments.FAILOVERS, 1),)
     return ()
