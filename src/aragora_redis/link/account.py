@@ -110,7 +110,8 @@ class Account:
         failures = 0
         while True:
             if failures == 0:
-                await asyncio.sleep(LOOK_EVERY)
+                due = self._renew_at - self._clock.wall()
+                await asyncio.sleep(min(LOOK_EVERY, max(due, 0.0)))
             else:
                 await asyncio.sleep(full_jitter(failures, base=RETRY_BASE, cap=RETRY_CAP))
             trouble = await self._keep_logged_in()
