@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+from dataclasses import dataclass
 
 from ..address import Address
 from ..errors import AragoraRedisError, LinkDownError
@@ -13,6 +14,17 @@ from .aside import aside
 
 ANSWER_LIMIT = 1.0
 """Seconds that a connection waits for the resolver, before it takes the last answer."""
+
+
+REMEMBERED = 256
+"""Names whose last addresses are kept: a cluster's nodes may get ever new ones."""
+
+
+@dataclass(slots=True)
+class _Known:
+    addresses: tuple[str, ...]
+    failures: int = 0
+    """How often nobody could be connected to at the one that was picked."""
 
 
 class Names:
@@ -25,8 +37,7 @@ class Names:
     def __init__(self, hosts: Hosts | None = None) -> None:
         self._hosts = hosts
         self._asking: dict[Address, asyncio.Task[tuple[str, ...]]] = {}
-        self._known: dict[Address, tuple[str, ...]] = {}
-        self._failures: dict[Address, int] = {}
+        self._known: dict[Address, _Known] = {}
 
     async def look_up(self, target: Address) -> tuple[str, ...]:
         """All addresses now, in the order of the answer.
@@ -55,16 +66,23 @@ class Names:
         """
         try:
             async with asyncio.timeout(ANSWER_LIMIT):
-                self._known[target] = await self.look_up(target)
+                self._remember(target, await self.look_up(target))
         except (LinkDownError, TimeoutError) as error:
             if target not in self._known:
                 raise _unresolved(target, error) from None
-        found = self._known[target]
-        return found[self._failures.get(target, 0) % len(found)]
+        known = self._known[target]
+        return known.addresses[known.failures % len(known.addresses)]
+
+    def _remember(self, target: Address, addresses: tuple[str, ...]) -> None:
+        known = self._known.setdefault(target, _Known(addresses))
+        known.addresses = addresses
+        if len(self._known) > REMEMBERED:
+            del self._known[next(iter(self._known))]
 
     def failed(self, target: Address) -> None:
         """Take in that nobody could be connected to at the address that was picked."""
-        self._failures[target] = self._failures.get(target, 0) + 1
+        if (known := self._known.get(target)) is not None:
+            known.failures += 1
 
     def close(self) -> None:
         """Wait for nobody any more."""
