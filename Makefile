@@ -26,8 +26,8 @@ servers: ## Run the tests that touch Redis, and a short drill, on Redis 6.2 and 
 	@scripts/setup
 	@scripts/servers test
 
-drills: ## Run the fault matrix, and the builds that must fail (SEED=1 ROUNDS=1)
-	@scripts/drills "$(or $(SEED),1)" "$(or $(ROUNDS),1)"
+drills: ## Run the fault matrix, and the builds that must fail (SEED=1 ROUNDS=1 MODE=sentinel|managed)
+	@scripts/drills "$(or $(SEED),1)" "$(or $(ROUNDS),1)" $(MODE)
 
 format: ## Format the code, and fix what the linter can fix
 	@scripts/setup

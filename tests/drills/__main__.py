@@ -10,29 +10,35 @@ import tempfile
 from pathlib import Path
 
 from . import report
-from .checker import Expectations
 from .drill import Plan, run
 from .figures import figures
 from .nemesis import FAULTS
+from .verdict import Expectations
 
 TOLD = 40
 
 
 def main() -> int:
     """Run what the arguments ask for; 1 where a promise was broken."""
+    told = "; ".join(f"{mode}: {', '.join(faults)}" for mode, faults in FAULTS.items())
     parser = argparse.ArgumentParser(prog="python -m tests.drills", description=__doc__)
-    parser.add_argument("faults", nargs="*", help=f"in order; all of {', '.join(FAULTS)} else")
+    parser.add_argument("faults", nargs="*", help=f"in order; all of the mode else: {told}")
+    parser.add_argument("--mode", default="sentinel", choices=tuple(FAULTS), help="of the lab")
     parser.add_argument("--seed", type=int, default=1, help="of all that is random")
     parser.add_argument("--rounds", type=int, default=1, help="how often the faults come")
     parser.add_argument("--subject", default="ours", choices=("ours", "redis-py", "coredis"))
     parser.add_argument("--report", type=Path, help="a directory for report.html and timeline.png")
     parser.add_argument("--directory", type=Path, help="where histories are kept; nowhere else")
     given = parser.parse_args()
-    if unknown := set(given.faults) - set(FAULTS):
-        parser.error(f"there is no fault {', '.join(sorted(unknown))}; see --help")
+    faults = FAULTS[given.mode]
+    if unknown := set(given.faults) - set(faults):
+        parser.error(f"{given.mode} has no fault {', '.join(sorted(unknown))}; see --help")
+    if given.subject != "ours" and given.mode != "sentinel":
+        parser.error(f"{given.subject} is exercised with Sentinels alone")
     plan = Plan(
-        faults=(given.faults or list(FAULTS)) * given.rounds,
+        faults=(given.faults or list(faults)) * given.rounds,
         seed=given.seed,
+        mode=given.mode,
         subject=given.subject,
     )
     with tempfile.TemporaryDirectory(prefix="drill-") as temporary:

@@ -8,70 +8,22 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import pairwise
-from typing import NamedTuple
 
 from .history import Band, Call, History
+from .timing import deadlines, outage_latency, spared
+from .verdict import Expectations, Limit, Violation
 
 PROPAGATION = 3.0
 """Seconds within which every connected instance knows of a revocation: a look each second, and the
 random pause before what others lost is published again."""
 REPLICATION = 0.25
 """Seconds before a fault from which the acknowledged may not have reached a replica yet."""
-DEADLINES = dict.fromkeys(("read", "update", "create", "end", "revoke"), 1.0)
-"""Seconds that each call may take; a check has the deadline of the drill."""
-HUNDRED = 100
-"""Checks below which no 99 of 100 can be told from the slowest."""
-KNOWN_AFTER = 0.3
-"""Seconds after which a Redis that stands still is known to."""
-AT_ONCE = 0.005
-"""Seconds that 99 of 100 checks take at most from then on."""
 REPLACED_AGAIN = 1.0
 """Seconds from the promotion of another replica until the Sentinels announce it."""
 ONE_SWITCH = 1.5
 """Seconds within which announcements of several Sentinels are of one switch."""
-NOISE = 0.1
-"""Seconds of scheduling noise beyond the lag that the process measured itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """One broken promise."""
-
-    invariant: str
-    at: float
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.invariant} at {self.at:.3f}: {self.text}"
-
-
-class Limit(NamedTuple):
-    """A limit: its tokens a second, and its burst."""
-
-    name: str
-    rate: float
-    burst: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expectations:
-    """What the drill's policies promise.
-
-    Attributes:
-        limits: those whose admissions are counted.
-        instances: how many processes share them.
-        deadline: seconds that a check may take.
-        probes: places for trial calls of the circuit.
-        at_once: seconds within which 99 of 100 checks are decided while Redis is away.
-    """
-
-    limits: tuple[Limit, ...] = (Limit("hot", 20.0, 20), Limit("slow", 10 / 60, 10))
-    instances: int = 4
-    deadline: float = 0.05
-    probes: int = 3
-    at_once: float = AT_ONCE
 
 
 def check(history: History, expected: Expectations) -> list[Violation]:
@@ -81,6 +33,7 @@ def check(history: History, expected: Expectations) -> list[Violation]:
         admissions(history, expected),
         stale_writes(history),
         deadlines(history, expected),
+        spared(history),
         outage_latency(history, expected),
         updates(history),
         endings(history),
@@ -156,12 +109,20 @@ def _must_last(
 def admissions(history: History, expected: Expectations) -> Iterator[Violation]:
     """I2: more admitted in some window than the limit, with what each fault allows on top."""
     for limit in expected.limits:
-        for first, last, count in _windows(admitted(history, limit)):
-            allowed = allowance(history, first, last, limit, expected.instances)
+        taken = admitted(history, limit)
+        concerned = _concerning(history, taken)
+        for first, last, count in _windows(taken):
+            allowed = allowance(concerned, first, last, limit, expected.instances)
             if count > allowed:
                 text = f"{count} of {limit.name} in {last - first:.1f} s, {allowed:.0f} allowed"
                 yield Violation("I2", first, text)
                 break
+
+
+def _concerning(history: History, calls: Sequence[Call]) -> History:
+    """The same with those faults alone that concern the slot of these calls."""
+    slot = calls[0].slot if calls else -1
+    return replace(history, bands=[band for band in history.bands if band.concerns(slot)])
 
 
 def switches(history: History) -> list[float]:
@@ -190,7 +151,7 @@ def allowance(history: History, first: float, last: float, limit: Limit, instanc
     promoted = switches(history)
     for band in history.bands:
         inside = max(min(last, band.settled) - max(first, band.began), 0.0)
-        if not inside:
+        if not inside or band.seamless:
             continue
         factor = band.cut / instances if band.cut else 0.05
         # Sentinels may replace a primary twice for one fault.
@@ -231,66 +192,6 @@ def stale_writes(history: History) -> Iterator[Violation]:
         yield Violation("I3", each.at, f"{each.process} wrote to {each.text} after its replacement")
 
 
-# --- I4 ---------------------------------------------------------------------------------
-
-
-def deadlines(history: History, expected: Expectations) -> Iterator[Violation]:
-    """I4: a call that took longer than its deadline and the lag that its process measured."""
-    lags = _lags(history)
-    limits = DEADLINES | {"check": expected.deadline}
-    for call in history.calls:
-        limit = limits.get(call.what)
-        if limit is None or call.ended is None:
-            continue
-        took = call.ended - call.began
-        if took <= limit + NOISE:
-            continue
-        if took > limit + NOISE + _lag_during(lags, call):
-            yield Violation("I4", call.began, f"{call.what} of {call.process} took {took:.3f} s")
-
-
-def outage_latency(history: History, expected: Expectations) -> Iterator[Violation]:
-    """I2: checks that wait, although Redis is known to be away."""
-    for band, took in outage_checks(history):
-        slow = percentile(took, 0.99)
-        if slow > expected.at_once and len(took) >= HUNDRED:
-            text = f"99 of 100 checks took up to {slow * 1000:.1f} ms while Redis was away"
-            yield Violation("I2", band.began, text)
-
-
-def outage_checks(history: History) -> Iterator[tuple[Band, list[float]]]:
-    """For each total outage, how long checks took once it was known, less the loop's own lag."""
-    lags = _lags(history)
-    for band in history.bands:
-        if not band.total:
-            continue
-        took = [
-            max((call.ended or call.began) - call.began - _lag_during(lags, call), 0.0)
-            for call in history.of("check")
-            if band.began + KNOWN_AFTER <= call.began <= band.ended
-        ]
-        if took:
-            yield band, took
-
-
-def percentile(values: list[float], part: float) -> float:
-    """The value that so large a part of all does not exceed."""
-    return sorted(values)[min(int(len(values) * part), len(values) - 1)]
-
-
-def _lags(history: History) -> dict[str, list[tuple[float, float]]]:
-    lags: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for each in history.noted("lag"):
-        lags[each.process].append((each.at, each.value))
-    return lags
-
-
-def _lag_during(lags: dict[str, list[tuple[float, float]]], call: Call) -> float:
-    """By how much a process was late in the time of a call."""
-    ended = call.ended if call.ended is not None else float("inf")
-    return sum(lag for at, lag in lags[call.process] if call.began <= at and at - lag <= ended)
-
-
 # --- I3 and I6: sessions -----------------------------------------------------------------
 
 
@@ -303,7 +204,11 @@ def updates(history: History) -> Iterator[Violation]:
     """
     promoted = switches(history)
     for update, read, rivals in off_the_chain(history):
-        before = [band for band in history.bands if band.began <= read.began]
+        before = [
+            band
+            for band in history.bands
+            if band.began <= read.began and band.concerns(update.slot)
+        ]
         if not _may_be_lost(update, before, promoted):
             yield Violation(
                 "I6" if rivals else "I3",
@@ -448,7 +353,10 @@ def probes(history: History, expected: Expectations) -> Iterator[Violation]:
             continue
         flying.append(call.began)
         oldest = flying[0]
-        failovers = sum(band.began <= at and oldest <= band.settled for band in history.bands)
+        failovers = sum(
+            band.began <= at and oldest <= band.settled and not band.seamless
+            for band in history.bands
+        )
         if len(flying) > expected.probes * (1 + failovers):
             yield Violation("I7", at, f"{len(flying)} trial calls of {call.on} in flight")
             return
@@ -466,7 +374,9 @@ def faults_of_ours(history: History) -> Iterator[Violation]:
 
 def _quiet(bands: Iterable[Band], first: float, last: float) -> bool:
     """Whether no fault, nor its aftermath, touches a span of time."""
-    return not any(band.began <= last and band.settled >= first for band in bands)
+    return not any(
+        band.began <= last and band.settled >= first and not band.seamless for band in bands
+    )
 
 
 def gaps(moments: list[float]) -> float:

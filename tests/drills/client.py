@@ -51,7 +51,7 @@ class Client:
         logging.getLogger().addHandler(handler)
         if isinstance(self._subject, Ours):
             self._subject.state.events.subscribe(self._on_event)
-            watch_sends(self._subject.state.events, self._recorder)
+            watch_sends(self._subject.state, self._recorder)
         await self._subject.start()
         self._recorder.happened("started")
         say({"ready": self._name})

@@ -10,17 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from redis.asyncio import Redis
 from tests.integration.past import give_past
 
 from aragora_redis.lab import Lab
 
 from . import checker
-from .checker import AT_ONCE, PROPAGATION, Expectations, Violation
+from .checker import PROPAGATION
 from .fleet import Fleet
 from .history import History, Recorder, load
-from .nemesis import FAULTS, Stage
+from .nemesis import FAULTS, GROUNDS
+from .nemesis.stage import Stage
 from .subjects import COUNTED, COUNTED_BURST, HOT, SLOW
+from .verdict import AT_ONCE, Expectations, Violation
 
 CALM = PROPAGATION + 1.5
 """Seconds without a fault between two of them: what is then not known everywhere is missed."""
@@ -52,8 +53,9 @@ class Plan:
     """What a drill is to do.
 
     Attributes:
-        faults: names of `nemesis.FAULTS`, in order.
+        faults: names of `nemesis.FAULTS` of that mode, in order.
         seed: of all that is random.
+        mode: of the lab: `sentinel`, `managed` or `cluster`.
         clients: how many processes share the load.
         martyrs: let one client die with each fault, and another take its place.
         at_once: seconds within which checks are decided without Redis, on this machine.
@@ -61,6 +63,7 @@ class Plan:
 
     faults: Sequence[str]
     seed: int
+    mode: str = "sentinel"
     clients: int = 4
     martyrs: bool = True
     subject: str = "ours"
@@ -79,7 +82,9 @@ class Result:
 
 async def run(plan: Plan, directory: Path) -> Result:
     """Run a drill in an empty directory; everything that it has started ends with it."""
-    async with opened(directory, seed=plan.seed, subject=plan.subject, breaks=plan.breaks) as stage:
+    async with opened(
+        directory, plan.mode, seed=plan.seed, subject=plan.subject, breaks=plan.breaks
+    ) as stage:
         await _play(plan, stage)
     history = await asyncio.to_thread(loaded, directory)
     expected = Expectations(instances=plan.clients, at_once=plan.at_once)
@@ -101,6 +106,7 @@ def _prepare(directory: Path) -> Path:
 @asynccontextmanager
 async def opened(
     directory: Path,
+    mode: str = "sentinel",
     *,
     seed: int = 1,
     subject: str = "ours",
@@ -109,7 +115,7 @@ async def opened(
 ) -> AsyncIterator[Stage]:
     """A lab that runs, and a fleet with nobody in it yet."""
     policies = await asyncio.to_thread(_prepare, directory)
-    lab = Lab.create(directory / "lab", "sentinel", ports="free")
+    lab = Lab.create(directory / "lab", mode, ports="free")
     recorder = Recorder(directory / "drill.jsonl", "drill")
     env = {"ARAGORA_POLICIES": str(policies), **env}
     fleet = Fleet(lab, directory, recorder, env, seed=seed, subject=subject, breaks=breaks)
@@ -119,9 +125,10 @@ async def opened(
         cleanup.push_async_callback(asyncio.to_thread, lab.stop)
         await asyncio.to_thread(give_past, lab)
         cleanup.push_async_callback(fleet.close)
-        ears = asyncio.create_task(_listen(lab, recorder))
+        ground = GROUNDS[mode](lab)
+        ears = asyncio.create_task(ground.listen(recorder))
         cleanup.callback(ears.cancel)
-        yield Stage(lab, fleet, recorder, random.Random(seed))
+        yield Stage(lab, ground, fleet, recorder, random.Random(seed))
 
 
 async def _play(plan: Plan, stage: Stage) -> None:
@@ -133,7 +140,7 @@ async def _play(plan: Plan, stage: Stage) -> None:
     await asyncio.sleep(CALM)
     for name in plan.faults:
         martyr = stage.random.choice(list(fleet.living.values())) if plan.martyrs else None
-        async with FAULTS[name](stage):
+        async with FAULTS[plan.mode][name](stage):
             if martyr is not None:
                 await fleet.kill(martyr)
         if martyr is not None:
@@ -153,24 +160,3 @@ async def sweep(stage: Stage) -> None:
     await fleet.all({"do": "sweep", "revoked": revoked, "sessions": fleet.sessions})
     for client in [*fleet.living.values()]:
         await fleet.stop(client)
-
-
-async def _listen(lab: Lab, recorder: Recorder) -> None:
-    """Note when each Sentinel announces another primary."""
-
-    async def hear(port: int, password: str) -> None:
-        while True:
-            client = Redis(port=port, password=password, decode_responses=True)
-            try:
-                async with client.pubsub() as channel:
-                    await channel.subscribe("+switch-master")
-                    async for message in channel.listen():
-                        if message["type"] == "message":
-                            recorder.happened("switch", text=message["data"])
-            except Exception:  # noqa: BLE001 - Sentinels die here, which is the point
-                await asyncio.sleep(0.2)
-            finally:
-                await client.aclose()
-
-    nodes = [lab.node(f"sentinel-{number}") for number in range(3)]
-    await asyncio.gather(*(hear(node.port, lab.password(node)) for node in nodes))

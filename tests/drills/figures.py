@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -9,8 +10,10 @@ from statistics import median
 from typing import Any
 
 from . import checker
-from .checker import Limit, percentile
 from .history import Band, Call, History
+from .subjects import COUNTED
+from .timing import outage_checks, percentile
+from .verdict import Limit
 
 WRITES = {"update", "revoke", "create"}
 
@@ -29,6 +32,8 @@ class Figures:
     """Acknowledged by a primary that died, within the bound that is documented for that."""
     longest_write_gap_s: float = 0.0
     first_write_after_switch: dict[str, float] = field(default_factory=dict)
+    limits_away_s: dict[str, float] = field(default_factory=dict)
+    """For each fault, the longest time in which Redis decided no limit for anybody."""
     check_p99: float = 0.0
     outage_check_p99: float = 0.0
     admissions: dict[str, float] = field(default_factory=dict)
@@ -44,7 +49,7 @@ class Figures:
 def figures(history: History, limit: Limit) -> Figures:
     """The figures of a history."""
     checks = [c.ended - c.began for c in history.of("check") if c.ended is not None]
-    outages = [took for _, each in checker.outage_checks(history) for took in each]
+    outages = [took for _, each in outage_checks(history) for took in each]
     delays = first_writes(history)
     return Figures(
         calls=len(history.calls),
@@ -64,6 +69,7 @@ def figures(history: History, limit: Limit) -> Figures:
             "median": round(median(delays) * 1000, 1) if delays else 0.0,
             "max": round(max(delays, default=0.0) * 1000, 1),
         },
+        limits_away_s=limits_away(history),
         check_p99=round(percentile(checks, 0.99) * 1000, 2) if checks else 0.0,
         outage_check_p99=round(percentile(outages, 0.99) * 1000, 2) if outages else 0.0,
         admissions=admission_ratios(history, limit),
@@ -99,6 +105,19 @@ def longest_gap(history: History) -> float:
     return checker.gaps(ends)
 
 
+def limits_away(history: History) -> dict[str, float]:
+    """For each kind of fault, the longest gap in what Redis decided of a limit that is wide."""
+    ends = [c.ended for c in history.of("check") if c.source == "redis" and c.on == COUNTED]
+    decided = sorted(ended for ended in ends if ended is not None)
+    worst: dict[str, float] = {}
+    for band in history.bands:
+        around = decided[
+            max(bisect_left(decided, band.began) - 1, 0) : bisect_right(decided, band.settled) + 1
+        ]
+        worst[band.name] = round(max(worst.get(band.name, 0.0), checker.gaps(around)), 2)
+    return worst
+
+
 def _is_write(call: Call) -> bool:
     if call.what == "check":
         return call.source == "redis" and call.answer is True
@@ -129,11 +148,14 @@ def merged(all_of: Iterable[Figures]) -> dict[str, Any]:
     cycles: Counter[str] = Counter()
     levels: Counter[str] = Counter()
     ratios: dict[str, float] = {}
+    away: dict[str, float] = {}
     for part in parts:
         cycles.update(part.cycles)
         levels.update(part.levels)
         for name, ratio in part.admissions.items():
             ratios[name] = max(ratio, ratios.get(name, 0.0))
+        for name, seconds in part.limits_away_s.items():
+            away[name] = max(seconds, away.get(name, 0.0))
     return {
         "drills": len(parts),
         "cycles": dict(cycles),
@@ -151,6 +173,7 @@ def merged(all_of: Iterable[Figures]) -> dict[str, Any]:
         "checks, p99 ms": max(part.check_p99 for part in parts),
         "checks in a total outage, p99 ms": max(part.outage_check_p99 for part in parts),
         "admitted of the limit": ratios,
+        "no limit decided by Redis, s": away,
     }
 
 

@@ -29,6 +29,7 @@ class Call(msgspec.Struct, tag="call", omit_defaults=True, kw_only=True):
         field, base, value: of an update: the field, what it held when it was read, what it gets.
         version: of a session, as read or made.
         data: of a session, as read.
+        slot: the hash slot of its keys; -1 where there is none, or several.
     """
 
     process: str
@@ -45,6 +46,7 @@ class Call(msgspec.Struct, tag="call", omit_defaults=True, kw_only=True):
     value: str = ""
     version: int = 0
     data: dict[str, str] = {}
+    slot: int = -1
 
 
 class Happening(msgspec.Struct, tag="happening", omit_defaults=True, kw_only=True):
@@ -69,6 +71,9 @@ class Band(msgspec.Struct, tag="band", omit_defaults=True, kw_only=True):
         wiped: all of Redis comes back empty.
         total: no client can reach any primary.
         cut: how many clients are cut off from the rest.
+        slots: first and last of those that it concerns, of a cluster; none where it concerns all.
+        seamless: nobody may notice it.
+        returns: when the first server may answer again, where that is before it is undone.
     """
 
     name: str
@@ -79,6 +84,15 @@ class Band(msgspec.Struct, tag="band", omit_defaults=True, kw_only=True):
     wiped: bool = False
     total: bool = False
     cut: int = 0
+    slots: tuple[tuple[int, int], ...] = ()
+    seamless: bool = False
+    returns: float | None = None
+
+    def concerns(self, slot: int) -> bool:
+        """Whether it touches the holder of a slot, or may."""
+        if not self.slots or slot < 0:
+            return True
+        return any(first <= slot <= last for first, last in self.slots)
 
 
 Line = Call | Happening | Band

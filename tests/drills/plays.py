@@ -16,10 +16,11 @@ import redis
 from aragora_redis.lab.config import MASTER_NAME
 
 from . import checker
-from .checker import Expectations, Violation
 from .drill import CALM, loaded, opened, sweep
 from .fleet import Client
-from .nemesis import UNTIL_SEEN, Stage, island
+from .nemesis.sentinel import island
+from .nemesis.stage import UNTIL_SEEN, Stage, Victim
+from .verdict import Expectations, Violation
 
 TAIL = [f"tail-{number}" for number in range(8)]
 LATER = [f"later-{number}" for number in range(8)]
@@ -170,10 +171,10 @@ DEADLINES: dict[Play, float] = {dropped_connections: 0.5}
 
 async def _lose_primary(stage: Stage, *with_it: Client) -> None:
     """Kill the primary, and clients in the same moment; the rest goes on."""
-    old = await stage.do(stage.lab.kill, "primary")
+    (old,) = await stage.do(stage.lab.kill, "primary")
     for client in with_it:
         await stage.fleet.kill(client)
-    await stage.until_switched(old[0])
+    await stage.until_switched(Victim(old))
     # Not before: the kernel goes on sending what the dead process had written.
     await stage.do(stage.lab.heal)
     await stage.do(stage.lab.start_all)

@@ -13,10 +13,10 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from . import checker
-from .checker import Expectations, Violation
 from .drill import Result
 from .figures import figures, lost_updates
 from .history import History
+from .verdict import Expectations, Violation
 
 mpl.use("Agg")
 COLOURS = {"redis": "#2b6cb0", "local": "#dd6b20", "deny-cache": "#a0aec0"}
@@ -104,7 +104,7 @@ def page(result: Result, picture: bytes) -> str:
         if result.violations
         else "<h2>Every promise was kept</h2>"
     )
-    again = f"python -m tests.drills {' '.join(plan.faults)} --seed {plan.seed}"
+    again = f"python -m tests.drills {' '.join(plan.faults)} --mode {plan.mode} --seed {plan.seed}"
     rows = "".join(
         f"<tr><th>{html.escape(name.replace('_', ' '))}</th>"
         f"<td><code>{html.escape(json.dumps(value))}</code></td></tr>"
@@ -114,7 +114,7 @@ def page(result: Result, picture: bytes) -> str:
         "<!doctype html><html lang=en><meta charset=utf-8><title>Drill</title><style>"
         "body{font:16px/1.5 system-ui;margin:2rem auto;max-width:80rem;padding:0 1rem}"
         "img{max-width:100%}th{text-align:left;padding-right:2rem}.bad{color:#c53030}"
-        f"</style><h1>{html.escape(plan.subject)}, seed {plan.seed}</h1>{verdict}"
+        f"</style><h1>{html.escape(plan.subject)}, {plan.mode}, seed {plan.seed}</h1>{verdict}"
         f"<p>Once more: <code>{html.escape(again)} --subject {plan.subject}</code></p>"
         f'<img alt="What happened over time" src="data:image/png;base64,'
         f'{base64.b64encode(picture).decode()}"><table>{rows}</table></html>'

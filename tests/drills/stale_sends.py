@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from aragora_redis.events import Event, Events, ViewChanged
+from aragora_redis import SharedState
+from aragora_redis.events import Event, ViewChanged
 from aragora_redis.link.pipe import Pipe, pack
 
 from .history import Recorder
 
-ASK = pack(("ROLE",))
+ROLE = pack(("ROLE",))
 """A question, by which the watcher has an address prove itself that most Sentinels insist on."""
+QUESTIONS = {
+    "cluster": {pack(("CLUSTER", "NODES")), pack(("CLIENT", "SETNAME", "aragora-redis"))},
+}
+"""What is sent to a node of a cluster whoever it is now, to hear what it says of all."""
 
 
-def watch_sends(events: Events, recorder: Recorder) -> None:
+def watch_sends(state: SharedState, recorder: Recorder) -> None:
     """Look at what goes out, from now on."""
     stale: set[tuple[str, int]] = set()
     send = Pipe.send
+    harmless = {ROLE} | QUESTIONS.get(state.settings.mode, set())
 
     def on_event(event: Event) -> None:
         if isinstance(event, ViewChanged):
@@ -26,9 +32,10 @@ def watch_sends(events: Events, recorder: Recorder) -> None:
 
     def looked_at(self: Pipe, data: bytes, handlers: list[Any]) -> None:
         peer = self._transport.get_extra_info("peername")
-        if peer and tuple(peer[:2]) in stale and self.closed is None and data != ASK:
+        lives = self.closed is None
+        if peer and tuple(peer[:2]) in stale and lives and data not in harmless:
             recorder.happened("stale-send", text=f"{peer[0]}:{peer[1]}: {data[:60]!r}")
         send(self, data, handlers)
 
-    events.subscribe(on_event)
+    state.events.subscribe(on_event)
     Pipe.send = looked_at  # type: ignore[method-assign]

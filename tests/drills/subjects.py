@@ -30,6 +30,8 @@ from aragora_redis.errors import (
 )
 from aragora_redis.lab.config import MASTER_NAME
 
+from .slots import NOWHERE, limit_slot, session_slot
+
 HOUR = 3600.0
 COUNTED = "counted"
 """The limit that regains nothing during a drill, so that every charge shows."""
@@ -37,6 +39,8 @@ COUNTED_BURST = 1_000_000
 HOT, SLOW = "hot", "slow"
 LIMITS = {HOT: 20, SLOW: 10, COUNTED: COUNTED_BURST}
 CIRCUIT = "drill"
+EVERYBODY = "everybody"
+"""Whose limits all check."""
 LIMIT_LUA = """
 local used = redis.call('INCR', KEYS[1])
 if used == 1 then redis.call('PEXPIRE', KEYS[1], 1000) end
@@ -88,6 +92,10 @@ class Subject(Protocol):
     async def update(self, read: Read, name: str, value: str) -> int: ...
 
     async def end(self, read: Read) -> str: ...
+
+    def limit_slot(self, subject: str) -> int: ...
+
+    def session_slot(self, session_id: str) -> int: ...
 
 
 class Ours:
@@ -146,6 +154,12 @@ class Ours:
 
     async def end(self, read: Read) -> str:
         return (await self.state.sessions.end(read.held)).level.word
+
+    def limit_slot(self, subject: str) -> int:
+        return limit_slot(self.state.settings, subject)
+
+    def session_slot(self, session_id: str) -> int:
+        return session_slot(self.state.settings, session_id)
 
     async def acquire(self) -> Permit:
         return await self.state.circuits[CIRCUIT].acquire()
@@ -208,6 +222,14 @@ class RedisPy:
     async def end(self, read: Read) -> str:
         await self.client.delete(f"session:{read.held}")
         return "primary"
+
+    def limit_slot(self, subject: str) -> int:
+        del subject
+        return NOWHERE
+
+    def session_slot(self, session_id: str) -> int:
+        del session_id
+        return NOWHERE
 
 
 class Coredis(RedisPy):

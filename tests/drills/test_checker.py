@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from tests.drills import checker
-from tests.drills.checker import Expectations, Limit
 from tests.drills.history import Band, Call, Happening, History
+from tests.drills.verdict import Expectations, Limit
 
 _numbers = count(1)
 
@@ -159,6 +159,47 @@ def test_checks_that_wait_for_a_redis_that_is_known_to_be_away():
     ]
     assert invariants(*calls, fault(0, 4, total=True)) == ["I2"]
     assert invariants(*calls) == []
+
+
+def checks(source: str, count_: int, slot: int) -> list[Call]:
+    return [
+        call("check", "free", 1 + n / 1000, answer=True, source=source, slot=slot)
+        for n in range(count_)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("calls", "facts", "broken"),
+    [
+        (checks("local", 100, 7), {"slots": ((0, 9),)}, False),
+        (checks("local", 100, 10), {"slots": ((0, 9),)}, True),
+        (checks("redis", 99, 10) + checks("local", 1, 10), {"slots": ((0, 9),)}, False),
+        (checks("local", 100, 10), {}, False),
+        (checks("local", 100, 10), {"seamless": True}, True),
+        (checks("local", 100, 10), {"slots": ((0, 9),), "cut": 1}, False),
+        ([call("update", "s", 1, outcome="no", slot=10)], {"slots": ((0, 9),)}, True),
+        ([call("update", "s", 1, outcome="unknown", slot=0)], {"seamless": True}, True),
+        ([call("update", "s", 1, outcome="no", slot=9)], {"slots": ((0, 9),)}, False),
+        ([call("update", "s", 1, outcome="conflict", slot=10)], {"slots": ((0, 9),)}, False),
+    ],
+)
+def test_what_a_fault_must_spare(calls, facts, broken):
+    assert ("spared" in invariants(*calls, fault(0, 5, **facts))) is broken
+
+
+def test_a_shard_is_excused_by_its_own_faults_alone():
+    lost = [
+        call("update", "s", 1, field="f", base=None, value="1", slot=10),
+        call("read", "s", 6, data={}, slot=10),
+    ]
+    assert invariants(*lost, fault(1, 5, loses=1, slots=((10, 20),))) == []
+    assert invariants(*lost, fault(1, 5, loses=1, slots=((0, 9),))) == ["I3"]
+    times = [second / 20 for second in range(800)]
+    calls = [call("check", "hot", at, answer=True, source="redis", slot=10) for at in times]
+    limit = Limit("hot", 10, 10)
+    for slots, broken in (((10, 20), False), ((0, 9), True)):
+        bands = [fault(0, 40, cut=2, slots=(slots,))]
+        assert ("I2" in invariants(*calls, *bands, limits=(limit,), instances=2)) is broken
 
 
 def test_effects_run_once():

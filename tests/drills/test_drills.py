@@ -6,10 +6,10 @@ import sys
 
 import pytest
 from tests.drills import report
-from tests.drills.checker import Expectations
 from tests.drills.drill import Plan, run
 from tests.drills.figures import figures
 from tests.drills.nemesis import FAULTS, NEED_CUTS
+from tests.drills.verdict import Expectations
 from tests.integration.rights import needs_cuts
 
 
@@ -27,12 +27,28 @@ async def test_a_short_drill_keeps_every_promise(tmp_path):
     assert (tmp_path / "report" / "timeline.png").stat().st_size > 10_000
 
 
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("mode", "faults"), [("managed", ("resume", "switch"))]
+)
+async def test_a_short_drill_of_each_other_mode(mode, faults, tmp_path):
+    plan = Plan(mode=mode, faults=faults, seed=1, at_once=0.04)
+    result = await run(plan, tmp_path)
+    assert not result.violations
+    assert {c.outcome for c in result.history.of("update")} >= {"ok"}
+
+
 @pytest.mark.drill
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    "fault", [pytest.param(f, marks=needs_cuts if f in NEED_CUTS else ()) for f in FAULTS]
+    ("mode", "fault"),
+    [
+        pytest.param(mode, fault, marks=needs_cuts if fault in NEED_CUTS else ())
+        for mode, faults in FAULTS.items()
+        for fault in faults
+    ],
 )
-async def test_each_fault_three_times(fault, tmp_path):
-    result = await run(Plan(faults=(fault,) * 3, seed=3), tmp_path)
+async def test_each_fault_three_times(mode, fault, tmp_path):
+    result = await run(Plan(mode=mode, faults=(fault,) * 3, seed=3), tmp_path)
     sys.stdout.write(f"{figures(result.history, Expectations().limits[0]).as_dict()}\n")
     assert not result.violations

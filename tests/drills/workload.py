@@ -12,7 +12,8 @@ from typing import Any
 from aragora_redis.errors import CircuitOpenError
 
 from .history import Call, Recorder
-from .subjects import COUNTED, HOT, SLOW, Ours, Read, Subject
+from .slots import NOWHERE
+from .subjects import COUNTED, EVERYBODY, HOT, SLOW, Ours, Read, Subject
 
 FIELDS = ("a", "b", "c")
 POOL = 6
@@ -51,9 +52,9 @@ class Workload:
     def start(self) -> None:
         """Begin."""
         loops: list[tuple[Callable[[], Awaitable[None]], float]] = [
-            (lambda: self.check(HOT, "everybody"), 0.025),
-            (lambda: self.check(SLOW, "everybody"), 0.1),
-            (lambda: self.check(COUNTED, "everybody"), 0.05),
+            (lambda: self.check(HOT, EVERYBODY), 0.025),
+            (lambda: self.check(SLOW, EVERYBODY), 0.1),
+            (lambda: self.check(COUNTED, EVERYBODY), 0.05),
             (self.revoke_next, 0.25),
             (self.verify_some, 0.025),
             (self.touch_a_session, 0.07),
@@ -82,7 +83,7 @@ class Workload:
     # --- operations ---------------------------------------------------------------------
 
     async def check(self, policy: str, subject: str) -> None:
-        with self._recorder.call("check", policy) as call:
+        with self._recorder.call("check", policy, slot=self._subject.limit_slot(subject)) as call:
             if (
                 checked := await self._tried(call, self._subject.check(policy, subject))
             ) is not None:
@@ -91,7 +92,7 @@ class Workload:
 
     async def flood(self, count: int) -> None:
         """Check the limit that counts, all at once."""
-        await asyncio.gather(*(self.check(COUNTED, "everybody") for _ in range(count)))
+        await asyncio.gather(*(self.check(COUNTED, EVERYBODY) for _ in range(count)))
 
     async def revoke_next(self) -> None:
         self._revoked += 1
@@ -137,10 +138,10 @@ class Workload:
             self._tell({"session": label, "id": session_id})
 
     async def read(self, label: str, session_id: str | None = None) -> Read | None:
-        with self._recorder.call("read", label) as call:
-            found: Read | None = await self._tried(
-                call, self._subject.read(session_id or self._sessions[label])
-            )
+        session_id = session_id or self._sessions[label]
+        slot = self._subject.session_slot(session_id)
+        with self._recorder.call("read", label, slot=slot) as call:
+            found: Read | None = await self._tried(call, self._subject.read(session_id))
             if found is not None:
                 call.version, call.data, call.source = found.version, dict(found.data), found.source
             elif call.outcome == "ok":
@@ -153,7 +154,14 @@ class Workload:
         value = f"{self._name}:{self._updated}"
         base = read.data.get(name)
         with self._recorder.call(
-            "update", label, early=True, field=name, base=base, value=value, version=read.version
+            "update",
+            label,
+            early=True,
+            field=name,
+            base=base,
+            value=value,
+            version=read.version,
+            slot=self._slot(label),
         ) as call:
             call.answer = await self._tried(call, self._subject.update(read, name, value))
 
@@ -168,7 +176,7 @@ class Workload:
             await self.update(label, self._last_read, "a")
 
     async def end(self, label: str, read: Read) -> None:
-        with self._recorder.call("end", label, early=True) as call:
+        with self._recorder.call("end", label, early=True, slot=self._slot(label)) as call:
             call.answer = await self._tried(call, self._subject.end(read))
 
     async def probe(self) -> None:
@@ -196,6 +204,10 @@ class Workload:
             await self.read(label, session_id)
 
     # --- around them ----------------------------------------------------------------------
+
+    def _slot(self, label: str) -> int:
+        known = self._sessions.get(label)
+        return NOWHERE if known is None else self._subject.session_slot(known)
 
     async def _tried(self, call: Call, work: Awaitable[Any]) -> Any:
         try:

@@ -1,0 +1,21 @@
+"""The faults of a drill, each an async context: it is there inside, and undone after it.
+
+What each allows is said by its band: whether writes that a dying primary has acknowledged may be
+lost, whether all of Redis comes back empty, who is cut off, which slots it concerns.
+"""
+
+from __future__ import annotations
+
+from . import managed, sentinel
+from .stage import Fault, Ground
+
+FAULTS: dict[str, dict[str, Fault]] = {
+    "sentinel": sentinel.FAULTS,
+    "managed": managed.FAULTS,
+}
+"""By the mode of the lab."""
+GROUNDS: dict[str, type[Ground]] = {
+    "sentinel": sentinel.SentinelGround,
+    "managed": managed.ManagedGround,
+}
+NEED_CUTS = {"cut", "cut-with-clients", "island"}

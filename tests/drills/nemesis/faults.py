@@ -1,0 +1,97 @@
+"""The faults that every mode can have. They hit the primary that decides the limits of the load."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from .stage import UNTIL_SEEN, Stage, Victim
+
+
+@asynccontextmanager
+async def kill(stage: Stage) -> AsyncIterator[None]:
+    """kill -9 of the primary."""
+    async with kill_of(stage, "kill", await stage.victim()):
+        yield
+
+
+@asynccontextmanager
+async def kill_of(stage: Stage, name: str, old: Victim) -> AsyncIterator[None]:
+    """The same of any primary."""
+    async with stage.band(name, old, loses=UNTIL_SEEN):
+        await stage.do(stage.lab.kill, old.name)
+        yield
+        await stage.until_switched(old)
+        await stage.hold(0.2, 2)
+        await stage.do(stage.lab.start_all)
+
+
+@asynccontextmanager
+async def freeze(stage: Stage) -> AsyncIterator[None]:
+    """SIGSTOP of the primary, which resumes after it was replaced."""
+    old = await stage.victim()
+    async with stage.band("freeze", old, loses=UNTIL_SEEN):
+        await stage.do(stage.lab.freeze, old.name)
+        yield
+        await stage.until_switched(old)
+        await stage.hold(0.2, 2)
+        await stage.do(stage.lab.thaw, old.name)
+
+
+@asynccontextmanager
+async def blink(stage: Stage) -> AsyncIterator[None]:
+    """SIGSTOP of the primary for less than it takes to be replaced."""
+    old = await stage.victim()
+    async with stage.band("blink", old, loses=None):
+        await stage.do(stage.lab.freeze, old.name)
+        yield
+        await stage.hold(0.1, 0.6)
+        await stage.do(stage.lab.thaw, old.name)
+
+
+@asynccontextmanager
+async def cut(stage: Stage) -> AsyncIterator[None]:
+    """The primary is cut off from all."""
+    old = await stage.victim()
+    async with stage.band("cut", old, loses=UNTIL_SEEN):
+        await stage.do(stage.lab.cut, old.name)
+        yield
+        await stage.until_switched(old)
+        await stage.hold(0.2, 2)
+        await stage.do(stage.lab.heal)
+
+
+@asynccontextmanager
+async def wipe(stage: Stage) -> AsyncIterator[None]:
+    """All of Redis restarts without its disk."""
+    async with stage.band("wipe", wiped=True, total=True):
+        await stage.do(stage.lab.kill, "all")
+        yield
+        await stage.hold(0.2, 1.5)
+        await stage.do(stage.lab.start_all, wipe=True)
+
+
+@asynccontextmanager
+async def wipe_of_free(stage: Stage) -> AsyncIterator[None]:
+    """The same where nobody has to agree on a primary first.
+
+    Each server answers its clients as soon as it runs, long before all are whole again, and from
+    then on Redis is not away.
+    """
+    async with stage.band("wipe", wiped=True, total=True) as facts:
+        await stage.do(stage.lab.kill, "all")
+        yield
+        await stage.hold(0.2, 1.5)
+        facts["returns"] = time.monotonic()
+        await stage.do(stage.lab.start_all, wipe=True)
+
+
+@asynccontextmanager
+async def outage(stage: Stage) -> AsyncIterator[None]:
+    """All of Redis stands still."""
+    async with stage.band("outage", loses=None, total=True):
+        await stage.do(stage.lab.freeze, "all")
+        yield
+        await stage.hold(3, 5)
+        await stage.do(stage.lab.thaw, "all")

@@ -1,0 +1,114 @@
+"""What can befall a managed service: two nodes behind one name, and who runs them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aragora_redis.lab import Lab
+from aragora_redis.lab.managed import ManagedTopology
+from aragora_redis.link.endpoint_watcher import LOOK_EVERY
+
+from ..history import Recorder
+from . import faults
+from .stage import UNTIL_SEEN, Fault, Stage, Victim
+
+PROVIDER = "provider-0"
+UNTIL_LOOKED = LOOK_EVERY + UNTIL_SEEN
+"""Seconds after the name has moved for which an instance may still trust its former primary, where
+that answers: it looks the name up each second, and nobody else tells it."""
+
+
+class ManagedGround:
+    """A service behind one name."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._topology = ManagedTopology(lab._site)
+
+    def victim(self) -> Victim:
+        """The node that the name leads to."""
+        return Victim(self._lab.primary())
+
+    def is_replaced(self, victim: Victim) -> bool:
+        """Whether the name has moved."""
+        return self._lab.primary() != victim.name
+
+    def is_whole(self) -> bool:
+        """Whether the name leads to a primary that the other node follows, up to date."""
+        return not self._topology._lacking()
+
+    async def listen(self, recorder: Recorder) -> None:
+        """Nothing is announced here."""
+
+
+@asynccontextmanager
+async def switch(stage: Stage) -> AsyncIterator[None]:
+    """A planned failover: the old primary goes on, read-only, and the name follows later."""
+    old = await stage.victim()
+    async with stage.band("switch", old, loses=None):
+        await stage.do(stage.lab.switch)
+        yield
+        await stage.until_switched(old)
+        await stage.hold(0.2, 2)
+
+
+@asynccontextmanager
+async def cut_with_clients(stage: Stage) -> AsyncIterator[None]:
+    """The primary is cut off with one client, from the provider too; that client knows the name.
+
+    It goes on acknowledging, since no node of two can ask for a replica, until the name has moved
+    and the client has looked.
+    """
+    client = stage.random.choice(list(stage.fleet.living.values()))
+    old = await stage.victim()
+    async with stage.band("cut with clients", old, cut=1) as facts:
+        began = time.monotonic()
+        await stage.do(stage.lab.cut, f"{old.name},{stage.fleet.host(client)}")
+        yield
+        await stage.until_switched(old)
+        facts["loses"] = time.monotonic() - began + UNTIL_LOOKED
+        await stage.hold(3, 6)
+        await stage.do(stage.lab.heal)
+
+
+@asynccontextmanager
+async def resume(stage: Stage) -> AsyncIterator[None]:
+    """A replaced primary resumes, sure that it is one, while the provider stands still.
+
+    Nobody demotes it: only the name says that it is not to be written.
+    """
+    old = await stage.victim()
+    async with stage.band("resume", old, loses=UNTIL_SEEN):
+        await stage.do(stage.lab.freeze, old.name)
+        yield
+        await stage.until_switched(old)
+        await stage.hold(0.2, 1)
+        await stage.do(stage.lab.freeze, PROVIDER)
+        await stage.do(stage.lab.thaw, old.name)
+        await stage.hold(2, 4)
+        await stage.do(stage.lab.thaw, PROVIDER)
+
+
+@asynccontextmanager
+async def rotate(stage: Stage) -> AsyncIterator[None]:
+    """The password changes under load, and the old one opens nothing any more."""
+    async with stage.band("rotate", loses=None, seamless=True):
+        await stage.do(stage.lab.rotate, 2.0)
+        yield
+        await stage.hold(3, 4)
+
+
+FAULTS: dict[str, Fault] = {
+    "kill": faults.kill,
+    "freeze": faults.freeze,
+    "blink": faults.blink,
+    "switch": switch,
+    "cut": faults.cut,
+    "cut-with-clients": cut_with_clients,
+    "resume": resume,
+    "rotate": rotate,
+    "wipe": faults.wipe_of_free,
+    "outage": faults.outage,
+}
