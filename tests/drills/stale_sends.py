@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from aragora_redis import SharedState
+from aragora_redis.address import Address
 from aragora_redis.events import Event, ViewChanged
+from aragora_redis.link.names import Names
 from aragora_redis.link.pipe import Pipe, pack
+from aragora_redis.settings import Standalone
 
 from .history import Recorder
 
@@ -21,7 +24,7 @@ QUESTIONS = {
 def watch_sends(state: SharedState, recorder: Recorder) -> None:
     """Look at what goes out, from now on."""
     stale: set[tuple[str, int]] = set()
-    send = Pipe.send
+    send, ask = Pipe.send, Names.look_up
     harmless = {ROLE} | QUESTIONS.get(state.settings.mode, set())
 
     def on_event(event: Event) -> None:
@@ -29,6 +32,12 @@ def watch_sends(state: SharedState, recorder: Recorder) -> None:
             stale.discard(event.new)
             if event.old is not None:
                 stale.add(event.old)
+
+    async def look_up(self: Names, target: Address) -> tuple[str, ...]:
+        found = await ask(self, target)
+        # A service's name may lead back: who connects there knows that before all others do.
+        stale.difference_update((host, target.port) for host in found)
+        return found
 
     def looked_at(self: Pipe, data: bytes, handlers: list[Any]) -> None:
         peer = self._transport.get_extra_info("peername")
@@ -39,3 +48,5 @@ def watch_sends(state: SharedState, recorder: Recorder) -> None:
 
     state.events.subscribe(on_event)
     Pipe.send = looked_at  # type: ignore[method-assign]
+    if isinstance(state.settings.topology, Standalone):
+        Names.look_up = look_up  # type: ignore[method-assign]
