@@ -26,7 +26,7 @@ servers: ## Run the tests that touch Redis, and a short drill, on Redis 6.2 and 
 	@scripts/setup
 	@scripts/servers test
 
-drills: ## Run the fault matrix, and the builds that must fail (SEED=1 ROUNDS=1 MODE=sentinel|managed)
+drills: ## Run the fault matrix, and the builds that must fail (SEED=1 ROUNDS=1 MODE=sentinel|managed|cluster)
 	@scripts/drills "$(or $(SEED),1)" "$(or $(ROUNDS),1)" $(MODE)
 
 format: ## Format the code, and fix what the linter can fix

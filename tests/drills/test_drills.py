@@ -29,7 +29,7 @@ async def test_a_short_drill_keeps_every_promise(tmp_path):
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
-    ("mode", "faults"), [("managed", ("resume", "switch"))]
+    ("mode", "faults"), [("managed", ("resume", "switch")), ("cluster", ("kill-other", "reshard"))]
 )
 async def test_a_short_drill_of_each_other_mode(mode, faults, tmp_path):
     plan = Plan(mode=mode, faults=faults, seed=1, at_once=0.04)

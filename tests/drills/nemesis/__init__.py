@@ -6,16 +6,18 @@ lost, whether all of Redis comes back empty, who is cut off, which slots it conc
 
 from __future__ import annotations
 
-from . import managed, sentinel
+from . import cluster, managed, sentinel
 from .stage import Fault, Ground
 
 FAULTS: dict[str, dict[str, Fault]] = {
     "sentinel": sentinel.FAULTS,
     "managed": managed.FAULTS,
+    "cluster": cluster.FAULTS,
 }
 """By the mode of the lab."""
 GROUNDS: dict[str, type[Ground]] = {
     "sentinel": sentinel.SentinelGround,
     "managed": managed.ManagedGround,
+    "cluster": cluster.ClusterGround,
 }
 NEED_CUTS = {"cut", "cut-with-clients", "island"}
