@@ -13,6 +13,7 @@ from typing import Any
 import hiredis
 
 from aragora_redis.link import durable
+from aragora_redis.link.cluster_reach import ClusterReach
 from aragora_redis.link.mux import Mux
 from aragora_redis.link.pipe import Lost, pack
 from aragora_redis.link.standing import Standing
@@ -22,6 +23,7 @@ from aragora_redis.rate_limit.share import Share
 from aragora_redis.scripts import catalog
 from aragora_redis.state import rate_limits
 from aragora_redis.tokens.shard import Plan, Shard
+from aragora_redis.topology.endpoint import EndpointPanel
 
 
 def no_reconciliation() -> None:
@@ -112,6 +114,23 @@ def no_standing() -> None:
     Standing._find_doubt = trust  # type: ignore[method-assign,assignment]
 
 
+def name_not_followed() -> None:
+    """Connections stay wherever they led first, whatever the name says by now."""
+    EndpointPanel.strays = lambda *_: False  # type: ignore[method-assign]
+
+
+def moved_not_believed() -> None:
+    """A slot's holder is whom the nodes named when they were last asked."""
+    redirected = ClusterReach.redirected
+
+    def deaf(self: Any, error: Any) -> bool:
+        redirected(self, error)
+        self._overrides.clear()
+        return False
+
+    ClusterReach.redirected = deaf  # type: ignore[method-assign]
+
+
 def upsert() -> None:
     """An update sets its fields, whatever was read."""
     _rewrite(
@@ -155,6 +174,8 @@ BREAKS: dict[str, Callable[[], None]] = {
         refilled_at_a_switch,
         fallback_at_the_full_limit,
         no_standing,
+        name_not_followed,
+        moved_not_believed,
         upsert,
         trial_calls_without_lease,
         unsafe_replay,

@@ -18,6 +18,7 @@ from aragora_redis.lab.config import MASTER_NAME
 from . import checker
 from .drill import CALM, loaded, opened, sweep
 from .fleet import Client
+from .nemesis import cluster, managed
 from .nemesis.sentinel import island
 from .nemesis.stage import UNTIL_SEEN, Stage, Victim
 from .verdict import Expectations, Violation
@@ -32,7 +33,8 @@ async def judged(play: Play, directory: Path, *breaks: str) -> list[Violation]:
     """Let clients, broken as told, play; and check what they wrote down."""
     clients, deadline = CLIENTS.get(play, 2), DEADLINES.get(play, 0.05)
     env = {"ARAGORA_REDIS_DEADLINE": str(deadline)}
-    async with opened(directory, breaks=breaks, env=env) as stage:
+    mode = MODES.get(play, "sentinel")
+    async with opened(directory, mode, breaks=breaks, env=env) as stage:
         await asyncio.gather(*(stage.fleet.spawn(number) for number in range(clients)))
         await play(stage)
         await sweep(stage)
@@ -133,6 +135,24 @@ async def cut_off(stage: Stage) -> None:
     await stage.fleet.all({"do": "rest"})
 
 
+async def left_by_the_name(stage: Stage) -> None:
+    """A client is alone with the primary of a managed service, and the name moves to another."""
+    await stage.fleet.all({"do": "load"})
+    await asyncio.sleep(1)
+    async with managed.cut_with_clients(stage):
+        pass
+    await stage.fleet.all({"do": "rest"})
+
+
+async def moving_slots(stage: Stage) -> None:
+    """The slots of a cluster that the load uses go to another primary and come back."""
+    await stage.fleet.all({"do": "load"})
+    await asyncio.sleep(1)
+    async with cluster.reshard(stage):
+        pass
+    await stage.fleet.all({"do": "rest"})
+
+
 async def stale_update(stage: Stage) -> None:
     """A client changes a session as it was before another changed it."""
     slow, quick = stage.fleet.living.values()
@@ -164,7 +184,16 @@ async def dropped_connections(stage: Stage) -> None:
     await _call(client, "flood", 1)
 
 
-CLIENTS: dict[Play, int] = {flapping: 4, outage: 4, cut_off: 4, calm: 3}
+CLIENTS: dict[Play, int] = {
+    flapping: 4,
+    outage: 4,
+    cut_off: 4,
+    left_by_the_name: 4,
+    moving_slots: 4,
+    calm: 3,
+}
+MODES: dict[Play, str] = {left_by_the_name: "managed", moving_slots: "cluster"}
+"""Of the lab, where it is not `sentinel`."""
 DEADLINES: dict[Play, float] = {dropped_connections: 0.5}
 """Seconds for a check: enough for a new connection, where a replay is what is looked for."""
 
