@@ -28,14 +28,12 @@ async def test_a_short_drill_keeps_every_promise(tmp_path):
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize(
-    ("mode", "faults"), [("managed", ("resume", "switch")), ("cluster", ("kill-other", "reshard"))]
-)
-async def test_a_short_drill_of_each_other_mode(mode, faults, tmp_path):
-    plan = Plan(mode=mode, faults=faults, seed=1, at_once=0.04)
-    result = await run(plan, tmp_path)
+@pytest.mark.parametrize(("mode", "fault"), [("managed", "resume"), ("cluster", "reshard")])
+async def test_a_short_drill_of_each_other_mode(mode, fault, tmp_path):
+    result = await run(Plan(mode=mode, faults=(fault,), seed=1, martyrs=False), tmp_path)
     assert not result.violations
-    assert {c.outcome for c in result.history.of("update")} >= {"ok"}
+    assert len(result.history.of("verify")) > 1000
+    assert [band.name for band in result.history.bands] == [fault]
 
 
 @pytest.mark.drill
