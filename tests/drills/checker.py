@@ -143,8 +143,9 @@ def allowance(history: History, first: float, last: float, limit: Limit, instanc
     """How many tokens the fleet may give in a window.
 
     The limit itself; 5 % more while Redis is away, since shares are not exact; the shares of the
-    clients that are cut off; and one burst for each switch between Redis and shares. However often
-    that switches, never more than twice the limit, and the burst that each wipe forgets.
+    clients that are cut off, or all of it while they trust a primary of their own; one burst for
+    each switch between Redis and shares. However often that switches, never more than twice the
+    limit, and the burst that each wipe forgets.
     """
     ideal = limit.burst + limit.rate * (last - first)
     tokens = ideal
@@ -156,7 +157,9 @@ def allowance(history: History, first: float, last: float, limit: Limit, instanc
         factor = band.cut / instances if band.cut else 0.05
         # Sentinels may replace a primary twice for one fault.
         bursts = max(sum(band.began <= at <= band.settled for at in promoted), 1)
-        tokens += limit.rate * inside * factor + limit.burst * bursts
+        twice = max(min(last, band.began + band.doubled) - max(first, band.began), 0.0)
+        shares = twice + (inside - twice) * factor
+        tokens += limit.rate * shares + limit.burst * bursts
     forgotten = sum(b.wiped and b.began <= last and b.settled >= first for b in history.bands)
     return min(tokens, 2 * ideal + forgotten * limit.burst) * 1.01 + 1
 

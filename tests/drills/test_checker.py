@@ -84,6 +84,8 @@ def test_revocations(lines, broken):
         (12, (), True),
         (20, (fault(0, 40, cut=2),), False),
         (20, (fault(0, 40, total=True),), True),
+        (20, (fault(0, 40, cut=1, doubled=40),), False),
+        (20, (fault(0, 40, cut=1, doubled=4),), True),
         (10.4, (fault(0, 40, total=True),), False),
     ],
 )

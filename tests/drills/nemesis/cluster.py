@@ -93,7 +93,8 @@ async def cut_with_clients(stage: Stage) -> AsyncIterator[None]:
     client = stage.random.choice(list(stage.fleet.living.values()))
     old = await stage.victim()
     # The client has lost the other shards, so that no slot is spared.
-    async with stage.band("cut with clients", loses=UNTIL_REFUSED, cut=1):
+    until = UNTIL_REFUSED
+    async with stage.band("cut with clients", loses=until, doubled=until, cut=1):
         await stage.do(stage.lab.cut, f"{old.name},{stage.fleet.host(client)}")
         yield
         await stage.until_switched(old)

@@ -68,7 +68,7 @@ async def cut_with_clients(stage: Stage) -> AsyncIterator[None]:
         await stage.do(stage.lab.cut, f"{old.name},{stage.fleet.host(client)}")
         yield
         await stage.until_switched(old)
-        facts["loses"] = time.monotonic() - began + UNTIL_LOOKED
+        facts["loses"] = facts["doubled"] = time.monotonic() - began + UNTIL_LOOKED
         await stage.hold(3, 6)
         await stage.do(stage.lab.heal)
 
