@@ -34,7 +34,7 @@ class Issuer:
         try:
             if self._found is None:
                 self._found, _ = google.auth.default(scopes=[SCOPE])
-            self._found.refresh(Request())  # type: ignore[no-untyped-call]  # theirs
+            self._found.refresh(Request())  # type: ignore[no-untyped-call]  # their code
         except DefaultCredentialsError:
             raise SettingsError(
                 "Google Cloud knows no credentials of this process",

@@ -86,6 +86,7 @@ class _From(redis.SSLConnection):
         )
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # redis-py leaves its own untyped.
             wrapped: socket.socket = self._wrap_socket_with_ssl(plain)  # type: ignore[no-untyped-call]
         except BaseException:
             plain.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -10,8 +11,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def aside(name: str, call: Callable[[], T]) -> T:
-    """What `call` returns or raises, from a thread of its own.
+def aside(name: str, call: Callable[[], T]) -> asyncio.Future[T]:
+    """Begin a call that blocks, in a thread of its own; what it returns or raises.
 
     A resolver or an issuer may hang for minutes. So it takes no place in asyncio's pool, which the
     application uses too, and as a daemon it does not keep a process that ends.
@@ -19,23 +20,22 @@ async def aside(name: str, call: Callable[[], T]) -> T:
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[T] = loop.create_future()
 
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if answer.done():
+    def settle(value: T | None, error: Exception | None) -> None:
+        if answer.cancelled():
             return
         if error is not None:
             answer.set_exception(error)
         else:
-            answer.set_result(result)  # type: ignore[arg-type]  # it returned this
+            answer.set_result(value)  # type: ignore[arg-type]  # what the call has returned
 
     def run() -> None:
-        result: T | None = None
-        error: BaseException | None = None
+        value, error = None, None
         try:
-            result = call()
-        except BaseException as raised:  # noqa: BLE001 - told to who waits
-            error = raised
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(settle, result, error)
+            value = call()
+        except Exception as caught:  # noqa: BLE001 - whoever waits is told
+            error = caught
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(settle, value, error)
 
     threading.Thread(target=run, name=name, daemon=True).start()
-    return await answer
+    return answer

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TypeVar
 
 from ...clock import Clock
 from ...errors import LabError
 from ...lab import Lab, LabStatus, State
+from ...link.aside import aside
 from ...telemetry.words import Told
 from .journal import Journal
 from .picture import LabPicture
@@ -24,7 +21,6 @@ LOOK_LIMIT = 2.0
 """Seconds that a page waits for the first look."""
 ACT_LIMIT = 2.0
 """Seconds that a request waits for its action; a longer one goes on and is told in the journal."""
-_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
@@ -74,7 +70,7 @@ class Desk:
     def picture(self) -> LabPicture:
         """As it was last seen; a new look begins where that is old."""
         if self._looking is None and self._clock.monotonic() - self._seen_at >= LOOK_EVERY:
-            self._looking = in_thread(self._lab.status)
+            self._looking = aside("lab", self._lab.status)
             self._looking.add_done_callback(self._on_look)
         working = str(self._working) if self._working else None
         return replace(self._seen, working=working, said=self._said)
@@ -92,7 +88,7 @@ class Desk:
             self._say(Told(logging.WARNING, busy))
             return
         self._working = action
-        self._acting = in_thread(lambda: perform(self._lab, action))
+        self._acting = aside("lab", lambda: perform(self._lab, action))
         self._acting.add_done_callback(self._on_done)
         await asyncio.wait((self._acting,), timeout=ACT_LIMIT)
 
@@ -151,35 +147,6 @@ def restore(lab: Lab, target: str) -> tuple[str, ...]:
         for name in dead:
             lab.start_node(name)
     return (*frozen, *dead)
-
-
-def in_thread(call: Callable[[], _T]) -> asyncio.Future[_T]:
-    """Begin a call that blocks.
-
-    The thread is a daemon, because a gateway that ends does not wait for a server to come up.
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[_T] = loop.create_future()
-
-    def settle(value: _T | None, error: Exception | None) -> None:
-        if future.cancelled():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(value)  # type: ignore[arg-type] # what the call has returned
-
-    def run() -> None:
-        value, error = None, None
-        try:
-            value = call()
-        except Exception as caught:  # noqa: BLE001 - whoever waits is told
-            error = caught
-        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(settle, value, error)
-
-    threading.Thread(target=run, name="lab", daemon=True).start()
-    return future
 
 
 def _told(error: BaseException, attempt: str) -> Told:
