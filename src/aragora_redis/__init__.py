@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from .errors import AragoraRedisError
 from .rate_limit.gcra import Decision
+from .rate_limit.joint import JointDecision, LimitCheck
 from .state.shared import SharedState
 from .state.tokens import Level, Receipt
 
-__all__ = ["AragoraRedisError", "Decision", "Level", "Receipt", "SharedState"]
+__all__ = [
+    "AragoraRedisError",
+    "Decision",
+    "JointDecision",
+    "Level",
+    "LimitCheck",
+    "Receipt",
+    "SharedState",
+]

@@ -54,7 +54,7 @@ class Lane(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[T]):
-    """One request to one hash slot.
+    """One request to one hash slot, unless it says otherwise.
 
     Operations of a `batchable` script that share `script` and `shared` travel as one call:
     `KEYS` are all their keys, `ARGV` is `not_after`, then `shared`, then each one's `args`; the
@@ -73,9 +73,11 @@ class Operation(Generic[T]):
     lane: Lane = Lane.FAST
     at_once: bool = False
     """Whether a link that is down is an answer, because its caller has one of his own."""
+    across_slots: bool = False
+    """Whether its keys may be in several hash slots, all of them held by one primary."""
 
     def __post_init__(self) -> None:
-        if len(self.keys) > 1 and len({*map(key_slot, self.keys)}) > 1:
+        if len(self.keys) > 1 and not self.across_slots and len({*map(key_slot, self.keys)}) > 1:
             raise ValueError("an operation's keys are in one hash slot")
 
     @property

@@ -7,7 +7,7 @@ script's replies and stored values for one microsecond in between, on which all 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from aragora_redis.errors import RefusedError
 from aragora_redis.lab import Lab
 from aragora_redis.link.replies import classify
-from aragora_redis.rate_limit.gcra import Mode, Tat, decide, ttl_ms
+from aragora_redis.rate_limit.gcra import Mode, Tat, decide, decide_all, ttl_ms
 from aragora_redis.rate_limit.policy import LimitPolicy, parse_rate
 from aragora_redis.scripts.catalog import load
 
@@ -244,8 +244,21 @@ class Server:
     def run(
         self, policy: LimitPolicy, cost: int, keys: str, *, mode: str = "check", not_after: int = 0
     ) -> list[Any]:
-        shared = (policy.count, policy.period_us, policy.burst, cost, mode)
-        reply: list[Any] = self.client.evalsha(self.sha, len(keys), *keys, not_after, *shared)
+        return self.run_all([(policy, cost)], keys, mode=mode, not_after=not_after)
+
+    def run_all(
+        self,
+        limits: Sequence[tuple[LimitPolicy, int]],
+        keys: str,
+        *,
+        mode: str = "check",
+        not_after: int = 0,
+    ) -> list[Any]:
+        shared: list[int] = []
+        for policy, cost in limits:
+            shared += (policy.count, policy.period_us, policy.burst, cost)
+        args = (not_after, mode, *shared)
+        reply: list[Any] = self.client.evalsha(self.sha, len(keys), *keys, *args)
         return reply
 
     def stored(self, keys: str) -> dict[str, bytes | None]:
@@ -368,13 +381,56 @@ def test_wrong_type_is_replaced(server: Server) -> None:
     assert server.run(POLICY, 1, "a") == [10_000_000]
 
 
+# --- several limits as one --------------------------------------------------------------
+
+SLOW = LimitPolicy("slow", 1, 10_000_000, 3)
+FRACTIONAL = LimitPolicy("fractional", 3, 2_000_000, 4)
+FAST = LimitPolicy("fast", 700_000, 1_000_000, 7)
+
+
+def joint_outcome(
+    limits: Sequence[tuple[LimitPolicy, int]],
+    keys: str,
+    before: dict[str, bytes | None],
+    now: int,
+) -> tuple[list[list[int]], dict[str, bytes | None]]:
+    tats = {key: Tat.parse(value) for key, value in before.items()}
+    after, replies = dict(before), []
+    for first in range(0, len(keys), len(limits)):
+        item = keys[first : first + len(limits)]
+        asked = [
+            (policy, tats[key], cost) for (policy, cost), key in zip(limits, item, strict=True)
+        ]
+        decided = decide_all(asked, now)
+        replies.append([reply for reply, _ in decided])
+        for key, (_, tat) in zip(item, decided, strict=True):
+            if tat is not None and tat is not tats[key]:
+                tats[key], after[key] = tat, tat.encode()
+    return replies, after
+
+
+def test_one_refusal_leaves_all_buckets_as_they_are(server: Server) -> None:
+    limits = ((SLOW, 2), (FAST, 1))
+    assert server.run_all(limits, "ab") == [[20_000_000, 10]]
+    before = server.stored("abc")
+    server.client.config_resetstat()
+    [[refused, untouched]] = server.run_all(limits, "ac")
+    assert -10_000_000 <= refused < -9_000_000
+    assert untouched == 0
+    assert server.stored("abc") == before
+    assert "cmdstat_set" not in server.client.info("commandstats"), "nothing is written"
+
+
+def test_refused_write_of_one_key_is_the_answer_of_its_item(server: Server) -> None:
+    server.client.config_set("min-replicas-to-write", 1)
+    replies = server.run_all(((SLOW, 1), (FAST, 0)), "abcd")
+    server.client.config_set("min-replicas-to-write", 0)
+    assert [code_of(reply) for reply in replies] == ["NOREPLICAS"] * 2
+
+
 # --- any sequence, in step --------------------------------------------------------------
 
-POLICIES = (
-    LimitPolicy("slow", 1, 10_000_000, 3),
-    LimitPolicy("fractional", 3, 2_000_000, 4),
-    LimitPolicy("fast", 700_000, 1_000_000, 7),
-)
+POLICIES = (SLOW, FRACTIONAL, FAST)
 
 
 class Pair(RuleBasedStateMachine):
@@ -403,6 +459,24 @@ class Pair(RuleBasedStateMachine):
         step = Step(passed, cost, keys, (), mode)
         assert any(
             observed == model_outcome(policy, step, before, now)
+            for now in range(earliest, latest + 1)
+        ), (observed, before)
+
+    @rule(
+        costs=st.tuples(st.integers(0, 3), st.integers(0, 4), st.integers(0, 7)),
+        items=st.lists(st.sampled_from(("abc", "def", "aec", "dbf")), min_size=1, max_size=4),
+        passed=st.sampled_from((0, 0, 1, 333_333, 5_000_000)),
+    )
+    def call_all(self, costs: tuple[int, int, int], items: list[str], passed: int) -> None:
+        keys, limits = "".join(items), list(zip(POLICIES, costs, strict=True))
+        self.server.move_back("abcdef", passed)
+        before = self.server.stored(keys)
+        earliest = self.server.time_us()
+        replies = self.server.run_all(limits, keys)
+        latest = self.server.time_us()
+        observed = (replies, self.server.stored(keys))
+        assert any(
+            observed == joint_outcome(limits, keys, before, now)
             for now in range(earliest, latest + 1)
         ), (observed, before)
 

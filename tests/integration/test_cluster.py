@@ -12,7 +12,7 @@ from redis.crc import key_slot
 from tests.integration.fleet import healthy, instances, until
 from tests.integration.rights import needs_cuts
 
-from aragora_redis import Level, SharedState
+from aragora_redis import Level, LimitCheck, SharedState
 from aragora_redis.errors import AragoraRedisError
 from aragora_redis.events import EraChanged
 from aragora_redis.operation import Kind, Operation
@@ -150,10 +150,11 @@ async def test_a_frozen_primary_is_not_written_when_it_thaws(cluster_lab):
         assert not late
 
 
-async def test_slots_move_under_load_and_nobody_notices(cluster_lab):
+async def test_slots_move_under_load_and_nobody_notices(cluster_lab, policies):
     """0 errors, 0 lost, and every check is decided by Redis."""
     lab = cluster_lab
-    async with instances(lab, 2, **FAIL_OPEN) as (one, two):
+    two_limits = policies('limits.api = {rate = "100/second"}\nlimits.more = {rate = "100/second"}')
+    async with instances(lab, 2, **FAIL_OPEN, **two_limits) as (one, two):
         made = [await one.sessions.create(user=f"user{n}", data={"n": 0}) for n in range(40)]
         moving = range(1500)
         subjects = [f"u{number}" for number in range(400)]
@@ -162,6 +163,7 @@ async def test_slots_move_under_load_and_nobody_notices(cluster_lab):
         over = asyncio.Event()
         revoked: list[str] = []
         levels: Counter[Level] = Counter()
+        joint: Counter[str] = Counter()
         updates = 0
 
         async def change():
@@ -170,6 +172,10 @@ async def test_slots_move_under_load_and_nobody_notices(cluster_lab):
                 updates += 1
                 for number, session in enumerate(made):
                     made[number] = await one.sessions.update(session, set={"n": updates})
+                for subject in in_motion[:10]:
+                    asked = LimitCheck("api", subject), LimitCheck("more", subject)
+                    said = (await one.rate_limits.check_all(*asked)).decisions
+                    joint.update(each.source.value for each in said)
                 name = f"t{len(revoked)}"
                 receipt = await one.tokens.revoke(name, expires_at=expiry())
                 levels[receipt.level] += 1
@@ -185,6 +191,7 @@ async def test_slots_move_under_load_and_nobody_notices(cluster_lab):
             await changing
         assert by_redis(sources)
         assert by_redis(more)
+        assert by_redis(joint)
         assert Level.LOCAL not in levels
         for session in made:
             assert (await two.sessions.get(session.id)).data == {"n": updates}

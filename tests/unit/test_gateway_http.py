@@ -31,9 +31,10 @@ burst = 200
 rate = "1 per hour"
 burst = 1
 """
+CHECK_ALL = "/v1/limits/check"
 CHECK, RESET = "/v1/limits/api/check", "/v1/limits/api/reset"
 REVOKE, ASK = "/v1/tokens/revoke", "/v1/tokens/check"
-POSTS = [CHECK, RESET, REVOKE, ASK]
+POSTS = [CHECK_ALL, CHECK, RESET, REVOKE, ASK]
 
 
 @pytest.fixture
@@ -265,12 +266,35 @@ async def test_who_cannot_judge_says_503_and_never_401(state, client, monkeypatc
     assert response.headers["Retry-After"] == "1"
 
 
+async def test_several_limits_are_checked_as_one(client):
+    api, slow = {"policy": "api", "subject": "a", "cost": 2}, {"policy": "slow", "subject": "a"}
+    response = await client.post(CHECK_ALL, json={"checks": [api, slow]})
+    assert response.status_code == 200
+    told = response.json()
+    assert (told["allowed"], told["retry_after"]) == (True, 0)
+    assert [said["remaining"] for said in told["decisions"]] == [198, 0]
+    assert response.headers["RateLimit-Policy"] == '"api";q=200;w=2, "slow";q=1;w=3600'
+    assert "Retry-After" not in response.headers
+    look = {"checks": [api | {"cost": 0}, slow | {"cost": 0}]}
+    response = await client.post(CHECK_ALL, json=look)
+    assert response.status_code == 429
+    assert [said["allowed"] for said in response.json()["decisions"]] == [True, False]
+    assert int(response.headers["Retry-After"]) >= 3599
+    assert response.headers["RateLimit"].startswith('"api";r=')
+    for _ in range(2):
+        response = await client.post(CHECK_ALL, json={"checks": [api, slow]})
+        assert response.status_code == 429
+    assert response.json()["decisions"][0] is None, "it was not asked any more"
+    assert response.headers["RateLimit"].startswith('"slow";r=0;t=')
+    problem(await client.post(CHECK_ALL, json={"checks": [slow | {"policy": "x"}]}), 404)
+
+
 @pytest.mark.parametrize(
     ("error", "ran", "wait"),
     [(OutcomeUnknownError("lost"), "unknown", "1"), (OutageError("x", retry_after=3.2), "no", "4")],
 )
 async def test_a_reset_in_an_outage(state, client, monkeypatch, error, ran, wait):
-    async def reset(*_):
+    async def reset(*_, **_named):
         raise error
 
     monkeypatch.setattr(state.rate_limits, "reset", reset)
@@ -280,7 +304,7 @@ async def test_a_reset_in_an_outage(state, client, monkeypatch, error, ran, wait
 
 
 async def test_a_fault_of_ours_is_a_problem_too(state, client, monkeypatch):
-    async def fail(*_):
+    async def fail(*_, **_named):
         raise RuntimeError("s3cret")
 
     monkeypatch.setattr(state.rate_limits, "check", fail)
@@ -312,6 +336,17 @@ BAD_BODIES = {
         '{"subject": "a", "s3cret": 1}',
         '{"subject": "a", "body": 1}',
         '{"subject": "a", "": 1}',
+    ],
+    CHECK_ALL: [
+        "{}",
+        '{"checks": []}',
+        '{"checks": {"api": "a"}}',
+        '{"checks": [{"subject": "a"}]}',
+        '{"checks": [{"policy": "api", "subject": "a"}, {"policy": "api", "subject": "a"}]}',
+        '{"checks": [{"policy": "api", "subject": "a", "at": "s3cret"}]}',
+        '{"checks": [{"policy": "api", "subject": "a", "cost": 201}]}',
+        json.dumps({"checks": [{"policy": "api", "subject": f"{n}", "cost": n} for n in (0, 1)]}),
+        json.dumps({"checks": [{"policy": "api", "subject": f"{n}"} for n in range(9)]}),
     ],
     REVOKE: [
         "{}",
@@ -488,6 +523,7 @@ async def test_the_description_is_complete(client):
     schemes = described["components"]["securitySchemes"]
     assert next(iter(schemes.values()))["scheme"] == "bearer"
     assert set(described["paths"]) == {
+        "/v1/limits/check",
         "/v1/limits/{policy}/check",
         "/v1/limits/{policy}/reset",
         "/v1/tokens/revoke",
@@ -524,7 +560,11 @@ async def test_the_description_is_complete(client):
 # --- who may do what --------------------------------------------------------------------
 
 ADMIN_ONLY = {RESET: {"subject": "a"}, REVOKE: {"user": "42"}}
-ANYBODY_OF_OURS = {CHECK: {"subject": "a"}, ASK: {"jti": "a"}}
+ANYBODY_OF_OURS = {
+    CHECK_ALL: {"checks": [{"policy": "api", "subject": "a"}]},
+    CHECK: {"subject": "a"},
+    ASK: {"jti": "a"},
+}
 
 
 @pytest.mark.parametrize("token", [None, "nobody-s-token-001"])

@@ -8,6 +8,8 @@ from aragora_redis.errors import SettingsError
 from aragora_redis.policies import load_policies, parse_policies
 from aragora_redis.policies.document import MAX_BYTES
 
+LIMIT_KEYS = "rate, burst, on_outage, co_locate"
+
 
 def refusal(text: str | bytes) -> str:
     with pytest.raises(SettingsError) as caught:
@@ -32,6 +34,7 @@ on_outage = "fail-open"
 
 [limits."login.by-ip"]
 rate = "3 per 2 seconds"
+co_locate = "api"
 """,
         "utf-8-sig",
     )
@@ -39,6 +42,7 @@ rate = "3 per 2 seconds"
     assert set(policies.limits) == {"api", "login.by-ip"}
     assert policies.limits["api"].on_outage == "fail-open"
     assert policies.limits["login.by-ip"].burst == 3
+    assert policies.limits["login.by-ip"].co_locate == "api"
     assert policies.limits["login.by-ip"].name == "login.by-ip"
 
 
@@ -65,15 +69,43 @@ def test_no_limits_are_fine(text: str) -> None:
     [
         ('[limits.a]\nrate = "1/s"\n\n[circuit.x]\n', 4, "'circuit'", "[circuits.NAME]"),
         ('top = 1\n[limits.a]\nrate = "1/s"\n', 1, "'top'", "[limits.NAME]"),
-        ('[limits.a]\nrate = "1/s"\nbrust = 2\n', 3, "'brust'", "rate, burst, on_outage"),
-        ('[limits.a]\nrate = "1/s"\n[limits.a.b]\n', 3, "'b'", "rate, burst, on_outage"),
-        ('\n\nlimits.a.rate = "1/s"\nlimits.a.x = 1\n', 4, "'x'", "rate, burst, on_outage"),
-        ('limits.a = { rate = "1/s", x = 1 }\n', 1, "'x'", "rate, burst, on_outage"),
-        ('[limits."a"]\nrate = "1/s"\n["limits".a."x"]', 3, "'x'", "rate, burst, on_outage"),
-        ('# x = 1\n[limits.a]\n# x = 1\nrate = "1/s"\nx = 1', 5, "'x'", "rate, burst, on_outage"),
+        ('[limits.a]\nrate = "1/s"\nco_locate = "a"\n', 3, "no other limit", "none is defined"),
+        ('[limits.a]\nrate = "1/s"\nco_locate = 1\n[limits.b]\n', 3, "no other", "limits: b"),
+        (
+            'limits.a = {rate = "1/s", co_locate = "b"}\nlimits.b = {co_locate = "a"}\n',
+            1,
+            "itself co-located",
+            "name that one",
+        ),
+        (
+            '[limits.a]\nrate = "1/s"\nbrust = 2\n',
+            3,
+            "'brust'",
+            LIMIT_KEYS,
+        ),
+        ('[limits.a]\nrate = "1/s"\n[limits.a.b]\n', 3, "'b'", LIMIT_KEYS),
+        (
+            '\n\nlimits.a.rate = "1/s"\nlimits.a.x = 1\n',
+            4,
+            "'x'",
+            LIMIT_KEYS,
+        ),
+        ('limits.a = { rate = "1/s", x = 1 }\n', 1, "'x'", LIMIT_KEYS),
+        (
+            '[limits."a"]\nrate = "1/s"\n["limits".a."x"]',
+            3,
+            "'x'",
+            LIMIT_KEYS,
+        ),
+        (
+            '# x = 1\n[limits.a]\n# x = 1\nrate = "1/s"\nx = 1',
+            5,
+            "'x'",
+            LIMIT_KEYS,
+        ),
         ('[limits.b]\nrate = """\nx = 1\n"""\n', 2, "not a rate", "100/second"),
-        ("[limits.b]\nx = [\n  1,\n\n  2,\n]\n", 2, "'x'", "rate, burst, on_outage"),
-        ('[limits.b]\r\nrate = "1/s"\r\nx = 1\r\n', 3, "'x'", "rate, burst, on_outage"),
+        ("[limits.b]\nx = [\n  1,\n\n  2,\n]\n", 2, "'x'", LIMIT_KEYS),
+        ('[limits.b]\r\nrate = "1/s"\r\nx = 1\r\n', 3, "'x'", LIMIT_KEYS),
         ("limits = 3\n", 1, "not a section", "[limits.NAME]"),
         ("[[limits]]\n", 1, "not a section", "[limits.NAME]"),
         ('[limits]\n\napi = "1/s"\n', 3, "not a section", "[limits.api]"),

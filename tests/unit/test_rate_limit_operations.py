@@ -16,7 +16,7 @@ def test_check_travels_in_a_batch_with_its_like() -> None:
     operation = operations.check(POLICY, b"k", 2)
     assert operation.keys == (b"k",)
     assert operation.args == ()
-    assert operation.shared == (1, 10_000, 200, 2, "check")
+    assert operation.shared == ("check", 1, 10_000, 200, 2)
     assert operation.shared == operations.check(POLICY, b"other", 2).shared
     assert (operation.kind, operation.fence, operation.lane) == (
         Kind.EFFECT,
@@ -41,11 +41,24 @@ def test_check_that_can_never_pass_is_not_sent() -> None:
         operations.check(POLICY, b"k", 201)
 
 
+def test_several_limits_travel_as_one_entry() -> None:
+    other = LimitPolicy("user", 1, 1_000_000, 5)
+    operation = operations.check_all([(POLICY, b"k", 2), (other, b"elsewhere", 1)])
+    assert operation.keys == (b"k", b"elsewhere")
+    assert operation.shared == ("check", 1, 10_000, 200, 2, 1, 1_000_000, 5, 1)
+    assert operation.read([-7, 0]) == [-7, 0]
+    for reply in (1, [1], [1, 2, 3], [1, b"2"], None):
+        with pytest.raises(UnexpectedReplyError):
+            operation.read(reply)
+    with pytest.raises(InvalidInputError):
+        operations.check_all([(POLICY, b"k", 1), (other, b"l", 6)])
+
+
 def test_look_may_be_replayed_and_a_charge_may_not() -> None:
     assert operations.peek(POLICY, b"k").replayable
-    assert operations.peek(POLICY, b"k").shared == (1, 10_000, 200, 0, "check")
+    assert operations.peek(POLICY, b"k").shared == ("check", 1, 10_000, 200, 0)
     assert not operations.charge(POLICY, b"k", 3).replayable
-    assert operations.charge(POLICY, b"k", 10**30).shared == (1, 10_000, 200, 200, "charge")
+    assert operations.charge(POLICY, b"k", 10**30).shared == ("charge", 1, 10_000, 200, 200)
 
 
 def test_reset_is_fenced_and_never_replayed() -> None:

@@ -21,6 +21,11 @@ Subject = Annotated[
     str, typer.Argument(help="Whom it counts, such as ip:203.0.113.9.", show_default=False)
 ]
 
+At = Annotated[
+    str | None,
+    typer.Option(help="Subject of the limit that this one is co-located with.", show_default=False),
+]
+
 
 @app.command("list")
 def list_(*, lab: OfLab = None, as_json: AsJson = False) -> None:
@@ -38,9 +43,11 @@ def list_(*, lab: OfLab = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def look(policy: Policy, subject: Subject, *, lab: OfLab = None, as_json: AsJson = False) -> None:
+def look(
+    policy: Policy, subject: Subject, *, at: At = None, lab: OfLab = None, as_json: AsJson = False
+) -> None:
     """Say what a check of a subject would meet now; takes nothing."""
-    found = at_desk(settings_of(lab), lambda desk: limits.look(desk, policy, subject))
+    found = at_desk(settings_of(lab), lambda desk: limits.look(desk, policy, subject, at=at))
     if as_json:
         output.write_json(
             {
@@ -67,6 +74,7 @@ def reset(
     *,
     reason: Reason,
     actor: Actor = None,
+    at: At = None,
     lab: OfLab = None,
     as_json: AsJson = False,
 ) -> None:
@@ -74,7 +82,7 @@ def reset(
     who = signed(actor, reason)
     taken = at_desk(
         settings_of(lab),
-        lambda desk: limits.reset(desk, policy, subject, actor=who, reason=reason),
+        lambda desk: limits.reset(desk, policy, subject, actor=who, reason=reason, at=at),
         acts=True,
     )
     if as_json:

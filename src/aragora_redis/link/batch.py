@@ -20,8 +20,8 @@ from ..operation import Argument, Kind, Operation
 from .pipe import pack
 from .replies import classify
 
-CALL_ENTRIES = 128
-"""Operations in one call of a script: a longer call would hold up the server."""
+CALL_KEYS = 128
+"""Keys in one call of a script: a longer call would hold up the server."""
 CALL_BYTES = 64 * 1024
 LATE_MARGIN = 0.1
 """Seconds that `not_after` lies behind the deadline."""
@@ -123,7 +123,9 @@ def group(pending: list[Pending], *, by_slot: bool) -> list[list[Pending]]:
             continue
         key = (operation.script.sha, operation.shared, operation.slot if by_slot else None)
         call, size = open_calls.get(key, (None, 0))
-        if call is None or len(call) >= CALL_ENTRIES or size + item.size > CALL_BYTES:
+        keys = len(operation.keys) or 1
+        full = call is None or (len(call) + 1) * keys > CALL_KEYS
+        if call is None or full or size + item.size > CALL_BYTES:
             call, size = [], 0
             calls.append(call)
         call.append(item)

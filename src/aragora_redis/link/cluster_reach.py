@@ -316,6 +316,11 @@ class ClusterReach:
         return self.panel.map.epoch if self.panel.map.shards else None
 
     @property
+    def across_slots(self) -> bool:
+        """Slots move from node to node one by one."""
+        return False
+
+    @property
     def lacks(self) -> tuple[str, ...]:
         """What any primary does not offer, and what it costs."""
         return tuple(dict.fromkeys(each for route in self.routes for each in route.links.lacks))

@@ -49,6 +49,10 @@ class Reach(Protocol):
         """Whether anybody misses a primary, or is replacing it."""
 
     @property
+    def across_slots(self) -> bool:
+        """Whether one primary holds all hash slots, and takes calls across them."""
+
+    @property
     def primary(self) -> str | None:
         """Where it writes."""
 

@@ -154,6 +154,11 @@ class SingleReach:
         return self._links.lacks
 
     @property
+    def across_slots(self) -> bool:
+        """Whether it takes calls with keys of several hash slots."""
+        return not self._links.lanes[Lane.FAST].by_slot
+
+    @property
     def primary(self) -> str | None:
         """Where it writes."""
         return str(self._links.target) if self._links.target else None

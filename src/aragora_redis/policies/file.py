@@ -23,7 +23,7 @@ from .document import MAX_BYTES, Document
 
 P = TypeVar("P", CircuitPolicy, SessionPolicy)
 
-_LIMIT_KEYS: Final = ("rate", "burst", "on_outage")
+_LIMIT_KEYS: Final = ("rate", "burst", "on_outage", "co_locate")
 _CIRCUIT_KEYS: Final = tuple(field.name for field in fields(CircuitPolicy))
 _SESSION_KEYS: Final = tuple(field.name for field in fields(SessionPolicy))
 _DEFAULT: Final = "default"
@@ -122,7 +122,7 @@ def _limit(document: Document, name: str) -> LimitPolicy:
     where = ("limits", name)
     _validate_name(document, where, name, "a limit")
     section = document.table(where, _LIMIT_KEYS, shown="limits.NAME")
-    rate, burst, on_outage = (section.get(key) for key in _LIMIT_KEYS)
+    rate, burst, on_outage, co_locate = (section.get(key) for key in _LIMIT_KEYS)
     if rate is None:
         document.refuse(where, f"[limits.{name}] has no rate", f"add a rate {RATE_FORMS}")
     if not isinstance(rate, str):
@@ -132,6 +132,8 @@ def _limit(document: Document, name: str) -> LimitPolicy:
     if on_outage is not None and on_outage not in tuple(OnOutage):
         allowed = " or ".join(f'"{value}"' for value in OnOutage)
         document.refuse((*where, "on_outage"), "unknown on_outage", f"write {allowed}")
+    if co_locate is not None:
+        _validate_location(document, (*where, "co_locate"), co_locate)
     try:
         count, period_us = parse_rate(rate)
         return LimitPolicy(
@@ -140,9 +142,23 @@ def _limit(document: Document, name: str) -> LimitPolicy:
             period_us=period_us,
             burst=count if burst is None else burst,
             on_outage=None if on_outage is None else OnOutage(on_outage),
+            co_locate=co_locate,
         )
     except InvalidInputError as error:
         document.refuse((*where, "rate"), error.args[0], error.remedy)
+
+
+def _validate_location(document: Document, where: tuple[str, ...], beside: object) -> None:
+    """A limit lies beside one that lies by itself."""
+    limits = document.tables("limits")
+    others = [name for name in limits if name != where[1]]
+    if not isinstance(beside, str) or beside not in others:
+        known = ", ".join(others) or "none is defined"
+        document.refuse(where, "co_locate names no other limit", f"other limits: {known}")
+    if isinstance(limits[beside], dict) and "co_locate" in limits[beside]:
+        document.refuse(
+            where, f"{beside} is itself co-located with another", "name that one in both"
+        )
 
 
 def _circuit(document: Document, name: str) -> CircuitPolicy:

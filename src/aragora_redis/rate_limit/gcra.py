@@ -12,6 +12,7 @@ that wrote it, and nobody shall wait for the difference.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal, NamedTuple
@@ -101,6 +102,23 @@ def decide(
         return raised, tat
     whole, frac = divmod(raised, policy.count)
     return raised, Tat(now_us + whole, frac)
+
+
+def decide_all(
+    items: Sequence[tuple[LimitPolicy, Tat | None, int]], now_us: int
+) -> list[tuple[int, Tat | None]]:
+    """Decide several limits as one, each with its stored value and cost: all give, or none does.
+
+    Returns:
+        For each what `decide` returns; where another one refuses, the level as it stays.
+    """
+    decided = [decide(policy, tat, cost, now_us) for policy, tat, cost in items]
+    if all(reply >= 0 for reply, _ in decided):
+        return decided
+    return [
+        (reply if reply < 0 else level(policy, tat, now_us), tat)
+        for (policy, tat, _), (reply, _) in zip(items, decided, strict=True)
+    ]
 
 
 def ttl_ms(policy: LimitPolicy, raised: int) -> int:

@@ -28,6 +28,8 @@ _LONG_SUBJECT: Final = 128
 _ROUNDING: Final = 1e-3
 """Tokens that floating point may be short of; a full share is given whole nevertheless."""
 
+_Name = str | bytes | tuple[str | bytes, str | bytes]
+
 
 class Record:
     """What is known of one subject under one policy. Times are monotonic seconds.
@@ -74,35 +76,41 @@ class LocalLimiter:
         self._digest_key = digest_key
         self._capacity = capacity
         self._full = policy.burst * policy.interval
-        self._records: OrderedDict[str | bytes, Record] = OrderedDict()
+        self._records: OrderedDict[_Name, Record] = OrderedDict()
         self._indebted: dict[Record, None] = {}
         self._refused: dict[bytes, Record] = {}
 
     def __len__(self) -> int:
         return len(self._records)
 
-    def record(self, subject: str) -> Record:
-        """The subject's record, a new one where there is none."""
+    def record(self, subject: str, at: str | None = None) -> Record:
+        """The subject's record, a new one where there is none.
+
+        Args:
+            subject: whom the limit counts.
+            at: for a limit that is co-located, the subject beside whose limits it is counted.
+        """
         records = self._records
-        name = self._name(subject)
+        name = self._name(subject, at)
         record = records.get(name)
         if record is not None:
             records.move_to_end(name)
             return record
         digest = self._digest(subject)
-        record = Record(limit_key(self._prefix, self.policy.name, digest), digest)
+        beside = self._digest(at) if at is not None else None
+        record = Record(limit_key(self._prefix, self.policy.name, digest, beside), digest)
         records[name] = record
         if len(records) > self._capacity:
             self._let_go(records.popitem(last=False)[1])
         return record
 
-    def known(self, subject: str) -> Record | None:
+    def known(self, subject: str, at: str | None = None) -> Record | None:
         """The subject's record, if there is one. Changes nothing, so any thread may ask."""
-        return self._records.get(self._name(subject))
+        return self._records.get(self._name(subject, at))
 
-    def forget(self, subject: str) -> None:
+    def forget(self, subject: str, at: str | None = None) -> None:
         """Drop what is known of a subject whose limit is reset."""
-        name = self._name(subject)
+        name = self._name(subject, at)
         record = self._records.pop(name, None)
         if record is not None:
             self._let_go(record)
@@ -142,6 +150,14 @@ class LocalLimiter:
         A cost above the share's burst is refused even by a full bucket: every other instance
         might grant it as well.
         """
+        decision = self.look(record, cost, share, now)
+        if decision.allowed and cost:
+            record.full_at = now + decision.reset_after
+            self._owe(record, cost, self.policy.interval / share.fraction, now)
+        return decision
+
+    def look(self, record: Record, cost: int, share: Share, now: float) -> Decision:
+        """What `decide` would say, with nothing taken."""
         reset_after = max(record.full_at - now, 0.0)
         if not share.fraction:
             return self._decision(reset_after, _UNOWNED_RETRY, 0.0, Source.LOCAL)
@@ -150,9 +166,6 @@ class LocalLimiter:
         wait = raised - self._full
         if wait > _ROUNDING * token_seconds:
             return self._decision(reset_after, wait, share.fraction, Source.LOCAL)
-        if cost:
-            record.full_at = now + raised
-            self._owe(record, cost, token_seconds, now)
         return self._decision(raised, 0.0, share.fraction, Source.LOCAL)
 
     def debts(self, now: float) -> list[tuple[Record, int]]:
@@ -194,7 +207,10 @@ class LocalLimiter:
             source,
         )
 
-    def _name(self, subject: str) -> str | bytes:
+    def _name(self, subject: str, at: str | None) -> _Name:
+        return self._short(subject) if at is None else (self._short(at), self._short(subject))
+
+    def _short(self, subject: str) -> str | bytes:
         """A caller may choose a subject of any length; records stay small."""
         return subject if len(subject) <= _LONG_SUBJECT else self._digest(subject)
 
@@ -216,3 +232,24 @@ def validate_subject(subject: str) -> None:
         raise InvalidInputError("a subject must be text")
     if not subject or len(subject) > SUBJECT_LIMIT:
         raise InvalidInputError(f"a subject must have 1 to {SUBJECT_LIMIT} characters")
+
+
+def validate_location(policy: LimitPolicy, at: str | None) -> None:
+    """Accept where a subject is counted: at a subject of the limit it is co-located with, if any.
+
+    Raises:
+        InvalidInputError: it has to be said, or there is nothing to say.
+    """
+    if policy.co_locate is None:
+        if at is not None:
+            raise InvalidInputError(
+                f"the limit {policy.name!r} is not co-located with another",
+                remedy="leave `at` out, or set co_locate in its policy",
+            )
+    elif at is None:
+        raise InvalidInputError(
+            f"the limit {policy.name!r} is counted within {policy.co_locate!r}",
+            remedy=f"check both at once, or give the subject of {policy.co_locate!r} as `at`",
+        )
+    else:
+        validate_subject(at)

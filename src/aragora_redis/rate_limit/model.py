@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..memory import Memory, Model
-from .gcra import Mode, Tat, decide, ttl_ms
+from .gcra import Tat, decide, decide_all, ttl_ms
 from .policy import LimitPolicy
 
 _Keys = tuple[bytes, ...]
@@ -17,15 +17,26 @@ _Keys = tuple[bytes, ...]
 
 def check(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     """`gcra.lua`, for one item."""
-    count, period_us, burst, cost = (int(arg) for arg in args[:4])
-    policy = LimitPolicy(name="model", count=count, period_us=period_us, burst=burst)
-    before, now = Tat.parse(memory.get(keys[0])), memory.now
-    mode: Mode = "charge" if args[4] == b"charge" else "check"
-    reply, after = decide(policy, before, cost, now, mode)
-    if cost and after is not None and reply >= 0:
-        memory.put(keys[0], after.encode())
-        memory.expire_at(keys[0], now + ttl_ms(policy, reply) * 1000)
-    return reply
+    now, numbers = memory.now, [int(arg) for arg in args[1:]]
+    items = [
+        (_policy(*numbers[4 * at : 4 * at + 3]), Tat.parse(memory.get(key)), numbers[4 * at + 3])
+        for at, key in enumerate(keys)
+    ]
+    if args[0] == b"charge":
+        decided = [decide(*item, now, "charge") for item in items]
+    else:
+        decided = decide_all(items, now)
+    replies = [reply for reply, _ in decided]
+    if all(reply >= 0 for reply in replies):
+        for key, (policy, _, cost), (reply, after) in zip(keys, items, decided, strict=True):
+            if cost and after is not None:
+                memory.put(key, after.encode())
+                memory.expire_at(key, now + ttl_ms(policy, reply) * 1000)
+    return replies if len(replies) > 1 else replies[0]
+
+
+def _policy(count: int, period_us: int, burst: int) -> LimitPolicy:
+    return LimitPolicy(name="model", count=count, period_us=period_us, burst=burst)
 
 
 def reset(memory: Memory, keys: _Keys, _args: _Keys) -> Any:

@@ -69,6 +69,8 @@ class LimitPolicy:
 
     Attributes:
         on_outage: None follows the global setting.
+        co_locate: the limit within whose subjects this one counts: its buckets lie in the same
+            hash slot, so that a Redis Cluster can decide both in one step.
         full: span that a full burst takes to come back.
         interval: seconds that one token takes to come back.
         hash: digest of the parameters, the same in every process.
@@ -82,6 +84,7 @@ class LimitPolicy:
     period_us: int
     burst: int
     on_outage: OnOutage | None = None
+    co_locate: str | None = None
     full: int = field(init=False, repr=False)
     interval: float = field(init=False, repr=False)
     hash: str = field(init=False, repr=False)
@@ -94,6 +97,8 @@ class LimitPolicy:
         count, period_us = self.count // divisor, self.period_us // divisor
         _require_exact(count, period_us, self.burst)
         parameters = f"{count}/{period_us} {self.burst} {self.on_outage or ''}"
+        if self.co_locate:
+            parameters += f" {self.co_locate}"
         set_field = object.__setattr__
         set_field(self, "count", count)
         set_field(self, "period_us", period_us)

@@ -2,12 +2,15 @@
 -- A key holds its arrival time (TAT), "us" or "us:frac": us + frac/count Unix microseconds. All
 -- spans below are in units of 1/count us, so every rate is exact; LimitPolicy keeps them < 2^53.
 -- The same rules in Python, with the reasons: rate_limit/gcra.py.
--- KEYS: one an item; a key may come again, and then sees what its earlier items took
--- ARGV: not_after, count, period_us, burst, cost, mode
---   count per period_us is the rate in lowest terms, cost 0 only looks, mode is "check" or "charge";
---   a charge is never refused: it empties the bucket at most
--- Reply: array with one element an item: TAT - now where allowed (>= 0), minus the wait where
---   refused (< 0), or the error with which the server refused to store the key
+-- KEYS: one for each limit of each item; a key may come again, and then sees what earlier items took
+-- ARGV: not_after, mode, then for each limit that the items share: count, period_us, burst, cost
+--   count per period_us is the rate in lowest terms, cost 0 only looks; mode is "check" or "charge":
+--   a charge is never refused, it empties the bucket at most. An item takes from all of its buckets
+--   or from none.
+-- Reply: array with one element an item: for one limit TAT - now where allowed (>= 0), minus the wait
+--   where refused (< 0); for several the array of these, in which a limit that would have allowed what
+--   another refused says its TAT - now as it stays; or the error with which the server refused to
+--   store a key of the item
 -- Traits: write batch
 local find, format, match = string.find, string.format, string.match
 
@@ -18,12 +21,18 @@ if not_after > 0 and now > not_after then
   return redis.error_reply('LATE ' .. format('%.0f', now))
 end
 
-local count, period = tonumber(ARGV[2]), tonumber(ARGV[3])
-local full = tonumber(ARGV[4]) * period
-local step = tonumber(ARGV[5]) * period
-local charge = ARGV[6] == 'charge'
+local charge = ARGV[2] == 'charge'
+local width = (#ARGV - 2) / 4
+local counts, fulls, steps = {}, {}, {}
+for j = 1, width do
+  local at = 4 * j - 1
+  local period = tonumber(ARGV[at + 1])
+  counts[j] = tonumber(ARGV[at])
+  fulls[j] = tonumber(ARGV[at + 2]) * period
+  steps[j] = tonumber(ARGV[at + 3]) * period
+end
 
-local function stored_level(value)
+local function stored_level(value, count, full)
   local us, frac = value, 0
   if not find(value, '^%d+$') then
     us, frac = match(value, '^(%d+):(%d+)$')
@@ -38,27 +47,37 @@ local function stored_level(value)
 end
 
 local values = redis.call('MGET', unpack(KEYS))
-local replies, levels, changed = {}, {}, {}
-for i = 1, #KEYS do
-  local key, value = KEYS[i], values[i]
-  local carried = levels[key]
-  local level = carried or (value and stored_level(value)) or 0
-  local raised = level + step
-  if charge and raised > full then raised = full end
-  if raised > full then
-    replies[i] = full - raised
-  else
-    replies[i] = raised
-    if step > 0 then
-      if not carried then changed[#changed + 1] = key end
-      levels[key] = raised
+local replies, levels, limits, changed, said = {}, {}, {}, {}, {}
+for first = 1, #KEYS, width do
+  local refused = false
+  if width > 1 then said = {} end
+  for j = 1, width do
+    local at = first + j - 1
+    local value = values[at]
+    local level = levels[KEYS[at]] or (value and stored_level(value, counts[j], fulls[j])) or 0
+    local raised = level + steps[j]
+    if raised > fulls[j] and charge then raised = fulls[j] end
+    if raised > fulls[j] then
+      said[j], refused = fulls[j] - raised, true
+    else
+      said[j] = raised
     end
   end
+  for j = 1, width do
+    local key = KEYS[first + j - 1]
+    if refused then
+      if said[j] >= 0 then said[j] = said[j] - steps[j] end
+    elseif steps[j] > 0 then
+      if not levels[key] then changed[#changed + 1] = key end
+      levels[key], limits[key] = said[j], j
+    end
+  end
+  replies[#replies + 1] = width == 1 and said[1] or said
 end
 
 for i = 1, #changed do
   local key = changed[i]
-  local level = levels[key]
+  local level, count = levels[key], counts[limits[key]]
   local frac = level % count
   local tat = format('%.0f', now + (level - frac) / count)
   if frac > 0 then tat = tat .. format(':%.0f', frac) end
@@ -66,8 +85,8 @@ for i = 1, #changed do
   local ttl_ms = format('%.0f', math.ceil(level / count / 1000) + 1000)
   local stored = redis.pcall('SET', key, tat, 'PX', ttl_ms)
   if stored.err then
-    for j = 1, #KEYS do
-      if KEYS[j] == key then replies[j] = stored end
+    for at = 1, #KEYS do
+      if KEYS[at] == key then replies[math.ceil(at / width)] = stored end
     end
   end
 end

@@ -7,7 +7,7 @@ instance's share of the limit and no more, a fail-closed one nothing, and neithe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..clock import Clock
@@ -24,11 +24,22 @@ from ..events import UNAVAILABLE, Decided, Events
 from ..operation import Runs
 from ..rate_limit import operations
 from ..rate_limit.gcra import Decision, Source, decode, validate_cost
-from ..rate_limit.local import LocalLimiter, Record, validate_subject
+from ..rate_limit.joint import (
+    Asked,
+    JointDecision,
+    LimitCheck,
+    decide_here,
+    decode_all,
+    located,
+    steps,
+    validate_together,
+)
+from ..rate_limit.local import LocalLimiter, Record, validate_location, validate_subject
 from ..rate_limit.policy import LimitPolicy, OnOutage
-from ..rate_limit.share import FleetSize, share_of
+from ..rate_limit.share import FleetSize, Share, share_of
 from .service import Service
 
+_UNDECIDED = (OutageError, OutcomeUnknownError, UnexpectedReplyError)
 CHARGES_AT_ONCE = 128
 CHARGE_LIMIT = 0.5
 """Seconds that one charge may take."""
@@ -39,6 +50,7 @@ class RateLimits:
 
     Args:
         executor: the way to Redis, or this process alone.
+        across_slots: whether one primary holds all hash slots, and takes calls across them.
         source: who it is that decides there.
         fail_open: what policies do in an outage that do not say so themselves.
         fleet: how many instances share a limit then.
@@ -50,6 +62,7 @@ class RateLimits:
         policies: Mapping[str, LimitPolicy],
         *,
         executor: Runs,
+        across_slots: Callable[[], bool],
         source: Source,
         clock: Clock,
         events: Events,
@@ -62,6 +75,7 @@ class RateLimits:
         deadline: float,
     ) -> None:
         self._executor = executor
+        self._across_slots = across_slots
         self._source = source
         self._clock = clock
         self._events = events
@@ -79,7 +93,9 @@ class RateLimits:
     def __iter__(self) -> Iterator[LimitPolicy]:
         return (limiter.policy for limiter in self._limiters.values())
 
-    async def check(self, policy: str, subject: str, cost: int = 1) -> Decision:
+    async def check(
+        self, policy: str, subject: str, cost: int = 1, *, at: str | None = None
+    ) -> Decision:
         """Take `cost` tokens from the subject's bucket, if they are there.
 
         Args:
@@ -87,16 +103,16 @@ class RateLimits:
             subject: whom the limit counts, such as `ip:203.0.113.9`; only a digest leaves this
                 process.
             cost: whole tokens, at most the policy's burst.
+            at: for a limit with `co_locate`, the subject of that other limit.
 
         Raises:
             UnknownPolicyError, InvalidInputError: the arguments; nothing was counted.
             LimitUnavailableError: the policy is fail-closed and Redis cannot be asked.
         """
-        limiter = self._limiter(policy, subject)
+        limiter = self._limiter(policy, subject, at)
         validate_cost(limiter.policy, cost)
-        record = limiter.record(subject)
-        now = self._clock.monotonic()
-        decision = limiter.recent_denial(record, cost, now)
+        record = limiter.record(subject, at)
+        decision = limiter.recent_denial(record, cost, self._clock.monotonic())
         if decision is None:
             try:
                 decision = await self._ask(limiter, record, cost)
@@ -106,14 +122,53 @@ class RateLimits:
         self._events.emit(Decided(policy, decision.allowed, decision.source.value))
         return decision
 
-    def denial(self, policy: str, subject: str, cost: int = 1) -> Decision | None:
+    async def check_all(self, *checks: LimitCheck) -> JointDecision:
+        """Take from the buckets of several limits, or from none of them.
+
+        In a Redis Cluster that holds for limits in one hash slot: those of one subject, and those
+        that their policies co-locate. Others are asked in turn, see `rate_limit.joint`.
+
+        Args:
+            checks: 1 to 8 limits, none of them twice for the same subject.
+
+        Raises:
+            UnknownPolicyError, InvalidInputError: the arguments; nothing was counted.
+            LimitUnavailableError: one of the policies is fail-closed and Redis cannot be asked.
+        """
+        asked = [self._asked(check, checks) for check in checks]
+        validate_together(asked)
+        now = self._clock.monotonic()
+        said = {
+            each: denial
+            for each in asked
+            if (denial := each.limiter.recent_denial(each.record, each.cost, now)) is not None
+        }
+        looks = not asked[0].cost
+        left = [] if said else steps(asked, across_slots=self._across_slots())
+        try:
+            while left and (looks or all(decision.allowed for decision in said.values())):
+                step = left.pop(0)
+                said |= zip(step, await self._ask_all(step), strict=True)
+        except LimitUnavailableError:
+            for each in asked:
+                self._decided(each, allowed=False, source=UNAVAILABLE)
+            raise
+        allowed = all(decision.allowed for decision in said.values())
+        for each, decision in said.items():
+            if decision.allowed == allowed:
+                self._decided(each, allowed=allowed, source=decision.source.value)
+        return JointDecision(allowed, tuple(said.get(each) for each in asked))
+
+    def denial(
+        self, policy: str, subject: str, cost: int = 1, *, at: str | None = None
+    ) -> Decision | None:
         """The refusal that `check` would repeat without asking Redis, or None.
 
         It changes nothing but counts, so any thread may ask. Raises as `check` does.
         """
-        limiter = self._limiter(policy, subject)
+        limiter = self._limiter(policy, subject, at)
         validate_cost(limiter.policy, cost)
-        record = limiter.known(subject)
+        record = limiter.known(subject, at)
         if record is None:
             return None
         decision = limiter.recent_denial(record, cost, self._clock.monotonic())
@@ -121,7 +176,7 @@ class RateLimits:
             self._events.emit(Decided(policy, decision.allowed, decision.source.value))
         return decision
 
-    async def reset(self, policy: str, subject: str) -> bool:
+    async def reset(self, policy: str, subject: str, *, at: str | None = None) -> bool:
         """Fill the subject's bucket again; True if anything had been taken.
 
         Raises:
@@ -129,9 +184,9 @@ class RateLimits:
             OutageError: it did not run.
             OutcomeUnknownError: it may have run.
         """
-        limiter = self._limiter(policy, subject)
-        key = limiter.record(subject).key
-        limiter.forget(subject)
+        limiter = self._limiter(policy, subject, at)
+        key = limiter.record(subject, at).key
+        limiter.forget(subject, at)
         reset = operations.reset(key, self._reset_channel)
         return await self._executor.run(reset, within=self._deadline)
 
@@ -183,10 +238,23 @@ class RateLimits:
             )
         return limiter
 
-    def _limiter(self, policy: str, subject: str) -> LocalLimiter:
+    def _limiter(self, policy: str, subject: str, at: str | None) -> LocalLimiter:
         limiter = self._named(policy)
         validate_subject(subject)
+        validate_location(limiter.policy, at)
         return limiter
+
+    def _asked(self, check: LimitCheck, among: Sequence[LimitCheck]) -> Asked:
+        policy, subject, cost, at = check
+        beside = self._named(policy).policy.co_locate
+        if at is None and beside is not None:
+            at = located(among, beside)
+        limiter = self._limiter(policy, subject, at)
+        validate_cost(limiter.policy, cost)
+        return Asked(limiter, limiter.record(subject, at), cost)
+
+    def _decided(self, asked: Asked, *, allowed: bool, source: str) -> None:
+        self._events.emit(Decided(asked.limiter.policy.name, allowed, source))
 
     async def _ask(self, limiter: LocalLimiter, record: Record, cost: int) -> Decision:
         policy = limiter.policy
@@ -195,18 +263,44 @@ class RateLimits:
                 operations.check(policy, record.key, cost), within=self._deadline
             )
             decision = decode(policy, cost, reply, self._source)
-        except (OutageError, OutcomeUnknownError, UnexpectedReplyError) as error:
+        except _UNDECIDED as error:
             self._service.failed(error)
-            return self._without_redis(limiter, record, cost, error)
+            share = self._share(limiter, record, error)
+            return limiter.decide(record, cost, share, self._clock.monotonic())
         # A refusal writes nothing, so it says nothing about a Redis that refuses writes.
         if decision.allowed and cost:
             self._service.answered()
         limiter.note(record, cost, decision, self._clock.monotonic())
         return decision
 
-    def _without_redis(
-        self, limiter: LocalLimiter, record: Record, cost: int, error: AragoraRedisError
-    ) -> Decision:
+    async def _ask_all(self, step: Sequence[Asked]) -> Sequence[Decision]:
+        if len(step) == 1:
+            return [await self._ask(*step[0])]
+        try:
+            replies = await self._executor.run(
+                operations.check_all(
+                    [(limiter.policy, record.key, cost) for limiter, record, cost in step]
+                ),
+                within=self._deadline,
+            )
+        except _UNDECIDED as error:
+            self._service.failed(error)
+            shares = [self._share(each.limiter, each.record, error) for each in step]
+            return decide_here(step, shares, self._clock.monotonic())
+        decisions = decode_all(step, replies, self._source)
+        if step[0].cost and all(decision.allowed for decision in decisions):
+            self._service.answered()
+        now = self._clock.monotonic()
+        for each, decision in zip(step, decisions, strict=True):
+            each.limiter.note(each.record, each.cost, decision, now)
+        return decisions
+
+    def _share(self, limiter: LocalLimiter, record: Record, error: AragoraRedisError) -> Share:
+        """What this instance may give of a limit while Redis cannot be asked.
+
+        Raises:
+            LimitUnavailableError: nothing.
+        """
         policy = limiter.policy
         on_outage = policy.on_outage
         fail_open = on_outage is OnOutage.FAIL_OPEN if on_outage else self._fail_open
@@ -223,4 +317,4 @@ class RateLimits:
                 f"the limit {policy.name!r} cannot be shared out: the fleet's size is not known",
                 remedy="set ARAGORA_EXPECTED_INSTANCES",
             ) from error
-        return limiter.decide(record, cost, share, self._clock.monotonic())
+        return share

@@ -178,6 +178,9 @@ class SharedState:
             troubles=redis.troubles(),
         )
 
+    def _across_slots(self) -> bool:
+        return self._redis is None or self._redis.reach.across_slots
+
     def _whole(self) -> bool:
         return self._redis is None or self._redis.reach.down is None
 
@@ -218,6 +221,7 @@ class SharedState:
         return RateLimits(
             self.policies.limits,
             executor=self._executor,
+            across_slots=self._across_slots,
             source=Source.REDIS if self._redis else Source.LOCAL,
             clock=self._clock,
             events=self.events,

@@ -7,6 +7,7 @@ fields, RFC 9651), RFC 9110 section 10.2.3 for `Retry-After`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from ..rate_limit.gcra import Decision
 from ..rate_limit.policy import LimitPolicy
@@ -48,6 +49,19 @@ def fields(policy: LimitPolicy, decision: Decision) -> dict[str, str]:
     }
     if not decision.allowed:
         found["Retry-After"] = retry_after(decision.retry_after)
+    return found
+
+
+def joint_fields(
+    told: Sequence[tuple[LimitPolicy, Decision]], retry_after_s: float
+) -> dict[str, str]:
+    """All fields of an answer to a check of several limits, which is refused if there is a wait."""
+    found = {
+        "RateLimit-Policy": ", ".join(policy_field(policy) for policy, _ in told),
+        "RateLimit": ", ".join(limit_field(policy, decision) for policy, decision in told),
+    }
+    if retry_after_s:
+        found["Retry-After"] = retry_after(retry_after_s)
     return found
 
 
