@@ -11,6 +11,7 @@ import redis
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from tests.integration.past import give_past
+from tests.integration.rights import speaks_tls
 
 from aragora_redis.lab import Lab
 
@@ -34,6 +35,8 @@ def make_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeLab]:
     with ExitStack() as cleanup:
 
         def make(mode: str = "sentinel", **options: Any) -> Lab:
+            if mode == "managed" and not speaks_tls():
+                pytest.skip("this redis-server was built without TLS")
             directory = tmp_path_factory.mktemp(mode) / "lab"
             lab = Lab.create(directory, mode, **({"ports": "free"} | options))
             cleanup.callback(lab.stop)

@@ -10,7 +10,7 @@ from tests.drills.drill import Plan, run
 from tests.drills.figures import figures
 from tests.drills.nemesis import FAULTS, NEED_CUTS
 from tests.drills.verdict import Expectations
-from tests.integration.rights import needs_cuts
+from tests.integration.rights import needs_cuts, needs_tls
 
 
 @pytest.mark.timeout(300)
@@ -28,7 +28,10 @@ async def test_a_short_drill_keeps_every_promise(tmp_path):
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize(("mode", "fault"), [("managed", "resume"), ("cluster", "reshard")])
+@pytest.mark.parametrize(
+    ("mode", "fault"),
+    [pytest.param("managed", "resume", marks=needs_tls), ("cluster", "reshard")],
+)
 async def test_a_short_drill_of_each_other_mode(mode, fault, tmp_path):
     result = await run(Plan(mode=mode, faults=(fault,), seed=1, martyrs=False), tmp_path)
     assert not result.violations

@@ -42,6 +42,14 @@ def is_old() -> bool:
         return False
 
 
+def speaks_tls() -> bool:
+    """Whether the server was built with TLS."""
+    try:
+        return server.find_server().speaks_tls()
+    except LabError:  # the tests that want one will tell
+        return True
+
+
 _WHY_NO_CUTS = why_no_cuts()
 _WHY_NO_MOUNTS = why_no_mounts()
 _MUST = os.environ.get("CI") == "true" and os.geteuid() == 0
@@ -53,5 +61,6 @@ needs_mounts = pytest.mark.skipif(
     _WHY_NO_MOUNTS is not None and not _MUST, reason=f"no mounts here: {_WHY_NO_MOUNTS}"
 )
 """Marks tests whose processes see a hosts file of their own."""
+needs_tls = pytest.mark.skipif(not speaks_tls(), reason="this redis-server was built without TLS")
 needs_redis_7 = pytest.mark.skipif(is_old(), reason="Redis 6.2 cannot do that")
 """Marks tests of what Redis can since 7.0."""

@@ -27,6 +27,7 @@ from pathlib import Path
 from tests.integration.past import give_past
 
 from aragora_redis.lab import Lab
+from aragora_redis.lab.server import find_server
 
 PAGE = Path(__file__).parents[2] / "docs" / "RUNBOOK.md"
 BIN = Path(sys.executable).parent
@@ -108,8 +109,12 @@ class Stage:
             for ordinal in range(count):
                 address = lab.node(f"{kind}-{ordinal}").address
                 self._names.append((str(address), f"10.0.0.{first + ordinal}:{port}"))
+        # A page may start a server by itself: the one that the lab has.
+        programs = directory / "programs"
+        programs.mkdir()
+        (programs / "redis-server").symlink_to(find_server().path)
         self.env = {
-            "PATH": path,
+            "PATH": os.pathsep.join((str(programs), path)),
             "LAB": str(lab.directory),
             "DATA": str(lab.node("redis-0").directory),
             "PORT": str(_free_port()),

@@ -11,11 +11,17 @@ import pytest
 import redis
 from tests.integration.rights import needs_cuts
 
+from aragora_redis.lab import server
+
 
 @pytest.fixture
 def drill(quick_path):
     """The exit code and the report of a drill on a lab, or on what its environment leads to."""
-    kept = {name: text for name, text in os.environ.items() if not name.startswith("ARAGORA_")}
+    kept = {
+        name: text
+        for name, text in os.environ.items()
+        if not name.startswith("ARAGORA_") or name == server.VARIABLE
+    }
 
     def run(lab, *arguments, named=True, within=120):
         where = ("--lab", str(lab.directory)) if named else ()

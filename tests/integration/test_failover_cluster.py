@@ -11,6 +11,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from tests.integration.fleet import until
+from tests.integration.rights import is_old
 from tests.integration.test_doctor import ask, target
 
 from aragora_redis.address import Address
@@ -140,12 +141,13 @@ async def test_one_clear_word_for_whatever_is_wrong(cluster_lab):
     assert "wrong-secret" not in said
     nowhere = ClusterTarget((Address("127.0.0.1", 1), Address("nobody.invalid", 7)))
     assert "no node of the cluster answers" in await refused(at=nowhere, shard=0)
-    for node in ("redis-0", "redis-3"):
-        rights = ("+@all", "-cluster|failover", "~*", "&*")
-        ask(lab, node, "ACL", "SETUSER", "app", "on", ">pw", *rights)
-    app = await switched(lab, at=replace(ours, redis=Access("app", "pw")), shard=0, force=True)
-    assert app.status is Status.CRITICAL, "it stays with its primary, by the rights of the user"
-    assert "log in as one who may" in app.headline
+    if not is_old():  # Redis 6.2 forbids whole commands only
+        for node in ("redis-0", "redis-3"):
+            rights = ("+@all", "-cluster|failover", "~*", "&*")
+            ask(lab, node, "ACL", "SETUSER", "app", "on", ">pw", *rights)
+        app = await switched(lab, at=replace(ours, redis=Access("app", "pw")), shard=0, force=True)
+        assert app.status is Status.CRITICAL, "it stays with its primary, by the rights of the user"
+        assert "log in as one who may" in app.headline
 
     lab.kill("redis-4")
     assert f"nobody can take over from {lab.node('redis-1').address}" in await refused(shard=6000)

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.integration.rights import needs_redis_7
 
 from aragora_redis.lab.server import find_server
 
@@ -128,6 +129,7 @@ def test_a_replica_that_has_lost_its_link(sentinel_lab, connect):
     becomes(sentinel_lab, 1, "WARNING: 1 of 2 replicas available")
 
 
+@needs_redis_7
 def test_a_primary_that_loads(sentinel_lab):
     sentinel_lab.trouble("loading")
     becomes(sentinel_lab, 2, "CRITICAL: Master is loading its data")

@@ -11,7 +11,7 @@ from typing import Any
 
 import hiredis
 import pytest
-from tests.integration.rights import needs_cuts
+from tests.integration.rights import needs_cuts, needs_tls
 
 from aragora_redis.lab import Lab, State
 from aragora_redis.lab.service import FORBIDDEN
@@ -41,6 +41,9 @@ class Client:
 
 def password_of(lab):
     return Path(lab.env()["ARAGORA_REDIS_PASSWORD_FILE"]).read_text("utf-8").strip()
+
+
+pytestmark = needs_tls
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -104,12 +105,14 @@ def test_troubleshooting(cluster):
 
 
 def test_a_copy_of_a_single_redis_becomes_the_data_of_three(running, standalone_lab, connect):
+    if find_server().version >= (8, 0, 0):
+        pytest.skip("the nodes run Redis 7, which reads no copies of this server")
     single = standalone_lab.node("redis-0")
     connect(standalone_lab).set("orders-of-old", "17")
     copy = running.root / "single.rdb"
     taken = subprocess.run(
-        [find_server().path.parent / "redis-cli", "-p", str(single.port), "--rdb", copy],
-        env={"REDISCLI_AUTH": standalone_lab.password(single) or ""},
+        ["redis-cli", "-p", str(single.port), "--rdb", copy],
+        env=os.environ | {"REDISCLI_AUTH": standalone_lab.password(single) or ""},
         capture_output=True,
         check=False,
     )

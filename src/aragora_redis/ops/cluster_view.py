@@ -81,10 +81,15 @@ class ClusterView:
         return self.missed.get(address, 0) >= self.majority
 
     def motions(self) -> Iterator[tuple[Address, Motion]]:
-        """The slots in motion, with who says so."""
+        """The slots in motion, with the primary that says so.
+
+        Replicas of Valkey 8 say it too, so as to go on with it when they take over.
+        """
         for at, word in self.words.items():
-            for motion in word.statement.motions:
-                yield at, motion
+            said = word.statement
+            if any(claim.node_id == said.node_id for claim in said.claims):
+                for motion in said.motions:
+                    yield at, motion
 
 
 def view_of(words: Mapping[Address, ClusterWord]) -> ClusterView:
