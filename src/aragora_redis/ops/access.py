@@ -89,8 +89,17 @@ def _silence(error: Exception) -> str:
 
 
 @asynccontextmanager
-async def connected(address: Address, access: Access) -> AsyncIterator[Redis]:
-    """A client for one server that asks once, and waits as long as its caller does."""
+async def connected(
+    address: Address, access: Access, *, db: int | None = None, binary: bool = False
+) -> AsyncIterator[Redis]:
+    """A client for one server that asks once, and waits as long as its caller does.
+
+    Args:
+        address: of the server.
+        access: how to log in.
+        db: another database than that of `access`.
+        binary: whether replies are bytes as they come, and not text.
+    """
     options: dict[str, Any] = {
         "connection_class": Dialed,
         "address": dialed(access.hosts, address.host),
@@ -99,8 +108,8 @@ async def connected(address: Address, access: Access) -> AsyncIterator[Redis]:
         "port": address.port,
         "username": access.username,
         "password": access.password,
-        "db": access.db,
-        "decode_responses": True,
+        "db": access.db if db is None else db,
+        "decode_responses": not binary,
         "socket_timeout": None,
         "socket_connect_timeout": None,
         "retry": Retry(NoBackoff(), 0),
