@@ -22,6 +22,7 @@ from . import (
     label_keeper,
     limits,
     manifests,
+    migrate,
     output,
     serve,
     sessions,
@@ -50,6 +51,7 @@ app.command("health")(health.health)
 app.command("doctor")(doctor.doctor)
 app.command("failover")(failover.failover)
 app.command("drill")(drill.drill)
+app.add_typer(migrate.app, name="migrate")
 app.command("label-keeper")(label_keeper.label_keeper)
 app.command("status")(status.status)
 app.add_typer(tokens.app, name="tokens")

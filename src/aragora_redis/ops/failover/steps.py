@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from redis.exceptions import NoPermissionError
 
 from ...clock import Clock
 from ..waiting import until
 from .report import Phase, Progress
+
+T = TypeVar("T")
 
 STEP_LIMIT = 2.0
 """Seconds for one command."""
@@ -66,11 +68,11 @@ def reason(error: Exception) -> str:
     return str(error) or "no answer"
 
 
-async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
     """Have it done even if we are cancelled meanwhile."""
     task = asyncio.ensure_future(work)
     try:
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
     except asyncio.CancelledError:
         await task
         raise

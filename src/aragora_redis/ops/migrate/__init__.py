@@ -1,1 +1,1 @@
-"""`aragora-redis migrate`: from a single Redis to Sentinel, a Redis Cluster or a managed service."""
+"""`aragora-redis migrate`: from a single Redis to Sentinel, a Redis Cluster or a service."""

@@ -1,0 +1,298 @@
+"""`aragora-redis migrate`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from ..clock import SYSTEM_CLOCK
+from ..errors import SettingsError
+from ..lab import Lab
+from ..ops.migrate.migration import Migration
+from ..ops.migrate.plan import MigrationPlan, Way
+from ..ops.migrate.replication import Copied, Server
+from ..ops.migrate.report import MigrationReport
+from ..ops.report import Status
+from ..ops.targets import StandaloneTarget, target_of
+from ..settings import from_env
+from . import output
+from .deployment import OfLab, demand_target, settings_of
+from .options import AsJson
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Move what a single Redis holds to Sentinel, a Redis Cluster or a managed service.",
+)
+
+FROM, TO = "ARAGORA_MIGRATE_FROM_", "ARAGORA_REDIS_"
+T = TypeVar("T")
+
+Source = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="URL",
+        help="The single Redis; else the variables ARAGORA_MIGRATE_FROM_URL, _PASSWORD_FILE and so "
+        "on, which mean what those of ARAGORA_REDIS_ do.",
+        show_default=False,
+    ),
+]
+SourceLab = Annotated[
+    Path | None,
+    typer.Option(
+        "--from-lab", metavar="PATH", help="A lab of one Redis as the source.", show_default=False
+    ),
+]
+JournalFile = Annotated[
+    Path, typer.Option("--journal", metavar="FILE", help="What has been done so far.")
+]
+Wanted = Annotated[
+    Way | None,
+    typer.Option("--way", help="How data gets there; by replication where that is possible."),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="What the target holds is replaced.")]
+DEFAULT = Path("aragora-migration.json")
+
+
+@app.command()
+def plan(
+    *,
+    source: Source = None,
+    from_lab: SourceLab = None,
+    lab: OfLab = None,
+    journal: JournalFile = DEFAULT,
+    way: Wanted = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what there is to be moved, how, and what stands against it. Changes nothing.
+
+    The exit code is 0 where it can be done, 1 with something to know before, 2 where it cannot.
+    """
+    found = _migrating(
+        source, from_lab, lab, journal, lambda each: each.plan(way=way, overwrite=overwrite)
+    )
+    made: MigrationPlan | MigrationReport = (
+        MigrationReport(Status.CRITICAL, f"CRITICAL: {found}") if isinstance(found, str) else found
+    )
+    if as_json:
+        output.write_json(made.as_dict())
+    else:
+        output.write(made.headline, style=output.STYLES[made.status])
+        if isinstance(made, MigrationPlan):
+            _show(made)
+    raise typer.Exit(int(made.status))
+
+
+@app.command()
+def run(
+    *,
+    source: Source = None,
+    from_lab: SourceLab = None,
+    lab: OfLab = None,
+    journal: JournalFile = DEFAULT,
+    way: Wanted = None,
+    overwrite: Overwrite = False,
+    move: Annotated[
+        bool,
+        typer.Option(
+            "--move/--no-move", help="Move the writes too; else end when the target follows."
+        ),
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Bring the target to what the source has, and then the writes to the target.
+
+    Writes are held for the move and then refused by the source, so that none is lost. It can be run
+    again after whatever ended it. The exit code is 0 for done, 1 for done with something left, 2
+    for failed.
+    """
+    _tell(
+        _migrating(
+            source,
+            from_lab,
+            lab,
+            journal,
+            lambda each: each.run(way=way, overwrite=overwrite, move=move),
+        ),
+        as_json=as_json,
+    )
+
+
+@app.command()
+def rollback(
+    *,
+    source: Source = None,
+    from_lab: SourceLab = None,
+    lab: OfLab = None,
+    journal: JournalFile = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Move the writes back, with all that was written since; once more lets the target go."""
+    _tell(_migrating(source, from_lab, lab, journal, lambda each: each.rollback()), as_json=as_json)
+
+
+@app.command()
+def commit(
+    *,
+    source: Source = None,
+    from_lab: SourceLab = None,
+    lab: OfLab = None,
+    journal: JournalFile = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """End it: from here nothing leads back to the source."""
+    _tell(_migrating(source, from_lab, lab, journal, lambda each: each.commit()), as_json=as_json)
+
+
+def _migrating(
+    source: str | None,
+    from_lab: Path | None,
+    lab: Path | None,
+    journal: Path,
+    work: Callable[[Migration], Coroutine[Any, Any, T]],
+) -> T:
+    settings = settings_of(lab)
+    with _Told() as told:
+        migration = Migration(
+            _source(source, from_lab),
+            demand_target(settings),
+            prefix=settings.prefix,
+            path=journal,
+            clock=SYSTEM_CLOCK,
+            on_step=told.step,
+            on_copied=told.copied,
+        )
+        return asyncio.run(_stoppable(work(migration)))
+
+
+async def _stoppable(work: Coroutine[Any, Any, T]) -> T:
+    # As Ctrl-C does already: what must not be left half done is brought to its end.
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await work
+
+
+def _source(url: str | None, lab: Path | None) -> Server:
+    environ: Mapping[str, str] = {
+        TO + name.removeprefix(FROM): text
+        for name, text in os.environ.items()
+        if name.startswith(FROM)
+    }
+    if lab is not None:
+        environ = Lab.open(lab).env()
+    elif url is not None:
+        environ = dict(environ) | {f"{TO}URL": url}
+    try:
+        found = target_of(from_env(environ))
+    except SettingsError as error:
+        raise SettingsError(
+            error.message.replace(TO, FROM), remedy=error.remedy.replace(TO, FROM)
+        ) from None
+    if not isinstance(found, StandaloneTarget):
+        raise SettingsError(
+            "no single Redis to move from is named",
+            remedy=f"give its URL with --from, or in {FROM}URL",
+        )
+    return Server(found.address, found.redis)
+
+
+def _tell(report: MigrationReport, *, as_json: bool) -> None:
+    if as_json:
+        output.write_json(report.as_dict())
+    else:
+        output.write(report.headline, style=output.STYLES[report.status])
+        for note in report.notes:
+            output.write(f"- {note}")
+    raise typer.Exit(report.exit_code)
+
+
+def _show(made: MigrationPlan) -> None:
+    for finding in made.findings:
+        output.write(f"- {finding.status.name}: {finding.text}")
+    for clause in made.stays:
+        output.write(f"- stays: {clause}")
+    rows = [("source", made.source), *(("target", each) for each in made.target)]
+    output.write_table(
+        ("", "ADDRESS", "SERVER", "KEYS", "EXPIRING", "MEMORY", "POLICY", "TYPES SAMPLED"),
+        [
+            (
+                side,
+                str(each.address),
+                each.name,
+                str(each.total),
+                str(each.expiring),
+                f"{each.memory / 1024**2:.1f} MiB",
+                each.policy,
+                ", ".join(f"{kind} {count}" for kind, count in sorted(each.types.items())),
+            )
+            for side, each in rows
+        ],
+    )
+
+
+class _Told:
+    """Tells on standard error what is going on, with a bar where that is a terminal."""
+
+    def __init__(self) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task: TaskID | None = None
+        self._what = ""
+
+    def __enter__(self) -> Self:
+        if self._bars.console.is_terminal:
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars.console.is_terminal:
+            self._bars.stop()
+
+    def step(self, text: str) -> None:
+        """A step begins."""
+        self._end()
+        output.note(text)
+
+    def copied(self, copied: Copied) -> None:
+        """So much is there."""
+        if copied.what != self._what:
+            self._end()
+            self._what = copied.what
+            self._task = self._bars.add_task(copied.what, total=None, rate="")
+        if self._task is not None:
+            speed = self._bars.tasks[0].speed
+            self._bars.update(
+                self._task,
+                completed=copied.done,
+                total=copied.total or None,
+                rate=f"{speed:,.0f}/s" if speed else "",
+            )
+
+    def _end(self) -> None:
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+        self._task, self._what = None, ""

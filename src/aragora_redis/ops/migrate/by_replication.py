@@ -1,0 +1,270 @@
+"""Migrate by making the target's primary a replica of the source, and then the other way round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from redis.exceptions import RedisError
+
+from ...address import Address
+from ...clock import Clock
+from ...settings.urls import SENTINEL_PORT
+from ..targets import SentinelTarget, StandaloneTarget
+from . import sentinels
+from .journal import Journal, State
+from .replication import (
+    MoveError,
+    OnCopied,
+    Role,
+    Server,
+    changed_by,
+    follow,
+    hand_over,
+    promote,
+    put_back,
+    role_of,
+    secret_of,
+    stand_alone,
+    wait_for_copy,
+)
+
+OnStep = Callable[[str], None]
+Save = Callable[[Journal], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """The target as it is now."""
+
+    primary: Server
+    replicas: tuple[Server, ...]
+    sentinels: tuple[Address, ...]
+
+
+class Standing(Enum):
+    """Who takes writes, of a giver and a taker whose exchange was begun."""
+
+    GIVER = auto()
+    """The giver, as before."""
+    NOBODY = auto()
+    """Neither: the giver has given them up, and the taker was not promoted."""
+    TAKER = auto()
+    """The taker: it is done."""
+    BOTH = auto()
+    """Both say they do."""
+
+
+def standing(giver: Role, taker: Role) -> Standing:
+    """What an exchange that was interrupted has come to."""
+    if giver.primary:
+        return Standing.BOTH if taker.primary else Standing.GIVER
+    return Standing.TAKER if taker.primary else Standing.NOBODY
+
+
+class ByReplication:
+    """The steps of one migration; each can be begun again.
+
+    Args:
+        journal: is kept true, by `save`, before each step.
+        source: the single Redis.
+        target: where settings lead.
+        seen: the target as it is now.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        save: Save,
+        *,
+        source: Server,
+        target: SentinelTarget | StandaloneTarget,
+        seen: Topology,
+        clock: Clock,
+        on_step: OnStep,
+        on_copied: OnCopied,
+    ) -> None:
+        self._journal = journal
+        self._save = save
+        self._source = source
+        self._target = target
+        self._seen = seen
+        self._clock = clock
+        self._on_step = on_step
+        self._on_copied = on_copied
+
+    async def attach(self) -> None:
+        """Have the target follow the source, and wait until it has everything.
+
+        Raises:
+            MoveError, GuardError: it cannot.
+        """
+        taker = self._seen.primary
+        await self._hold()
+        await self._note_settings(taker, self._source)
+        self._journal.state = State.FOLLOWING
+        self._save(self._journal)
+        if (await _role(taker)).follows != self._source.address:
+            self._on_step(f"{taker.address} begins to follow {self._source.address}")
+            await follow(taker, self._source)
+        await self._copied(taker, self._source, fellows=self._seen.replicas)
+
+    async def move(self) -> None:
+        """Have the target take the writes.
+
+        Raises:
+            MoveError: it says where they are taken now.
+        """
+        await self._exchange(
+            self._source,
+            self._seen.primary,
+            self._seen.replicas,
+            State.MOVING,
+            State.MOVED,
+        )
+
+    async def move_back(self) -> None:
+        """Have the source take the writes again, if it does not yet, with all that was written.
+
+        The target follows it, as before the move.
+
+        Raises:
+            MoveError, GuardError: it says where they are taken now.
+        """
+        if self._journal.state is State.MOVED:
+            giver = self._seen.primary
+            await self._hold()
+            await self._copied(self._source, giver, fellows=())
+            await self._exchange(giver, self._source, (), State.RETURNING, State.FOLLOWING)
+        await self._restore(self._source, fellows=())
+
+    async def resume(self) -> None:
+        """Go on with an exchange that was interrupted.
+
+        Raises:
+            MoveError: who takes writes cannot be told.
+        """
+        returning = self._journal.state is State.RETURNING
+        giver, taker = self._source, self._seen.primary
+        before, after = State.FOLLOWING, State.MOVED
+        if returning:
+            giver, taker, before, after = taker, giver, State.MOVED, State.FOLLOWING
+        there, here = await _role(giver), await _role(taker)
+        match standing(there, here):
+            case Standing.GIVER:
+                self._journal.state = before
+            case Standing.TAKER:
+                self._journal.state = after
+            case Standing.NOBODY if here.offset >= there.offset:
+                self._on_step(f"{taker.address} takes the writes that {giver.address} gave up")
+                await promote(taker, instead_of=giver)
+                self._journal.state = after
+            case Standing.NOBODY:
+                raise MoveError(
+                    f"neither {giver.address} nor {taker.address} takes writes, and the second has "
+                    f"not all that the first has: REPLICAOF NO ONE on {giver.address} gives them "
+                    "back to it; then run this again"
+                )
+            case Standing.BOTH:
+                raise MoveError(
+                    f"both {giver.address} and {taker.address} take writes: one was restarted in "
+                    "the middle of the move. Compare them (migrate verify), make the one that has "
+                    "less a replica of the other, and run this again"
+                )
+        self._save(self._journal)
+
+    async def settle(self) -> list[str]:
+        """Put back what was changed in the target, now that its primary is one.
+
+        Returns:
+            What is left to be done by hand, each as a sentence.
+        """
+        left = []
+        try:
+            await self._restore(self._seen.primary, fellows=self._seen.replicas)
+        except MoveError as error:
+            left.append(str(error))
+        if self._journal.patience and isinstance(self._target, SentinelTarget):
+            self._on_step("the Sentinels watch over it again, once they know their primary")
+            former = {
+                Address.parse(at, default_port=SENTINEL_PORT): each
+                for at, each in self._journal.patience.items()
+            }
+            left += await sentinels.let_go(self._target, former, self._clock)
+            if not left:
+                self._journal.patience = {}
+                self._save(self._journal)
+        return left
+
+    async def detach(self) -> list[str]:
+        """Have the target go its own way with what it has; returns as `settle` does.
+
+        Raises:
+            MoveError: it cannot be told.
+        """
+        try:
+            await stand_alone(self._seen.primary)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise MoveError(
+                f"{self._seen.primary.address} still follows the source: {error or 'no answer'}"
+            ) from error
+        left = await self.settle()
+        self._journal.state = State.ROLLED_BACK
+        self._save(self._journal)
+        return left
+
+    async def _exchange(
+        self, giver: Server, taker: Server, fellows: Sequence[Server], doing: State, done: State
+    ) -> None:
+        await self._note_settings(giver, taker, last=True)
+        self._journal.state = doing
+        self._save(self._journal)
+        self._on_step(f"writes are held at {giver.address}, and then taken by {taker.address}")
+        self._journal.pauses.append(await hand_over(giver, taker, fellows, self._clock))
+        self._journal.state = done
+        self._save(self._journal)
+
+    async def _hold(self) -> None:
+        """Written down first: a run that is killed gives everything back."""
+        target = self._target
+        if not isinstance(target, SentinelTarget):
+            return
+        for at in self._seen.sentinels:
+            if str(at) not in self._journal.patience:
+                self._journal.patience[str(at)] = await sentinels.patience_of(target, at)
+        self._save(self._journal)
+        self._on_step("the Sentinels of the target are told to elect nobody meanwhile")
+        await sentinels.set_patience(target, dict.fromkeys(self._seen.sentinels, sentinels.A_MONTH))
+
+    async def _note_settings(self, follower: Server, leader: Server, *, last: bool = False) -> None:
+        changed = await changed_by(follower, leader, last=last)
+        self._journal.kept.setdefault(str(follower.address), {}).update(
+            {k: v for k, v in changed.items() if k not in self._kept(follower)}
+        )
+        self._save(self._journal)
+
+    def _kept(self, server: Server) -> dict[str, str]:
+        return self._journal.kept.get(str(server.address), {})
+
+    async def _copied(self, follower: Server, leader: Server, *, fellows: Sequence[Server]) -> None:
+        self._on_step(f"{follower.address} gets what {leader.address} has")
+        await wait_for_copy(follower, leader, fellows, self._clock, self._on_copied)
+
+    async def _restore(self, server: Server, *, fellows: Sequence[Server]) -> None:
+        kept = self._kept(server)
+        if not kept:
+            return
+        secret = await secret_of(fellows) or server.access.password
+        await put_back(server, kept, secret)
+        del self._journal.kept[str(server.address)]
+        self._save(self._journal)
+
+
+async def _role(server: Server) -> Role:
+    try:
+        return await role_of(server)
+    except (RedisError, OSError, TimeoutError) as error:
+        raise MoveError(
+            f"{server.address} does not say whom it follows: {error or 'no answer'}"
+        ) from error

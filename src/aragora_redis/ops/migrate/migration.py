@@ -1,0 +1,279 @@
+"""`aragora-redis migrate`: plan it, run it, take it back, end it; each can be begun again."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from pathlib import Path
+
+from redis.exceptions import RedisError
+
+from ...clock import Clock
+from ...errors import InvalidInputError
+from ..access import Failure
+from ..asking import survey
+from ..report import Finding, Status
+from ..targets import SentinelTarget, StandaloneTarget, Target
+from . import journal as journals
+from .by_replication import ByReplication, OnStep, Topology
+from .inventory import Inventory, take
+from .journal import Journal, State
+from .plan import MigrationPlan, Way, make_plan
+from .replication import MoveError, OnCopied, Server
+from .report import MigrationReport
+from .sentinels import GuardError
+from .sites import Site
+
+SOURCE_PASSWORD = "ARAGORA_MIGRATE_FROM_PASSWORD"  # noqa: S105 - the name of a variable
+TARGET_PASSWORD = "ARAGORA_REDIS_PASSWORD"  # noqa: S105 - the name of a variable
+NOBODY = "nobody takes writes in the target"
+FORGET = (
+    "the Sentinels of the target count it among the replicas until they are told to forget it: "
+    "SENTINEL RESET on one after the other, half a minute apart"
+)
+
+
+class Migration:
+    """One migration.
+
+    Args:
+        source: the single Redis.
+        target: where settings lead.
+        prefix: of this library's keys.
+        path: of the journal.
+        on_step: told of each step as it begins.
+        on_copied: told how far a copy is.
+    """
+
+    def __init__(
+        self,
+        source: Server,
+        target: Target,
+        *,
+        prefix: str,
+        path: Path,
+        clock: Clock,
+        on_step: OnStep = lambda _text: None,
+        on_copied: OnCopied = lambda _copied: None,
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._prefix = prefix
+        self._path = path
+        self._clock = clock
+        self._on_step = on_step
+        self._on_copied = on_copied
+        self._journal = journals.read(path)
+        self._require_same()
+
+    async def plan(self, *, way: Way | None = None, overwrite: bool = False) -> MigrationPlan | str:
+        """What would be done; or why nothing can be said. Changes nothing."""
+        source = await take(self._source.address, self._source.access, SOURCE_PASSWORD)
+        if isinstance(source, Failure):
+            return f"the source {self._source.address} {source.text}"
+        sites = await self.sites()
+        if isinstance(sites, str):
+            return sites
+        found: list[Inventory] = []
+        for address in sites[1].primaries:
+            each = await take(address, self._target.redis, TARGET_PASSWORD)
+            if isinstance(each, Failure):
+                return f"the target {address} {each.text}"
+            found.append(each)
+        attached = self._journal is not None and not self._journal.ended
+        return make_plan(source, found, wanted=way, overwrite=overwrite, attached=attached)
+
+    async def sites(self) -> tuple[Site, Site] | str:
+        """The source and the target, as they are now; or why the target cannot be told."""
+        seen = await survey(self._target, prefix=self._prefix, clock=self._clock, details=False)
+        if seen.cluster is not None:
+            primaries = {holder.address: holder.slots for holder in seen.cluster.holders}
+        else:
+            primaries = dict.fromkeys(seen.primaries, ())
+        if not primaries:
+            return f"{NOBODY}: see aragora-redis doctor"
+        return (
+            Site("the source", {self._source.address: ()}, self._source.access),
+            Site("the target", primaries, self._target.redis),
+        )
+
+    async def run(
+        self, *, way: Way | None = None, overwrite: bool = False, move: bool = True
+    ) -> MigrationReport:
+        """Bring the target to what the source has, and the writes to the target.
+
+        Args:
+            way: how; None takes replication where it is possible.
+            overwrite: what the target holds may be replaced.
+            move: move the writes as well; else it ends when the target follows.
+        """
+        return await self._guarded(self._run(way, overwrite=overwrite, move=move))
+
+    async def rollback(self) -> MigrationReport:
+        """Undo the last that was done: the move of the writes, or the following."""
+        return await self._guarded(self._rollback())
+
+    async def commit(self) -> MigrationReport:
+        """End it: there is no way back from here."""
+        journal = self._begun()
+        if journal.state is not State.MOVED:
+            return self._report(
+                Status.WARNING, f"nothing was done: it is {journal.state}, not moved"
+            )
+        journal.state = State.COMMITTED
+        self._save(journal)
+        return self._report(
+            Status.OK,
+            f"{journal.source} may be ended: nothing leads back to it any more",
+            f"it is still a replica that nobody promotes; {FORGET}",
+        )
+
+    # --- how ------------------------------------------------------------------------------------
+
+    async def _run(self, way: Way | None, *, overwrite: bool, move: bool) -> MigrationReport:
+        if self._journal is not None and self._journal.ended:
+            raise InvalidInputError(
+                f"{self._path} tells of a migration that is {self._journal.state}",
+                remedy="name another file with --journal, or move that one away",
+            )
+        plan = await self.plan(way=way, overwrite=overwrite)
+        if isinstance(plan, str):
+            return self._report(Status.CRITICAL, f"{plan}; nothing was done")
+        if self._journal is None:
+            if plan.blocked is not None or plan.way is None:
+                return self._report(Status.CRITICAL, f"{plan.blocked}; nothing was done")
+            self._journal = Journal(
+                source=str(self._source.address), target=title(self._target), way=plan.way
+            )
+        steps = await self._replication()
+        if self._journal.state in {State.MOVING, State.RETURNING}:
+            await steps.resume()
+        if self._journal.state is not State.MOVED:
+            await steps.attach()
+            if not move:
+                return self._report(
+                    Status.OK,
+                    "the target has everything, and follows the source until the writes are moved",
+                    "its services answer without Redis meanwhile, and its Sentinels elect nobody",
+                )
+            await steps.move()
+        return self._done(await steps.settle())
+
+    async def _rollback(self) -> MigrationReport:
+        journal = self._begun()
+        if journal.ended:
+            return self._report(Status.WARNING, f"nothing was done: it is {journal.state}")
+        steps = await self._replication()
+        returning = journal.state is State.RETURNING
+        if journal.state in {State.MOVING, State.RETURNING}:
+            await steps.resume()
+        if journal.state is State.MOVED or returning:
+            # The target is not let go by the same command: writers still turn to it.
+            await steps.move_back()
+            return self._report(
+                Status.OK,
+                f"{journal.source} takes the writes again, with all that was written meanwhile; "
+                f"writes were held for {journal.pauses[-1]:.2f} s",
+                "the target follows it again: run moves once more, and rollback lets it go",
+            )
+        left = await steps.detach()
+        return self._report(
+            Status.WARNING if left else Status.OK,
+            f"{journal.source} takes the writes, and the target goes its own way with what it had "
+            "copied",
+            *([FORGET] if journal.pauses else []),
+            *left,
+        )
+
+    def _done(self, left: list[str]) -> MigrationReport:
+        pauses = self._begun().pauses
+        held = f"; writes were held for {pauses[-1]:.2f} s" if pauses else ""
+        return self._report(
+            Status.WARNING if left else Status.OK,
+            f"the target takes the writes, nothing acknowledged was lost{held}",
+            f"{self._source.address} refuses writes and follows the target: rollback leads back "
+            "until commit",
+            *left,
+        )
+
+    async def _replication(self) -> ByReplication:
+        if not isinstance(self._target, SentinelTarget | StandaloneTarget):
+            raise MoveError("a Redis Cluster follows nobody")
+        return ByReplication(
+            self._begun(),
+            self._save,
+            source=self._source,
+            target=self._target,
+            seen=await self._topology(),
+            clock=self._clock,
+            on_step=self._on_step,
+            on_copied=self._on_copied,
+        )
+
+    async def _topology(self) -> Topology:
+        seen = await survey(self._target, prefix=self._prefix, clock=self._clock, details=False)
+        at = seen.primary
+        if at is None or at not in seen.alive:
+            raise MoveError(f"{NOBODY}: see aragora-redis doctor")
+        access = self._target.redis
+        silent = sorted(set(seen.sentinels) - set(seen.heard))
+        if silent:
+            raise MoveError(
+                f"Sentinel {silent[0]} does not answer, and each of them must be told to elect "
+                "nobody: start it, or have the others forget it"
+            )
+        others = [each for each in seen.alive if each not in {at, self._source.address}]
+        return Topology(
+            Server(at, access),
+            tuple(Server(each, access) for each in others),
+            tuple(seen.sentinels),
+        )
+
+    async def _guarded(self, work: Awaitable[MigrationReport]) -> MigrationReport:
+        try:
+            return await work
+        except (MoveError, GuardError) as error:
+            return self._report(Status.CRITICAL, str(error))
+        except (RedisError, OSError, TimeoutError) as error:
+            return self._report(
+                Status.CRITICAL, f"a server did not answer: {error or 'in time'}; run this again"
+            )
+
+    def _begun(self) -> Journal:
+        if self._journal is None:
+            raise InvalidInputError(
+                f"no migration was begun: there is no {self._path}",
+                remedy="run it first, or name its file with --journal",
+            )
+        return self._journal
+
+    def _save(self, journal: Journal) -> None:
+        journals.write(self._path, journal)
+
+    def _report(self, status: Status, text: str, *notes: str) -> MigrationReport:
+        finding = Finding(status, text)
+        return MigrationReport(
+            status, f"{finding.status.name}: {finding.text}", notes, self._journal
+        )
+
+    def _require_same(self) -> None:
+        found = self._journal
+        if found is None:
+            return
+        ours = (str(self._source.address), title(self._target))
+        if (found.source, found.target) != ours:
+            raise InvalidInputError(
+                f"{self._path} is about a migration from {found.source} to {found.target}, and "
+                f"this is from {ours[0]} to {ours[1]}",
+                remedy="name the file of this one with --journal; nothing was done",
+            )
+
+
+def title(target: Target) -> str:
+    """What a target is called: its master, or where it begins."""
+    match target:
+        case SentinelTarget():
+            return target.master_name
+        case StandaloneTarget():
+            return str(target.address)
+        case _:
+            return ",".join(map(str, target.nodes))

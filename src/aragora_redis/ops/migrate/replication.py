@@ -1,0 +1,352 @@
+"""Move writes from one server to another that replicates it, and lose nothing.
+
+Whoever gives up the writes is made a replica before the other is promoted: a run that is killed in
+between leaves nobody who takes writes, and never two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from ...address import Address
+from ...clock import Clock
+from ..access import Access, connected
+from ..failover.steps import limited, reason, to_the_end
+from ..survey import kept_of
+from ..waiting import until
+
+SHORT_PAUSE, LONG_PAUSE = 6.0, 30.0
+"""Seconds for which writes are held: until the other has everything, and from then on."""
+DRAIN_LIMIT = 4.0
+LOOK_EVERY = 0.05
+STALL = 60.0
+"""Seconds without a byte after which a copy is not waited for any more."""
+NEVER = "0"
+"""A replica-priority with which no Sentinel promotes anybody."""
+
+Settings = Mapping[str, str]
+
+
+class MoveError(Exception):
+    """It cannot go on. The text says what became of the writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One of the two, and how to log in to it."""
+
+    address: Address
+    access: Access
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Redis]:
+        """A connection, for as long as the context lasts."""
+        async with connected(self.address, self.access) as client:
+            yield client
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What a server says of its part in replication."""
+
+    primary: bool
+    follows: Address | None
+    linked: bool
+    offset: int
+    """How much of the history it has."""
+    left: int
+    """Bytes of a first copy that are on their way to it."""
+    size: int
+    """Bytes of that copy, as far as they are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """How far the first copy is."""
+
+    what: str
+    done: int
+    total: int
+    """0 where it is not known yet."""
+
+
+OnCopied = Callable[[Copied], None]
+
+
+async def role_of(server: Server) -> Role:
+    """What a server says of its part.
+
+    Raises:
+        RedisError, OSError, TimeoutError: it does not say.
+    """
+    async with server.open() as client:
+        info: Any = await limited(client.info("replication"))
+    primary = info["role"] == "master"
+    return Role(
+        primary=primary,
+        follows=None if primary else Address(str(info["master_host"]), int(info["master_port"])),
+        linked=info.get("master_link_status") == "up",
+        offset=int(info["master_repl_offset"] if primary else info["slave_repl_offset"]),
+        left=max(int(info.get("master_sync_left_bytes", 0)), 0),
+        size=max(int(info.get("master_sync_total_bytes", 0)), 0),
+    )
+
+
+async def changed_by(follower: Server, leader: Server, *, last: bool = False) -> Settings:
+    """The settings of a server that following another one changes, as they are.
+
+    Of a secret only whether there is one: this is written down.
+
+    Raises:
+        MoveError: it does not say.
+    """
+    former: dict[str, str] = {}
+    try:
+        async with follower.open() as client:
+            for name, value in _needed(leader, last=last).items():
+                found: Any = await limited(client.config_get(name))
+                if found.get(name, value) != value:
+                    former[name] = found[name]
+    except (RedisError, OSError, TimeoutError) as error:
+        raise MoveError(f"{follower.address} does not tell its settings: {_said(error)}") from error
+    if "masterauth" in former:
+        former["masterauth"] = kept_of(former["masterauth"])
+    return former
+
+
+async def follow(follower: Server, leader: Server, *, last: bool = False) -> None:
+    """Make one server a replica of another.
+
+    Args:
+        follower: who is to replicate.
+        leader: whom.
+        last: nobody is to promote it.
+
+    Raises:
+        MoveError: it refuses.
+    """
+    try:
+        async with follower.open() as client:
+            await _configure(client, _needed(leader, last=last))
+            ask: Any = client.execute_command
+            await limited(ask("REPLICAOF", leader.address.host, leader.address.port))
+    except (RedisError, OSError, TimeoutError) as error:
+        raise MoveError(
+            f"{follower.address} cannot be made to follow {leader.address}: {_said(error)}"
+        ) from error
+
+
+def _needed(leader: Server, *, last: bool) -> dict[str, str]:
+    wanted = {
+        "masteruser": leader.access.username or "",
+        "masterauth": leader.access.password or "",
+        "tls-replication": "yes" if leader.access.tls is not None else "no",
+    }
+    return wanted | ({"replica-priority": NEVER} if last else {})
+
+
+async def stand_alone(server: Server) -> None:
+    """Make a server a primary; it keeps what it has.
+
+    Raises:
+        RedisError, OSError, TimeoutError: it may not have been done.
+    """
+    async with server.open() as client:
+        ask: Any = client.execute_command
+        await limited(ask("REPLICAOF", "NO", "ONE"))
+
+
+async def put_back(server: Server, settings: Settings, secret: str | None) -> None:
+    """Give a server the settings that it had, and `secret` as what it logs in to primaries with.
+
+    Raises:
+        MoveError: it refuses.
+    """
+    wanted = dict(settings)
+    if wanted.get("masterauth"):
+        if secret is None:
+            raise MoveError(
+                f"{server.address} had a masterauth which is not known here: set it again"
+            )
+        wanted["masterauth"] = secret
+    try:
+        async with server.open() as client:
+            await _configure(client, wanted)
+    except (RedisError, OSError, TimeoutError) as error:
+        raise MoveError(f"settings of {server.address} are not put back: {_said(error)}") from error
+
+
+async def remember(server: Server) -> None:
+    """Have a server start again as what it is now, where it has a file to write that to."""
+    with contextlib.suppress(RedisError, OSError, TimeoutError):
+        async with server.open() as client:
+            ask: Any = client.execute_command
+            await limited(ask("CONFIG", "REWRITE"))
+
+
+async def secret_of(servers: Sequence[Server]) -> str | None:
+    """What the first of these that says so logs in to its primary with."""
+    for server in servers:
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            async with server.open() as client:
+                found: Any = await limited(client.config_get("masterauth"))
+                return str(found["masterauth"])
+    return None
+
+
+async def wait_for_copy(
+    follower: Server,
+    leader: Server,
+    fellows: Sequence[Server],
+    clock: Clock,
+    on_copied: OnCopied,
+) -> None:
+    """Wait until a server, and those that replicate it, have all that another one has.
+
+    One that was restarted meanwhile, and forgot whom it follows, is told again.
+
+    Raises:
+        MoveError: it does not get on.
+    """
+    seen: object = None
+    moved_at = clock.monotonic()
+    why = "no byte came"
+    while True:
+        state: object = None
+        try:
+            goal = (await role_of(leader)).offset
+            role = await role_of(follower)
+            if role.follows != leader.address:
+                await follow(follower, leader)
+            have = [await _has(each, goal) for each in fellows]
+            if role.linked and role.offset >= goal and all(have):
+                return
+            on_copied(_copied(role, sum(have), len(have)))
+            state = (role.left, role.offset, have)
+        except (RedisError, OSError, TimeoutError) as error:
+            why = _said(error)
+        now = clock.monotonic()
+        if state is not None and state != seen:
+            seen, moved_at = state, now
+        elif now - moved_at > STALL:
+            raise MoveError(
+                f"{follower.address} has not got on with what {leader.address} has for "
+                f"{STALL:.0f} s: {why}; its log says more. It was left as it is"
+            )
+        await asyncio.sleep(LOOK_EVERY * 4)
+
+
+async def _has(server: Server, goal: int) -> bool:
+    role = await role_of(server)
+    return role.linked and role.offset >= goal
+
+
+def _copied(role: Role, have: int, fellows: int) -> Copied:
+    if not role.linked:
+        return Copied("bytes of a first copy", max(role.size - role.left, 0), role.size)
+    return Copied("replicas of the target that have it", have, fellows)
+
+
+async def hand_over(giver: Server, taker: Server, fellows: Sequence[Server], clock: Clock) -> float:
+    """Have the one that replicates the other take the writes, and the other replicate it.
+
+    Args:
+        giver: takes the writes until now.
+        taker: is to take them.
+        fellows: who replicates the taker, and must have everything as well.
+        clock: for how long it takes.
+
+    Returns:
+        Seconds for which nobody took writes.
+
+    Raises:
+        MoveError: it says where writes are taken now.
+    """
+    began = clock.monotonic()
+    async with giver.open() as client:
+        try:
+            await limited(client.client_pause(int(SHORT_PAUSE * 1000), all=False))
+            goal = (await role_of(giver)).offset
+            await _caught_up((taker, *fellows), goal, clock)
+            if clock.monotonic() - began > SHORT_PAUSE - 1:
+                _back_out("the pause was about to end before everything had arrived")
+            await limited(client.client_pause(int(LONG_PAUSE * 1000), all=False))
+        except BaseException as error:
+            await to_the_end(_unpause(client))
+            if isinstance(error, MoveError | RedisError | OSError | TimeoutError):
+                raise MoveError(f"{_said(error)}; {giver.address} goes on taking writes") from error
+            raise
+        # Cancelled now, nobody would take writes.
+        return await asyncio.shield(
+            asyncio.ensure_future(_exchange(client, giver, taker, began, clock))
+        )
+
+
+async def _exchange(
+    client: Redis, giver: Server, taker: Server, began: float, clock: Clock
+) -> float:
+    await follow(giver, taker, last=True)
+    await promote(taker, instead_of=giver)
+    took = clock.monotonic() - began
+    # Held writes are refused by a replica, which is better than not knowing.
+    await _unpause(client)
+    await remember(giver)
+    return took
+
+
+async def promote(taker: Server, *, instead_of: Server) -> None:
+    """Have a server take the writes that another one gave up.
+
+    Raises:
+        MoveError: it may not have come about.
+    """
+    try:
+        await stand_alone(taker)
+    except (RedisError, OSError, TimeoutError) as error:
+        raise MoveError(
+            f"{instead_of.address} takes no writes any more, and {taker.address} may not yet: "
+            f"{_said(error)}; run this again"
+        ) from error
+
+
+async def _caught_up(servers: Sequence[Server], goal: int, clock: Clock) -> None:
+    async def have_all() -> bool:
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            return all([await _has(each, goal) for each in servers])
+        return False
+
+    if not await until(have_all, DRAIN_LIMIT, clock=clock, every=LOOK_EVERY / 5):
+        _back_out(f"{servers[0].address} and its replicas did not catch up in time")
+
+
+def _back_out(why: str) -> NoReturn:
+    raise MoveError(why)
+
+
+async def _unpause(client: Redis) -> None:
+    with contextlib.suppress(RedisError, OSError, TimeoutError):
+        await limited(client.client_unpause())
+
+
+async def _configure(client: Redis, wanted: Settings) -> None:
+    """Set what differs, if the server has it."""
+    for name, value in wanted.items():
+        found: Any = await limited(client.config_get(name))
+        if name not in found or found[name] == value:
+            continue
+        try:
+            await limited(client.config_set(name, value))
+        except ResponseError as error:
+            raise ResponseError(f"CONFIG SET {name}: {error}") from None
+
+
+def _said(error: Exception) -> str:
+    return reason(error) if isinstance(error, RedisError) else str(error) or "no answer"

@@ -1,0 +1,94 @@
+"""Keep the Sentinels of a target from electing anybody while its primary is a replica.
+
+A Sentinel takes a primary that calls itself a replica for one that is gone, after
+down-after-milliseconds and two of its rounds of INFO. With a patience of a month it does not.
+It is given back only when each Sentinel has heard that its primary is one again: told too early a
+Sentinel still remembers the replica, and replaces a primary that has just been given the writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from ...address import Address
+from ...clock import Clock
+from ..access import connected
+from ..failover.steps import limited
+from ..targets import SentinelTarget
+from ..waiting import until
+
+A_MONTH = 30 * 86_400_000
+"""Milliseconds."""
+HEARD_LIMIT = 30.0
+"""Seconds within which a Sentinel, which asks every ten, has heard that its primary is one."""
+
+
+class GuardError(Exception):
+    """A Sentinel cannot be told; what was changed is named in the text."""
+
+
+async def patience_of(target: SentinelTarget, at: Address) -> int:
+    """The down-after-milliseconds of one Sentinel.
+
+    Raises:
+        GuardError: it does not answer.
+    """
+    try:
+        async with connected(at, target.sentinel) as sentinel:
+            found: Any = await limited(sentinel.sentinel_master(target.master_name))
+    except (RedisError, OSError, TimeoutError) as error:
+        raise GuardError(f"Sentinel {at} cannot be asked: {error or 'no answer'}") from error
+    return int(found["down-after-milliseconds"])
+
+
+async def set_patience(target: SentinelTarget, wanted: Mapping[Address, int]) -> None:
+    """Have each Sentinel wait so many milliseconds for its primary.
+
+    Raises:
+        GuardError: one of them refuses, or does not answer.
+    """
+    for at, milliseconds in wanted.items():
+        try:
+            async with connected(at, target.sentinel) as sentinel:
+                ask: Any = sentinel.execute_command
+                words = ("SENTINEL SET", target.master_name, "down-after-milliseconds")
+                await limited(ask(*words, milliseconds))
+        except (RedisError, OSError, TimeoutError) as error:
+            raise GuardError(f"Sentinel {at} cannot be told: {error or 'no answer'}") from error
+
+
+async def let_go(target: SentinelTarget, former: Mapping[Address, int], clock: Clock) -> list[str]:
+    """Give each Sentinel its patience back, once it knows that its primary is one.
+
+    Returns:
+        What is left undone, each as a sentence.
+    """
+    left = await asyncio.gather(
+        *(_let_go(target, at, milliseconds, clock) for at, milliseconds in former.items())
+    )
+    return [each for each in left if each is not None]
+
+
+async def _let_go(
+    target: SentinelTarget, at: Address, milliseconds: int, clock: Clock
+) -> str | None:
+    async def knows() -> bool:
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            async with connected(at, target.sentinel) as sentinel:
+                found: Any = await limited(sentinel.sentinel_master(target.master_name))
+                return bool(found["role-reported"] == "master")
+        return False
+
+    if await until(knows, HEARD_LIMIT, clock=clock, every=0.2):
+        with contextlib.suppress(GuardError):
+            await set_patience(target, {at: milliseconds})
+            return None
+    return (
+        f"Sentinel {at} still waits a month for its primary: SENTINEL SET {target.master_name} "
+        f"down-after-milliseconds {milliseconds}"
+    )

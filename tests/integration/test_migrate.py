@@ -1,0 +1,234 @@
+"""From a single Redis to a primary with Sentinels, under a writer that never stops."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+import redis
+from tests.integration.fleet import until
+
+from aragora_redis.clock import SYSTEM_CLOCK
+from aragora_redis.ops.migrate import replication
+from aragora_redis.ops.migrate.migration import Migration
+from aragora_redis.ops.migrate.replication import Server
+from aragora_redis.ops.report import Status
+from aragora_redis.ops.targets import target_of
+from aragora_redis.settings import from_env
+
+GAP = 2.0
+"""Seconds without an acknowledged write, at most; a move takes hundredths of one."""
+
+
+class Labs:
+    """The source, the target, and where a writer and a migration find them."""
+
+    def __init__(self, single, sentinel, path):
+        self.single, self.sentinel, self.path = single, sentinel, path
+
+    def migration(self, **options):
+        found: Any = target_of(from_env(self.single.env()))
+        target: Any = target_of(from_env(self.sentinel.env()))
+        source = Server(found.address, found.redis)
+        settings = {"prefix": "aragora", "path": self.path, "clock": SYSTEM_CLOCK}
+        return Migration(source, target, **settings | options)
+
+    async def run(self, **options):
+        return await self.migration().run(**options)
+
+    def client(self, *, moved):
+        lab, name = (self.sentinel, "primary") if moved else (self.single, "redis-0")
+        node = lab.node(name)
+        where = {"host": node.address.host, "port": node.port, "password": lab.password(node)}
+        return redis.Redis(**where, socket_timeout=5, decode_responses=True)
+
+    def roles(self):
+        return [self.client(moved=moved).info("replication")["role"] for moved in (False, True)]
+
+
+@pytest.fixture
+def labs(make_lab, sentinel_lab, tmp_path):
+    single = make_lab("standalone")
+    single.start()
+    return Labs(single, sentinel_lab, tmp_path / "journal.json")
+
+
+class Writer:
+    """Writes one number after the other, to whoever takes them."""
+
+    def __init__(self, labs):
+        self.labs = labs
+        self.acknowledged = 0
+        self.gap = 0.0
+        self.moved = False
+        self._over = False
+
+    async def __aenter__(self):
+        self._task = asyncio.create_task(asyncio.to_thread(self._write))
+        await until(lambda: self.acknowledged > 100)
+        return self
+
+    async def __aexit__(self, *_):
+        more = self.acknowledged + 100
+        try:
+            await until(lambda: self.acknowledged > more)
+        finally:
+            self._over = True
+            await self._task
+
+    def _write(self):
+        client, last = self.labs.client(moved=self.moved), time.monotonic()
+        while not self._over:
+            try:
+                client.rpush("numbers", self.acknowledged + 1)
+            except redis.exceptions.ReadOnlyError:
+                self.moved = not self.moved
+                client = self.labs.client(moved=self.moved)
+                continue
+            except redis.RedisError:
+                time.sleep(0.01)
+                continue
+            self.acknowledged += 1
+            now = time.monotonic()
+            self.gap, last = max(self.gap, now - last), now
+
+    def lost(self):
+        kept = set(map(int, self.labs.client(moved=self.moved).lrange("numbers", 0, -1)))
+        return self.acknowledged - len(kept & set(range(1, self.acknowledged + 1)))
+
+
+async def test_there_and_back_and_there_without_losing_a_write(labs):
+    source = labs.client(moved=False)
+    source.set(b"\xff", b"\x00\xff", px=3_600_000)
+    source.xadd("stream", {"a": 1})
+    source.xgroup_create("stream", "group", 0)
+    async with Writer(labs) as writer:
+        assert (await labs.run(move=False)).status is Status.OK
+        assert labs.roles() == ["master", "slave"]
+        report = await labs.run()
+        assert report.status is Status.OK, report
+        await until(lambda: writer.moved)
+        assert labs.roles() == ["slave", "master"]
+        assert (await labs.migration().rollback()).status is Status.OK
+        await until(lambda: not writer.moved)
+        assert (await labs.run()).status is Status.OK
+    assert writer.moved
+    assert writer.lost() == 0
+    assert writer.gap < GAP
+    target = labs.client(moved=True)
+    assert target.xinfo_groups("stream")[0]["name"] == "group"
+    assert 3_500_000 < target.pttl(b"\xff") < 3_600_000
+    committed = await labs.migration().commit()
+    assert committed.status is Status.OK
+    assert labs.roles() == ["slave", "master"]
+    assert (await labs.migration().rollback()).status is Status.WARNING
+
+
+async def test_the_sentinels_elect_nobody_meanwhile_and_watch_again_afterwards(labs):
+    sentinels = [labs.sentinel.node(f"sentinel-{ordinal}") for ordinal in range(3)]
+    primary = labs.sentinel.node("primary").address
+
+    def patience():
+        asked = [
+            redis.Redis(host=s.address.host, port=s.port, password=labs.sentinel.password(s))
+            for s in sentinels
+        ]
+        rows: Any = [each.sentinel_master("aragora-master") for each in asked]
+        return {int(row["down-after-milliseconds"]) for row in rows}
+
+    before = patience()
+    assert (await labs.run(move=False)).status is Status.OK
+    assert min(patience()) > 86_400_000
+    assert (await labs.run()).status is Status.OK
+    assert patience() == before
+    assert labs.sentinel.node("primary").address == primary
+    labs.sentinel.kill("primary")
+    await until(lambda: labs.sentinel.node("primary").address != primary)
+    assert labs.client(moved=True).set("after", 1)
+
+
+def fork_and_die(work):
+    """Do it in a process that kills itself."""
+    child = os.fork()
+    if not child:
+        try:
+            asyncio.run(work())
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status), f"it ended by itself: {status}"
+    assert os.WTERMSIG(status) == signal.SIGKILL
+
+
+def kill(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("step", range(4))
+async def test_a_run_that_is_killed_is_gone_on_with(labs, step):
+    told = []
+
+    def on_step(text):
+        told.append(text)
+        if len(told) > step:
+            kill()
+
+    async with Writer(labs) as writer:
+        await asyncio.to_thread(fork_and_die, lambda: labs.migration(on_step=on_step).run())
+        assert labs.roles()[0] == "master"
+        assert (await labs.run()).status is Status.OK
+        await until(lambda: writer.moved)
+    assert writer.lost() == 0
+
+
+@pytest.mark.parametrize("way", ["there", "back"])
+async def test_killed_between_giving_up_and_taking_the_writes(labs, way, monkeypatch):
+    """Nobody takes writes then, and never two."""
+    if way == "back":
+        assert (await labs.run()).status is Status.OK
+    async with Writer(labs) as writer:
+        with monkeypatch.context() as patched:
+            patched.setattr(replication, "promote", kill)
+            begin = labs.migration().run if way == "there" else labs.migration().rollback
+            await asyncio.to_thread(fork_and_die, begin)
+        assert labs.roles() == ["slave", "slave"]
+        again = labs.migration().run if way == "there" else labs.migration().rollback
+        report = await again()
+        assert report.status is Status.OK, report
+        await until(lambda: writer.moved is (way == "there"))
+    assert writer.lost() == 0
+
+
+async def test_killed_after_the_taker_was_promoted(labs, monkeypatch):
+    async with Writer(labs) as writer:
+        with monkeypatch.context() as patched:
+            patched.setattr(replication, "_unpause", kill)
+            await asyncio.to_thread(fork_and_die, labs.migration().run)
+        assert labs.roles() == ["slave", "master"]
+        assert (await labs.run()).status is Status.OK
+        await until(lambda: writer.moved, within=40)
+    assert writer.lost() == 0
+
+
+async def test_a_source_that_dies_or_a_target_that_stands_still_meanwhile(labs, monkeypatch):
+    monkeypatch.setattr(replication, "STALL", 0.5)
+    labs.client(moved=False).set("kept", "yes")
+    labs.client(moved=False).bgsave()
+    assert (await labs.run(move=False)).status is Status.OK
+    labs.sentinel.freeze("primary")
+    report = await labs.run()
+    assert report.status is Status.CRITICAL
+    assert str(labs.sentinel.node("redis-0").address) in report.headline
+    assert labs.client(moved=False).ping(), "the source goes on"
+    labs.sentinel.thaw("redis-0")
+    assert (await labs.run(move=False)).status is Status.OK
+    labs.single.kill("redis-0")
+    report = await labs.run()
+    assert report.status is Status.CRITICAL
+    labs.single.start_node("redis-0")
+    assert (await labs.run()).status is Status.OK
+    assert labs.client(moved=True).get("kept") == "yes"
