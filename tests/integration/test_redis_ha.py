@@ -124,3 +124,45 @@ def test_a_copy_of_a_single_redis_becomes_the_data_of_three(running, standalone_
     running.start()
     until(running.primary)
     assert [pod.ask("MGET", "orders-of-old", "kept") for pod in running.pods] == [["17", None]] * 3
+
+
+def test_a_single_redis_moves_to_three_nodes_and_back(running, make_lab, connect, cli, tmp_path):
+    lab = make_lab("standalone")
+    lab.start()
+    single = connect(lab, "redis-0")
+    single.set("orders", "17")
+    operator = {
+        "ARAGORA_REDIS_USERNAME": "operator",
+        "ARAGORA_REDIS_PASSWORD": SECRETS["operator-password"],
+        "ARAGORA_REDIS_SENTINEL_USERNAME": "operator",
+        "ARAGORA_REDIS_SENTINEL_PASSWORD": SECRETS["operator-password"],
+    }
+    where = running.application_env() | operator
+    settings = ("masteruser", "masterauth", "replica-priority")
+
+    def migrate(*words):
+        journal = str(tmp_path / "journal.json")
+        done = cli(
+            "migrate", *words, "--from-lab", str(lab.directory), "--journal", journal, **where
+        )
+        return done[0]
+
+    def told():
+        return [
+            [pod.ask("CONFIG", "GET", name, user="operator") for name in settings]
+            for pod in running.pods
+        ]
+
+    before = told()
+    assert migrate("run", "--overwrite") == 0
+    assert [pod.ask("GET", "orders") for pod in running.pods] == ["17"] * 3
+    assert told() == before, "nodes log in to each other as before"
+    primary = running.pods[0]
+    primary.write("orders", "18", replicas=3)
+    assert single.get("orders") == "18", "the source follows"
+    assert migrate("rollback") == 0
+    assert single.set("orders", "19")
+    assert migrate("run") == 0
+    primary.kill()
+    heir = until(lambda: next((pod for pod in running.pods if pod.role() == "master"), None))
+    assert heir.ask("GET", "orders") == "19"

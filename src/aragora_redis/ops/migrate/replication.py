@@ -293,7 +293,12 @@ async def hand_over(giver: Server, taker: Server, fellows: Sequence[Server], clo
 async def _exchange(
     client: Redis, giver: Server, taker: Server, began: float, clock: Clock
 ) -> float:
-    await follow(giver, taker, last=True)
+    try:
+        await follow(giver, taker, last=True)
+    except MoveError as error:
+        await _unpause(client)
+        unless = "it goes on taking writes, unless it was told after all: run this again"
+        raise MoveError(f"{error}; {unless}") from error
     await promote(taker, instead_of=giver)
     took = clock.monotonic() - began
     # Held writes are refused by a replica, which is better than not knowing.
