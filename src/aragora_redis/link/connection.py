@@ -22,7 +22,7 @@ from ..errors import LinkDownError
 from ..identity import Credential
 from .account import Account
 from .dialing import Dialed
-from .encryption import Encryption
+from .encryption import Encryption, explain
 from .names import Names
 from .pipe import Pipe, PushHandler, pack
 from .replies import without_arguments
@@ -144,6 +144,9 @@ def _explain(target: Target, login: Login, error: Exception) -> LinkDownError:
         )
     # redis-py wraps what the system said, and quotes the address once more.
     said = error if isinstance(error, OSError) else error.__context__
+    if isinstance(said, ssl.SSLCertVerificationError):
+        why, remedy = explain(said)
+        return LinkDownError(f"{target} is not used: {why}", remedy=remedy)
     if isinstance(said, ConnectionError | FileNotFoundError | PermissionError) and said.errno:
         why = os.strerror(said.errno)
     else:

@@ -51,6 +51,39 @@ def _stamp(path: Path) -> _Stamp:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
+_NO_AUTHORITY = (
+    "its certificate is of an authority that is not trusted here",
+    "point ARAGORA_REDIS_TLS_CA to the authority that issued it",
+)
+_FAULTS = {
+    10: ("its certificate has expired", "renew it"),
+    18: _NO_AUTHORITY,
+    19: _NO_AUTHORITY,
+    20: _NO_AUTHORITY,
+    62: (
+        "its certificate does not carry this name",
+        (
+            "issue it for this name, which for a node of a cluster is its "
+            "cluster-announce-hostname, or use a name that it carries"
+        ),
+    ),
+    64: (
+        "its certificate does not carry this address",
+        (
+            "have names announced (cluster-announce-hostname, sentinel announce-hostnames), or "
+            "set ARAGORA_REDIS_TLS_VERIFY=ca, which checks the authority alone"
+        ),
+    ),
+}
+"""By the codes of OpenSSL (X509_V_ERR): what is wrong, and what to do."""
+
+
+def explain(error: ssl.SSLCertVerificationError) -> tuple[str, str]:
+    """What is wrong with a server's certificate, and what to do about it."""
+    unknown = f"its certificate is refused: {error.verify_message}", "check ARAGORA_REDIS_TLS_CA"
+    return _FAULTS.get(error.verify_code, unknown)
+
+
 def encryption_of(tls: Tls | None) -> Encryption | None:
     """What the settings ask for; None is plain TCP."""
     return Encryption(tls) if tls is not None else None
