@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import NamedTuple, Self
 
 from .errors import InvalidInputError
@@ -41,3 +42,12 @@ class Address(NamedTuple):
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+
+def is_name(host: str) -> bool:
+    """Whether it is a name and no network address: it may lead to another server tomorrow."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return True
+    return False

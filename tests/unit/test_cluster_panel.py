@@ -13,6 +13,7 @@ from aragora_redis.topology.nodes import Claim, Follower, NodeStatement, read_no
 
 A, B, C, D = (Address(f"10.0.0.{n}", 6379) for n in range(1, 5))
 THIRDS = {"a": range(5461), "b": range(5461, 10923), "c": range(10923, 16384)}
+ONE = Address("one", 6379)
 NODES = (
     b"aa 10.0.0.1:6379@16379,one myself,master - 0 0 3 connected 0-99 101 [200->-bb]\n"
     b"bb 10.0.0.2:6379@16379 master,fail? - 0 1 4 disconnected 100 102-16383\n"
@@ -53,12 +54,34 @@ def test_an_answer_is_read():
     said = read_nodes(NODES, asked=A, asked_at=1.0, by_name=False)
     assert said.node_id == "aa"
     assert said.claims == (
-        Claim("aa", A, 3, (range(100), range(101, 102)), down=False),
+        Claim("aa", A, 3, (range(100), range(101, 102)), down=False, aliases=(ONE,)),
         Claim("bb", B, 4, (range(100, 101), range(102, 16384)), down=True),
     )
     assert said.followers == (Follower("cc", C, "aa", down=False),)
     assert said.addresses == {A, C}
-    assert read_nodes(NODES, asked=A, asked_at=1.0, by_name=True).claims[0].address.host == "one"
+    assert read_nodes(NODES, asked=A, asked_at=1.0, by_name=True).claims[0].address == ONE
+
+
+def test_nodes_behind_one_address_are_called_by_the_name_that_led_there():
+    """As Azure Managed Redis presents them: certificates carry the name alone."""
+    rows = (
+        b"aa 10.0.0.1:8500@1 myself,master - 0 0 1 connected 0-8191\n"
+        b"bb 10.0.0.1:8501@1 master - 0 0 2 connected 8192-16383\n"
+        b"cc 10.0.0.1:8502@1 slave bb 0 1 2 connected\n"
+    )
+    asked = Address("redis.example", 10000)
+    said = read_nodes(rows, asked=asked, asked_at=0.0, by_name=True)
+    assert said.addresses == {Address("redis.example", port) for port in (8500, 8501, 8502)}
+    assert panel_of(said).resolve(Address("10.0.0.1", 8501)) == Address("redis.example", 8501)
+    first = read_nodes(rows, asked=A, asked_at=0.0, by_name=True, endpoint="redis.example")
+    assert first.addresses == said.addresses, "who is asked elsewhere says the same"
+    plain = [
+        read_nodes(rows, asked=asked, asked_at=0.0, by_name=False),
+        read_nodes(rows, asked=Address("10.0.0.9", 10000), asked_at=0.0, by_name=True),
+        read_nodes(rows + NODES.splitlines()[1], asked=asked, asked_at=0.0, by_name=True),
+    ]
+    for each in plain:
+        assert Address("10.0.0.1", 8500) in each.addresses
 
 
 def test_a_node_that_does_not_know_its_address_is_where_it_was_asked():
@@ -159,8 +182,18 @@ def test_a_node_of_another_cluster_is_not_heard_while_ours_speak():
 def test_a_redirection_leads_to_the_name_of_the_node():
     said = read_nodes(NODES, asked=A, asked_at=0.0, by_name=True)
     panel = panel_of(said)
-    assert panel.resolve(A) == Address("one", 6379)
+    assert panel.resolve(A) == ONE
     assert panel.resolve(B) == B
+    assert panel_of(read_nodes(NODES, asked=A, asked_at=0.0, by_name=False)).resolve(ONE) == A
+
+
+def test_a_redirection_without_a_host_is_told_by_its_port():
+    """Nodes with `cluster-preferred-endpoint-type unknown-endpoint` leave it out."""
+    apart = (claim("a", A, 1, THIRDS["a"]), claim("b", B._replace(port=7000), 2, THIRDS["b"]))
+    panel = panel_of(says("a", 0.0, *apart), says("b", 0.0, *apart))
+    assert panel.resolve(Address("", 7000)) == B._replace(port=7000)
+    assert panel.resolve(Address("", 7001)) is None
+    assert panel_of().resolve(Address("", 6379)) is None, "any of three"
 
 
 def test_a_slot_that_was_given_away_stays_until_its_new_holder_speaks():

@@ -53,7 +53,8 @@ def test_i8_arguments_that_redis_quotes_are_cut_off():
     [
         ("MOVED 3999 127.0.0.1:6381", "MOVED", Address("127.0.0.1", 6381)),
         ("ASK 3999 fd00::1:6381", "ASK", Address("fd00::1", 6381)),
-        ("MOVED 3999 :6381", "MOVED", None),
+        ("MOVED 3999 :6381", "MOVED", Address("", 6381)),
+        ("ASK 3999 ?:6381", "ASK", Address("", 6381)),
     ],
 )
 def test_a_redirection_says_whereto(text, code, address):

@@ -126,12 +126,13 @@ class ClusterReach:
 
     def at(self, address: Address) -> Route | None:
         """The route to a node, if it is a primary that is known."""
-        return self._routes.get(self.panel.resolve(address))
+        found = self.panel.resolve(address)
+        return self._routes.get(found) if found is not None else None
 
     def redirected(self, error: RedirectError) -> bool:
         """Believe it until the nodes have been asked; another attempt goes there."""
-        if error.address is not None:
-            address = self.panel.resolve(error.address)
+        address = self.panel.resolve(error.address)
+        if address is not None:
             if address not in self._routes:
                 self._open(address)
             self._redirected_at = self._clock.monotonic()

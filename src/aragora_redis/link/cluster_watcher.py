@@ -123,7 +123,13 @@ class ClusterWatcher:
     async def _ask(self, address: Address, pipe: Pipe) -> None:
         asked_at = self._clock.monotonic()
         reply = await pipe.request("CLUSTER", "NODES", timeout=ASK_LIMIT)
-        statement = read_nodes(reply, asked=address, asked_at=asked_at, by_name=self._by_name)
+        statement = read_nodes(
+            reply,
+            asked=address,
+            asked_at=asked_at,
+            by_name=self._by_name,
+            endpoint=self._seeds[0].host,
+        )
         self.troubles.pop(address, None)
         belongs = self.panel.record(statement)
         self._known[address] = statement.addresses if belongs else frozenset()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from ..address import Address
+from ..address import Address, is_name
 from ..clock import Clock
 from ..events import Events, MaintenanceAnnounced
 from ..operation import Lane
@@ -15,7 +15,6 @@ from ..settings import Settings, Standalone
 from ..topology.maintenance import Work, read_notice
 from .account import account_of
 from .endpoint_watcher import EndpointWatcher
-from .names import is_address
 from .route import Route
 from .single_reach import SingleReach
 
@@ -65,7 +64,7 @@ class EndpointReach(SingleReach):
         self._renewing = False
         self._address = topology.address
         self._name: EndpointWatcher | None = None
-        if isinstance(topology.address, Address) and not is_address(topology.address.host):
+        if isinstance(topology.address, Address) and is_name(topology.address.host):
             self._name = EndpointWatcher(
                 topology.address,
                 self._names,

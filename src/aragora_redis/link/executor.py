@@ -72,11 +72,11 @@ class Executor:
         """
         until = self._clock.monotonic() + within
         unknown: OutcomeUnknownError | None = None
-        asked: Address | None = None
+        holder: Route | None = None
         refusals = 0
         while True:
-            asking, asked = asked, None
-            route = self._routing.at(asking) if asking else self._routing.lead(operation.slot)
+            asking, holder = holder, None
+            route = asking or self._routing.lead(operation.slot)
             if (doubt := _doubt(route, operation)) is not None:
                 raise unknown or LinkDownError(doubt)
             try:
@@ -90,11 +90,11 @@ class Executor:
             if self._over(operation, failed) or self._clock.monotonic() >= until:
                 raise unknown or failed
             if asking is None:
-                asked = _elsewhere(failed)
+                holder = self._elsewhere(failed)
             refusals += isinstance(failed, RefusedError)
             if refusals > 1:
                 await asyncio.sleep(PAUSE)
-            if asked is None and not await self.usable(operation, until):
+            if holder is None and not await self.usable(operation, until):
                 raise unknown or self._up_to_date(failed, operation)
 
     def _over(self, operation: Operation[T], failed: AragoraRedisError) -> bool:
@@ -110,6 +110,12 @@ class Executor:
                 return operation.at_once
             case _:
                 return isinstance(failed, OverloadedError)
+
+    def _elsewhere(self, failed: AragoraRedisError) -> Route | None:
+        """The way to whoever has the slot for this once, if that is known."""
+        if isinstance(failed, RedirectError) and failed.code == "ASK":
+            return self._routing.at(failed.address)
+        return None
 
     async def each(self, operation: Operation[T], *, within: float) -> list[T]:
         """Run an operation without keys on every primary; what those say that answer.
@@ -155,13 +161,6 @@ class Executor:
 def _doubt(route: Route | None, operation: Operation[T]) -> str | None:
     fenced = operation.fence is not Fence.NONE
     return route.doubt if fenced and route is not None else None
-
-
-def _elsewhere(failed: AragoraRedisError) -> Address | None:
-    """Who has the slot for this once."""
-    if isinstance(failed, RedirectError) and failed.code == "ASK":
-        return failed.address
-    return None
 
 
 async def _submit(

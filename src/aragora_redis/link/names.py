@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 from dataclasses import dataclass
 
-from ..address import Address
+from ..address import Address, is_name
 from ..errors import AragoraRedisError, LinkDownError
 from ..settings.hosts import Hosts
 from .aside import aside
@@ -49,7 +48,7 @@ class Names:
         known = self._hosts.addresses(target.host) if self._hosts is not None else ()
         if known:
             return known
-        if is_address(target.host):
+        if not is_name(target.host):
             return (target.host,)
         asking = self._asking.get(target)
         if asking is None:
@@ -88,15 +87,6 @@ class Names:
         """Wait for nobody any more."""
         for task in self._asking.values():
             task.cancel()
-
-
-def is_address(host: str) -> bool:
-    """Whether it is an address and no name."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 async def _ask(target: Address) -> tuple[str, ...]:

@@ -40,14 +40,18 @@ _INNER = re.compile(r"@user_script: ?\d+: -?(?P<inner>.*)", re.DOTALL)
 _REDIRECT = re.compile(r"(?P<slot>[0-9]{1,5}) (?P<host>\S*):(?P<port>[0-9]{1,5})")
 
 
+_UNKNOWN_HOST = "?"
+"""What a server says that is to tell names and has not heard one yet."""
+
+
 class RedirectError(RefusedError):
     """Another node of the cluster holds the slot (`MOVED`), or has it for this once (`ASK`).
 
     Attributes:
-        address: which one; None where the server leaves its host out.
+        address: which one; without a host where the server leaves that out or does not know it.
     """
 
-    def __init__(self, code: str, text: str, slot: int, address: Address | None) -> None:
+    def __init__(self, code: str, text: str, slot: int, address: Address) -> None:
         super().__init__(
             code,
             f"another node holds the slot: {text}",
@@ -73,7 +77,7 @@ def classify(text: str) -> AragoraRedisError:
     code, _, rest = text.partition(" ")
     if code in ("MOVED", "ASK") and (found := _REDIRECT.match(rest)):
         host = found["host"].strip("[]")
-        address = Address(host, int(found["port"])) if host else None
+        address = Address("" if host == _UNKNOWN_HOST else host, int(found["port"]))
         return RedirectError(code, text, int(found["slot"]), address)
     if code in _REMEDIES:
         return RefusedError(code, f"Redis refused the operation: {text}", remedy=_REMEDIES[code])

@@ -165,13 +165,19 @@ class ClusterPanel:
             if claim.node_id == said.node_id and self._belongs(said.node_id, now)
         )
 
-    def resolve(self, announced: Address) -> Address:
-        """Where the node is reached that redirections call by this address."""
-        for said in self._statements.values():
-            for claim in said.claims:
-                if claim.announced == announced:
-                    return claim.address
-        return announced
+    def resolve(self, announced: Address) -> Address | None:
+        """Where the node is reached that a redirection names; None where that is not to be told.
+
+        One that leaves the host out means the host that was asked. Nodes of one host differ in
+        their ports, so the port says which, if only one has it.
+        """
+        latest = sorted(self._statements.values(), key=lambda said: said.asked_at, reverse=True)
+        claims = [claim for said in latest for claim in said.claims]
+        if announced.host:
+            called = (claim.address for claim in claims if announced in claim.aliases)
+            return next(called, announced)
+        found = {claim.address for claim in claims if claim.address.port == announced.port}
+        return found.pop() if len(found) == 1 else None
 
     # --- who vouches for what -------------------------------------------------------------
 

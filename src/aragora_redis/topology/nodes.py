@@ -5,12 +5,13 @@ Source: Redis documentation, the command CLUSTER NODES; a node's own file has th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 
-from ..address import Address
+from ..address import Address, is_name
 from ..errors import UnexpectedReplyError
 
 SLOTS = REDIS_CLUSTER_HASH_SLOTS
@@ -28,8 +29,8 @@ class Claim:
     slots: tuple[range, ...]
     down: bool
     """The one who says it cannot reach it."""
-    announced: Address | None = None
-    """What redirections call it, where that is not `address`."""
+    aliases: tuple[Address, ...] = ()
+    """What else redirections may call it: that is for its server to choose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class NodeRow:
     node_id: str
     """Forty hexadecimal digits, the same for as long as its file is kept."""
     address: Address
-    """As redirections call it; without a host where it does not know its own address."""
+    """Its network address; without a host where it does not know its own."""
     name: str
     """The host name that it announces, or nothing."""
     flags: frozenset[str]
@@ -110,6 +111,12 @@ class NodeRow:
         return bool(self.flags & _DOWN)
 
     @property
+    def names(self) -> tuple[Address, ...]:
+        """What redirections may call it, but for those that leave its host out."""
+        port = self.address.port
+        return tuple(Address(host, port) for host in (self.address.host, self.name) if host)
+
+    @property
     def known(self) -> bool:
         """Whether the two have met, and it has an address."""
         return not self.flags & _UNKNOWN
@@ -126,14 +133,18 @@ def read_rows(text: str) -> tuple[NodeRow, ...]:
     return tuple(_row(line) for line in lines if line and not line.startswith("vars "))
 
 
-def read_nodes(reply: Any, *, asked: Address, asked_at: float, by_name: bool) -> NodeStatement:
+def read_nodes(
+    reply: Any, *, asked: Address, asked_at: float, by_name: bool, endpoint: str | None = None
+) -> NodeStatement:
     """Build a statement from the reply to `CLUSTER NODES`.
 
     Args:
         reply: what the node answered.
         asked: where it was asked; a node need not know its own address.
         asked_at: monotonic seconds.
-        by_name: whether nodes are reached by the names that they announce, as TLS needs.
+        by_name: whether nodes are reached by names, as TLS needs: those that they announce.
+        endpoint: the name of them all where they announce none and have one address; without it
+            that is the host of `asked`.
 
     Raises:
         UnexpectedReplyError: it is not what this command answers.
@@ -148,19 +159,30 @@ def read_nodes(reply: Any, *, asked: Address, asked_at: float, by_name: bool) ->
         ) from error
     claims: list[Claim] = []
     followers: list[Follower] = []
-    for row in rows:
-        at = _reached(row, asked, by_name=by_name)
-        if row.known and row.primary_id is not None:
+    known = [row for row in rows if row.known]
+    shared = _shared(known, endpoint or asked.host) if by_name else None
+    for row in known:
+        at = _reached(row, asked, by_name=by_name, shared=shared)
+        if row.primary_id is not None:
             followers.append(Follower(row.node_id, at, row.primary_id, row.down))
-        elif row.known:
-            announced = row.address if row.address != at else None
-            claims.append(Claim(row.node_id, at, row.epoch, row.slots, row.down, announced))
+        else:
+            aliases = tuple(each for each in row.names if each != at)
+            claims.append(Claim(row.node_id, at, row.epoch, row.slots, row.down, aliases))
     return NodeStatement(own.node_id, tuple(claims), tuple(followers), asked_at, own.motions)
 
 
-def _reached(row: NodeRow, asked: Address, *, by_name: bool) -> Address:
+def _shared(rows: Sequence[NodeRow], endpoint: str) -> str | None:
+    """The name that stands for all nodes, or None: ports tell them apart behind one address."""
+    hosts = {row.address.host for row in rows}
+    nameless = not any(row.name for row in rows)
+    return endpoint if nameless and len(hosts) == 1 and is_name(endpoint) else None
+
+
+def _reached(row: NodeRow, asked: Address, *, by_name: bool, shared: str | None) -> Address:
     if by_name and row.name:
         return Address(row.name, row.address.port)
+    if shared is not None:
+        return Address(shared, row.address.port)
     if row.mine and not row.address.host:
         return Address(asked.host, row.address.port)
     return row.address
