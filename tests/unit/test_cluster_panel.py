@@ -196,6 +196,33 @@ def test_a_redirection_without_a_host_is_told_by_its_port():
     assert panel_of().resolve(Address("", 6379)) is None, "any of three"
 
 
+def test_a_name_that_leads_to_the_former_node_is_told_apart():
+    """A node is replaced behind its name while the former one still answers."""
+    name = Address("one.example", 6379)
+    former = claim("a", name, 1, THIRDS["a"])
+    heir = claim("n", name, 9, THIRDS["a"])
+    panel = panel_of(says("a", 0.0, former, *STANDING[1:]))
+    assert not panel.misled("a", name, 0.0)
+    for node in "bc":
+        panel.record(says(node, 1.0, heir, *STANDING[1:]))
+    panel.decide(1.0)
+    old, new = says("a", 1.0, former), says("n", 1.0, heir)
+    assert panel.misled("a", name, 1.0)
+    assert not panel.misled("n", name, 1.0)
+    assert (panel.overtaken(old, name), panel.overtaken(new, name)) == (True, False)
+    assert not panel.misled("a", Address("clustercfg.example", 6379), 1.0), "which leads to anyone"
+    assert not panel_of().misled("z", A, 0.0), "an address is one node, and the others are late"
+
+
+def test_a_replica_is_replaced_behind_its_name_too():
+    name = Address("two.example", 6379)
+    panel = panel_of()
+    for node in "abc":
+        panel.record(says(node, 1.0, followers=[Follower("new", name, "a", down=False)]))
+    assert panel.misled("old", name, 1.0)
+    assert not panel.misled("new", name, 1.0)
+
+
 def test_a_slot_that_was_given_away_stays_until_its_new_holder_speaks():
     panel = panel_of()
     panel.record(says("a", 1.0, claim("a", A, 1, range(1, 5461)), *STANDING[1:]))

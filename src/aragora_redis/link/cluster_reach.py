@@ -70,7 +70,11 @@ class ClusterReach:
         self._login = Login(self._account, 0, encryption_of(settings.tls), self._names)
         self._layout_key = f"{settings.prefix}:layout".encode()
         self._verification = Verification(
-            clock, layout_key=self._layout_key, by_slot=True, prepares=prepares
+            clock,
+            layout_key=self._layout_key,
+            by_slot=True,
+            prepares=prepares,
+            judge_node=self._judge_node,
         )
         self._routes: dict[Address, Route] = {}
         self._overrides: dict[int, Address] = {}
@@ -150,9 +154,15 @@ class ClusterReach:
             if old is not new and new is not None and (old is None or old.address != new.address)
         )
         holders = {shard.address for shard in found.shards}
+        were = {shard.address: shard.node_id for shard in before.shards}
+        renewed = {s.address for s in found.shards if were.get(s.address, s.node_id) != s.node_id}
+        # Under the name of the old one, to which the connections lead as long as it answers.
+        self._close(renewed)
         heirs = holders - self._routes.keys()
         for address in heirs:
             self._open(address)
+        for address in renewed:
+            self._events.emit(ViewChanged(address, address, found.epoch))
         self._tell(changes, found)
         # Who was no primary before has taken a place: what the old one still answers is unknown.
         self._close({old for old, new in changes if old is not None and new in heirs} - holders)
@@ -228,6 +238,13 @@ class ClusterReach:
 
     def _shard_at(self, address: Address) -> Shard | None:
         return next((each for each in self.panel.map.shards if each.address == address), None)
+
+    def _judge_node(self, target: Target, nodes: Any) -> str | None:
+        """What is wrong with the node that a name has just led to, by its `CLUSTER NODES`."""
+        if not isinstance(target, Address):
+            return None
+        said = self.nodes.read(nodes, target, self._clock.monotonic())
+        return "it was replaced" if self.panel.overtaken(said, target) else None
 
     def _has_layout(self, target: Target) -> bool:
         shard = self.panel.map.owners[key_slot(self._layout_key)]

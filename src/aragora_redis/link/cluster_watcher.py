@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from ..address import Address
 from ..clock import Clock, full_jitter
-from ..errors import AragoraRedisError
+from ..errors import AragoraRedisError, LinkDownError
 from ..events import Events, Unreachable
 from ..topology.cluster import ClusterMap, ClusterPanel
-from ..topology.nodes import read_nodes
+from ..topology.nodes import NodeStatement, read_nodes
 from .connection import Login, connect
 from .pipe import Pipe
 from .supervision import supervised
@@ -123,20 +124,35 @@ class ClusterWatcher:
     async def _ask(self, address: Address, pipe: Pipe) -> None:
         asked_at = self._clock.monotonic()
         reply = await pipe.request("CLUSTER", "NODES", timeout=ASK_LIMIT)
-        statement = read_nodes(
-            reply,
-            asked=address,
-            asked_at=asked_at,
-            by_name=self._by_name,
-            endpoint=self._seeds[0].host,
-        )
-        self.troubles.pop(address, None)
+        statement = self.read(reply, address, asked_at)
         belongs = self.panel.record(statement)
         self._known[address] = statement.addresses if belongs else frozenset()
         if self.panel.decide(self._clock.monotonic()):
             self._on_map(self.panel.map)
+        misled = self.panel.misled(statement.node_id, address, self._clock.monotonic())
+        if not misled:
+            self.troubles.pop(address, None)
         self._learn()
         self._on_heard()
+        if misled:
+            raise LinkDownError(
+                f"{address} leads to another node than the one that the others have there",
+                remedy="where it was replaced, DNS or ARAGORA_REDIS_HOSTS_FILE is behind",
+            )
+
+    def read(self, reply: Any, asked: Address, asked_at: float) -> NodeStatement:
+        """What a node says in its answer to `CLUSTER NODES`.
+
+        Raises:
+            UnexpectedReplyError: it is none.
+        """
+        return read_nodes(
+            reply,
+            asked=asked,
+            asked_at=asked_at,
+            by_name=self._by_name,
+            endpoint=self._seeds[0].host,
+        )
 
     def _learn(self) -> None:
         """Watch the nodes that any of them knows, and no longer those that have left."""

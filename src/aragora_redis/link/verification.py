@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..address import is_name
 from ..clock import Clock, ServerTime
 from ..errors import (
     AragoraRedisError,
@@ -54,13 +55,23 @@ class Verification:
         by_slot: whether a call may hold keys of one slot only, so that nobody needs to ask.
         prepares: whether to load the scripts and mark an empty data set as ours; without it nothing
             is written but what operations write.
+        judge_node: says by `CLUSTER NODES` what is wrong with the node that a name led to.
     """
 
-    def __init__(self, clock: Clock, *, layout_key: bytes, by_slot: bool, prepares: bool) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        layout_key: bytes,
+        by_slot: bool,
+        prepares: bool,
+        judge_node: Callable[[Target, Any], str | None] | None = None,
+    ) -> None:
         self._clock = clock
         self._layout_key = layout_key
         self._by_slot = by_slot
         self._prepares = prepares
+        self._judge_node = judge_node
 
     async def run(
         self,
@@ -82,7 +93,8 @@ class Verification:
             LinkDownError: it is no primary, or does not offer what nobody can do without.
             LayoutError: its data are of another version.
         """
-        role, info, time, layout, *_ = await asyncio.gather(
+        nodes, role, info, time, layout, *_ = await asyncio.gather(
+            self._ask_nodes(pipe, target),
             _offered(pipe, *ROLE),
             _offered(pipe, *INFO),
             _demanded(pipe, target, "TIME"),
@@ -94,8 +106,12 @@ class Verification:
             ),
         )
         answered = self._clock.monotonic()
-        fault = role_fault(role if role is not None else info, guarded=False)
-        if fault is not None and (role, info) != (None, None):
+        fault = None
+        if (role, info) != (None, None):
+            fault = role_fault(role if role is not None else info, guarded=False)
+        if fault is None and self._judge_node is not None and nodes is not None:
+            fault = self._judge_node(target, nodes)
+        if fault is not None:
             raise LinkDownError(f"{target} is not the primary: {fault}")
         self._check_layout(layout)
         if has_layout and layout is None and self._prepares:
@@ -112,6 +128,12 @@ class Verification:
                 subscribes=await _subscribed(pipe, channels or ()),
             ),
         )
+
+    async def _ask_nodes(self, pipe: Pipe, target: Target) -> Any:
+        """An address is one node, and who replaces it closes its connections."""
+        if self._judge_node is None or isinstance(target, str) or not is_name(target.host):
+            return None
+        return await _offered(pipe, "CLUSTER", "NODES")
 
     async def _ask_layout(self, pipe: Pipe) -> Any:
         try:

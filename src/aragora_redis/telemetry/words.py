@@ -98,7 +98,8 @@ def _told_of_sentinels(event: Event) -> Told | None:
             return Told(logging.INFO, f"the primary is {new} (epoch {epoch})")
         case ViewChanged(old, new, epoch):
             how = "by the name's addresses" if epoch is None else f"epoch {epoch}"
-            text = f"failover: the primary was {old} and is {new} ({how})"
+            before = "another node there" if old == new else str(old)
+            text = f"failover: the primary was {before} and is {new} ({how})"
             return Told(logging.WARNING, text)
         case EpochReset(address, old_epoch, new_epoch):
             text = (

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
-from ..address import Address
+from ..address import Address, is_name
 from .nodes import SLOTS, Claim, NodeStatement
 
 INSIST = 3.0
@@ -178,6 +178,32 @@ class ClusterPanel:
             return next(called, announced)
         found = {claim.address for claim in claims if claim.address.port == announced.port}
         return found.pop() if len(found) == 1 else None
+
+    def misled(self, node_id: str, at: Address, now: float) -> bool:
+        """Whether a name led to another node than to the one that has it, by the others' words.
+
+        It may lead to the former one for as long as that answers, or as the name is remembered.
+        """
+        if not is_name(at.host):
+            return False
+        holders = {shard.node_id for shard in self.map.shards if shard.address == at}
+        named = {
+            node.node_id
+            for said in self.recent(now)
+            if said.node_id != node_id and self._belongs(said.node_id, now)
+            for node in said.nodes
+            if node.address == at
+        }
+        wanted = holders or named
+        return bool(wanted) and node_id not in wanted
+
+    def overtaken(self, said: NodeStatement, at: Address) -> bool:
+        """Whether a node is the former one of a name whose present one holds slots."""
+        own = max((c.epoch for c in said.claims if c.node_id == said.node_id), default=0)
+        return any(
+            shard.address == at and shard.node_id != said.node_id and shard.epoch > own
+            for shard in self.map.shards
+        )
 
     # --- who vouches for what -------------------------------------------------------------
 
