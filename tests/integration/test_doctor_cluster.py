@@ -39,7 +39,7 @@ CONFIGURED = [
     ("full-coverage", "redis-0", {"cluster-require-full-coverage": "yes"}, Status.WARNING),
     ("node-timeout", "redis-5", {"cluster-node-timeout": "2000"}, Status.WARNING),
     (
-        "primary-without-replica",
+        "replica-no-failover",
         "redis-3",
         {"cluster-replica-no-failover": "yes"},
         Status.WARNING,

@@ -102,7 +102,26 @@ CASES = {
     ),
     "a replica that may not take over": (
         {Y: node(Y, config=BARRED)},
-        {"primary-without-replica": (Status.WARNING, "cluster-replica-no-failover no")},
+        {"replica-no-failover": (Status.WARNING, "cluster-replica-no-failover no")},
+    ),
+    "and one that is not in step either": (
+        {Y: node(Y, config=BARRED, info={"master_link_status": "down"})},
+        {
+            "replica-no-failover": (Status.WARNING, "cluster-replica-no-failover no"),
+            "primary-without-replica": (Status.WARNING, f"bring {Y} back"),
+            "link-down": (Status.WARNING, "masterauth"),
+        },
+    ),
+    "and its primary is gone": (
+        {B: DOWN, Y: node(Y, config=BARRED)},
+        {
+            "replica-no-failover": (Status.WARNING, "cluster-replica-no-failover no"),
+            "slots-uncovered": (Status.CRITICAL, f"start {B}"),
+        },
+    ),
+    "a primary that would not take over if it were a replica": (
+        {B: node(B, config=BARRED)},
+        {},
     ),
     "one primary misses a node": (missed_by(B), {"node-failing": (Status.WARNING, "bus port")}),
     "most primaries miss a primary": (
@@ -144,6 +163,16 @@ def test_what_is_found(changes, expected):
     for name, (status, fix) in expected.items():
         assert (found[name].status, fix in found[name].fix) == (status, True), found[name]
         assert found[name].consequence
+
+
+def test_one_of_two_replicas_may_not_take_over():
+    second = {Z: row(Z, primary="b"), C: row(C)}
+    nodes = {at: node(at, said=word(at, rows=second)) for at in (A, B, C, X, Y)}
+    nodes |= {Z: node(Z, said=word(Z, primary="b", rows=second))}
+    nodes[Y] = replace(nodes[Y], config=BARRED)
+    found = {each.name: each for each in examine(survey(nodes)).diagnoses}
+    assert found["replica-no-failover"].subject == str(Y)
+    assert found["replica-no-failover"].consequence == f"the place of {B} is left to {Z}"
 
 
 def test_many_open_slots_are_one_finding():

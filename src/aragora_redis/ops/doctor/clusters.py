@@ -131,33 +131,46 @@ def unguarded(survey: Survey) -> Iterator[Diagnosis]:
     for shard in shards_of(survey, view):
         holder = shard.holder
         near = [each for each in holder.replicas if keeps_up(survey, view, holder, each)]
-        barred = [each for each in near if _barred(survey, each)]
-        if isinstance(shard.node, Failure) or len(near) > len(barred):
+        # What keeps those from it that may not take over is told of each of them.
+        if isinstance(shard.node, Failure) or near:
             continue
-        if barred:
-            fix = f"{cli(barred[0])} CONFIG SET cluster-replica-no-failover no"
-        elif holder.replicas:
-            fix = f"bring {_names(holder.replicas)} back; see its log and its link"
-        else:
-            fix = (
-                f"redis-cli --cluster add-node NEW_HOST:PORT {holder.address} --cluster-slave "
-                f"--cluster-master-id {holder.node_id}"
-            )
         yield Diagnosis(
             name="primary-without-replica",
             status=Status.WARNING,
             subject=f"the primary {holder.address}",
             evidence=f"({told_slots(holder.slots)}) has {count_of(len(holder.replicas), 'replica')}"
-            + (
-                ", and none may take over (cluster-replica-no-failover)"
-                if barred
-                else ", and none is up and in step"
-                if holder.replicas
-                else ""
-            ),
+            + (", and none is up and in step" if holder.replicas else ""),
             consequence="if it dies its slots are gone until it is back, and what only it knew",
-            fix=fix,
+            fix=f"bring {_names(holder.replicas)} back; see its log and its link"
+            if holder.replicas
+            else f"redis-cli --cluster add-node NEW_HOST:PORT {holder.address} --cluster-slave "
+            f"--cluster-master-id {holder.node_id}",
         )
+
+
+def barred(survey: Survey) -> Iterator[Diagnosis]:
+    """Replicas that are configured never to take over by themselves."""
+    view = survey.cluster
+    if view is None:
+        return
+    for holder in view.holders:
+        free = [at for at in holder.replicas if not _barred(survey, at)]
+        able = [at for at in free if keeps_up(survey, view, holder, at)]
+        for at in holder.replicas:
+            if at in free:
+                continue
+            yield Diagnosis(
+                name="replica-no-failover",
+                status=Status.WARNING,
+                subject=str(at),
+                evidence="never takes over by itself (cluster-replica-no-failover yes)",
+                consequence=f"the place of {holder.address} is left to {_names(able)}"
+                if able
+                else f"without {holder.address} its slots ({told_slots(holder.slots)}) are gone "
+                "until that is back",
+                fix=f"{cli(at)} CONFIG SET cluster-replica-no-failover no, and the same in its "
+                "redis.conf",
+            )
 
 
 def failing(survey: Survey) -> Iterator[Diagnosis]:
@@ -294,7 +307,7 @@ def settings(survey: Survey) -> Iterator[Diagnosis]:
         )
 
 
-CHECKS = (down, uncovered, apart, unguarded, failing, disagreement, stuck, settings)
+CHECKS = (down, uncovered, apart, unguarded, barred, failing, disagreement, stuck, settings)
 
 
 def _heirs(survey: Survey, shard: Shard) -> list[Address]:
