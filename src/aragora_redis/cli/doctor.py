@@ -44,7 +44,9 @@ def doctor(
     settings = settings_of(lab)
     target = demand_target(settings)
     if connect:
-        ways = asyncio.run(check_ways(target, clock=SYSTEM_CLOCK, deadline=deadline))
+        ways = asyncio.run(
+            check_ways(target, clock=SYSTEM_CLOCK, deadline=deadline, prefix=settings.prefix)
+        )
         if as_json:
             output.write_json(ways.as_dict())
         else:
@@ -70,6 +72,8 @@ def _write(found: Examination) -> None:
         output.write(f"{each.status.name} {each.headline}", style=output.STYLES[each.status])
         output.write(f"  so   {each.consequence}")
         output.write(f"  fix  {each.fix}")
+    for note in found.notes:
+        output.write(f"- {note}", style="dim")
 
 
 def _write_ways(ways: ConnectReport) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -48,7 +49,7 @@ def health(
             write_to_textfile(str(prometheus), registry_of(report))
         except OSError as error:
             text = f"UNKNOWN: {prometheus} cannot be written: {error.strerror}"
-            report = HealthReport(Status.UNKNOWN, text, report.findings, report.facts)
+            report = replace(report, status=Status.UNKNOWN, headline=text)
     if as_json:
         output.write_json(report.as_dict())
     else:
@@ -58,11 +59,12 @@ def health(
 
 def _check(lab: Path | None, probe: Probe | None, deadline: float) -> HealthReport:
     try:
-        target = target_of(settings_of(lab))
+        settings = settings_of(lab)
+        target = target_of(settings)
     except (SettingsError, LabError) as error:
         text = " ".join(str(error).split())
         return HealthReport(Status.UNKNOWN, f"UNKNOWN: {text}")
-    return asyncio.run(check_health(target, probe=probe, deadline=deadline))
+    return asyncio.run(check_health(target, probe=probe, deadline=deadline, prefix=settings.prefix))
 
 
 def _write(report: HealthReport) -> None:
@@ -71,5 +73,7 @@ def _write(report: HealthReport) -> None:
         line = f"{finding.status.name}: {finding.text}"
         if line != report.headline:
             output.write(f"- {line}", style=output.STYLES[finding.status])
+    for note in report.notes:
+        output.write(f"- {note}", style="dim")
     if figures := performance_data(report):
         output.write(f"| {figures}", style="dim")

@@ -92,6 +92,7 @@ def _drawn(seen: Overview) -> RenderableType:
         parts.append(watchers)
     if seen.instances:
         parts.append(_instances(seen.instances))
+    parts += [Text(f"- {note}", style="dim") for note in seen.notes]
     return Group(*parts)
 
 

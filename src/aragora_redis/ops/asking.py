@@ -25,8 +25,10 @@ from ..state.presence import presence_keys
 from ..topology.nodes import read_nodes
 from .access import Access, Failure, Fault, connected, failure
 from .cluster_view import ClusterWord, listed, view_of
+from .offered import Trial
+from .questions import Questions
 from .survey import SECRETS, NodeSurvey, SentinelSurvey, Survey, address_of, kept_of
-from .targets import ClusterTarget, SentinelTarget, Target
+from .targets import ClusterTarget, SentinelTarget, StandaloneTarget, Target
 
 T = TypeVar("T")
 
@@ -65,7 +67,15 @@ async def survey(
             instances, and for certificates.
     """
     clustered = isinstance(target, ClusterTarget)
-    ask = _Asking(target.redis, prefix, clock, deadline, clustered=clustered, details=details)
+    ask = _Asking(
+        target.redis,
+        prefix,
+        clock,
+        deadline,
+        clustered=clustered,
+        alone=isinstance(target, StandaloneTarget),
+        details=details,
+    )
     sentinels: dict[Address, SentinelSurvey | Failure] = {}
     if isinstance(target, SentinelTarget):
         sentinels = await _spread(
@@ -145,6 +155,7 @@ class _Asking:
         deadline: float,
         *,
         clustered: bool,
+        alone: bool,
         details: bool,
     ) -> None:
         self._access = access
@@ -153,6 +164,7 @@ class _Asking:
         self._clock = clock
         self._deadline = deadline
         self._clustered = clustered
+        self._alone = alone
         self._details = details
         # All that one round of questions hears is of one moment, however long it takes.
         self._began = clock.monotonic()
@@ -193,15 +205,18 @@ class _Asking:
                 began, wall = self._clock.monotonic(), self._clock.wall()
                 seconds, micros = await client.time()
                 took = self._clock.monotonic() - began
-                info: Any = await client.info()
+                asked = Questions(client, alone=self._alone)
+                info: Mapping[str, Any] = await asked.ask("INFO") or {}
                 if self._clustered and not info.get("cluster_enabled", 1):
                     return NO_CLUSTER
                 word = await self._word(client, address) if self._clustered else None
-                config = await _config(client)
-                user: str | None = await _allowed(client, "ACL WHOAMI")
-                missing, excessive = await self._rights(client, user)
+                config = dict(await asked.ask_if_allowed("CONFIG GET", "*") or {})
+                user: str | None = await asked.ask_if_allowed("ACL WHOAMI")
+                missing, excessive = await self._rights(client, asked, user)
+                trial = await self._role(asked, info)
                 return NodeSurvey(
-                    role=str(info["role"]),
+                    role=trial.role,
+                    refusal=trial.refusal,
                     source=_source(info),
                     info=info,
                     config=_without_secrets(config),
@@ -211,14 +226,22 @@ class _Asking:
                     user=user,
                     missing=missing,
                     excessive=excessive,
-                    rows=await self._presence(client),
+                    rows=await self._presence(asked),
                     certificate_ends=await self._certificate_ends(address),
                     word=word,
+                    forbidden=asked.forbidden,
                 )
         except UnexpectedReplyError as error:
             return Failure(Fault.REFUSED, f"gives no sensible answer: {error}")
         except (RedisError, OSError, ValueError, TypeError, KeyError) as error:
             return failure(error, access, names.PASSWORD, self._deadline)
+
+    async def _role(self, asked: Questions, info: Mapping[str, Any]) -> Trial:
+        """What it is, by the first that tells it."""
+        if info:
+            return Trial(str(info["role"]))
+        said = await asked.ask_if_allowed("ROLE")
+        return Trial(str(said[0])) if said else await asked.try_write(self._key)
 
     async def _word(self, client: Redis, address: Address) -> ClusterWord:
         """What a node says of its cluster.
@@ -229,7 +252,7 @@ class _Asking:
         ask: Any = client.execute_command
         # As two words: redis-py would take the answer to one apart.
         nodes: Any = await ask("CLUSTER", "NODES")
-        said = await _allowed(client, "CLUSTER INFO") or {}
+        said = await Questions(client, alone=False).ask_if_allowed("CLUSTER INFO") or {}
         return ClusterWord(
             # Certificates are for names, so nodes are then reached by them.
             read_nodes(
@@ -242,20 +265,22 @@ class _Asking:
             epoch=int(epoch) if (epoch := said.get("cluster_current_epoch")) else None,
         )
 
-    async def _presence(self, client: Redis) -> Mapping[str, str]:
+    async def _presence(self, asked: Questions) -> Mapping[str, str]:
         """The rows of our own instances; a node of a cluster has them or refuses."""
-        rows = await _allowed(client, "HGETALL", self._rows) if self._details else None
+        rows = await asked.ask_if_allowed("HGETALL", self._rows) if self._details else None
         return rows or {}
 
     async def _certificate_ends(self, address: Address) -> float | None:
         return await _certificate_ends(address, self._access) if self._details else None
 
-    async def _rights(self, client: Redis, user: str | None) -> tuple[tuple[str, ...], ...]:
+    async def _rights(
+        self, client: Redis, asked: Questions, user: str | None
+    ) -> tuple[tuple[str, ...], ...]:
         """What our user may not and should, and what it may and should not (`ACL DRYRUN`)."""
         if user is None or not self._details:
             return (), ()
         needed = sorted(_LINK | commands_used() | (_CLUSTER if self._clustered else set()))
-        arity = await _arities(client, (*needed, *_NEVER))
+        arity = await _arities(asked, (*needed, *_NEVER))
         missing, excessive = [], []
         for command in arity:
             refused = await self._dry_run(client, user, command, arity[command])
@@ -292,21 +317,8 @@ async def _unsaved(client: Redis) -> str | None:
     return None
 
 
-async def _allowed(client: Redis, *words: str | bytes) -> Any:
-    """The answer, or None where it is refused."""
-    ask: Any = client.execute_command
-    try:
-        return await ask(*words)
-    except ResponseError:
-        return None
-
-
-async def _config(client: Redis) -> dict[str, str]:
-    return dict(await _allowed(client, "CONFIG GET", "*") or {})
-
-
-async def _arities(client: Redis, commands: Iterable[str]) -> dict[str, int]:
-    found = await _allowed(client, "COMMAND INFO", *commands)
+async def _arities(asked: Questions, commands: Iterable[str]) -> dict[str, int]:
+    found = await asked.ask_if_allowed("COMMAND INFO", *commands)
     if not found:
         return {}
     rows = found.values() if isinstance(found, Mapping) else found
@@ -327,7 +339,7 @@ def _differs(config: Mapping[str, str], access: Access) -> bool:
 
 
 def _source(info: Mapping[str, Any]) -> Address | None:
-    if info["role"] == "master":
+    if info.get("role", "master") == "master":
         return None
     return Address(str(info["master_host"]), int(info["master_port"]))
 

@@ -23,11 +23,15 @@ from ..link.names import Names
 from ..link.pipe import pack
 from ..settings import Hosts, names
 from ..topology.nodes import NodeStatement, read_nodes
+from ..topology.statement import role_fault
 from .access import Access
 from .asking import SERVERS
 from .cluster_view import ClusterWord, listed, view_of
 from .report import Status
 from .targets import ClusterTarget, SentinelTarget, Target
+
+_NO_CLUSTER = "cluster support disabled"
+_ELSEWHERE = "check the address in the settings"
 
 
 class Step(StrEnum):
@@ -38,6 +42,10 @@ class Step(StrEnum):
     TLS = "TLS"
     AUTH = "AUTH"
     ROLE = "ROLE"
+    INFO = "INFO"
+    """The role, where a managed service does not offer ROLE."""
+    WRITE = "WRITE"
+    """An empty one, where it offers neither."""
 
 
 _FIXES = {
@@ -60,13 +68,14 @@ class Way:
     failed: Step | None = None
     why: str = ""
     fix: str = ""
-    answer: Any = None
-    """What the last step was answered."""
+    unseen: str = ""
+    """What was not told, and is no fault."""
 
     def __str__(self) -> str:
         steps = " -> ".join(f"{step} {1000 * took:.1f} ms" for step, took in self.taken.items())
         if self.failed is None:
-            return f"{self.server} {self.address}: {steps}"
+            more = f"; {self.unseen}" if self.unseen else ""
+            return f"{self.server} {self.address}: {steps}{more}"
         done = f"{steps} -> " if steps else ""
         return f"{self.server} {self.address}: {done}{self.failed} fails: {self.why}; {self.fix}"
 
@@ -106,6 +115,7 @@ class ConnectReport:
                     "failed": way.failed,
                     "why": way.why or None,
                     "fix": way.fix or None,
+                    "unseen": way.unseen or None,
                 }
                 for way in self.ways
             ],
@@ -119,21 +129,28 @@ class _Question:
     words: tuple[str, ...]
     fault: Callable[[Any], str | None]
     """What is wrong with the answer; None for nothing."""
+    step: Step = Step.ROLE
 
 
-async def check_ways(target: Target, *, clock: Clock, deadline: float = 2.0) -> ConnectReport:
+async def check_ways(
+    target: Target, *, clock: Clock, deadline: float = 2.0, prefix: str = "aragora"
+) -> ConnectReport:
     """Go to every Sentinel and to the primary, to every node of a cluster, or to the one Redis.
 
     Args:
         target: where settings lead.
         clock: for how long steps take.
         deadline: seconds that the way to one server may take.
+        prefix: of this library's keys. Where a managed service tells nobody its role, a key that is
+            not there is removed under it.
     """
     go = _Walker(clock, deadline)
     if isinstance(target, ClusterTarget):
         return await _check_cluster(go, target, clock)
     if not isinstance(target, SentinelTarget):
-        return ConnectReport((await go.to("Redis", target.address, target.redis, _PRIMARY),))
+        trial = _Question(("DEL", f"{prefix}:doctor"), lambda _: None, Step.WRITE)
+        asked = (_PRIMARY, _REPLICATION, trial)
+        return ConnectReport((await go.to("Redis", target.address, target.redis, *asked),))
 
     def knows(role: Any) -> str | None:
         if role[0] != b"sentinel":
@@ -194,7 +211,13 @@ def _is_primary(role: Any) -> str | None:
     return None if role[0] == b"master" else f"it is a {role[0].decode()}"
 
 
+def _replicates(info: Any) -> str | None:
+    told = role_fault(info, guarded=False)
+    return None if told is None else told.replace("its role is", "it is a")
+
+
 _PRIMARY = _Question(("ROLE",), _is_primary)
+_REPLICATION = _Question(("INFO", "replication"), _replicates, Step.INFO)
 
 
 class _FailedError(Exception):
@@ -215,11 +238,12 @@ class _Walker:
         server: str,
         address: Address,
         access: Access,
-        question: _Question,
+        *questions: _Question,
     ) -> Way:
+        """Go there, and ask the first of the questions that is answered at all."""
         taken: dict[Step, float] = {}
         try:
-            await self._walk(server, address, access, taken, question)
+            unseen = await self._walk(server, address, access, taken, questions)
         except _FailedError as error:
             return Way(
                 server=server,
@@ -229,7 +253,7 @@ class _Walker:
                 why=error.why,
                 fix=error.fix,
             )
-        return Way(server=server, address=address, taken=taken)
+        return Way(server=server, address=address, taken=taken, unseen=unseen)
 
     async def primary_of(self, sentinel: Address, target: SentinelTarget) -> Address | None:
         """Whom a Sentinel names; it has just answered."""
@@ -256,8 +280,8 @@ class _Walker:
         address: Address,
         access: Access,
         taken: dict[Step, float],
-        question: _Question,
-    ) -> None:
+        questions: Sequence[_Question],
+    ) -> str:
         variable = names.SENTINEL_PASSWORD if server == "Sentinel" else names.PASSWORD
         step = Step.DNS
         began = self._clock.monotonic()
@@ -280,10 +304,19 @@ class _Walker:
                 done(Step.AUTH)
                 await _log_in(talk, access, variable)
                 done(Step.ROLE)
-                wrong = await _role_fault(talk, question)
-                if wrong is not None:
-                    raise _FailedError(Step.ROLE, *wrong)
-                done(Step.ROLE)
+                kept: list[str] = []
+                for question in questions:
+                    step = question.step
+                    reply = await talk.ask(*question.words)
+                    if _is_kept(reply):
+                        kept.append(question.words[0])
+                        continue
+                    wrong = _fault(reply, question)
+                    if wrong is not None:
+                        raise _FailedError(step, *wrong)
+                    done(step)
+                    return ""
+                return f"what it is cannot be asked: it does not permit {', '.join(kept)}"
         except TimeoutError:
             raise _FailedError(step, f"no answer within {self._deadline:g} s") from None
         except ssl.SSLError as error:
@@ -344,17 +377,23 @@ async def _log_in(talk: _Talk, access: Access, variable: str) -> None:
         raise _FailedError(Step.AUTH, str(reply), fix)
 
 
-async def _role_fault(talk: _Talk, question: _Question) -> tuple[str, str] | None:
-    role = await talk.ask(*question.words)
-    if isinstance(role, hiredis.ReplyError):
-        if "cluster support disabled" in str(role):
+def _is_kept(reply: Any) -> bool:
+    """Whether a server, as a managed service may, keeps a command from its clients."""
+    refused = isinstance(reply, hiredis.ReplyError) and _NO_CLUSTER not in str(reply)
+    return refused and str(reply).startswith(("NOPERM ", "ERR "))
+
+
+def _fault(reply: Any, question: _Question) -> tuple[str, str] | None:
+    """What is wrong with an answer, and what to do; None for nothing."""
+    if isinstance(reply, hiredis.ReplyError):
+        if _NO_CLUSTER in str(reply):
             fix = f"check {names.CLUSTER_NODES}, or set ARAGORA_REDIS_URL for a single Redis"
             return "it is no node of a Redis Cluster (cluster-enabled no)", fix
-        if str(role).startswith(("NOPERM", "ERR unknown command")):
-            return None  # a managed service may not tell
-        return str(role), "wait until it has loaded, or see its log"
+        if str(reply).startswith("READONLY"):
+            return "it is a slave", _ELSEWHERE
+        return str(reply), "wait until it has loaded, or see its log"
     try:
-        why = question.fault(role)
+        why = question.fault(reply)
     except (TypeError, IndexError, AttributeError):
         why = "its answer cannot be read: it is no Redis"
-    return None if why is None else (why, "check the address in the settings")
+    return None if why is None else (why, _ELSEWHERE)

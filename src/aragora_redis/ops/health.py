@@ -11,8 +11,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from redis.asyncio import Redis
-from redis.exceptions import BusyLoadingError, NoPermissionError, RedisError, ResponseError
+from redis.exceptions import BusyLoadingError, RedisError, ResponseError
 
 from ..address import Address
 from ..clock import SYSTEM_CLOCK
@@ -21,7 +20,9 @@ from .access import Access, Failure, Fault, connected, failure
 from .asking import survey
 from .cluster_verdict import judge_cluster, judge_cluster_probe
 from .cluster_view import view_of
+from .offered import Trial
 from .probe import Probe, judge_probe
+from .questions import Questions
 from .report import HealthReport, Status
 from .targets import ClusterTarget, SentinelTarget, StandaloneTarget, Target
 from .verdict import NodeSeen, SentinelSeen, Usage, judge_node, judge_sentinel, named_primary
@@ -30,7 +31,11 @@ _GONE = {"s_down", "o_down", "disconnected"}
 
 
 async def check_health(
-    target: Target | None, *, probe: Probe | None = None, deadline: float = 2.0
+    target: Target | None,
+    *,
+    probe: Probe | None = None,
+    deadline: float = 2.0,
+    prefix: str = "aragora",
 ) -> HealthReport:
     """How healthy the Redis of an application is, redundancy included.
 
@@ -40,14 +45,18 @@ async def check_health(
         deadline: seconds that each server has for its answer. All Sentinels are asked at once,
             then the primary, so the whole takes at most twice as long; in a cluster the
             configured nodes, then those that they name.
+        prefix: of this library's keys. Where a managed service tells nobody its role, a key that is
+            not there is removed under it.
     """
     began = SYSTEM_CLOCK.monotonic()
-    report = await _judged(target, probe, deadline)
+    report = await _judged(target, probe, deadline, f"{prefix}:health")
     report.facts["seconds"] = round(SYSTEM_CLOCK.monotonic() - began, 4)
     return report
 
 
-async def _judged(target: Target | None, probe: Probe | None, deadline: float) -> HealthReport:
+async def _judged(
+    target: Target | None, probe: Probe | None, deadline: float, key: str
+) -> HealthReport:
     match target:
         case None:
             return HealthReport(
@@ -57,13 +66,13 @@ async def _judged(target: Target | None, probe: Probe | None, deadline: float) -
                 "or ARAGORA_REDIS_CLUSTER_NODES",
             )
         case StandaloneTarget(address, access):
-            node = await _node(address, access, deadline)
+            node = await _node(address, access, deadline, key, alone=True)
             return judge_node(address, node) if probe is None else judge_probe(probe, {}, node)
         case SentinelTarget(sentinels, master_name):
             seen = await asyncio.gather(*(_sentinel(each, target, deadline) for each in sentinels))
             answers = dict(zip(sentinels, seen, strict=True))
             primary = named_primary(answers)
-            found = None if primary is None else await _node(primary, target.redis, deadline)
+            found = None if primary is None else await _node(primary, target.redis, deadline, key)
             if probe is not None:
                 return judge_probe(probe, answers, found)
             return judge_sentinel(master_name, answers, found)
@@ -109,44 +118,35 @@ async def _sentinel(
     )
 
 
-async def _node(address: Address, access: Access, deadline: float) -> NodeSeen | Failure:
+async def _node(
+    address: Address, access: Access, deadline: float, key: str, *, alone: bool = False
+) -> NodeSeen | Failure:
     try:
         async with asyncio.timeout(deadline), connected(address, access) as client:
+            asked = Questions(client, alone=alone)
             await client.ping()
-            role = await _role(client)
-            info: Any = await client.info()
-            min_replicas = await _min_replicas(client)
+            said = await asked.ask_if_allowed("ROLE")
+            info: Mapping[str, Any] = await asked.ask("INFO") or {}
+            role = str(said[0]) if said else info.get("role")
+            trial = Trial(role) if role else await asked.try_write(key)
+            config = await asked.ask_if_allowed("CONFIG GET", "min-replicas-to-write") or {}
     except BusyLoadingError:
         return NodeSeen(
             "master", loading=True, linked=frozenset(), good_replicas=None, min_replicas=None
         )
     except (RedisError, OSError) as error:
         return failure(error, access, names.PASSWORD, deadline)
+    least = config.get("min-replicas-to-write")
     return NodeSeen(
-        role=role or str(info["role"]),
+        role=trial.role,
         loading=False,
         linked=_linked(info),
         good_replicas=info.get("min_slaves_good_slaves"),
-        min_replicas=min_replicas,
+        min_replicas=None if least is None else int(least),
         usage=_usage(info),
+        refusal=trial.refusal,
+        forbidden=asked.forbidden,
     )
-
-
-async def _role(client: Redis) -> str | None:
-    """What ROLE says, or None on a managed Redis that does not offer it."""
-    try:
-        reply: Any = await client.role()
-    except (NoPermissionError, ResponseError):
-        return None
-    return str(reply[0])
-
-
-async def _min_replicas(client: Redis) -> int | None:
-    try:
-        reply: Any = await client.config_get("min-replicas-to-write")
-        return int(reply["min-replicas-to-write"])
-    except (ResponseError, KeyError):
-        return None
 
 
 def _linked(info: Mapping[str, Any]) -> frozenset[Address]:

@@ -10,8 +10,11 @@ from ..topology.nodes import SLOTS
 from .access import Failure, Fault
 from .cluster_verdict import Shard, shards_of
 from .cluster_view import ClusterView, count_slots, told_slots
+from .offered import unseen
 from .report import MEMORY_FULL, Status
 from .survey import Instance, NodeSurvey, Survey
+
+_ROLES = {"master": "primary", "slave": "replica"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +23,8 @@ class Server:
 
     address: str
     role: str
-    """`primary`, `replica`, or `unknown` for one that does not answer."""
+    """`primary`, `replica`, `server` where a managed service does not let that be known, or
+    `unknown` for one that does not answer."""
     slots: str | None = None
     """What a primary of a cluster holds, as ranges."""
     trouble: str | None = None
@@ -71,6 +75,8 @@ class Overview:
     instances: tuple[Instance, ...]
     cluster: Coverage | None = None
     """What is served of a Redis Cluster; None for other deployments."""
+    notes: tuple[str, ...] = ()
+    """What could not be seen, and is nobody's fault."""
 
     @property
     def status(self) -> Status:
@@ -81,7 +87,7 @@ class Overview:
         if self.cluster is not None:
             return self._status_of(self.cluster)
         first = self.servers[0] if self.servers else None
-        if first is None or first.role != "primary" or first.trouble is not None:
+        if first is None or first.role in {"replica", "unknown"} or first.trouble is not None:
             return Status.CRITICAL
         lost = [each.trouble for each in self.sentinels if each.trouble]
         return Status.WARNING if lost or len(self.servers) > 1 or _in_trouble(first) else Status.OK
@@ -126,6 +132,7 @@ def overview_of(survey: Survey) -> Overview:
         servers=tuple(servers),
         sentinels=tuple(_watchers(survey)),
         instances=survey.instances,
+        notes=unseen(survey.forbidden, ("INFO",)),
     )
 
 
@@ -188,11 +195,11 @@ def _server(
         return Server(address=str(at), role="unknown", trouble=node.text, replicas=replicas)
     row = above.followers.get(at) if above is not None else None
     leads = above.number("master_repl_offset") if above is not None else None
-    replica = node.role != "master"
-    link = str(node.info.get("master_link_status")) if replica else None
+    replica = node.role == "slave"
+    link = node.info.get("master_link_status") if replica else None
     return Server(
         address=str(at),
-        role="replica" if replica else "primary",
+        role=_ROLES.get(node.role or "", "server"),
         trouble=_trouble(node, link),
         offset=node.number("slave_repl_offset" if replica else "master_repl_offset"),
         behind=leads - int(row["offset"]) if leads is not None and row is not None else None,
@@ -212,6 +219,8 @@ def _trouble(node: NodeSurvey, link: str | None) -> str | None:
     used, limit = node.number("used_memory") or 0, node.number("maxmemory") or 0
     if limit and used > MEMORY_FULL * limit:
         return "is full"
+    if node.refusal is not None:
+        return f"refuses writes: {node.refusal}"
     return f"has no link to {node.source}" if link not in {None, "up"} else None
 
 

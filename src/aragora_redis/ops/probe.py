@@ -56,6 +56,8 @@ def _starting(answers: SentinelAnswers, node: NodeSeen | Failure | None) -> str 
 def _refusing(answers: SentinelAnswers, node: NodeSeen | Failure | None) -> str | None:
     if not isinstance(node, NodeSeen) or node.loading:
         return _starting(answers, node)
-    if node.role != "master":
+    if node.role == "slave":
         return "who is named as primary is a replica"
+    if node.refusal is not None:
+        return f"the primary refuses writes: {node.refusal}"
     return None if node.has_good_replicas else "the primary refuses writes: too few good replicas"

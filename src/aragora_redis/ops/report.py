@@ -38,6 +38,8 @@ class HealthReport:
     """The worst first."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What was counted, fit for JSON."""
+    notes: tuple[str, ...] = ()
+    """What could not be seen, and is nobody's fault."""
 
     @property
     def exit_code(self) -> int:
@@ -53,15 +55,21 @@ class HealthReport:
                 {"status": finding.status.name, "text": finding.text} for finding in self.findings
             ],
             "facts": self.facts,
+            "notes": list(self.notes),
         }
 
 
 def report(
-    findings: list[Finding], *, healthy: str, facts: dict[str, Any] | None = None
+    findings: list[Finding],
+    *,
+    healthy: str,
+    facts: dict[str, Any] | None = None,
+    notes: tuple[str, ...] = (),
 ) -> HealthReport:
     """The worst finding is the headline; without any it is OK, in the words of `healthy`."""
     ordered = tuple(sorted(findings, key=lambda finding: -finding.status))
     if not ordered:
-        return HealthReport(Status.OK, f"OK: {healthy}", facts=facts or {})
+        return HealthReport(Status.OK, f"OK: {healthy}", facts=facts or {}, notes=notes)
     worst = ordered[0]
-    return HealthReport(worst.status, f"{worst.status.name}: {worst.text}", ordered, facts or {})
+    headline = f"{worst.status.name}: {worst.text}"
+    return HealthReport(worst.status, headline, ordered, facts or {}, notes)

@@ -51,8 +51,8 @@ class SentinelSurvey:
 class NodeSurvey:
     """One data node's answers."""
 
-    role: str
-    """`master` or `slave`."""
+    role: str | None
+    """`master` or `slave`; None where a managed service does not let it be known."""
     source: Address | None
     """Whom a replica replicates."""
     info: Row
@@ -76,6 +76,10 @@ class NodeSurvey:
     """Unix seconds at which its certificate expires."""
     word: ClusterWord | None = None
     """What it says of its cluster; None where there is none."""
+    refusal: str | None = None
+    """Why it refuses writes, where only a trial can tell."""
+    forbidden: frozenset[str] = frozenset()
+    """The commands that a managed service keeps from us: what they tell is empty."""
 
     def number(self, name: str) -> int | None:
         """An integer out of INFO; None where it is not told."""
@@ -152,6 +156,17 @@ class Survey:
         votes = [at for at, _ in named]
         best = max(named, key=lambda each: (votes.count(each[0]), each[1]), default=None)
         return best[0] if best else None
+
+    @property
+    def endpoint(self) -> Address | None:
+        """The one address that is configured, where there are neither Sentinels nor a cluster."""
+        alone = self.master_name is None and self.cluster is None
+        return self.primary if alone else None
+
+    @property
+    def forbidden(self) -> frozenset[str]:
+        """The commands that a managed service keeps from us."""
+        return frozenset().union(*(node.forbidden for node in self.alive.values()))
 
     @property
     def primaries(self) -> tuple[Address, ...]:

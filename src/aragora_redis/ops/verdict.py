@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ..address import Address
 from .access import Failure, Fault
+from .offered import unseen
 from .report import MEMORY_FULL, MEMORY_NEARLY, Finding, HealthReport, Status, report
 
 
@@ -47,7 +48,8 @@ class Usage:
 class NodeSeen:
     """What a data node says of itself."""
 
-    role: str
+    role: str | None
+    """`master` or `slave`; None where a managed service does not let it be known."""
     loading: bool
     linked: frozenset[Address]
     """Replicas that are connected to it and online, whatever their lag."""
@@ -56,6 +58,10 @@ class NodeSeen:
     min_replicas: int | None
     """`min-replicas-to-write`; None where it may not be asked."""
     usage: Usage = Usage()
+    refusal: str | None = None
+    """Why it refuses writes, where only a trial can tell."""
+    forbidden: frozenset[str] = frozenset()
+    """The commands that a managed service keeps from us."""
 
     @property
     def has_good_replicas(self) -> bool:
@@ -80,6 +86,7 @@ def judge_node(address: Address, node: NodeSeen | Failure) -> HealthReport:
         list(node_findings(address, node, name="Redis")),
         healthy="Redis healthy (standalone)",
         facts={"primary": str(address), **_used(node)},
+        notes=unseen(node.forbidden, ("INFO",)) if isinstance(node, NodeSeen) else (),
     )
 
 
@@ -186,8 +193,10 @@ def node_findings(address: Address, node: NodeSeen | Failure, *, name: str) -> I
             f"{name} {address} uses {memory / limit:.0%} of its maxmemory"
             + (": it refuses writes (OOM)" if full else ""),
         )
-    if node.role != "master":
+    if node.role == "slave":
         yield Finding(Status.CRITICAL, f"{name} {address} is a replica and refuses writes")
+    elif node.refusal is not None:
+        yield Finding(Status.CRITICAL, f"{name} {address} refuses writes: {node.refusal}")
     elif not node.has_good_replicas:
         good = count_of(node.good_replicas or 0, "good replica")
         yield Finding(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..offered import unseen
 from ..survey import Survey
 from . import access, clusters, fleet, replicas, roles, sentinels, storage
 from .diagnosis import Check, Diagnosis, Examination
@@ -35,4 +36,5 @@ def examine(survey: Survey) -> Examination:
     }
     if survey.cluster is not None:
         facts["primaries"] = len(survey.primaries)
-    return Examination(tuple(sorted(found, key=lambda each: -each.status)), facts)
+    ordered = tuple(sorted(found, key=lambda each: -each.status))
+    return Examination(ordered, facts, unseen(survey.forbidden))

@@ -41,6 +41,8 @@ class Examination:
 
     diagnoses: tuple[Diagnosis, ...]
     facts: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """What could not be seen, and is nobody's fault."""
 
     @property
     def status(self) -> Status:
@@ -82,4 +84,5 @@ class Examination:
                 for each in self.diagnoses
             ],
             "facts": self.facts,
+            "notes": list(self.notes),
         }

@@ -72,7 +72,7 @@ def good_replicas(survey: Survey) -> Iterator[Diagnosis]:
 def links(survey: Survey) -> Iterator[Diagnosis]:
     """Replicas that have lost the primary, or take writes of their own."""
     for at, node in _replicas(survey).items():
-        if node.info.get("master_link_status") != "up":
+        if node.info.get("master_link_status", "up") != "up":
             seconds = node.number("master_link_down_since_seconds")
             yield Diagnosis(
                 name="link-down",
@@ -118,8 +118,7 @@ def guard(survey: Survey) -> Iterator[Diagnosis]:
     for at, node in survey.alive.items():
         wanted = node.setting("min-replicas-to-write")
         most = node.setting("min-replicas-max-lag")
-        alone = survey.master_name is None and survey.cluster is None
-        if alone or wanted is None or most is None:
+        if survey.endpoint is not None or wanted is None or most is None:
             continue
         if at in survey.primaries and wanted and node.number("min_slaves_good_slaves") is not None:
             good = node.number("min_slaves_good_slaves") or 0
@@ -225,7 +224,7 @@ CHECKS = (good_replicas, links, lag, guard, logins, buffers)
 
 
 def _replicas(survey: Survey) -> dict[Address, NodeSurvey]:
-    return {at: node for at, node in survey.alive.items() if node.role != "master"}
+    return {at: node for at, node in survey.alive.items() if node.role == "slave"}
 
 
 def _replica_limit(node: NodeSurvey) -> int | None:

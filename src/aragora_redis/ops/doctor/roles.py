@@ -50,7 +50,7 @@ def named_replica(survey: Survey) -> Iterator[Diagnosis]:
     """Sentinels that name a server which is a replica."""
     for at, sentinel in survey.heard.items():
         node = survey.alive.get(sentinel.named)
-        if node is not None and node.role != "master":
+        if node is not None and node.role == "slave":
             yield Diagnosis(
                 name="sentinel-names-a-replica",
                 status=Status.CRITICAL if sentinel.named == survey.primary else Status.WARNING,
@@ -67,6 +67,30 @@ def _told_anew(survey: Survey, where: str) -> str:
         f"{where}SENTINEL REMOVE {survey.master_name}, then MONITOR and SET with what the others "
         "have (docs/RUNBOOK.md, Sentinels disagree)"
     )
+
+
+def endpoint(survey: Survey) -> Iterator[Diagnosis]:
+    """An address that leads to a server which does not take writes."""
+    node = None if survey.endpoint is None else survey.alive.get(survey.endpoint)
+    if node is not None and node.role == "slave":
+        yield Diagnosis(
+            name="endpoint-is-a-replica",
+            status=Status.CRITICAL,
+            subject=str(survey.endpoint),
+            evidence="is a replica" + (f" of {node.source}" if node.source else ""),
+            consequence="every write is refused (READONLY)",
+            fix="give ARAGORA_REDIS_URL the address of the primary, or the service's name for it; "
+            "during its failover wait until that has moved",
+        )
+    if node is not None and node.refusal is not None:
+        yield Diagnosis(
+            name="writes-refused",
+            status=Status.CRITICAL,
+            subject=str(survey.endpoint),
+            evidence=f"refuses writes: {node.refusal}",
+            consequence="limits are decided by each instance, and sessions are not written",
+            fix="see what the service says of its state, its memory and its replicas",
+        )
 
 
 def sentinels_disagree(survey: Survey) -> Iterator[Diagnosis]:
@@ -102,7 +126,7 @@ def replication(survey: Survey) -> Iterator[Diagnosis]:
     """Replicas that follow nobody who leads to the primary."""
     alive = survey.alive
     for at, node in alive.items():
-        if node.role == "master" or node.source is None:
+        if node.role == "master" or node.source is None or at == survey.endpoint:
             continue
         cycle = _cycle(at, alive)
         if cycle:
@@ -127,7 +151,7 @@ def replication(survey: Survey) -> Iterator[Diagnosis]:
             )
 
 
-CHECKS = (unreachable, two_primaries, named_replica, sentinels_disagree, replication)
+CHECKS = (unreachable, two_primaries, named_replica, endpoint, sentinels_disagree, replication)
 
 
 def cli(address: Address) -> str:
