@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
-import redis
 from tests.integration.rights import needs_cuts
 
-from aragora_redis.lab import server
+from aragora_redis.lab import State, server
+from aragora_redis.lab.waiting import wait_until
 
 
 @pytest.fixture
@@ -23,26 +24,34 @@ def drill(quick_path):
         if not name.startswith("ARAGORA_") or name == server.VARIABLE
     }
 
-    def run(lab, *arguments, named=True, within=120):
+    def run(lab, *arguments, named=True, within=120, at_step=lambda _line, _process: None):
         where = ("--lab", str(lab.directory)) if named else ()
-        done = subprocess.run(
+        with subprocess.Popen(
             ["aragora-redis", "drill", *arguments, *where, "--json"],
             env=kept | ({} if named else lab.env()) | {"PATH": quick_path},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=within,
-            check=False,
-        )
-        assert "Traceback" not in done.stderr
-        return done.returncode, json.loads(done.stdout) if done.stdout else done.stderr
+        ) as process:
+            told = ""
+            for line in process.stderr or ():
+                told += line
+                at_step(line, process)
+            out, _ = process.communicate(timeout=within)
+        assert "Traceback" not in told
+        return process.returncode, json.loads(out) if out else told
 
     return run
 
 
 def left_behind(lab, name="primary"):
     node = lab.node(name)
-    with redis.Redis(port=node.port, password=lab.password(node)) as client:
+    with lab._site.access(node).client(node) as client:
         return client.keys("aragora:drill:*")
+
+
+def reached(condition, seconds=10):
+    assert not wait_until(lambda: "" if condition() else "not yet", seconds=seconds)
 
 
 def test_a_killed_primary(drill, sentinel_lab, tmp_path):
@@ -121,6 +130,57 @@ def test_one_shard_of_a_cluster_and_what_the_others_had_of_it(cli, drill, cluste
     assert "aragora-redis 5461-10922" in html.read_text("utf-8")
     left = [left_behind(lab, f"redis-{number}") for number in (0, 1, 5)]
     assert left == [[], [], []]
+
+
+def test_a_managed_service_whose_name_moves(cli, drill, managed_lab):
+    lab, where = managed_lab, ("--lab", str(managed_lab.directory))
+    for arguments, why in (
+        (("kill-primary",), "aws elasticache test-failover"),
+        (("lose-sentinel", *where), "a managed service has no Sentinels"),
+        (("kill-primary", "--shard", "redis-1", *where), "is neither a node nor a slot"),
+    ):
+        code, _, err = cli("drill", *arguments, **lab.env())
+        assert (code, why in err) == (1, True), err
+    code, report = drill(lab, "kill-primary", "--hold", "0")
+    assert code == 0, report
+    ours, peer = (report["verdict"]["writers"][name] for name in ("aragora-redis", "redis-py"))
+    assert (ours["lost"], ours["acknowledged"] > 300, peer["acknowledged"] > 0) == (0, True, True)
+    assert 0 < report["verdict"]["detection"] <= report["verdict"]["promotion"] < 5
+    assert (lab.primary(), lab.service.lacking()) == ("redis-1", "")
+    assert not left_behind(lab)
+
+
+def test_a_drill_that_is_ended_mends_what_it_broke(drill, managed_lab):
+    lab, seen = managed_lab, []
+
+    def end(line, process):
+        if "kill-primary: now" in line:
+            reached(lambda: lab.node("redis-0").state is State.DEAD)
+            process.send_signal(signal.SIGTERM)
+        elif "mending" in line:
+            seen.append(lab.node("redis-0").state)
+
+    code, told = drill(lab, "kill-primary", "--hold", "60", at_step=end)
+    assert (code, "there is no report" in told, seen) == (130, True, [State.DEAD]), told
+    assert {node.state for node in lab.status().nodes} == {State.RUNNING}
+    assert not left_behind(lab)
+
+    lab.kill("provider-0")
+    code, report = drill(lab, "kill-primary")
+    assert (code, report["refused"]) == (2, ["provider-0 is dead"])
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize(
+    "scenario",
+    ["freeze-primary", pytest.param("cut-primary", marks=needs_cuts), "switchover", "restart-all"],
+)
+def test_every_scenario_on_a_managed_service(drill, managed_lab, scenario):
+    code, report = drill(managed_lab, scenario)
+    sys.stdout.write(f"{report['headline']} {report['verdict']}\n")
+    assert code == 0, report
+    assert not left_behind(managed_lab)
 
 
 @pytest.mark.drill

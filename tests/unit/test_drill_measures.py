@@ -10,8 +10,17 @@ from aragora_redis.address import Address
 from aragora_redis.ops.drill import DrillReport, Scenario, page, part_named, parts_of
 from aragora_redis.ops.drill.measures import OURS, PEER, Objectives, judge
 from aragora_redis.ops.drill.observer import events_in
+from aragora_redis.ops.drill.records import (
+    CHOSEN,
+    MOVED,
+    PROMOTED,
+    Announcement,
+    Outcome,
+    Records,
+    Write,
+)
 from aragora_redis.ops.drill.records import FAILED as FAILED_EVENT
-from aragora_redis.ops.drill.records import PROMOTED, Announcement, Outcome, Records, Write
+from aragora_redis.ops.drill.service import Sight, changes
 from aragora_redis.ops.report import Status
 from aragora_redis.topology.nodes import read_rows
 
@@ -52,13 +61,35 @@ def test_lost_is_what_was_acknowledged_and_is_not_there():
     assert not judged(found, lost=6).missed
 
 
-@pytest.mark.parametrize("words", [("+odown", "+switch-master"), ("+fail", "+promoted")])
+@pytest.mark.parametrize(
+    "words", [("+odown", "+switch-master"), ("+fail", "+promoted"), ("+chosen", "+moved")]
+)
 def test_phases_count_from_the_fault(words):
     down, replaced = words
     said = [(1.0, down), (3.5, down), (4.0, down), (5.0, replaced)]
     verdict = judged(records([(1, OK)], announcements=said))
     assert (verdict.detection, verdict.promotion) == (1.5, 3.0)
     assert judged(records([(1, OK)])).promotion is None
+
+
+@pytest.mark.parametrize(
+    ("now", "events"),
+    [
+        (Sight("redis-0", "a", "redis-0"), set()),
+        (Sight("redis-1", "a", "redis-0"), {CHOSEN}),
+        (Sight("redis-1", "a", "redis-1"), {CHOSEN, MOVED}),
+        (Sight("redis-1", "b", "redis-0"), set()),
+        (Sight("redis-1", "b", "redis-1"), {MOVED}),
+    ],
+)
+def test_what_changes_behind_a_name(now, events):
+    """What was asked for is no outage."""
+    assert changes(Sight("redis-0", "a", "redis-0"), now) == events
+
+
+def test_objectives_of_a_service_leave_its_name_the_time_to_move():
+    assert Scenario.KILL_PRIMARY.objectives(1.0, 0.5).gap == 6.5
+    assert Scenario.SWITCHOVER.objectives(1.0, 30.0).gap == 33.0
 
 
 def test_a_shard_that_nothing_was_done_to_has_no_error_and_no_gap():

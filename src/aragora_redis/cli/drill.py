@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..address import Address
 from ..clock import SYSTEM_CLOCK
 from ..errors import InvalidInputError
-from ..lab import Lab
+from ..lab import Lab, Mode
 from ..ops.asking import survey
 from ..ops.cluster_verdict import node_timeout
 from ..ops.doctor import examine
@@ -22,6 +24,7 @@ from ..ops.drill import (
     LabActor,
     RemoteActor,
     Scenario,
+    Service,
     Stage,
     Terms,
     page,
@@ -32,11 +35,16 @@ from ..ops.drill import (
 )
 from ..ops.report import Status
 from ..ops.survey import Survey
-from ..ops.targets import ClusterTarget, SentinelTarget, StandaloneTarget
+from ..ops.targets import ClusterTarget, SentinelTarget, StandaloneTarget, Target
 from ..settings import Settings
 from . import output
 from .deployment import Deadline, OfLab, OfShard, demand_target, settings_of, shard_named
 from .options import AsJson
+
+_PROVIDERS = (
+    "by `aws elasticache test-failover`, `gcloud redis instances failover` (Memorystore), "
+    "`az redis force-reboot --reboot-type PrimaryNode` (Azure Cache for Redis)"
+)
 
 
 def drill(
@@ -72,34 +80,36 @@ def drill(
 
     On a lab (--lab), or on what is configured, if --confirm repeats the name of its master. In a
     Redis Cluster the fault is that of one shard, the first where none is named, and writers on all
-    others show that nothing happens there. The exit code is 0 where the objectives held, 1 where
+    others show that nothing happens there. Of managed services that of a lab can be drilled; others
+    by their providers alone. The exit code is 0 where the objectives held, 1 where
     one was missed, 2 where nothing was drilled.
     """
     settings = settings_of(lab)
     target = demand_target(settings)
-    if isinstance(target, StandaloneTarget):
-        raise InvalidInputError(
-            "a drill needs Sentinels or a Redis Cluster, and there is neither here",
-            remedy="drill a lab of mode sentinel or cluster, or a deployment that is one",
-        )
-    if isinstance(target, ClusterTarget) and scenario is Scenario.LOSE_SENTINEL:
-        raise InvalidInputError("a Redis Cluster has no Sentinels", remedy="drill kill-primary")
     opened = None if lab is None else Lab.open(lab)
+    service = _service(opened) if isinstance(target, StandaloneTarget) else None
+    if scenario is Scenario.LOSE_SENTINEL and not isinstance(target, SentinelTarget):
+        what = "a Redis Cluster" if service is None else "a managed service"
+        raise InvalidInputError(f"{what} has no Sentinels", remedy="drill kill-primary")
     named = None if shard is None else shard_named(shard, opened)
     seen = asyncio.run(
         survey(target, prefix=settings.prefix, clock=SYSTEM_CLOCK, deadline=deadline, details=False)
     )
-    stage = _stage(settings, target, seen, named)
-    if lab is None:
+    stage = _stage(settings, target, seen, named, service)
+    if not isinstance(target, StandaloneTarget) and lab is None:
         _demand_confirmation(target, stage, scenario, confirm)
     if html is not None:
         html.open("ab").close()  # before the fault, rather than after it in vain
-    usual = scenario.objectives(_down_after(seen))
+    usual = (
+        scenario.objectives(_down_after(seen))
+        if service is None
+        else scenario.objectives(service.down_after, service.name_delay)
+    )
     objectives = replace(usual, gap=usual.gap if max_gap is None else max_gap, lost=max_lost)
     if stage is None:
         report = DrillReport(scenario, objectives, refused=_why_nobody(seen))
     else:
-        report = asyncio.run(
+        report = _run(
             run_drill(
                 stage,
                 scenario,
@@ -118,11 +128,50 @@ def drill(
     raise typer.Exit(report.exit_code)
 
 
+def _service(lab: Lab | None) -> Service:
+    """The managed service of a lab.
+
+    Raises:
+        InvalidInputError: there is none that we could do anything to.
+    """
+    if lab is None:
+        raise InvalidInputError(
+            "there are neither Sentinels nor a Redis Cluster here, and who is behind the name of a "
+            "managed service nobody but its provider can replace",
+            remedy=f"have that done, {_PROVIDERS}, while `aragora-redis status --watch` looks on; "
+            "or drill a lab of mode managed: --lab PATH",
+        )
+    if lab.status().mode is not Mode.MANAGED:
+        raise InvalidInputError(
+            "there is nobody who could take over in a lab of one Redis",
+            remedy="drill a lab of mode sentinel, cluster or managed",
+        )
+    return Service(lab)
+
+
+def _run(drilled: Coroutine[Any, Any, DrillReport]) -> DrillReport:
+    """Drill, and mend what was broken when Ctrl-C, SIGTERM or the end of a terminal ends that."""
+
+    async def unless_ended() -> DrillReport:
+        task = asyncio.ensure_future(drilled)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        return await task
+
+    try:
+        return asyncio.run(unless_ended())
+    except asyncio.CancelledError:
+        output.note("ended before its time; there is no report")
+        raise typer.Exit(130) from None
+
+
 def _stage(
     settings: Settings,
-    target: SentinelTarget | ClusterTarget,
+    target: Target,
     seen: Survey,
     named: Address | int | None,
+    service: Service | None,
 ) -> Stage | None:
     """Where it is done: on the part that is named, or the first; None where there is no primary.
 
@@ -138,7 +187,7 @@ def _stage(
             remedy=f"the primaries are {known}",
         )
     others = tuple(each for each in parts if each != part)
-    return None if part is None else Stage(settings, target, part, others)
+    return None if part is None else Stage(settings, target, part, others, service)
 
 
 def _why_nobody(seen: Survey) -> tuple[str, ...]:
@@ -171,6 +220,8 @@ def _demand_confirmation(
 
 def _actor(stage: Stage, scenario: Scenario, lab: Lab | None, *, force: bool) -> Actor:
     primary = stage.part.primary
+    if lab is not None and stage.service is not None:
+        return LabActor(lab, scenario, stage.service.primary, stage.service.switch)
     clustered = isinstance(stage.target, ClusterTarget)
     switch = switcher(
         stage.target,

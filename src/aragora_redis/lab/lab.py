@@ -359,6 +359,11 @@ class Lab:
         return () if service is None else service.forbidden
 
     @property
+    def service(self) -> ManagedTopology:
+        """The service of a managed lab, as those who run it see it."""
+        return self._managed("show a service")
+
+    @property
     def credentials(self) -> Credentials:
         """The lab's secrets."""
         return load_credentials(self.directory)

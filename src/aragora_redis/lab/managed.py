@@ -44,6 +44,21 @@ class ManagedTopology:
         """The node that the name leads to."""
         return self._premises.leads_to(self._site.data) or self._site.data[0]
 
+    @property
+    def record(self) -> Record:
+        """What the provider has decided."""
+        return read_record(self._site.provider.directory)
+
+    @property
+    def down_after(self) -> float:
+        """Seconds of silence after which the provider replaces a primary."""
+        return self._site.down_after_ms / 1000
+
+    @property
+    def name_delay(self) -> float:
+        """Seconds for which the name then still leads to the old one."""
+        return self._premises.service.name_delay_ms / 1000
+
     def bring_up(self, server: Server, primary: str, *, moved: bool) -> None:  # noqa: ARG002 - the face of a topology
         """Start the provider and both nodes, each as what it was at its end."""
         if not server.speaks_tls():
@@ -53,20 +68,20 @@ class ManagedTopology:
                 "distributions are",
             )
         _make_certificates(self._premises)
-        self._premises.point(self._node(self._record.primary))
+        self._premises.point(self._node(self.record.primary))
         self._launch(server, self._site.nodes)
-        settle(self._site.nodes, self._lacking)
+        settle(self._site.nodes, self.lacking)
 
     def revive(self, server: Server, nodes: tuple[Node, ...], *, wipe: bool) -> None:
         """Start nodes again; the primary among them only after its failover did not come."""
         for node in nodes:
-            if node.name == self._record.primary:
+            if node.name == self.record.primary:
                 self._await_failover(node)
             if wipe:
                 node.wipe()
         self._launch(server, nodes)
         if all(node.state is State.RUNNING for node in self._site.nodes):
-            settle(nodes, self._lacking)
+            settle(nodes, self.lacking)
 
     def environment(self) -> dict[str, str]:
         """The name, and what opens it."""
@@ -90,20 +105,20 @@ class ManagedTopology:
             LabError: it came to nothing.
         """
         provider = self._provider("switch")
-        taker = next(node for node in self._site.data if node.name != self._record.primary)
+        taker = next(node for node in self._site.data if node.name != self.record.primary)
         order = Order(secrets.token_hex(8), taker.name)
         give_order(provider.directory, order)
         left = wait_until(
             lambda: (
                 ""
-                if (found := self._record).order == order.order and found.heir is None
+                if (found := self.record).order == order.order and found.heir is None
                 else f"the provider has not promoted {taker.name}"
             ),
             seconds=_ORDER_SECONDS,
         )
-        if left or self._record.primary != taker.name:
+        if left or self.record.primary != taker.name:
             raise LabError(
-                f"nothing was switched: {left or self._record.refusal}",
+                f"nothing was switched: {left or self.record.refusal}",
                 remedy=f"see lab status, and {provider.log_path}",
             )
         return taker
@@ -131,9 +146,23 @@ class ManagedTopology:
         write_private(premises.password_file, password + "\n")
         accept(premises, [new, Accepted(current, SYSTEM_CLOCK.wall() + overlap)])
 
-    @property
-    def _record(self) -> Record:
-        return read_record(self._site.provider.directory)
+    def lacking(self) -> str:
+        """What keeps the service from being whole, empty where nothing does."""
+        site, record = self._site, self.record
+        if record.pid != site.provider.pid:
+            return f"{site.provider.name} does not look after the nodes"
+        leader = self._node(record.primary)
+        if self._premises.leads_to(site.data) != leader:
+            return f"the name does not lead to {leader.name}"
+        if admin.role(leader, site.access(leader)) != "master":
+            return f"{leader.name} is no primary"
+        for node in site.data:
+            if node != leader:
+                info = admin.replication(node, site.access(node))
+                follows = info.get("master_host") == leader.address.host
+                if not follows or info.get("master_link_status") != "up":
+                    return f"{node.name} is not linked to {leader.name}"
+        return ""
 
     def _node(self, name: str) -> Node:
         return next(node for node in self._site.data if node.name == name)
@@ -149,7 +178,7 @@ class ManagedTopology:
         return provider
 
     def _launch(self, server: Server, nodes: Iterable[Node]) -> None:
-        nodes, record = tuple(nodes), self._record
+        nodes, record = tuple(nodes), self.record
         if self._site.provider in nodes:
             self._site.provider.launch(server)
         data = [node for node in nodes if node.kind is Kind.REDIS]
@@ -178,8 +207,8 @@ class ManagedTopology:
         heirs = [n for n in site.data if n != leader and n.state is State.RUNNING]
         if heirs and site.provider.state is State.RUNNING:
             wait_until(
-                lambda: "the same" if self._record.primary == leader.name else "",
-                seconds=site.down_after_ms / 1000 + _FAILOVER_SECONDS,
+                lambda: "the same" if self.record.primary == leader.name else "",
+                seconds=self.down_after + _FAILOVER_SECONDS,
             )
 
     def _refusing(self, digest: str) -> str:
@@ -189,24 +218,6 @@ class ManagedTopology:
                 node, self._site.access(node), APP
             ):
                 return f"{node.name} does not take a new password"
-        return ""
-
-    def _lacking(self) -> str:
-        """What keeps the service from being whole, empty where nothing does."""
-        site, record = self._site, self._record
-        if record.pid != site.provider.pid:
-            return f"{site.provider.name} does not look after the nodes"
-        leader = self._node(record.primary)
-        if self._premises.leads_to(site.data) != leader:
-            return f"the name does not lead to {leader.name}"
-        if admin.role(leader, site.access(leader)) != "master":
-            return f"{leader.name} is no primary"
-        for node in site.data:
-            if node != leader:
-                info = admin.replication(node, site.access(node))
-                follows = info.get("master_host") == leader.address.host
-                if not follows or info.get("master_link_status") != "up":
-                    return f"{node.name} is not linked to {leader.name}"
         return ""
 
 

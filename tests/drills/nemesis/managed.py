@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from aragora_redis.lab import Lab
-from aragora_redis.lab.managed import ManagedTopology
 from aragora_redis.link.endpoint_watcher import LOOK_EVERY
 
 from ..history import Recorder
@@ -25,7 +24,6 @@ class ManagedGround:
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
-        self._topology = ManagedTopology(lab._site)
 
     def victim(self) -> Victim:
         """The node that the name leads to."""
@@ -37,7 +35,7 @@ class ManagedGround:
 
     def is_whole(self) -> bool:
         """Whether the name leads to a primary that the other node follows, up to date."""
-        return not self._topology._lacking()
+        return not self._lab.service.lacking()
 
     async def listen(self, recorder: Recorder) -> None:
         """Nothing is announced here."""

@@ -5,6 +5,7 @@ from .picture import page
 from .report import DrillReport
 from .run import Stage, Terms, run_drill
 from .scenarios import Actor, LabActor, RemoteActor, Scenario, switcher
+from .service import Service
 
 __all__ = [
     "Actor",
@@ -13,6 +14,7 @@ __all__ = [
     "Part",
     "RemoteActor",
     "Scenario",
+    "Service",
     "Stage",
     "Terms",
     "page",

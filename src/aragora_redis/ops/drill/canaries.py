@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,9 +16,11 @@ from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 from ...clock import Clock
 from ...errors import AragoraRedisError, Ran
 from ...events import Events
+from ...link.dialing import Dialed
 from ...link.reach import reach
 from ...operation import Fence, Kind, Lane, Operation
-from ...settings import Settings
+from ...settings import Hosts, Settings
+from ...settings.hosts import dialed
 from ..access import Access
 from ..targets import ClusterTarget, SentinelTarget, StandaloneTarget, Target
 from .records import Outcome, Write
@@ -129,7 +131,7 @@ def _redis_py(target: Target) -> Redis | RedisCluster:
     login = _login(target.redis)
     match target:
         case StandaloneTarget():
-            return Redis(host=target.address.host, port=target.address.port, **login)
+            return _by_name(target, login)
         case ClusterTarget():
             nodes = [ClusterNode(host, port) for host, port in target.nodes]
             return RedisCluster(startup_nodes=nodes, **login)
@@ -139,6 +141,29 @@ def _redis_py(target: Target) -> Redis | RedisCluster:
             )
             client: Redis = sentinel.master_for(target.master_name, **login)
             return client
+
+
+class _LookedUp(Dialed):
+    """Looks its name up for each connection, as redis-py does, but in our hosts file."""
+
+    def __init__(self, *, hosts: Hosts, **options: Any) -> None:
+        super().__init__(address=options["host"], **options)
+        self._hosts = hosts
+
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        self._address = dialed(self._hosts, self.host)
+        return super()._connection_arguments()
+
+
+def _by_name(target: StandaloneTarget, login: dict[str, Any]) -> Redis:
+    access, (host, port) = target.redis, target.address
+    if access.hosts is None:
+        return Redis(host=host, port=port, **login)
+    client = Redis(host=host, port=port, username=access.username, password=access.password)
+    pool = client.connection_pool
+    pool.connection_class = _LookedUp
+    pool.connection_kwargs |= {"hosts": access.hosts, "context": access.tls}
+    return client
 
 
 def _login(access: Access) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from redis.exceptions import RedisError
@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from ...address import Address
 from ...topology.nodes import NodeRow, read_rows
 from ..access import Access, connected
-from ..targets import SentinelTarget
+from ..targets import ClusterTarget, SentinelTarget, Target
 from .parts import Part
 from .records import FAILED, PROMOTED, Announcement
 
@@ -121,6 +121,18 @@ def events_in(rows: Iterable[NodeRow], part: Part) -> frozenset[str]:
     return frozenset(found)
 
 
-def sources_of_sentinels(target: SentinelTarget) -> list[Source]:
-    """All Sentinels."""
-    return [SentinelSource(at, target.sentinel) for at in target.sentinels]
+def sources_of(target: Target, parts: Sequence[Part]) -> list[Source]:
+    """All who tell of a deployment that is reached by wire.
+
+    Args:
+        target: where it is.
+        parts: of a cluster, the one first that something is done to: all nodes are asked about it.
+    """
+    match target:
+        case SentinelTarget():
+            return [SentinelSource(at, target.sentinel) for at in target.sentinels]
+        case ClusterTarget():
+            nodes = (node for part in parts for node in part.nodes)
+            return [NodeSource(node, target.redis, parts[0]) for node in nodes]
+        case _:
+            return []

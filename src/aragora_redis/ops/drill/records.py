@@ -30,17 +30,20 @@ class Write(NamedTuple):
 
 
 class Announcement(NamedTuple):
-    """What a Sentinel published, or was seen of a cluster's nodes."""
+    """What a Sentinel published, or was seen of a cluster's nodes or a managed service."""
 
     at: float
     event: str
-    """`+sdown`, `+odown`, `+switch-master`, ...; of a cluster FAILED and PROMOTED."""
+    """`+sdown`, `+odown`, `+switch-master`, ...; of a cluster FAILED and PROMOTED, of a service
+    CHOSEN and MOVED."""
 
 
 FAILED, PROMOTED = "+fail", "+promoted"
 """A node flags the primary so, which takes most primaries; another node claims its slots."""
-AGREED_DOWN = frozenset({"+odown", FAILED})
-REPLACED = frozenset({"+switch-master", PROMOTED})
+CHOSEN, MOVED = "+chosen", "+moved"
+"""A provider has chosen another primary, unasked; its name leads to another one."""
+AGREED_DOWN = frozenset({"+odown", FAILED, CHOSEN})
+REPLACED = frozenset({"+switch-master", PROMOTED, MOVED})
 
 
 @dataclass(slots=True)

@@ -18,15 +18,16 @@ from ..asking import survey
 from ..doctor import examine
 from ..report import Status
 from ..survey import Survey
-from ..targets import ClusterTarget, SentinelTarget
+from ..targets import Target
 from ..waiting import until
 from .canaries import Canary, Flock, OurClient, RedisPyClient
 from .measures import OURS, PEER, Objectives, judge
-from .observer import NodeSource, Observer, sources_of_sentinels
+from .observer import Observer, sources_of
 from .parts import Part
 from .records import Records
 from .report import DrillReport
 from .scenarios import Actor, Scenario
+from .service import Service
 
 BASELINE = 2.0
 """Seconds of writing before the fault, and after everything is well again."""
@@ -61,12 +62,14 @@ class Stage:
         target: the same, as servers.
         part: what the fault is made on.
         others: what is not touched.
+        service: who leads a managed one, of which the target shows the name alone.
     """
 
     settings: Settings
-    target: SentinelTarget | ClusterTarget
+    target: Target
     part: Part
     others: tuple[Part, ...] = ()
+    service: Service | None = None
 
 
 async def run_drill(
@@ -98,7 +101,8 @@ async def run_drill(
     try:
         await drill.run(actor)
     except LabError as error:
-        return DrillReport(scenario, terms.objectives, refused=(str(error),))
+        notes = tuple(drill.notes)
+        return DrillReport(scenario, terms.objectives, refused=(str(error),), notes=notes)
     return DrillReport(
         scenario,
         terms.objectives,
@@ -136,7 +140,9 @@ class _Drill:
     async def reasons_against(self) -> tuple[str, ...]:
         """What is an outage already."""
         found = examine(await self._survey()).diagnoses
-        return tuple(each.headline for each in found if each.status is Status.CRITICAL)
+        critical = tuple(each.headline for each in found if each.status is Status.CRITICAL)
+        service = self._stage.service
+        return critical if service is None else critical + await service.reasons_against()
 
     async def run(self, actor: Actor) -> None:
         records = self.records
@@ -153,18 +159,27 @@ class _Drill:
                     await self._wait_for_switch()
                 await asyncio.sleep(self._terms.hold)
             finally:
-                self._on_step("mending it")
-                await actor.end()
+                await self._mend(actor)
                 records.mended_at = self._now()
             self._on_step("waiting until all is well again")
             if not await self._until(lambda: self._well(flock), WELL_LIMIT):
                 self.notes.append(f"not all is well again after {WELL_LIMIT:.0f} s: see doctor")
             await asyncio.sleep(BASELINE)
 
+    async def _mend(self, actor: Actor) -> None:
+        self._on_step("mending it")
+        try:
+            await actor.end()
+        except LabError as error:
+            self.notes.append(f"it could not be mended: {error}")
+            self._on_step(self.notes[-1])
+
     async def _wait_for_switch(self) -> None:
-        part = self._stage.part
+        part, service = self._stage.part, self._stage.service
 
         async def switched() -> bool:
+            if service is not None:
+                return await service.is_replaced()
             primary = part.primary_now(await self._survey(details=False))
             return primary is not None and primary != part.primary
 
@@ -186,17 +201,10 @@ class _Drill:
 
     @asynccontextmanager
     async def _observed(self) -> AsyncIterator[None]:
-        target, part = self._stage.target, self._stage.part
-        observer = Observer(
-            sources_of_sentinels(target)
-            if isinstance(target, SentinelTarget)
-            else [
-                NodeSource(node, target.redis, part)
-                for each in (part, *self._stage.others)
-                for node in each.nodes
-            ],
-            self._now,
-        )
+        stage = self._stage
+        parts = (stage.part, *stage.others)
+        sources = sources_of(stage.target, parts) if stage.service is None else [stage.service]
+        observer = Observer(sources, self._now)
         observer.start()
         try:
             yield

@@ -47,19 +47,21 @@ class Scenario(StrEnum):
         """Whether it is done to all, and not to one primary."""
         return self is Scenario.RESTART_ALL
 
-    def objectives(self, down_after: float) -> Objectives:
+    def objectives(self, down_after: float, name_delay: float = 0.0) -> Objectives:
         """What may be asked of it, where nobody asks for something else.
 
         Args:
-            down_after: seconds after which the Sentinels, or the nodes, call a server down.
+            down_after: seconds after which the Sentinels, the nodes, or the provider of a managed
+                service call a server down.
+            name_delay: seconds for which the name of such a service then leads to the old primary.
         """
         gaps = {
-            Scenario.SWITCHOVER: 3.0,
+            Scenario.SWITCHOVER: name_delay + 3.0,
             Scenario.LOSE_SENTINEL: 0.5,
             Scenario.RESTART_ALL: down_after + 15.0,
         }
         return Objectives(
-            gap=gaps.get(self, down_after + 5.0),
+            gap=gaps.get(self, down_after + name_delay + 5.0),
             elsewhere=None if self.everywhere else ELSEWHERE,
         )
 
@@ -89,15 +91,15 @@ class LabActor:
         lab = self._lab
         match self._scenario:
             case Scenario.KILL_PRIMARY:
-                await asyncio.to_thread(lab.kill, self._primary)
+                await _wholly(lab.kill, self._primary)
             case Scenario.FREEZE_PRIMARY:
-                await asyncio.to_thread(lab.freeze, self._primary)
+                await _wholly(lab.freeze, self._primary)
             case Scenario.CUT_PRIMARY:
-                await asyncio.to_thread(lab.cut, self._primary)
+                await _wholly(lab.cut, self._primary)
             case Scenario.LOSE_SENTINEL:
-                await asyncio.to_thread(lab.kill, "sentinel-0")
+                await _wholly(lab.kill, "sentinel-0")
             case Scenario.RESTART_ALL:
-                await asyncio.to_thread(lab.kill, "all")
+                await _wholly(lab.kill, "all")
             case Scenario.SWITCHOVER:
                 await self._switch()
 
@@ -105,13 +107,23 @@ class LabActor:
         lab = self._lab
         match self._scenario:
             case Scenario.FREEZE_PRIMARY:
-                await asyncio.to_thread(lab.thaw, "all")
+                await _wholly(lab.thaw, "all")
             case Scenario.CUT_PRIMARY:
-                await asyncio.to_thread(lab.heal)
+                await _wholly(lab.heal)
             case Scenario.SWITCHOVER:
                 pass
             case _:
-                await asyncio.to_thread(lab.start_all)
+                await _wholly(lab.start_all)
+
+
+async def _wholly(call: Callable[..., object], *arguments: str) -> None:
+    """Call what blocks, to its end, though we are ended meanwhile: or it is done once mended."""
+    work = asyncio.ensure_future(asyncio.to_thread(call, *arguments))
+    try:
+        await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait({work})
+        raise
 
 
 class RemoteActor:
@@ -123,7 +135,7 @@ class RemoteActor:
 
     def __init__(
         self,
-        target: SentinelTarget | ClusterTarget,
+        target: Target,
         scenario: Scenario,
         primary: Address,
         switch: Callable[[], Awaitable[None]],
@@ -136,11 +148,11 @@ class RemoteActor:
     async def begin(self) -> None:
         target = self._target
         match self._scenario, target:
-            case Scenario.KILL_PRIMARY, _:
+            case Scenario.KILL_PRIMARY, SentinelTarget() | ClusterTarget():
                 await self._on_primary("SHUTDOWN", "NOSAVE")
             case Scenario.FREEZE_PRIMARY, SentinelTarget():
                 await self._on_primary("CLIENT PAUSE", FREEZE_SECONDS * 1000, "ALL")
-            case Scenario.SWITCHOVER, _:
+            case Scenario.SWITCHOVER, SentinelTarget() | ClusterTarget():
                 await self._switch()
             case Scenario.LOSE_SENTINEL, SentinelTarget():
                 async with connected(target.sentinels[0], target.sentinel) as client:
