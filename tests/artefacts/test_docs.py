@@ -248,7 +248,7 @@ def test_anchors_are_those_of_github():
         (missing_files, "```sh\nsh deploy/nowhere.sh\n```"),
         (missing_tests, "`tests/artefacts/test_docs.py::test_nothing`"),
         (missing_targets, "`make money`"),
-        (wrong_commands, "`aragora-redis migrate`"),
+        (wrong_commands, "`aragora-redis emigrate`"),
         (wrong_commands, "`aragora-redis doctor --conect`"),
         (wrong_commands, "`aragora-redis drill kill-everybody`"),
         (wrong_commands, "```sh\noperator failover \\\n  --too 10.0.0.1:6379\n```"),

@@ -36,7 +36,7 @@ SERVERS = 64
 """How many are asked at most: whoever answers nonsense does not keep us busy."""
 _LINK = {"ping", "role", "wait", "subscribe", "evalsha", "script|load", "xrange", "zscan"}
 """What is asked for by itself, beside what the scripts do."""
-_CLUSTER = {"cluster|nodes"}
+_CLUSTER = {"cluster|nodes", "asking"}
 """What is asked for beside that in a cluster."""
 NO_CLUSTER = Failure(
     Fault.NO_CLUSTER,

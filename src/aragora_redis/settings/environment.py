@@ -244,7 +244,7 @@ class Environment(BaseSettings):
             Group.TLS,
             "`full`, `ca` or `none`",
             "`full` (or `true`) checks the server's chain and host name; `ca` the chain alone, "
-            "where Sentinels announce addresses and certificates carry names; `none` (or "
+            "where Sentinels or nodes announce addresses and certificates carry names; `none` (or "
             "`false`) nothing, so anybody in between can read and answer.",
         ),
     ] = Tls().verify
