@@ -85,7 +85,7 @@ def plan(
     The exit code is 0 where it can be done, 1 with something to know before, 2 where it cannot.
     """
     found = _migrating(
-        source, from_lab, lab, journal, lambda each: each.plan(way=way, overwrite=overwrite)
+        source, from_lab, lab, journal, lambda each, _: each.plan(way=way, overwrite=overwrite)
     )
     made: MigrationPlan | MigrationReport = (
         MigrationReport(Status.CRITICAL, f"CRITICAL: {found}") if isinstance(found, str) else found
@@ -128,10 +128,57 @@ def run(
             from_lab,
             lab,
             journal,
-            lambda each: each.run(way=way, overwrite=overwrite, move=move),
+            lambda each, _: each.run(way=way, overwrite=overwrite, move=move),
         ),
         as_json=as_json,
     )
+
+
+@app.command()
+def verify(
+    *,
+    source: Source = None,
+    from_lab: SourceLab = None,
+    lab: OfLab = None,
+    journal: JournalFile = DEFAULT,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Seconds by which times to live may differ.")
+    ] = 2.0,
+    large: Annotated[
+        int, typer.Option(min=1, help="Elements from which samples of a value are compared.")
+    ] = 10_000,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PREFIX", help="Keys that are not compared.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare every key: presence, type, value and time to live. Changes nothing.
+
+    A key that differs is looked at again, so that writers need not stop. The exit code is 0 where
+    all are alike, 1 where values could not be compared, 2 where some differ.
+    """
+    found = _migrating(
+        source,
+        from_lab,
+        lab,
+        journal,
+        lambda each, told: each.verify(
+            tolerance=tolerance,
+            large=large,
+            ignore=ignore or (),
+            on_progress=lambda counted: told.copied(
+                Copied("keys compared", counted.done, counted.total)
+            ),
+        ),
+    )
+    if as_json:
+        output.write_json(found.as_dict())
+    else:
+        output.write(found.headline, style=output.STYLES[found.status])
+        for each in found.differences:
+            output.write(f"- database {each.db}: {each.key}: {each.what}")
+    raise typer.Exit(found.exit_code)
 
 
 @app.command()
@@ -144,7 +191,9 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Move the writes back, with all that was written since; once more lets the target go."""
-    _tell(_migrating(source, from_lab, lab, journal, lambda each: each.rollback()), as_json=as_json)
+    _tell(
+        _migrating(source, from_lab, lab, journal, lambda each, _: each.rollback()), as_json=as_json
+    )
 
 
 @app.command()
@@ -157,7 +206,9 @@ def commit(
     as_json: AsJson = False,
 ) -> None:
     """End it: from here nothing leads back to the source."""
-    _tell(_migrating(source, from_lab, lab, journal, lambda each: each.commit()), as_json=as_json)
+    _tell(
+        _migrating(source, from_lab, lab, journal, lambda each, _: each.commit()), as_json=as_json
+    )
 
 
 def _migrating(
@@ -165,7 +216,7 @@ def _migrating(
     from_lab: Path | None,
     lab: Path | None,
     journal: Path,
-    work: Callable[[Migration], Coroutine[Any, Any, T]],
+    work: Callable[[Migration, _Told], Coroutine[Any, Any, T]],
 ) -> T:
     settings = settings_of(lab)
     with _Told() as told:
@@ -178,7 +229,7 @@ def _migrating(
             on_step=told.step,
             on_copied=told.copied,
         )
-        return asyncio.run(_stoppable(work(migration)))
+        return asyncio.run(_stoppable(work(migration, told)))
 
 
 async def _stoppable(work: Coroutine[Any, Any, T]) -> T:

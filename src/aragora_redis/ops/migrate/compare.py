@@ -160,10 +160,24 @@ class Verification:
         """0 OK, 1 WARNING, 2 CRITICAL."""
         return int(self.status)
 
+    @property
+    def headline(self) -> str:
+        """One line."""
+        alike = f"{self.compared} keys were compared in {self.seconds:.1f} s"
+        if self.sampled:
+            alike += f", {self.sampled} of them by samples for their size"
+        if self.different:
+            kinds = ", ".join(f"{count} {what}" for what, count in self.counts.items() if count)
+            return f"CRITICAL: {self.different} keys differ ({kinds}); {alike}"
+        if self.unreadable:
+            return f"WARNING: {self.unreadable} values of modules were not compared; {alike}"
+        return f"OK: no key differs; {alike}"
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
             "status": self.status.name,
+            "headline": self.headline,
             "source_keys": self.source_keys,
             "target_keys": self.target_keys,
             "ignored": self.ignored,

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from redis.exceptions import RedisError
 
 from ...clock import Clock
-from ...errors import InvalidInputError
+from ...errors import InvalidInputError, OutageError
 from ..access import Failure
 from ..asking import survey
 from ..report import Finding, Status
 from ..targets import SentinelTarget, StandaloneTarget, Target
 from . import journal as journals
 from .by_replication import ByReplication, OnStep, Topology
+from .compare import Counted, Verification
 from .inventory import Inventory, take
 from .journal import Journal, State
 from .plan import MigrationPlan, Way, make_plan
@@ -22,6 +23,7 @@ from .replication import MoveError, OnCopied, Server
 from .report import MigrationReport
 from .sentinels import GuardError
 from .sites import Site
+from .verify import verify
 
 SOURCE_PASSWORD = "ARAGORA_MIGRATE_FROM_PASSWORD"  # noqa: S105 - the name of a variable
 TARGET_PASSWORD = "ARAGORA_REDIS_PASSWORD"  # noqa: S105 - the name of a variable
@@ -125,6 +127,36 @@ class Migration:
             Status.OK,
             f"{journal.source} may be ended: nothing leads back to it any more",
             f"it is still a replica that nobody promotes; {FORGET}",
+        )
+
+    async def verify(
+        self,
+        *,
+        tolerance: float = 2.0,
+        large: int = 10_000,
+        ignore: Sequence[str] = (),
+        on_progress: Callable[[Counted], None] = lambda _counted: None,
+    ) -> Verification:
+        """Compare the two key by key. See `verify.verify`.
+
+        Raises:
+            OutageError: one of them cannot be asked.
+        """
+        plan = await self.plan()
+        if isinstance(plan, str):
+            raise OutageError(plan, remedy="nothing was compared")
+        sites = await self.sites()
+        if isinstance(sites, str):
+            raise OutageError(sites, remedy="nothing was compared")
+        held = {db for each in (plan.source, *plan.target) for db in each.keys}
+        return await verify(
+            *sites,
+            dbs=sorted(held) or [0],
+            clock=self._clock,
+            on_progress=on_progress,
+            tolerance=tolerance,
+            large=large,
+            ignore=ignore,
         )
 
     # --- how ------------------------------------------------------------------------------------
