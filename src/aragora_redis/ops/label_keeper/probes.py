@@ -9,15 +9,12 @@ to be right.
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from ...clock import Clock
-from ...errors import SettingsError
+from ..plain_http import Answer, answering
 
 STUCK = 120.0
 """Seconds that one look and the pause after it may take."""
@@ -25,9 +22,6 @@ IGNORANT = 600.0
 """Seconds without knowledge after which a new process may do better."""
 WRONG = 30.0
 """Seconds for which it may be unknown whether the labels are right."""
-
-_ASK_LIMIT = 2.0
-_MOST_BYTES = 8192
 
 
 @dataclass(slots=True)
@@ -47,13 +41,6 @@ class Vitals:
         self.turned = now
         self.known = now if known else self.known
         self.right = now if right else self.right
-
-
-class Answer(NamedTuple):
-    """An HTTP status and a line."""
-
-    status: int
-    text: str
 
 
 def answer(path: str, vitals: Vitals, now: float) -> Answer:
@@ -78,32 +65,11 @@ async def serve_probes(port: int, vitals: Vitals, clock: Clock) -> AsyncIterator
     Raises:
         SettingsError: the port cannot be had.
     """
-
-    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            async with asyncio.timeout(_ASK_LIMIT):
-                head = await reader.readuntil(b"\r\n\r\n")
-                path = head.split(b" ", 2)[1].decode("ascii")
-                status, text = answer(path, vitals, clock.monotonic())
-                body = f"{text}\n"
-                writer.write(
-                    f"HTTP/1.1 {status} -\r\nContent-Type: text/plain\r\n"
-                    f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}".encode()
-                )
-                await writer.drain()
-        except (TimeoutError, OSError, EOFError, ValueError, IndexError, asyncio.LimitOverrunError):
-            return  # whoever asks otherwise gets no answer
-        finally:
-            writer.close()
-
-    try:
-        server = await asyncio.start_server(respond, None, port, limit=_MOST_BYTES)
-    except OSError as error:
-        raise SettingsError(
-            f"the label keeper cannot listen on port {port}: {os.strerror(error.errno or 0)}",
-            remedy="choose another with --probe-port",
-        ) from None
-    try:
+    async with answering(
+        None,
+        port,
+        lambda path: answer(path, vitals, clock.monotonic()),
+        who="the label keeper",
+        option="--probe-port",
+    ):
         yield
-    finally:
-        server.close()
