@@ -149,6 +149,7 @@ def test_required_replicas_are_all_that_no_majority_calls_down():
     for sentinel, b_down, c_down in ((S1, True, True), (S2, True, False), (S3, False, False)):
         panel.record(says(sentinel, A, 5, 1.0, replicas=((B, b_down), (C, c_down))))
     assert panel.required_replicas(1.0) == 1
+    assert panel.promotable_replicas == {C}
 
 
 def test_nothing_counts_as_replicated_while_no_majority_can_be_heard():

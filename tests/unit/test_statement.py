@@ -7,6 +7,7 @@ import pytest
 from aragora_redis.address import Address
 from aragora_redis.errors import UnexpectedReplyError
 from aragora_redis.topology.statement import (
+    read_followers,
     read_guarded,
     read_statement,
     read_switch,
@@ -78,3 +79,16 @@ def test_the_role_where_only_info_tells_it():
     assert role_fault("# Replication\r\nrole:slave\r\n", guarded=False) == "its role is slave"
     assert role_fault(b"# Replication\r\n", guarded=False) is None
     assert role_fault("PONG", guarded=True) is None
+
+
+def test_who_follows_is_read_with_its_lag():
+    info = (
+        "role:master\r\nconnected_slaves:3\r\n"
+        "slave0:ip=10.0.0.2,port=6380,state=online,offset=9,lag=1\r\n"
+        "slave1:ip=::1,port=6381,state=wait_bgsave,offset=0,lag=0\r\n"
+        "slave2:ip=fd00::3,port=6382,state=online,offset=9,lag=0,type=replica\r\n"
+    )
+    assert read_followers(info) == {Address("10.0.0.2", 6380): 1, Address("fd00::3", 6382): 0}
+    assert read_followers(b"role:slave\r\n") == {}
+    with pytest.raises(UnexpectedReplyError):
+        read_followers(None)

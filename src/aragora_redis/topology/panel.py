@@ -156,7 +156,7 @@ class Panel:
         is wrong on both sides of a partition.
         """
         statements = self.recent(now)
-        return self._promotable(statements) if len(statements) >= self.majority else 0
+        return len(self._promotable(statements)) if len(statements) >= self.majority else 0
 
     @property
     def promotable(self) -> int:
@@ -164,9 +164,14 @@ class Panel:
 
         While all of them follow the primary, none of them has been.
         """
+        return len(self.promotable_replicas)
+
+    @property
+    def promotable_replicas(self) -> frozenset[Address]:
+        """Which they are: all that most Sentinels do not call down."""
         return self._promotable(self.statements)
 
-    def _promotable(self, statements: Sequence[SentinelStatement]) -> int:
+    def _promotable(self, statements: Sequence[SentinelStatement]) -> frozenset[Address]:
         listed = {replica.address for s in statements for replica in s.replicas}
         down = {
             address
@@ -175,7 +180,7 @@ class Panel:
             >= self.majority
         }
         primary = {self.view.primary} if self.view else set()
-        return len(listed - down - primary)
+        return frozenset(listed - down - primary)
 
     def decide(self, now: float) -> Choice | Split | None:
         """What the statements call for, given the current view."""

@@ -17,6 +17,10 @@ from ..errors import UnexpectedReplyError
 _PORT = re.compile(r"[0-9]{1,5}")
 _OFFSET = re.compile(r"^master_repl_offset:([0-9]{1,20})\b", re.MULTILINE)
 _REPLICA = re.compile(r"^slave[0-9]+:.*\boffset=([0-9]{1,20}),lag=([0-9]{1,20})\b", re.MULTILINE)
+_LINKED = re.compile(
+    r"^slave[0-9]+:ip=([^,\s]+),port=([0-9]{1,5}),state=online,.*\blag=([0-9]{1,20})\b",
+    re.MULTILINE,
+)
 _ROLE = re.compile(r"^role:(\w+)", re.MULTILINE)
 _FOLLOWER = re.compile(r"^slave[0-9]+:.*\bstate=online\b.*\blag=[01]\b", re.MULTILINE)
 
@@ -177,6 +181,19 @@ def read_lag(info: Any) -> Lag | None:
         return None
     behind = max(int(head[1]) - offset for offset, _ in replicas)
     return Lag(max(behind, 0), max(lag for _, lag in replicas))
+
+
+def read_followers(info: Any) -> dict[Address, int]:
+    """A server's replicas that are linked, each with the whole seconds since it was last heard.
+
+    Args:
+        info: the reply to `INFO replication`.
+
+    Raises:
+        UnexpectedReplyError: it is not what this command answers.
+    """
+    found = _LINKED.findall(_info(info))
+    return {Address(host, int(port)): int(lag) for host, port, lag in found}
 
 
 def _info(info: Any) -> str:
