@@ -24,6 +24,7 @@ from . import (
     manifests,
     migrate,
     output,
+    proxy,
     serve,
     sessions,
     settings,
@@ -46,6 +47,7 @@ app = typer.Typer(
 app.command("up")(up.up)
 app.command("down")(up.down)
 app.command("serve")(serve.serve)
+app.command("proxy")(proxy.proxy)
 app.add_typer(lab.app, name="lab")
 app.command("health")(health.health)
 app.command("doctor")(doctor.doctor)
