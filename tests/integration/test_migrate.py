@@ -13,7 +13,7 @@ import redis
 from tests.integration.fleet import until
 
 from aragora_redis.clock import SYSTEM_CLOCK
-from aragora_redis.ops.migrate import replication
+from aragora_redis.ops.migrate import by_copying, replication
 from aragora_redis.ops.migrate.migration import Migration
 from aragora_redis.ops.migrate.replication import Server
 from aragora_redis.ops.report import Status
@@ -45,6 +45,11 @@ class Labs:
         node = lab.node(name)
         where = {"host": node.address.host, "port": node.port, "password": lab.password(node)}
         return redis.Redis(**where, socket_timeout=5, decode_responses=True)
+
+    def seed(self):
+        node = self.sentinel.node("redis-1")
+        where = {"host": node.address.host, "port": node.port}
+        return where | {"password": self.sentinel.password(node)}
 
     def roles(self):
         return [self.client(moved=moved).info("replication")["role"] for moved in (False, True)]
@@ -232,3 +237,39 @@ async def test_a_source_that_dies_or_a_target_that_stands_still_meanwhile(labs, 
     labs.single.start_node("redis-0")
     assert (await labs.run()).status is Status.OK
     assert labs.client(moved=True).get("kept") == "yes"
+
+
+async def test_to_a_cluster_and_back_by_copying(make_lab, cluster_lab, tmp_path, monkeypatch):
+    """Nobody can follow there, so what changes is copied after it."""
+    single = make_lab("standalone")
+    single.start()
+    labs = Labs(single, cluster_lab, tmp_path / "journal.json")
+    source = labs.client(moved=False)
+    source.mset({f"key:{number}": number for number in range(500)})
+
+    def held():
+        cluster = redis.RedisCluster(**labs.seed(), decode_responses=True)
+        return [cluster.get(f"key:{number}") for number in range(500)]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(by_copying, "lift_guard", kill)
+        await asyncio.to_thread(fork_and_die, labs.migration().run)
+    report = await labs.run()
+    assert report.status is Status.OK, report
+    assert held() == [str(number) for number in range(500)]
+    with pytest.raises(redis.RedisError):
+        source.set("key:0", "lost")
+    cluster = redis.RedisCluster(**labs.seed(), decode_responses=True)
+    cluster.set("key:1", "written since")
+    cluster.delete("key:2")
+    assert (await labs.migration().verify()).counts
+    assert (await labs.migration().rollback()).status is Status.OK
+    assert source.mget("key:1", "key:2") == ["written since", None]
+    assert source.set("key:0", "served again")
+    with pytest.raises(redis.RedisError):
+        cluster.set("key:0", "lost")
+    assert (await labs.run(move=False)).status is Status.OK
+    assert cluster.get("key:0") == "served again"
+    assert not (await labs.migration().verify()).different
+    assert (await labs.migration().rollback()).status is Status.OK
+    assert cluster.set("key:0", "by itself")

@@ -114,6 +114,12 @@ def run(
             "--move/--no-move", help="Move the writes too; else end when the target follows."
         ),
     ] = True,
+    writers_stopped: Annotated[
+        bool,
+        typer.Option(
+            "--writers-stopped", help="Nobody writes any more: a copy need not hold writes."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Bring the target to what the source has, and then the writes to the target.
@@ -128,7 +134,9 @@ def run(
             from_lab,
             lab,
             journal,
-            lambda each, _: each.run(way=way, overwrite=overwrite, move=move),
+            lambda each, _: each.run(
+                way=way, overwrite=overwrite, move=move, writers_stopped=writers_stopped
+            ),
         ),
         as_json=as_json,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -29,9 +29,7 @@ from .replication import (
     stand_alone,
     wait_for_copy,
 )
-
-OnStep = Callable[[str], None]
-Save = Callable[[Journal], None]
+from .steps import OnStep, Save
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +92,23 @@ class ByReplication:
         self._on_step = on_step
         self._on_copied = on_copied
 
-    async def attach(self) -> None:
-        """Have the target follow the source, and wait until it has everything.
+    async def bring(self, *, move: bool) -> None:
+        """Have the target follow the source until it has everything, and take the writes.
 
         Raises:
-            MoveError, GuardError: it cannot.
+            MoveError, GuardError: it says where they are taken now.
         """
+        await self._attach()
+        if move:
+            await self._exchange(
+                self._source,
+                self._seen.primary,
+                self._seen.replicas,
+                State.MOVING,
+                State.MOVED,
+            )
+
+    async def _attach(self) -> None:
         taker = self._seen.primary
         await self._hold()
         await self._note_settings(taker, self._source)
@@ -109,20 +118,6 @@ class ByReplication:
             self._on_step(f"{taker.address} begins to follow {self._source.address}")
             await follow(taker, self._source)
         await self._copied(taker, self._source, fellows=self._seen.replicas)
-
-    async def move(self) -> None:
-        """Have the target take the writes.
-
-        Raises:
-            MoveError: it says where they are taken now.
-        """
-        await self._exchange(
-            self._source,
-            self._seen.primary,
-            self._seen.replicas,
-            State.MOVING,
-            State.MOVED,
-        )
 
     async def move_back(self) -> None:
         """Have the source take the writes again, if it does not yet, with all that was written.

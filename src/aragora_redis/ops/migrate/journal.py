@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -45,6 +46,7 @@ class Journal(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         state: how far it came.
         patience: what each Sentinel of the target had as down-after-milliseconds.
         kept: settings that were changed and are put back: by address, then by name.
+        copying: what a copy has changed in servers, see `copying.Copy.state`.
         pauses: seconds for which writes were held, each time they were moved.
     """
 
@@ -54,6 +56,7 @@ class Journal(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     state: State = State.HELD
     patience: dict[str, int] = {}
     kept: dict[str, dict[str, str]] = {}
+    copying: dict[str, Any] = {}
     pauses: list[float] = []
     version: int = VERSION
 

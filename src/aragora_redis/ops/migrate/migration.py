@@ -12,9 +12,11 @@ from ...errors import InvalidInputError, OutageError
 from ..access import Failure
 from ..asking import survey
 from ..report import Finding, Status
-from ..targets import SentinelTarget, StandaloneTarget, Target
+from ..targets import ClusterTarget, SentinelTarget, StandaloneTarget, Target
 from . import journal as journals
-from .by_replication import ByReplication, OnStep, Topology
+from .by_copying import ByCopying
+from .by_replication import ByReplication, Topology
+from .calls import CopyError
 from .compare import Counted, Verification
 from .inventory import Inventory, take
 from .journal import Journal, State
@@ -23,10 +25,21 @@ from .replication import MoveError, OnCopied, Server
 from .report import MigrationReport
 from .sentinels import GuardError
 from .sites import Site
+from .steps import OnStep, Steps
 from .verify import verify
 
 SOURCE_PASSWORD = "ARAGORA_MIGRATE_FROM_PASSWORD"  # noqa: S105 - the name of a variable
 TARGET_PASSWORD = "ARAGORA_REDIS_PASSWORD"  # noqa: S105 - the name of a variable
+_BROUGHT = {
+    Way.REPLICATION: (
+        "the target has everything, and follows the source until the writes are moved",
+        "its services answer without Redis meanwhile, and its Sentinels elect nobody",
+    ),
+    Way.COPY: (
+        "the target has everything that was there; what changes now is copied by the next run",
+        "nobody else is to write to the target meanwhile",
+    ),
+}
 NOBODY = "nobody takes writes in the target"
 FORGET = (
     "the Sentinels of the target count it among the replicas until they are told to forget it: "
@@ -82,6 +95,11 @@ class Migration:
                 return f"the target {address} {each.text}"
             found.append(each)
         attached = self._journal is not None and not self._journal.ended
+        if self._journal is not None and attached:
+            begun = Way(self._journal.way)
+            if way not in {None, begun}:
+                return f"this migration was begun by {begun}: go on so, or roll it back first"
+            way = begun
         return make_plan(source, found, wanted=way, overwrite=overwrite, attached=attached)
 
     async def sites(self) -> tuple[Site, Site] | str:
@@ -99,16 +117,24 @@ class Migration:
         )
 
     async def run(
-        self, *, way: Way | None = None, overwrite: bool = False, move: bool = True
+        self,
+        *,
+        way: Way | None = None,
+        overwrite: bool = False,
+        move: bool = True,
+        writers_stopped: bool = False,
     ) -> MigrationReport:
         """Bring the target to what the source has, and the writes to the target.
 
         Args:
             way: how; None takes replication where it is possible.
             overwrite: what the target holds may be replaced.
-            move: move the writes as well; else it ends when the target follows.
+            move: move the writes as well; else it ends when the target has everything.
+            writers_stopped: nobody writes to the source any more, so that a copy holds no writes.
         """
-        return await self._guarded(self._run(way, overwrite=overwrite, move=move))
+        return await self._guarded(
+            self._run(way, overwrite=overwrite, move=move, writers_stopped=writers_stopped)
+        )
 
     async def rollback(self) -> MigrationReport:
         """Undo the last that was done: the move of the writes, or the following."""
@@ -123,10 +149,13 @@ class Migration:
             )
         journal.state = State.COMMITTED
         self._save(journal)
+        notes = [f"it is still a replica that nobody promotes; {FORGET}"]
+        if journal.way == Way.COPY:
+            notes = ["it goes on refusing writes, if anything keeps them from it"]
         return self._report(
             Status.OK,
             f"{journal.source} may be ended: nothing leads back to it any more",
-            f"it is still a replica that nobody promotes; {FORGET}",
+            *notes,
         )
 
     async def verify(
@@ -161,7 +190,9 @@ class Migration:
 
     # --- how ------------------------------------------------------------------------------------
 
-    async def _run(self, way: Way | None, *, overwrite: bool, move: bool) -> MigrationReport:
+    async def _run(
+        self, way: Way | None, *, overwrite: bool, move: bool, writers_stopped: bool
+    ) -> MigrationReport:
         if self._journal is not None and self._journal.ended:
             raise InvalidInputError(
                 f"{self._path} tells of a migration that is {self._journal.state}",
@@ -176,25 +207,23 @@ class Migration:
             self._journal = Journal(
                 source=str(self._source.address), target=title(self._target), way=plan.way
             )
-        steps = await self._replication()
+        steps = await self._steps(plan, writers_stopped=writers_stopped)
         if self._journal.state in {State.MOVING, State.RETURNING}:
             await steps.resume()
         if self._journal.state is not State.MOVED:
-            await steps.attach()
+            await steps.bring(move=move)
             if not move:
-                return self._report(
-                    Status.OK,
-                    "the target has everything, and follows the source until the writes are moved",
-                    "its services answer without Redis meanwhile, and its Sentinels elect nobody",
-                )
-            await steps.move()
+                return self._report(Status.OK, *_BROUGHT[Way(self._journal.way)])
         return self._done(await steps.settle())
 
     async def _rollback(self) -> MigrationReport:
         journal = self._begun()
         if journal.ended:
             return self._report(Status.WARNING, f"nothing was done: it is {journal.state}")
-        steps = await self._replication()
+        plan = await self.plan()
+        if isinstance(plan, str):
+            return self._report(Status.CRITICAL, f"{plan}; nothing was done")
+        steps = await self._steps(plan)
         returning = journal.state is State.RETURNING
         if journal.state in {State.MOVING, State.RETURNING}:
             await steps.resume()
@@ -205,14 +234,15 @@ class Migration:
                 Status.OK,
                 f"{journal.source} takes the writes again, with all that was written meanwhile; "
                 f"writes were held for {journal.pauses[-1]:.2f} s",
-                "the target follows it again: run moves once more, and rollback lets it go",
+                "the target takes none: run moves once more, and rollback lets it go",
+                *(await steps.settle() if journal.way == Way.COPY else []),
             )
         left = await steps.detach()
         return self._report(
             Status.WARNING if left else Status.OK,
             f"{journal.source} takes the writes, and the target goes its own way with what it had "
             "copied",
-            *([FORGET] if journal.pauses else []),
+            *([FORGET] if journal.pauses and journal.way == Way.REPLICATION else []),
             *left,
         )
 
@@ -222,16 +252,31 @@ class Migration:
         return self._report(
             Status.WARNING if left else Status.OK,
             f"the target takes the writes, nothing acknowledged was lost{held}",
-            f"{self._source.address} refuses writes and follows the target: rollback leads back "
-            "until commit",
+            f"{self._source.address} refuses writes: rollback leads back until commit, with all "
+            "that is written meanwhile",
             *left,
         )
 
-    async def _replication(self) -> ByReplication:
-        if not isinstance(self._target, SentinelTarget | StandaloneTarget):
-            raise MoveError("a Redis Cluster follows nobody")
+    async def _steps(self, plan: MigrationPlan, *, writers_stopped: bool = False) -> Steps:
+        journal = self._begun()
+        if journal.way == Way.COPY or isinstance(self._target, ClusterTarget):
+            sites = await self.sites()
+            if isinstance(sites, str):
+                raise MoveError(sites)
+            held = {db for each in (plan.source, *plan.target) for db in each.keys}
+            return ByCopying(
+                journal,
+                self._save,
+                source=sites[0],
+                target=sites[1],
+                dbs=(0,) if sites[1].clustered else sorted(held | {0}),
+                writers_stopped=writers_stopped,
+                clock=self._clock,
+                on_step=self._on_step,
+                on_copied=self._on_copied,
+            )
         return ByReplication(
-            self._begun(),
+            journal,
             self._save,
             source=self._source,
             target=self._target,
@@ -263,7 +308,7 @@ class Migration:
     async def _guarded(self, work: Awaitable[MigrationReport]) -> MigrationReport:
         try:
             return await work
-        except (MoveError, GuardError) as error:
+        except (MoveError, GuardError, CopyError) as error:
             return self._report(Status.CRITICAL, str(error))
         except (RedisError, OSError, TimeoutError) as error:
             return self._report(

@@ -1,0 +1,153 @@
+"""Migrate by reading each key and writing it, and what changed meanwhile again; then back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from ...clock import Clock
+from .copying import Copy, Progress, Step
+from .guard import Guard, lift_guard
+from .journal import Journal, State
+from .replication import Copied, OnCopied
+from .sites import Site
+from .steps import OnStep, Save
+
+_TOLD = {
+    Step.SWEEP: "keys of the target looked at",
+    Step.FULL: "keys copied",
+    Step.CATCH_UP: "changed keys copied",
+    Step.CUT_OVER: "last keys copied",
+}
+
+
+class ByCopying:
+    """The steps of one migration; each can be begun again, and then reads everything once more.
+
+    Args:
+        journal: is kept true, by `save`, before each step.
+        source, target: as they are now.
+        dbs: the databases that are copied.
+        writers_stopped: nobody writes to the source any more, so that nothing has to be held.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        save: Save,
+        *,
+        source: Site,
+        target: Site,
+        dbs: Sequence[int],
+        writers_stopped: bool,
+        clock: Clock,
+        on_step: OnStep,
+        on_copied: OnCopied,
+    ) -> None:
+        self._journal = journal
+        self._save = save
+        self._source = source
+        self._target = target
+        self._dbs = dbs
+        self._writers_stopped = writers_stopped
+        self._clock = clock
+        self._on_step = on_step
+        self._on_copied = on_copied
+        self._left: list[str] = []
+
+    async def bring(self, *, move: bool) -> None:
+        """Copy everything to the target, and move the writes if that is wanted.
+
+        Raises:
+            CopyError: it says where writes are taken now.
+        """
+        self._journal.state = State.FOLLOWING
+        self._save(self._journal)
+        await self._carry(self._source, self._target, State.MOVING, State.MOVED, cut_over=move)
+
+    async def move_back(self) -> None:
+        """Have the source take the writes again, if it does not yet, with all that was written.
+
+        Raises:
+            CopyError: it says where writes are taken now.
+        """
+        if self._journal.state is State.MOVED:
+            await self._carry(self._target, self._source, State.RETURNING, State.FOLLOWING)
+
+    async def resume(self) -> None:
+        """What was interrupted is begun anew: until it is done the one that is left is right."""
+        returning = self._journal.state is State.RETURNING
+        self._journal.state = State.MOVED if returning else State.FOLLOWING
+        self._save(self._journal)
+
+    async def settle(self) -> list[str]:
+        """What is left to be done by hand, each as a sentence."""
+        return self._left
+
+    async def detach(self) -> list[str]:
+        """Have the target go its own way with what it has; returns as `settle` does.
+
+        Raises:
+            CopyError: it cannot be told.
+        """
+        await self._let_go(self._target)
+        self._journal.state = State.ROLLED_BACK
+        self._save(self._journal)
+        return self._left
+
+    async def _carry(
+        self, giver: Site, taker: Site, doing: State, done: State, *, cut_over: bool = True
+    ) -> None:
+        async with self._copying(giver, taker) as copy:
+            self._on_step(f"{taker.name} gets what {giver.name} has")
+            await copy.full_pass()
+            if copy.silent is not None:
+                self._left.append(f"nobody tells of changes: {copy.silent}")
+            await copy.catch_up()
+            if not cut_over:
+                return
+            self._journal.state = doing
+            self._save(self._journal)
+            self._on_step(f"writes are held at {giver.name}, and then taken by {taker.name}")
+            cut = await copy.cut_over(writers_stopped=self._writers_stopped)
+            self._journal.pauses.append(cut.pause or 0.0)
+            self._journal.state = done
+            self._save(self._journal)
+        if cut.guard is Guard.NONE:
+            self._left.append(
+                f"nothing keeps writes from {giver.name} now: who still writes there loses it"
+            )
+        if cut.skipped:
+            self._left.append(f"{cut.skipped} keys of modules could not be copied")
+        await self._let_go(taker)
+
+    @asynccontextmanager
+    async def _copying(self, giver: Site, taker: Site) -> Any:
+        copy = Copy(
+            giver,
+            taker,
+            dbs=self._dbs,
+            clock=self._clock,
+            remember=self._remember,
+            on_progress=self._progressed,
+            resume=self._journal.copying,
+        )
+        try:
+            await copy.prepare()
+            yield copy
+        finally:
+            await copy.close()
+            self._remember(copy.state())
+
+    async def _let_go(self, site: Site) -> None:
+        """Let a site take writes that an earlier move has kept from it."""
+        kept = self._journal.copying.get("guard", {})
+        await lift_guard(site, kept, lambda: self._save(self._journal))
+
+    def _remember(self, state: dict[str, Any]) -> None:
+        self._journal.copying = state
+        self._save(self._journal)
+
+    def _progressed(self, progress: Progress) -> None:
+        self._on_copied(Copied(_TOLD[progress.step], progress.keys, progress.of))

@@ -1,0 +1,158 @@
+"""Have a server that was left take no more writes, and let it again.
+
+Best is to take the right to write from all its users: scripts are refused as well, and RESTORE is
+left to us, so that everything can be copied back while all others are still refused. Where ACL is
+forbidden, more replicas are asked for than there are, which refuses us too. Both refuse a write
+instead of acknowledging what would be lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, MutableMapping
+from enum import StrEnum
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from ...address import Address
+from .calls import CopyError, answered, as_map, named, told
+from .sites import Clients, Site, opened
+
+_REPLICAS, _LAG = "min-replicas-to-write", "min-replicas-max-lag"
+_NEVER = "100"
+"""More replicas than anybody has."""
+
+Kept = MutableMapping[str, Any]
+"""What was changed where and what it was before, as JSON.
+
+`{address: {"users": {name: [rules, ours]}}}` or `{address: {"settings": {name: value}}}`. Rules are
+of commands, without passwords.
+"""
+
+
+class Guard(StrEnum):
+    """What keeps writes from a server that was left."""
+
+    ACL = "acl"
+    """No user may write; RESTORE is left to ours."""
+    REPLICAS = "min-replicas"
+    """More replicas are asked for than there are; also our own writes are refused."""
+    NONE = "none"
+    """Nothing: what is written there from now on is lost, so writers have to be moved first."""
+
+
+async def raise_guard(
+    clients: Clients, kept: Kept, remember: Callable[[], None], *, seconds: float
+) -> Guard:
+    """Have all primaries of a site refuse writes; returns the weakest of what holds there.
+
+    Args:
+        clients: of the site.
+        kept: gets what was before.
+        remember: called when `kept` has changed, before the server is.
+        seconds: that each call has.
+
+    Raises:
+        CopyError: a server does not answer.
+    """
+    order = list(Guard)
+    weakest = Guard.ACL
+    for address, client in clients.by_address.items():
+        one = _One(named(clients.site.name, address), address, client, seconds)
+        held = await one.hold(kept, remember)
+        weakest = max(weakest, held, key=order.index)
+    return weakest
+
+
+async def lift_guard(
+    site: Site, kept: Kept, remember: Callable[[], None], *, seconds: float = 10.0
+) -> None:
+    """Let a site take writes again as before; what somebody has changed since stays.
+
+    Raises:
+        CopyError: a server does not answer or refuses.
+    """
+    async with opened(site) as clients:
+        for address, client in clients.by_address.items():
+            one = _One(named(site.name, address), address, client, seconds)
+            await one.let_go(kept)
+            remember()
+
+
+class _One:
+    def __init__(self, who: str, address: Address, client: Redis, seconds: float) -> None:
+        self._who = who
+        self._at = str(address)
+        self._client = client
+        self._seconds = seconds
+
+    async def hold(self, kept: Kept, remember: Callable[[], None]) -> Guard:
+        # What an interrupted cutover has left must not be taken for what was before.
+        await self.let_go(kept)
+        try:
+            ours, users = await self._users()
+            kept[self._at] = {"users": users}
+            remember()
+            for name, rules in users.items():
+                left = ("+restore",) if name == ours else ()
+                await self._ask("ACL", "SETUSER", name, "-@write", *left)
+                # The server puts what it was told into words of its own.
+                rules.append(await self._rules(name))
+        except ResponseError:
+            await self.let_go(kept)
+        else:
+            remember()
+            return Guard.ACL
+        try:
+            kept[self._at] = {"settings": await self._settings()}
+            remember()
+            await self._ask("CONFIG", "SET", _LAG, "10")
+            await self._ask("CONFIG", "SET", _REPLICAS, _NEVER)
+        except ResponseError:
+            await self.let_go(kept)
+        else:
+            return Guard.REPLICAS
+        remember()
+        return Guard.NONE
+
+    async def let_go(self, kept: Kept) -> None:
+        """Undo what was done here."""
+        before: Mapping[str, Any] = kept.get(self._at, {})
+        try:
+            for name, (rules, *ours) in before.get("users", {}).items():
+                if not ours or await self._rules(name) in ours:
+                    await self._ask("ACL", "SETUSER", name, "nocommands", *rules.split())
+            settings: Mapping[str, str] = before.get("settings", {})
+            if settings and (await self._settings())[_REPLICAS] == _NEVER:
+                for setting, value in settings.items():
+                    await self._ask("CONFIG", "SET", setting, value)
+        except ResponseError as error:
+            raise CopyError(
+                f"{self._who} does not let writes through again: {told(error)}",
+                remedy="log in as one who may ACL SETUSER and CONFIG SET, and repeat",
+            ) from error
+        kept.pop(self._at, None)
+
+    async def _users(self) -> tuple[str, dict[str, list[str]]]:
+        """Who we are, and what each may."""
+        ours = str(await self._ask("ACL", "WHOAMI"), "utf-8")
+        names = [str(each, "utf-8") for each in await self._ask("ACL", "USERS")]
+        return ours, {name: [await self._rules(name)] for name in names}
+
+    async def _rules(self, name: str) -> str:
+        """Which commands a user may; none where there is no such user."""
+        rules = as_map(await self._ask("ACL", "GETUSER", name) or {})
+        if rules.get(b"selectors"):
+            # They grant beside what is taken away here.
+            raise ResponseError("a user has selectors")
+        return str(rules.get(b"commands", b""), "utf-8")
+
+    async def _settings(self) -> dict[str, str]:
+        found = as_map(await self._ask("CONFIG", "GET", "min-replicas-*"))
+        texts = {str(name, "ascii"): str(value, "ascii") for name, value in found.items()}
+        return {name: texts[name] for name in (_LAG, _REPLICAS)}
+
+    async def _ask(self, *words: str | bytes) -> Any:
+        ask: Any = self._client.execute_command
+        return await answered(self._who, ask(*words), self._seconds)

@@ -1,0 +1,30 @@
+"""What every way to migrate is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from .journal import Journal
+
+OnStep = Callable[[str], None]
+Save = Callable[[Journal], None]
+
+
+class Steps(Protocol):
+    """The steps of one migration; each can be begun again."""
+
+    async def bring(self, *, move: bool) -> None:
+        """Bring the target to what the source has, and the writes to the target if `move`."""
+
+    async def resume(self) -> None:
+        """Go on with an exchange of the writes that was interrupted."""
+
+    async def settle(self) -> list[str]:
+        """Put back what was changed in the target; what is left to be done by hand."""
+
+    async def move_back(self) -> None:
+        """Have the source take the writes again, if it does not yet, with all that was written."""
+
+    async def detach(self) -> list[str]:
+        """Have the target go its own way; returns as `settle` does."""
