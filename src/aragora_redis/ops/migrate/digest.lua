@@ -6,8 +6,8 @@
 -- KEYS: the keys
 -- ARGV: 1 most elements that are read of one key (a string has one for each 100 bytes)
 -- Reply: for each key {type, pttl, count, digest}; the digest is nil where there are more elements
---   than `most`, and the count -1 where the type is not known. No further key is looked at once
---   `most` elements were read: a reply for fewer keys than were asked for is whole.
+--   than `most`, and the count -1 where the type is not known. One call reads no more than `most`
+--   elements in all: for the keys after that there is no reply yet.
 -- Traits: read
 local most = tonumber(ARGV[1])
 local call, sha1, format = redis.call, redis.sha1hex, string.format
@@ -20,14 +20,13 @@ local function framed(parts)
 end
 
 local function added_up(parts)
-  local sums = {0, 0, 0, 0}
+  local high, low = 0, 0
   for i = 1, #parts do
     local digest = sha1(parts[i])
-    for j = 1, 4 do
-      sums[j] = (sums[j] + tonumber(digest:sub(8 * j - 7, 8 * j), 16)) % 4294967296
-    end
+    high = (high + tonumber(digest:sub(1, 8), 16)) % 4294967296
+    low = (low + tonumber(digest:sub(9, 16), 16)) % 4294967296
   end
-  return format('%08x%08x%08x%08x', unpack(sums))
+  return format('%08x%08x', high, low)
 end
 
 local function fields(flat)
@@ -100,13 +99,12 @@ for i, key in ipairs(KEYS) do
     local elements = kind == 'string' and count / 100 or count
     if elements > most then
       replies[i] = {kind, pttl, count, false}
+    elseif elements > left then
+      break
     else
       replies[i] = {kind, pttl, count, digests[kind](key)}
       left = left - elements
     end
-  end
-  if left <= 0 then
-    break
   end
 end
 return replies

@@ -7,7 +7,6 @@ Replies may be those of RESP2 or RESP3.
 from __future__ import annotations
 
 import hashlib
-import struct
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any
@@ -162,11 +161,12 @@ def _sha1(data: bytes) -> str:
 
 
 def _added_up(parts: Iterable[bytes]) -> str:
-    sums = [0, 0, 0, 0]
+    high = low = 0
     for part in parts:
-        words = struct.unpack(">4I", hashlib.sha1(part, usedforsecurity=False).digest()[:16])
-        sums = [(one + other) % 2**32 for one, other in zip(sums, words, strict=True)]
-    return "".join(f"{each:08x}" for each in sums)
+        digest = hashlib.sha1(part, usedforsecurity=False).digest()
+        high += int.from_bytes(digest[:4])
+        low += int.from_bytes(digest[4:8])
+    return f"{high % 2**32:08x}{low % 2**32:08x}"
 
 
 def _hash_digest(value: Any) -> str:
