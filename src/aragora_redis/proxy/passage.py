@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from typing import Literal, Protocol, cast
 
@@ -102,7 +103,8 @@ class Side(asyncio.Protocol):
         if to is None or to.is_closing():
             return
         if _ends_halfway(to):
-            to.write_eof()
+            with contextlib.suppress(OSError):  # it has gone
+                to.write_eof()
         else:
             asyncio.get_running_loop().call_later(LINGER, self._passage.end, "client")
 
@@ -199,8 +201,9 @@ class Passage:
         client.write(line)
         # Closed at once, with its command unread, the program might be reset before it reads.
         self.client.adjust()
-        if client.can_write_eof():
-            client.write_eof()
+        if _ends_halfway(client):
+            with contextlib.suppress(OSError):  # it has gone
+                client.write_eof()
         asyncio.get_running_loop().call_later(REFUSED_LINGER, self.client.close, 0.0)
 
     def end(self, by: By) -> None:

@@ -157,14 +157,16 @@ class Proxy:
         passage = Passage(self.figures)
         try:
             await self._welcome.receive(visitor, passage.client)
+        except OSError:
+            self.figures.refused["tls"] += 1
+            visitor.close()
+            return
+        try:
             if not await self._lead_on(passage, role):
                 self.figures.refused["nowhere"] += 1
                 passage.refuse(NOWHERE[role])
             await passage.ended.wait()
-        except OSError:
-            self.figures.refused["tls"] += 1
         finally:
-            visitor.close() if passage.client.transport is None else None
             self._lead.passages.discard(passage)
             self._readers.passages.pop(passage, None)
             for side in (passage.client, passage.server):
