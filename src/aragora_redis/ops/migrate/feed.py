@@ -98,11 +98,12 @@ class Feed:
             self.lost = self.lost or told(error)
 
     async def _heard_of(self, event: asyncio.Event, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await event.wait()
-        if not event.is_set():
-            self.lost = self.lost or f"no answer within {seconds:.0f} s"
+        if self.lost is None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await event.wait()
+            if not event.is_set():
+                self.lost = f"no answer within {seconds:.0f} s"
         if self.lost is not None:
             raise CopyError(f"{self._who} no longer tells of changes: {self.lost}")
 
