@@ -40,6 +40,9 @@ async def part_with_clients(pair: Pair) -> None:
     back one day.
     """
     await _tell_source(pair, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    for _, _, client in pair.servers(pair.source):
+        # Ours are among them, and would be found dead by whoever uses them next.
+        await client.connection_pool.disconnect(inuse_connections=False)
 
 
 async def _tell_source(pair: Pair, *words: str) -> None:
