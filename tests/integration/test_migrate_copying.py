@@ -339,18 +339,28 @@ async def test_what_cannot_be_told_key_by_key_has_everything_read_again(source, 
             assert {each.step for each in steps} == {Step.SWEEP, Step.FULL}
             assert not await differing(source, target)
 
-            await client.flushdb()
-            await client.set("left", "x")
+            # What consumer groups do.
+            await client.xreadgroup("group", "one", {"stream:1": ">"}, count=1)
+            (first, _), *_ = await client.xrange("stream:2", count=1)
+            await client.xack("stream:2", "group", first)
+            assert await differing(source, target) == {b"stream:1", b"stream:2"}
+            assert (await c.cut_over(writers_stopped=True)).guard is Guard.ACL
+            assert not await differing(source, target)
+            await lift_guard(source, c.state()["guard"], lambda: None)
+
+            async with client_of(source) as another:
+                await another.flushdb()
+                await another.set("left", "x")
             done = await c.cut_over(writers_stopped=True)
             assert done.pause is None
-            with pytest.raises(RedisError):
-                await client.set("stale", "x")
-            await lift_guard(source, c.state()["guard"], lambda: None)
+            async with client_of(source) as another:
+                with pytest.raises(RedisError):
+                    await another.set("stale", "x")
     assert (await content(target)).keys() == {b"left"}
 
 
 async def test_a_user_who_may_little_is_told_what_holds(source, target):
-    """Without CONFIG nobody tells, without ACL and CONFIG nothing guards."""
+    """Without CONFIG it is tried whether the source tells, without ACL less guards, or nothing."""
     async with client_of(source) as client:
         await fill(client, 100)
         await client.execute_command(
@@ -378,4 +388,12 @@ async def test_a_user_who_may_little_is_told_what_holds(source, target):
                 await c.cut_over(writers_stopped=True)
         async with copying(mover, target) as c:
             assert (await c.cut_over(writers_stopped=True)).guard is Guard.NONE
+        await client.execute_command("ACL", "SETUSER", "mover", "+config")
+        async with copying(mover, target) as c:
+            assert (await c.cut_over(writers_stopped=True)).guard is Guard.REPLICAS
+            with pytest.raises(ResponseError, match="NOREPLICAS"):
+                await client.set("stale", "x")
+            await lift_guard(mover, c.state()["guard"], lambda: None)
+            await client.set("served", "again")
+            await client.delete("served")
     assert not await differing(source, target)
