@@ -89,7 +89,6 @@ def test_what_stands_against_it(source, target, why):
         ({"policy": "allkeys-lru"}, {}, "evicts by noeviction"),
         ({"policy": "allkeys-lru"}, {}, "what it evicts meanwhile"),
         ({"large": {"big": 1 << 28}}, {}, "256.0 MiB holds up the source while it is read: big"),
-        ({"functions": ("lib",)}, {"clustered": True}, "FUNCTION DUMP and RESTORE lib"),
         ({"replicas": 2}, {}, "2 replicas of the source"),
     ],
 )

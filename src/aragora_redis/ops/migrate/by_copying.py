@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from ...clock import Clock
 from .copying import Copy, Progress, Step
-from .guard import Guard, lift_guard
+from .guard import Guard, admits_us, lift_guard
 from .journal import Journal, State
 from .replication import Copied, OnCopied
 from .sites import Site
@@ -99,6 +99,8 @@ class ByCopying:
     async def _carry(
         self, giver: Site, taker: Site, doing: State, done: State, *, cut_over: bool = True
     ) -> None:
+        if not admits_us(taker, self._journal.copying.get("guard", {})):
+            await self._let_go(taker)
         async with self._copying(giver, taker) as copy:
             self._on_step(f"{taker.name} gets what {giver.name} has")
             await copy.full_pass()
@@ -123,7 +125,7 @@ class ByCopying:
         await self._let_go(taker)
 
     @asynccontextmanager
-    async def _copying(self, giver: Site, taker: Site) -> Any:
+    async def _copying(self, giver: Site, taker: Site) -> AsyncIterator[Copy]:
         copy = Copy(
             giver,
             taker,

@@ -65,6 +65,11 @@ async def raise_guard(
     return weakest
 
 
+def admits_us(site: Site, kept: Kept) -> bool:
+    """Whether what keeps writes from a site lets ours through, so that it can be written."""
+    return not any("settings" in kept.get(str(at), {}) for at in site.primaries)
+
+
 async def lift_guard(
     site: Site, kept: Kept, remember: Callable[[], None], *, seconds: float = 10.0
 ) -> None:

@@ -176,8 +176,6 @@ def _warnings(source: Inventory, target: Sequence[Inventory], way: Way) -> Itera
         yield f"the source evicts keys by {source.policy}: what it evicts meanwhile is not moved"
     for key, size in sorted(source.large.items(), key=lambda each: -each[1])[:5]:
         yield f"a value of {_size(size)} holds up the source while it is read: {key[:80]}"
-    if way is Way.COPY and source.functions:
-        yield f"functions are not copied: FUNCTION DUMP and RESTORE {', '.join(source.functions)}"
     if source.replicas:
         yield f"{source.replicas} replicas of the source stay with it, and follow the target by it"
 
