@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -273,3 +275,32 @@ async def test_to_a_cluster_and_back_by_copying(make_lab, cluster_lab, tmp_path,
     assert not (await labs.migration().verify()).different
     assert (await labs.migration().rollback()).status is Status.OK
     assert cluster.set("key:0", "by itself")
+
+
+def test_the_command_says_what_is_wrong_and_changes_nothing(cli, standalone_lab, sentinel_lab):
+    target = ("--lab", str(sentinel_lab.directory))
+    node = standalone_lab.node("redis-0")
+    where = ("--from", f"redis://{node.address}")
+    for words, code, said in (
+        (("plan", *target), 1, "no single Redis to move from is named"),
+        (("plan", "--from", "http://x", *target), 1, "ARAGORA_MIGRATE_FROM_URL"),
+        (("plan", *where, *target), 2, "requires a password; set ARAGORA_MIGRATE_FROM_PASSWORD"),
+        (("run", *where, *target), 2, "nothing was done"),
+        (("run", "--from", "redis://127.0.0.1:1", *target), 2, "refuses connections"),
+        (("rollback", *where, *target), 1, "no migration was begun"),
+        (("commit", *where, *target), 1, "no migration was begun"),
+        (("verify", *where, *target), 1, "nothing was compared"),
+        (("plan", "--from-lab", target[1], *target), 1, "no single Redis to move from"),
+    ):
+        done, out, err = cli("migrate", *words)
+        assert (done, said in out + err) == (code, True), (words, done, out, err)
+    assert not list(Path.cwd().iterdir()), "no journal"
+    secret = standalone_lab.password(node) or ""
+    path = Path("journal.json")
+    path.write_text("{")
+    known = {"ARAGORA_MIGRATE_FROM_PASSWORD": secret}
+    done, out, err = cli("migrate", "run", *where, *target, "--journal", str(path), **known)
+    assert (done, "is no journal" in err) == (1, True), (out, err)
+    done, out, _ = cli("migrate", "plan", *where, *target, "--json")
+    assert json.loads(out)["way"] in {"replication", None}
+    assert secret not in out
