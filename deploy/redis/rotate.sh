@@ -13,11 +13,11 @@ umask 077
 read_sentinel_secrets
 {
     { redis_users && sentinel_at_redis; } | sed 's/^user /ACL SETUSER /'
-    printf 'CONFIG SET masterauth %s\n' "$(quoted "$internal_password")"
+    printf 'CONFIG SET masterauth %s\n' "$(quoted "$server_password")"
 } | command_all "$REDIS_PORT"
 {
     sentinel_users | sed 's/^user /ACL SETUSER /'
-    printf 'SENTINEL SET %s auth-pass %s\n' "$MASTER_NAME" "$(quoted "$internal_password")"
+    printf 'SENTINEL SET %s auth-pass %s\n' "$MASTER_NAME" "$(quoted "$server_password")"
     printf 'SENTINEL CONFIG SET sentinel-pass %s\n' "$(quoted "$internal_password")"
 } | command_all "$SENTINEL_PORT"
 say "this node accepts the secrets as they are now"

@@ -6,11 +6,14 @@
 # SENTINEL_PORT   26379
 # MASTER_NAME     <%= plan.master %>             QUORUM  <%= plan.quorum %>
 # PRIMARY_WAIT    seconds that a replica waits for the primary to start, if it has data (60)
+# SINGLE          host and port of a Redis that is followed, and that these nodes are to replace: the first
+#                 primary (none: the first of PEERS is)
 # BOOTSTRAP_WAIT  seconds to listen before the first node calls it the first start (10)
 
 SENTINELS=${SENTINELS:-$PEERS}
 SENTINEL_PORT=${SENTINEL_PORT:-26379}
 MASTER_NAME=${MASTER_NAME:-<%= plan.master %>}
+SINGLE=${SINGLE:-}
 QUORUM=${QUORUM:-<%= plan.quorum %>}
 BOOTSTRAP_WAIT=${BOOTSTRAP_WAIT:-10}
 # shellcheck disable=SC2086 # the hosts are words

@@ -26,6 +26,20 @@ known_replicas() { printf '%s\n' "$held" | awk '$5 > 0 { found = 1 } END { exit 
 # Seconds in which the Sentinels replace a primary that they miss, if they can.
 time_to_replace() { printf '%s\n' "$held" | awk 'NR == 1 { print int($6 / 1000) + 7 }'; }
 
+# Whether the Sentinels may make this server the primary. One that is to replace a single Redis they may
+# not before electable.sh was run on its node, or they have left that Redis for another.
+may_be_elected() { [ -z "$SINGLE" ] || [ -e "$DATA/electable" ]; }
+
+# It follows the single Redis before there are Sentinels. Once it may have been primary, nobody but they
+# can tell it whom to follow: what it has may be all there is.
+heed_single() {
+    case $primary in
+    "$SINGLE") ;;
+    '') [ -n "$held" ] || primary=$SINGLE ;;
+    *) touch "$DATA/electable" ;;
+    esac
+}
+
 start_redis() {
     check_templates redis-master.conf redis-replica.conf
     read_sentinel_secrets
@@ -37,6 +51,7 @@ start_redis() {
     while :; do
         held=$(survey)
         primary=$(printf '%s\n' "$held" | chosen)
+        may_be_elected || heed_single
         if [ -z "$primary" ]; then
             why="no majority of the Sentinels says who is primary"
         elif flagged failover_in_progress; then
@@ -79,10 +94,12 @@ where none has data either, SENTINEL RESET $MASTER_NAME on every Sentinel begins
     fi >"$DATA/redis.conf.new"
     {
         listening "$REDIS_PORT"
-        printf 'masteruser replica\nmasterauth %s\n' "$(quoted "$internal_password")"
+        printf 'masteruser %s\n' "${SERVER_USER:-replica}"
+        printf 'masterauth %s\n' "$(quoted "$server_password")"
         printf 'replica-announce-ip %s\nreplica-announce-port %s\n' "$ANNOUNCE" "$REDIS_PORT"
         redis_users
         sentinel_at_redis
+        may_be_elected || printf 'replica-priority 0\n'
     } >>"$DATA/redis.conf.new"
     mv "$DATA/redis.conf.new" "$DATA/redis.conf"
     touch "$DATA/started"
@@ -138,7 +155,7 @@ start_sentinel() {
         if [ -n "$primary" ]; then
             say "starting with the primary that the others name: $primary"
         else
-            primary="$FIRST $REDIS_PORT"
+            primary=${SINGLE:-$FIRST $REDIS_PORT}
             say "nobody remembers anything: the first start, with the primary $primary"
         fi
         remembered="sentinel monitor $MASTER_NAME $primary $QUORUM"
@@ -148,8 +165,8 @@ start_sentinel() {
         listening "$SENTINEL_PORT"
         printf '%s\n' "$remembered"
         cat "$CONFIG/sentinel.conf"
-        printf 'sentinel auth-user %s sentinel\n' "$MASTER_NAME"
-        printf 'sentinel auth-pass %s %s\n' "$MASTER_NAME" "$(quoted "$internal_password")"
+        printf 'sentinel auth-user %s %s\n' "$MASTER_NAME" "${SERVER_USER:-sentinel}"
+        printf 'sentinel auth-pass %s %s\n' "$MASTER_NAME" "$(quoted "$server_password")"
         printf 'sentinel sentinel-user sentinel\n'
         printf 'sentinel sentinel-pass %s\n' "$(quoted "$internal_password")"
         printf 'sentinel announce-ip %s\nsentinel announce-port %s\n' "$ANNOUNCE" "$SENTINEL_PORT"

@@ -1,6 +1,10 @@
 # Who may do what at a server, as ACL rules. Sourced after node.sh; what Sentinels and the nodes of a
 # cluster may besides is where they are.
 # shellcheck shell=sh disable=SC2034,SC2154
+#
+# SERVER_USER     whom replicas and Sentinels are at a server, with `password`, while one of the servers
+#                 is a Redis that knows nobody else   (replica and sentinel, with internal-password)
+SERVER_USER=${SERVER_USER:-}
 
 digest() { printf '%s' "$1" | sha256sum | cut -d ' ' -f 1; }
 
@@ -19,14 +23,18 @@ read_secrets() {
     internal_password=$(secret internal-password)
     password=$(digests_of password)
     internal=$(digests_of internal-password)
+    server_password=$internal_password
+    [ -z "$SERVER_USER" ] || server_password=$(secret password)
     operator=$(digests_of operator-password)
     monitor=
     [ ! -s "$SECRETS/monitor-password" ] || monitor=$(digests_of monitor-password)
 }
 
 redis_users() {
+    [ "$SERVER_USER" = default ] ||
+        printf 'user default reset on %s ~* &* +@all -@admin -@dangerous +info +role\n' "$password"
+    [ -z "$SERVER_USER" ] || printf 'user %s reset on %s ~* &* +@all\n' "$SERVER_USER" "$password"
     cat <<END
-user default reset on $password ~* &* +@all -@admin -@dangerous +info +role
 user replica reset on $internal +psync +sync +replconf +ping
 user operator reset on $operator ~* &* +@all
 END
