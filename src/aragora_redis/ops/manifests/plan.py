@@ -111,12 +111,22 @@ class Plan:
     @property
     def hosts(self) -> tuple[str, ...]:
         """Their names in a cluster, in order, which every namespace resolves."""
-        return tuple(f"{pod}.redis.{self.namespace}.svc.cluster.local" for pod in self.pods)
+        return self.hosts_of("redis")
+
+    def hosts_of(self, service: str) -> tuple[str, ...]:
+        """As many names of the pods of a StatefulSet that is called like its Service."""
+        domain = f"{service}.{self.namespace}.svc.cluster.local"
+        return tuple(f"{service}-{number}.{domain}" for number in range(self.nodes))
 
     @property
     def sentinel_hosts(self) -> str:
         """What ARAGORA_REDIS_SENTINEL_HOSTS says in the same namespace."""
         return ",".join(f"{pod}.redis:26379" for pod in self.pods)
+
+    @property
+    def migration_sentinels(self) -> str:
+        """The same while Sentinels of their own watch a single Redis that is migrated."""
+        return ",".join(f"sentinel-{number}.sentinel:26379" for number in range(self.nodes))
 
     @property
     def cluster_nodes(self) -> str:
