@@ -102,7 +102,7 @@ def test_names_that_are_used_are_those_of_pods(nodes):
         name: [f"{name}-{n}.{name}.shop.svc.cluster.local" for n in range(nodes)]
         for name in ("redis-replica", "sentinel")
     }
-    for name in hosts:
+    for name, its_pods in hosts.items():
         stateful = named(found, "StatefulSet", name)["spec"]
         service = named(found, "Service", name)["spec"]
         assert stateful["serviceName"] == name
@@ -111,7 +111,7 @@ def test_names_that_are_used_are_those_of_pods(nodes):
         assert (service["clusterIP"], service["publishNotReadyAddresses"]) == ("None", True)
         (container,) = stateful["template"]["spec"]["containers"]
         env = environment(container)
-        assert env["PEERS"].split() == hosts[name]
+        assert env["PEERS"].split() == its_pods
         assert env.get("SENTINELS", env["PEERS"]).split() == hosts["sentinel"]
     assert named(found, "StatefulSet", "sentinel")["spec"]["replicas"] == nodes
     (promote,) = containers([named(found, "Job", "redis-promote")])
