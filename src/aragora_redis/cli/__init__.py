@@ -9,6 +9,10 @@ _NEEDED = ("rich", "typer")
 
 def main() -> None:
     """Run the command that the arguments name, and exit with its code."""
+    if sys.argv[1:2] == ["run-aragora"]:  # Aragora is not asked to have what the others need
+        from . import run_aragora  # noqa: PLC0415 - the others do not need it
+
+        sys.exit(run_aragora.main(sys.argv[2:]))
     try:
         from .app import run  # noqa: PLC0415 - what it needs is an extra
     except ModuleNotFoundError as error:

@@ -25,6 +25,7 @@ from . import (
     migrate,
     output,
     proxy,
+    run_aragora,
     serve,
     sessions,
     settings,
@@ -73,6 +74,16 @@ def version(*, as_json: AsJson = False) -> None:
         output.write_json({"version": number})
     else:
         output.write(number)
+
+
+@app.command(
+    run_aragora.NAME,
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def _run_aragora(context: typer.Context) -> None:
+    """Run the Aragora server with its shared state in the configured Redis."""
+    raise typer.Exit(run_aragora.main(context.args))
 
 
 def _print_version(*, wanted: bool) -> None:
