@@ -3,7 +3,7 @@
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 options = $(if $(PORT),--port "$(PORT)") $(if $(GATEWAYS),--gateways "$(GATEWAYS)") $(if $(MODE),--mode "$(MODE)") $(if $(DIR),--dir "$(DIR)")
 
-.PHONY: help setup up down test servers drills format lock clean
+.PHONY: help setup up down test servers aragora drills format lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\): ## /  make \1\t/p' Makefile | expand -t 16
@@ -25,6 +25,11 @@ test: ## Run all that CI runs: format, lint, types, layers, tests
 servers: ## Run the tests that touch Redis, and a short drill, on Redis 6.2 and Valkey 8
 	@scripts/setup
 	@scripts/servers test
+
+aragora: ## Run the real Aragora server on a Redis that dies: install it, and show what holds
+	@scripts/setup
+	@scripts/aragora
+	@pytest -m "aragora or not aragora" --timeout 300 tests/integration/test_aragora.py
 
 drills: ## Run the fault matrix, and the builds that must fail (SEED=1 ROUNDS=1 MODE=sentinel|managed|cluster)
 	@scripts/drills "$(or $(SEED),1)" "$(or $(ROUNDS),1)" $(MODE)
