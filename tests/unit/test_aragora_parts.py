@@ -476,7 +476,8 @@ def test_a_seam_is_used_with_the_versions_it_was_checked_against(version, inside
     assert seam.installed
 
 
-def test_what_was_not_seen_is_not_claimed():
+def test_what_was_not_seen_is_not_claimed(monkeypatch):
+    monkeypatch.setattr(selfcheck, "PAUSE", 0.0)
     gone = selfcheck.install([Fake(AttributeError("no such place"))], "2.11.1", any_version=False)
     failing = selfcheck.verify([*gone, Fake(where=Where.UNSEEN)])
     assert [each.where for each in failing] == [Where.REFUSED, Where.UNSEEN]

@@ -7,6 +7,7 @@ breakers that they use.
 
 from __future__ import annotations
 
+import secrets
 import time
 from importlib import import_module
 from typing import Any
@@ -121,7 +122,7 @@ class Breakers:
     def verify(self) -> Finding:
         """Open one of Aragora's registry, and see it held."""
         registry = import_module("aragora.resilience.registry")
-        name = "aragora-redis-self-check"
+        name = f"self-check-{secrets.token_hex(8)}"
         tried = registry.get_circuit_breaker(name, failure_threshold=1, cooldown_seconds=5.0)
         try:
             tried.record_failure()

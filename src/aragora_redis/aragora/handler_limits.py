@@ -88,7 +88,7 @@ class HandlerLimits:
         home._get_limiter(name, 10).is_allowed(whom)  # noqa: SLF001
         left = self._shared.look(limit_name(10, 10) or "", f"handler:{name}:{whom}")
         if left is None or left.source is not Source.REDIS:
-            detail = "each instance decides for itself, within its share"
+            detail = "each instance decides for itself"
             return Finding(self.feature, Where.UNSEEN, detail)
         if left.remaining != 9:
             return Finding(self.feature, Where.MEMORY, "they count for themselves")

@@ -160,7 +160,7 @@ class RateLimiters:
             subject = f"{names[face]}:endpoint:{endpoint}:{whom}"
             left = self._shared.look(limit_name(10, 10) or "", subject)
             if left is None or left.source is not Source.REDIS:
-                detail = f"{face}: each instance gives its share of a limit"
+                detail = f"{face}: each instance decides for itself"
                 return Finding(self.feature, Where.UNSEEN, detail)
             if left.remaining != 9:
                 return Finding(self.feature, Where.MEMORY, f"{face} counts for itself")

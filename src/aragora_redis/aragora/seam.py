@@ -16,7 +16,9 @@ class Where(StrEnum):
     """Seen to be so, through Aragora's own functions."""
     UNSEEN = "not on Redis now"
     """The seam is in place, but Redis did not have what was tried."""
-    MEMORY = "not shared by this layer"
+    MEMORY = "in memory of each instance"
+    """The seam is in place, and had no effect."""
+    ALONE = "not shared by this layer"
     REFUSED = "not supported with this version"
 
 

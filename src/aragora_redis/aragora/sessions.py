@@ -29,10 +29,10 @@ class Sessions:
         try:
             distributed = module.get_session_store().is_distributed
         except RuntimeError as error:
-            return Finding(self.feature, Where.MEMORY, f"Aragora has none: {error}")
+            return Finding(self.feature, Where.ALONE, f"Aragora has none: {error}")
         detail = (
             "Aragora's own client, at REDIS_URL; it follows no failover unless that is a proxy"
             if distributed
             else "in memory of each instance; `aragora-redis proxy` with REDIS_URL shares it"
         )
-        return Finding(self.feature, Where.MEMORY, detail)
+        return Finding(self.feature, Where.ALONE, detail)
