@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from aragora_redis.errors import InvalidInputError, SettingsError
 from aragora_redis.settings import JwtSettings, Secret
-from aragora_redis.web.jwt import TokenVerifier, token_id
+from aragora_redis.tokens.identity import token_id
+from aragora_redis.web.jwt import TokenVerifier
 
 KEY = "0123456789abcdef" * 4
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"

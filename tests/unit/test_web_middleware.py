@@ -25,10 +25,10 @@ from aragora_redis.errors import (
     UnknownPolicyError,
 )
 from aragora_redis.settings import from_env
+from aragora_redis.tokens.identity import token_id
 from aragora_redis.web import RateLimitMiddleware, TokenMiddleware, by_address
 from aragora_redis.web.client_address import client_address, networks, subject_of
 from aragora_redis.web.fastapi import RateLimit, RequireToken, install, lifespan
-from aragora_redis.web.jwt import token_id
 
 KEY = "0123456789abcdef" * 4
 POLICIES = """

@@ -13,6 +13,7 @@ from ..ops.desk.revocations import Revocation
 from ..settings import Settings
 from ..state.tokens import Receipt
 from ..tokens.entry import RevocationKind
+from ..tokens.identity import token_id
 from . import output
 from .deployment import OfLab, settings_of
 from .desk import Actor, Limit, Reason, at_desk, instant, secret_from, signed, tell_receipt, when
@@ -152,7 +153,7 @@ def _one_of(*given: object) -> None:
 def _claims(settings: Settings, token: str) -> dict[str, Any]:
     """A token's verified claims, with the id under which it is revoked as its `jti`."""
     try:
-        from ..web.jwt import TokenVerifier, token_id  # noqa: PLC0415 - what it needs is an extra
+        from ..web.jwt import TokenVerifier  # noqa: PLC0415 - what it needs is an extra
     except ModuleNotFoundError as error:
         raise SettingsError(
             "a whole token needs PyJWT", remedy="pip install 'aragora-redis[jwt]', or give --jti"

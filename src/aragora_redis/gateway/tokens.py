@@ -12,7 +12,8 @@ from ..clock import SYSTEM_CLOCK, Clock
 from ..errors import InvalidInputError
 from ..state.shared import SharedState
 from ..state.tokens import EXPIRED_GRACE, Level, Receipt
-from ..web.jwt import TokenVerifier, token_id
+from ..tokens.identity import token_id
+from ..web.jwt import TokenVerifier
 from .auth import Role, needs
 from .bodies import Body, Instant, JsonRoute, Jwt, Note, Text
 from .problems import JSON_ANSWERS, answers

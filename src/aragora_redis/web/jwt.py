@@ -1,9 +1,7 @@
-"""Tokens that are handed over whole: verified first, then named by what identifies them."""
+"""Tokens that are handed over whole are verified first."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -95,25 +93,6 @@ class TokenVerifier:
         # What a hostile token makes a parser raise is not only what PyJWT names.
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise _not_valid(error) from None
-
-
-def token_id(token: str, claims: Mapping[str, Any]) -> str:
-    """What a verified token is revoked under: its `jti`, or a digest of what was signed.
-
-    The digest is taken of the decoded header and payload, and not of the text: the last character
-    of base64 has bits that most decoders ignore, and a signature can be written in several ways, so
-    a revoked token could otherwise come back spelled differently.
-    """
-    jti = claims.get("jti")
-    if isinstance(jti, str) and jti:
-        return jti
-    header, payload, _ = token.split(".")
-    signed = b".".join(_decoded(part) for part in (header, payload))
-    return f"sig:{hashlib.sha256(signed).hexdigest()}"
-
-
-def _decoded(part: str) -> bytes:
-    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
 
 
 def _not_valid(error: Exception) -> AragoraRedisError:

@@ -11,8 +11,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import AragoraRedisError, InvalidInputError, SettingsError
 from ..state.shared import SharedState
+from ..tokens.identity import token_id
 from .asgi import answer, is_below
-from .jwt import TokenVerifier, token_id
+from .jwt import TokenVerifier
 from .problems import Problem, ProblemError, problem_of
 
 _SCHEME = "bearer"
