@@ -20,6 +20,7 @@ from .shared import Shared
 from .versions import Checked
 
 _HOME = "aragora.server.handlers.utils.rate_limit"
+_NAME = "_aragora_redis_name"
 
 
 def name_of(
@@ -68,7 +69,6 @@ class HandlerLimits:
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
-        self._names: dict[int, tuple[Any, str | None]] = {}
 
     def install(self) -> None:
         """Let the fleet decide beside each limiter of the class."""
@@ -78,7 +78,7 @@ class HandlerLimits:
         def is_allowed(limiter: Any, key: str) -> bool:
             return True if home.RATE_LIMITING_DISABLED else together(limiter, key)
 
-        together = decided_together(alone, self._shared, self._name)
+        together = decided_together(alone, self._shared, _called)
         home.RateLimiter.is_allowed = is_allowed
 
     def verify(self) -> Finding:
@@ -94,10 +94,12 @@ class HandlerLimits:
             return Finding(self.feature, Where.MEMORY, "they count for themselves")
         return Finding(self.feature, Where.REDIS, "RateLimiter.is_allowed of the handlers")
 
-    def _name(self, limiter: Any) -> str | None:
-        known = self._names.get(id(limiter))
-        if known is None or known[0] is not limiter:
-            modules = [each for each in sys.modules.items() if each[0].startswith("aragora.")]
-            known = (limiter, name_of(limiter, import_module(_HOME)._limiters, modules))  # noqa: SLF001
-            self._names[id(limiter)] = known
-        return known[1]
+
+def _called(limiter: Any) -> str | None:
+    """The name of a limiter, which it keeps once it was looked for."""
+    held = vars(limiter)
+    if _NAME not in held:
+        modules = [each for each in sys.modules.items() if each[0].startswith("aragora.")]
+        held[_NAME] = name_of(limiter, import_module(_HOME)._limiters, modules)  # noqa: SLF001
+    name: str | None = held[_NAME]
+    return name

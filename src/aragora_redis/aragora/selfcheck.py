@@ -14,8 +14,8 @@ ATTEMPTS = 3
 PAUSE = 0.5
 """Seconds between two."""
 BESIDE = (
-    "in memory of each instance: limits by user, tenant, tier, platform and for OAuth, breakers "
-    "that are not of the registry, API tokens revoked by themselves"
+    "in memory of each instance: limits by user, tenant, tier and platform, for OAuth and by "
+    "default, breakers that are not of the registry, API tokens revoked by themselves"
 )
 """What Aragora keeps for itself whatever is set, said so that nobody takes it for shared."""
 
