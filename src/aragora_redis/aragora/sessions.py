@@ -31,8 +31,8 @@ class Sessions:
         except RuntimeError as error:
             return Finding(self.feature, Where.ALONE, f"Aragora has none: {error}")
         detail = (
-            "Aragora's own client, at REDIS_URL; it follows no failover unless that is a proxy"
+            "Aragora's own, at ARAGORA_REDIS_URL; it follows no failover unless a proxy does"
             if distributed
-            else "in memory of each instance; `aragora-redis proxy` with REDIS_URL shares it"
+            else "in memory of each instance; ARAGORA_REDIS_URL at `aragora-redis proxy` shares it"
         )
         return Finding(self.feature, Where.ALONE, detail)
