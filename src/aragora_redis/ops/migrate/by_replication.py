@@ -24,6 +24,7 @@ from .replication import (
     hand_over,
     promote,
     put_back,
+    remember,
     role_of,
     secret_of,
     stand_alone,
@@ -91,6 +92,7 @@ class ByReplication:
         self._clock = clock
         self._on_step = on_step
         self._on_copied = on_copied
+        self._left: list[str] = []
 
     async def bring(self, *, move: bool) -> None:
         """Have the target follow the source until it has everything, and take the writes.
@@ -111,12 +113,14 @@ class ByReplication:
     async def _attach(self) -> None:
         taker = self._seen.primary
         await self._hold()
-        await self._note_settings(taker, self._source)
-        self._journal.state = State.FOLLOWING
-        self._save(self._journal)
         if (await _role(taker)).follows != self._source.address:
+            await self._note_settings(taker, self._source)
             self._on_step(f"{taker.address} begins to follow {self._source.address}")
             await follow(taker, self._source)
+            # Restarted as a primary it would take writes that are replaced later.
+            await remember(taker)
+        self._journal.state = State.FOLLOWING
+        self._save(self._journal)
         await self._copied(taker, self._source, fellows=self._seen.replicas)
 
     async def move_back(self) -> None:
@@ -132,7 +136,8 @@ class ByReplication:
             await self._hold()
             await self._copied(self._source, giver, fellows=())
             await self._exchange(giver, self._source, (), State.RETURNING, State.FOLLOWING)
-        await self._restore(self._source, fellows=())
+        await self._forget_source()
+        self._left += await self._restore(self._source, fellows=())
 
     async def resume(self) -> None:
         """Go on with an exchange that was interrupted.
@@ -151,9 +156,10 @@ class ByReplication:
                 self._journal.state = before
             case Standing.TAKER:
                 self._journal.state = after
-            case Standing.NOBODY if here.offset >= there.offset:
+            case Standing.NOBODY if here.offset >= (self._journal.goal or there.offset):
                 self._on_step(f"{taker.address} takes the writes that {giver.address} gave up")
                 await promote(taker, instead_of=giver)
+                await remember(taker)
                 self._journal.state = after
             case Standing.NOBODY:
                 raise MoveError(
@@ -175,11 +181,33 @@ class ByReplication:
         Returns:
             What is left to be done by hand, each as a sentence.
         """
-        left = []
-        try:
-            await self._restore(self._seen.primary, fellows=self._seen.replicas)
-        except MoveError as error:
-            left.append(str(error))
+        if self._journal.state is State.FOLLOWING:
+            return self._left
+        return await self._settle_target()
+
+    async def check(self, *, overwrite: bool) -> None:
+        """See that after the move only the target takes writes.
+
+        Args:
+            overwrite: what the source took since may be given up.
+
+        Raises:
+            MoveError: both take them.
+        """
+        if self._journal.state is not State.MOVED or not (await _role(self._source)).primary:
+            return
+        taker = self._seen.primary
+        if not overwrite:
+            raise MoveError(
+                f"both {self._source.address} and {taker.address} take writes: the first was "
+                "restarted or promoted after the move. See what it took since (migrate verify); "
+                "run --overwrite gives that up and makes it follow again"
+            )
+        await follow(self._source, taker, last=True)
+        await remember(self._source)
+
+    async def _settle_target(self) -> list[str]:
+        left = await self._restore(self._seen.primary, fellows=self._seen.replicas)
         if self._journal.patience and isinstance(self._target, SentinelTarget):
             self._on_step("the Sentinels watch over it again, once they know their primary")
             former = {
@@ -198,15 +226,22 @@ class ByReplication:
         Raises:
             MoveError: it cannot be told.
         """
+        await self._forget_source()
         try:
             await stand_alone(self._seen.primary)
         except (RedisError, OSError, TimeoutError) as error:
             raise MoveError(
                 f"{self._seen.primary.address} still follows the source: {error or 'no answer'}"
             ) from error
-        left = await self.settle()
-        self._journal.state = State.ROLLED_BACK
-        self._save(self._journal)
+        left = await self._settle_target()
+        if not (await _role(self._source)).primary:
+            raise MoveError(
+                f"{self._source.address} was made a replica meanwhile: REPLICAOF NO ONE on it "
+                "gives it the writes back"
+            )
+        if not left:
+            self._journal.state = State.ROLLED_BACK
+            self._save(self._journal)
         return left
 
     async def _exchange(
@@ -216,9 +251,22 @@ class ByReplication:
         self._journal.state = doing
         self._save(self._journal)
         self._on_step(f"writes are held at {giver.address}, and then taken by {taker.address}")
-        self._journal.pauses.append(await hand_over(giver, taker, fellows, self._clock))
+        took = await hand_over(giver, taker, fellows, self._clock, self._note_goal)
+        self._journal.pauses.append(took)
         self._journal.state = done
         self._save(self._journal)
+
+    def _note_goal(self, goal: int) -> None:
+        self._journal.goal = goal
+        self._save(self._journal)
+
+    async def _forget_source(self) -> None:
+        """Once it was a replica of the target the Sentinels would make it one again."""
+        if isinstance(self._target, SentinelTarget) and self._journal.pauses:
+            self._on_step(f"the Sentinels of the target forget {self._source.address}")
+            await sentinels.forget(
+                self._target, self._source.address, self._seen.sentinels, self._clock
+            )
 
     async def _hold(self) -> None:
         """Written down first: a run that is killed gives everything back."""
@@ -246,14 +294,15 @@ class ByReplication:
         self._on_step(f"{follower.address} gets what {leader.address} has")
         await wait_for_copy(follower, leader, fellows, self._clock, self._on_copied)
 
-    async def _restore(self, server: Server, *, fellows: Sequence[Server]) -> None:
+    async def _restore(self, server: Server, *, fellows: Sequence[Server]) -> list[str]:
+        """Put settings back. A secret is what those say who had the same, and never guessed."""
         kept = self._kept(server)
         if not kept:
-            return
-        secret = await secret_of(fellows) or server.access.password
-        await put_back(server, kept, secret)
+            return []
+        left = await put_back(server, kept, await secret_of(fellows))
         del self._journal.kept[str(server.address)]
         self._save(self._journal)
+        return left
 
 
 async def _role(server: Server) -> Role:

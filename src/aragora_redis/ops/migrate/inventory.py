@@ -31,6 +31,7 @@ class Inventory:
         flavour: `redis` or `valkey`.
         version: of the server, in that flavour.
         primary: it takes writes.
+        leader: whom it replicates, as it was told.
         clustered: it is a node of a Redis Cluster.
         keys: by database.
         expiring: how many of them all have a time to live.
@@ -66,6 +67,7 @@ class Inventory:
     feeds: bool = True
     pauses: bool = True
     replicas: int = 0
+    leader: Address | None = None
 
     @property
     def name(self) -> str:
@@ -124,6 +126,9 @@ async def _ask(address: Address, client: Redis, access: Access) -> Inventory:
         feeds=await _takes(client, "REPLCONF", "listening-port", "0"),
         pauses=await _knows(client, "CLIENT"),
         replicas=int(info.get("connected_slaves", 0)),
+        leader=Address(str(info["master_host"]), int(info["master_port"]))
+        if "master_host" in info
+        else None,
     )
 
 

@@ -48,6 +48,7 @@ class Journal(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         kept: settings that were changed and are put back: by address, then by name.
         copying: what a copy has changed in servers, see `copying.Copy.state`.
         pauses: seconds for which writes were held, each time they were moved.
+        goal: how much of its history a server had when it gave the writes up.
     """
 
     source: str
@@ -58,6 +59,7 @@ class Journal(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     kept: dict[str, dict[str, str]] = {}
     copying: dict[str, Any] = {}
     pauses: list[float] = []
+    goal: int | None = None
     version: int = VERSION
 
     @property
@@ -92,7 +94,21 @@ def read(path: Path) -> Journal | None:
 
 
 def write(path: Path, journal: Journal) -> None:
-    """Put it on disk, whole, before what it tells of is done."""
+    """Put it on disk, whole, before what it tells of is done.
+
+    Raises:
+        InvalidInputError: it cannot be written, so nothing is done.
+    """
+    try:
+        _write(path, journal)
+    except OSError as error:
+        raise InvalidInputError(
+            f"the journal {path} cannot be written: {error.strerror}",
+            remedy="make room for it or name another place with --journal, and run this again",
+        ) from error
+
+
+def _write(path: Path, journal: Journal) -> None:
     beside = path.with_name(path.name + ".new")
     content = msgspec.json.format(msgspec.json.encode(journal), indent=2)
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import os
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
 from redis.exceptions import RedisError
 
 from ...clock import Clock
 from ...errors import InvalidInputError, OutageError
+from .. import pid_file
 from ..access import Failure
 from ..asking import survey
 from ..report import Finding, Status
@@ -94,13 +97,27 @@ class Migration:
             if isinstance(each, Failure):
                 return f"the target {address} {each.text}"
             found.append(each)
-        attached = self._journal is not None and not self._journal.ended
-        if self._journal is not None and attached:
-            begun = Way(self._journal.way)
-            if way not in {None, begun}:
-                return f"this migration was begun by {begun}: go on so, or roll it back first"
-            way = begun
-        return make_plan(source, found, wanted=way, overwrite=overwrite, attached=attached)
+        begun = self._journal is not None and not self._journal.ended
+        if self._journal is not None and begun:
+            chosen = Way(self._journal.way)
+            if way not in {None, chosen}:
+                return f"this migration was begun by {chosen}: go on so, or roll it back first"
+            way = chosen
+        return make_plan(
+            source, found, wanted=way, overwrite=overwrite, attached=self._attached(found)
+        )
+
+    def _attached(self, found: Sequence[Inventory]) -> bool:
+        """Whether what the target holds is the source's, or the source's is the target's.
+
+        The journal alone does not tell: a target that was promoted meanwhile took writes.
+        """
+        journal = self._journal
+        if journal is None or journal.ended or journal.state is State.HELD:
+            return False
+        if journal.state is State.FOLLOWING and journal.way == Way.REPLICATION:
+            return all(each.leader == self._source.address for each in found)
+        return True
 
     async def sites(self) -> tuple[Site, Site] | str:
         """The source and the target, as they are now; or why the target cannot be told."""
@@ -142,21 +159,7 @@ class Migration:
 
     async def commit(self) -> MigrationReport:
         """End it: there is no way back from here."""
-        journal = self._begun()
-        if journal.state is not State.MOVED:
-            return self._report(
-                Status.WARNING, f"nothing was done: it is {journal.state}, not moved"
-            )
-        journal.state = State.COMMITTED
-        self._save(journal)
-        notes = [f"it is still a replica that nobody promotes; {FORGET}"]
-        if journal.way == Way.COPY:
-            notes = ["it goes on refusing writes, if anything keeps them from it"]
-        return self._report(
-            Status.OK,
-            f"{journal.source} may be ended: nothing leads back to it any more",
-            *notes,
-        )
+        return await self._guarded(self._commit())
 
     async def verify(
         self,
@@ -201,20 +204,49 @@ class Migration:
         plan = await self.plan(way=way, overwrite=overwrite)
         if isinstance(plan, str):
             return self._report(Status.CRITICAL, f"{plan}; nothing was done")
+        fresh = self._journal is None or self._journal.state in {State.HELD, State.FOLLOWING}
+        if fresh and (plan.blocked is not None or plan.way is None):
+            return self._report(Status.CRITICAL, f"{plan.blocked}; nothing was done")
         if self._journal is None:
-            if plan.blocked is not None or plan.way is None:
-                return self._report(Status.CRITICAL, f"{plan.blocked}; nothing was done")
+            if plan.way is None:
+                return self._report(Status.CRITICAL, f"{plan.headline}; nothing was done")
             self._journal = Journal(
                 source=str(self._source.address), target=title(self._target), way=plan.way
             )
         steps = await self._steps(plan, writers_stopped=writers_stopped)
+        moves = len(self._journal.pauses)
         if self._journal.state in {State.MOVING, State.RETURNING}:
             await steps.resume()
+        await steps.check(overwrite=overwrite)
         if self._journal.state is not State.MOVED:
             await steps.bring(move=move)
             if not move:
                 return self._report(Status.OK, *_BROUGHT[Way(self._journal.way)])
-        return self._done(await steps.settle())
+        return self._done(await steps.settle(), self._journal.pauses[moves:])
+
+    async def _commit(self) -> MigrationReport:
+        journal = self._begun()
+        if journal.state is not State.MOVED:
+            return self._report(
+                Status.WARNING, f"nothing was done: it is {journal.state}, not moved"
+            )
+        plan = await self.plan()
+        if isinstance(plan, str):
+            return self._report(Status.CRITICAL, f"{plan}; nothing was done")
+        steps = await self._steps(plan)
+        await steps.check(overwrite=False)
+        if left := await steps.settle():
+            return self._report(Status.WARNING, "not yet: something is to be put back", *left)
+        journal.state = State.COMMITTED
+        self._save(journal)
+        notes = [f"it is still a replica that nobody promotes; {FORGET}"]
+        if journal.way == Way.COPY:
+            notes = ["it goes on refusing writes, if anything keeps them from it"]
+        return self._report(
+            Status.OK,
+            f"{journal.source} may be ended: nothing leads back to it any more",
+            *notes,
+        )
 
     async def _rollback(self) -> MigrationReport:
         journal = self._begun()
@@ -224,34 +256,32 @@ class Migration:
         if isinstance(plan, str):
             return self._report(Status.CRITICAL, f"{plan}; nothing was done")
         steps = await self._steps(plan)
-        returning = journal.state is State.RETURNING
+        returning, moves = journal.state is State.RETURNING, len(journal.pauses)
         if journal.state in {State.MOVING, State.RETURNING}:
             await steps.resume()
+        await steps.check(overwrite=False)
         if journal.state is State.MOVED or returning:
             # The target is not let go by the same command: writers still turn to it.
             await steps.move_back()
             return self._report(
                 Status.OK,
-                f"{journal.source} takes the writes again, with all that was written meanwhile; "
-                f"writes were held for {journal.pauses[-1]:.2f} s",
+                f"{journal.source} takes the writes again, with all that was written meanwhile"
+                + _held(journal.pauses[moves:]),
                 "the target takes none: run moves once more, and rollback lets it go",
-                *(await steps.settle() if journal.way == Way.COPY else []),
+                *await steps.settle(),
             )
         left = await steps.detach()
         return self._report(
             Status.WARNING if left else Status.OK,
             f"{journal.source} takes the writes, and the target goes its own way with what it had "
             "copied",
-            *([FORGET] if journal.pauses and journal.way == Way.REPLICATION else []),
             *left,
         )
 
-    def _done(self, left: list[str]) -> MigrationReport:
-        pauses = self._begun().pauses
-        held = f"; writes were held for {pauses[-1]:.2f} s" if pauses else ""
+    def _done(self, left: list[str], pauses: Sequence[float]) -> MigrationReport:
         return self._report(
             Status.WARNING if left else Status.OK,
-            f"the target takes the writes, nothing acknowledged was lost{held}",
+            f"the target takes the writes, nothing acknowledged was lost{_held(pauses)}",
             f"{self._source.address} refuses writes: rollback leads back until commit, with all "
             "that is written meanwhile",
             *left,
@@ -305,8 +335,15 @@ class Migration:
             tuple(seen.sentinels),
         )
 
-    async def _guarded(self, work: Awaitable[MigrationReport]) -> MigrationReport:
+    async def _guarded(self, work: Coroutine[Any, Any, MigrationReport]) -> MigrationReport:
+        lock = pid_file.claim(self._path.with_name(self._path.name + ".lock"))
+        if lock is None:
+            work.close()
+            raise InvalidInputError(
+                f"another run works on {self._path}", remedy="wait until it ends; nothing was done"
+            )
         try:
+            self._journal = journals.read(self._path)
             return await work
         except (MoveError, GuardError, CopyError) as error:
             return self._report(Status.CRITICAL, str(error))
@@ -314,6 +351,8 @@ class Migration:
             return self._report(
                 Status.CRITICAL, f"a server did not answer: {error or 'in time'}; run this again"
             )
+        finally:
+            os.close(lock)
 
     def _begun(self) -> Journal:
         if self._journal is None:
@@ -343,6 +382,10 @@ class Migration:
                 f"this is from {ours[0]} to {ours[1]}",
                 remedy="name the file of this one with --journal; nothing was done",
             )
+
+
+def _held(pauses: Sequence[float]) -> str:
+    return f"; writes were held for {pauses[-1]:.2f} s" if pauses else ""
 
 
 def title(target: Target) -> str:

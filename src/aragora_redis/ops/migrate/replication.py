@@ -164,24 +164,33 @@ async def stand_alone(server: Server) -> None:
         await limited(ask("REPLICAOF", "NO", "ONE"))
 
 
-async def put_back(server: Server, settings: Settings, secret: str | None) -> None:
-    """Give a server the settings that it had, and `secret` as what it logs in to primaries with.
+async def put_back(server: Server, settings: Settings, secret: str | None) -> list[str]:
+    """Give a server the settings that it had.
 
-    Raises:
-        MoveError: it refuses.
+    Args:
+        server: which.
+        settings: what `changed_by` said of it.
+        secret: the masterauth that it had; None where that is not known.
+
+    Returns:
+        What is left to be done by hand, each as a sentence.
     """
-    wanted = dict(settings)
+    wanted, left = dict(settings), []
     if wanted.get("masterauth"):
-        if secret is None:
-            raise MoveError(
-                f"{server.address} had a masterauth which is not known here: set it again"
-            )
-        wanted["masterauth"] = secret
+        del wanted["masterauth"]
+        if secret is not None:
+            wanted["masterauth"] = secret
+        else:
+            left.append(f"{server.address} had another masterauth, which is not known here: set it")
     try:
         async with server.open() as client:
             await _configure(client, wanted)
     except (RedisError, OSError, TimeoutError) as error:
-        raise MoveError(f"settings of {server.address} are not put back: {_said(error)}") from error
+        left.append(
+            f"settings of {server.address} are not put back: {_said(error)}; run this again"
+        )
+    await remember(server)
+    return left
 
 
 async def remember(server: Server) -> None:
@@ -211,37 +220,64 @@ async def wait_for_copy(
 ) -> None:
     """Wait until a server, and those that replicate it, have all that another one has.
 
-    One that was restarted meanwhile, and forgot whom it follows, is told again.
-
     Raises:
-        MoveError: it does not get on.
+        MoveError: it does not get on, or takes writes itself.
     """
-    seen: object = None
-    moved_at = clock.monotonic()
+    progress = _Progress(clock)
     why = "no byte came"
     while True:
-        state: object = None
         try:
             goal = (await role_of(leader)).offset
             role = await role_of(follower)
+            if role.primary:
+                _back_out(
+                    f"{follower.address} no longer follows {leader.address}: it was restarted or "
+                    "promoted, and may have taken writes since"
+                )
             if role.follows != leader.address:
                 await follow(follower, leader)
-            have = [await _has(each, goal) for each in fellows]
-            if role.linked and role.offset >= goal and all(have):
+            behind = [] if role.linked and role.offset >= goal else [(follower.address, role)]
+            for fellow in fellows:
+                said = await role_of(fellow)
+                if not (said.linked and said.offset >= goal):
+                    behind.append((fellow.address, said))
+            if not behind:
                 return
-            on_copied(_copied(role, sum(have), len(have)))
-            state = (role.left, role.offset, have)
+            on_copied(_copied(role, len(fellows) - len(behind), len(fellows)))
+            progress.note(behind)
         except (RedisError, OSError, TimeoutError) as error:
             why = _said(error)
-        now = clock.monotonic()
-        if state is not None and state != seen:
-            seen, moved_at = state, now
-        elif now - moved_at > STALL:
+        if (stuck := progress.stuck()) is not None:
             raise MoveError(
-                f"{follower.address} has not got on with what {leader.address} has for "
+                f"{stuck or follower.address} has not got on with what {leader.address} has for "
                 f"{STALL:.0f} s: {why}; its log says more. It was left as it is"
             )
         await asyncio.sleep(LOOK_EVERY * 4)
+
+
+class _Progress:
+    """Notices who does not get on."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._heard = clock.monotonic()
+        self._moved: dict[Address, tuple[object, float]] = {}
+
+    def note(self, behind: Sequence[tuple[Address, Role]]) -> None:
+        """These have not everything yet."""
+        now = self._heard = self._clock.monotonic()
+        before = self._moved
+        self._moved = {}
+        for address, role in behind:
+            said, since = before.get(address, (None, now))
+            self._moved[address] = (role, now if said != role else since)
+
+    def stuck(self) -> Address | str | None:
+        """Who has said the same for too long; empty where nobody says anything."""
+        now = self._clock.monotonic()
+        if now - self._heard > STALL:
+            return ""
+        return next((at for at, (_, since) in self._moved.items() if now - since > STALL), None)
 
 
 async def _has(server: Server, goal: int) -> bool:
@@ -255,7 +291,13 @@ def _copied(role: Role, have: int, fellows: int) -> Copied:
     return Copied("replicas of the target that have it", have, fellows)
 
 
-async def hand_over(giver: Server, taker: Server, fellows: Sequence[Server], clock: Clock) -> float:
+async def hand_over(
+    giver: Server,
+    taker: Server,
+    fellows: Sequence[Server],
+    clock: Clock,
+    on_goal: Callable[[int], None],
+) -> float:
     """Have the one that replicates the other take the writes, and the other replicate it.
 
     Args:
@@ -263,6 +305,7 @@ async def hand_over(giver: Server, taker: Server, fellows: Sequence[Server], clo
         taker: is to take them.
         fellows: who replicates the taker, and must have everything as well.
         clock: for how long it takes.
+        on_goal: told how much the giver has, before it gives the writes up.
 
     Returns:
         Seconds for which nobody took writes.
@@ -279,6 +322,7 @@ async def hand_over(giver: Server, taker: Server, fellows: Sequence[Server], clo
             if clock.monotonic() - began > SHORT_PAUSE - 1:
                 _back_out("the pause was about to end before everything had arrived")
             await limited(client.client_pause(int(LONG_PAUSE * 1000), all=False))
+            on_goal(goal)
         except BaseException as error:
             await to_the_end(_unpause(client))
             if isinstance(error, MoveError | RedisError | OSError | TimeoutError):
@@ -303,7 +347,8 @@ async def _exchange(
     took = clock.monotonic() - began
     # Held writes are refused by a replica, which is better than not knowing.
     await _unpause(client)
-    await remember(giver)
+    for server in (giver, taker):
+        await remember(server)
     return took
 
 

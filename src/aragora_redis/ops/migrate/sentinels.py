@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -43,7 +43,13 @@ async def patience_of(target: SentinelTarget, at: Address) -> int:
             found: Any = await limited(sentinel.sentinel_master(target.master_name))
     except (RedisError, OSError, TimeoutError) as error:
         raise GuardError(f"Sentinel {at} cannot be asked: {error or 'no answer'}") from error
-    return int(found["down-after-milliseconds"])
+    patience = int(found["down-after-milliseconds"])
+    if patience >= A_MONTH:
+        raise GuardError(
+            f"Sentinel {at} waits a month for its primary, as a migration has it: go on with the "
+            f"journal of that one, or SENTINEL SET {target.master_name} down-after-milliseconds"
+        )
+    return patience
 
 
 async def set_patience(target: SentinelTarget, wanted: Mapping[Address, int]) -> None:
@@ -53,13 +59,44 @@ async def set_patience(target: SentinelTarget, wanted: Mapping[Address, int]) ->
         GuardError: one of them refuses, or does not answer.
     """
     for at, milliseconds in wanted.items():
-        try:
-            async with connected(at, target.sentinel) as sentinel:
-                ask: Any = sentinel.execute_command
-                words = ("SENTINEL SET", target.master_name, "down-after-milliseconds")
-                await limited(ask(*words, milliseconds))
-        except (RedisError, OSError, TimeoutError) as error:
-            raise GuardError(f"Sentinel {at} cannot be told: {error or 'no answer'}") from error
+        words = ("SENTINEL SET", target.master_name, "down-after-milliseconds")
+        await _ask(target, at, *words, str(milliseconds))
+
+
+async def forget(
+    target: SentinelTarget, whom: Address, at: Sequence[Address], clock: Clock
+) -> None:
+    """Have the Sentinels forget a replica that takes writes now: they would end that.
+
+    Raises:
+        GuardError: one of them goes on counting it.
+    """
+    for sentinel in at:
+        await _ask(target, sentinel, "SENTINEL RESET", target.master_name)
+
+    async def forgotten() -> bool:
+        for sentinel in at:
+            rows = await _ask(target, sentinel, "SENTINEL REPLICAS", target.master_name)
+            fellows = await _ask(target, sentinel, "SENTINEL SENTINELS", target.master_name)
+            listed = {Address(str(row["ip"]), int(row["port"])) for row in rows}
+            if whom in listed or len(fellows) < len(at) - 1:
+                return False
+        return True
+
+    if not await until(forgotten, HEARD_LIMIT, clock=clock, every=0.2):
+        raise GuardError(
+            f"a Sentinel of the target still counts {whom} among the replicas, and would make it "
+            f"one: SENTINEL RESET {target.master_name} on each, and run this again"
+        )
+
+
+async def _ask(target: SentinelTarget, at: Address, *words: str) -> Any:
+    try:
+        async with connected(at, target.sentinel) as sentinel:
+            ask: Any = sentinel.execute_command
+            return await limited(ask(*words))
+    except (RedisError, OSError, TimeoutError) as error:
+        raise GuardError(f"Sentinel {at} cannot be told: {error or 'no answer'}") from error
 
 
 async def let_go(target: SentinelTarget, former: Mapping[Address, int], clock: Clock) -> list[str]:

@@ -20,6 +20,9 @@ class Steps(Protocol):
     async def resume(self) -> None:
         """Go on with an exchange of the writes that was interrupted."""
 
+    async def check(self, *, overwrite: bool) -> None:
+        """See that after the move only the target takes writes; `overwrite` gives up the others."""
+
     async def settle(self) -> list[str]:
         """Put back what was changed in the target; what is left to be done by hand."""
 
