@@ -491,7 +491,7 @@ def test_any_sequence_of_calls_has_one_outcome(server: Server) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=40,
+            max_examples=25,
             stateful_step_count=20,
             deadline=None,
             suppress_health_check=list(HealthCheck),

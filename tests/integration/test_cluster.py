@@ -172,7 +172,7 @@ async def test_slots_move_under_load_and_nobody_notices(cluster_lab, policies):
                 updates += 1
                 for number, session in enumerate(made):
                     made[number] = await one.sessions.update(session, set={"n": updates})
-                for subject in in_motion[:10]:
+                for subject in in_motion[:2]:
                     asked = LimitCheck("api", subject), LimitCheck("more", subject)
                     said = (await one.rate_limits.check_all(*asked)).decisions
                     joint.update(each.source.value for each in said)

@@ -26,4 +26,4 @@ def test_the_python_runs():
 
 def test_the_policies_are_policies():
     (toml,) = blocks("toml")
-    assert list(parse_policies(toml, source="README").limits) == ["api"]
+    assert list(parse_policies(toml, source="README").limits) == ["api", "org", "user"]

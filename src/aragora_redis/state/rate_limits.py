@@ -238,7 +238,7 @@ class RateLimits:
             )
         return limiter
 
-    def _limiter(self, policy: str, subject: str, at: str | None) -> LocalLimiter:
+    def _limiter(self, policy: str, subject: str, at: str | None = None) -> LocalLimiter:
         limiter = self._named(policy)
         validate_subject(subject)
         validate_location(limiter.policy, at)
