@@ -22,9 +22,7 @@ TELLING = (
     "tests/contract",
     "tests/integration/test_invariants.py::test_i1_i2_i4_a_killed_primary_under_load",
     "tests/integration/test_invariants.py::test_i1_memory_pressure_keeps_a_revocation_here_until_it_gets_in",
-    "tests/integration/test_failover.py::test_the_command",
     "tests/integration/test_doctor.py::test_nothing_is_found_on_healthy_servers",
-    "tests/integration/test_lab_cluster.py::test_a_killed_primary_is_replaced_and_comes_back_as_replica",
     "tests/integration/test_cluster.py::test_all_primitives_and_their_keys_are_spread",
 )
 # They are the longest, and go through the same scripts.
