@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from ...clock import Clock
@@ -115,9 +116,10 @@ class ByCopying:
             self._journal.state = doing
             self._save(self._journal)
             self._on_step(f"writes are held at {giver.name}, and then taken by {taker.name}")
-            cut = await copy.cut_over(writers_stopped=self._writers_stopped)
+            cut = await copy.cut_over(
+                writers_stopped=self._writers_stopped, on_moved=partial(self._moved, doing, done)
+            )
             self._journal.pauses.append(cut.pause or 0.0)
-            self._journal.state = done
             self._save(self._journal)
         if cut.guard is Guard.NONE:
             self._left.append(
@@ -126,6 +128,15 @@ class ByCopying:
         if cut.skipped:
             self._left.append(f"{cut.skipped} keys of modules could not be copied")
         await self._let_go(taker)
+
+    def _moved(self, doing: State, done: State) -> None:
+        self._journal.state = done
+        try:
+            self._save(self._journal)
+        except BaseException:
+            # The taker is not left with the writes by a word that may not be on disk.
+            self._journal.state = doing
+            raise
 
     @asynccontextmanager
     async def _copying(self, giver: Site, taker: Site) -> AsyncIterator[Copy]:

@@ -241,7 +241,9 @@ class Copy:
             "nobody flush the source meanwhile",
         )
 
-    async def cut_over(self, *, writers_stopped: bool = False) -> Cutover:
+    async def cut_over(
+        self, *, writers_stopped: bool = False, on_moved: Callable[[], None] = lambda: None
+    ) -> Cutover:
         """Hold writes, copy the rest, prove that both are equal, and have the source refuse writes.
 
         After a failure writes go on at the source.
@@ -250,6 +252,9 @@ class Copy:
             writers_stopped: nobody writes to the source any more, and nothing is paused. Needed
                 where CLIENT PAUSE WRITE (6.2) is forbidden, or nobody tells of changes and there is
                 more than can be read while writes are held.
+            on_moved: called once it is proven and the guard stands, before the pause ends, so that
+                it is written down before a writer turns to the target. If it raises, writes go on
+                at the source.
 
         Raises:
             CopyError: it could not be done, and why.
@@ -262,7 +267,7 @@ class Copy:
                 await self._recheck()
             began = self._clock.monotonic()
             try:
-                keys, guard = await self._attempt(paused=not writers_stopped)
+                keys, guard = await self._attempt(on_moved, paused=not writers_stopped)
             except _UnfitError as error:
                 why = str(error)
                 continue
@@ -286,7 +291,7 @@ class Copy:
         finally:
             await self._pair.close()
 
-    async def _attempt(self, *, paused: bool) -> tuple[int, Guard]:
+    async def _attempt(self, on_moved: Callable[[], None], *, paused: bool) -> tuple[int, Guard]:
         """One pause; how many keys were carried in it, and the guard.
 
         Raises:
@@ -303,6 +308,7 @@ class Copy:
                     clients, self._guard, self._note, seconds=self._bounds.deadline
                 )
                 await self._prove()
+                on_moved()
         except TimeoutError as error:
             await to_the_end(self._let_go(paused=paused))
             raise _UnfitError(f"the rest took longer than {limit:g} s") from error
