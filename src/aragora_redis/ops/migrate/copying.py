@@ -355,7 +355,14 @@ class Copy:
 
         Raises:
             _UnfitError: something did.
+            CopyError: it holds a database that is not copied.
         """
+        if unforeseen := await self._pair.unforeseen():
+            raise CopyError(
+                f"database {unforeseen[0]} came into use meanwhile; writes go on at "
+                f"{self._pair.sites[0].name}",
+                remedy="run this again: it copies all that are in use when it begins",
+            )
         if self.silent is not None:
             why = await self._following.breach()
         # The guard may have been set by CONFIG.

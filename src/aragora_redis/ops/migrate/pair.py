@@ -69,6 +69,18 @@ class Pair:
                 )
         return {name: value for each in said for name, value in each.items()}
 
+    async def unforeseen(self) -> list[int]:
+        """Databases in which the source has keys, and which are none of ours.
+
+        Raises:
+            CopyError: a server does not answer.
+        """
+        found = [
+            await self.info(who, each, "keyspace") for who, _, each in self.servers(self.source)
+        ]
+        used = {int(name.removeprefix("db")) for info in found for name in info}
+        return sorted(used.difference(self.dbs))
+
     async def counts(self, side: Mapping[int, Clients]) -> dict[int, Count]:
         """How many keys a side has in each database.
 
