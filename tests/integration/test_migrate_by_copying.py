@@ -8,7 +8,7 @@ import pytest
 import redis
 from tests.integration.test_migrate import Labs, fork_and_die, kill
 
-from aragora_redis.ops.migrate import copying
+from aragora_redis.ops.migrate import by_copying, copying, guard
 from aragora_redis.ops.migrate.plan import Way
 from aragora_redis.ops.report import Status
 
@@ -60,3 +60,87 @@ async def test_what_the_target_was_given_after_a_kill_stays(two, monkeypatch):
     two.client(moved=True).set("late", "acknowledged")
     assert (await two.run()).status is Status.OK
     assert two.client(moved=True).get("late") == "acknowledged"
+
+
+@pytest.mark.parametrize("then", ["run", "rollback"])
+async def test_who_takes_the_writes_takes_them_after_a_kill(two, monkeypatch, then):
+    assert (await two.run()).status is Status.OK
+    begun = two.migration().rollback
+    if then == "run":
+        assert (await two.migration().rollback()).status is Status.OK
+        begun = two.run
+    with monkeypatch.context() as patched:
+        patched.setattr(by_copying, "lift_guard", kill)
+        await two.killed(begun)
+    assert two.takers() == []
+    again = two.run if then == "run" else two.migration().rollback
+    assert (await again()).status is Status.OK
+    # The second rollback lets the target go its own way.
+    assert two.takers() == (["target"] if then == "run" else ["source", "target"])
+
+
+async def test_a_rollback_gives_back_what_a_killed_run_has_changed(two):
+    source = two.client(moved=False)
+    source.config_set("notify-keyspace-events", "Ex")
+    await two.killed(lambda: two.migration(on_copied=kill).run(way=Way.COPY))
+    assert source.config_get("notify-keyspace-events") != {"notify-keyspace-events": "xE"}
+    assert (await two.migration().rollback()).status is Status.OK
+    assert source.config_get("notify-keyspace-events") == {"notify-keyspace-events": "xE"}
+    assert two.takers() == ["source", "target"]
+
+
+async def test_a_database_that_is_first_used_meanwhile_is_not_left_behind(two):
+    late = two.client(moved=False, db=5)
+
+    def on_step(_text):
+        late.set("late", "acknowledged")
+
+    report = await two.migration(on_step=on_step).run(way=Way.COPY)
+    assert report.status is Status.CRITICAL
+    assert "database 5 came into use" in report.headline
+    assert two.takers() == ["source"]
+    assert (await two.run()).status is Status.OK
+    assert two.client(moved=True, db=5).get("late") == "acknowledged"
+
+
+async def test_nobody_writes_to_what_is_swept(two):
+    assert (await two.run(move=False)).status is Status.OK
+    assert two.takers() == ["source"]
+    restart(two.sentinel)
+    two.client(moved=True).set("late", "acknowledged")
+    report = await two.run()
+    assert report.status is Status.CRITICAL
+    assert "somebody may have written to the target" in report.headline
+    assert two.client(moved=True).get("late") == "acknowledged"
+    assert two.takers() == ["source"]
+    assert (await two.run()).status is Status.OK
+    assert two.takers() == ["target"]
+    restart(two.single)
+    two.client(moved=False).set("late", "acknowledged")
+    report = await two.migration().rollback()
+    assert "somebody may have written to the source" in report.headline
+    assert two.takers() == ["target"]
+    assert (await two.migration().rollback()).status is Status.OK
+    assert two.takers() == ["source"]
+
+
+def restart(lab):
+    lab.kill("redis-0")
+    lab.start_node("redis-0")
+
+
+async def test_a_rollback_lets_nobody_write_to_what_it_copies_to(two, monkeypatch):
+    """By min-replicas our own writes are refused as well, so it would have to be opened."""
+
+    async def refused(_self):
+        raise redis.ResponseError("NOPERM")
+
+    monkeypatch.setattr(guard._One, "_users", refused)
+    report = await two.run()
+    assert report.status is Status.WARNING
+    assert any("nothing kept others from the target" in each for each in report.notes)
+    assert two.takers() == ["target"]
+    report = await two.migration().rollback()
+    assert report.status is Status.CRITICAL
+    assert "min-replicas-to-write" in report.headline
+    assert two.takers() == ["target"]

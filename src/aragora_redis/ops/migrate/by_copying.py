@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from ...address import Address
 from ...clock import Clock
+from ...settings.urls import REDIS_PORT
+from .calls import CopyError
 from .copying import Copy, Progress, Step
-from .guard import Guard, admits_us, lift_guard
+from .following import give_back
+from .guard import Guard, Kept, admits_us, lift_guard, raise_guard, unguarded
 from .journal import Journal, State
 from .replication import Copied, OnCopied
-from .sites import Site
+from .sites import Clients, Site, opened
 from .steps import OnStep, Save
 
 _TOLD = {
@@ -75,18 +80,30 @@ class ByCopying:
         """
         if self._journal.state is State.MOVED:
             await self._carry(self._target, self._source, State.RETURNING, State.FOLLOWING)
+        await self._let_go(self._source)
 
     async def resume(self) -> None:
         """What was interrupted is begun anew: until it is done the one that is left is right."""
         returning = self._journal.state is State.RETURNING
         self._journal.state = State.MOVED if returning else State.FOLLOWING
         self._save(self._journal)
+        await self._let_go(self._target if returning else self._source)
 
     async def check(self, *, overwrite: bool) -> None:
         """Nothing to be seen here: a copy looks at its guards itself."""
 
     async def settle(self) -> list[str]:
-        """What is left to be done by hand, each as a sentence."""
+        """Let the side that takes the writes now take them, and give back what was changed.
+
+        Returns:
+            What is left to be done by hand, each as a sentence.
+
+        Raises:
+            CopyError: the side does not answer or refuses.
+        """
+        moved = self._journal.state is State.MOVED
+        await self._let_go(self._target if moved else self._source)
+        await self._give_back()
         return self._left
 
     async def detach(self) -> list[str]:
@@ -95,7 +112,9 @@ class ByCopying:
         Raises:
             CopyError: it cannot be told.
         """
-        await self._let_go(self._target)
+        for site in (self._source, self._target):
+            await self._let_go(site)
+        await self._give_back()
         self._journal.state = State.ROLLED_BACK
         self._save(self._journal)
         return self._left
@@ -103,8 +122,7 @@ class ByCopying:
     async def _carry(
         self, giver: Site, taker: Site, doing: State, done: State, *, cut_over: bool = True
     ) -> None:
-        if not admits_us(taker, self._journal.copying.get("guard", {})):
-            await self._let_go(taker)
+        await self._keep_others_from(taker, giver)
         async with self._copying(giver, taker) as copy:
             self._on_step(f"{taker.name} gets what {giver.name} has")
             await copy.full_pass()
@@ -127,7 +145,45 @@ class ByCopying:
             )
         if cut.skipped:
             self._left.append(f"{cut.skipped} keys of modules could not be copied")
-        await self._let_go(taker)
+
+    async def _keep_others_from(self, taker: Site, giver: Site) -> None:
+        """What the giver has not is removed from the taker, so nobody else may write there.
+
+        Raises:
+            CopyError: somebody may have, since a guard was raised there.
+        """
+        async with opened(taker) as clients:
+            before = self._changed(taker, self._guards)
+            admitted = admits_us(taker, self._guards)
+            if before and (open_ := await unguarded(clients, self._guards)):
+                await self._raise(clients, admitting=admitted)
+                raise CopyError(
+                    f"somebody may have written to {', '.join(open_)} meanwhile: the guard that "
+                    f"this migration had raised there was gone, and was raised again; {giver.name} "
+                    "takes writes as before",
+                    remedy=f"compare them (migrate verify) and keep what only {taker.name} has: it "
+                    f"gets what {giver.name} has, and loses the rest, when this is run again",
+                )
+            if not admitted:
+                if taker is self._source and not self._writers_stopped:
+                    raise CopyError(
+                        f"what keeps writes from {taker.name} (min-replicas-to-write) keeps ours "
+                        "from it as well, and who still writes there would be let in; "
+                        f"{giver.name} takes writes as before",
+                        remedy=f"make sure that nobody writes to {taker.name}, say that the "
+                        "writers are stopped, and run this again",
+                    )
+                await self._let_go(taker)
+            elif before or await self._raise(clients, admitting=True) is Guard.ACL:
+                return
+        self._left.append(
+            f"nothing kept others from {taker.name} before it took the writes: what they wrote "
+            "there is lost"
+        )
+
+    async def _raise(self, clients: Clients, *, admitting: bool) -> Guard:
+        save = partial(self._save, self._journal)
+        return await raise_guard(clients, self._guards, save, admitting=admitting)
 
     def _moved(self, doing: State, done: State) -> None:
         self._journal.state = done
@@ -157,9 +213,41 @@ class ByCopying:
             self._remember(copy.state())
 
     async def _let_go(self, site: Site) -> None:
-        """Let a site take writes that an earlier move has kept from it."""
-        kept = self._journal.copying.get("guard", {})
-        await lift_guard(site, kept, lambda: self._save(self._journal))
+        """Let a site take writes that an earlier move has kept from it, whoever did so then."""
+        for address, each in self._changed(site, self._guards):
+            try:
+                await lift_guard(each, self._guards, lambda: self._save(self._journal))
+            except CopyError as error:
+                if address in site.primaries:
+                    raise
+                self._left.append(f"it may refuse writes once it takes them: {error}")
+
+    async def _give_back(self) -> None:
+        """Have both sides tell of changes as they did before a run that was killed."""
+        notify = self._journal.copying.setdefault("notify", {})
+        for site in (self._source, self._target):
+            for _, each in self._changed(site, notify):
+                async with opened(each) as clients:
+                    await give_back(clients, notify)
+        self._left += [
+            f"{at} keeps notify-keyspace-events '{ours}', where it had '{former}'"
+            for at, (former, ours) in notify.items()
+        ]
+        self._save(self._journal)
+
+    def _changed(self, site: Site, kept: Mapping[str, Any]) -> list[tuple[Address, Site]]:
+        """The servers of a site that something is kept of, which others may have replaced since."""
+        known = [Address.parse(at, default_port=REDIS_PORT) for at in kept]
+        return [
+            (address, replace(site, primaries={address: ()}))
+            for address in known
+            if (address in self._source.primaries) == (site is self._source)
+        ]
+
+    @property
+    def _guards(self) -> Kept:
+        guards: Kept = self._journal.copying.setdefault("guard", {})
+        return guards
 
     def _remember(self, state: dict[str, Any]) -> None:
         self._journal.copying = state

@@ -9,13 +9,25 @@ from collections.abc import Callable, Mapping, MutableMapping
 from redis.asyncio import Redis
 
 from ...address import Address
-from .calls import CopyError
+from .calls import CopyError, named
 from .changes import Dirty, Mark, enough, mark_of, untold, with_enough
 from .feed import Feed, flags_of, switch, switch_back, tells_all
 from .pair import Pair
+from .sites import Clients
 
 Notify = MutableMapping[str, list[str]]
 """notify-keyspace-events by server, where we set it: what it was and what we made of it."""
+
+
+async def give_back(clients: Clients, notify: Notify, *, seconds: float = 10.0) -> None:
+    """Set notify-keyspace-events to what it was; what cannot be given back stays in `notify`."""
+    for address, client in clients.by_address.items():
+        if str(address) in notify:
+            former, ours = notify[str(address)]
+            with contextlib.suppress(CopyError):
+                who = named(clients.site.name, address)
+                if await switch_back(who, client, former, ours, seconds):
+                    del notify[str(address)]
 
 
 class Following:
@@ -96,12 +108,9 @@ class Following:
         """Listen no more, and give notify-keyspace-events back where that is possible."""
         for feed in self._feeds:
             await feed.close()
-        for who, address, client in self._pair.servers(self._pair.source):
-            if str(address) in self._notify:
-                former, ours = self._notify[str(address)]
-                with contextlib.suppress(CopyError):
-                    if await switch_back(who, client, former, ours, self._pair.seconds):
-                        del self._notify[str(address)]
+        if self._pair.source:
+            clients = self._pair.source[self._pair.dbs[0]]
+            await give_back(clients, self._notify, seconds=self._pair.seconds)
         self._remember()
 
     async def _have_it_tell(self, who: str, address: Address, client: Redis) -> None:

@@ -8,6 +8,7 @@ instead of acknowledging what would be lost.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, MutableMapping
 from enum import StrEnum
 from typing import Any
@@ -43,7 +44,12 @@ class Guard(StrEnum):
 
 
 async def raise_guard(
-    clients: Clients, kept: Kept, remember: Callable[[], None], *, seconds: float
+    clients: Clients,
+    kept: Kept,
+    remember: Callable[[], None],
+    *,
+    seconds: float = 10.0,
+    admitting: bool = False,
 ) -> Guard:
     """Have all primaries of a site refuse writes; returns the weakest of what holds there.
 
@@ -52,6 +58,7 @@ async def raise_guard(
         kept: gets what was before.
         remember: called when `kept` has changed, before the server is.
         seconds: that each call has.
+        admitting: only what lets our own writes through.
 
     Raises:
         CopyError: a server does not answer.
@@ -60,7 +67,7 @@ async def raise_guard(
     weakest = Guard.ACL
     for address, client in clients.by_address.items():
         one = _One(named(clients.site.name, address), address, client, seconds)
-        held = await one.hold(kept, remember)
+        held = await one.hold(kept, remember, admitting=admitting)
         weakest = max(weakest, held, key=order.index)
     return weakest
 
@@ -68,6 +75,22 @@ async def raise_guard(
 def admits_us(site: Site, kept: Kept) -> bool:
     """Whether what keeps writes from a site lets ours through, so that it can be written."""
     return not any("settings" in kept.get(str(at), {}) for at in site.primaries)
+
+
+async def unguarded(clients: Clients, kept: Kept) -> list[str]:
+    """Which primaries of a site may have taken writes: what we raised there does not stand.
+
+    A restart ends it, and who took over by a failover never had it.
+
+    Raises:
+        CopyError: a server does not answer.
+    """
+    found = []
+    for address, client in clients.by_address.items():
+        one = _One(named(clients.site.name, address), address, client, 10.0)
+        if not await one.holds(kept):
+            found.append(named(clients.site.name, address))
+    return found
 
 
 async def lift_guard(
@@ -92,7 +115,22 @@ class _One:
         self._client = client
         self._seconds = seconds
 
-    async def hold(self, kept: Kept, remember: Callable[[], None]) -> Guard:
+    async def holds(self, kept: Kept) -> bool:
+        """Whether what was done here stands, for all who may log in."""
+        before: Mapping[str, Any] = kept.get(self._at, {})
+        users: Mapping[str, list[str]] = before.get("users", {})
+        try:
+            if not users:
+                return "settings" in before and (await self._settings())[_REPLICAS] == _NEVER
+            _, now = await self._users()
+        except ResponseError:
+            return False
+        ours = {name: each[1] for name, each in users.items() if len(each) > 1}
+        return all(name in ours and _same(rules, ours[name]) for name, (rules,) in now.items())
+
+    async def hold(
+        self, kept: Kept, remember: Callable[[], None], *, admitting: bool = False
+    ) -> Guard:
         # What an interrupted cutover has left must not be taken for what was before.
         await self.let_go(kept)
         try:
@@ -102,6 +140,9 @@ class _One:
             for name, rules in users.items():
                 left = ("+restore",) if name == ours else ()
                 await self._ask("ACL", "SETUSER", name, "-@write", *left)
+                if left:
+                    with contextlib.suppress(ResponseError):  # FUNCTION is of 7.0
+                        await self._ask("ACL", "SETUSER", name, "+function|restore")
                 # The server puts what it was told into words of its own.
                 rules.append(await self._rules(name))
         except ResponseError:
@@ -109,6 +150,9 @@ class _One:
         else:
             remember()
             return Guard.ACL
+        if admitting:
+            remember()
+            return Guard.NONE
         try:
             kept[self._at] = {"settings": await self._settings()}
             remember()
@@ -126,7 +170,7 @@ class _One:
         before: Mapping[str, Any] = kept.get(self._at, {})
         try:
             for name, (rules, *ours) in before.get("users", {}).items():
-                if not ours or await self._rules(name) in ours:
+                if not ours or _same(await self._rules(name), ours[0]):
                     await self._ask("ACL", "SETUSER", name, "nocommands", *rules.split())
             settings: Mapping[str, str] = before.get("settings", {})
             if settings and (await self._settings())[_REPLICAS] == _NEVER:
@@ -161,3 +205,8 @@ class _One:
     async def _ask(self, *words: str | bytes) -> Any:
         ask: Any = self._client.execute_command
         return await answered(self._who, ask(*words), self._seconds)
+
+
+def _same(rules: str, others: str) -> bool:
+    """Whether a server means the same: single commands it tells in an order of the moment."""
+    return sorted(rules.split()) == sorted(others.split())
