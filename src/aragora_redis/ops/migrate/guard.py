@@ -1,7 +1,7 @@
-"""Have a server that was left take no more writes, and let it again.
+"""Have a server that was left, or that is copied to, take nobody's writes, and let it again.
 
 Best is to take the right to write from all its users: scripts are refused as well, and RESTORE is
-left to us, so that everything can be copied back while all others are still refused. Where ACL is
+left to us, so that everything can be copied there while all others are still refused. Where ACL is
 forbidden, more replicas are asked for than there are, which refuses us too. Both refuse a write
 instead of acknowledging what would be lost.
 """
@@ -36,7 +36,7 @@ class Guard(StrEnum):
     """What keeps writes from a server that was left."""
 
     ACL = "acl"
-    """No user may write; RESTORE is left to ours."""
+    """No user may write; RESTORE, also of functions, is left to ours."""
     REPLICAS = "min-replicas"
     """More replicas are asked for than there are; also our own writes are refused."""
     NONE = "none"
