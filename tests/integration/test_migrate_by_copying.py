@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 import redis
@@ -104,6 +105,10 @@ async def test_a_database_that_is_first_used_meanwhile_is_not_left_behind(two):
 
 
 async def test_nobody_writes_to_what_is_swept(two):
+    source = two.client(moved=False)
+    library = "#!lua name=shared\nredis.register_function('one', function() return 1 end)"
+    with contextlib.suppress(redis.ResponseError):  # it is of 7.0
+        source.function_load(library)
     assert (await two.run(move=False)).status is Status.OK
     assert two.takers() == ["source"]
     restart(two.sentinel)
@@ -115,6 +120,8 @@ async def test_nobody_writes_to_what_is_swept(two):
     assert two.takers() == ["source"]
     assert (await two.run()).status is Status.OK
     assert two.takers() == ["target"]
+    if source.info("server")["redis_version"] >= "7":
+        assert two.client(moved=True).fcall("one", 0) == 1
     restart(two.single)
     two.client(moved=False).set("late", "acknowledged")
     report = await two.migration().rollback()
