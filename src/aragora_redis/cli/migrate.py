@@ -65,6 +65,10 @@ Wanted = Annotated[
     Way | None,
     typer.Option("--way", help="How data gets there; by replication where that is possible."),
 ]
+Stopped = Annotated[
+    bool,
+    typer.Option("--writers-stopped", help="Nobody writes any more: a copy need not hold writes."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="What the target holds is replaced.")]
 DEFAULT = Path("aragora-migration.json")
 
@@ -114,12 +118,7 @@ def run(
             "--move/--no-move", help="Move the writes too; else end when the target follows."
         ),
     ] = True,
-    writers_stopped: Annotated[
-        bool,
-        typer.Option(
-            "--writers-stopped", help="Nobody writes any more: a copy need not hold writes."
-        ),
-    ] = False,
+    writers_stopped: Stopped = False,
     as_json: AsJson = False,
 ) -> None:
     """Bring the target to what the source has, and then the writes to the target.
@@ -196,11 +195,19 @@ def rollback(
     from_lab: SourceLab = None,
     lab: OfLab = None,
     journal: JournalFile = DEFAULT,
+    writers_stopped: Stopped = False,
     as_json: AsJson = False,
 ) -> None:
     """Move the writes back, with all that was written since; once more lets the target go."""
     _tell(
-        _migrating(source, from_lab, lab, journal, lambda each, _: each.rollback()), as_json=as_json
+        _migrating(
+            source,
+            from_lab,
+            lab,
+            journal,
+            lambda each, _: each.rollback(writers_stopped=writers_stopped),
+        ),
+        as_json=as_json,
     )
 
 

@@ -153,9 +153,13 @@ class Migration:
             self._run(way, overwrite=overwrite, move=move, writers_stopped=writers_stopped)
         )
 
-    async def rollback(self) -> MigrationReport:
-        """Undo the last that was done: the move of the writes, or the following."""
-        return await self._guarded(self._rollback())
+    async def rollback(self, *, writers_stopped: bool = False) -> MigrationReport:
+        """Undo the last that was done: the move of the writes, or the following.
+
+        Args:
+            writers_stopped: nobody writes to either any more, so that a copy holds no writes.
+        """
+        return await self._guarded(self._rollback(writers_stopped=writers_stopped))
 
     async def commit(self) -> MigrationReport:
         """End it: there is no way back from here."""
@@ -248,14 +252,14 @@ class Migration:
             *notes,
         )
 
-    async def _rollback(self) -> MigrationReport:
+    async def _rollback(self, *, writers_stopped: bool) -> MigrationReport:
         journal = self._begun()
         if journal.ended:
             return self._report(Status.WARNING, f"nothing was done: it is {journal.state}")
         plan = await self.plan()
         if isinstance(plan, str):
             return self._report(Status.CRITICAL, f"{plan}; nothing was done")
-        steps = await self._steps(plan)
+        steps = await self._steps(plan, writers_stopped=writers_stopped)
         returning, moves = journal.state is State.RETURNING, len(journal.pauses)
         if journal.state in {State.MOVING, State.RETURNING}:
             await steps.resume()
