@@ -88,7 +88,7 @@ class Blacklist:
         lists: Any = import_module("aragora.billing.auth.blacklist")
         tokens = import_module("aragora.billing.auth.tokens")
         listed = token_list(lists.TokenBlacklist, self._shared, tokens.decode_jwt)
-        lists.TokenBlacklist._instance = lists._token_blacklist = listed  # noqa: SLF001
+        lists.TokenBlacklist._instance = lists._token_blacklist = listed  # noqa: SLF001 - the seam
         store.set_blacklist_backend(backend(store.BlacklistBackend, self._shared))
 
     def verify(self) -> Finding:

@@ -85,7 +85,7 @@ class HandlerLimits:
         """Take one of ten through Aragora's function, and see our bucket with one less."""
         home = import_module(_HOME)
         whom, name = f"self-check-{secrets.token_hex(8)}", "aragora-redis-self-check"
-        home._get_limiter(name, 10).is_allowed(whom)  # noqa: SLF001
+        home._get_limiter(name, 10).is_allowed(whom)  # noqa: SLF001 - the seam
         left = self._shared.look(limit_name(10, 10) or "", f"handler:{name}:{whom}")
         if left is None or left.source is not Source.REDIS:
             detail = "each instance decides for itself"
@@ -100,6 +100,6 @@ def _called(limiter: Any) -> str | None:
     held = vars(limiter)
     if _NAME not in held:
         modules = [each for each in sys.modules.items() if each[0].startswith("aragora.")]
-        held[_NAME] = name_of(limiter, import_module(_HOME)._limiters, modules)  # noqa: SLF001
+        held[_NAME] = name_of(limiter, import_module(_HOME)._limiters, modules)  # noqa: SLF001 - the seam
     name: str | None = held[_NAME]
     return name

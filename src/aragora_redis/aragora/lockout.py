@@ -90,7 +90,7 @@ class Lockout:
     def install(self) -> None:
         """Be the tracker that Aragora gives out."""
         module: Any = import_module("aragora.auth.lockout")
-        module._lockout_tracker = tracker(module.LockoutTracker, self._shared)  # noqa: SLF001
+        module._lockout_tracker = tracker(module.LockoutTracker, self._shared)  # noqa: SLF001 - the seam
 
     def verify(self) -> Finding:
         """Fail to log in five times as nobody, and see who is held."""

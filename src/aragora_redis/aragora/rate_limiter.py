@@ -107,7 +107,7 @@ def shared_registry(base: type[Any], limiter: type[Any], shared: Shared) -> type
 
         def _like(self, made: Any, name: str) -> Any:
             like = limiter(shared, name, default_limit=made.default_limit, ip_limit=made.ip_limit)
-            like._endpoint_configs.update(made._endpoint_configs)  # noqa: SLF001
+            like._endpoint_configs.update(made._endpoint_configs)  # noqa: SLF001 - the seam
             return like
 
     return SharedRegistry
@@ -136,9 +136,9 @@ class RateLimiters:
         )
         # The decorators hold this very object, so that it is given another heart.
         single = distributed.get_distributed_limiter()
-        single._redis_limiter = self._limiter(self._shared, "distributed")  # noqa: SLF001
-        single._memory_limiter = limiter.RateLimiter()  # noqa: SLF001
-        single._using_redis = single._initialized = True  # noqa: SLF001
+        single._redis_limiter = self._limiter(self._shared, "distributed")  # noqa: SLF001 - the seam
+        single._memory_limiter = limiter.RateLimiter()  # noqa: SLF001 - the seam
+        single._using_redis = single._initialized = True  # noqa: SLF001 - the seam
 
     def verify(self) -> Finding:
         """Take one of ten by each face, and see our bucket with one less."""
