@@ -227,7 +227,7 @@ async def test_killed_after_the_taker_was_promoted(labs, monkeypatch):
 
 
 async def test_a_source_that_dies_or_a_target_that_stands_still_meanwhile(labs, monkeypatch):
-    monkeypatch.setattr(replication, "STALL", 0.5)
+    monkeypatch.setattr(replication, "STALL", 5.0)
     monkeypatch.setattr(inventory, "ASK_LIMIT", 1.0)
     labs.client(moved=False).set("kept", "yes")
     labs.client(moved=False).bgsave()

@@ -71,14 +71,15 @@ async def forget(
     Raises:
         GuardError: one of them goes on counting it.
     """
-    for sentinel in at:
-        await _ask(target, sentinel, "SENTINEL RESET", target.master_name)
 
     async def forgotten() -> bool:
         for sentinel in at:
             rows = await _ask(target, sentinel, "SENTINEL REPLICAS", target.master_name)
             fellows = await _ask(target, sentinel, "SENTINEL SENTINELS", target.master_name)
             listed = {Address(str(row["ip"]), int(row["port"])) for row in rows}
+            # Reset again if need be: its primary may have named the replica for a moment longer.
+            if whom in listed:
+                await _ask(target, sentinel, "SENTINEL RESET", target.master_name)
             if whom in listed or len(fellows) < len(at) - 1:
                 return False
         return True
