@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import socket
 import subprocess
 import threading
 import time
@@ -18,6 +17,7 @@ import httpx
 import redis
 import yaml
 from tests.artefacts.programs import program
+from tests.ports import free_port
 
 from aragora_redis.address import Address
 from aragora_redis.lab import Lab, State
@@ -49,13 +49,6 @@ def until(
         assert time.monotonic() < end, f"not within {within} s {tell()}"
         time.sleep(0.05)
     return value
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -11,13 +11,13 @@ import yaml
 from tests.artefacts.programs import needs, program
 from tests.artefacts.site import (
     DEPLOYED,
-    free_port,
     objects,
     running,
     site,
     until,
 )
 from tests.integration.certificates import self_signed
+from tests.ports import free_port
 
 from aragora_redis.lab.server import find_server
 

@@ -19,8 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from tests.integration.certificates import self_signed
 from tests.integration.fleet import until
-
-from aragora_redis.lab.ports import free_ports
+from tests.ports import free_port
 
 NAMESPACE = "aragora"
 ROOT = f"/api/v1/namespaces/{NAMESPACE}/pods"
@@ -42,7 +41,7 @@ class FakeKubernetes:
         (directory / "namespace").write_text(NAMESPACE)
         self.token = ""
         self.rotate("token-1")
-        (self.port,) = free_ports(1, 0).data  # no client's own port can be in its way later
+        self.port = free_port()
         self.pods = {}
         self.version = 0
         self.asked = []

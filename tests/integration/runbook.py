@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.integration.past import give_past
+from tests.ports import free_port
 
 from aragora_redis.lab import Lab
 from aragora_redis.lab.server import find_server
@@ -117,7 +117,7 @@ class Stage:
             "PATH": os.pathsep.join((str(programs), path)),
             "LAB": str(lab.directory),
             "DATA": str(lab.node("redis-0").directory),
-            "PORT": str(_free_port()),
+            "PORT": str(free_port()),
             "REDISCLI_AUTH": lab.credentials.redis_password,
             "SENTINEL_PASSWORD": lab.credentials.sentinel_password,
             "NO_COLOR": "1",
@@ -204,13 +204,6 @@ def play(steps: list[Step], stage: Stage) -> Iterator[tuple[Step, str]]:
             stage.run(step.command)
         else:
             yield step, stage.run(step.command)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def alike(page: str, said: str) -> bool:

@@ -14,8 +14,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from tests.ports import free_port
 
 from aragora_redis.lab import Lab, State
+from aragora_redis.lab.ports import free_ports
 from aragora_redis.lab.waiting import wait_until
 from aragora_redis.ops import pid_file
 from aragora_redis.ops.down import end_leftovers
@@ -94,12 +96,6 @@ def clean_environment() -> dict[str, str]:
         for name, text in os.environ.items()
         if not name.startswith("ARAGORA_") or name == "ARAGORA_REDIS_SERVER"
     }
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def run(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -285,10 +281,4 @@ def test_a_busy_port_fails_before_anything_is_started(tmp_path):
 
 
 def free_pair() -> int:
-    while True:
-        first = free_port()
-        try:
-            socket.create_server(("127.0.0.1", first + 1)).close()
-        except (OSError, OverflowError):
-            continue
-        return first
+    return free_ports(2, 0).data[0]

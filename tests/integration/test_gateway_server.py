@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 import time
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 from tests.integration.past import give_past
+from tests.ports import free_port
 
 from aragora_redis.errors import SettingsError
 from aragora_redis.gateway.app import create_app
@@ -102,9 +102,9 @@ async def test_two_gateways_share_limits_and_revocations(standalone_lab, policie
 
 
 @pytest.mark.parametrize("fail_open", [False, True])
-async def test_without_redis_it_serves_and_says_so(policies, free_port, fail_open):
+async def test_without_redis_it_serves_and_says_so(policies, fail_open):
     env = policies | {
-        "ARAGORA_REDIS_URL": f"redis://127.0.0.1:{free_port}/0",
+        "ARAGORA_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
         "ARAGORA_RATE_LIMIT_FAIL_OPEN": str(fail_open).lower(),
         "ARAGORA_EXPECTED_INSTANCES": "1",
     }
@@ -144,15 +144,6 @@ async def test_a_body_without_end_is_refused_over_tcp(policies):
         assert b"application/problem+json" in answer
 
 
-@pytest.fixture
-def free_port():
-    """A port on which nobody listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-    return port
-
-
 def test_a_busy_port_is_said_in_one_line():
     (first,) = listen("127.0.0.1", 0)
     with first:
@@ -170,12 +161,13 @@ def test_a_host_that_is_not_ours(host):
 
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_ends_it_in_order(policies, free_port, by):
+async def test_a_signal_ends_it_in_order(policies, by):
+    port = free_port()
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
         PROGRAM,
-        env=dict(os.environ) | policies | {"ARAGORA_PORT": str(free_port)},
+        env=dict(os.environ) | policies | {"ARAGORA_PORT": str(port)},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -183,7 +175,7 @@ async def test_a_signal_ends_it_in_order(policies, free_port, by):
         assert process.stdout is not None
         async with asyncio.timeout(20):
             url = (await process.stdout.readline()).decode().strip()
-        assert url == f"http://127.0.0.1:{free_port}"
+        assert url == f"http://127.0.0.1:{port}"
         async with httpx.AsyncClient(base_url=url) as client:  # an idle connection is kept open
             assert (await client.get("/healthz")).status_code == 200
             process.send_signal(by)

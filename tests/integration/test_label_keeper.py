@@ -13,10 +13,10 @@ import pytest
 import pytest_asyncio
 from tests.integration.fleet import until
 from tests.integration.kubernetes import FakeKubernetes, answering, garbage, hang, status
+from tests.ports import free_port
 
 from aragora_redis.clock import SYSTEM_CLOCK
 from aragora_redis.events import Events
-from aragora_redis.lab.ports import free_ports
 from aragora_redis.ops.label_keeper import Cluster, LabelKeeper, Witness
 from aragora_redis.ops.label_keeper import cluster as calls
 from aragora_redis.ops.label_keeper import keeper as timing
@@ -366,8 +366,9 @@ async def test_once(sentinel_lab, kubernetes, quick_path):
 
 
 @pytest.mark.parametrize("fault", [None, hang], ids=["well", "hangs"])
+@pytest.mark.alone
 async def test_sigterm_ends_it_at_once(sentinel_lab, kubernetes, fault):
-    (port,) = free_ports(1, 0).data
+    port = free_port()
     kubernetes.fault = fault
     process = await start(sentinel_lab, kubernetes, "--probe-port", str(port))
     try:

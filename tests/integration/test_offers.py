@@ -11,6 +11,7 @@ import time
 import pytest
 import redis
 from tests.integration.fleet import until
+from tests.ports import free_port
 
 from aragora_redis import Level, SharedState
 from aragora_redis.errors import CircuitOpenError
@@ -23,9 +24,7 @@ class Service:
     def __init__(self, directory):
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.lines: tuple[str, ...] = ()
 
     def start(self, *lines):

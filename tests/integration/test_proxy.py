@@ -21,6 +21,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from tests.integration.certificates import self_signed
 from tests.integration.fleet import replaced, until
+from tests.ports import free_port
 
 from aragora_redis.address import Address
 from aragora_redis.clock import SYSTEM_CLOCK
@@ -307,10 +308,7 @@ async def test_the_limit_holds_and_the_end_waits_for_answers(standalone_lab):
 
 
 async def test_without_a_primary_each_is_told_so():
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        closed = nobody.getsockname()[1]
-    env = {"ARAGORA_REDIS_URL": f"redis://127.0.0.1:{closed}"}
+    env = {"ARAGORA_REDIS_URL": f"redis://127.0.0.1:{free_port()}"}
     plan = Plan(listen=ANYWHERE, wait=0.1)
     async with Proxy(from_env(env), plan, clock=SYSTEM_CLOCK, events=Events()) as proxy:
         for data in (b"", b"PING\r\n" * 20_000):
@@ -353,10 +351,7 @@ async def test_who_reads_slowly_costs_no_memory(standalone_lab):
 async def test_the_command_tells_where_it_listens_and_ends_in_order(standalone_lab, quick_path):
     lab = standalone_lab
     password = lab.password(lab.node("primary"))
-    with socket.socket() as one, socket.socket() as other:
-        for each in (one, other):
-            each.bind(("127.0.0.1", 0))
-        port, metrics = (each.getsockname()[1] for each in (one, other))
+    port, metrics = free_port(), free_port()
     process = await asyncio.create_subprocess_exec(
         "aragora-redis",
         *("proxy", "--json", "--listen", f"127.0.0.1:{port}"),

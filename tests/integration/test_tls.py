@@ -10,6 +10,7 @@ import pytest
 import redis
 from tests.integration.certificates import self_signed
 from tests.integration.fleet import until
+from tests.ports import free_port
 
 from aragora_redis import Level, SharedState
 from aragora_redis.clock import SYSTEM_CLOCK
@@ -27,9 +28,7 @@ PASSWORD = "a-password-for-the-test"
 def port(tmp_path):
     """A redis-server on TLS alone."""
     self_signed(tmp_path)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     config = tmp_path / "redis.conf"
     config.write_text(
         f"port 0\ntls-port {port}\nbind 127.0.0.1\nrequirepass {PASSWORD}\n"
