@@ -159,6 +159,10 @@ start_sentinel() {
             say "nobody remembers anything: the first start, with the primary $primary"
         fi
         remembered="sentinel monitor $MASTER_NAME $primary $QUORUM"
+        # Without a primary that lives it would learn of no replica, and could win an election that
+        # elects nobody: the next is held only after twice the failover-timeout.
+        remembered="$remembered
+$(known_beside "$primary" | sed "s/^/sentinel known-replica $MASTER_NAME /")"
         ;;
     esac
     {

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 
 import pytest
-from tests.integration.pods import SECRETS, needs_addresses, until
+import redis
+from tests.integration.pods import MASTER, SECRETS, needs_addresses, until
 from tests.integration.rights import needs_mounts
 
 pytestmark = [needs_addresses, pytest.mark.timeout(240)]
@@ -76,16 +78,32 @@ def test_a_replica_that_lost_its_volume_is_not_promoted_before_it_has_the_data(r
     running.kill()
     empty = running.pods[1]
     empty.lose_volume()
-    # Alone a Sentinel that lost what it knew would stand for election too, and elect nobody.
-    running.pods[2].start()
-    until(lambda: "no majority" in running.pods[2].log("redis"))
-    empty.start()
+    for pod in running.pods[1:]:
+        pod.start()
     until(lambda: "has not started yet" in empty.log("redis"))
     # The third starts without the primary in the end, and is promoted; the empty one never is.
     until(lambda: running.pods[2].role() == "master")
     running.pods[0].start()
     until(running.primary)
     assert [pod.ask("GET", "kept") for pod in running.pods] == ["yes"] * 3
+
+
+def test_a_sentinel_that_lost_its_volume_learns_of_the_replicas_without_a_primary(running):
+    """It may be the one that has to elect among them."""
+    running.kill()
+    empty, other = running.pods[1:]
+    empty.lose_volume()
+    for pod in (other, empty):
+        pod.start("sentinel")
+
+    def known(pod):
+        with contextlib.suppress(redis.RedisError), pod.client(sentinel=True) as client:
+            found = client.sentinel_slaves(MASTER)
+            return {(each["ip"], each["port"]) for each in found}
+        return set()
+
+    assert len(until(lambda: known(other))) == 2
+    assert until(lambda: known(empty)) == known(other)
 
 
 def test_a_replica_that_missed_writes_lets_the_primary_come_first(running):

@@ -65,6 +65,16 @@ chosen() {
 
 agreed() { survey | chosen; }
 
+# The replicas that the Sentinels know, a "host port" each, but for the server that they call primary.
+known_beside() {
+    for peer in $SENTINELS; do
+        ask_sentinel "$peer" REPLICAS "$MASTER_NAME" | tr -d '\r' | awk '
+            NR % 2 { key = $0; next }
+            key == "ip" { host = $0 }
+            key == "port" { print host, $0 }'
+    done | sort -u | awk -v primary="$1" '$0 != primary'
+}
+
 # Have one Sentinel, the first that will, replace the primary.
 ask_for_failover() {
     for peer in $SENTINELS; do
