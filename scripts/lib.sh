@@ -5,6 +5,10 @@ venv=$root/.venv
 bin=$venv/bin
 log=$venv/setup.log
 
+# Tests that run at the same time, and those that judge how soon something happens.
+together="not drill and not aragora and not alone"
+alone="alone and not drill and not aragora"
+
 say() { printf '%s\n' "setup: $*"; }
 warn() { printf '%s\n' "setup: $*" >&2; }
 fail() {

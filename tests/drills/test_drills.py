@@ -12,6 +12,8 @@ from tests.drills.nemesis import FAULTS, NEED_CUTS
 from tests.drills.verdict import Expectations
 from tests.integration.rights import needs_cuts, needs_tls
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.timeout(300)
 async def test_a_short_drill_keeps_every_promise(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 from tests.drills import plays
 from tests.integration.rights import needs_cuts
 
+pytestmark = pytest.mark.alone
 LONG = [pytest.mark.drill, pytest.mark.timeout(300)]
 CUTS = [*LONG, needs_cuts]
 BROKEN = [

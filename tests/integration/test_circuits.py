@@ -362,6 +362,7 @@ async def test_i7_a_cancelled_request_for_a_place_gives_it_back(standalone_lab, 
         assert (await circuit.acquire()).kind == "p"
 
 
+@pytest.mark.alone
 async def test_i7_without_redis_trial_calls_that_hang_do_not_add_up(make_lab, policies, name):
     lab = make_lab("standalone")
     lab.start()

@@ -105,6 +105,7 @@ async def test_all_primitives_and_their_keys_are_spread(cluster_lab):
         assert len(homes) == 3, "token shards are on every primary"
 
 
+@pytest.mark.alone
 async def test_a_killed_primary_is_the_trouble_of_its_slots_alone(cluster_lab):
     lab = cluster_lab
     async with instances(lab, 2, **FAIL_OPEN) as (one, two):
@@ -130,6 +131,7 @@ async def test_a_killed_primary_is_the_trouble_of_its_slots_alone(cluster_lab):
         assert receipt.level >= Level.PRIMARY
 
 
+@pytest.mark.alone
 async def test_a_frozen_primary_is_not_written_when_it_thaws(cluster_lab):
     """I3: what it would still accept in the moment in which it learns that it was replaced."""
     lab = cluster_lab
@@ -336,6 +338,7 @@ async def test_one_node_given_as_all_of_redis_is_told_apart(cluster_lab):
 
 
 @needs_cuts
+@pytest.mark.alone
 async def test_a_primary_that_is_cut_off_is_the_trouble_of_its_slots_alone(cluster_lab):
     lab = cluster_lab
     async with instances(lab, 1, **FAIL_OPEN) as (one,):

@@ -118,6 +118,7 @@ async def in_time(limit, of):
     assert time.monotonic() - began < limit + NOISE, of
 
 
+@pytest.mark.alone
 async def test_i4_no_call_waits_longer_than_its_deadline(make_lab):
     lab = make_lab("standalone")
     lab.start()

@@ -36,6 +36,7 @@ def fail_open():
     return {"ARAGORA_RATE_LIMIT_FAIL_OPEN": "true"}
 
 
+@pytest.mark.alone
 async def test_i1_i2_i4_a_killed_primary_under_load(sentinel_lab, fail_open):
     """Documented answers only, none above its deadline, and what was revoked stays revoked."""
     async with instances(sentinel_lab, 2, **fail_open) as (one, two):
@@ -151,6 +152,7 @@ async def test_i3_i5_what_a_frozen_server_was_sent_does_not_run_when_it_resumes(
         assert not client.exists(key)
 
 
+@pytest.mark.alone
 async def test_i2_i4_a_frozen_redis_costs_a_deadline_once_and_the_fleet_keeps_the_limit(
     sentinel_lab, fail_open
 ):
@@ -175,6 +177,7 @@ async def test_i2_i4_a_frozen_redis_costs_a_deadline_once_and_the_fleet_keeps_th
         assert slow <= calls / 100, "each would wait, if any did"
 
 
+@pytest.mark.alone
 async def test_i2_fail_closed_refuses_at_once(make_lab):
     lab = make_lab("standalone")
     lab.start()

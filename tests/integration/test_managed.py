@@ -86,6 +86,7 @@ async def test_i1_what_the_next_primary_never_had_is_published_again(managed_lab
             assert all(fresh.tokens.is_revoked(claims) for claims in lost)
 
 
+@pytest.mark.alone
 async def test_i2_i4_an_outage_costs_the_deadline_once(managed_lab):
     lab = managed_lab
     async with instances(lab, 1, **FAIL_OPEN) as (state,):
