@@ -17,6 +17,7 @@ from tests.integration.fleet import until
 from aragora_redis.clock import SYSTEM_CLOCK
 from aragora_redis.errors import InvalidInputError
 from aragora_redis.ops import pid_file
+from aragora_redis.ops.access import Access
 from aragora_redis.ops.migrate import by_copying, inventory, replication
 from aragora_redis.ops.migrate.by_replication import ByReplication
 from aragora_redis.ops.migrate.migration import Migration
@@ -118,6 +119,7 @@ class Writer:
         return self.acknowledged - len(kept & set(range(1, self.acknowledged + 1)))
 
 
+@pytest.mark.alone
 async def test_there_and_back_and_there_without_losing_a_write(labs):
     source = labs.client(moved=False)
     source.set(b"\xff", b"\x00\xff", px=3_600_000)
@@ -382,3 +384,11 @@ async def test_two_runs_at_once_and_a_commit_before_everything_is_given_back(lab
     for each in labs.sentinels():
         row: Any = each.sentinel_master("aragora-master")
         assert int(row["down-after-milliseconds"]) < 60_000
+
+
+async def test_sentinels_that_watch_a_source_are_seen(sentinel_lab):
+    node = sentinel_lab.node("primary")
+    access = Access(password=sentinel_lab.password(node))
+    found: Any = await inventory.take(node.address, access, "ARAGORA_MIGRATE_FROM_PASSWORD")
+    assert found.sentinels == 3
+    assert abs(found.ahead) < 0.5

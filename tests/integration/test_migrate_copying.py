@@ -16,7 +16,7 @@ from tests.integration.fleet import until
 from aragora_redis.ops.access import Access
 from aragora_redis.ops.migrate.calls import CopyError
 from aragora_redis.ops.migrate.copying import Bounds, Copy, Progress, Step
-from aragora_redis.ops.migrate.guard import Guard, lift_guard
+from aragora_redis.ops.migrate.guard import Guard, lift_guard, raise_guard
 from aragora_redis.ops.migrate.sites import Site, opened
 
 SMALL = Bounds(page=50, lot=64 << 10, little=100, deadline=5.0)
@@ -230,6 +230,15 @@ async def has_all(target, all_of_them):
             assert await clients.of(key).get(key) == b"%d" % each.acknowledged
 
 
+async def refuses_who_has_no_journal(site):
+    """What the users may while it is held must not be taken for what they might before."""
+    kept: dict[str, object] = {}
+    async with opened(site) as clients:
+        with pytest.raises(CopyError, match="for an earlier migration"):
+            await raise_guard(clients, kept, lambda: None)
+    assert kept == {}
+
+
 async def test_writers_never_stop_and_what_they_were_acknowledged_is_there(source, cluster_lab):
     target = cluster(cluster_lab)
     steps: list[Progress] = []
@@ -266,6 +275,7 @@ async def test_writers_never_stop_and_what_they_were_acknowledged_is_there(sourc
             again = await back.cut_over()
             with pytest.raises(RedisError):
                 await client.set("stale", "x")
+            await refuses_who_has_no_journal(source)
             await lift_guard(source, state["guard"], lambda: None)
         assert again.guard is Guard.ACL
         assert not await differing(source, target)
@@ -331,6 +341,7 @@ async def test_what_cannot_be_told_key_by_key_has_everything_read_again(source, 
     few = replace(SMALL, dirty_keys=50)
     async with client_of(source) as client:
         await fill(client, 100)
+        await client.delete("soon")  # its end is a change as well
         async with copying(source, target, bounds=few, on_progress=steps.append) as c:
             await c.full_pass()
             await client.mset({b"hash:%d" % n: n for n in range(100)})
@@ -393,6 +404,7 @@ async def test_a_user_who_may_little_is_told_what_holds(source, target):
             assert (await c.cut_over(writers_stopped=True)).guard is Guard.REPLICAS
             with pytest.raises(ResponseError, match="NOREPLICAS"):
                 await client.set("stale", "x")
+            await refuses_who_has_no_journal(mover)
             await lift_guard(mover, c.state()["guard"], lambda: None)
             await client.set("served", "again")
             await client.delete("served")

@@ -90,6 +90,9 @@ def test_what_stands_against_it(source, target, why):
         ({"policy": "allkeys-lru"}, {}, "what it evicts meanwhile"),
         ({"large": {"big": 1 << 28}}, {}, "256.0 MiB holds up the source while it is read: big"),
         ({"replicas": 2}, {}, "2 replicas of the source"),
+        ({"sentinels": 3}, {}, "3 Sentinels watch the source: a failover of theirs"),
+        ({}, {"ahead": 5.2}, "is 5 s ahead of the source's: keys expire that much earlier"),
+        ({"ahead": 5.2}, {}, "is 5 s behind the source's: keys expire that much later"),
     ],
 )
 def test_what_is_to_be_known_before(source, target, told):
@@ -97,6 +100,13 @@ def test_what_is_to_be_known_before(source, target, told):
     assert made.way is not None
     assert made.status is Status.WARNING
     assert any(told in finding.text for finding in made.findings)
+
+
+def test_what_sentinels_of_the_source_would_take_back_is_copied():
+    watched = replace(SOURCE, sentinels=3)
+    assert make_plan(watched, [TARGET]).way is Way.COPY
+    refused = make_plan(watched, [TARGET], wanted=Way.REPLICATION).blocked or ""
+    assert "would have the target follow it" in refused
 
 
 def test_what_the_target_holds_may_be_given_up_or_is_the_sources_already():

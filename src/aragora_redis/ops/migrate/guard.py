@@ -24,6 +24,10 @@ _REPLICAS, _LAG = "min-replicas-to-write", "min-replicas-max-lag"
 _NEVER = "100"
 """More replicas than anybody has."""
 
+_TRACE = "aragora-migrate-holds-writes"
+"""A user who may nothing. Rights that were taken do not show it: a server puts rules into other
+words, and without a journal they would be taken for what was there before."""
+
 Kept = MutableMapping[str, Any]
 """What was changed where and what it was before, as JSON.
 
@@ -123,6 +127,7 @@ class _One:
             if not users:
                 return "settings" in before and (await self._settings())[_REPLICAS] == _NEVER
             _, now = await self._users()
+            now.pop(_TRACE, None)
         except ResponseError:
             return False
         ours = {name: each[1] for name, each in users.items() if len(each) > 1}
@@ -135,8 +140,11 @@ class _One:
         await self.let_go(kept)
         try:
             ours, users = await self._users()
+            if users.pop(_TRACE, None) is not None:
+                raise self._held_already()
             kept[self._at] = {"users": users}
             remember()
+            await self._ask("ACL", "SETUSER", _TRACE, "reset")
             for name, rules in users.items():
                 left = ("+restore",) if name == ours else ()
                 await self._ask("ACL", "SETUSER", name, "-@write", *left)
@@ -154,7 +162,10 @@ class _One:
             remember()
             return Guard.NONE
         try:
-            kept[self._at] = {"settings": await self._settings()}
+            settings = await self._settings()
+            if settings[_REPLICAS] == _NEVER:
+                raise self._held_already()
+            kept[self._at] = {"settings": settings}
             remember()
             await self._ask("CONFIG", "SET", _LAG, "10")
             await self._ask("CONFIG", "SET", _REPLICAS, _NEVER)
@@ -172,6 +183,8 @@ class _One:
             for name, (rules, *ours) in before.get("users", {}).items():
                 if not ours or _same(await self._rules(name), ours[0]):
                     await self._ask("ACL", "SETUSER", name, "nocommands", *rules.split())
+            if "users" in before:
+                await self._ask("ACL", "DELUSER", _TRACE)
             settings: Mapping[str, str] = before.get("settings", {})
             if settings and (await self._settings())[_REPLICAS] == _NEVER:
                 for setting, value in settings.items():
@@ -182,6 +195,15 @@ class _One:
                 remedy="log in as one who may ACL SETUSER and CONFIG SET, and repeat",
             ) from error
         kept.pop(self._at, None)
+
+    def _held_already(self) -> CopyError:
+        return CopyError(
+            f"{self._who} refuses writes for an earlier migration, and what it was like before is "
+            "not in this journal",
+            remedy="go on with that migration's journal (--journal); where it is lost, give the "
+            f"users their rights back with ACL SETUSER, ACL DELUSER {_TRACE}, set {_REPLICAS} as "
+            "it was, and repeat",
+        )
 
     async def _users(self) -> tuple[str, dict[str, list[str]]]:
         """Who we are, and what each may."""

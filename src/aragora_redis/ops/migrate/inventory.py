@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,14 +14,19 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from ...address import Address
+from ...clock import SYSTEM_CLOCK
 from ..access import Access, Failure, connected, failure
 
 SAMPLED = 1_000
 """Keys whose type and size are looked at."""
 ASK_LIMIT = 10.0
 """Seconds for all questions to one server."""
+_PAUSES_WRITES = (6, 2, 0)
 LARGE = 64 * 1024 * 1024
 """Bytes of a value from which it is named."""
+
+_SENTINEL = re.compile("sentinel-[0-9a-f]+-cmd")
+"""What a Sentinel calls its connection for commands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +50,10 @@ class Inventory:
         users: of its ACL, beside `default`.
         follows: it can be made a replica.
         feeds: it lets others replicate it.
-        pauses: it can hold the writes of clients.
+        pauses: it can hold the writes of clients (CLIENT PAUSE WRITE, 6.2).
         replicas: who replicates it.
+        sentinels: how many watch it, as far as it tells who is connected.
+        ahead: seconds by which its clock is ahead of ours.
     """
 
     address: Address
@@ -67,6 +75,8 @@ class Inventory:
     feeds: bool = True
     pauses: bool = True
     replicas: int = 0
+    sentinels: int = 0
+    ahead: float = 0.0
     leader: Address | None = None
 
     @property
@@ -99,6 +109,7 @@ async def _ask(address: Address, client: Redis, access: Access) -> Inventory:
     info: Any = await client.info("everything")
     held = {int(name[2:]): row for name, row in info.items() if _is_keyspace(name, row)}
     flavour = "valkey" if "valkey_version" in info else "redis"
+    version = _version(str(info.get(f"{flavour}_version", "0")))
     config = await _or(client.config_get("maxmemory-policy"), {})
     types: Counter[str] = Counter()
     large: dict[str, int] = {}
@@ -108,7 +119,7 @@ async def _ask(address: Address, client: Redis, access: Access) -> Inventory:
     return Inventory(
         address=address,
         flavour=flavour,
-        version=_version(str(info.get(f"{flavour}_version", "0"))),
+        version=version,
         primary=info.get("role", "master") == "master",
         clustered=bool(info.get("cluster_enabled")),
         keys={db: int(row["keys"]) for db, row in sorted(held.items())},
@@ -124,8 +135,10 @@ async def _ask(address: Address, client: Redis, access: Access) -> Inventory:
         follows=await _knows(client, "REPLICAOF"),
         # Harmless on a connection of our own, and refused where replication is.
         feeds=await _takes(client, "REPLCONF", "listening-port", "0"),
-        pauses=await _knows(client, "CLIENT"),
+        pauses=version >= _PAUSES_WRITES and await _knows(client, "CLIENT"),
         replicas=int(info.get("connected_slaves", 0)),
+        sentinels=await _sentinels(client),
+        ahead=await _ahead(client),
         leader=Address(str(info["master_host"]), int(info["master_port"]))
         if "master_host" in info
         else None,
@@ -152,6 +165,20 @@ async def _sample(client: Redis, types: Counter[str], large: dict[str, int]) -> 
                 large[key.decode("utf-8", "backslashreplace")] = size
         if not cursor:
             break
+
+
+async def _sentinels(client: Redis) -> int:
+    rows: Any = await _or(client.client_list(), [])
+    return sum(_SENTINEL.fullmatch(str(row.get("name"))) is not None for row in rows)
+
+
+async def _ahead(client: Redis) -> float:
+    began = SYSTEM_CLOCK.wall()
+    said: Any = await _or(client.time(), None)
+    if said is None:
+        return 0.0
+    seconds, micros = said
+    return float(seconds + micros / 1e6 - (began + SYSTEM_CLOCK.wall()) / 2)
 
 
 async def _names(client: Redis, *command: str) -> tuple[str, ...]:

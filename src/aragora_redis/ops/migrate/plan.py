@@ -16,6 +16,9 @@ _FORMATS: Final = {
 }
 """RDB formats by the first version that writes them. Source: `rdb.h` of the servers' releases."""
 
+CLOCKS_APART: Final = 1.0
+"""Seconds from which it is worth a word: times to live are kept as instants."""
+
 
 class Way(StrEnum):
     """How data gets to the target."""
@@ -130,6 +133,8 @@ def _against_replication(source: Inventory, target: Sequence[Inventory]) -> str 
         return "nodes of a Redis Cluster replicate each other only"
     if not all(each.follows for each in target):
         return "the target does not take REPLICAOF"
+    if source.sentinels:
+        return f"{source.sentinels} Sentinels watch the source, and would have the target follow it"
     if not source.feeds:
         return "the source lets nobody replicate it (REPLCONF)"
     return None
@@ -160,7 +165,10 @@ def _blockers(source: Inventory, target: Sequence[Inventory], way: Way) -> Itera
     if all(room) and source.memory > sum(room) * MEMORY_FULL:
         yield f"{_size(source.memory)} do not fit into the {_size(sum(room))} of the target"
     if way is Way.COPY and not source.pauses:
-        yield "the source cannot hold writes (CLIENT PAUSE): stop the writers, and take a copy"
+        yield (
+            "the source cannot hold writes (CLIENT PAUSE WRITE, 6.2): stop the writers, and take a "
+            "copy"
+        )
 
 
 def _warnings(source: Inventory, target: Sequence[Inventory], way: Way) -> Iterator[str]:
@@ -170,12 +178,23 @@ def _warnings(source: Inventory, target: Sequence[Inventory], way: Way) -> Itera
             "may be no way back"
         )
     for each in target:
+        if abs(apart := each.ahead - source.ahead) > CLOCKS_APART:
+            yield (
+                f"the clock of {each.address} is {abs(apart):.0f} s "
+                f"{'ahead of' if apart > 0 else 'behind'} the source's: keys expire that much "
+                f"{'earlier' if apart > 0 else 'later'} after the move"
+            )
         if each.policy != source.policy and each.policy and source.policy:
             yield f"{each.address} evicts by {each.policy}, the source by {source.policy}"
     if source.policy and source.policy != "noeviction":
         yield f"the source evicts keys by {source.policy}: what it evicts meanwhile is not moved"
     for key, size in sorted(source.large.items(), key=lambda each: -each[1])[:5]:
         yield f"a value of {_size(size)} holds up the source while it is read: {key[:80]}"
+    if source.sentinels:
+        yield (
+            f"{source.sentinels} Sentinels watch the source: a failover of theirs meanwhile ends "
+            "the move, and one after it brings writers back to a server that was left"
+        )
     if source.replicas:
         yield f"{source.replicas} replicas of the source stay with it, and follow the target by it"
 
