@@ -1,0 +1,70 @@
+"""What the how-to pages show is so: their Python runs, in order, on a real server.
+
+A page's first `toml` block is its policies file, and what a `sh` block exports is in force as well.
+`state` is open in its Python, which may await.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from types import FunctionType
+from typing import NamedTuple
+
+import pytest
+
+from aragora_redis import SharedState
+from aragora_redis.policies import parse_policies
+
+PAGES = sorted((Path(__file__).parents[2] / "docs" / "how-to").glob("*.md"))
+
+
+class Block(NamedTuple):
+    language: str
+    code: str
+    line: int
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    text = page.read_text("utf-8")
+    for found in re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        yield Block(found[1], found[2], text.count("\n", 0, found.start(2)))
+
+
+def exported(shown: Iterator[Block]) -> dict[str, str]:
+    """What the page exports: `export NAME=value ...` in its shell blocks."""
+    lines = (line for block in shown if block.language == "sh" for line in block.code.splitlines())
+    words = (shlex.split(line, comments=True) for line in lines if line.startswith("export "))
+    return dict(word.split("=", 1) for line in words for word in line[1:])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+async def test_a_page_is_true(page, standalone_lab, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    environment = standalone_lab.env() | {"ARAGORA_KEY_PREFIX": f"how-to-{page.stem}"}
+    for block in blocks(page):
+        if block.language == "toml":
+            parse_policies(block.code, source=page.name)
+            (tmp_path / "policies.toml").write_text(block.code)
+            environment["ARAGORA_POLICIES"] = str(tmp_path / "policies.toml")
+            break
+    for name, value in (environment | exported(blocks(page))).items():
+        monkeypatch.setenv(name, value)
+    async with SharedState.from_env() as state:
+        names = {"__name__": page.stem, "state": state}
+        for block in blocks(page):
+            if block.language == "python":
+                # An error names the page's own line.
+                code = compile(
+                    "\n" * block.line + block.code,
+                    page.name,
+                    "exec",
+                    flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
+                )
+                result = FunctionType(code, names)()
+                if inspect.isawaitable(result):
+                    await result
