@@ -5,8 +5,8 @@ from __future__ import annotations
 from .errors import AragoraRedisError
 from .rate_limit.gcra import Decision
 from .rate_limit.joint import JointDecision, LimitCheck
+from .state.receipt import Level, Receipt
 from .state.shared import SharedState
-from .state.tokens import Level, Receipt
 
 __all__ = [
     "AragoraRedisError",

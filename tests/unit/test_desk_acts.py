@@ -12,7 +12,7 @@ from aragora_redis.errors import LinkDownError, OutcomeUnknownError
 from aragora_redis.ops.desk.audit import Act, recent
 from aragora_redis.ops.desk.desk import Desk, kept
 from aragora_redis.settings import Settings
-from aragora_redis.state.tokens import Level, Receipt
+from aragora_redis.state.receipt import Level, Receipt
 
 ACT = Act(actor="alice", action="limits reset", target="api 0011", reason="asked for")
 

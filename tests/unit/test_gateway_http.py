@@ -16,8 +16,8 @@ from aragora_redis.errors import NotReadyError, OutageError, OutcomeUnknownError
 from aragora_redis.gateway.app import create_app
 from aragora_redis.gateway.guards import BODY_LIMIT
 from aragora_redis.settings import from_env
+from aragora_redis.state.receipt import Level, Receipt
 from aragora_redis.state.shared import SharedState
-from aragora_redis.state.tokens import Level, Receipt
 
 GATEWAY, ADMIN, KEY = "gateway-token-0001", "admin-token-000001", "0123456789abcdef" * 4
 TOKENS = {"ARAGORA_GATEWAY_TOKEN": GATEWAY, "ARAGORA_ADMIN_TOKEN": ADMIN}

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from ..errors import AragoraRedisError
 from ..rate_limit.gcra import Decision
 from ..rate_limit.local import SUBJECT_LIMIT
-from ..state.tokens import Level
+from ..state.receipt import Level
 from ..sync import SharedState
 from .limits import FAILURES, HOLD
 

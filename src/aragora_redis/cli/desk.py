@@ -18,7 +18,7 @@ from ..errors import InvalidInputError
 from ..ops.desk import Desk, open_desk
 from ..ops.desk.audit import validate_signature
 from ..settings import Settings
-from ..state.tokens import Receipt
+from ..state.receipt import Receipt
 from . import output
 from .deployment import demand_redis
 

@@ -11,7 +11,7 @@ from ..errors import InvalidInputError, SettingsError
 from ..ops.desk import revocations
 from ..ops.desk.revocations import Revocation
 from ..settings import Settings
-from ..state.tokens import Receipt
+from ..state.receipt import Receipt
 from ..tokens.entry import RevocationKind
 from ..tokens.identity import token_id
 from . import output

@@ -10,8 +10,9 @@ from pydantic import BaseModel, model_validator
 
 from ..clock import SYSTEM_CLOCK, Clock
 from ..errors import InvalidInputError
+from ..state.receipt import Level, Receipt
 from ..state.shared import SharedState
-from ..state.tokens import EXPIRED_GRACE, Level, Receipt
+from ..state.tokens import EXPIRED_GRACE
 from ..tokens.identity import token_id
 from ..web.jwt import TokenVerifier
 from .auth import Role, needs

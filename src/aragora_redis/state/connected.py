@@ -19,12 +19,12 @@ from ..operation import Lane
 from ..rate_limit.share import FleetSize
 from ..settings import Settings
 from ..tokens.entry import SHARDS
+from .commitment import RedisSide
 from .presence import Presence
 from .replica_lag import ReplicaLag
 from .service import Service
 from .tally import Tally
 from .token_feed import TokenFeed
-from .tokens import RedisSide
 
 
 class Connected:

@@ -20,8 +20,9 @@ from ..sessions.policy import SessionPolicy
 from ..sessions.stored import Answer, Moved, Session, SessionInfo
 from ..tokens.entry import ended_session
 from .owed_ends import OwedEnds, Removal
+from .receipt import Receipt
 from .session_store import HOPS, NO_ANSWER, SessionStore, gone
-from .tokens import Receipt, Tokens
+from .tokens import Tokens
 
 T = TypeVar("T")
 

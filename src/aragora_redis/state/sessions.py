@@ -36,9 +36,10 @@ from ..sessions.policy import OnFull, SessionPolicy
 from ..sessions.stored import Full, Moved, Session, SessionInfo, Source, Stored
 from ..tokens.entry import VALUE_LIMIT, ended_session
 from .owed_ends import OwedEnds
+from .receipt import Receipt
 from .session_ends import SessionEnds
 from .session_store import HOPS, NO_ANSWER, SessionStore, gone
-from .tokens import Receipt, Tokens
+from .tokens import Tokens
 
 T = TypeVar("T")
 

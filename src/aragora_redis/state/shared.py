@@ -26,10 +26,11 @@ from .circuits import Circuits
 from .connected import Connected
 from .embedded import EmbeddedExecutor
 from .rate_limits import RateLimits
+from .receipt import Level
 from .service import Service
 from .sessions import Sessions
 from .status import Status, health_of
-from .tokens import Level, Tokens
+from .tokens import Tokens
 
 _log = logging.getLogger(__name__)
 

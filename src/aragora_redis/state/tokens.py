@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from enum import IntEnum
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 from ..clock import Clock
 from ..errors import (
@@ -23,83 +21,19 @@ from ..errors import (
     StaleError,
 )
 from ..events import Events, Revoked
-from ..link.executor import Executor
 from ..tokens import operations
 from ..tokens.claims import Verdict, judge
 from ..tokens.entry import SHARDS, Entry, RevocationKind, jti_entry, member_of, user_entry
-from ..tokens.operations import ShardKeys
-from ..tokens.shard import Position, Shard
+from ..tokens.shard import Shard
+from .commitment import RedisSide, commit
+from .receipt import Instant, Level, Receipt, unix
 
 REVOKE_LIMIT = 1.0
 """Seconds that `revoke` may take by default."""
-RETRY_AFTER = 0.05
-"""Seconds between attempts while Redis refuses."""
 FAR = 10 * 366 * 86_400.0
 """Seconds ahead after which an expiry is taken for a mistake, such as milliseconds."""
-_END = 1e11
-"""Unix seconds beyond which an instant is none."""
 EXPIRED_GRACE = 3600.0
 """Seconds for which an expired token is still revoked, for clocks that differ."""
-
-Instant = float | dt.datetime
-
-
-class Level(IntEnum):
-    """How far a revocation got; each includes the ones before."""
-
-    LOCAL = 0
-    """This instance enforces it, and will publish it."""
-    PRIMARY = 1
-    """The primary has it."""
-    REPLICATED = 2
-    """Every replica has it that most Sentinels do not call down: no single fault loses it."""
-    FSYNCED = 3
-    """It is on disk (Redis 7.2 or later)."""
-
-    @property
-    def word(self) -> str:
-        """Its name in JSON and settings."""
-        return self.name.lower()
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What is known of a revocation when `revoke` returns.
-
-    Attributes:
-        level: the level truly reached.
-        wanted: the level that was waited for.
-        outbox: where this instance keeps it until it expires.
-        acknowledged: replicas that have it.
-        required: replicas that had to, for REPLICATED; 0 where none counts.
-        position: era and number of the change, where the primary answered.
-        not_before: for a user, the first `iat` (Unix seconds) that is valid again.
-    """
-
-    level: Level
-    wanted: Level
-    outbox: Literal["memory"] = "memory"
-    acknowledged: int = 0
-    required: int = 0
-    position: Position | None = None
-    not_before: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RedisSide:
-    """What revocations need of a Redis: absent in the in-process mode."""
-
-    executor: Executor
-    required: Callable[[int | None], int]
-    """How many replicas must acknowledge what is written to a slot."""
-    ready: Callable[[], bool]
-    staleness: Callable[[Collection[int]], float]
-    """How old the revocations of some shards are, in seconds."""
-    nonce: bytes
-    keys: list[ShardKeys]
-    wake: Callable[[], None]
-    replicating: bool
-    """Whether there are Sentinels, whose word makes an acknowledgement count."""
 
 
 class Tokens:
@@ -262,7 +196,7 @@ class Tokens:
         Raises:
             InvalidInputError, LevelUnavailableError: nothing was revoked.
         """
-        expiry = _instant(expires_at, "expires_at")
+        expiry = unix(expires_at, "expires_at")
         now = self._clock.wall()
         if expiry < now - EXPIRED_GRACE:
             raise InvalidInputError("expires_at is past: the token's own expiry refuses it")
@@ -292,7 +226,7 @@ class Tokens:
         """
         now = max(self._server_now(), self._clock.wall())
         limit = now + self._skew
-        cut_off = limit if issued_before is None else _instant(issued_before, "issued_before")
+        cut_off = limit if issued_before is None else unix(issued_before, "issued_before")
         if cut_off > limit:
             raise InvalidInputError(
                 "issued_before lies in the future",
@@ -317,19 +251,13 @@ class Tokens:
         if self._redis is None or wanted is Level.LOCAL:
             if self._redis is not None:
                 self._redis.wake()
-            receipt = Receipt(Level.LOCAL, wanted, not_before=not_before)
+            receipt = Receipt(Level.LOCAL, wanted)
         else:
-            receipt = await self._commit(
-                self._redis,
-                shard,
-                entry,
-                wanted,
-                until=started + within,
-                not_before=not_before,
-            )
+            until = started + within
+            receipt = await commit(self._redis, self._clock, shard, entry, wanted, until=until)
         seconds = self._clock.monotonic() - started
         self._events.emit(Revoked(kind, receipt.level.word, seconds))
-        return receipt
+        return replace(receipt, not_before=not_before)
 
     def _attainable(self, level: Level | None) -> Level:
         if level is not None and not isinstance(level, Level):
@@ -347,56 +275,3 @@ class Tokens:
                 remedy=f"the highest of this deployment is {highest.word}",
             )
         return wanted
-
-    async def _commit(
-        self,
-        redis: RedisSide,
-        shard: Shard,
-        entry: Entry,
-        wanted: Level,
-        *,
-        until: float,
-        not_before: int | None,
-    ) -> Receipt:
-        """Join until the primary has it, then wait for the replicas; both until `until`."""
-        join = operations.join(redis.keys[shard.index], (entry,), nonce=redis.nonce, durable=True)
-        while await redis.executor.usable(join, until):
-            ticket = redis.executor.submit(join, until)
-            joined = await self._before(ticket.primary, until) if ticket is not None else None
-            if ticket is None or joined is None:
-                await asyncio.sleep(RETRY_AFTER)
-                continue
-            shard.confirmed(joined.position, (entry,), own=True)
-            required = redis.required(join.slot)
-            acknowledged = None
-            if wanted >= Level.REPLICATED and required:
-                acknowledged = await self._before(ticket.replicated, until)
-            return Receipt(
-                Level.PRIMARY if acknowledged is None else Level.REPLICATED,
-                wanted,
-                acknowledged=acknowledged or 0,
-                required=required,
-                position=joined.position,
-                not_before=not_before,
-            )
-        redis.wake()
-        return Receipt(Level.LOCAL, wanted, not_before=not_before)
-
-    async def _before(self, future: asyncio.Future[Any], until: float) -> Any:
-        """The result, or None where it failed or did not come in time."""
-        try:
-            async with asyncio.timeout(max(until - self._clock.monotonic(), 0)):
-                return await future
-        except (TimeoutError, AragoraRedisError):
-            return None
-
-
-def _instant(value: Instant, name: str) -> float:
-    if isinstance(value, dt.datetime):
-        if value.tzinfo is None:
-            raise InvalidInputError(f"{name} has no time zone", remedy="give an aware datetime")
-        return value.timestamp()
-    # The comparison holds for no NaN, and takes integers that no float can.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _END:
-        raise InvalidInputError(f"{name} must be Unix seconds")
-    return float(value)

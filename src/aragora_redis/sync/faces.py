@@ -8,8 +8,9 @@ from typing import Any
 from ..rate_limit.gcra import Decision
 from ..rate_limit.joint import JointDecision, LimitCheck
 from ..sessions.stored import Session, SessionInfo
+from ..state.receipt import Instant, Level, Receipt
 from ..state.sessions import ALIAS_FOR, WRITE_LIMIT, EndedSessions
-from ..state.tokens import REVOKE_LIMIT, Instant, Level, Receipt
+from ..state.tokens import REVOKE_LIMIT
 from ..tokens.claims import Verdict
 from .crossing import Crossing
 

@@ -28,9 +28,11 @@ from ...link.reach import Reach, reach
 from ...operation import Kind, Lane, Operation
 from ...policies import Policies, load_policies
 from ...settings import Settings
+from ...state.commitment import RedisSide
 from ...state.presence import presence_keys
+from ...state.receipt import Level, Receipt
 from ...state.sessions import Sessions
-from ...state.tokens import Level, Receipt, RedisSide, Tokens
+from ...state.tokens import Tokens
 from ...tokens.entry import SHARDS
 from ...tokens.operations import ShardKeys
 from ...tokens.shard import Shard

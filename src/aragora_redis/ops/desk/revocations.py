@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from ...state.tokens import Instant, Receipt
+from ...state.receipt import Instant, Receipt
 from ...tokens import operations
 from ...tokens.claims import Verdict, judge
 from ...tokens.entry import DAY, SHARDS, RevocationKind, member_of

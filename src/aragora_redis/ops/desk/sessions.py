@@ -12,9 +12,9 @@ from ...sessions.data import decode
 from ...sessions.ids import SessionRef, handle_of, parse_id, user_ref
 from ...sessions.operations import SessionKeys
 from ...sessions.stored import Moved, Stored
+from ...state.receipt import Receipt
 from ...state.session_store import HOPS
 from ...state.sessions import EndedSessions
-from ...state.tokens import Receipt
 from .audit import Act, digest_of
 from .desk import Desk, kept
 from .revocations import held

@@ -1,0 +1,73 @@
+"""A join that is carried to the primary, and to its replicas, within its time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+from ..clock import Clock
+from ..errors import AragoraRedisError
+from ..link.executor import Executor
+from ..tokens import operations
+from ..tokens.entry import Entry
+from ..tokens.operations import ShardKeys
+from ..tokens.shard import Shard
+from .receipt import Level, Receipt
+
+RETRY_AFTER = 0.05
+"""Seconds between attempts while Redis refuses."""
+
+
+@dataclass(frozen=True, slots=True)
+class RedisSide:
+    """What revocations need of a Redis: absent in the in-process mode."""
+
+    executor: Executor
+    required: Callable[[int | None], int]
+    """How many replicas must acknowledge what is written to a slot."""
+    ready: Callable[[], bool]
+    staleness: Callable[[Collection[int]], float]
+    """How old the revocations of some shards are, in seconds."""
+    nonce: bytes
+    keys: list[ShardKeys]
+    wake: Callable[[], None]
+    replicating: bool
+    """Whether there are Sentinels, whose word makes an acknowledgement count."""
+
+
+async def commit(
+    redis: RedisSide, clock: Clock, shard: Shard, entry: Entry, wanted: Level, *, until: float
+) -> Receipt:
+    """Join until the primary has it, then wait for the replicas; both until `until` (monotonic)."""
+    join = operations.join(redis.keys[shard.index], (entry,), nonce=redis.nonce, durable=True)
+    while await redis.executor.usable(join, until):
+        ticket = redis.executor.submit(join, until)
+        joined = await before(ticket.primary, until, clock) if ticket is not None else None
+        if ticket is None or joined is None:
+            await asyncio.sleep(RETRY_AFTER)
+            continue
+        shard.confirmed(joined.position, (entry,), own=True)
+        required = redis.required(join.slot)
+        acknowledged = None
+        if wanted >= Level.REPLICATED and required:
+            acknowledged = await before(ticket.replicated, until, clock)
+        return Receipt(
+            Level.PRIMARY if acknowledged is None else Level.REPLICATED,
+            wanted,
+            acknowledged=acknowledged or 0,
+            required=required,
+            position=joined.position,
+        )
+    redis.wake()
+    return Receipt(Level.LOCAL, wanted)
+
+
+async def before(future: asyncio.Future[Any], until: float, clock: Clock) -> Any:
+    """The result, or None where it failed or did not come in time."""
+    try:
+        async with asyncio.timeout(max(until - clock.monotonic(), 0)):
+            return await future
+    except (TimeoutError, AragoraRedisError):
+        return None
