@@ -156,6 +156,33 @@ class Revoked(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class OutboxTrouble(Event):
+    """What is revoked here is not on disk, until `OutboxKept`: it is in force all the same."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxKept(Event):
+    """What is revoked here is on disk again, and so is what was revoked meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxAdopted(Event):
+    """What dead instances had kept on disk was taken over, and is published again.
+
+    Attributes:
+        damaged: lines that were not as they had been written, torn ends among them.
+        foreign: why other files there were left alone, as sentences.
+    """
+
+    files: int
+    entries: int
+    damaged: int
+    foreign: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SessionServed(Event):
     """A session was read, from `redis` or, while that cannot be asked, as a `copy`."""
 

@@ -69,7 +69,7 @@ class ReceiptBody(BaseModel):
     """
 
     level: LevelWord
-    outbox: Literal["memory"]
+    outbox: Literal["none", "memory", "disk"]
     acknowledged: int
     required: int
     not_before: int | None = None

@@ -321,6 +321,18 @@ class Environment(BaseSettings):
             "How far the clocks of instances and issuers may differ.",
         ),
     ] = _DEFAULTS.tokens.skew
+    tokens_outbox: Annotated[
+        Path | None,
+        Doc(
+            Group.TOKENS,
+            "the path of a directory of ours alone (mode 0700); it is made where it is missing",
+            "Keeps what this instance revokes on disk until it expires, so that it outlives the "
+            "end of the instance while Redis is away: whoever starts next with the same directory "
+            "publishes it again. It holds digests only. Several instances of one machine may share "
+            "it.",
+            default="memory only",
+        ),
+    ] = None
     digest_key: Annotated[
         LongSecret | None,
         Doc(

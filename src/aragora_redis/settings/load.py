@@ -12,7 +12,7 @@ from .choice import ignored
 from .contradictions import contradictions
 from .credentials import Credentials
 from .environment import PREFIX
-from .files import reason_unreadable
+from .files import reason_unreadable, reason_unsafe
 from .hosts import Hosts
 from .model import Settings
 from .reading import Reading, read
@@ -34,7 +34,10 @@ def _unusable_files(reading: Reading) -> Iterator[str]:
         name = PREFIX + field.upper()
         if not isinstance(value, Path) or name in unused:
             continue
-        if why := reason_unreadable(value):
+        if name == names.TOKENS_OUTBOX:
+            if why := reason_unsafe(value):
+                yield f"{name} names {value}, which cannot be the outbox: {why}"
+        elif why := reason_unreadable(value):
             yield f"{name} names {value}, which cannot be read: {why}; correct the path or its mode"
         elif name == names.PASSWORD_FILE:
             yield from _unusable(Credentials(password_file=value).password)

@@ -68,6 +68,8 @@ class TokenSettings:
     """How long a cut-off is kept: no token may live longer."""
     skew: float = 2.0
     """How far the clocks of instances and issuers may differ."""
+    outbox: Path | None = None
+    """A directory in which revocations outlive their instance; None keeps them in memory."""
 
 
 @dataclass(frozen=True, slots=True)

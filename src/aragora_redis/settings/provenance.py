@@ -40,6 +40,7 @@ _VARIABLES = {
     "tokens.level": "ARAGORA_TOKENS_LEVEL",
     "tokens.max_lifetime": "ARAGORA_TOKENS_MAX_LIFETIME",
     "tokens.skew": "ARAGORA_TOKENS_SKEW",
+    "tokens.outbox": names.TOKENS_OUTBOX,
     "digest_key": names.DIGEST_KEY,
     "prefix": "ARAGORA_KEY_PREFIX",
     "expected_instances": "ARAGORA_EXPECTED_INSTANCES",

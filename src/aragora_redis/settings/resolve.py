@@ -58,6 +58,7 @@ def build(reading: Reading) -> Settings:
             level=env.tokens_level,
             max_lifetime=env.tokens_max_lifetime,
             skew=env.tokens_skew,
+            outbox=env.tokens_outbox,
         ),
         sessions=SessionSettings(on_outage=env.sessions_on_outage),
         digest_key=first(env.digest_key, None, default=DEFAULT_DIGEST_KEY),

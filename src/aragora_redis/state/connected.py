@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 from redis.crc import key_slot
@@ -35,6 +35,7 @@ class Connected:
         on_push: gets every published message.
         on_link_up: told that messages are published to us again.
         on_accepted: told of each accepted beat: Redis takes writes.
+        prepared: waits until this instance has what it must publish as soon as it follows.
     """
 
     def __init__(
@@ -51,10 +52,12 @@ class Connected:
         on_push: Callable[[list[Any]], None],
         on_link_up: Callable[[], None],
         on_accepted: Callable[[], None],
+        prepared: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
         self._on_other_push = on_push
         self._on_link_up = on_link_up
         self._on_accepted = on_accepted
+        self._prepared = prepared
         self._clock = clock
         self._service = service
         self._tasks: list[asyncio.Task[None]] = []
@@ -109,10 +112,15 @@ class Connected:
         self.reach.start()
         parts = {
             "presence": self.presence.run,
-            "the revocation feed": self.feed.run,
+            "the revocation feed": self._follow,
             "the replicas' lag": self.lag.run,
         }
         self._tasks = [asyncio.create_task(supervised(*part)) for part in parts.items()]
+
+    async def _follow(self) -> None:
+        # Whoever follows says that it has published what it had.
+        await self._prepared()
+        await self.feed.run()
 
     async def close(self) -> None:
         """End all connections and tasks."""

@@ -20,11 +20,13 @@ from ..rate_limit.gcra import Source
 from ..rate_limit.operations import reset_channel
 from ..rate_limit.share import FleetSize
 from ..settings import Settings, from_env
-from ..tokens.entry import SHARDS
+from ..tokens.entry import DAY, SHARDS, Entry
 from ..tokens.shard import Shard
 from .circuits import Circuits
 from .connected import Connected
 from .embedded import EmbeddedExecutor
+from .outbox import Outbox
+from .outbox_file import OutboxFile
 from .rate_limits import RateLimits
 from .receipt import Level
 from .service import Service
@@ -73,6 +75,10 @@ class SharedState:
         else:
             self._redis = self._connect()
             self._executor = self._redis.executor
+        self._shards = (
+            self._redis.feed.shards if self._redis else [Shard(index) for index in range(SHARDS)]
+        )
+        self._outbox = self._build_outbox()
         self.rate_limits = self._build_rate_limits()
         self.tokens = self._build_tokens()
         self.sessions = self._build_sessions()
@@ -112,6 +118,8 @@ class SharedState:
         """Connect and follow in the background; returns at once."""
         for warning in self.settings.warnings:
             _log.warning("%s", warning)
+        if self._outbox is not None:
+            self._spawn(supervised("the outbox", self._outbox.run))
         if self._redis is not None:
             self._redis.start()
         self._spawn(supervised("the ends of sessions", self.sessions.run))
@@ -128,6 +136,10 @@ class SharedState:
                 await self.sessions.finish()
         if self._redis is not None:
             await self._redis.close()
+        if self._outbox is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_LIMIT):
+                    await self._outbox.close()
 
     async def wait_ready(self, within: float) -> bool:
         """Wait until tokens can be judged; False if they cannot after `within` seconds."""
@@ -146,14 +158,21 @@ class SharedState:
         Once true it stays so: an outage does not make an instance forget.
         """
         if not self._ready:
-            self._ready = self._redis is None or self._redis.reconciled
+            adopted = self._outbox is None or self._outbox.adopted
+            self._ready = adopted and (self._redis is None or self._redis.reconciled)
         return self._ready
 
     def status(self) -> Status:
         """How this instance is, now."""
         redis = self._redis
         if redis is None:
-            return Status(mode="embedded", health="healthy", ready=True, tokens=len(self.tokens))
+            return Status(
+                mode="embedded",
+                health="healthy",
+                ready=self.ready,
+                tokens=len(self.tokens),
+                troubles=self._troubles(),
+            )
         reach = redis.reach
         down = reach.down
         watcher = reach.watcher
@@ -176,8 +195,14 @@ class SharedState:
             lag=redis.lag.last,
             staleness=redis.staleness(),
             lacks=reach.lacks,
-            troubles=redis.troubles(),
+            troubles=self._troubles(),
         )
+
+    def _troubles(self) -> dict[str, str]:
+        found = self._redis.troubles() if self._redis is not None else {}
+        if self._outbox is not None and self._outbox.trouble is not None:
+            found["outbox"] = self._outbox.trouble
+        return found
 
     def _across_slots(self) -> bool:
         return self._redis is None or self._redis.reach.across_slots
@@ -216,6 +241,7 @@ class SharedState:
             on_push=self._on_push,
             on_link_up=self._on_link_up,
             on_accepted=self._on_accepted,
+            prepared=self._prepared,
         )
 
     def _build_rate_limits(self) -> RateLimits:
@@ -239,7 +265,7 @@ class SharedState:
         tokens = self.settings.tokens
         redis = self._redis
         return Tokens(
-            redis.feed.shards if redis else [Shard(index) for index in range(SHARDS)],
+            self._shards,
             redis.for_tokens(lambda: self.ready) if redis else None,
             clock=self._clock,
             events=self.events,
@@ -250,7 +276,30 @@ class SharedState:
             level=Level[tokens.level.upper()] if tokens.level else None,
             max_lifetime=tokens.max_lifetime,
             skew=tokens.skew,
+            outbox=self._outbox,
         )
+
+    def _build_outbox(self) -> Outbox | None:
+        directory = self.settings.tokens.outbox
+        if directory is None:
+            return None
+        clock = self._clock
+        file = OutboxFile(
+            directory,
+            self.boot_id,
+            fingerprint=self.settings.fingerprint,
+            prefix=self.settings.prefix,
+            # As long as the day is kept in Redis.
+            alive=lambda entry: (entry.day + 2) * DAY > clock.wall(),
+        )
+        return Outbox(file, clock, self.events, self._take)
+
+    def _take(self, entry: Entry) -> None:
+        self._shards[entry.shard].add_own(entry)
+
+    async def _prepared(self) -> None:
+        if self._outbox is not None:
+            await self._outbox.wait_adopted()
 
     def _build_sessions(self) -> Sessions:
         settings = self.settings

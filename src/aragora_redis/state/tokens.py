@@ -25,8 +25,9 @@ from ..tokens import operations
 from ..tokens.claims import Verdict, judge
 from ..tokens.entry import SHARDS, Entry, RevocationKind, jti_entry, member_of, user_entry
 from ..tokens.shard import Shard
-from .commitment import RedisSide, commit
-from .receipt import Instant, Level, Receipt, unix
+from .commitment import RedisSide, before, commit
+from .outbox import Outbox
+from .receipt import Instant, Kept, Level, Receipt, unix
 
 REVOKE_LIMIT = 1.0
 """Seconds that `revoke` may take by default."""
@@ -47,6 +48,7 @@ class Tokens:
         level: what `revoke` waits for; None for the highest that the deployment has.
         max_lifetime: seconds for which a cut-off is kept.
         skew: seconds by which the clocks of issuers may differ.
+        outbox: where revocations outlive this instance; None keeps them in memory.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Tokens:
         level: Level | None,
         max_lifetime: float,
         skew: float,
+        outbox: Outbox | None = None,
     ) -> None:
         self._shards = shards
         self._redis = redis
@@ -75,7 +78,7 @@ class Tokens:
         self._level = level
         self._max_lifetime = max_lifetime
         self._skew = skew
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._outbox = outbox
 
     def __len__(self) -> int:
         return sum(len(shard.replica) for shard in self._shards)
@@ -244,8 +247,10 @@ class Tokens:
     ) -> Receipt:
         wanted = self._attainable(level)
         started = self._clock.monotonic()
+        until = started + within
         shard = self._shards[entry.shard]
         shard.add_own(entry)
+        kept = self._outbox.keep(entry) if self._outbox is not None else None
         if self._redis is None:  # with a Redis, the feed does
             shard.drop_past(self._clock.wall())
         if self._redis is None or wanted is Level.LOCAL:
@@ -253,11 +258,12 @@ class Tokens:
                 self._redis.wake()
             receipt = Receipt(Level.LOCAL, wanted)
         else:
-            until = started + within
             receipt = await commit(self._redis, self._clock, shard, entry, wanted, until=until)
+        on_disk = kept is not None and await before(kept, until, self._clock)
+        outbox: Kept = "disk" if on_disk else "memory"
         seconds = self._clock.monotonic() - started
         self._events.emit(Revoked(kind, receipt.level.word, seconds))
-        return replace(receipt, not_before=not_before)
+        return replace(receipt, outbox=outbox, not_before=not_before)
 
     def _attainable(self, level: Level | None) -> Level:
         if level is not None and not isinstance(level, Level):

@@ -17,6 +17,9 @@ from ..events import (
     LinkLost,
     LinkUp,
     MaintenanceAnnounced,
+    OutboxAdopted,
+    OutboxKept,
+    OutboxTrouble,
     Recovered,
     RenewalFailed,
     SentinelsSplit,
@@ -40,6 +43,7 @@ def told(event: Event) -> Told | None:
     """An event in words; None for one that is no line of its own."""
     return (
         _told_of_service(event)
+        or _told_of_outbox(event)
         or _told_of_access(event)
         or _told_of_links(event)
         or _told_of_sentinels(event)
@@ -62,6 +66,23 @@ def _told_of_service(event: Event) -> Told | None:
                 "revocations are not compared until they agree"
             )
             return Told(logging.CRITICAL, text)
+    return None
+
+
+def _told_of_outbox(event: Event) -> Told | None:
+    match event:
+        case OutboxTrouble(reason):
+            text = f"revocations are kept in memory alone, and not in the outbox: {reason}"
+            return Told(logging.ERROR, text)
+        case OutboxKept():
+            return Told(logging.WARNING, "revocations are kept in the outbox again")
+        case OutboxAdopted(files, entries, damaged, foreign):
+            text = (
+                f"{files} outbox files of instances that ended were adopted: "
+                f"{entries} revocations are published again, {damaged} lines were damaged"
+            )
+            level = logging.WARNING if damaged or foreign else logging.INFO
+            return Told(level, "; ".join((text, *foreign)))
     return None
 
 

@@ -1,0 +1,301 @@
+"""The outbox on disk: one file that only its holder writes, in a directory of its owner's alone.
+
+Everything here blocks, and runs in a thread of its own. A file is locked for as long as its process
+lives; the lock of a dead one is free, and whoever takes it adopts what the file holds. Files are
+made anew beside the old one and renamed over it, so at each moment there is a whole one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from ..settings.files import directory_fault
+from ..tokens.entry import Entry
+from ..tokens.lines import LINE_LIMIT, entry_of, joined, line_of, sealed, unsealed
+
+SUFFIX: Final = ".outbox"
+LIMIT: Final = 64 * 1024 * 1024
+"""Bytes that a file may have: about 400 000 revocations."""
+_OPEN: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_OTHERS: Final = 0o077
+
+
+@dataclass(slots=True)
+class Found:
+    """What files of the dead held.
+
+    Attributes:
+        files: how many were adopted.
+        damaged: lines that were not as they had been written, torn ends among them.
+        foreign: why files were left alone, as sentences.
+        unread: what kept files from being adopted, as sentences.
+    """
+
+    files: int = 0
+    entries: list[Entry] = field(default_factory=list)
+    damaged: int = 0
+    foreign: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+
+
+class OutboxFile:
+    """The file of one instance.
+
+    Args:
+        directory: made where there is none.
+        boot_id: names the file.
+        fingerprint: of the digest key: what another key has digested means nothing under ours.
+        prefix: of the keys in Redis.
+        alive: whether an entry still matters.
+        limit: bytes that it may have.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        boot_id: str,
+        *,
+        fingerprint: str,
+        prefix: str,
+        alive: Callable[[Entry], bool],
+        limit: int = LIMIT,
+    ) -> None:
+        self._directory = directory
+        self._name = boot_id + SUFFIX
+        self._header = {"outbox": 1, "key": fingerprint, "prefix": prefix}
+        self._alive = alive
+        self._limit = limit
+        self._file: int | None = None
+        self._size = 0
+        self._sound = False
+        self._full = False
+        self._held: dict[str, int] = {}
+        _OPEN_FILES.add(self)
+
+    def append(self, entries: Iterable[Entry]) -> None:
+        """Write entries so that they outlive this process and the machine.
+
+        Raises:
+            OSError: they do not; what the file held before it still holds.
+        """
+        lines = b"".join(map(line_of, entries))
+        if not (self._sound and self._in_place()):
+            self._make_anew()
+        if self._size + len(lines) > self._limit:
+            if not self._full:
+                self._make_anew()
+            self._full = self._size + len(lines) > self._limit
+        if self._full:
+            raise OSError(errno.EFBIG, f"the outbox has its {self._limit} bytes")
+        assert self._file is not None  # noqa: S101 - made above
+        self._sound = False
+        try:
+            _write(self._file, lines)
+            os.fsync(self._file)
+        except OSError:
+            # What a failed fsync has left in the page cache is never written (fsyncgate): the file
+            # is made anew before it is written again.
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, self._size)
+            raise
+        self._size += len(lines)
+        self._sound = True
+        if not self._in_place():
+            raise OSError(errno.ENOENT, f"{self._directory / self._name} was taken away")
+
+    def compact(self) -> None:
+        """Drop what has expired.
+
+        Raises:
+            OSError: the file stays as it was.
+        """
+        if self._file is not None:
+            self._make_anew()
+
+    def adopt(self) -> Found:
+        """Take over the files of the dead: what they held is in our file when they go.
+
+        Raises:
+            OSError: the directory cannot be used.
+        """
+        found = Found()
+        directory = _directory(self._directory)
+        try:
+            for name in sorted(os.listdir(directory)):  # noqa: PTH208 - of a descriptor
+                if name.endswith(SUFFIX) and name != self._name and name not in self._held:
+                    try:
+                        self._adopt_one(directory, name, found)
+                    except OSError as error:
+                        found.unread.append(f"{self._directory / name}: {error.strerror or error}")
+        finally:
+            os.close(directory)
+        return found
+
+    def close(self) -> None:
+        """Let go of the file: it stays, for the next to adopt."""
+        _OPEN_FILES.discard(self)
+        self.forget()
+
+    def forget(self) -> None:
+        """Close without a word: after a fork the file is the parent's."""
+        for descriptor in (self._file, *self._held.values()):
+            if descriptor is not None:
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
+        self._file, self._sound = None, False
+        self._held.clear()
+
+    def _adopt_one(self, directory: int, name: str, found: Found) -> None:
+        descriptor = os.open(name, os.O_RDWR | _OPEN, dir_fd=directory)
+        keeps = False
+        try:
+            if why := _file_fault(os.fstat(descriptor)):
+                found.foreign.append(f"{self._directory / name} is left alone: {why}")
+                return
+            if not _lock(descriptor) or not _names(directory, name, descriptor):
+                return  # its instance lives, or another has just adopted it
+            header, entries, damaged = _contents(descriptor)
+            if header is not None and header != self._header:
+                found.foreign.append(
+                    f"{self._directory / name} is left alone: it is of another digest key or prefix"
+                )
+                return
+            alive = list(joined(entry for entry in entries if self._alive(entry)))
+            found.files += 1
+            found.entries += alive
+            found.damaged += damaged
+            try:
+                if alive:
+                    self.append(alive)
+            except OSError as error:
+                # It stays where it is, and ours: nobody else need say again what we now say.
+                self._held[name], keeps = descriptor, True
+                found.unread.append(f"{self._directory / name} stays: {error.strerror or error}")
+                return
+            os.unlink(name, dir_fd=directory)
+            with contextlib.suppress(FileNotFoundError):  # what dying in `_make_anew` left
+                os.unlink(name + _NEW, dir_fd=directory)
+            os.fsync(directory)
+        finally:
+            if not keeps:
+                os.close(descriptor)
+
+    def _make_anew(self) -> None:
+        """Write what the file holds and still matters into a new one, in its place."""
+        directory = _directory(self._directory)
+        new: int | None = None
+        try:
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC | _OPEN
+            new = os.open(self._name + _NEW, flags, 0o600, dir_fd=directory)
+            if not _lock(new):
+                raise OSError(errno.EAGAIN, "somebody else holds the new outbox file")
+            entries = _contents(self._file)[1] if self._file is not None else ()
+            lines = b"".join(line_of(each) for each in joined(filter(self._alive, entries)))
+            _write(new, sealed(self._header) + lines)
+            os.fsync(new)
+            os.rename(self._name + _NEW, self._name, src_dir_fd=directory, dst_dir_fd=directory)
+            os.fsync(directory)
+            old, self._file, new = self._file, new, None
+            if old is not None:
+                os.close(old)
+            self._size, self._sound = os.fstat(self._file).st_size, True
+            self._full = False
+        finally:
+            if new is not None:
+                os.close(new)
+            os.close(directory)
+
+    def _in_place(self) -> bool:
+        """Whether the file is where the next process will look for it."""
+        assert self._file is not None  # noqa: S101 - of a sound file
+        try:
+            there = os.lstat(self._directory / self._name)
+        except OSError:
+            return False
+        return os.path.samestat(there, os.fstat(self._file))
+
+
+_NEW: Final = ".new"
+_OPEN_FILES: weakref.WeakSet[OutboxFile] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    # A child that kept the descriptor would keep the lock when the parent has died.
+    for each in tuple(_OPEN_FILES):
+        each.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
+
+
+def _directory(path: Path) -> int:
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | _OPEN)
+    if why := directory_fault(os.fstat(descriptor)):
+        os.close(descriptor)
+        raise OSError(errno.EPERM, why)
+    return descriptor
+
+
+def _file_fault(found: os.stat_result) -> str | None:
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+        return "it is no plain file"
+    if found.st_uid != os.geteuid():
+        return "it belongs to somebody else"
+    return "others may read or write it" if found.st_mode & _OTHERS else None
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _names(directory: int, name: str, descriptor: int) -> bool:
+    try:
+        there = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(there, os.fstat(descriptor))
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _contents(descriptor: int) -> tuple[dict[str, object] | None, list[Entry], int]:
+    """The header, the entries, and how many lines are not as they were written."""
+    header: dict[str, object] | None = None
+    entries: list[Entry] = []
+    damaged = 0
+    for number, line in enumerate(_lines(descriptor)):
+        entry = entry_of(line) if line.endswith(b"\n") else None
+        if entry is not None:
+            entries.append(entry)
+        elif number == 0 and (said := unsealed(line)) is not None:
+            header = said
+        else:
+            damaged += 1
+    return header, entries, damaged
+
+
+def _lines(descriptor: int) -> Iterator[bytes]:
+    copy = os.dup(descriptor)
+    with os.fdopen(copy, "rb") as file:
+        file.seek(0)
+        while line := file.readline(LINE_LIMIT):
+            yield line

@@ -1,0 +1,235 @@
+"""The outbox on disk: torn, altered, locked, full, taken away, and adopted."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from tests.integration.fleet import until
+
+from aragora_redis.clock import SYSTEM_CLOCK
+from aragora_redis.events import Event, Events, OutboxAdopted, OutboxKept, OutboxTrouble
+from aragora_redis.settings import Settings
+from aragora_redis.settings.files import reason_unsafe
+from aragora_redis.settings.model import TokenSettings
+from aragora_redis.state.outbox import Outbox
+from aragora_redis.state.outbox_file import OutboxFile
+from aragora_redis.testing import memory_state
+from aragora_redis.tokens.entry import DAY, Entry
+from aragora_redis.tokens.lines import entry_of, line_of
+
+TODAY = int(time.time() // DAY)
+
+
+def entry(number, score=1, day=TODAY, note=""):
+    return Entry(day, number.to_bytes(16, "big"), score, note)
+
+
+@pytest.fixture
+def outbox(tmp_path):
+    made = []
+
+    def make(boot="boot", *, directory=tmp_path / "outbox", fingerprint="aa", **options):
+        alive = options.pop("alive", lambda _entry: True)
+        file = OutboxFile(
+            directory, boot, fingerprint=fingerprint, prefix="p", alive=alive, **options
+        )
+        made.append(file)
+        return file
+
+    yield make
+    for file in made:
+        file.close()
+
+
+def test_a_line_says_what_was_written_or_nothing():
+    wanted = entry(7, 123, note='j\tann\twhy "\n" é')
+    line = line_of(wanted)
+    assert entry_of(line) == wanted
+    assert line.count(b"\n") == 1
+    for at in range(len(line) - 1):
+        for bit in (1, 0x80):
+            spoilt = line[:at] + bytes([line[at] ^ bit]) + line[at + 1 :]
+            assert entry_of(spoilt) is None, "a flipped bit is seen"
+        assert entry_of(line[:at]) is None
+
+
+def test_what_a_closed_or_dead_one_wrote_is_adopted_once(outbox, tmp_path):
+    first = outbox("first")
+    first.append([entry(1), entry(2, note="why")])
+    first.append([entry(1, 5)])
+    assert (tmp_path / "outbox").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "outbox" / "first.outbox").stat().st_mode & 0o777 == 0o600
+    second = outbox("second")
+    assert second.adopt().files == 0, "its instance lives"
+    first.close()
+    found = second.adopt()
+    assert sorted(found.entries) == [entry(1, 5), entry(2, note="why")]
+    assert second.adopt().files == 0
+    second.close()
+    assert sorted(outbox("third").adopt().entries) == sorted(found.entries)
+    assert [path.name for path in (tmp_path / "outbox").iterdir()] == ["third.outbox"]
+
+
+def test_a_torn_end_and_a_spoilt_line_cost_themselves_alone(outbox, tmp_path):
+    first = outbox("first")
+    first.append([entry(number) for number in range(4)])
+    first.close()
+    path = tmp_path / "outbox" / "first.outbox"
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[2] = lines[2].replace(b'"score":1', b'"score":9')
+    path.write_bytes(b"".join(lines)[:-5])
+    found = outbox("second").adopt()
+    assert sorted(found.entries) == [entry(0), entry(2)]
+    assert found.damaged == 2
+
+
+def test_rubbish_is_no_outbox_and_harms_nobody(outbox, tmp_path):
+    first = outbox("first")
+    first.append([entry(1)])
+    directory = tmp_path / "outbox"
+    for name, text in (("empty", b""), ("zeros", b"\0" * 100_000), ("words", b"hello\nyou\n")):
+        (directory / f"{name}.outbox").write_bytes(text)
+        (directory / f"{name}.outbox").chmod(0o600)
+    (directory / "link.outbox").symlink_to("/etc/passwd")
+    os.mkfifo(directory / "fifo.outbox", 0o600)
+    (directory / "dir.outbox").mkdir()
+    (directory / "open.outbox").write_bytes(line_of(entry(66)))
+    (directory / "open.outbox").chmod(0o644)
+    found = outbox("second").adopt()
+    assert found.entries == []
+    assert "open.outbox" in "".join(found.foreign), "anybody may have written that"
+    assert (directory / "link.outbox").is_symlink()
+
+
+@pytest.mark.parametrize("other", [{"fingerprint": "bb"}])
+def test_what_another_key_has_digested_is_left_alone(outbox, other):
+    first = outbox("first", **other)
+    first.append([entry(1)])
+    first.close()
+    found = outbox("second").adopt()
+    assert (found.entries, len(found.foreign)) == ([], 1)
+    assert outbox("third", **other).adopt().entries == [entry(1)]
+
+
+def test_what_has_expired_goes(outbox, tmp_path):
+    file = outbox(alive=lambda each: each.day >= TODAY)
+    file.append([entry(number, day=TODAY - 3) for number in range(100)] + [entry(1)])
+    size = (tmp_path / "outbox" / "boot.outbox").stat().st_size
+    file.compact()
+    assert (tmp_path / "outbox" / "boot.outbox").stat().st_size < size / 20
+    file.close()
+    assert outbox("next").adopt().entries == [entry(1)]
+
+
+def test_it_has_an_end_and_makes_room_for_what_matters(outbox, tmp_path):
+    file = outbox(limit=4000, alive=lambda each: each.day >= TODAY)
+    file.append([entry(number, day=TODAY - 3) for number in range(30)])
+    file.append([entry(number) for number in range(30)])
+    with pytest.raises(OSError, match="4000 bytes"):
+        file.append([entry(number) for number in range(30, 60)])
+    assert (tmp_path / "outbox" / "boot.outbox").stat().st_size <= 4000
+    file.close()
+    small = outbox("next", limit=1000)
+    assert len(small.adopt().entries) == 30, "what does not fit is published all the same"
+    assert small.adopt().files == 0, "and not each minute"
+    small.close()
+    assert len(outbox("third").adopt().entries) == 30
+
+
+def test_a_directory_that_is_taken_away_is_noticed_and_made_again(outbox, tmp_path):
+    file = outbox()
+    file.append([entry(1)])
+    (tmp_path / "outbox").rename(tmp_path / "elsewhere")
+    file.append([entry(2)])
+    file.close()
+    assert sorted(outbox("next").adopt().entries) == [entry(1), entry(2)]
+
+
+@pytest.mark.parametrize("spoil", ["link", "open", "file"])
+def test_a_directory_that_others_may_touch_is_refused(outbox, tmp_path, spoil):
+    directory = tmp_path / "outbox"
+    if spoil == "link":
+        (tmp_path / "real").mkdir(mode=0o700)
+        directory.symlink_to(tmp_path / "real")
+    elif spoil == "open":
+        directory.mkdir()
+        directory.chmod(0o750)
+    else:
+        directory.write_text("x")
+    assert reason_unsafe(directory)
+    with pytest.raises(OSError):  # noqa: PT011 - of several kinds
+        outbox().append([entry(1)])
+
+
+def test_a_forked_child_does_not_keep_the_lock_of_its_parent(tmp_path):
+    """The child goes on when the parent has died; what the parent kept is adopted all the same."""
+    program = f"""
+import os, sys, time
+from pathlib import Path
+from aragora_redis.state.outbox_file import OutboxFile
+file = OutboxFile(Path({str(tmp_path / "outbox")!r}), "parent", fingerprint="aa", prefix="p",
+                  alive=lambda entry: True)
+file.append([])
+if os.fork() == 0:
+    print(os.getpid(), flush=True)
+    os.close(1)
+    time.sleep(60)
+time.sleep(0.1)
+os._exit(0)
+"""
+    run = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True)
+    child = int(run.stdout)
+    try:
+        heir = OutboxFile(
+            tmp_path / "outbox", "heir", fingerprint="aa", prefix="p", alive=lambda _e: True
+        )
+        assert heir.adopt().files == 1
+        heir.close()
+    finally:
+        os.kill(child, 9)
+
+
+async def test_a_full_disk_is_said_and_what_it_refused_is_written_later(outbox, monkeypatch):
+    monkeypatch.setattr("aragora_redis.state.outbox.RETRY_AFTER", 0.05)
+    real, full = os.write, True
+
+    def write(descriptor, data):
+        if full and len(data) > 70:
+            raise OSError(28, "No space left on device")
+        return real(descriptor, data[:70])
+
+    monkeypatch.setattr("aragora_redis.state.outbox_file.os.write", write)
+    events, said = Events(), list[Event]()
+    events.subscribe(said.append)
+    made = Outbox(outbox(), SYSTEM_CLOCK, events, lambda _entry: None)
+    running = asyncio.create_task(made.run())
+    assert [await made.keep(entry(number)) for number in range(3)] == [False] * 3
+    assert said == [OutboxTrouble("No space left on device")], "said once"
+    full = False
+    await until(lambda: made.trouble is None)
+    assert said[1:] == [OutboxKept()]
+    assert await made.keep(entry(3))
+    running.cancel()
+    await made.close()
+    assert len(outbox("next").adopt().entries) == 4
+
+
+async def test_without_redis_it_carries_revocations_over_a_restart(tmp_path):
+    settings = Settings(tokens=TokenSettings(outbox=tmp_path / "outbox"))
+    async with memory_state(settings=settings) as state:
+        receipts = await asyncio.gather(
+            *(state.tokens.revoke(f"t{n}", expires_at=time.time() + 60) for n in range(200))
+        )
+        assert {receipt.outbox for receipt in receipts} == {"disk"}
+    said: list[Event] = []
+    later = memory_state(settings=settings)
+    later.events.subscribe(said.append)
+    async with later as state:
+        assert all(state.tokens.is_revoked({"jti": f"t{n}"}) for n in range(200))
+        assert not state.tokens.is_revoked({"jti": "other"})
+    assert said == [OutboxAdopted(1, 200, 0)]
