@@ -12,14 +12,20 @@ from aragora_redis.tokens.entry import (
     DAY,
     Entry,
     RevocationKind,
+    cut_off_entry,
     jti_entry,
     member_of,
     read_blob,
-    user_entry,
 )
+from aragora_redis.tokens.note import Note
 from aragora_redis.tokens.replica import ShardReplica, lacking
 
 KEY = b"k" * 16
+SCOPES = {
+    Verdict.USER: ("sub", "u"),
+    Verdict.TENANT: ("org_id", "t"),
+    Verdict.FAMILY: ("sid", "f"),
+}
 scores = st.integers(0, 10**15 - 1)
 entries = st.builds(
     Entry, st.integers(0, 999_999), st.binary(min_size=16, max_size=16), scores, st.just("")
@@ -81,7 +87,12 @@ def judged(claims, *revoked):
     replica = ShardReplica()
     for entry in revoked:
         replica.apply(entry)
-    return judge(claims, KEY, replica.score)
+    found = judge(claims, KEY, replica.score)
+    return found and found.verdict
+
+
+def cut_off(name, at, kind=RevocationKind.USER):
+    return cut_off_entry(member_of(KEY, kind, name), at, 30 * DAY, "")
 
 
 def test_a_jti_is_caught_and_no_other():
@@ -96,15 +107,44 @@ def test_a_jti_is_caught_and_no_other():
     ids=["before", "at", "after", "without iat"],
 )
 def test_a_cut_off_catches_what_was_issued_at_or_before_it(issued, verdict):
-    cut_off = user_entry(KEY, "42", 1000.0, 30 * DAY, "")
     claims = {"jti": "x", "sub": "42"} | ({} if issued is None else {"iat": issued})
-    assert judged(claims, cut_off) is verdict
+    assert judged(claims, cut_off("42", 1000.0)) is verdict
 
 
 def test_the_latest_cut_off_wins_whatever_the_order():
-    early, late = (user_entry(KEY, "42", at, 30 * DAY, "") for at in (1000.0, 2000.0))
+    early, late = cut_off("42", 1000.0), cut_off("42", 2000.0)
     for order in ((early, late), (late, early)):
         assert judged({"sub": "42", "iat": 1500}, *order) is Verdict.USER
+
+
+@pytest.mark.parametrize("early", list(SCOPES))
+@pytest.mark.parametrize("late", list(SCOPES))
+def test_of_several_cut_offs_the_latest_decides(early, late):
+    """Keycloak let a realm's newer `not-before` be undone by a user's older one."""
+    if early is late:
+        return
+    claims = {"jti": "x"} | dict(SCOPES.values())
+    both = [cut_off(SCOPES[of][1], at, of.kind) for of, at in ((early, 1000.0), (late, 2000.0))]
+    for order in (both, both[::-1]):
+        assert judged(claims | {"iat": 1500}, *order) is late
+        assert judged(claims | {"iat": 2001}, *order) is None
+        assert judged({"jti": "x", "iat": 1500}, *order) is None
+
+
+def test_a_tenant_may_be_a_number_and_an_empty_one_is_none():
+    revoked = cut_off("7", 1000.0, RevocationKind.TENANT)
+    assert judged({"org_id": 7, "iat": 1}, revoked) is Verdict.TENANT
+    assert judged({"jti": "x", "org_id": "", "sid": ""}, revoked) is None
+
+
+def test_a_note_reads_back():
+    note = Note.of(RevocationKind.JTI, "ann", "lost\ta laptop")
+    assert Note.read(note.text) == note
+    assert Note.of(RevocationKind.JTI, "", "").text == ""
+    assert Note.read(None) == Note(None)
+    assert len(Note.of(RevocationKind.USER, "a", "x" * 999).reason) == 200
+    with pytest.raises(InvalidInputError):
+        Note.of(RevocationKind.JTI, "a\tb", "")
 
 
 @pytest.mark.parametrize(
@@ -116,6 +156,9 @@ def test_the_latest_cut_off_wins_whatever_the_order():
         {"jti": "a", "iat": "now"},
         {"jti": "a", "iat": True},
         {"sub": "a", "iat": 10**400},
+        {"jti": "a", "org_id": ["t"]},
+        {"jti": "a", "sid": True},
+        {"jti": "", "sub": ""},
     ],
 )
 def test_claims_of_wrong_types_are_refused(claims):

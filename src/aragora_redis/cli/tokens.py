@@ -23,6 +23,10 @@ app = typer.Typer(no_args_is_help=True, help="Look at revoked tokens, and revoke
 
 Jti = Annotated[str | None, typer.Option("--jti", help="One token, by its id.")]
 User = Annotated[str | None, typer.Option("--user", help="All tokens of a user.")]
+Tenant = Annotated[str | None, typer.Option("--tenant", help="All tokens of a tenant's users.")]
+Family = Annotated[
+    str | None, typer.Option("--family", help="All tokens of one login and what it refreshed.")
+]
 TokenFile = Annotated[
     Path | None,
     typer.Option(
@@ -41,8 +45,11 @@ def list_(*, limit: Limit = 50, lab: OfLab = None, as_json: AsJson = False) -> N
         output.write_json(found.as_dict())
         return
     output.write_table(
-        ("DIGEST", "WHAT", "MOMENT", "REASON"),
-        [(each.digest, each.what, _moment(each), each.reason or "") for each in found.shown],
+        ("DIGEST", "WHAT", "MOMENT", "ACTOR", "REASON"),
+        [
+            (each.digest, each.what, _moment(each), each.actor or "", each.reason or "")
+            for each in found.shown
+        ],
     )
     output.write(f"{len(found.shown)} of {found.total} that are kept", style="dim")
 
@@ -52,31 +59,31 @@ def look(
     *,
     jti: Jti = None,
     user: User = None,
+    tenant: Tenant = None,
+    family: Family = None,
     token_file: TokenFile = None,
     lab: OfLab = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say whether a token or a user is revoked, as the primary has it.
+    """Say whether a token, user, tenant or family is revoked, as the primary has it.
 
-    A whole token is verified, and judged by its user's cut-off too, as the services do.
+    A whole token is verified, and judged by all cut-offs too, as the services do.
     """
-    _one_of(jti, user, token_file)
+    named = _named(jti, user, tenant, family, token_file)
     settings = settings_of(lab)
     if token_file is not None:
         claims = _claims(settings, secret_from(token_file, "token"))
         found = at_desk(settings, lambda desk: revocations.find_token(desk, claims))
-    elif user is not None:
-        found = at_desk(settings, lambda desk: revocations.find(desk, RevocationKind.USER, user))
     else:
-        name = jti or ""
-        found = at_desk(settings, lambda desk: revocations.find(desk, RevocationKind.JTI, name))
+        found = at_desk(settings, lambda desk: revocations.find(desk, *named))
     if as_json:
         output.write_json({"revoked": found is not None, "found": found and found.as_dict()})
     elif found is None:
         output.write("not revoked")
     else:
         reason = f": {found.reason}" if found.reason else ""
-        output.write(f"revoked, {_moment(found)}{reason}")
+        by = f", by {found.actor}" if found.actor else ""
+        output.write(f"revoked, {_moment(found)}{by}{reason}")
 
 
 @app.command()
@@ -85,6 +92,8 @@ def revoke(
     reason: Reason,
     jti: Jti = None,
     user: User = None,
+    tenant: Tenant = None,
+    family: Family = None,
     token_file: TokenFile = None,
     expires_at: Annotated[
         str | None,
@@ -92,43 +101,45 @@ def revoke(
     ] = None,
     issued_before: Annotated[
         str | None,
-        typer.Option(help="For a user: refuse what was issued until then; now by default."),
+        typer.Option(help="For a cut-off: refuse what was issued until then; now by default."),
+    ] = None,
+    users: Annotated[
+        int | None,
+        typer.Option(help="For a tenant: how many users this logs out, by your own directory."),
     ] = None,
     actor: Actor = None,
     lab: OfLab = None,
     as_json: AsJson = False,
 ) -> None:
-    """Refuse one token, or all tokens that a user was issued so far, on every instance.
+    """Refuse one token, or all tokens that were issued so far, on every instance.
 
-    The exit code is 0 once all replicas have it, 1 where they have not confirmed that.
+    A tenant is revoked only by whoever says how many users that logs out (--users). The exit code
+    is 0 once all replicas have it, 1 where they have not confirmed that.
     """
-    _one_of(jti, user, token_file)
+    kind, name = _named(jti, user, tenant, family, token_file)
     who, settings = signed(actor, reason), settings_of(lab)
-    if user is not None:
-        if expires_at is not None:
-            raise typer.BadParameter("--expires-at belongs to a token; a user takes none")
-        receipt = _revoke_user(settings, user, instant(issued_before), who, reason)
-    else:
+    if (kind is RevocationKind.TENANT) is (users is None):
+        raise typer.BadParameter("--tenant and --users, how many it has, belong together")
+    if kind is RevocationKind.JTI:
         if issued_before is not None:
-            raise typer.BadParameter("--issued-before belongs to --user")
+            raise typer.BadParameter("--issued-before belongs to a cut-off; a token takes none")
         ends = instant(expires_at)
         if token_file is not None:
             claims = _claims(settings, secret_from(token_file, "token"))
-            jti, ends = claims["jti"], claims.get("exp", ends)
-        receipt = _revoke_token(settings, jti or "", ends, who, reason)
+            name, ends = claims["jti"], claims.get("exp", ends)
+        receipt = _revoke_token(settings, name, ends, who, reason)
+    else:
+        if expires_at is not None:
+            raise typer.BadParameter("--expires-at belongs to a token; a cut-off takes none")
+        before = instant(issued_before)
+        receipt = at_desk(
+            settings,
+            lambda desk: revocations.cut_off(
+                desk, kind, name, issued_before=before, users=users, actor=who, reason=reason
+            ),
+            acts=True,
+        )
     tell_receipt("revoked", receipt, as_json=as_json)
-
-
-def _revoke_user(
-    settings: Settings, user: str, before: float | None, actor: str, reason: str
-) -> Receipt:
-    return at_desk(
-        settings,
-        lambda desk: revocations.revoke_user(
-            desk, user, issued_before=before, actor=actor, reason=reason
-        ),
-        acts=True,
-    )
 
 
 def _revoke_token(
@@ -145,9 +156,28 @@ def _revoke_token(
     )
 
 
-def _one_of(*given: object) -> None:
-    if sum(value is not None for value in given) != 1:
-        raise typer.BadParameter("give one of --jti, --user and --token-file")
+def _named(
+    jti: str | None,
+    user: str | None,
+    tenant: str | None,
+    family: str | None,
+    token_file: Path | None,
+) -> tuple[RevocationKind, str]:
+    """What is meant; the name of a token in a file is still to be read."""
+    given = [
+        (kind, name)
+        for kind, name in (
+            (RevocationKind.JTI, jti),
+            (RevocationKind.USER, user),
+            (RevocationKind.TENANT, tenant),
+            (RevocationKind.FAMILY, family),
+            (RevocationKind.JTI, None if token_file is None else ""),
+        )
+        if name is not None
+    ]
+    if len(given) != 1:
+        raise typer.BadParameter("give one of --jti, --user, --tenant, --family and --token-file")
+    return given[0]
 
 
 def _claims(settings: Settings, token: str) -> dict[str, Any]:
@@ -169,6 +199,6 @@ def _claims(settings: Settings, token: str) -> dict[str, Any]:
 
 
 def _moment(found: Revocation) -> str:
-    if found.what == "user":
+    if found.what in ("user", "tenant", "family"):
         return f"issued until {when(found.moment)}"
     return f"until {when(found.moment)}"

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from ..clock import SYSTEM_CLOCK, Clock
 from ..errors import InvalidInputError
 from ..state.receipt import Level, Receipt
 from ..state.shared import SharedState
-from ..state.tokens import EXPIRED_GRACE
+from ..state.tokens import EXPIRED_GRACE, Tokens
 from ..tokens.identity import token_id
+from ..tokens.note import ACTOR_LIMIT
 from ..web.jwt import TokenVerifier
 from .auth import Role, needs
 from .bodies import Body, Instant, JsonRoute, Jwt, Note, Text
@@ -23,34 +24,52 @@ LevelWord = Literal["local", "primary", "replicated", "fsynced"]
 
 
 class Revocation(Body):
-    """What to revoke: one token by its `jti` or whole, or all that a user was issued so far."""
+    """What to revoke: one token by its `jti` or whole, or all that was issued so far.
+
+    That is to a user, to the users of a tenant, or in a family: one login and what it refreshed.
+    """
 
     jti: Text | None = None
     user: Text | None = None
+    tenant: Text | None = None
+    family: Text | None = None
     token: Jwt | None = None
     expires_at: Instant | None = None
     """For a `jti`, and for a token that does not say itself when it expires."""
     issued_before: Instant | None = None
-    """For a user: tokens issued at or before it are refused; now by default."""
+    """For a cut-off: tokens issued at or before it are refused; now by default."""
+    users: Annotated[int, Field(ge=1, le=10**12)] | None = None
+    """For a tenant, and needed there: how many users this logs out, by your own directory."""
     reason: Note = ""
     """For people: it is stored as it is, and only its first 200 characters."""
+    actor: Annotated[str, Field(max_length=ACTOR_LIMIT)] = ""
+    """Who does this, for people: it is stored beside the reason."""
     level: LevelWord | None = None
     """What to wait for; the deployment's highest by default."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        _one_of(jti=self.jti, user=self.user, token=self.token)
+        _one_of(
+            jti=self.jti,
+            user=self.user,
+            tenant=self.tenant,
+            family=self.family,
+            token=self.token,
+        )
+        cut_off = self.jti is None and self.token is None
         if self.jti is not None and self.expires_at is None:
             raise ValueError("a jti needs expires_at, the expiry of its token")
-        if self.user is not None and self.expires_at is not None:
-            raise ValueError("expires_at belongs to a jti or a token; a user takes issued_before")
-        if self.user is None and self.issued_before is not None:
-            raise ValueError("issued_before belongs to a user")
+        if cut_off and self.expires_at is not None:
+            raise ValueError("expires_at belongs to a jti or a token; others take issued_before")
+        if not cut_off and self.issued_before is not None:
+            raise ValueError("issued_before belongs to a user, tenant or family")
+        if (self.tenant is None) is not (self.users is None):
+            raise ValueError("a tenant needs users, how many this logs out; others take none")
         return self
 
 
 class Question(Body):
-    """Which token to judge: by its `jti` alone, or whole, which covers its user too."""
+    """Which token to judge: by its `jti` alone, or whole, which covers all cut-offs too."""
 
     jti: Text | None = None
     token: Jwt | None = None
@@ -65,7 +84,7 @@ class ReceiptBody(BaseModel):
     """What is known of the revocation.
 
     `level` is the level truly reached, `acknowledged` of `required` replicas have it, and
-    `not_before` is the first `iat` of a user's tokens that is valid again.
+    `not_before` is the first `iat` of their tokens that is valid again.
     """
 
     level: LevelWord
@@ -76,7 +95,10 @@ class ReceiptBody(BaseModel):
 
 
 class VerdictBody(BaseModel):
-    """Whether a token is revoked, and why: the reason that was given, else `jti` or `user`."""
+    """Whether a token is revoked, and why: the reason that was given, else by which rule.
+
+    The rules are `jti`, `user`, `tenant` and `family`.
+    """
 
     revoked: bool
     reason: str | None = None
@@ -105,16 +127,13 @@ def routes(state: SharedState, *, clock: Clock = SYSTEM_CLOCK) -> APIRouter:
 
     async def apply(body: Revocation, level: Level | None) -> Receipt | None:
         """Revoke; None where the token has expired long ago, and nothing need be kept."""
-        if body.user is not None:
-            return await state.tokens.revoke_user(
-                body.user, issued_before=body.issued_before, reason=body.reason, level=level
-            )
+        words: dict[str, Any] = {"reason": body.reason, "actor": body.actor, "level": level}
+        if body.jti is None and body.token is None:
+            return await _cut_off(state.tokens, body, words)
         jti, expires_at = _named(body, verifier)
         if body.token is not None and expires_at < clock.wall() - EXPIRED_GRACE:
             return None
-        return await state.tokens.revoke(
-            jti, expires_at=expires_at, reason=body.reason, level=level
-        )
+        return await state.tokens.revoke(jti, expires_at=expires_at, **words)
 
     accepted = {"model": ReceiptBody, "description": "In force, at a lower level than asked for"}
 
@@ -125,7 +144,7 @@ def routes(state: SharedState, *, clock: Clock = SYSTEM_CLOCK) -> APIRouter:
         response_model_exclude_none=True,
     )
     async def revoke(body: Revocation, response: Response) -> ReceiptBody:
-        """Refuse a token, or all tokens of a user, from now on.
+        """Refuse a token, or all tokens of a user, tenant or family, from now on.
 
         200 once the level asked for is reached, 202 where the time allowed reached a lower one: it
         is in force here, and is published as soon as Redis takes it. A token that expired more than
@@ -136,7 +155,7 @@ def routes(state: SharedState, *, clock: Clock = SYSTEM_CLOCK) -> APIRouter:
         level = Level[body.level.upper()] if body.level else None
         receipt = await apply(body, level)
         if receipt is None:
-            return _body_of(Receipt(Level.LOCAL, Level.LOCAL))
+            return _body_of(Receipt(Level.LOCAL, Level.LOCAL, outbox="none"))
         if receipt.level < receipt.wanted:
             response.status_code = HTTPStatus.ACCEPTED
         return _body_of(receipt)
@@ -151,6 +170,15 @@ def routes(state: SharedState, *, clock: Clock = SYSTEM_CLOCK) -> APIRouter:
         return VerdictBody(revoked=True, reason=await state.tokens.reason(claims) or verdict.value)
 
     return router
+
+
+async def _cut_off(tokens: Tokens, body: Revocation, words: dict[str, Any]) -> Receipt:
+    words = words | {"issued_before": body.issued_before}
+    if body.tenant is not None:
+        return await tokens.revoke_tenant(body.tenant, users=body.users or 0, **words)
+    if body.family is not None:
+        return await tokens.revoke_family(body.family, **words)
+    return await tokens.revoke_user(body.user or "", **words)
 
 
 def _named(body: Revocation, verifier: TokenVerifier) -> tuple[str, float]:
@@ -171,7 +199,7 @@ def _claims(question: Question, verifier: TokenVerifier) -> dict[str, Any]:
         return {"jti": question.jti}
     claims = verifier.verify(question.token)
     named = {"jti": token_id(question.token, claims), "sub": claims.get("sub") or None}
-    return named | {"iat": claims.get("iat")}
+    return claims | named
 
 
 def _body_of(receipt: Receipt) -> ReceiptBody:

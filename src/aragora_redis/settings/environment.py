@@ -40,6 +40,7 @@ Text = Annotated[Secret, BeforeValidator(Secret)]
 LongSecret = Annotated[Secret, BeforeValidator(values.long_secret)]
 Tokens = Annotated[tuple[Secret, ...], BeforeValidator(values.rotating)]
 Words = Annotated[tuple[str, ...], BeforeValidator(values.words)]
+Claim = Annotated[str, Field(pattern=r"^[^\s\x00-\x1f]{1,128}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
 
 _BOOLEAN = "`true` or `false`"
@@ -321,6 +322,24 @@ class Environment(BaseSettings):
             "How far the clocks of instances and issuers may differ.",
         ),
     ] = _DEFAULTS.tokens.skew
+    tokens_tenant_claim: Annotated[
+        Claim,
+        Doc(
+            Group.TOKENS,
+            "a claim's name",
+            "The claim of a token that names its tenant, for `revoke_tenant`. Auth0 calls it "
+            "`org_id`, Microsoft Entra `tid`.",
+        ),
+    ] = _DEFAULTS.tokens.tenant_claim
+    tokens_family_claim: Annotated[
+        Claim,
+        Doc(
+            Group.TOKENS,
+            "a claim's name",
+            "The claim of a token that names the login it goes back to, for `revoke_family`; "
+            "`sid` in OpenID Connect.",
+        ),
+    ] = _DEFAULTS.tokens.family_claim
     tokens_outbox: Annotated[
         Path | None,
         Doc(

@@ -68,6 +68,10 @@ class TokenSettings:
     """How long a cut-off is kept: no token may live longer."""
     skew: float = 2.0
     """How far the clocks of instances and issuers may differ."""
+    tenant_claim: str = "org_id"
+    """The claim that names a token's tenant."""
+    family_claim: str = "sid"
+    """The claim that names the login that a token goes back to."""
     outbox: Path | None = None
     """A directory in which revocations outlive their instance; None keeps them in memory."""
 

@@ -40,6 +40,8 @@ _VARIABLES = {
     "tokens.level": "ARAGORA_TOKENS_LEVEL",
     "tokens.max_lifetime": "ARAGORA_TOKENS_MAX_LIFETIME",
     "tokens.skew": "ARAGORA_TOKENS_SKEW",
+    "tokens.tenant_claim": "ARAGORA_TOKENS_TENANT_CLAIM",
+    "tokens.family_claim": "ARAGORA_TOKENS_FAMILY_CLAIM",
     "tokens.outbox": names.TOKENS_OUTBOX,
     "digest_key": names.DIGEST_KEY,
     "prefix": "ARAGORA_KEY_PREFIX",

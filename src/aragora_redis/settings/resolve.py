@@ -58,6 +58,8 @@ def build(reading: Reading) -> Settings:
             level=env.tokens_level,
             max_lifetime=env.tokens_max_lifetime,
             skew=env.tokens_skew,
+            tenant_claim=env.tokens_tenant_claim,
+            family_claim=env.tokens_family_claim,
             outbox=env.tokens_outbox,
         ),
         sessions=SessionSettings(on_outage=env.sessions_on_outage),

@@ -20,6 +20,7 @@ from ..rate_limit.gcra import Source
 from ..rate_limit.operations import reset_channel
 from ..rate_limit.share import FleetSize
 from ..settings import Settings, from_env
+from ..tokens.claims import ClaimNames
 from ..tokens.entry import DAY, SHARDS, Entry
 from ..tokens.shard import Shard
 from .circuits import Circuits
@@ -276,6 +277,7 @@ class SharedState:
             level=Level[tokens.level.upper()] if tokens.level else None,
             max_lifetime=tokens.max_lifetime,
             skew=tokens.skew,
+            claims=ClaimNames(tokens.tenant_claim, tokens.family_claim),
             outbox=self._outbox,
         )
 

@@ -22,8 +22,9 @@ from ..errors import (
 )
 from ..events import Events, Revoked
 from ..tokens import operations
-from ..tokens.claims import Verdict, judge
-from ..tokens.entry import SHARDS, Entry, RevocationKind, jti_entry, member_of, user_entry
+from ..tokens.claims import ClaimNames, Verdict, judge
+from ..tokens.entry import SHARDS, Entry, RevocationKind, cut_off_entry, jti_entry, member_of
+from ..tokens.note import Note
 from ..tokens.shard import Shard
 from .commitment import RedisSide, before, commit
 from .outbox import Outbox
@@ -48,6 +49,7 @@ class Tokens:
         level: what `revoke` waits for; None for the highest that the deployment has.
         max_lifetime: seconds for which a cut-off is kept.
         skew: seconds by which the clocks of issuers may differ.
+        claims: what the claims are called that name a token's tenant and family.
         outbox: where revocations outlive this instance; None keeps them in memory.
     """
 
@@ -65,6 +67,7 @@ class Tokens:
         level: Level | None,
         max_lifetime: float,
         skew: float,
+        claims: ClaimNames = ClaimNames(),  # noqa: B008 - it is frozen
         outbox: Outbox | None = None,
     ) -> None:
         self._shards = shards
@@ -78,6 +81,7 @@ class Tokens:
         self._level = level
         self._max_lifetime = max_lifetime
         self._skew = skew
+        self._claims = claims
         self._outbox = outbox
 
     def __len__(self) -> int:
@@ -94,7 +98,7 @@ class Tokens:
         """Whether a token with these verified claims is revoked. No round trip.
 
         Raises:
-            InvalidInputError: the claims name neither a token nor a user.
+            InvalidInputError: the claims name neither a token nor anybody.
             NotReadyError: the revocations have not been loaded since this instance started.
             StaleError: they are older than allowed, and the risk policy is to deny.
         """
@@ -108,23 +112,32 @@ class Tokens:
             consulted.add(member[0] % SHARDS)
             return self._score(member)
 
-        found = judge(claims, self._key, score)
+        found = judge(claims, self._key, score, self._claims)
         if found is None:  # what is known to be revoked is so, however little else is known
             self._vouch(consulted)
-        return found
+            return None
+        return found.verdict
+
+    async def note(self, claims: Mapping[str, Any]) -> Note | None:
+        """Who revoked a token and why; None where it is not revoked. Raises as `is_revoked` does.
+
+        The words are empty where none were given, or Redis cannot be asked now.
+        """
+        found = judge(claims, self._key, self._score, self._claims)
+        if found is None:
+            return None
+        text = await self._note_text(found.member)
+        return Note.read(text)._replace(kind=found.verdict.kind)
 
     async def reason(self, claims: Mapping[str, Any]) -> str | None:
         """The reason given when a token was revoked, where one was and Redis can be asked."""
-        found = judge(claims, self._key, self._score)
-        if found is None or self._redis is None:
-            return None
-        kind, name = (
-            (RevocationKind.JTI, "jti") if found is Verdict.JTI else (RevocationKind.USER, "sub")
-        )
-        member = member_of(self._key, kind, claims[name])
+        note = await self.note(claims)
+        return (note.reason or None) if note is not None else None
+
+    async def _note_text(self, member: bytes) -> str | None:
         shard = self._shards[member[0] % SHARDS]
         day = shard.replica.day_of(member)
-        if day is None:
+        if day is None or self._redis is None:
             return None
         note = operations.note_of(self._redis.keys[shard.index], day, member)
         with contextlib.suppress(AragoraRedisError):
@@ -172,7 +185,7 @@ class Tokens:
         if not tombstones:
             return Receipt(Level.LOCAL, Level.LOCAL)
         receipts = await asyncio.gather(
-            *(self._revoke(entry, "session", None, within, not_before=None) for entry in tombstones)
+            *(self._revoke(entry, "session", None, within) for entry in tombstones)
         )
         return min(receipts, key=lambda receipt: receipt.level)
 
@@ -184,6 +197,7 @@ class Tokens:
         *,
         expires_at: Instant,
         reason: str = "",
+        actor: str = "",
         level: Level | None = None,
         within: float = REVOKE_LIMIT,
     ) -> Receipt:
@@ -193,6 +207,7 @@ class Tokens:
             jti: the token's id, from verified claims.
             expires_at: the token's own expiry, in Unix seconds or as an aware datetime.
             reason: for people; not a secret, it is stored as it is.
+            actor: who does this, for people; stored beside the reason.
             level: what to wait for; the deployment's highest by default.
             within: seconds to wait for it. The receipt tells the level truly reached.
 
@@ -207,8 +222,9 @@ class Tokens:
             raise InvalidInputError(
                 "expires_at is more than ten years ahead", remedy="give Unix seconds"
             )
-        entry = jti_entry(self._key, jti, expiry, reason)
-        return await self._revoke(entry, "jti", level, within, not_before=None)
+        note = Note.of(RevocationKind.JTI, actor, reason)
+        entry = jti_entry(self._key, jti, expiry, note.text)
+        return await self._revoke(entry, "jti", level, within)
 
     async def revoke_user(
         self,
@@ -216,6 +232,7 @@ class Tokens:
         *,
         issued_before: Instant | None = None,
         reason: str = "",
+        actor: str = "",
         level: Level | None = None,
         within: float = REVOKE_LIMIT,
     ) -> Receipt:
@@ -227,6 +244,71 @@ class Tokens:
         Raises:
             InvalidInputError, LevelUnavailableError: nothing was revoked.
         """
+        note = Note.of(RevocationKind.USER, actor, reason)
+        return await self._cut_off(user, issued_before, note, level, within)
+
+    async def revoke_family(
+        self,
+        family: str,
+        *,
+        issued_before: Instant | None = None,
+        reason: str = "",
+        actor: str = "",
+        level: Level | None = None,
+        within: float = REVOKE_LIMIT,
+    ) -> Receipt:
+        """Refuse all tokens of a family: of one login, and what was refreshed from it.
+
+        The claim `ARAGORA_TOKENS_FAMILY_CLAIM` of a token names it. See `revoke_user`, also for
+        what is raised.
+        """
+        note = Note.of(RevocationKind.FAMILY, actor, reason)
+        return await self._cut_off(family, issued_before, note, level, within)
+
+    async def revoke_tenant(
+        self,
+        tenant: str,
+        *,
+        users: int,
+        issued_before: Instant | None = None,
+        reason: str = "",
+        actor: str = "",
+        level: Level | None = None,
+        within: float = REVOKE_LIMIT,
+    ) -> Receipt:
+        """Refuse all tokens of all users of a tenant. There is no way to do this by mistake.
+
+        The claim `ARAGORA_TOKENS_TENANT_CLAIM` of a token names it. See `revoke_user`.
+
+        Args:
+            tenant: its name, as in the claim.
+            users: how many users this logs out, by your own directory. Only digests are stored
+                here, so nobody can count them; the number is kept with the reason.
+            issued_before: as for a user.
+            reason: as for a token.
+            actor: as for a token.
+            level: as for a token.
+            within: as for a token.
+
+        Raises:
+            InvalidInputError, LevelUnavailableError: nothing was revoked.
+        """
+        if isinstance(users, bool) or not isinstance(users, int) or users < 1:
+            raise InvalidInputError(
+                "a tenant is revoked by whoever says how many users that logs out",
+                remedy="give users, a whole number from 1",
+            )
+        note = Note.of(RevocationKind.TENANT, actor, f"{users} users: {reason}")
+        return await self._cut_off(tenant, issued_before, note, level, within)
+
+    async def _cut_off(
+        self,
+        name: str,
+        issued_before: Instant | None,
+        note: Note,
+        level: Level | None,
+        within: float,
+    ) -> Receipt:
         now = max(self._server_now(), self._clock.wall())
         limit = now + self._skew
         cut_off = limit if issued_before is None else unix(issued_before, "issued_before")
@@ -237,14 +319,14 @@ class Tokens:
             )
         if cut_off + self._max_lifetime < now:
             raise InvalidInputError("no token issued before issued_before can still be valid")
-        entry = user_entry(self._key, user, cut_off, self._max_lifetime, reason)
+        kind = note.kind or RevocationKind.USER
+        member = member_of(self._key, kind, name)
+        entry = cut_off_entry(member, cut_off, self._max_lifetime, note.text)
         latest = max(self._score(entry.member) or 0, entry.score)
-        not_before = latest // 1000 + 1
-        return await self._revoke(entry, "user", level, within, not_before=not_before)
+        receipt = await self._revoke(entry, kind.name.lower(), level, within)
+        return replace(receipt, not_before=latest // 1000 + 1)
 
-    async def _revoke(
-        self, entry: Entry, kind: str, level: Level | None, within: float, not_before: int | None
-    ) -> Receipt:
+    async def _revoke(self, entry: Entry, kind: str, level: Level | None, within: float) -> Receipt:
         wanted = self._attainable(level)
         started = self._clock.monotonic()
         until = started + within
@@ -263,7 +345,7 @@ class Tokens:
         outbox: Kept = "disk" if on_disk else "memory"
         seconds = self._clock.monotonic() - started
         self._events.emit(Revoked(kind, receipt.level.word, seconds))
-        return replace(receipt, outbox=outbox, not_before=not_before)
+        return replace(receipt, outbox=outbox)
 
     def _attainable(self, level: Level | None) -> Level:
         if level is not None and not isinstance(level, Level):

@@ -12,6 +12,7 @@ from ..state.receipt import Instant, Level, Receipt
 from ..state.sessions import ALIAS_FOR, WRITE_LIMIT, EndedSessions
 from ..state.tokens import REVOKE_LIMIT
 from ..tokens.claims import Verdict
+from ..tokens.note import Note
 from .crossing import Crossing
 
 
@@ -66,13 +67,19 @@ class Tokens:
         *,
         expires_at: Instant,
         reason: str = "",
+        actor: str = "",
         level: Level | None = None,
         within: float = REVOKE_LIMIT,
     ) -> Receipt:
         """Refuse one token from now on, until it expires."""
         return self._crossing.cross(
             lambda state: state.tokens.revoke(
-                jti, expires_at=expires_at, reason=reason, level=level, within=within
+                jti,
+                expires_at=expires_at,
+                reason=reason,
+                actor=actor,
+                level=level,
+                within=within,
             ),
             within,
         )
@@ -83,16 +90,74 @@ class Tokens:
         *,
         issued_before: Instant | None = None,
         reason: str = "",
+        actor: str = "",
         level: Level | None = None,
         within: float = REVOKE_LIMIT,
     ) -> Receipt:
         """Refuse all tokens that were issued to a user at or before a moment."""
         return self._crossing.cross(
             lambda state: state.tokens.revoke_user(
-                user, issued_before=issued_before, reason=reason, level=level, within=within
+                user,
+                issued_before=issued_before,
+                reason=reason,
+                actor=actor,
+                level=level,
+                within=within,
             ),
             within,
         )
+
+    def revoke_family(
+        self,
+        family: str,
+        *,
+        issued_before: Instant | None = None,
+        reason: str = "",
+        actor: str = "",
+        level: Level | None = None,
+        within: float = REVOKE_LIMIT,
+    ) -> Receipt:
+        """Refuse all tokens of one login, and what was refreshed from it."""
+        return self._crossing.cross(
+            lambda state: state.tokens.revoke_family(
+                family,
+                issued_before=issued_before,
+                reason=reason,
+                actor=actor,
+                level=level,
+                within=within,
+            ),
+            within,
+        )
+
+    def revoke_tenant(
+        self,
+        tenant: str,
+        *,
+        users: int,
+        issued_before: Instant | None = None,
+        reason: str = "",
+        actor: str = "",
+        level: Level | None = None,
+        within: float = REVOKE_LIMIT,
+    ) -> Receipt:
+        """Refuse all tokens of all users of a tenant; `users` says how many those are."""
+        return self._crossing.cross(
+            lambda state: state.tokens.revoke_tenant(
+                tenant,
+                users=users,
+                issued_before=issued_before,
+                reason=reason,
+                actor=actor,
+                level=level,
+                within=within,
+            ),
+            within,
+        )
+
+    def note(self, claims: Mapping[str, Any]) -> Note | None:
+        """Who revoked a token and why; None where it is not revoked."""
+        return self._crossing.cross(lambda state: state.tokens.note(claims), REVOKE_LIMIT)
 
 
 class Sessions:

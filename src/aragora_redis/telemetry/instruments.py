@@ -77,7 +77,10 @@ REVOCATIONS = Instrument(
     Kind.COUNTER,
     "revocations",
     "Revocations made here, by the level they reached.",
-    (("kind", "`jti`, `user`, `session`"), ("level", "`local`, `primary`, `replicated`")),
+    (
+        ("kind", "`jti`, `user`, `tenant`, `family`, `session`"),
+        ("level", "`local`, `primary`, `replicated`"),
+    ),
 )
 REVOKE_SECONDS = Instrument(
     "revoke_seconds",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import InvalidInputError
 from .entry import RevocationKind, member_of
@@ -17,42 +18,105 @@ class Verdict(StrEnum):
     """This very token was revoked."""
     USER = "user"
     """All that was issued to its user at or before a later moment was revoked."""
+    TENANT = "tenant"
+    """All that was issued to users of its tenant was, in the same way."""
+    FAMILY = "family"
+    """All that was issued in its family, one login and what was refreshed from it, was."""
+
+    @property
+    def kind(self) -> RevocationKind:
+        """What the revocation names."""
+        return RevocationKind[self.name]
+
+
+class Judged(NamedTuple):
+    """By which rule, and under which digest, a token is revoked."""
+
+    verdict: Verdict
+    member: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimNames:
+    """The claims that say whose a token is, beside the registered `sub`.
+
+    Attributes:
+        tenant: of the organisation (Auth0 calls it `org_id`, Microsoft Entra `tid`).
+        family: of the login (`sid` in OpenID Connect Front-Channel Logout 1.0).
+    """
+
+    tenant: str = "org_id"
+    family: str = "sid"
 
 
 def judge(
-    claims: Mapping[str, Any], key: bytes, score: Callable[[bytes], int | None]
-) -> Verdict | None:
+    claims: Mapping[str, Any],
+    key: bytes,
+    score: Callable[[bytes], int | None],
+    names: ClaimNames = ClaimNames(),
+) -> Judged | None:
     """Whether, and by which rule, a token with these claims is revoked.
 
-    A user's cut-off covers tokens issued "at or before" it, since `iat` is in whole seconds; a
-    token without `iat` cannot prove that it is younger, so a cut-off covers it too.
+    A cut-off covers tokens issued "at or before" it, since `iat` is in whole seconds; a token
+    without `iat` cannot prove that it is younger, so a cut-off covers it too. Of the cut-offs of
+    its user, its tenant and its family the latest decides.
 
     Args:
-        claims: the verified claims; `jti`, `sub` and `iat` are looked at.
+        claims: the verified claims; `jti`, `sub`, `iat`, tenant and family are looked at.
         key: the fleet's digest key.
         score: the replica's look-up.
+        names: what the claims of tenant and family are called.
 
     Raises:
-        InvalidInputError: the claims name neither a token nor a user, or are of wrong types.
+        InvalidInputError: the claims name neither a token nor anybody, or are of wrong types.
     """
     if not isinstance(claims, Mapping):
         raise InvalidInputError("the claims of a token are a mapping")
-    jti, user, issued = claims.get("jti"), claims.get("sub"), claims.get("iat")
-    if jti is None and user is None:
-        raise InvalidInputError(
-            "the claims have neither jti nor sub", remedy="issue tokens with a jti"
-        )
-    for name, value in (("jti", jti), ("sub", user)):
-        if value is not None and not isinstance(value, str):
-            raise InvalidInputError(f"the claim {name} must be text")
+    jti = _text(claims, "jti")
+    scopes = (
+        (Verdict.USER, _text(claims, "sub")),
+        (Verdict.TENANT, _name(claims, names.tenant)),
+        (Verdict.FAMILY, _name(claims, names.family)),
+    )
+    issued = claims.get("iat")
     if issued is not None and (
         isinstance(issued, bool) or not isinstance(issued, int | float) or not abs(issued) < 1e15
     ):
         raise InvalidInputError("the claim iat must be a number")
-    if jti is not None and score(member_of(key, RevocationKind.JTI, jti)) is not None:
-        return Verdict.JTI
-    if user is not None:
-        cut_off = score(member_of(key, RevocationKind.USER, user))
-        if cut_off is not None and (issued is None or issued * 1000 <= cut_off):
-            return Verdict.USER
+    if jti is not None:
+        member = member_of(key, RevocationKind.JTI, jti)
+        if score(member) is not None:
+            return Judged(Verdict.JTI, member)
+    elif not any(name for _, name in scopes):
+        raise InvalidInputError(
+            "the claims name no token (jti), user (sub), tenant or family",
+            remedy="issue tokens with a jti",
+        )
+    latest: tuple[int, Judged] | None = None
+    for verdict, name in scopes:
+        if name is None:
+            continue
+        member = member_of(key, verdict.kind, name)
+        cut_off = score(member)
+        if cut_off is not None and (latest is None or cut_off > latest[0]):
+            latest = (cut_off, Judged(verdict, member))
+    if latest is not None and (issued is None or issued * 1000 <= latest[0]):
+        return latest[1]
     return None
+
+
+def _text(claims: Mapping[str, Any], name: str) -> str | None:
+    value = claims.get(name)
+    if value is not None and not isinstance(value, str):
+        raise InvalidInputError(f"the claim {name} must be text")
+    return value
+
+
+def _name(claims: Mapping[str, Any], name: str) -> str | None:
+    """The name of a tenant or family; issuers write some of them as numbers."""
+    value = claims.get(name)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if value is not None and not isinstance(value, str):
+        raise InvalidInputError(f"the claim {name} must be text or a whole number")
+    return value or None

@@ -14,7 +14,6 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from ..errors import InvalidInputError, UnexpectedReplyError
-from ..names import validate_text
 
 DAY = 86_400
 MEMBER_BYTES = 16
@@ -31,6 +30,8 @@ class RevocationKind(StrEnum):
 
     JTI = "j"
     USER = "u"
+    TENANT = "t"
+    FAMILY = "f"
     SESSION = "s"
 
 
@@ -40,7 +41,7 @@ class Entry(NamedTuple):
     Attributes:
         day: days since 1970 of the last day on which it matters.
         member: 16 bytes, the keyed digest of what is revoked.
-        score: milliseconds of Unix time: when a jti or session ends by itself, or a user's cut-off.
+        score: milliseconds of Unix time: when a jti or session ends by itself, or a cut-off.
         note: why, for people; not part of the decision.
     """
 
@@ -79,23 +80,18 @@ def jti_entry(key: bytes, jti: str, expires_at: float, note: str) -> Entry:
         day=int(expires_at // DAY),
         member=member_of(key, RevocationKind.JTI, jti),
         score=score,
-        note=_note(note),
+        note=note,
     )
 
 
-def user_entry(key: bytes, user: str, cut_off: float, max_lifetime: float, note: str) -> Entry:
-    """Revoke all that was issued to `user` at or before `cut_off` (Unix seconds)."""
+def cut_off_entry(member: bytes, cut_off: float, max_lifetime: float, note: str) -> Entry:
+    """Revoke all that was issued to whom `member` names at or before `cut_off` (Unix seconds)."""
     return Entry(
         day=int((cut_off + max_lifetime) // DAY),
-        member=member_of(key, RevocationKind.USER, user),
+        member=member,
         score=math.floor(cut_off * 1000),
-        note=_note(note),
+        note=note,
     )
-
-
-def _note(text: str) -> str:
-    validate_text(text, "a reason", least=0)
-    return text[:NOTE_LIMIT]
 
 
 def ended_session(member: bytes, ends_at: float) -> Entry:

@@ -54,7 +54,7 @@ class TokenCheck:
         except InvalidInputError as error:
             raise ProblemError(_invalid(error.message)) from None
         try:
-            verdict = self._state.tokens.verdict(named | {"iat": claims.get("iat")})
+            verdict = self._state.tokens.verdict(claims | named)
         except InvalidInputError as error:
             raise ProblemError(_invalid(error.message)) from None
         except AragoraRedisError as error:

@@ -8,11 +8,20 @@ from typing import Any, NamedTuple
 
 from ...state.receipt import Instant, Receipt
 from ...tokens import operations
-from ...tokens.claims import Verdict, judge
+from ...tokens.claims import ClaimNames, judge
 from ...tokens.entry import DAY, SHARDS, RevocationKind, member_of
+from ...tokens.note import Note
 from ...tokens.operations import ShardKeys
 from .audit import Act, digest_of
 from .desk import Desk, kept
+
+_WORDS = {
+    RevocationKind.JTI: "token",
+    RevocationKind.USER: "user",
+    RevocationKind.TENANT: "tenant",
+    RevocationKind.FAMILY: "family",
+    RevocationKind.SESSION: "session",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +30,17 @@ class Revocation:
 
     Attributes:
         digest: stands for what is revoked.
-        what: `token` (or an ended session, which looks alike), or `user`.
-        moment: when the token ends by itself; or up to when a user's tokens are refused.
+        what: `token` (or an ended session, which looks alike), `user`, `tenant` or `family`.
+        moment: when the token ends by itself; or up to when tokens that were issued are refused.
         reason: as it was given.
+        actor: who did it, as they named themselves.
     """
 
     digest: str
     what: str
     moment: float
     reason: str | None = None
+    actor: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """It for JSON."""
@@ -103,25 +114,22 @@ async def find(desk: Desk, kind: RevocationKind, value: str) -> Revocation | Non
 
 
 async def find_token(desk: Desk, claims: Mapping[str, Any]) -> Revocation | None:
-    """By what a token with these verified claims is refused: itself, or its user's cut-off.
+    """By what a token with these verified claims is refused: itself, or a cut-off.
 
     Raises:
         InvalidInputError: the claims name neither.
         OutageError, OutcomeUnknownError: the primary cannot be asked.
     """
-    names = {RevocationKind.JTI: claims.get("jti"), RevocationKind.USER: claims.get("sub")}
-    members = {
-        kind: member_of(desk.digest_key, kind, name)
-        for kind, name in names.items()
-        if isinstance(name, str)
-    }
-    found = await held(desk, members.values())
+    settings = desk.settings.tokens
+    names = ClaimNames(settings.tenant_claim, settings.family_claim)
+    asked: list[bytes] = []
+    judge(claims, desk.digest_key, asked.append, names)  # which it would look at
+    found = await held(desk, asked)
     scores = {member: each.score for member, each in found.items()}
-    verdict = judge(claims, desk.digest_key, scores.get)
-    if verdict is None:
+    judged = judge(claims, desk.digest_key, scores.get, names)
+    if judged is None:
         return None
-    kind = RevocationKind.JTI if verdict is Verdict.JTI else RevocationKind.USER
-    return await _told(desk, members[kind], found[members[kind]], kind)
+    return await _told(desk, judged.member, found[judged.member], judged.verdict.kind)
 
 
 async def listing(desk: Desk, limit: int) -> Listing:
@@ -147,7 +155,7 @@ async def listing(desk: Desk, limit: int) -> Listing:
     return Listing(
         total,
         tuple(
-            Revocation(digest_of(member), _guessed(day, score), score / 1000, note or None)
+            _of(member, day, score, Note.read(note))
             for (day, score, member), note in zip(rows, notes, strict=True)
         ),
     )
@@ -159,22 +167,44 @@ async def revoke_token(
     """Refuse one token until it expires; raises as `Tokens.revoke` does, and as `Desk.act`."""
 
     async def work() -> Receipt:
-        return kept(await desk.tokens.revoke(jti, expires_at=expires_at, reason=reason))
+        return kept(
+            await desk.tokens.revoke(jti, expires_at=expires_at, reason=reason, actor=actor)
+        )
 
     target = f"jti {digest_of(member_of(desk.digest_key, RevocationKind.JTI, jti))}"
     act = Act(actor=actor, action="tokens revoke", target=target, reason=reason)
     return await desk.act(act, work, _level)
 
 
-async def revoke_user(
-    desk: Desk, user: str, *, issued_before: Instant | None, actor: str, reason: str
+async def cut_off(
+    desk: Desk,
+    kind: RevocationKind,
+    name: str,
+    *,
+    issued_before: Instant | None,
+    users: int | None = None,
+    actor: str,
+    reason: str,
 ) -> Receipt:
-    """Refuse all that a user was issued; raises as `Tokens.revoke_user` does, and as `Desk.act`."""
+    """Refuse all that a user, tenant or family was issued.
+
+    Raises as `Tokens.revoke_user` does, and as `Desk.act`. A tenant needs `users`.
+    """
+    given: dict[str, Any] = {"issued_before": issued_before, "reason": reason, "actor": actor}
 
     async def work() -> Receipt:
-        return kept(await desk.tokens.revoke_user(user, issued_before=issued_before, reason=reason))
+        match kind:
+            case RevocationKind.TENANT:
+                done = desk.tokens.revoke_tenant(name, users=users or 0, **given)
+            case RevocationKind.FAMILY:
+                done = desk.tokens.revoke_family(name, **given)
+            case _:
+                done = desk.tokens.revoke_user(name, **given)
+        return kept(await done)
 
-    target = f"user {digest_of(member_of(desk.digest_key, RevocationKind.USER, user))}"
+    target = f"{kind.name.lower()} {digest_of(member_of(desk.digest_key, kind, name))}"
+    if users is not None:
+        target += f" ({users} users)"
     act = Act(actor=actor, action="tokens revoke", target=target, reason=reason)
     return await desk.act(act, work, _level)
 
@@ -199,8 +229,18 @@ async def _of_day(
 
 async def _told(desk: Desk, member: bytes, found: Held, kind: RevocationKind) -> Revocation:
     note = await desk.ask(operations.note_of(_keys(desk, member[0] % SHARDS), found.day, member))
-    what = "user" if kind is RevocationKind.USER else "token"
-    return Revocation(digest_of(member), what, found.score / 1000, note or None)
+    return _of(member, found.day, found.score, Note.read(note)._replace(kind=kind))
+
+
+def _of(member: bytes, day: int, score: int, note: Note) -> Revocation:
+    what = _WORDS.get(note.kind) if note.kind is not None else None
+    return Revocation(
+        digest_of(member),
+        what or _guessed(day, score),
+        score / 1000,
+        note.reason or None,
+        note.actor or None,
+    )
 
 
 def _guessed(day: int, score: int) -> str:
