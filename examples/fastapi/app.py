@@ -13,6 +13,7 @@ from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
 
 from aragora_redis import SharedState
+from aragora_redis.jwt import VerifiedToken
 from aragora_redis.web import SessionMiddleware, WebSession, session_of
 from aragora_redis.web.fastapi import RateLimit, RequireToken, install, lifespan
 
@@ -30,7 +31,7 @@ app.add_middleware(
 )
 
 Session = Annotated[WebSession, Depends(session_of)]
-Claims = Annotated[dict[str, Any], Depends(RequireToken())]
+Token = Annotated[VerifiedToken, Depends(RequireToken())]
 
 
 class Login(BaseModel):
@@ -55,7 +56,7 @@ async def login(who: Login, session: Session) -> dict[str, str]:
     await session.login(who.user)
     now = time.time()
     claims = {"jti": uuid.uuid4().hex, "sub": who.user, "iat": now, "exp": now + TOKEN_LIFETIME}
-    secret = state.settings.gateway.jwt.secret
+    secret = state.settings.jwt.secret
     assert secret is not None  # noqa: S101 - RequireToken has refused to work without it
     return {"token": jwt.encode(claims, secret.reveal(), algorithm="HS256")}
 
@@ -73,14 +74,15 @@ async def logout(session: Session) -> dict[str, bool]:
 
 
 @app.get("/api/me", dependencies=[Depends(RateLimit("api"))])
-async def me(claims: Claims) -> dict[str, str]:
-    return {"user": claims["sub"]}
+async def me(token: Token) -> dict[str, str | None]:
+    return {"user": token.user}
 
 
 @app.post("/api/logout")
-async def revoke(claims: Claims) -> dict[str, str]:
+async def revoke(token: Token) -> dict[str, str]:
     """Revokes the token itself: from now on no instance accepts it."""
-    receipt = await state.tokens.revoke(claims["jti"], expires_at=claims["exp"], reason="logout")
+    ends = token.claims["exp"]
+    receipt = await state.tokens.revoke(token.id, expires_at=ends, reason="logout")
     return {"level": receipt.level.word}
 
 

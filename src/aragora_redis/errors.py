@@ -58,6 +58,24 @@ class LevelUnavailableError(InvalidInputError):
     """The acknowledgement level asked for cannot be given by this deployment."""
 
 
+class TokenRefusedError(InvalidInputError):
+    """A token is not accepted: whoever presents it needs another one."""
+
+    remedy = "send a token that is valid, as it was issued"
+
+
+class TokenInvalidError(TokenRefusedError):
+    """The token cannot be read, is not signed by whom it should be, or is not meant for us."""
+
+
+class TokenExpiredError(TokenRefusedError):
+    """The token was good, and its time is over."""
+
+
+class TokenRevokedError(TokenRefusedError):
+    """The token was good, and was revoked."""
+
+
 class SessionDataError(InvalidInputError):
     """The data is not what a session can hold: too large, or of a type that JSON has not."""
 
@@ -140,6 +158,10 @@ class LimitUnavailableError(OutageError):
 
 class NotReadyError(OutageError):
     """This instance has not loaded the revocations yet, so it cannot vouch for any token."""
+
+
+class KeysUnavailableError(OutageError):
+    """The keys of an issuer are not known, so this instance cannot vouch for its tokens."""
 
 
 class StaleError(OutageError):

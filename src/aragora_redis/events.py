@@ -183,6 +183,28 @@ class OutboxAdopted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class TokenJudged(Event):
+    """A token was `accepted`, `invalid`, `expired`, `revoked`, or nobody could say (`unknown`)."""
+
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeysFetched(Event):
+    """The keys that verify tokens were looked at again.
+
+    Attributes:
+        keys: how many are in use.
+        trouble: why there are no newer ones, if it failed.
+        changed: whether `trouble` is another one than the last time.
+    """
+
+    keys: int
+    trouble: str | None
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SessionServed(Event):
     """A session was read, from `redis` or, while that cannot be asked, as a `copy`."""
 

@@ -199,8 +199,8 @@ def test_everything_arrives():
         "a-previous-gateway-token",
     ]
     assert [token.reveal() for token in gateway.admin_tokens] == ["an-admin-token-of-length"]
-    assert gateway.jwt.algorithms == ("ES256", "RS256")
-    assert (gateway.jwt.issuer, gateway.jwt.audience) == ("iss", ("a", "b"))
+    assert settings.jwt.algorithms == ("ES256", "RS256")
+    assert (settings.jwt.issuer, settings.jwt.audience) == ("iss", ("a", "b"))
     (warning,) = settings.warnings
     assert warning.startswith("ARAGORA_RATE_LIMIT_FAIL_OPEN is true")
 

@@ -21,7 +21,7 @@ def test_the_committed_page_is_the_generated_one():
 
 def test_what_is_exported_is_listed_and_no_more():
     metrics = Metrics()
-    metrics.watch(lambda: Status(mode="sentinel", health="healthy", lag=Lag(0, 0)))
+    metrics.watch(lambda: Status(mode="sentinel", health="healthy", lag=Lag(0, 0), keys_age=0))
     content, _ = metrics.exposition()
     exported = {
         f"{family.name}_total" if family.type == "counter" else family.name

@@ -6,12 +6,12 @@ import base64
 import json
 import time
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated
 
 import httpx
 import jwt
 import pytest
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, Request, Security
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
@@ -24,6 +24,7 @@ from aragora_redis.errors import (
     StaleError,
     UnknownPolicyError,
 )
+from aragora_redis.jwt import VerifiedToken
 from aragora_redis.settings import from_env
 from aragora_redis.tokens.identity import token_id
 from aragora_redis.web import RateLimitMiddleware, TokenMiddleware, by_address
@@ -222,10 +223,22 @@ async def test_no_other_token_passes(state, value):
         assert answer.status_code == 401, answer.text
         challenge = answer.headers["www-authenticate"]
         sent = (value or "").removeprefix("Bearer").strip()
-        assert challenge == (
-            'Bearer error="invalid_token"' if sent and "Basic" not in sent else "Bearer"
-        )
+        told = 'Bearer realm="api"'
+        if sent and "Basic" not in sent:
+            told += ', error="invalid_token", error_description='
+        assert challenge.startswith(told)
+        assert ("error=" in challenge) == ("error=" in told)
         assert not sent or sent not in answer.text
+
+
+@pytest.mark.parametrize("sent", [["Bearer a b"], ["Bearer \xe9"], ["Bearer a", "Bearer b"]])
+async def test_rfc6750_section_3_1_a_request_that_cannot_be_understood_is_400(state, sent):
+    headers = [("Authorization", value.encode("latin-1")) for value in sent]
+    async with client_of(TokenMiddleware(PLAIN, state=state)) as client:
+        answer = await client.get("/", headers=headers)
+        assert answer.status_code == 400
+        told = answer.headers["www-authenticate"]
+        assert told == 'Bearer realm="api", error="invalid_request"'
 
 
 async def test_a_re_encoded_token_is_revoked_all_the_same(state):
@@ -244,9 +257,11 @@ async def test_who_cannot_say_answers_503_and_never_401(state, monkeypatch, erro
     def unable(_):
         raise error
 
-    monkeypatch.setattr(state.tokens, "verdict", unable)
+    monkeypatch.setattr(state.tokens, "_vouch", unable)
     async with client_of(TokenMiddleware(PLAIN, state=state)) as client:
-        assert (await get(client, f"Bearer {token()}")).status_code == 503
+        answer = await get(client, f"Bearer {token()}")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert "www-authenticate" not in answer.headers
 
 
 async def test_without_a_key_nothing_starts():
@@ -268,8 +283,16 @@ def service(state):
         return "ok"
 
     @app.get("/me")
-    async def me(claims: Annotated[dict[str, Any], Depends(RequireToken())]):
-        return claims["sub"]
+    async def me(token: Annotated[VerifiedToken, Depends(RequireToken())]):
+        return token.user
+
+    @app.get("/write")
+    async def write(_: Annotated[VerifiedToken, Security(RequireToken("a"), scopes=["b"])]):
+        return "written"
+
+    @app.post("/verify")
+    async def verify(request: Request):
+        return (await state.tokens.verify((await request.body()).decode())).user
 
     @app.get("/broken")
     async def broken(request: Request):
@@ -292,6 +315,24 @@ async def test_dependencies_judge_tokens(service, state):
         await state.tokens.revoke("t1", expires_at=time.time() + 60)
         assert (await get(client, f"Bearer {token()}", "/me")).status_code == 401
         assert (await get(client, None, "/me")).status_code == 401
+
+
+async def test_rfc6750_section_3_1_a_token_that_does_not_allow_enough_is_403(service):
+    async with client_of(service) as client:
+        refused = await get(client, f"Bearer {token(scope='a')}", "/write")
+        assert refused.status_code == 403
+        assert refused.headers["www-authenticate"] == (
+            'Bearer realm="api", error="insufficient_scope", scope="a b"'
+        )
+        assert (await get(client, f"Bearer {token(scope='a b')}", "/write")).status_code == 200
+
+
+async def test_a_refused_token_of_a_route_is_401_and_other_input_is_not(service):
+    async with client_of(service) as client:
+        assert (await client.post("/verify", content=token())).json() == "42"
+        refused = await client.post("/verify", content=token(exp=1))
+        assert refused.status_code == 401
+        assert 'error_description="it has expired"' in refused.headers["www-authenticate"]
 
 
 async def test_errors_are_problems_and_the_description_renders(service):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,6 @@ from ..ops.desk.revocations import Revocation
 from ..settings import Settings
 from ..state.receipt import Receipt
 from ..tokens.entry import RevocationKind
-from ..tokens.identity import token_id
 from . import output
 from .deployment import OfLab, settings_of
 from .desk import Actor, Limit, Reason, at_desk, instant, secret_from, signed, tell_receipt, when
@@ -183,19 +183,19 @@ def _named(
 def _claims(settings: Settings, token: str) -> dict[str, Any]:
     """A token's verified claims, with the id under which it is revoked as its `jti`."""
     try:
-        from ..web.jwt import TokenVerifier  # noqa: PLC0415 - what it needs is an extra
+        from ..jwt import Verifier  # noqa: PLC0415 - what it needs is an extra
     except ModuleNotFoundError as error:
         raise SettingsError(
             "a whole token needs PyJWT", remedy="pip install 'aragora-redis[jwt]', or give --jti"
         ) from error
     try:
-        verifier = TokenVerifier(settings.gateway.jwt, leeway=settings.tokens.skew)
-        claims = verifier.verify(token, alive=False)
+        verifier = Verifier(settings.jwt, *settings.issuers, leeway=settings.tokens.skew)
+        verified = asyncio.run(verifier.verify(token, alive=False))
     except InvalidInputError as error:
         raise InvalidInputError(
             error.message, remedy="nothing was done; check ARAGORA_JWT_SECRET, or give --jti"
         ) from error
-    return claims | {"jti": token_id(token, claims)}
+    return verified.named
 
 
 def _moment(found: Revocation) -> str:

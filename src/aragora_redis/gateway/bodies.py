@@ -13,7 +13,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from ..web.jwt import unix_seconds
+from ..jwt.reading import unix_seconds
 from ..web.problems import Problem, ProblemError
 
 _RFC_3339 = re.compile(

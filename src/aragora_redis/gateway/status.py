@@ -34,6 +34,8 @@ class StatusBody(BaseModel):
     outbox: int
     staleness: float | None
     """Seconds; null while it has never been in step."""
+    keys_age: float | None
+    """Seconds since the issuer's keys were fetched; null where none are published, or never."""
     lacks: tuple[str, ...]
     troubles: dict[str, str]
 
@@ -67,11 +69,12 @@ def routes(state: SharedState, metrics: Metrics) -> APIRouter:
     async def status() -> StatusBody:
         """How this instance is, and what it follows."""
         now = state.status()
-        staleness = now.staleness if math.isfinite(now.staleness) else None
+        ages = {
+            name: age if age is not None and math.isfinite(age) else None
+            for name, age in (("staleness", now.staleness), ("keys_age", now.keys_age))
+        }
         facts = {name: getattr(now, name) for name in StatusBody.model_fields}
-        return StatusBody.model_validate(
-            facts | {"staleness": staleness, "troubles": dict(now.troubles)}
-        )
+        return StatusBody.model_validate(facts | ages | {"troubles": dict(now.troubles)})
 
     @router.get("/healthz")
     async def healthz() -> Alive:

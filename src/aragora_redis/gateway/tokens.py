@@ -13,9 +13,8 @@ from ..errors import InvalidInputError
 from ..state.receipt import Level, Receipt
 from ..state.shared import SharedState
 from ..state.tokens import EXPIRED_GRACE, Tokens
-from ..tokens.identity import token_id
+from ..state.verification import Verification
 from ..tokens.note import ACTOR_LIMIT
-from ..web.jwt import TokenVerifier
 from .auth import Role, needs
 from .bodies import Body, Instant, JsonRoute, Jwt, Note, Text
 from .problems import JSON_ANSWERS, answers
@@ -115,8 +114,7 @@ def routes(state: SharedState, *, clock: Clock = SYSTEM_CLOCK) -> APIRouter:
     Raises:
         SettingsError: the key for tokens cannot be used.
     """
-    settings = state.settings
-    verifier = TokenVerifier(settings.gateway.jwt, leeway=settings.tokens.skew)
+    verification = state.tokens.verification
     router = APIRouter(
         prefix="/v1/tokens",
         tags=["tokens"],
@@ -130,7 +128,7 @@ def routes(state: SharedState, *, clock: Clock = SYSTEM_CLOCK) -> APIRouter:
         words: dict[str, Any] = {"reason": body.reason, "actor": body.actor, "level": level}
         if body.jti is None and body.token is None:
             return await _cut_off(state.tokens, body, words)
-        jti, expires_at = _named(body, verifier)
+        jti, expires_at = await _named(body, verification)
         if body.token is not None and expires_at < clock.wall() - EXPIRED_GRACE:
             return None
         return await state.tokens.revoke(jti, expires_at=expires_at, **words)
@@ -163,7 +161,7 @@ def routes(state: SharedState, *, clock: Clock = SYSTEM_CLOCK) -> APIRouter:
     @router.post("/check", response_model_exclude_none=True)
     async def check(body: Question) -> VerdictBody:
         """Whether a token is revoked. 503, and never 401, where this instance cannot say."""
-        claims = _claims(body, verifier)
+        claims = await _claims(body, verification)
         verdict = state.tokens.verdict(claims)
         if verdict is None:
             return VerdictBody(revoked=False)
@@ -181,12 +179,12 @@ async def _cut_off(tokens: Tokens, body: Revocation, words: dict[str, Any]) -> R
     return await tokens.revoke_user(body.user or "", **words)
 
 
-def _named(body: Revocation, verifier: TokenVerifier) -> tuple[str, float]:
+async def _named(body: Revocation, verification: Verification) -> tuple[str, float]:
     """The id to revoke, and when its token expires."""
     jti, expires_at = body.jti, body.expires_at
     if body.token is not None:
-        claims = verifier.verify(body.token, alive=False)
-        jti, expires_at = token_id(body.token, claims), claims.get("exp", expires_at)
+        token = await verification.verifier.verify(body.token, alive=False)
+        jti, expires_at = token.id, token.claims.get("exp", expires_at)
     if jti is None or expires_at is None:
         raise InvalidInputError(
             "the token does not say when it expires", remedy="send expires_at with it"
@@ -194,12 +192,10 @@ def _named(body: Revocation, verifier: TokenVerifier) -> tuple[str, float]:
     return jti, expires_at
 
 
-def _claims(question: Question, verifier: TokenVerifier) -> dict[str, Any]:
+async def _claims(question: Question, verification: Verification) -> dict[str, Any]:
     if question.token is None:
         return {"jti": question.jti}
-    claims = verifier.verify(question.token)
-    named = {"jti": token_id(question.token, claims), "sub": claims.get("sub") or None}
-    return claims | named
+    return (await verification.verifier.verify(question.token)).named
 
 
 def _body_of(receipt: Receipt) -> ReceiptBody:

@@ -18,6 +18,9 @@ _LAB = (
     names.ADMIN_TOKEN,
     names.DIGEST_KEY,
     names.JWT_SECRET,
+    names.JWT_SECRET_PREVIOUS,
+    names.JWT_SECRET_FILE,
+    names.JWT_JWKS_URL,
 )
 _LAB_GROUPS = (Group.WHERE, Group.CREDENTIALS, Group.TLS)
 

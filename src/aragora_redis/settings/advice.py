@@ -49,10 +49,14 @@ def advice(reading: Reading) -> Iterator[str]:
             f"{names.GATEWAY_TOKEN} and {names.ADMIN_TOKEN} share a token: every service may do "
             "what an operator may; use different ones"
         )
-    secret = env.jwt_secret
-    if secret is not None and len(secret.reveal_bytes()) < _HMAC_KEY_BYTES:
+    for name, secret in (
+        (names.JWT_SECRET, env.jwt_secret),
+        (names.JWT_SECRET_PREVIOUS, env.jwt_secret_previous),
+    ):
+        if secret is None or len(secret.reveal_bytes()) >= _HMAC_KEY_BYTES:
+            continue
         yield (
-            f"{names.JWT_SECRET} is shorter than {_HMAC_KEY_BYTES} bytes and may be found by "
+            f"{name} is shorter than {_HMAC_KEY_BYTES} bytes and may be found by "
             "trying; set a longer one"
         )
 

@@ -12,6 +12,9 @@ from .urls import RedisUrl
 
 T = TypeVar("T")
 
+PUBLISHED_ALGORITHMS = ("RS256", "ES256", "EdDSA")
+"""What is accepted by default of an issuer that publishes its keys."""
+
 
 def mode_of(reading: Reading) -> Mode:
     """Which mode the variables lead to: the explicit one, Sentinel, Cluster, a URL, or no Redis."""
@@ -24,6 +27,13 @@ def mode_of(reading: Reading) -> Mode:
     if names.URL in reading.given:
         return _mode_of_url(reading.values.redis_url)
     return "embedded"
+
+
+def jwt_algorithms(reading: Reading) -> tuple[str, ...]:
+    """The algorithms that are accepted; without a word, what fits where the keys come from."""
+    if names.JWT_JWKS_URL in reading.given and names.JWT_ALGORITHMS not in reading.given:
+        return PUBLISHED_ALGORITHMS
+    return reading.values.jwt_algorithms
 
 
 def cluster_asked(reading: Reading) -> list[str]:

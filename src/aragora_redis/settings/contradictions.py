@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from . import names, values
-from .choice import cluster_asked, first, mode_of, tls_choice, url_in_use
+from .choice import cluster_asked, first, jwt_algorithms, mode_of, tls_choice, url_in_use
 from .model import Cluster, Level, Mode, Sentinel, Standalone
 from .reading import Reading
+from .secret import Secret
 from .urls import RedisUrl
 
 
@@ -182,18 +183,41 @@ def _level(reading: Reading) -> Iterator[str]:
 
 
 def _jwt(reading: Reading) -> Iterator[str]:
-    env = reading.values
-    if env.jwt_secret is None:
-        return
-    public_key = "-----BEGIN" in env.jwt_secret.reveal()
-    algorithms = ",".join(env.jwt_algorithms)
-    if public_key and not values.asymmetric(env.jwt_algorithms[0]):
+    env, given = reading.values, reading.given
+    keys = [
+        name for name in (names.JWT_SECRET, names.JWT_SECRET_FILE, names.JWT_JWKS_URL)
+        if name in given
+    ]  # fmt: skip
+    if len(keys) > 1:
+        yield f"{' and '.join(keys)} are set, and the keys come from one place; set one of them"
+    for name, of in (
+        (names.JWT_SECRET_PREVIOUS, names.JWT_SECRET),
+        (names.JWT_SECRET_GRACE, names.JWT_SECRET_FILE),
+        (names.JWT_JWKS_HOLD, names.JWT_JWKS_URL),
+    ):
+        if name in given and of not in given:
+            yield f"{name} is set, but {of} is not; set both, or unset {name}"
+    algorithms = jwt_algorithms(reading)
+    if names.JWT_JWKS_URL in given and not values.asymmetric(algorithms[0]):
+        # What is published is known to all: as a shared key it would let anybody sign.
+        yield (
+            f"{names.JWT_JWKS_URL} is set, but {names.JWT_ALGORITHMS} is "
+            f"{','.join(algorithms)}; set {names.JWT_ALGORITHMS} to the issuer's, such as RS256"
+        )
+    if env.jwt_secret is not None:
+        yield from _jwt_secret(env.jwt_secret, algorithms)
+
+
+def _jwt_secret(secret: Secret, accepted: tuple[str, ...]) -> Iterator[str]:
+    public_key = "-----BEGIN" in secret.reveal()
+    algorithms = ",".join(accepted)
+    if public_key and not values.asymmetric(accepted[0]):
         # A public key is known to all: as a shared key it would let anybody sign.
         yield (
             f"{names.JWT_SECRET} holds a PEM key, but {names.JWT_ALGORITHMS} is {algorithms}; "
             f"set {names.JWT_ALGORITHMS} to the key's own, such as RS256"
         )
-    if not public_key and values.asymmetric(env.jwt_algorithms[0]):
+    if not public_key and values.asymmetric(accepted[0]):
         yield (
             f"{names.JWT_ALGORITHMS} is {algorithms}, but {names.JWT_SECRET} is no PEM key; "
             f"set {names.JWT_SECRET} to the issuer's public key"

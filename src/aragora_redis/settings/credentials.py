@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..errors import SettingsError
-from .secret import Secret, unexpanded
+from . import names
+from .files import secret_in
+from .secret import Secret
 
 Auth = Literal["password", "aws-iam", "gcp-iam", "azure-entra"]
 
@@ -54,28 +55,7 @@ class Credentials:
         """
         if self.password_file is None:
             return self.secret
-        return Secret(_read(self.password_file))
+        return secret_in(self.password_file, "password", names.PASSWORD_FILE)
 
 
 ANONYMOUS = Credentials()
-
-
-def _read(path: Path) -> str:
-    remedy = "check ARAGORA_REDIS_PASSWORD_FILE"
-    try:
-        text = path.read_bytes().decode()
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise SettingsError(
-            f"the password file {path} cannot be read: {reason}", remedy=remedy
-        ) from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"the password file {path} is not UTF-8 text", remedy=remedy) from None
-    password = text.removesuffix("\n").removesuffix("\r")
-    if not password:
-        raise SettingsError(f"the password file {path} is empty", remedy=remedy)
-    if unexpanded(password):
-        raise SettingsError(
-            f"the password file {path} holds a placeholder that was never expanded", remedy=remedy
-        )
-    return password

@@ -17,6 +17,7 @@ class Group(StrEnum):
     SESSIONS = "Sessions"
     GENERAL = "General"
     GATEWAY = "Gateway"
+    JWT = "Verified tokens"
 
 
 @dataclass(frozen=True, slots=True)

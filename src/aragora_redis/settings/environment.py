@@ -444,27 +444,86 @@ class Environment(BaseSettings):
     jwt_secret: Annotated[
         Text | None,
         Doc(
-            Group.GATEWAY,
+            Group.JWT,
             "the shared key of an HS algorithm, or a public key (PEM) for the others",
-            "Verifies tokens that are handed over whole; without it only a `jti` can be given.",
+            "Verifies tokens that are handed over whole; without a key only a `jti` can be given.",
             secret=True,
         ),
     ] = None
+    jwt_secret_previous: Annotated[
+        Text | None,
+        Doc(
+            Group.JWT,
+            "a key as in `ARAGORA_JWT_SECRET`",
+            "The key before: tokens that it has signed are still accepted. Unset it when the last "
+            "of them has expired.",
+            secret=True,
+        ),
+    ] = None
+    jwt_secret_file: Annotated[
+        Path | None,
+        Doc(
+            Group.JWT,
+            "the path of a file that holds the key alone",
+            "Looked at each second: a rotated key needs no restart, and the one before is accepted "
+            "for `ARAGORA_JWT_SECRET_GRACE`. Instead of `ARAGORA_JWT_SECRET`.",
+        ),
+    ] = None
+    jwt_secret_grace: Annotated[
+        Duration,
+        Doc(
+            Group.JWT,
+            _DURATION,
+            "How long a key that the file held before is still accepted: at least as long as "
+            "tokens live.",
+            default="1 day",
+        ),
+    ] = _DEFAULTS.jwt.grace
+    jwt_jwks_url: Annotated[
+        Annotated[str, BeforeValidator(values.key_set_url)] | None,
+        Doc(
+            Group.JWT,
+            "an https URL, or http on loopback",
+            "Where the issuer publishes its keys (RFC 7517); instead of `ARAGORA_JWT_SECRET`. They "
+            "are fetched in the background, and once more for a `kid` that is not known. "
+            "Redirections are not followed.",
+        ),
+    ] = None
+    jwt_jwks_hold: Annotated[
+        Duration,
+        Doc(
+            Group.JWT,
+            _DURATION,
+            "How long the keys that were fetched last are used while the issuer cannot be asked; "
+            "after it no token can be judged (503).",
+            default="1 day",
+        ),
+    ] = _DEFAULTS.jwt.hold
     jwt_algorithms: Annotated[
         Annotated[tuple[str, ...], BeforeValidator(values.algorithms)],
         Doc(
-            Group.GATEWAY,
+            Group.JWT,
             "names separated by commas, such as `HS256` or `RS256,ES256`",
             "The algorithms that are accepted, either all of shared keys (HS) or none of them.",
+            default="`HS256`; `RS256,ES256,EdDSA` with `ARAGORA_JWT_JWKS_URL`",
         ),
-    ] = _DEFAULTS.gateway.jwt.algorithms
+    ] = _DEFAULTS.jwt.algorithms
     jwt_issuer: Annotated[
-        str | None, Doc(Group.GATEWAY, "a text", "The `iss` that a token must carry.")
+        str | None, Doc(Group.JWT, "a text", "The `iss` that a token must carry.")
     ] = None
+    jwt_required_claims: Annotated[
+        Annotated[tuple[str, ...], BeforeValidator(values.claims)],
+        Doc(
+            Group.JWT,
+            "names separated by commas, or `none`",
+            "Claims that a token must have. One without `exp` never expires, and what is revoked "
+            "is kept until a token's expiry.",
+        ),
+    ] = _DEFAULTS.jwt.required
     jwt_audience: Annotated[
         Words,
         Doc(
-            Group.GATEWAY,
+            Group.JWT,
             "names separated by commas",
             "The `aud` of which a token must carry at least one.",
         ),

@@ -1,10 +1,13 @@
-"""Whether the files and directories that the settings name can be used."""
+"""What the settings name on disk: whether it can be used, and the secrets that files hold."""
 
 from __future__ import annotations
 
 import os
 import stat
 from pathlib import Path
+
+from ..errors import SettingsError
+from .secret import Secret, unexpanded
 
 
 def reason_unreadable(path: Path) -> str | None:
@@ -45,3 +48,31 @@ def reason_unsafe(path: Path) -> str | None:
         return error.strerror or type(error).__name__
     except ValueError:
         return "not a file name"
+
+
+def secret_in(path: Path, what: str, variable: str) -> Secret:
+    """The secret that a file holds alone. One line break at its end is not part of it.
+
+    Messages say of what kind it is, and which variable names the file.
+
+    Raises:
+        SettingsError: the file cannot be read, is empty, is not UTF-8, or was never filled in.
+    """
+    remedy = f"check {variable}"
+    try:
+        text = path.read_bytes().decode()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise SettingsError(
+            f"the {what} file {path} cannot be read: {reason}", remedy=remedy
+        ) from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"the {what} file {path} is not UTF-8 text", remedy=remedy) from None
+    secret = text.removesuffix("\n").removesuffix("\r")
+    if not secret:
+        raise SettingsError(f"the {what} file {path} is empty", remedy=remedy)
+    if unexpanded(secret):
+        raise SettingsError(
+            f"the {what} file {path} holds a placeholder that was never expanded", remedy=remedy
+        )
+    return Secret(secret)

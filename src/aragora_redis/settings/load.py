@@ -12,7 +12,7 @@ from .choice import ignored
 from .contradictions import contradictions
 from .credentials import Credentials
 from .environment import PREFIX
-from .files import reason_unreadable, reason_unsafe
+from .files import reason_unreadable, reason_unsafe, secret_in
 from .hosts import Hosts
 from .model import Settings
 from .reading import Reading, read
@@ -41,6 +41,8 @@ def _unusable_files(reading: Reading) -> Iterator[str]:
             yield f"{name} names {value}, which cannot be read: {why}; correct the path or its mode"
         elif name == names.PASSWORD_FILE:
             yield from _unusable(Credentials(password_file=value).password)
+        elif name == names.JWT_SECRET_FILE:
+            yield from _unusable(partial(secret_in, value, "key", name))
         elif name == names.HOSTS_FILE:
             yield from _unusable(partial(Hosts(value).addresses, ""))
 

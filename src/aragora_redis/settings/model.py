@@ -86,13 +86,36 @@ class SessionSettings:
 
 @dataclass(frozen=True, slots=True)
 class JwtSettings:
-    """How the gateway verifies a token that it is handed whole."""
+    """One issuer of tokens: where its keys are, and what a token of it must be like.
+
+    Attributes:
+        secret: the shared key of the HS algorithms, or the public key (PEM) of the others,
+        secret_file: or a file that holds it and is looked at again and again,
+        jwks_url: or where the issuer publishes its keys (RFC 7517).
+        previous: the key before, which is still accepted.
+        grace: seconds for which a key that a new content of the file replaced is still accepted.
+        hold: seconds for which published keys are used while the issuer cannot be asked.
+        issuer: the `iss` that a token must carry.
+        audience: the `aud` of which it must carry one.
+        required: claims that a token must have.
+    """
 
     secret: Secret | None = None
-    """The shared key of the HS algorithms, or the issuer's public key (PEM) of the others."""
+    previous: Secret | None = None
+    secret_file: Path | None = None
+    jwks_url: str | None = None
     algorithms: tuple[str, ...] = ("HS256",)
     issuer: str | None = None
     audience: tuple[str, ...] = ()
+    # What never expires cannot stay revoked: revocations are kept until the token's own expiry.
+    required: tuple[str, ...] = ("exp",)
+    grace: float = 86_400.0
+    hold: float = 86_400.0
+
+    @property
+    def has_key(self) -> bool:
+        """Whether there is anything to verify tokens with."""
+        return (self.secret or self.secret_file or self.jwks_url) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +126,6 @@ class GatewaySettings:
     port: int = 8080
     gateway_tokens: tuple[Secret, ...] = ()
     admin_tokens: tuple[Secret, ...] = ()
-    jwt: JwtSettings = JwtSettings()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +140,8 @@ class Settings:
         deadline: seconds that one operation may take.
         fail_open: whether rate limits go on locally, at this instance's share, during an outage.
         policies: the TOML file of rate limits.
+        jwt: who issues the tokens that are verified here.
+        issuers: further ones, told apart by their `iss`; by code only.
         digest_key: keys the digests under which tokens and users are stored.
         prefix: first part of every key.
         expected_instances: what the fleet's size is taken for while it was never seen.
@@ -138,6 +162,8 @@ class Settings:
     policies: Path | None = None
     tokens: TokenSettings = TokenSettings()
     sessions: SessionSettings = SessionSettings()
+    jwt: JwtSettings = JwtSettings()
+    issuers: tuple[JwtSettings, ...] = ()
     digest_key: Secret = DEFAULT_DIGEST_KEY
     prefix: str = "aragora"
     expected_instances: int | None = None

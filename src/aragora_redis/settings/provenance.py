@@ -53,10 +53,16 @@ _VARIABLES = {
     "gateway.port": "ARAGORA_PORT",
     "gateway.gateway_tokens": names.GATEWAY_TOKEN,
     "gateway.admin_tokens": names.ADMIN_TOKEN,
-    "gateway.jwt.secret": names.JWT_SECRET,
-    "gateway.jwt.algorithms": names.JWT_ALGORITHMS,
-    "gateway.jwt.issuer": "ARAGORA_JWT_ISSUER",
-    "gateway.jwt.audience": "ARAGORA_JWT_AUDIENCE",
+    "jwt.secret": names.JWT_SECRET,
+    "jwt.previous": names.JWT_SECRET_PREVIOUS,
+    "jwt.secret_file": names.JWT_SECRET_FILE,
+    "jwt.grace": names.JWT_SECRET_GRACE,
+    "jwt.jwks_url": names.JWT_JWKS_URL,
+    "jwt.hold": names.JWT_JWKS_HOLD,
+    "jwt.algorithms": names.JWT_ALGORITHMS,
+    "jwt.issuer": "ARAGORA_JWT_ISSUER",
+    "jwt.audience": "ARAGORA_JWT_AUDIENCE",
+    "jwt.required": "ARAGORA_JWT_REQUIRED_CLAIMS",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..address import Address
 from .advice import advice
-from .choice import first, mode_of, tls_choice, url_in_use
+from .choice import first, jwt_algorithms, mode_of, tls_choice, url_in_use
 from .credentials import ANONYMOUS, AwsCache, Credentials
 from .environment import Environment
 from .hosts import Hosts
@@ -74,12 +74,18 @@ def build(reading: Reading) -> Settings:
             port=env.port,
             gateway_tokens=env.gateway_token,
             admin_tokens=env.admin_token,
-            jwt=JwtSettings(
-                secret=env.jwt_secret,
-                algorithms=env.jwt_algorithms,
-                issuer=env.jwt_issuer,
-                audience=env.jwt_audience,
-            ),
+        ),
+        jwt=JwtSettings(
+            secret=env.jwt_secret,
+            previous=env.jwt_secret_previous,
+            secret_file=env.jwt_secret_file,
+            jwks_url=env.jwt_jwks_url,
+            algorithms=jwt_algorithms(reading),
+            issuer=env.jwt_issuer,
+            audience=env.jwt_audience,
+            required=env.jwt_required_claims,
+            grace=env.jwt_secret_grace,
+            hold=env.jwt_jwks_hold,
         ),
         warnings=(*reading.warnings, *advice(reading)),
         sources=sources(reading),

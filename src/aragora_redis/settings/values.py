@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 from ..address import Address
 from ..errors import InvalidInputError, SettingsError
@@ -14,6 +15,7 @@ _HMAC = frozenset({"HS256", "HS384", "HS512"})
 _SIGNATURES = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 )
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _YES, _NO = ("1", "yes", "on"), ("0", "no", "off")
 _SCALES = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86_400.0}
 _UNITS = {"ms": 0.001, "": 1.0, "s": 1.0} | _SCALES | {f"{k}s": v for k, v in _SCALES.items()}
@@ -88,9 +90,29 @@ def algorithms(text: str) -> tuple[str, ...]:
     return names
 
 
+def key_set_url(text: str) -> str:
+    """Where keys are published: over TLS, or on this machine."""
+    parts = urlsplit(text.strip())
+    host = parts.hostname or ""
+    if parts.scheme == "http" and host not in _LOOPBACK:
+        raise ValueError("it is not https, and whoever sits in between could answer")
+    if parts.scheme not in {"http", "https"} or not host:
+        raise ValueError("it is no https URL")
+    if parts.username is not None or parts.fragment:
+        raise ValueError("it holds a user name or a fragment")
+    _ = parts.port  # raises where it is none
+    return text.strip()
+
+
 def asymmetric(algorithm: str) -> bool:
     """Whether the algorithm verifies with a public key."""
     return algorithm in _SIGNATURES
+
+
+def claims(text: str) -> tuple[str, ...]:
+    """Names of claims, or `none`."""
+    names = words(text)
+    return () if names == ("none",) else names
 
 
 def words(text: str) -> tuple[str, ...]:

@@ -124,6 +124,7 @@ class SharedState:
         if self._redis is not None:
             self._redis.start()
         self._spawn(supervised("the ends of sessions", self.sessions.run))
+        self._spawn(supervised("the keys of tokens", self.tokens.verification.run))
         self._spawn(supervised("circuits", self.circuits.run))
 
     async def close(self) -> None:
@@ -165,13 +166,14 @@ class SharedState:
 
     def status(self) -> Status:
         """How this instance is, now."""
-        redis = self._redis
+        redis, keys = self._redis, self.tokens.verification
         if redis is None:
             return Status(
                 mode="embedded",
                 health="healthy",
                 ready=self.ready,
                 tokens=len(self.tokens),
+                keys_age=keys.keys_age,
                 troubles=self._troubles(),
             )
         reach = redis.reach
@@ -195,12 +197,14 @@ class SharedState:
             outbox=self.tokens.outbox_depth,
             lag=redis.lag.last,
             staleness=redis.staleness(),
+            keys_age=keys.keys_age,
             lacks=reach.lacks,
             troubles=self._troubles(),
         )
 
     def _troubles(self) -> dict[str, str]:
         found = self._redis.troubles() if self._redis is not None else {}
+        found |= self.tokens.verification.troubles
         if self._outbox is not None and self._outbox.trouble is not None:
             found["outbox"] = self._outbox.trouble
         return found
@@ -279,6 +283,7 @@ class SharedState:
             skew=tokens.skew,
             claims=ClaimNames(tokens.tenant_claim, tokens.family_claim),
             outbox=self._outbox,
+            issuers=(self.settings.jwt, *self.settings.issuers),
         )
 
     def _build_outbox(self) -> Outbox | None:

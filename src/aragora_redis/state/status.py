@@ -28,6 +28,7 @@ class Status:
         outbox: own revocations that no primary is known to hold.
         lag: how far the primary's replicas are behind it; None where none is known.
         staleness: seconds since it was certainly in step with the primary.
+        keys_age: seconds since the issuer's keys were fetched; None where none are published.
         lacks: what Redis does not offer of what is used, and what it costs, as sentences.
         troubles: what cannot be reached, and why.
     """
@@ -45,6 +46,7 @@ class Status:
     outbox: int = 0
     lag: Lag | None = None
     staleness: float = 0.0
+    keys_age: float | None = None
     lacks: tuple[str, ...] = ()
     troubles: Mapping[str, str] = field(default_factory=dict)
 

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..clock import Clock
 from ..errors import (
@@ -21,6 +21,7 @@ from ..errors import (
     StaleError,
 )
 from ..events import Events, Revoked
+from ..settings import JwtSettings
 from ..tokens import operations
 from ..tokens.claims import ClaimNames, Verdict, judge
 from ..tokens.entry import SHARDS, Entry, RevocationKind, cut_off_entry, jti_entry, member_of
@@ -29,6 +30,10 @@ from ..tokens.shard import Shard
 from .commitment import RedisSide, before, commit
 from .outbox import Outbox
 from .receipt import Instant, Kept, Level, Receipt, unix
+from .verification import VERIFY_LIMIT, Verification
+
+if TYPE_CHECKING:
+    from ..jwt import VerifiedToken
 
 REVOKE_LIMIT = 1.0
 """Seconds that `revoke` may take by default."""
@@ -51,6 +56,7 @@ class Tokens:
         skew: seconds by which the clocks of issuers may differ.
         claims: what the claims are called that name a token's tenant and family.
         outbox: where revocations outlive this instance; None keeps them in memory.
+        issuers: whose tokens `verify` accepts.
     """
 
     def __init__(
@@ -69,6 +75,7 @@ class Tokens:
         skew: float,
         claims: ClaimNames = ClaimNames(),  # noqa: B008 - it is frozen
         outbox: Outbox | None = None,
+        issuers: tuple[JwtSettings, ...] = (),
     ) -> None:
         self._shards = shards
         self._redis = redis
@@ -83,6 +90,9 @@ class Tokens:
         self._skew = skew
         self._claims = claims
         self._outbox = outbox
+        self.verification = Verification(
+            issuers, self.verdict, leeway=skew, clock=clock, events=events
+        )
 
     def __len__(self) -> int:
         return sum(len(shard.replica) for shard in self._shards)
@@ -91,6 +101,23 @@ class Tokens:
     def outbox_depth(self) -> int:
         """Own revocations that no primary is known to hold."""
         return sum(len(shard.dirty) for shard in self._shards)
+
+    async def verify(self, token: str, *, within: float = VERIFY_LIMIT) -> VerifiedToken:
+        """Verify a whole token, and look it up among the revoked ones.
+
+        Needs the extra `jwt`, and a key (`ARAGORA_JWT_SECRET` or `ARAGORA_JWT_JWKS_URL`). Only a
+        key that is not known here yet is asked for; all else is answered by this process.
+
+        Args:
+            token: as it was issued.
+            within: seconds to wait for a key.
+
+        Raises:
+            TokenInvalidError, TokenExpiredError, TokenRevokedError: it is not accepted.
+            KeysUnavailableError, NotReadyError, StaleError: this instance cannot say.
+            InvalidInputError, SettingsError: nothing can be verified here.
+        """
+        return await self.verification.verify(token, within=within)
 
     # --- asking -------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..rate_limit.gcra import Decision
 from ..rate_limit.joint import JointDecision, LimitCheck
@@ -11,9 +11,13 @@ from ..sessions.stored import Session, SessionInfo
 from ..state.receipt import Instant, Level, Receipt
 from ..state.sessions import ALIAS_FOR, WRITE_LIMIT, EndedSessions
 from ..state.tokens import REVOKE_LIMIT
+from ..state.verification import VERIFY_LIMIT
 from ..tokens.claims import Verdict
 from ..tokens.note import Note
 from .crossing import Crossing
+
+if TYPE_CHECKING:
+    from ..jwt import VerifiedToken
 
 
 class RateLimits:
@@ -52,6 +56,16 @@ class Tokens:
 
     def __init__(self, crossing: Crossing) -> None:
         self._crossing = crossing
+
+    def verify(self, token: str, *, within: float = VERIFY_LIMIT) -> VerifiedToken:
+        """Verify a whole token, and look it up among the revoked ones.
+
+        Does not leave this thread, unless a key has to be asked for.
+        """
+        known = self._crossing.here.tokens.verification.verify_at_once(token)
+        if known is not None:
+            return known
+        return self._crossing.cross(lambda state: state.tokens.verify(token, within=within), within)
 
     def is_revoked(self, claims: Mapping[str, Any]) -> bool:
         """Whether a token with these verified claims is revoked. Does not leave this thread."""

@@ -89,6 +89,25 @@ REVOKE_SECONDS = Instrument(
     "From a revocation's request to its acknowledgement.",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
 )
+TOKENS_JUDGED = Instrument(
+    "tokens_judged",
+    Kind.COUNTER,
+    "tokens",
+    "Whole tokens verified and looked up among the revoked ones.",
+    (
+        (
+            "outcome",
+            "`accepted`, `invalid`, `expired`, `revoked`, `unknown` (this instance could not say)",
+        ),
+    ),
+)
+KEY_FETCHES = Instrument(
+    "key_fetches",
+    Kind.COUNTER,
+    "attempts",
+    "Attempts to renew the keys that verify tokens.",
+    (("outcome", "`ok`, `failed`"),),
+)
 SESSIONS_SERVED = Instrument(
     "sessions_served",
     Kind.COUNTER,
@@ -192,6 +211,8 @@ INSTRUMENTS = (
     DEADLINE_MISSED,
     REVOCATIONS,
     REVOKE_SECONDS,
+    TOKENS_JUDGED,
+    KEY_FETCHES,
     SESSIONS_SERVED,
     SESSION_WRITES,
     CIRCUIT_CHANGES,
@@ -259,6 +280,12 @@ READINGS = (
         "seconds",
         "Since the replica that has been silent for longest has acknowledged.",
         lambda status: status.lag and status.lag.seconds,
+    ),
+    _gauge(
+        "keys_age_seconds",
+        "seconds",
+        "Since the issuer's keys were fetched, where they are published.",
+        lambda status: status.keys_age,
     ),
     _gauge("ready", "0 or 1", "Whether tokens can be judged.", lambda status: status.ready),
 )

@@ -14,6 +14,7 @@ from ..events import (
     EraChanged,
     Event,
     FullSync,
+    KeysFetched,
     LinkLost,
     LinkUp,
     Recovered,
@@ -21,6 +22,7 @@ from ..events import (
     Revoked,
     SessionServed,
     SessionWrite,
+    TokenJudged,
     ViewChanged,
 )
 from ..operation import Lane
@@ -66,6 +68,8 @@ def _of_call(event: Event) -> tuple[Measurement, ...]:
         case Decided(policy, allowed, source):
             labels = (policy, _word(allowed), source)
             return (Measurement(instruments.DECISIONS, 1, labels),)
+        case TokenJudged(outcome):
+            return (Measurement(instruments.TOKENS_JUDGED, 1, (outcome,)),)
         case SessionServed(source):
             return (Measurement(instruments.SESSIONS_SERVED, 1, (source,)),)
         case SessionWrite(operation, outcome):
@@ -118,6 +122,9 @@ def _of_link(event: Event) -> tuple[Measurement, ...]:
                 Measurement(instruments.LINK_UP, 0, (lane,)),
                 Measurement(instruments.LINK_LOST, 1, (lane,)),
             )
+        case KeysFetched(trouble=trouble):
+            labels = ("failed" if trouble else "ok",)
+            return (Measurement(instruments.KEY_FETCHES, 1, labels),)
         case RenewalFailed():
             return (Measurement(instruments.RENEWALS_FAILED, 1),)
         case ViewChanged(old=old) if old is not None:

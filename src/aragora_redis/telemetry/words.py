@@ -14,6 +14,7 @@ from ..events import (
     EraChanged,
     Event,
     FullSync,
+    KeysFetched,
     LinkLost,
     LinkUp,
     MaintenanceAnnounced,
@@ -91,6 +92,11 @@ def _told_of_access(event: Event) -> Told | None:
         case MaintenanceAnnounced(work, seconds):
             when = f" ({seconds:g} s)" if seconds else ""
             return Told(logging.INFO, f"the service announces: {work}{when}")
+        case KeysFetched(keys, None, changed=True):
+            return Told(logging.INFO, f"tokens are verified with {keys} keys")
+        case KeysFetched(keys, str(trouble), changed=True):
+            text = f"the keys that verify tokens are not renewed ({keys} are held): {trouble}"
+            return Told(logging.WARNING, text)
         case RenewalFailed(reason):
             return Told(logging.WARNING, f"the credentials are not renewed yet: {reason}")
         case ServiceLacks(server, lacks):

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer, SecurityScopes
 
-from ..errors import AragoraRedisError
+from ..errors import AragoraRedisError, TokenRefusedError
+from ..jwt import VerifiedToken
 from ..rate_limit.gcra import Decision
 from ..state.shared import SharedState
 from .headers import fields
 from .problems import Problem, ProblemError, problem_of
 from .rate_limit import Subject, by_address, refusal
 from .tokens import TokenCheck
+from .tokens import refusal as token_refusal
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -30,7 +32,11 @@ def install(app: FastAPI, state: SharedState) -> None:
     async def refused(_: Request, error: ProblemError) -> JSONResponse:
         return error.problem.response()
 
+    async def token(_: Request, error: TokenRefusedError) -> JSONResponse:
+        return token_refusal(error).response()
+
     app.exception_handler(AragoraRedisError)(ours)
+    app.exception_handler(TokenRefusedError)(token)
     app.exception_handler(ProblemError)(refused)
 
 
@@ -87,18 +93,31 @@ class RateLimit:
         return decision
 
 
-class RequireToken:
-    """A dependency that gives the claims of a Bearer token which is valid and not revoked."""
+class RequireToken(HTTPBearer):
+    """A dependency that gives a Bearer token which is valid and not revoked.
 
-    def __init__(self) -> None:
+    Scopes that `fastapi.Security` demands on the way are demanded of it too.
+
+    Args:
+        scopes: what the token must allow, all of it.
+        realm: what clients are told that the token is for.
+    """
+
+    def __init__(self, *scopes: str, realm: str = "api") -> None:
+        super().__init__(bearerFormat="JWT", scheme_name="Bearer", auto_error=False)
+        self._scopes = scopes
+        self._realm = realm
         self._checks: tuple[SharedState, TokenCheck] | None = None
 
-    async def __call__(self, request: Request) -> dict[str, Any]:
-        """The claims; 401 without a valid token, 503 where this instance cannot say."""
+    async def __call__(  # type: ignore[override]  # the token itself, and not its text
+        self, request: Request, security: SecurityScopes
+    ) -> VerifiedToken:
+        """The token; 401 without a valid one, 403 where it does not allow enough, or 503."""
         state = state_of(request)
         if self._checks is None or self._checks[0] is not state:
-            self._checks = (state, TokenCheck(state))
-        return self._checks[1].claims(request.headers.get("authorization"))
+            self._checks = (state, TokenCheck(state, scopes=self._scopes, realm=self._realm))
+        sent = request.headers.getlist("authorization")
+        return await self._checks[1].token(sent, security.scopes)
 
 
 __all__ = [

@@ -1,78 +1,99 @@
-"""Bearer tokens of a service's own users: verified, then looked up among the revoked ones."""
+"""Bearer tokens of a service's own users (RFC 6750): verified, and looked up among the revoked."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Sequence
 from http import HTTPStatus
-from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..errors import AragoraRedisError, InvalidInputError, SettingsError
+from ..errors import AragoraRedisError, SettingsError, TokenRefusedError
+from ..jwt import VerifiedToken
 from ..state.shared import SharedState
-from ..tokens.identity import token_id
 from .asgi import answer, is_below
-from .jwt import TokenVerifier
 from .problems import Problem, ProblemError, problem_of
 
 _SCHEME = "bearer"
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+"""`b64token` of RFC 6750 section 2.1."""
+_PREFIX = "the token is not valid: "
 
 
 class TokenCheck:
-    """Judges the `Authorization` field of a request (RFC 6750).
+    """Judges the `Authorization` field of a request.
 
     Args:
-        state: where revocations are known, and whose settings hold the key (`ARAGORA_JWT_SECRET`).
-        verifier: instead of one made from the settings.
+        state: where revocations are known, and whose settings hold the key.
+        scopes: what a token must allow, all of it.
+        realm: what clients are told that the token is for.
 
     Raises:
         SettingsError: there is no key to verify tokens with.
     """
 
-    def __init__(self, state: SharedState, verifier: TokenVerifier | None = None) -> None:
-        jwt = state.settings.gateway.jwt
-        if verifier is None and jwt.secret is None:
+    def __init__(
+        self, state: SharedState, *, scopes: Collection[str] = (), realm: str = "api"
+    ) -> None:
+        if not state.tokens.verification.has_key:
             raise SettingsError(
-                "there is no key to verify tokens with", remedy="set ARAGORA_JWT_SECRET"
+                "there is no key to verify tokens with",
+                remedy="set ARAGORA_JWT_SECRET or ARAGORA_JWT_JWKS_URL",
             )
         self._state = state
-        self._verifier = verifier or TokenVerifier(jwt, leeway=state.settings.tokens.skew)
+        self._scopes = frozenset(scopes)
+        self._realm = realm
 
-    def claims(self, authorization: str | None) -> dict[str, Any]:
-        """The claims of a token that is valid and not revoked.
+    async def token(
+        self, authorization: Sequence[str], scopes: Collection[str] = ()
+    ) -> VerifiedToken:
+        """The token of a request, where it may be believed and is not revoked.
+
+        Args:
+            authorization: the values of all its `Authorization` fields.
+            scopes: what it must allow beside those of the check.
 
         Raises:
-            ProblemError: 401 where it is not, 503 where this instance cannot say.
+            ProblemError: 401 where there is none, or it is refused; 400 where the request cannot be
+                understood; 403 where it does not allow enough; 503 where this instance cannot say.
         """
-        scheme, _, token = (authorization or "").strip().partition(" ")
-        if scheme.lower() != _SCHEME or not token.strip():
-            raise ProblemError(_challenge("no token was sent", "Bearer"))
         try:
-            claims = self._verifier.verify(token.strip())
-            named = {"jti": token_id(token.strip(), claims), "sub": claims.get("sub") or None}
-        except InvalidInputError as error:
-            raise ProblemError(_invalid(error.message)) from None
-        try:
-            verdict = self._state.tokens.verdict(claims | named)
-        except InvalidInputError as error:
-            raise ProblemError(_invalid(error.message)) from None
+            verified = await self._state.tokens.verify(self._sent(authorization))
+        except TokenRefusedError as error:
+            raise ProblemError(refusal(error, self._realm)) from None
         except AragoraRedisError as error:
             raise ProblemError(problem_of(error)) from None
-        if verdict is not None:
-            raise ProblemError(_invalid("the token was revoked"))
-        return claims
+        wanted = self._scopes.union(scopes)
+        if not wanted <= verified.scopes:
+            raise ProblemError(_insufficient(self._realm, wanted))
+        return verified
+
+    def _sent(self, authorization: Sequence[str]) -> str:
+        if len(authorization) > 1:
+            raise ProblemError(
+                _malformed(self._realm, "there is more than one Authorization field")
+            )
+        scheme, _, token = (authorization[0] if authorization else "").strip().partition(" ")
+        token = token.strip()
+        if scheme.lower() != _SCHEME or not token:
+            # RFC 6750 section 3.1: who did not try to authenticate is told no error code.
+            raise ProblemError(
+                _challenge(HTTPStatus.UNAUTHORIZED, "no token was sent", realm=self._realm)
+            )
+        if _TOKEN.fullmatch(token) is None:
+            raise ProblemError(_malformed(self._realm, "what follows Bearer cannot be a token"))
+        return token
 
 
 class TokenMiddleware:
     """Lets requests pass whose token is valid and not revoked.
 
-    The claims are in `request.state.claims`.
+    The token is in `request.state.token`, its claims in `request.state.claims`.
 
     Args:
-        state: see `TokenCheck`.
+        state, scopes, realm: see `TokenCheck`.
         exempt: paths, with all below them, that need no token.
-        verifier: see `TokenCheck`.
 
     Raises:
         SettingsError: there is no key to verify tokens with.
@@ -84,32 +105,56 @@ class TokenMiddleware:
         *,
         state: SharedState,
         exempt: Collection[str] = (),
-        verifier: TokenVerifier | None = None,
+        scopes: Collection[str] = (),
+        realm: str = "api",
     ) -> None:
         self._app = app
-        self._check = TokenCheck(state, verifier)
+        self._check = TokenCheck(state, scopes=scopes, realm=realm)
         self._exempt = tuple(exempt)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse the request, or hand it on with its claims."""
+        """Refuse the request, or hand it on with its token."""
         if scope["type"] in {"http", "websocket"} and not is_below(scope["path"], self._exempt):
             try:
-                claims = self._check.claims(Headers(scope=scope).get("authorization"))
+                token = await self._check.token(Headers(scope=scope).getlist("authorization"))
             except ProblemError as error:
                 await answer(error.problem, scope, receive, send)
                 return
-            scope.setdefault("state", {})["claims"] = claims
+            scope.setdefault("state", {}).update(token=token, claims=token.claims)
         await self._app(scope, receive, send)
 
 
-def _invalid(detail: str) -> Problem:
-    return _challenge(detail, 'Bearer error="invalid_token"')
-
-
-def _challenge(detail: str, challenge: str) -> Problem:
-    return Problem(
+def refusal(error: TokenRefusedError, realm: str = "api") -> Problem:
+    """How a request is answered whose token is refused."""
+    return _challenge(
         HTTPStatus.UNAUTHORIZED,
+        error.message,
+        realm=realm,
+        error="invalid_token",
+        error_description=error.message.removeprefix(_PREFIX),
+    )
+
+
+def _malformed(realm: str, detail: str) -> Problem:
+    return _challenge(HTTPStatus.BAD_REQUEST, detail, realm=realm, error="invalid_request")
+
+
+def _insufficient(realm: str, wanted: Collection[str]) -> Problem:
+    scope = " ".join(sorted(wanted))
+    return _challenge(
+        HTTPStatus.FORBIDDEN,
+        "the token does not allow this",
+        realm=realm,
+        error="insufficient_scope",
+        scope=scope,
+    )
+
+
+def _challenge(status: HTTPStatus, detail: str, **told: str) -> Problem:
+    challenge = ", ".join(f'{name}="{text}"' for name, text in told.items())
+    return Problem(
+        status,
         detail,
-        "send Authorization: Bearer with a token that is valid",
-        headers={"WWW-Authenticate": challenge},
+        "send Authorization: Bearer with a token that is valid for this",
+        headers={"WWW-Authenticate": f"Bearer {challenge}"},
     )
