@@ -84,6 +84,22 @@ class SessionGoneError(AragoraRedisError):
     """There is no such session: it has ended, or never was."""
 
 
+class SessionUnreadableError(SessionGoneError):
+    """What is stored of a session cannot be read, so it counts as none.
+
+    Attributes:
+        reason: `unknown-key` (sealed with a key that is not listed here), `tampered` (it was not
+            sealed for this place), or `plain` (not sealed, which is not accepted).
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"a stored session cannot be read ({reason})",
+            remedy="list the key that it was sealed with in ARAGORA_SESSION_KEYS, or log in again",
+        )
+        self.reason = reason
+
+
 class SessionConflictError(AragoraRedisError):
     """The session was changed since it was read, where this update would change it too."""
 

@@ -212,6 +212,18 @@ class SessionServed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SessionRefused(Event):
+    """A session that is stored counted as none.
+
+    Attributes:
+        reason: `unknown-key`, `tampered` or `plain`, see `SessionUnreadableError`; `rolled-back`
+            where the client has seen a later state of it.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SessionWrite(Event):
     """A change of a session came out `ok`, in `conflict`, `gone`, `refused` or `failed`."""
 

@@ -116,6 +116,26 @@ def raw_fields(keys, ref) -> Operation[set[bytes]]:
     )
 
 
+class Reversed:
+    """Stands for a seal: a text backwards, behind the number of the key and its place."""
+
+    on = True
+
+    def __init__(self, key):
+        self.key = key
+
+    def seal(self, member, field, text):
+        return b"%d|%b|%b|%b" % (self.key, member.hex().encode(), field, text[::-1])
+
+    def open(self, member, field, stored):
+        _, where, name, text = stored.split(b"|")
+        assert (where, name) == (member.hex().encode(), field)
+        return text[::-1]
+
+    def stale(self, stored):
+        return not stored.startswith(b"%d|" % self.key)
+
+
 @pytest.fixture
 def world(side):
     return World(side)
@@ -144,6 +164,36 @@ def test_nobody_known_has_no_user_and_no_index(world):
     _, made = world.made(user=None)
     assert made.user is None
     assert world.index() == []
+
+
+def test_what_is_sealed_is_rotated_only_as_it_was_read(world):
+    world.keys.seal = Reversed(1)
+    ref, made = world.made(data={"a": b"12"})
+    newer = world.update(ref, made.version, {"a": b"34"})
+    to = world.ref()
+
+    def rotate(stored):
+        return world.run(
+            operations.rotate(world.keys, ref, to, index=HOME, grace=30.0, stored=stored)
+        )
+
+    assert rotate(made) == "conflict"
+    moved = rotate(newer)
+    assert (moved.user, moved.fields, moved.version) == ("u", {"a": b"34"}, newer.version)
+    assert world.read(ref) == Moved(to.member)
+    assert world.read(to) == moved
+
+
+def test_another_key_is_put_in_without_a_change(world):
+    world.keys.seal = Reversed(1)
+    ref, made = world.made(data={"a": b"12", "b": b"3"})
+    changed = world.update(ref, made.version, {"b": b"4"})
+    world.keys.seal = Reversed(2)
+    assert world.run(operations.reseal(world.keys, ref, made)) == 2, "b is not as it was"
+    read = world.read(ref)
+    assert (read.fields, read.version) == ({"a": b"12", "b": b"4"}, changed.version)
+    assert world.run(operations.reseal(world.keys, ref, read)) == 1
+    assert operations.reseal(world.keys, ref, world.read(ref)) is None
 
 
 def test_what_never_was_is_gone(world):

@@ -21,17 +21,23 @@ _INT_LIMIT = 2**63
 Fields = dict[str, bytes]
 
 
-def encode(data: Mapping[str, Any]) -> Fields:
+def encode(data: Mapping[str, Any], *, most_bytes: int | None = None) -> Fields:
     """Each field as JSON.
 
     Raises:
-        SessionDataError: a value is of a type that would not come back as it went in.
+        SessionDataError: a value is of a type that would not come back as it went in, or they have
+            more than `most_bytes` together.
     """
     if not isinstance(data, Mapping):
         raise SessionDataError("the data of a session is an object of named fields")
     if len(data) > FIELD_LIMIT:
         raise SessionDataError(f"a session has at most {FIELD_LIMIT} fields")
-    return {_name(name): _value(name, value) for name, value in data.items()}
+    fields = {_name(name): _value(name, value) for name, value in data.items()}
+    if most_bytes is not None and size_of(fields) > most_bytes:
+        raise SessionDataError(
+            f"a session holds at most {most_bytes} bytes", remedy="store less in it"
+        )
+    return fields
 
 
 def names(of: Iterable[str]) -> tuple[str, ...]:

@@ -52,6 +52,12 @@ def parse_id(key: bytes, text: str | None) -> SessionRef | None:
     return SessionRef(shard, member_of(key, RevocationKind.SESSION, text))
 
 
+def fresh_id(key: bytes, shard: int) -> tuple[str, SessionRef]:
+    """A fresh id, and where its session is stored."""
+    text = new_id(shard)
+    return text, SessionRef(shard, member_of(key, RevocationKind.SESSION, text))
+
+
 def user_ref(key: bytes, user: str) -> SessionRef:
     """Where the sessions of a user are stored, and the digest that names their index.
 

@@ -104,14 +104,17 @@ def rotate(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     found: _Hash = memory.get(old) or {}
     if (refusal := _refusal(memory, found)) is not None:
         return refusal
-    old_member, new_member, grace = args[0], args[1], int(args[2])
+    old_member, new_member, grace, version, *resealed = args
+    if version not in {b"0", found[b"v"]}:
+        return [b"conflict", memory.now]
     memory.delete(old)
     found[b"p"] = (found.get(b"p", b"") + old_member)[-MEMBERS_BEFORE:]
+    found |= zip(resealed[::2], resealed[1::2], strict=True)
     memory.put(new, found)
     _renew(memory, new)
-    if grace > 0:
+    if int(grace) > 0:
         memory.put(old, {b"to": new_member})
-        memory.expire_at(old, min(memory.now + grace * 1000, _idle_end(memory, found)))
+        memory.expire_at(old, min(memory.now + int(grace) * 1000, _idle_end(memory, found)))
     if len(keys) > 2:
         index = _index(memory, keys[2])
         index.pop(old_member, None)
@@ -120,6 +123,17 @@ def rotate(memory: Memory, keys: _Keys, args: _Keys) -> Any:
         if memory.expiry(keys[2]) is None:
             memory.expire_at(keys[2], int(found[b"a"]))
     return [b"session", memory.now, _flat(found)]
+
+
+def reseal(memory: Memory, keys: _Keys, args: _Keys) -> Any:
+    """`session_reseal.lua`."""
+    found: _Hash = memory.get(keys[0]) or {}
+    replaced = 0
+    for name, old, new in zip(args[::3], args[1::3], args[2::3], strict=True):
+        if found.get(name) == old:
+            found[name] = new
+            replaced += 1
+    return replaced
 
 
 def end(memory: Memory, keys: _Keys, args: _Keys) -> Any:
@@ -173,6 +187,7 @@ MODELS: Mapping[str, Model] = {
     "session_read": read,
     "session_update": update,
     "session_rotate": rotate,
+    "session_reseal": reseal,
     "session_end": end,
     "session_index": index_of,
     "session_list": look,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,20 @@ from ..scripts.catalog import load
 from .data import FIELD_LIMIT, Fields
 from .ids import SessionRef, handle_of
 from .policy import SessionPolicy
-from .stored import Answer, Moved, SessionInfo, Stored, read_answer, read_hash, read_members
+from .sealing import PLAIN, Seal
+from .stored import (
+    DATA,
+    USER,
+    Answer,
+    Moved,
+    SessionInfo,
+    Stored,
+    read_answer,
+    read_hash,
+    read_members,
+    text_of,
+    with_text,
+)
 
 LIST_PAGE = 128
 """Sessions in one call of the list."""
@@ -33,10 +46,11 @@ class Ended:
 
 
 class SessionKeys:
-    """The keys of sessions. What belongs to one user shares a hash tag."""
+    """Where sessions are stored, and how. What belongs to one user shares a hash tag."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, seal: Seal = PLAIN) -> None:
         self._base = f"{prefix}:s:".encode()
+        self.seal = seal
 
     def session(self, ref: SessionRef) -> bytes:
         """The hash of one session."""
@@ -63,15 +77,14 @@ def create(
     """Begin a session under an id that nobody else knows."""
     args: list[Argument] = [
         ref.member,
-        (user or "").encode(),
+        keys.seal.seal(ref.member, USER, user.encode()) if user else b"",
         _micros(policy.idle),
         _micros(policy.absolute),
         policy.max_per_user,
         nonce,
     ]
-    for name, value in fields.items():
-        args += [name.encode(), value]
-    return _cas("session_create", _with_index(keys, ref, index), args)
+    args += _sealed(keys, ref, fields)
+    return _cas("session_create", _with_index(keys, ref, index), args, keys, ref)
 
 
 def read(keys: SessionKeys, ref: SessionRef, *, at_once: bool = False) -> Operation[Answer]:
@@ -80,7 +93,7 @@ def read(keys: SessionKeys, ref: SessionRef, *, at_once: bool = False) -> Operat
         kind=Kind.CAS,
         keys=(keys.session(ref),),
         args=(),
-        read=read_answer,
+        read=_answer_about(keys, ref),
         script=load("session_read"),
         lane=Lane.BULK,
         at_once=at_once,
@@ -91,7 +104,11 @@ def peek(keys: SessionKeys, ref: SessionRef) -> Operation[Stored | Moved | None]
     """Read a session without counting that as use."""
     key = keys.session(ref)
     return Operation(
-        kind=Kind.READ, keys=(key,), args=("HGETALL", key), read=read_hash, lane=Lane.BULK
+        kind=Kind.READ,
+        keys=(key,),
+        args=("HGETALL", key),
+        read=lambda reply: read_hash(reply, ref.member, keys.seal),
+        lane=Lane.BULK,
     )
 
 
@@ -115,18 +132,49 @@ def update(
         FIELD_LIMIT,
         len(fields),
     ]
-    for name, value in fields.items():
-        args += [name.encode(), value]
+    args += _sealed(keys, ref, fields)
     args += [name.encode() for name in removed]
-    return _cas("session_update", (keys.session(ref),), args)
+    return _cas("session_update", (keys.session(ref),), args, keys, ref)
 
 
 def rotate(
-    keys: SessionKeys, old: SessionRef, new: SessionRef, *, index: SessionRef | None, grace: float
+    keys: SessionKeys,
+    old: SessionRef,
+    new: SessionRef,
+    *,
+    index: SessionRef | None,
+    grace: float,
+    stored: Stored | None = None,
 ) -> Operation[Answer]:
-    """Move a session to another id; the old one leads on for `grace` seconds."""
+    """Move a session to another id; the old one leads on for `grace` seconds.
+
+    What is sealed opens under its own id only, so it is sealed anew for the other: from `stored`,
+    and only if the session still is as it was there.
+    """
     moved = (keys.session(old), *_with_index(keys, new, index))
-    return _cas("session_rotate", moved, [old.member, new.member, int(grace * 1000)])
+    args: list[Argument] = [old.member, new.member, int(grace * 1000)]
+    args.append(0 if stored is None else stored.version)
+    for name, value in stored.sealed.items() if stored else ():
+        args += [name, _resealed(keys, old, new, name, value)]
+    return _cas("session_rotate", moved, args, keys, new)
+
+
+def reseal(keys: SessionKeys, ref: SessionRef, stored: Stored) -> Operation[int] | None:
+    """Seal with the key of today what is not; that is no change. None where all is."""
+    args: list[Argument] = []
+    for name, value in stored.sealed.items():
+        if keys.seal.stale(text_of(name, value)):
+            args += [name, value, _resealed(keys, ref, ref, name, value)]
+    if not args:
+        return None
+    return Operation(
+        kind=Kind.CAS,
+        keys=(keys.session(ref),),
+        args=tuple(args),
+        read=int,
+        script=load("session_reseal"),
+        lane=Lane.BULK,
+    )
 
 
 def end(
@@ -178,16 +226,42 @@ def look(
     )
 
 
-def _cas(script: str, keys: tuple[bytes, ...], args: list[Argument]) -> Operation[Answer]:
+def _cas(
+    script: str,
+    named: tuple[bytes, ...],
+    args: list[Argument],
+    keys: SessionKeys,
+    ref: SessionRef,
+) -> Operation[Answer]:
     return Operation(
         kind=Kind.CAS,
-        keys=keys,
+        keys=named,
         args=tuple(args),
-        read=read_answer,
+        read=_answer_about(keys, ref),
         script=load(script),
         fence=Fence.PROBE,
         lane=Lane.BULK,
     )
+
+
+def _answer_about(keys: SessionKeys, ref: SessionRef) -> Callable[[Any], Answer]:
+    return lambda reply: read_answer(reply, ref.member, keys.seal)
+
+
+def _sealed(keys: SessionKeys, ref: SessionRef, fields: Fields) -> list[Argument]:
+    """Name and stored text of each field."""
+    args: list[Argument] = []
+    for name, text in fields.items():
+        encoded = name.encode()
+        args += [encoded, keys.seal.seal(ref.member, DATA + encoded, text)]
+    return args
+
+
+def _resealed(
+    keys: SessionKeys, old: SessionRef, new: SessionRef, name: bytes, value: bytes
+) -> bytes:
+    text = keys.seal.open(old.member, name, text_of(name, value))
+    return with_text(name, value, keys.seal.seal(new.member, name, text))
 
 
 def _with_index(keys: SessionKeys, ref: SessionRef, index: SessionRef | None) -> tuple[bytes, ...]:

@@ -10,8 +10,13 @@ from ..errors import UnexpectedReplyError
 from ..tokens.entry import MEMBER_BYTES
 from .data import Fields, decode, size_of
 from .ids import SessionRef
+from .sealing import PLAIN, Seal
 
 Source = Literal["redis", "local", "copy"]
+
+USER = b"u"
+DATA = b"d:"
+"""What begins the name of a field of data in the hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,8 @@ class Stored:
     idle: float
     fields: Fields = field(repr=False)
     before: tuple[bytes, ...] = field(repr=False)
+    sealed: Mapping[bytes, bytes] = field(default_factory=dict, repr=False, compare=False)
+    """What is sealed of it, as it lies in Redis; empty where nothing is to be."""
 
     @property
     def size(self) -> int:
@@ -100,39 +107,36 @@ Refusal = Literal["gone", "conflict", "large"]
 Answer = Stored | Moved | Full | Refusal
 
 
-def read_answer(reply: Any) -> Answer:
-    """What a script about one session has answered.
+def read_answer(reply: Any, member: bytes = b"", seal: Seal = PLAIN) -> Answer:
+    """What a script about the session of a member has answered.
 
     Raises:
         UnexpectedReplyError: the reply is none of those that the scripts give.
+        SessionUnreadableError: what is stored cannot be opened.
     """
     try:
-        return _read(reply)
+        return _read(reply, member, seal)
     except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
         raise UnexpectedReplyError("the answer about a session cannot be read") from error
 
 
-def read_hash(reply: Any) -> Stored | Moved | None:
-    """A session's hash as it is stored; None where there is none.
-
-    Raises:
-        UnexpectedReplyError: it is not such a hash.
-    """
+def read_hash(reply: Any, member: bytes, seal: Seal) -> Stored | Moved | None:
+    """A session's hash as it is stored; None where there is none. Raises as `read_answer` does."""
     try:
         flat = reply
         if isinstance(reply, dict):  # RESP3 has maps, RESP2 has not
             flat = [part for pair in reply.items() for part in pair]
         if not flat:
             return None
-        return Moved(_member(flat[1])) if flat[0] == b"to" else _stored(flat)
+        return Moved(_member(flat[1])) if flat[0] == b"to" else _stored(flat, member, seal)
     except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
         raise UnexpectedReplyError("a stored session cannot be read") from error
 
 
-def _read(reply: Any) -> Answer:
+def _read(reply: Any, member: bytes, seal: Seal) -> Answer:
     match reply[0]:
         case b"session":
-            return _stored(reply[2])
+            return _stored(reply[2], member, seal)
         case b"moved":
             return Moved(_member(reply[2]))
         case b"full":
@@ -160,20 +164,39 @@ def _member(value: Any) -> bytes:
     return value
 
 
-def _stored(flat: list[bytes]) -> Stored:
+def _stored(flat: list[bytes], member: bytes, seal: Seal) -> Stored:
     raw: Mapping[bytes, bytes] = dict(zip(flat[::2], flat[1::2], strict=True))
     fields: Fields = {}
+    sealed: dict[bytes, bytes] = {}
     for name, value in raw.items():
-        if name.startswith(b"d:"):
-            _version, _nonce, text = value.split(b" ", 2)
+        if name.startswith(DATA):
+            text = text_of(name, value)
             if text:
-                fields[name[2:].decode()] = text
+                fields[name[2:].decode()] = seal.open(member, name, text)
+                sealed[name] = value
+    user = raw[USER]
+    if user:
+        sealed[USER], user = user, seal.open(member, USER, user)
     return Stored(
-        user=raw[b"u"].decode() or None,
+        user=user.decode() or None,
         version=int(raw[b"v"]),
         created_at=int(raw[b"c"]) / 1e6,
         expires_at=int(raw[b"a"]) / 1e6,
         idle=int(raw[b"i"]) / 1e6,
         fields=fields,
         before=read_members(raw.get(b"p", b"")),
+        sealed=sealed if seal.on else {},
     )
+
+
+def text_of(name: bytes, value: bytes) -> bytes:
+    """What is sealed, or would be, of a hash's field: of data it comes after version and nonce."""
+    return value.split(b" ", 2)[2] if name.startswith(DATA) else value
+
+
+def with_text(name: bytes, value: bytes, text: bytes) -> bytes:
+    """The field of a hash with another text in it."""
+    if not name.startswith(DATA):
+        return text
+    version, nonce, _ = value.split(b" ", 2)
+    return b"%b %b %b" % (version, nonce, text)

@@ -123,6 +123,10 @@ def _leads_to(url: RedisUrl | None) -> str:
 def _passwords(reading: Reading) -> Iterator[str]:
     if reading.given >= {names.PASSWORD, names.PASSWORD_FILE}:
         yield f"{names.PASSWORD} and {names.PASSWORD_FILE} are both set; unset one of the two"
+    if reading.given >= {names.SESSION_KEYS, names.SESSION_KEYS_FILE}:
+        yield (
+            f"{names.SESSION_KEYS} and {names.SESSION_KEYS_FILE} are both set; unset one of the two"
+        )
 
 
 def _auth(reading: Reading) -> Iterator[str]:

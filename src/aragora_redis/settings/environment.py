@@ -18,8 +18,9 @@ from ..address import Address
 from . import values
 from .credentials import Auth
 from .doc import Doc, Group
-from .model import Level, LogFormat, LogLevel, Mode, OnOutage, Settings
+from .model import Level, LogFormat, LogLevel, Mode, OnOutage, Plaintext, Settings
 from .secret import Secret
+from .session_keys import KEYS_FORM, NamedKey, parse_keys
 from .tls import Tls, Verify
 from .urls import MAX_DB, RedisUrl
 
@@ -374,6 +375,36 @@ class Environment(BaseSettings):
             "seconds, or none.",
         ),
     ] = _DEFAULTS.sessions.on_outage
+    session_keys: Annotated[
+        Annotated[tuple[NamedKey, ...], BeforeValidator(parse_keys)],
+        Doc(
+            Group.SESSIONS,
+            KEYS_FORM,
+            "Encrypts sessions in Redis (AES-256-GCM), the same on every instance; needs the extra "
+            "`crypto`. The first key encrypts, all decrypt. To rotate: add the new key at the end "
+            "everywhere, then move it to the front, and drop the old one after the longest life "
+            "of a session.",
+            secret=True,
+        ),
+    ] = ()
+    session_keys_file: Annotated[
+        Path | None,
+        Doc(
+            Group.SESSIONS,
+            "the path of a file that holds the keys, one on each line",
+            "Read again each second: rotated keys need no restart. Instead of "
+            "`ARAGORA_SESSION_KEYS`.",
+        ),
+    ] = None
+    session_plaintext: Annotated[
+        Annotated[Plaintext, BeforeValidator(str.lower)],
+        Doc(
+            Group.SESSIONS,
+            "`accept` or `refuse`",
+            "Where there are keys: whether sessions that were stored without are read. Refuse once "
+            "none of those is left: until then who can write to Redis can put values in.",
+        ),
+    ] = _DEFAULTS.sessions.plaintext
 
     key_prefix: Annotated[
         Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,32}$")],

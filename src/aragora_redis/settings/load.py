@@ -17,6 +17,7 @@ from .hosts import Hosts
 from .model import Settings
 from .reading import Reading, read
 from .resolve import build
+from .session_keys import SessionKeySource
 
 
 def load(environ: Mapping[str, str]) -> Settings:
@@ -43,6 +44,8 @@ def _unusable_files(reading: Reading) -> Iterator[str]:
             yield from _unusable(Credentials(password_file=value).password)
         elif name == names.JWT_SECRET_FILE:
             yield from _unusable(partial(secret_in, value, "key", name))
+        elif name == names.SESSION_KEYS_FILE:
+            yield from _unusable(SessionKeySource(file=value).read)
         elif name == names.HOSTS_FILE:
             yield from _unusable(partial(Hosts(value).addresses, ""))
 

@@ -12,10 +12,12 @@ from ..address import Address
 from .credentials import ANONYMOUS, Credentials
 from .hosts import Hosts
 from .secret import Secret
+from .session_keys import NO_KEYS, SessionKeySource
 from .tls import Tls
 
 Mode = Literal["sentinel", "cluster", "standalone", "embedded"]
 OnOutage = Literal["known", "deny"]
+Plaintext = Literal["accept", "refuse"]
 Level = Literal["local", "primary", "replicated"]
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
@@ -82,6 +84,10 @@ class SessionSettings:
 
     on_outage: OnOutage = "known"
     """While Redis cannot be asked: give what was read within the last seconds, or nothing."""
+    keys: SessionKeySource = NO_KEYS
+    """What they are encrypted with in Redis; empty leaves them readable there."""
+    plaintext: Plaintext = "accept"
+    """Where there are keys: whether what was stored without is read."""
 
 
 @dataclass(frozen=True, slots=True)

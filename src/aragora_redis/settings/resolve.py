@@ -23,6 +23,7 @@ from .model import (
 )
 from .provenance import sources
 from .reading import Reading
+from .session_keys import SessionKeySource
 from .tls import Tls
 from .urls import RedisUrl
 
@@ -62,7 +63,11 @@ def build(reading: Reading) -> Settings:
             family_claim=env.tokens_family_claim,
             outbox=env.tokens_outbox,
         ),
-        sessions=SessionSettings(on_outage=env.sessions_on_outage),
+        sessions=SessionSettings(
+            on_outage=env.sessions_on_outage,
+            keys=SessionKeySource(env.session_keys, env.session_keys_file),
+            plaintext=env.session_plaintext,
+        ),
         digest_key=first(env.digest_key, None, default=DEFAULT_DIGEST_KEY),
         prefix=env.key_prefix,
         expected_instances=env.expected_instances,

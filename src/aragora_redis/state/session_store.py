@@ -5,6 +5,8 @@ Where Redis gives no answer, a read may be given a copy of the last seconds.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
@@ -18,9 +20,10 @@ from ..errors import (
     SessionConflictError,
     SessionDataError,
     SessionGoneError,
+    SessionUnreadableError,
     UnexpectedReplyError,
 )
-from ..events import Events, SessionServed
+from ..events import Events, SessionRefused, SessionServed
 from ..operation import Operation, Runs
 from ..sessions import operations
 from ..sessions.ids import SessionRef
@@ -31,8 +34,12 @@ from .tokens import Tokens
 
 T = TypeVar("T")
 
+_log = logging.getLogger(__name__)
+
 HOPS = 4
 """Rotations, while their traces last, which one call follows."""
+TOLD_EVERY = 60.0
+"""Seconds between lines about sessions that count as none, for each reason."""
 NO_ANSWER = (OutageError, OutcomeUnknownError, UnexpectedReplyError)
 
 
@@ -50,7 +57,7 @@ class SessionStore:
         executor: the way to Redis, or this process alone.
         tokens: the revocations, among which ended sessions are.
         server_now: the server's clock in Unix seconds.
-        prefix: first part of every key.
+        keys: where and how they are stored.
         deny_on_outage: give no copy while Redis cannot be asked.
         source: who it is that is asked.
     """
@@ -63,11 +70,11 @@ class SessionStore:
         clock: Clock,
         events: Events,
         server_now: Callable[[], float],
-        prefix: str,
+        keys: SessionKeys,
         deny_on_outage: bool,
         source: Source,
     ) -> None:
-        self.keys = SessionKeys(prefix)
+        self.keys = keys
         self._executor = executor
         self._tokens = tokens
         self._clock = clock
@@ -75,12 +82,14 @@ class SessionStore:
         self._deny_on_outage = deny_on_outage
         self._source = source
         self._copies = Copies(clock, server_now)
+        self._refusals_told: dict[str, float] = {}
 
     async def find(self, ref: SessionRef, until: float) -> tuple[Found | None, SessionRef]:
         """Look a session up, following the traces of rotations; with where it is.
 
         Raises:
             NotReadyError: it is not known yet which sessions have ended.
+            SessionUnreadableError: there is one, but it cannot be opened.
             OutageError, OutcomeUnknownError: Redis cannot be asked, and there is no copy.
         """
         for _ in range(HOPS):
@@ -106,6 +115,7 @@ class SessionStore:
             answer = await self._run_change(ref, change(ref), until)
             if isinstance(answer, Stored):
                 self.require_alive(ref)
+                await self._reseal(ref, answer, until)
                 return answer, ref
             if not isinstance(answer, Moved):
                 raise _refused(answer)
@@ -117,7 +127,19 @@ class SessionStore:
         left = self.left(until)
         if not left:
             raise DeadlineError("the deadline passed before Redis could be asked")
-        return await self._executor.run(operation, within=left)
+        try:
+            return await self._executor.run(operation, within=left)
+        except SessionUnreadableError as error:
+            self.refused(error.reason)
+            raise
+
+    def refused(self, reason: str) -> None:
+        """Tell of a stored session that counts as none; the log is told once a minute."""
+        self._events.emit(SessionRefused(reason))
+        now = self._clock.monotonic()
+        if now - self._refusals_told.get(reason, float("-inf")) >= TOLD_EVERY:
+            self._refusals_told[reason] = now
+            _log.error("a stored session counts as none: %s", reason)
 
     def keep(self, ref: SessionRef, read: Stored | Moved) -> None:
         """Keep a copy of what was just read or written."""
@@ -159,6 +181,9 @@ class SessionStore:
         read = operations.read(self.keys, ref, at_once=copy is not None)
         try:
             found = self._taken_in(ref, await self.run(read, until))
+        except SessionUnreadableError:
+            self.forget(ref)
+            raise
         except NO_ANSWER:
             if copy is None:
                 raise
@@ -183,12 +208,23 @@ class SessionStore:
         """The answer; a copy stays good only where nothing can have changed."""
         try:
             answer = await self.run(operation, until)
+        except SessionUnreadableError as error:
+            error.ran = Ran.YES  # what is stored after it is what cannot be read
+            self.forget(ref)
+            raise
         except AragoraRedisError as error:
             if error.ran is not Ran.NO:
                 self.forget(ref)
             raise
         self.forget(ref)
         return answer
+
+    async def _reseal(self, ref: SessionRef, stored: Stored, until: float) -> None:
+        """Whoever writes also seals with the key of today what an older one has sealed."""
+        reseal = operations.reseal(self.keys, ref, stored)
+        if reseal is not None:
+            with contextlib.suppress(*NO_ANSWER):
+                await self.run(reseal, until)
 
 
 def gone() -> SessionGoneError:

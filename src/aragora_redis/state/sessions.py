@@ -9,45 +9,41 @@ them before and after it asks Redis, and no update creates a session.
 from __future__ import annotations
 
 import contextlib
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from ..clock import Clock
 from ..errors import (
     InvalidInputError,
-    OutageError,
-    OutcomeUnknownError,
     SessionConflictError,
     SessionDataError,
     SessionGoneError,
+    SessionUnreadableError,
     TooManySessionsError,
-    UnexpectedReplyError,
 )
 from ..events import Events, SessionWrite
 from ..names import validate_seconds, validate_text
 from ..operation import Runs
 from ..sessions import data as session_data
-from ..sessions import operations
 from ..sessions.data import Fields
-from ..sessions.ids import SHARDS, SessionRef, new_id, parse_id, user_ref
-from ..sessions.policy import OnFull, SessionPolicy
-from ..sessions.stored import Full, Moved, Session, SessionInfo, Source, Stored
-from ..tokens.entry import VALUE_LIMIT, ended_session
+from ..sessions.ids import SessionRef, fresh_id, parse_id, user_ref
+from ..sessions.operations import SessionKeys
+from ..sessions.policy import SessionPolicy
+from ..sessions.stored import Session, SessionInfo, Source
+from ..tokens.entry import VALUE_LIMIT
 from .owed_ends import OwedEnds
 from .receipt import Receipt
+from .session_births import SessionBirths
+from .session_changes import SessionChanges
 from .session_ends import SessionEnds
-from .session_store import HOPS, NO_ANSWER, SessionStore, gone
+from .session_store import NO_ANSWER, SessionStore, gone
 from .tokens import Tokens
-
-T = TypeVar("T")
 
 WRITE_LIMIT = 1.0
 """Seconds that a change may take: it waits for a failover that is nearly over."""
 ALIAS_FOR = 30.0
 """Seconds for which a rotated id leads on."""
-_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +60,7 @@ class Sessions:
     Args:
         executor: the way to Redis, or this process alone.
         tokens: the revocations, among which ended sessions are.
+        keys: where and how they are stored.
         server_now: the server's clock in Unix seconds.
         deny_on_outage: give no copy while Redis cannot be asked.
         deadline: seconds that a read may take.
@@ -79,7 +76,7 @@ class Sessions:
         clock: Clock,
         events: Events,
         server_now: Callable[[], float],
-        prefix: str,
+        keys: SessionKeys,
         digest_key: bytes,
         deny_on_outage: bool,
         deadline: float,
@@ -97,13 +94,22 @@ class Sessions:
             clock=clock,
             events=events,
             server_now=server_now,
-            prefix=prefix,
+            keys=keys,
             deny_on_outage=deny_on_outage,
             source=source,
         )
         self._owed = OwedEnds(tokens, clock, server_now)
         self._ends = SessionEnds(
             self._store, tokens, self._owed, policy=policy, server_now=server_now
+        )
+        self._changes = SessionChanges(self._store, self._owed, policy)
+        self._births = SessionBirths(
+            self._store,
+            self._ends,
+            self._changes,
+            policy=policy,
+            digest_key=digest_key,
+            source=source,
         )
 
     async def run(self) -> None:
@@ -117,7 +123,7 @@ class Sessions:
     # --- reading ------------------------------------------------------------------------
 
     async def get(self, session_id: str | None) -> Session | None:
-        """The session of an id; None where it has ended, never was, or cannot be one.
+        """The session of an id; None where it has ended, never was, or cannot be one or be read.
 
         Reading counts as use. While Redis cannot be asked, a copy of the last seconds is given,
         unless the risk policy (`ARAGORA_SESSIONS_ON_OUTAGE`) is to deny.
@@ -129,7 +135,10 @@ class Sessions:
         ref = parse_id(self._digest_key, session_id)
         if ref is None:
             return None
-        found, at = await self._store.find(ref, self._store.until(self._deadline))
+        try:
+            found, at = await self._store.find(ref, self._store.until(self._deadline))
+        except SessionUnreadableError:
+            return None
         if found is None:
             return None
         named = session_id if at == ref else None
@@ -153,7 +162,10 @@ class Sessions:
             OutcomeUnknownError: one may have been made, under an id that nobody knows.
         """
         with self._counted("create"):
-            return await self._create(user, self._encoded(data or {}), self._store.until(within))
+            fields = self._encoded(data or {})
+            return await self._births.create(
+                user, self._index(user), fields, self._store.until(within)
+            )
 
     async def update(
         self,
@@ -191,7 +203,7 @@ class Sessions:
             if both := [name for name in removed if name in fields]:
                 raise SessionDataError(f"the field {both[0][:40]!r} is both set and removed")
             session_id, ref, read = self._named(session, version)
-            stored, at = await self._update(
+            stored, at = await self._changes.update(
                 ref, read, fields, removed, exact=exact, until=self._store.until(within)
             )
             named = session_id if at == ref else None
@@ -210,18 +222,10 @@ class Sessions:
         """
         validate_seconds(grace, "a grace")
         with self._counted("rotate"):
-            session_id, ref = self._new(session.ref.shard)
-            index = self._index(session.user)
-            stored, old = await self._store.change(
-                session.ref,
-                lambda at: operations.rotate(self._store.keys, at, ref, index=index, grace=grace),
-                self._store.until(within),
+            session_id, ref = fresh_id(self._digest_key, session.ref.shard)
+            stored = await self._changes.rotate(
+                session.ref, ref, self._index(session.user), grace, self._store.until(within)
             )
-            self._store.keep(old, Moved(ref.member))
-            self._store.keep(ref, stored)
-            self._owed.end(ended_session(old.member, stored.expires_at), after=grace)
-            for member in stored.before[: -HOPS + 1]:  # its trace is longer than anyone follows
-                self._owed.end(ended_session(member, stored.expires_at), after=0)
             return stored.session(ref, named=session_id, source=self._source)
 
     async def authenticate(
@@ -242,123 +246,9 @@ class Sessions:
                 "the session belongs to a user", remedy="end it, and create one for the new user"
             )
         with self._counted("authenticate"):
-            until = self._store.until(within)
-            self._store.require_alive(session.ref)
-            made = await self._create(user, self._encoded(session.data), until)
-            try:
-                return await self._move_to(made, session, until)
-            except BaseException:
-                self._ends.disown(made, self._index(user))
-                raise
-
-    async def _move_to(self, made: Session, old: Session, until: float) -> Session:
-        """End the anonymous session as it was copied; what has changed since is carried over.
-
-        It is given to one user only: whoever comes second finds it gone.
-        """
-        for _ in range(_ATTEMPTS):
-            try:
-                await self._ends.end_unchanged(old, None, until)
-            except SessionConflictError:
-                found, at = await self._store.find(old.ref, until)
-                if found is None:
-                    raise gone() from None
-                newer = found.stored.session(at, named=None, source=found.source)
-                made = await self._carry_over(made, old.data, newer.data, until)
-                old = newer
-            else:
-                return made
-        raise SessionConflictError("the anonymous session does not stand still")
-
-    async def _carry_over(
-        self, made: Session, before: dict[str, Any], now: dict[str, Any], until: float
-    ) -> Session:
-        changed = {
-            name: value
-            for name, value in now.items()
-            if name not in before or before[name] != value
-        }
-        removed = tuple(name for name in before if name not in now)
-        stored, at = await self._update(
-            made.ref, made.version, self._encoded(changed), removed, exact=False, until=until
-        )
-        return stored.session(at, named=made.id, source=self._source)
-
-    async def _create(self, user: str | None, fields: Fields, until: float) -> Session:
-        home = self._index(user)
-        session_id, ref = self._new(secrets.randbelow(SHARDS) if home is None else home.shard)
-        create = operations.create(
-            self._store.keys,
-            ref,
-            self._policy,
-            user=user,
-            index=home,
-            fields=fields,
-            nonce=secrets.token_hex(8),
-        )
-        made_room = False
-        for _ in range(_ATTEMPTS):
-            try:
-                answer = await self._store.run(create, until)
-            except OutageError as error:
-                if not made_room:
-                    raise
-                raise OutcomeUnknownError(
-                    f"the user's oldest session was ended, and no new one begun: {error.message}",
-                    remedy="log in again",
-                ) from error
-            if isinstance(answer, Stored):
-                self._store.keep(ref, answer)
-                return answer.session(ref, named=session_id, source=self._source)
-            if not isinstance(answer, Full) or home is None:
-                raise UnexpectedReplyError("the answer does not fit the beginning of a session")
-            made_room |= await self._make_room(home, answer, until)
-        raise TooManySessionsError("the user's sessions do not get fewer")
-
-    async def _make_room(self, home: SessionRef, full: Full, until: float) -> bool:
-        """Take out what has lapsed; if that is nothing, do what the policy says.
-
-        Returns:
-            Whether a session that lived was ended.
-        """
-        if await self._ends.take_out_lapsed(home, until):
-            return False
-        if self._policy.on_full is OnFull.REFUSE:
-            raise TooManySessionsError(
-                f"the user has {self._policy.max_per_user} sessions, as many as the policy allows"
+            return await self._births.authenticate(
+                session, user, self._home(user), self._store.until(within)
             )
-        index = await self._ends.index(home, until)
-        oldest = {member: index[member] for member in full.oldest if member in index}
-        await self._ends.end_members(home, oldest, until)
-        return True
-
-    async def _update(
-        self,
-        ref: SessionRef,
-        version: int,
-        fields: Fields,
-        removed: tuple[str, ...],
-        *,
-        exact: bool,
-        until: float,
-    ) -> tuple[Stored, SessionRef]:
-        nonce = secrets.token_hex(8)
-        stored, at = await self._store.change(
-            ref,
-            lambda now_at: operations.update(
-                self._store.keys,
-                now_at,
-                version=version,
-                nonce=nonce,
-                exact=exact,
-                max_bytes=self._policy.max_bytes,
-                fields=fields,
-                removed=removed,
-            ),
-            until,
-        )
-        self._store.keep(at, stored)
-        return stored, at
 
     # --- ending -------------------------------------------------------------------------
 
@@ -394,7 +284,7 @@ class Sessions:
         self._store.require_alive(ref)
         try:
             found, at = await self._store.find(ref, min(until, self._store.until(self._deadline)))
-        except NO_ANSWER:
+        except (*NO_ANSWER, SessionUnreadableError):
             return await self._ends.end(ref, self._ends.latest_end(), None, until)
         if found is None:
             raise gone()
@@ -462,13 +352,6 @@ class Sessions:
 
     # --- small parts --------------------------------------------------------------------
 
-    def _new(self, shard: int) -> tuple[str, SessionRef]:
-        session_id = new_id(shard)
-        ref = parse_id(self._digest_key, session_id)
-        if ref is None:
-            raise UnexpectedReplyError("a new id cannot be read")
-        return session_id, ref
-
     def _named(
         self, session: Session | str, version: int | None
     ) -> tuple[str | None, SessionRef, int]:
@@ -492,15 +375,7 @@ class Sessions:
         return user_ref(self._digest_key, user)
 
     def _encoded(self, data: Mapping[str, Any]) -> Fields:
-        fields = session_data.encode(data)
-        if session_data.size_of(fields) > self._policy.max_bytes:
-            raise self._too_large()
-        return fields
-
-    def _too_large(self) -> SessionDataError:
-        return SessionDataError(
-            f"a session holds at most {self._policy.max_bytes} bytes", remedy="store less in it"
-        )
+        return session_data.encode(data, most_bytes=self._policy.max_bytes)
 
     @contextlib.contextmanager
     def _counted(self, operation: str) -> Iterator[None]:

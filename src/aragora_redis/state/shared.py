@@ -19,6 +19,7 @@ from ..policies import Policies, load_policies
 from ..rate_limit.gcra import Source
 from ..rate_limit.operations import reset_channel
 from ..rate_limit.share import FleetSize
+from ..sessions.operations import SessionKeys
 from ..settings import Settings, from_env
 from ..tokens.claims import ClaimNames
 from ..tokens.entry import DAY, SHARDS, Entry
@@ -31,6 +32,7 @@ from .outbox_file import OutboxFile
 from .rate_limits import RateLimits
 from .receipt import Level
 from .service import Service
+from .session_keyring import seal_of
 from .sessions import Sessions
 from .status import Status, health_of
 from .tokens import Tokens
@@ -317,7 +319,7 @@ class SharedState:
             clock=self._clock,
             events=self.events,
             server_now=self._redis.server_now if self._redis else self._clock.wall,
-            prefix=settings.prefix,
+            keys=SessionKeys(settings.prefix, seal_of(settings, self._clock)),
             digest_key=settings.digest_key.reveal_bytes(),
             deny_on_outage=settings.sessions.on_outage == "deny",
             deadline=settings.deadline,

@@ -115,6 +115,13 @@ SESSIONS_SERVED = Instrument(
     "Sessions read, from Redis or as a copy while it is away.",
     (("source", "`redis`, `copy`, `local` (there is no Redis)"),),
 )
+SESSIONS_REFUSED = Instrument(
+    "sessions_refused",
+    Kind.COUNTER,
+    "reads",
+    "Stored sessions that counted as none.",
+    (("reason", "`unknown-key`, `tampered`, `plain`, `rolled-back`"),),
+)
 SESSION_WRITES = Instrument(
     "session_writes",
     Kind.COUNTER,

@@ -20,6 +20,7 @@ from ..events import (
     Recovered,
     RenewalFailed,
     Revoked,
+    SessionRefused,
     SessionServed,
     SessionWrite,
     TokenJudged,
@@ -72,6 +73,8 @@ def _of_call(event: Event) -> tuple[Measurement, ...]:
             return (Measurement(instruments.TOKENS_JUDGED, 1, (outcome,)),)
         case SessionServed(source):
             return (Measurement(instruments.SESSIONS_SERVED, 1, (source,)),)
+        case SessionRefused(reason):
+            return (Measurement(instruments.SESSIONS_REFUSED, 1, (reason,)),)
         case SessionWrite(operation, outcome):
             return (Measurement(instruments.SESSION_WRITES, 1, (operation, outcome)),)
         case DeadlineMissed(lane, sent):

@@ -27,10 +27,12 @@ from ...events import Events
 from ...link.reach import Reach, reach
 from ...operation import Kind, Lane, Operation
 from ...policies import Policies, load_policies
+from ...sessions.operations import SessionKeys
 from ...settings import Settings
 from ...state.commitment import RedisSide
 from ...state.presence import presence_keys
 from ...state.receipt import Level, Receipt
+from ...state.session_keyring import seal_of
 from ...state.sessions import Sessions
 from ...state.tokens import Tokens
 from ...tokens.entry import SHARDS
@@ -115,6 +117,11 @@ class Desk:
         )
 
     @cached_property
+    def session_keys(self) -> SessionKeys:
+        """Where and how sessions are stored."""
+        return SessionKeys(self.settings.prefix, seal_of(self.settings, self.clock))
+
+    @cached_property
     def sessions(self) -> Sessions:
         """What ends sessions; whether one has ended is asked of the revocations in Redis."""
         return Sessions(
@@ -124,7 +131,7 @@ class Desk:
             clock=self.clock,
             events=self._events,
             server_now=self.server_now,
-            prefix=self.settings.prefix,
+            keys=self.session_keys,
             digest_key=self.digest_key,
             deny_on_outage=True,
             deadline=ASK_LIMIT,

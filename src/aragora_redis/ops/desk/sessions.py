@@ -8,9 +8,7 @@ from typing import Any
 
 from ...errors import SessionGoneError
 from ...sessions import operations
-from ...sessions.data import decode
 from ...sessions.ids import SessionRef, handle_of, parse_id, user_ref
-from ...sessions.operations import SessionKeys
 from ...sessions.stored import Moved, Stored
 from ...state.receipt import Receipt
 from ...state.session_store import HOPS
@@ -56,10 +54,9 @@ async def of_user(desk: Desk, user: str) -> list[Shown]:
         OutageError, OutcomeUnknownError: the primary cannot be asked.
     """
     home = user_ref(desk.digest_key, user)
-    index = await desk.ask(operations.of_user(SessionKeys(desk.settings.prefix), home))
+    index = await desk.ask(operations.of_user(desk.session_keys, home))
     refs = [SessionRef(home.shard, member) for member, _ in index]
-    keys = SessionKeys(desk.settings.prefix)
-    found = await desk.ask_all([operations.peek(keys, ref) for ref in refs])
+    found = await desk.ask_all([operations.peek(desk.session_keys, ref) for ref in refs])
     ended = await held(desk, [ref.member for ref in refs])
     return [
         _shown(ref, each)
@@ -77,7 +74,7 @@ async def look(desk: Desk, session_id: str) -> Shown:
     """
     ref = _ref(desk, session_id)
     for _ in range(HOPS):
-        found = await desk.ask(operations.peek(SessionKeys(desk.settings.prefix), ref))
+        found = await desk.ask(operations.peek(desk.session_keys, ref))
         if isinstance(found, Moved):
             ref = ref.moved(found.member)
             continue
@@ -154,5 +151,5 @@ def _shown(ref: SessionRef, stored: Stored) -> Shown:
         stored.expires_at,
         stored.version,
         stored.size,
-        tuple(sorted(decode(stored.fields))),
+        tuple(sorted(stored.fields)),
     )
