@@ -14,6 +14,7 @@ from aragora_redis.errors import (
     OutcomeUnknownError,
     SessionConflictError,
 )
+from aragora_redis.sessions.stored import Session
 from aragora_redis.sync import SharedState
 
 PLAIN_HTTP = os.environ.get("EXAMPLE_PLAIN_HTTP") == "1"
@@ -50,25 +51,32 @@ def login() -> Response:
     """Logs in whoever asks; a real service would ask for a password here."""
     session = state.sessions.create(request.form["user"], {"visits": 0})
     answer = jsonify(user=session.user)
-    answer.set_cookie(
-        COOKIE, session.id or "", secure=not PLAIN_HTTP, httponly=True, samesite="Lax"
-    )
+    set_cookie(answer, session)
     return answer
+
+
+def set_cookie(answer: Response, session: Session) -> None:
+    """Hands the session out, with the version that the client has seen by that."""
+    value = state.sessions.cookie(session)
+    answer.set_cookie(COOKIE, value, secure=not PLAIN_HTTP, httponly=True, samesite="Lax")
 
 
 @app.get("/profile")
 def profile() -> Response:
-    session = state.sessions.get(request.cookies.get(COOKIE))
+    session = state.sessions.of_cookie(request.cookies.get(COOKIE))
     if session is None:
         return Response("log in first", HTTPStatus.UNAUTHORIZED)
     session = state.sessions.update(session, set={"visits": session.data["visits"] + 1})
-    return jsonify(user=session.user, visits=session.data["visits"], worker=os.getpid())
+    answer = jsonify(user=session.user, visits=session.data["visits"], worker=os.getpid())
+    if session.id is not None:  # else it was rotated meanwhile, and another answer tells the new id
+        set_cookie(answer, session)
+    return answer
 
 
 @app.post("/logout")
 def logout() -> Response:
     """Ends the session for good, in all workers."""
-    session = state.sessions.get(request.cookies.get(COOKIE))
+    session = state.sessions.of_cookie(request.cookies.get(COOKIE))
     if session is not None:
         state.sessions.end(session)
     answer = Response(status=HTTPStatus.NO_CONTENT)

@@ -29,7 +29,7 @@ from aragora_redis.sessions import operations
 from aragora_redis.sessions.data import FIELD_LIMIT
 from aragora_redis.sessions.ids import SessionRef
 from aragora_redis.sessions.operations import Ended, SessionKeys
-from aragora_redis.sessions.policy import SessionPolicy
+from aragora_redis.sessions.policy import OnFull, SessionPolicy
 from aragora_redis.sessions.stored import Full, Moved, Stored
 
 HOME = SessionRef(7, b"u" * 16)
@@ -54,7 +54,7 @@ class World:
             operations.create(
                 self.keys,
                 ref or self.ref(),
-                SessionPolicy(**policy),
+                SessionPolicy(**({"on_full": OnFull.REFUSE} | policy)),
                 user=user,
                 index=HOME if user else None,
                 fields=data or {},

@@ -228,3 +228,51 @@ async def test_an_id_of_the_right_form_is_not_adopted(client):
     patch = {"version": made["version"], "set": {"a": 1}}
     assert (await client.patch(f"/v1/sessions/{made_up}", json=patch)).status_code == 404
     assert (await client.get(f"/v1/sessions/{made_up}")).status_code == 404
+
+
+async def test_an_entity_tag_is_the_version_that_was_read(client):
+    made = await client.post("/v1/sessions", json={"user": "tagged", "device": "d"})
+    tag, named = made.headers["etag"], {"X-Session-Id": made.json()["id"]}
+    changed = await client.patch(
+        "/v1/sessions", json={"set": {"a": 1}}, headers=named | {"If-Match": tag}
+    )
+    assert changed.status_code == 200
+    assert changed.headers["etag"] != tag
+    stale = await client.patch(
+        "/v1/sessions", json={"set": {"b": 1}}, headers=named | {"If-Match": tag}
+    )
+    assert (stale.status_code, stale.json()["ran"]) == (412, "no")
+    for wrong in ({}, {"If-Match": "*"}, {"If-Match": "W/" + tag}):
+        answer = await client.patch("/v1/sessions", json={"set": {}}, headers=named | wrong)
+        assert answer.status_code == 422
+    read = await client.get("/v1/sessions", headers=named)
+    assert read.headers["etag"] == changed.headers["etag"]
+    listed = (await client.get("/v1/users/tagged/sessions")).json()["sessions"]
+    assert [(each["device"], each["handle"]) for each in listed] == [("d", read.json()["handle"])]
+
+
+async def test_a_store_older_than_what_was_seen_has_no_session(client):
+    made = await create(client, user="seen")
+    named = {"X-Session-Id": made["id"]}
+    seen = {"X-Session-Seen": str(made["version"])}
+    assert (await client.get("/v1/sessions", headers=named | seen)).status_code == 200
+    later = {"X-Session-Seen": str(made["version"] + 1)}
+    assert (await client.get("/v1/sessions", headers=named | later)).status_code == 404
+    assert (await client.get("/v1/sessions", headers=named)).status_code == 404, "it has ended"
+
+
+async def test_sessions_end_by_handle_all_but_one_and_for_everybody(client):
+    made = [await create(client, user="a/b") for _ in range(2)]
+    path = "/v1/users/a%2Fb/sessions"
+    ended = await client.delete(f"{path}?keep={made[1]['handle']}")
+    assert ended.json()["ended"] == 1
+    assert (await client.delete(f"{path}/{made[0]['handle']}")).status_code == 404
+    assert (await client.delete(f"{path}/{made[1]['handle']}")).json()["ended"] == 1
+    other = await create(client)
+    body = {"confirm": "everybody"}
+    refused = await client.post("/v1/sessions/end-all", json=body, headers=AS_GATEWAY)
+    assert refused.status_code == 403
+    assert (await client.post("/v1/sessions/end-all", json={})).status_code == 422
+    assert (await client.post("/v1/sessions/end-all", json=body)).json() == {"level": "local"}
+    named = {"X-Session-Id": other["id"]}
+    assert (await client.get("/v1/sessions", headers=named)).status_code == 404

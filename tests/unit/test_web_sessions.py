@@ -259,9 +259,9 @@ async def test_a_cookie_that_was_made_up_is_not_adopted(state, cookie):
         assert (await client.get("/read", headers=headers)).json() == {"user": None}
         made = await client.get("/put?a=1", headers=headers)
         assert made.status_code == 200
-        session_id = made.headers["set-cookie"].split(";")[0].partition("=")[2]
-        assert session_id != cookie
-        assert await state.sessions.get(session_id) is not None
+        given = made.headers["set-cookie"].split(";")[0].partition("=")[2]
+        assert given != cookie
+        assert await state.sessions.of_cookie(given) is not None
 
 
 async def test_an_outage_is_a_problem_and_loses_nothing(state):
@@ -355,7 +355,7 @@ async def test_a_websocket_reads(state):
     async def send(message):
         sent.append(message)
 
-    cookie = f"session={made.id}".encode()
+    cookie = f"session={state.sessions.cookie(made)}".encode()
     scope = {"type": "websocket", "path": "/ws", "headers": [(b"cookie", cookie)]}
     await Service(state).app(scope | {"query_string": b"", "subprotocols": []}, receive, send)
     assert [json.loads(each["text"]) for each in sent if "text" in each] == [{"a": 1}]

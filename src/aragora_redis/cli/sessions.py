@@ -14,6 +14,8 @@ from .deployment import OfLab, settings_of
 from .desk import Actor, Reason, at_desk, secret_from, signed, tell_receipt, when
 from .options import AsJson
 
+_HEADS = ("HANDLE", "CREATED", "EXPIRES", "SEEN", "ADDRESS", "DEVICE", "BYTES", "FIELDS")
+
 app = typer.Typer(no_args_is_help=True, help="Look at sessions, and end them by hand.")
 
 IdFile = Annotated[
@@ -39,9 +41,7 @@ def list_(
     if as_json:
         output.write_json([each.as_dict() for each in found])
         return
-    output.write_table(
-        ("HANDLE", "CREATED", "EXPIRES", "BYTES", "FIELDS"), [_row(each) for each in found]
-    )
+    output.write_table(_HEADS, [_row(each) for each in found])
 
 
 @app.command()
@@ -57,7 +57,7 @@ def look(
     if as_json:
         output.write_json(found.as_dict())
     else:
-        output.write_table(("HANDLE", "CREATED", "EXPIRES", "BYTES", "FIELDS"), [_row(found)])
+        output.write_table(_HEADS, [_row(found)])
 
 
 @app.command()
@@ -69,19 +69,27 @@ def end(
     handle: Annotated[
         str | None, typer.Option("--handle", help="With --user: only this one of the list.")
     ] = None,
+    everybody: Annotated[
+        bool, typer.Option("--everybody", help="All sessions of all users.")
+    ] = False,
     actor: Actor = None,
     lab: OfLab = None,
     as_json: AsJson = False,
 ) -> None:
-    """End a session, or all of a user, for good and on every instance.
+    """End a session, or all of a user or of everybody, for good and on every instance.
 
     The exit code is 0 once all replicas have it, 1 where they have not confirmed that.
     """
-    if (id_file is None) is (user is None):
-        raise typer.BadParameter("give one of --id-file and --user")
+    if (id_file is not None) + (user is not None) + everybody != 1:
+        raise typer.BadParameter("give one of --id-file, --user and --everybody")
     if handle is not None and user is None:
         raise typer.BadParameter("--handle goes with --user")
     who, settings = signed(actor, reason), settings_of(lab)
+    if everybody:
+        receipt = at_desk(
+            settings, lambda desk: sessions.end_all(desk, actor=who, reason=reason), acts=True
+        )
+        tell_receipt("ended", receipt, as_json=as_json)
     if id_file is not None:
         session_id = secret_from(id_file, "session id")
         receipt = at_desk(
@@ -112,6 +120,9 @@ def _row(found: Shown) -> tuple[str, ...]:
         found.handle,
         when(found.created_at),
         when(found.expires_at),
+        when(found.seen_at),
+        found.client.address or "",
+        found.client.device or "",
         str(found.size),
         ", ".join(found.fields),
     )

@@ -6,38 +6,60 @@ without it and then takes it from the header `X-Session-Id`, or from the body as
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Path, Response
 from pydantic import BaseModel, Field
 
-from ..errors import InvalidInputError, SessionGoneError
+from ..errors import InvalidInputError, SessionConflictError, SessionGoneError
+from ..sessions.client import Client as SessionClient
 from ..sessions.stored import Session
 from ..state.sessions import ALIAS_FOR
 from ..state.shared import SharedState
+from ..web.problems import ProblemError, problem_of
 from .auth import Role, needs
-from .bodies import Body, JsonRoute, Text
+from .bodies import Body, JsonRoute, Note, Text
 from .problems import JSON_ANSWERS, answers
 from .tokens import LevelWord
 
 Id = Annotated[str, Field(max_length=128)]
 PathId = Annotated[str | None, Path(max_length=128)]
 HeaderId = Annotated[str | None, Header(alias="X-Session-Id", max_length=128)]
+Seen = Annotated[int, Header(alias="X-Session-Seen", ge=0, lt=2**53)]
+"""The version that the client has seen: where Redis holds an older one, the session is ended."""
+IfMatch = Annotated[str | None, Header(alias="If-Match", max_length=64)]
+"""The entity tag that was read (RFC 9110 section 13.1.1): nothing may have changed since."""
 Version = Annotated[int, Field(ge=0, lt=2**53)]
 
 
-class Creation(Body):
+class Client(Body):
+    """Where a session is used from, which its user is shown; see `[sessions] remember`."""
+
+    device: Note | None = None
+    """Such as the `User-Agent`."""
+    address: Note | None = None
+
+    @property
+    def client(self) -> SessionClient | None:
+        """It as the sessions take it; None where nothing is said."""
+        return SessionClient(self.device, self.address) if self.device or self.address else None
+
+
+class Creation(Client):
     """Whose session, and what it holds; without a user it is nobody's yet."""
 
     user: Text | None = None
     data: dict[str, Any] = Field(default_factory=dict)
 
 
-class Change(Body):
+class Change(Client):
     """Fields to set and to remove, built on the version that was read."""
 
-    version: Version
+    version: Version | None = None
+    """The one that was read; not needed with `If-Match`."""
     set: dict[str, Any] = Field(default_factory=dict)
     unset: list[str] = Field(default_factory=list)
     exact: bool = False
@@ -45,7 +67,7 @@ class Change(Body):
     id: Id | None = None
 
 
-class Rotation(Body):
+class Rotation(Client):
     """A new id; with a user, an anonymous session becomes the user's."""
 
     user: Text | None = None
@@ -60,6 +82,12 @@ class Named(Body):
     id: Id
 
 
+class Everybody(Body):
+    """Says that everybody is meant."""
+
+    confirm: Literal["everybody"]
+
+
 class SessionBody(BaseModel):
     """A session. `id` is null where it was reached through the id that it had before."""
 
@@ -69,6 +97,9 @@ class SessionBody(BaseModel):
     version: int
     created_at: float
     expires_at: float
+    seen_at: float
+    handle: str
+    """Names it in the list of its user's sessions, and opens nothing."""
     source: str
     """`redis`, `local` where there is none, or `copy`: read within the last seconds, since Redis
     cannot be asked now."""
@@ -81,6 +112,9 @@ class InfoBody(BaseModel):
     created_at: float
     expires_at: float
     idle_until: float
+    seen_at: float
+    device: str | None
+    address: str | None
 
 
 class ListBody(BaseModel):
@@ -103,7 +137,7 @@ class EndBody(BaseModel):
 
 
 _GONE = answers(HTTPStatus.NOT_FOUND)
-_CHANGED = answers(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
+_CHANGED = answers(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED)
 
 
 def routes(state: SharedState) -> APIRouter:
@@ -127,36 +161,61 @@ def _add_sessions(router: APIRouter, state: SharedState) -> None:
     @router.post(
         "/sessions", status_code=HTTPStatus.CREATED, responses=answers(HTTPStatus.CONFLICT)
     )
-    async def create(body: Creation) -> SessionBody:
+    async def create(body: Creation, response: Response) -> SessionBody:
         """Begin a session."""
-        return _body_of(await sessions.create(body.user, body.data))
+        return _told(response, await sessions.create(body.user, body.data, client=body.client))
 
     @router.get("/sessions/{session_id}", responses=_GONE)
-    async def read(session_id: PathId, header: HeaderId = None) -> SessionBody:
+    async def read(
+        response: Response, session_id: PathId, header: HeaderId = None, seen: Seen = 0
+    ) -> SessionBody:
         """Read a session, which counts as use of it."""
-        return _body_of(await _found(state, _one_id(session_id, header)))
+        return _told(response, await _found(state, _one_id(session_id, header), seen))
 
     @router.get("/sessions", responses=_GONE)
-    async def read_named(header: HeaderId = None) -> SessionBody:
+    async def read_named(
+        response: Response, header: HeaderId = None, seen: Seen = 0
+    ) -> SessionBody:
         """Read a session, which counts as use of it."""
-        return await read(None, header)
+        return await read(response, None, header, seen)
 
     @router.patch("/sessions/{session_id}", responses=_CHANGED)
-    async def change(body: Change, session_id: PathId, header: HeaderId = None) -> SessionBody:
-        """Change fields, if nobody else has changed them since `version`: 200, else 409."""
-        changed = await sessions.update(
-            _one_id(session_id, header, body.id),
-            version=body.version,
-            set=body.set,
-            unset=body.unset,
-            exact=body.exact,
-        )
-        return _body_of(changed)
+    async def change(
+        body: Change,
+        response: Response,
+        session_id: PathId,
+        header: HeaderId = None,
+        if_match: IfMatch = None,
+    ) -> SessionBody:
+        """Change fields, if nobody else has changed them since `version`: 200, else 409.
+
+        With `If-Match` no field may have changed since: else 412.
+        """
+        try:
+            changed = await sessions.update(
+                _one_id(session_id, header, body.id),
+                version=_version_of(body, if_match),
+                set=body.set,
+                unset=body.unset,
+                exact=body.exact or if_match is not None,
+                client=body.client,
+            )
+        except SessionConflictError as error:
+            if if_match is None:
+                raise
+            problem = problem_of(error)
+            raise ProblemError(replace(problem, status=HTTPStatus.PRECONDITION_FAILED)) from error
+        return _told(response, changed)
 
     @router.patch("/sessions", responses=_CHANGED)
-    async def change_named(body: Change, header: HeaderId = None) -> SessionBody:
-        """Change fields, if nobody else has changed them since `version`: 200, else 409."""
-        return await change(body, None, header)
+    async def change_named(
+        body: Change, response: Response, header: HeaderId = None, if_match: IfMatch = None
+    ) -> SessionBody:
+        """Change fields, if nobody else has changed them since `version`: 200, else 409.
+
+        With `If-Match` no field may have changed since: else 412.
+        """
+        return await change(body, response, None, header, if_match)
 
 
 def _add_ends(router: APIRouter, state: SharedState) -> None:
@@ -170,13 +229,19 @@ def _add_ends(router: APIRouter, state: SharedState) -> None:
         wanted = body or Rotation()
         session = await _found(state, _one_id(session_id, header, wanted.id))
         if wanted.user is not None and wanted.user != session.user:
-            return _body_of(await sessions.authenticate(session, wanted.user))
+            return _body_of(await sessions.authenticate(session, wanted.user, client=wanted.client))
         return _body_of(await sessions.rotate(session, grace=wanted.grace))
 
     @router.post("/sessions/rotate", responses=_CHANGED)
     async def rotate_named(body: Rotation | None = None, header: HeaderId = None) -> SessionBody:
         """Give a session a new id: after each login and each change of what its user may do."""
         return await rotate(None, body, header)
+
+    @router.post("/sessions/end-all", dependencies=[needs(Role.ADMIN)])
+    async def end_all(_: Everybody) -> EndBody:
+        """End all sessions of everybody that exist now."""
+        receipt = await sessions.end_all()
+        return EndBody.model_validate({"level": receipt.level.word})
 
     accepted = {"model": EndBody, "description": "In force here, and published as soon as may be"}
     ended: dict[str, Any] = {
@@ -210,10 +275,18 @@ def _add_users(router: APIRouter, state: SharedState) -> None:
         found = await state.sessions.of_user(user)
         return ListBody.model_validate({"sessions": [info._asdict() for info in found]})
 
+    @router.delete(
+        "/users/{user:path}/sessions/{handle}", dependencies=[needs(Role.ADMIN)], responses=_GONE
+    )
+    async def end_one(user: str, handle: str) -> EndedBody:
+        """End the one that a handle of the list names."""
+        receipt = await state.sessions.end_one_of(user, handle)
+        return EndedBody.model_validate({"ended": 1, "level": receipt.level.word})
+
     @router.delete("/users/{user:path}/sessions", dependencies=[needs(Role.ADMIN)])
-    async def end_user(user: str) -> EndedBody:
-        """End all of them for good."""
-        ended = await state.sessions.end_user(user)
+    async def end_user(user: str, keep: str | None = None) -> EndedBody:
+        """End all of them for good, but for the one with the handle `keep`."""
+        ended = await state.sessions.end_user(user, keep=keep)
         return EndedBody.model_validate({"ended": ended.count, "level": ended.receipt.level.word})
 
 
@@ -232,8 +305,23 @@ def _one_id(*given: str | None) -> str:
     return ids.pop()
 
 
-async def _found(state: SharedState, session_id: str) -> Session:
-    session = await state.sessions.get(session_id)
+def _version_of(body: Change, if_match: str | None) -> int:
+    """The version on which a change builds.
+
+    Raises:
+        InvalidInputError: none is given, two are, or the entity tag is none of ours.
+    """
+    tag = re.fullmatch(r'"(\d{1,16})"', if_match, re.ASCII) if if_match is not None else None
+    if (if_match is None) is (body.version is None) or (if_match is not None and tag is None):
+        raise InvalidInputError(
+            "the change does not say on which version it builds",
+            remedy="send `version`, or the ETag that was read as If-Match, and not both",
+        )
+    return int(tag[1]) if tag else body.version or 0
+
+
+async def _found(state: SharedState, session_id: str, seen: int = 0) -> Session:
+    session = await state.sessions.get(session_id, seen=seen)
     if session is None:
         raise SessionGoneError("there is no such session", remedy="begin a new one")
     return session
@@ -241,3 +329,8 @@ async def _found(state: SharedState, session_id: str) -> Session:
 
 def _body_of(session: Session) -> SessionBody:
     return SessionBody.model_validate(session, from_attributes=True)
+
+
+def _told(response: Response, session: Session) -> SessionBody:
+    response.headers["ETag"] = f'"{session.version}"'
+    return _body_of(session)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from enum import StrEnum
 from hashlib import blake2b
 from importlib.resources import files
 from pathlib import Path
@@ -17,7 +18,7 @@ from ..errors import InvalidInputError, SettingsError
 from ..names import validate_name
 from ..rate_limit.policy import RATE_FORMS, LimitPolicy, OnOutage, parse_rate
 from ..sessions.policy import DEFAULT as DEFAULT_SESSIONS
-from ..sessions.policy import OnFull, SessionPolicy
+from ..sessions.policy import SessionPolicy
 from ..settings.values import duration
 from .document import MAX_BYTES, Document
 
@@ -193,11 +194,12 @@ def _build(document: Document, where: tuple[str, ...], section: Mapping[str, Any
 def _value(document: Document, where: tuple[str, ...], value: Any, default: Any) -> Any:
     """A value of the kind that the default is of; a text is a duration where that is a time."""
     key = where[-1]
-    if isinstance(default, OnFull):
-        if value not in tuple(OnFull):
-            allowed = " or ".join(f'"{each}"' for each in OnFull)
+    if isinstance(default, StrEnum):
+        words = type(default)
+        if value not in tuple(words):
+            allowed = " or ".join(f'"{each}"' for each in words)
             document.refuse(where, f"unknown {key}", f"write {allowed}")
-        return OnFull(value)
+        return words(value)
     if isinstance(default, int):
         if type(value) is not int:
             document.refuse(where, f"{key} is not a whole number", f"write it as {default}")

@@ -1,6 +1,6 @@
 -- Begin a session under an id that only the caller knows, so that a second run finds its own work.
 -- A session is a hash: u user, v version, h versions of the last minute, c created, a absolute end,
--- i idle span (all in microseconds), b bytes of its data, and for each field of the data
+-- t last use, i idle span (all in microseconds), b bytes of its data, w where it is used from, and for each field of the data
 -- "d:<name>" = "<version> <nonce> <JSON>"; p members that it had before rotations, 16 bytes each,
 -- oldest first. A rotated id leaves a hash with the one field "to".
 -- A version is the time of its making, never the same twice: so a version of a history that was
@@ -9,7 +9,7 @@
 -- KEYS: 1 the session; for a user: 2 the index of the user's sessions (sorted set: member -> end)
 -- ARGV: 1 not_after, 2 member (the last part of KEYS[1]), 3 user (empty for nobody), 4 idle in
 --       microseconds, 5 absolute in microseconds, 6 sessions that the user may have (0 no limit),
---       7 nonce, then name and JSON of each field
+--       7 nonce, 8 where it is used from (may be empty), then name and JSON of each field
 -- Reply: {"session", now in microseconds, the hash as a flat list}
 --     or {"full", now, members of the user's oldest sessions, as many as are too many}
 -- Traits: write
@@ -37,13 +37,14 @@ end
 
 local idle, absolute = tonumber(ARGV[4]), tonumber(ARGV[5])
 local fields, size = {}, 0
-for i = 8, #ARGV, 2 do
+for i = 9, #ARGV, 2 do
   fields[#fields + 1] = 'd:' .. ARGV[i]
   fields[#fields + 1] = int(now) .. ' ' .. ARGV[7] .. ' ' .. ARGV[i + 1]
   size = size + #ARGV[i] + #ARGV[i + 1]
 end
 local made = redis.pcall('HSET', key, 'u', ARGV[3], 'v', int(now), 'h', '', 'c', int(now),
-  'a', int(now + absolute), 'i', int(idle), 'b', int(size), unpack(fields))
+  'a', int(now + absolute), 'i', int(idle), 't', int(now), 'b', int(size), 'w', ARGV[8],
+  unpack(fields))
 if type(made) == 'table' then return made end
 redis.call('PEXPIRE', key, int(math.ceil(math.min(idle, absolute) / 1000)))
 if index then

@@ -2,7 +2,8 @@
 --
 -- KEYS: 1 the index of the user's sessions, then the sessions (see session_create.lua)
 -- ARGV: 1 not_after, then the member of each session
--- Reply: for each session {created, absolute end, unused end}, all in Unix microseconds, or {}
+-- Reply: for each session {created, absolute end, unused end, last use (all in Unix
+--        microseconds), where it is used from}, or {}
 -- Traits: write
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -12,9 +13,11 @@ end
 
 local replies = {}
 for i = 2, #KEYS do
-  local meta = redis.call('HMGET', KEYS[i], 'c', 'a')
+  local meta = redis.call('HMGET', KEYS[i], 'c', 'a', 't', 'w')
   if meta[1] then
-    replies[i - 1] = {tonumber(meta[1]), tonumber(meta[2]), now + redis.call('PTTL', KEYS[i]) * 1000}
+    local unused = now + redis.call('PTTL', KEYS[i]) * 1000
+    replies[i - 1] = {tonumber(meta[1]), tonumber(meta[2]), unused, tonumber(meta[3] or meta[1]),
+      meta[4] or ''}
   else
     redis.pcall('ZREM', KEYS[1], ARGV[i])
     replies[i - 1] = {}

@@ -12,12 +12,15 @@ if tonumber(ARGV[1]) > 0 and now > tonumber(ARGV[1]) then
   return redis.error_reply('LATE ' .. int(now))
 end
 
-local meta = redis.call('HMGET', KEYS[1], 'to', 'a', 'i')
+local meta = redis.call('HMGET', KEYS[1], 'to', 'a', 'i', 't')
 if meta[1] then return {'moved', now, meta[1]} end
 if not meta[2] or tonumber(meta[2]) <= now then return {'gone', now} end
 
 -- Within a hundredth of the idle time a renewal is left out: it would cost each read a write. Where
 -- writes are refused, what was read is still true.
-local left = math.ceil(math.min(tonumber(meta[3]), tonumber(meta[2]) - now) / 1000)
-if redis.call('PTTL', KEYS[1]) < left * 0.99 then redis.pcall('PEXPIRE', KEYS[1], int(left)) end
+if now - tonumber(meta[4] or 0) >= tonumber(meta[3]) / 100 then
+  local left = math.ceil(math.min(tonumber(meta[3]), tonumber(meta[2]) - now) / 1000)
+  redis.pcall('HSET', KEYS[1], 't', int(now))
+  redis.pcall('PEXPIRE', KEYS[1], int(left))
+end
 return {'session', now, redis.call('HGETALL', KEYS[1])}

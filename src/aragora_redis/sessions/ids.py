@@ -68,6 +68,11 @@ def user_ref(key: bytes, user: str) -> SessionRef:
     return SessionRef(int.from_bytes(member[-2:], "big") % SHARDS, member)
 
 
+def all_sessions(key: bytes) -> bytes:
+    """The digest whose score in the revocations is the cut-off of all sessions; that of no id."""
+    return member_of(key, RevocationKind.SESSION, "all")
+
+
 def handle_of(member: bytes) -> str:
     """What may be shown of a session: it names it and opens nothing."""
     return _text(member)

@@ -28,7 +28,7 @@ def create(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     key, now = keys[0], memory.now
     if (there := memory.get(key)) is not None:
         return [b"session", now, _flat(there)]
-    member, user, idle, absolute, limit, nonce, *data = args
+    member, user, idle, absolute, limit, nonce, client, *data = args
     index = _index(memory, keys[1]) if len(keys) > 1 else None
     if index is not None and int(limit) > 0:
         over = len(index) - int(limit)
@@ -37,7 +37,7 @@ def create(memory: Memory, keys: _Keys, args: _Keys) -> Any:
             return [b"full", now, oldest[: over + 1]]
     ends = now + int(absolute)
     made: _Hash = {b"u": user, b"v": b"%d" % now, b"h": b"", b"c": b"%d" % now, b"a": b"%d" % ends}
-    made |= {b"i": idle, b"b": b"%d" % sum(map(len, data))}
+    made |= {b"i": idle, b"t": b"%d" % now, b"b": b"%d" % sum(map(len, data)), b"w": client}
     for name, json in zip(data[::2], data[1::2], strict=True):
         made[b"d:" + name] = b"%d %b %b" % (now, nonce, json)
     memory.put(key, made)
@@ -54,7 +54,9 @@ def read(memory: Memory, keys: _Keys, _args: _Keys) -> Any:
     found: _Hash = memory.get(keys[0]) or {}
     if (refusal := _refusal(memory, found)) is not None:
         return refusal
-    _renew(memory, keys[0])
+    if memory.now - int(found.get(b"t", b"0")) >= int(found[b"i"]) / 100:
+        found[b"t"] = b"%d" % memory.now
+        _renew(memory, keys[0])
     return [b"session", memory.now, _flat(found)]
 
 
@@ -66,9 +68,9 @@ def update(memory: Memory, keys: _Keys, args: _Keys) -> Any:
         return refusal
     base, nonce, how = int(args[0]), args[1], args[2]
     most_bytes, most_fields, sets = int(args[3]), int(args[4]), int(args[5])
-    data = args[6 : 6 + 2 * sets]
+    client, data = args[6], args[7 : 7 + 2 * sets]
     wanted = dict(zip(data[::2], data[1::2], strict=True))
-    wanted |= dict.fromkeys(args[6 + 2 * sets :], b"")
+    wanted |= dict.fromkeys(args[7 + 2 * sets :], b"")
     touched = {name: _parts(found[b"d:" + name]) for name in wanted if b"d:" + name in found}
     if any(by == nonce for _, by, _ in touched.values()):
         return [b"session", now, _flat(found)]
@@ -90,6 +92,7 @@ def update(memory: Memory, keys: _Keys, args: _Keys) -> Any:
         found |= {b"d:" + n: b"%d %b %b" % (made, nonce, json) for n, json in written.items()}
         history = b" ".join(b"%d" % each for each in recent)
         found |= {b"v": b"%d" % made, b"h": history, b"b": b"%d" % size}
+    found |= {b"t": b"%d" % now} | ({b"w": client} if client else {})
     _renew(memory, keys[0])
     return [b"session", now, _flat(found)]
 
@@ -170,7 +173,7 @@ def index_of(memory: Memory, keys: _Keys, _args: _Keys) -> Any:
 def look(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     """`session_list.lua`."""
     index = _index(memory, keys[0])
-    replies: list[list[int]] = []
+    replies: list[list[Any]] = []
     for key, member in zip(keys[1:], args, strict=True):
         found: _Hash = memory.get(key) or {}
         if b"c" not in found:
@@ -178,7 +181,8 @@ def look(memory: Memory, keys: _Keys, args: _Keys) -> Any:
             replies.append([])
         else:
             unused = memory.expiry(key) or memory.now
-            replies.append([int(found[b"c"]), int(found[b"a"]), unused])
+            used, client = int(found.get(b"t", found[b"c"])), found.get(b"w", b"")
+            replies.append([int(found[b"c"]), int(found[b"a"]), unused, used, client])
     return replies
 
 

@@ -7,14 +7,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import UnexpectedReplyError
+from ..errors import SessionUnreadableError, UnexpectedReplyError
 from ..operation import Argument, Fence, Kind, Lane, Operation
 from ..scripts.catalog import load
+from . import client as clients
+from .client import Client
 from .data import FIELD_LIMIT, Fields
 from .ids import SessionRef, handle_of
-from .policy import SessionPolicy
+from .policy import OnFull, SessionPolicy
 from .sealing import PLAIN, Seal
 from .stored import (
+    CLIENT,
     DATA,
     USER,
     Answer,
@@ -73,6 +76,7 @@ def create(
     index: SessionRef | None,
     fields: Fields,
     nonce: str,
+    client: Client | None = None,
 ) -> Operation[Answer]:
     """Begin a session under an id that nobody else knows."""
     args: list[Argument] = [
@@ -80,8 +84,9 @@ def create(
         keys.seal.seal(ref.member, USER, user.encode()) if user else b"",
         _micros(policy.idle),
         _micros(policy.absolute),
-        policy.max_per_user,
+        policy.max_per_user if policy.on_full is OnFull.REFUSE else 0,
         nonce,
+        _sealed_client(keys, ref, client),
     ]
     args += _sealed(keys, ref, fields)
     return _cas("session_create", _with_index(keys, ref, index), args, keys, ref)
@@ -122,6 +127,7 @@ def update(
     max_bytes: int,
     fields: Fields,
     removed: Iterable[str],
+    client: Client | None = None,
 ) -> Operation[Answer]:
     """Change fields, if they are as they were in `version`."""
     args: list[Argument] = [
@@ -131,6 +137,7 @@ def update(
         max_bytes,
         FIELD_LIMIT,
         len(fields),
+        _sealed_client(keys, ref, client),
     ]
     args += _sealed(keys, ref, fields)
     args += [name.encode() for name in removed]
@@ -211,7 +218,9 @@ def look(
 
     def read_list(reply: Any) -> list[SessionInfo | None]:
         try:
-            return [_info(member, found) for member, found in zip(members, reply, strict=True)]
+            return [
+                _info(keys, member, found) for member, found in zip(members, reply, strict=True)
+            ]
         except (TypeError, ValueError) as error:
             raise UnexpectedReplyError("a list of sessions cannot be read") from error
 
@@ -257,6 +266,11 @@ def _sealed(keys: SessionKeys, ref: SessionRef, fields: Fields) -> list[Argument
     return args
 
 
+def _sealed_client(keys: SessionKeys, ref: SessionRef, client: Client | None) -> bytes:
+    text = clients.write(client)
+    return keys.seal.seal(ref.member, CLIENT, text) if text else b""
+
+
 def _resealed(
     keys: SessionKeys, old: SessionRef, new: SessionRef, name: bytes, value: bytes
 ) -> bytes:
@@ -290,8 +304,15 @@ def _read_index(reply: Any) -> tuple[tuple[bytes, float], ...]:
         raise UnexpectedReplyError("the index of a user's sessions cannot be read") from error
 
 
-def _info(member: bytes, found: list[int]) -> SessionInfo | None:
+def _info(keys: SessionKeys, member: bytes, found: list[Any]) -> SessionInfo | None:
     if not found:
         return None
-    created, expires, unused = found
-    return SessionInfo(handle_of(member), created / 1e6, expires / 1e6, unused / 1e6)
+    *instants, stored = found
+    created, expires, unused, seen = (int(instant) / 1e6 for instant in instants)
+    try:
+        client = clients.read(keys.seal.open(member, CLIENT, stored)) if stored else Client()
+    except SessionUnreadableError:
+        client = Client()  # it is listed all the same, to be ended
+    return SessionInfo(
+        handle_of(member), created, expires, unused, seen, client.device, client.address
+    )

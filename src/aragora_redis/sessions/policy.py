@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ..errors import InvalidInputError
+from .client import Remember
 
 LONGEST = 366 * 86_400.0
 """Seconds that a session may live: its tombstone is kept for as long."""
@@ -30,7 +31,8 @@ class SessionPolicy:
         idle: a session that is not read for so long ends.
         absolute: it ends so long after its creation at the latest; rotation does not extend it.
         max_per_user: sessions that a user may have at once; 0 for no limit.
-        max_bytes: names and values of its data together, as JSON.
+        max_bytes: names and values of its data together, as they are stored.
+        remember: of the client, device and address; the `network` of the address alone, or nothing.
 
     Raises:
         InvalidInputError: a value is out of range.
@@ -41,6 +43,7 @@ class SessionPolicy:
     max_per_user: int = 0
     on_full: OnFull = OnFull.END_OLDEST
     max_bytes: int = 65_536
+    remember: Remember = Remember.FULL
 
     def __post_init__(self) -> None:
         for name, value in (("idle", self.idle), ("absolute", self.absolute)):

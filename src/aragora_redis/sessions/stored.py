@@ -8,13 +8,16 @@ from typing import Any, Literal, NamedTuple
 
 from ..errors import UnexpectedReplyError
 from ..tokens.entry import MEMBER_BYTES
+from . import client as clients
+from .client import UNKNOWN, Client
 from .data import Fields, decode, size_of
-from .ids import SessionRef
+from .ids import SessionRef, handle_of
 from .sealing import PLAIN, Seal
 
 Source = Literal["redis", "local", "copy"]
 
 USER = b"u"
+CLIENT = b"w"
 DATA = b"d:"
 """What begins the name of a field of data in the hash."""
 
@@ -34,6 +37,8 @@ class Session:
             the last seconds was given.
         ref: where it is stored.
         before: digests of the ids that it had before rotations, which end with it.
+        seen_at: Unix seconds of its last use, exact to a hundredth of the idle time.
+        client: where it is used from, as far as that is kept.
     """
 
     id: str | None = field(repr=False)
@@ -45,6 +50,13 @@ class Session:
     source: Source
     ref: SessionRef = field(repr=False)
     before: tuple[bytes, ...] = field(repr=False)
+    seen_at: float
+    client: Client
+
+    @property
+    def handle(self) -> str:
+        """What names it in the list of its user's sessions; it opens nothing."""
+        return handle_of(self.ref.member)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +70,8 @@ class Stored:
     idle: float
     fields: Fields = field(repr=False)
     before: tuple[bytes, ...] = field(repr=False)
+    client: Client = UNKNOWN
+    seen_at: float = field(default=0.0, compare=False)
     sealed: Mapping[bytes, bytes] = field(default_factory=dict, repr=False, compare=False)
     """What is sealed of it, as it lies in Redis; empty where nothing is to be."""
 
@@ -78,16 +92,21 @@ class Stored:
             source=source,
             ref=ref,
             before=self.before,
+            seen_at=self.seen_at,
+            client=self.client,
         )
 
 
 class SessionInfo(NamedTuple):
-    """What may be shown of a session in a list. Instants are Unix seconds."""
+    """What may be shown of a session in a list, see `Session`. Instants are Unix seconds."""
 
     handle: str
     created_at: float
     expires_at: float
     idle_until: float
+    seen_at: float
+    device: str | None
+    address: str | None
 
 
 class Moved(NamedTuple):
@@ -174,9 +193,11 @@ def _stored(flat: list[bytes], member: bytes, seal: Seal) -> Stored:
             if text:
                 fields[name[2:].decode()] = seal.open(member, name, text)
                 sealed[name] = value
-    user = raw[USER]
+    user, client = raw[USER], raw.get(CLIENT, b"")
     if user:
         sealed[USER], user = user, seal.open(member, USER, user)
+    if client:
+        sealed[CLIENT], client = client, seal.open(member, CLIENT, client)
     return Stored(
         user=user.decode() or None,
         version=int(raw[b"v"]),
@@ -185,6 +206,8 @@ def _stored(flat: list[bytes], member: bytes, seal: Seal) -> Stored:
         idle=int(raw[b"i"]) / 1e6,
         fields=fields,
         before=read_members(raw.get(b"p", b"")),
+        client=clients.read(client),
+        seen_at=int(raw.get(b"t", raw[b"c"])) / 1e6,
         sealed=sealed if seal.on else {},
     )
 

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import secrets
 from typing import Any
+from weakref import WeakValueDictionary
 
 from ..errors import (
-    OutageError,
-    OutcomeUnknownError,
     SessionConflictError,
     TooManySessionsError,
     UnexpectedReplyError,
 )
 from ..sessions import data as session_data
 from ..sessions import operations
+from ..sessions.client import Client, kept
 from ..sessions.data import Fields
 from ..sessions.ids import SHARDS, SessionRef, fresh_id
 from ..sessions.policy import OnFull, SessionPolicy
 from ..sessions.stored import Full, Session, Source, Stored
 from .session_changes import SessionChanges
 from .session_ends import SessionEnds
-from .session_store import SessionStore, gone
+from .session_store import NO_ANSWER, SessionStore, gone
 
 _ATTEMPTS = 5
 
@@ -44,9 +46,16 @@ class SessionBirths:
         self._policy = policy
         self._digest_key = digest_key
         self._source = source
+        self._ending: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
 
     async def create(
-        self, user: str | None, home: SessionRef | None, fields: Fields, until: float
+        self,
+        user: str | None,
+        home: SessionRef | None,
+        fields: Fields,
+        until: float,
+        *,
+        client: Client | None = None,
     ) -> Session:
         """Begin a session; `home` is the index of its user. Raises as `Sessions.create` does."""
         shard = secrets.randbelow(SHARDS) if home is None else home.shard
@@ -59,54 +68,56 @@ class SessionBirths:
             index=home,
             fields=fields,
             nonce=secrets.token_hex(8),
+            client=client and kept(client, self._policy.remember),
         )
-        made_room = False
         for _ in range(_ATTEMPTS):
-            try:
-                answer = await self._store.run(create, until)
-            except OutageError as error:
-                if not made_room:
-                    raise
-                raise OutcomeUnknownError(
-                    f"the user's oldest session was ended, and no new one begun: {error.message}",
-                    remedy="log in again",
-                ) from error
+            answer = await self._store.run(create, until)
             if isinstance(answer, Stored):
                 self._store.keep(ref, answer)
+                if home is not None and self._ends_oldest:
+                    await self._end_oldest(home, until)
                 return answer.session(ref, named=session_id, source=self._source)
             if not isinstance(answer, Full) or home is None:
                 raise UnexpectedReplyError("the answer does not fit the beginning of a session")
-            made_room |= await self._make_room(home, answer, until)
-        raise TooManySessionsError("the user's sessions do not get fewer")
+            if not await self._ends.take_out_lapsed(home, until):
+                break
+        raise TooManySessionsError(
+            f"the user has {self._policy.max_per_user} sessions, as many as the policy allows"
+        )
 
     async def authenticate(
-        self, old: Session, user: str, home: SessionRef, until: float
+        self, old: Session, user: str, home: SessionRef, until: float, *, client: Client | None
     ) -> Session:
         """Make an anonymous session one of a user. Raises as `Sessions.authenticate` does."""
-        self._store.require_alive(old.ref)
-        made = await self.create(user, home, self._encoded(old.data), until)
+        self._store.require_living(old)
+        fields = self._encoded(old.data)
+        made = await self.create(user, home, fields, until, client=client or old.client)
         try:
             return await self._move_to(made, old, until)
         except BaseException:
             self._ends.disown(made, home)
             raise
 
-    async def _make_room(self, home: SessionRef, full: Full, until: float) -> bool:
-        """Take out what has lapsed; if that is nothing, do what the policy says.
+    @property
+    def _ends_oldest(self) -> bool:
+        return self._policy.max_per_user > 0 and self._policy.on_full is OnFull.END_OLDEST
 
-        Returns:
-            Whether a session that lived was ended.
+    async def _end_oldest(self, home: SessionRef, until: float) -> None:
+        """End the user's oldest sessions, as many as are too many by now.
+
+        It is done after the new one has begun, so that of any number of logins at once each is
+        let in and the newest stay; one login after the other, or each would end the same ones.
+        What cannot be asked now is done by the user's next login.
         """
-        if await self._ends.take_out_lapsed(home, until):
-            return False
-        if self._policy.on_full is OnFull.REFUSE:
-            raise TooManySessionsError(
-                f"the user has {self._policy.max_per_user} sessions, as many as the policy allows"
-            )
-        index = await self._ends.index(home, until)
-        oldest = {member: index[member] for member in full.oldest if member in index}
-        await self._ends.end_members(home, oldest, until)
-        return True
+        lock = self._ending.setdefault(home.member, asyncio.Lock())
+        with contextlib.suppress(*NO_ANSWER):
+            async with lock:
+                index = await self._ends.index(home, until)
+                if len(index) > self._policy.max_per_user:
+                    living = await self._ends.living(home, until)
+                    over = max(len(living) - self._policy.max_per_user, 0)
+                    too_many = {member: ends for member, (_, ends) in list(living.items())[:over]}
+                    await self._ends.end_members(home, too_many, until)
 
     async def _move_to(self, made: Session, old: Session, until: float) -> Session:
         """End the anonymous session as it was copied; what has changed since is carried over.

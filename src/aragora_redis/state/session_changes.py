@@ -8,6 +8,7 @@ from functools import partial
 from ..errors import SessionConflictError
 from ..operation import Operation
 from ..sessions import operations
+from ..sessions.client import Client, kept
 from ..sessions.data import Fields
 from ..sessions.ids import SessionRef
 from ..sessions.policy import SessionPolicy
@@ -36,6 +37,7 @@ class SessionChanges:
         *,
         exact: bool,
         until: float,
+        client: Client | None = None,
     ) -> tuple[Stored, SessionRef]:
         """Change fields; with where the session is by now. Raises as `SessionStore.change` does."""
         nonce = secrets.token_hex(8)
@@ -50,6 +52,7 @@ class SessionChanges:
                 max_bytes=self._policy.max_bytes,
                 fields=fields,
                 removed=removed,
+                client=client and kept(client, self._policy.remember),
             ),
             until,
         )

@@ -8,6 +8,7 @@ followed to where it is.
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
@@ -18,7 +19,7 @@ from ..sessions.ids import SessionRef
 from ..sessions.operations import LIST_PAGE, Ended
 from ..sessions.policy import SessionPolicy
 from ..sessions.stored import Answer, Moved, Session, SessionInfo
-from ..tokens.entry import ended_session
+from ..tokens.entry import DAY, Entry, ended_session
 from .owed_ends import OwedEnds, Removal
 from .receipt import Receipt
 from .session_store import HOPS, NO_ANSWER, SessionStore, gone
@@ -142,7 +143,11 @@ class SessionEnds:
         """
         index = await self.index(home, until)
         looked = await self._look(home, [m for m in index if not self._tokens.has_ended(m)], until)
-        return {member: (info, index[member]) for member, info in looked.items() if info}
+        return {
+            member: (info, index[member])
+            for member, info in looked.items()
+            if info and not self._store.has_ended(SessionRef(home.shard, member), info.created_at)
+        }
 
     async def take_out_lapsed(self, home: SessionRef, until: float) -> bool:
         """Take out of a user's index what does not live; whether there was any."""
@@ -151,7 +156,15 @@ class SessionEnds:
         for page in _pages([SessionRef(home.shard, member) for member in ended]):
             await asyncio.gather(*(self._remove(ref, home, until) for ref in page))
         looked = await self._look(home, [m for m in index if m not in ended], until)
-        return bool(ended) or not all(looked.values())
+        with_all = [
+            ref
+            for member, info in looked.items()
+            if info
+            and self._store.has_ended(ref := SessionRef(home.shard, member), info.created_at)
+        ]
+        for refs in _pages(with_all):
+            await asyncio.gather(*(self._remove(ref, home, until) for ref in refs))
+        return bool(ended or with_all) or not all(looked.values())
 
     async def _look(
         self, home: SessionRef, members: list[bytes], until: float
@@ -199,6 +212,13 @@ class SessionEnds:
         elif isinstance(answer, Ended):
             buried += await self._bury(answer.before, expires_at, until)
         return buried, answer if isinstance(answer, Moved) else None
+
+    async def end_all(self, all_sessions: bytes, until: float) -> Receipt:
+        """End all sessions that began until now."""
+        cut_off = Entry(
+            int(self.latest_end() // DAY), all_sessions, math.floor(self._server_now() * 1000)
+        )
+        return await self._tokens.end_sessions([cut_off], within=self._store.left(until))
 
     def latest_end(self) -> float:
         """When a session that exists now ends by itself at the latest."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
@@ -28,7 +29,7 @@ from ..operation import Operation, Runs
 from ..sessions import operations
 from ..sessions.ids import SessionRef
 from ..sessions.operations import SessionKeys
-from ..sessions.stored import Answer, Moved, Source, Stored
+from ..sessions.stored import Answer, Moved, Session, Source, Stored
 from .session_copies import Copies
 from .tokens import Tokens
 
@@ -58,6 +59,7 @@ class SessionStore:
         tokens: the revocations, among which ended sessions are.
         server_now: the server's clock in Unix seconds.
         keys: where and how they are stored.
+        all_sessions: the member of the cut-off of all sessions.
         deny_on_outage: give no copy while Redis cannot be asked.
         source: who it is that is asked.
     """
@@ -71,10 +73,12 @@ class SessionStore:
         events: Events,
         server_now: Callable[[], float],
         keys: SessionKeys,
+        all_sessions: bytes,
         deny_on_outage: bool,
         source: Source,
     ) -> None:
         self.keys = keys
+        self._all_sessions = all_sessions
         self._executor = executor
         self._tokens = tokens
         self._clock = clock
@@ -114,7 +118,8 @@ class SessionStore:
             self._tokens.require_ready()
             answer = await self._run_change(ref, change(ref), until)
             if isinstance(answer, Stored):
-                self.require_alive(ref)
+                if self.has_ended(ref, answer.created_at):
+                    raise gone()
                 await self._reseal(ref, answer, until)
                 return answer, ref
             if not isinstance(answer, Moved):
@@ -163,6 +168,21 @@ class SessionStore:
         if self._tokens.has_ended(ref.member):
             raise gone()
 
+    def require_living(self, session: Session) -> None:
+        """Refuse a session that is known to have ended, by itself or with all.
+
+        Raises:
+            SessionGoneError: it has.
+        """
+        if self.has_ended(session.ref, session.created_at):
+            raise gone()
+
+    def has_ended(self, ref: SessionRef, created_at: float) -> bool:
+        """Whether a session that began then (Unix seconds) has ended, by itself or with all."""
+        cut_off = self._tokens.session_score(self._all_sessions)
+        ended_with_all = cut_off is not None and math.floor(created_at * 1000) <= cut_off
+        return ended_with_all or self._tokens.has_ended(ref.member)
+
     def until(self, within: float) -> float:
         """The deadline of a call that may take `within` seconds from now."""
         return self._clock.monotonic() + within
@@ -192,6 +212,8 @@ class SessionStore:
         if self._tokens.has_ended(ref.member):
             return None
         if isinstance(found, Found):
+            if self.has_ended(ref, found.stored.created_at):
+                return None
             self._events.emit(SessionServed(found.source))
         return found
 

@@ -16,6 +16,7 @@ from typing import Any
 from ..clock import Clock
 from ..errors import (
     InvalidInputError,
+    OutageError,
     SessionConflictError,
     SessionDataError,
     SessionGoneError,
@@ -26,18 +27,20 @@ from ..events import Events, SessionWrite
 from ..names import validate_seconds, validate_text
 from ..operation import Runs
 from ..sessions import data as session_data
+from ..sessions.client import UNKNOWN, Client, kept
 from ..sessions.data import Fields
-from ..sessions.ids import SessionRef, fresh_id, parse_id, user_ref
+from ..sessions.ids import SessionRef, all_sessions, fresh_id, parse_id, user_ref
 from ..sessions.operations import SessionKeys
 from ..sessions.policy import SessionPolicy
 from ..sessions.stored import Session, SessionInfo, Source
+from ..sessions.witness import Witness
 from ..tokens.entry import VALUE_LIMIT
 from .owed_ends import OwedEnds
 from .receipt import Receipt
 from .session_births import SessionBirths
 from .session_changes import SessionChanges
 from .session_ends import SessionEnds
-from .session_store import NO_ANSWER, SessionStore, gone
+from .session_store import NO_ANSWER, Found, SessionStore, gone
 from .tokens import Tokens
 
 WRITE_LIMIT = 1.0
@@ -86,6 +89,7 @@ class Sessions:
         self._policy = policy
         self._events = events
         self._digest_key = digest_key
+        self.witness = Witness(digest_key)
         self._deadline = deadline
         self._source = source
         self._store = SessionStore(
@@ -95,6 +99,7 @@ class Sessions:
             events=events,
             server_now=server_now,
             keys=keys,
+            all_sessions=all_sessions(digest_key),
             deny_on_outage=deny_on_outage,
             source=source,
         )
@@ -122,27 +127,75 @@ class Sessions:
 
     # --- reading ------------------------------------------------------------------------
 
-    async def get(self, session_id: str | None) -> Session | None:
+    async def get(self, session_id: str | None, *, seen: int = 0) -> Session | None:
         """The session of an id; None where it has ended, never was, or cannot be one or be read.
 
         Reading counts as use. While Redis cannot be asked, a copy of the last seconds is given,
         unless the risk policy (`ARAGORA_SESSIONS_ON_OUTAGE`) is to deny.
 
+        Args:
+            session_id: what the client presents, which may be anything.
+            seen: the version that the client has seen, see `sessions.witness`. A store that holds
+                an older one has lost what was acknowledged: the session is ended, and None.
+
         Raises:
             NotReadyError: it is not known yet which sessions have ended.
-            OutageError, OutcomeUnknownError: Redis cannot be asked, and there is no copy.
+            OutageError, OutcomeUnknownError: Redis cannot be asked, and there is no copy, or none
+                as new as what the client has seen.
         """
         ref = parse_id(self._digest_key, session_id)
         if ref is None:
             return None
+        until = self._store.until(self._deadline)
         try:
-            found, at = await self._store.find(ref, self._store.until(self._deadline))
+            found, at = await self._store.find(ref, until)
         except SessionUnreadableError:
             return None
         if found is None:
             return None
+        if found.stored.version < seen:
+            await self._roll_back(found, at, until)
+            return None
         named = session_id if at == ref else None
         return found.stored.session(at, named=named, source=found.source)
+
+    async def _roll_back(self, found: Found, at: SessionRef, until: float) -> None:
+        """End what is older than its client has seen, so that no other client goes on with it."""
+        if found.source == "copy":
+            raise OutageError("the copy of the session is older than what its client has seen")
+        self._store.refused("rolled-back")
+        stored = found.stored
+        with contextlib.suppress(SessionConflictError):
+            await self._ends.end(
+                at, stored.expires_at, self._index(stored.user), until, before=stored.before
+            )
+
+    async def of_cookie(self, cookie: str | None) -> Session | None:
+        """The session of a cookie that `cookie` has written; None also for any other text.
+
+        Raises as `get` does.
+        """
+        presented = self.witness.read(cookie)
+        if presented is None:
+            return None
+        return await self.get(presented.session_id, seen=presented.seen)
+
+    def cookie(self, session: Session) -> str:
+        """What a client keeps of a session: its id, and which version of it was seen, signed.
+
+        Raises:
+            InvalidInputError: the session was reached by an id that it has no more.
+        """
+        if session.id is None:
+            raise InvalidInputError(
+                "the session was reached by an earlier id, so its own is not known",
+                remedy="leave the client the cookie that it has",
+            )
+        return self.witness.cookie(session.id, session.version)
+
+    def remembered(self, client: Client) -> Client:
+        """What would be stored of a client."""
+        return kept(client, self._policy.remember) or UNKNOWN
 
     # --- writing ------------------------------------------------------------------------
 
@@ -151,9 +204,16 @@ class Sessions:
         user: str | None = None,
         data: Mapping[str, Any] | None = None,
         *,
+        client: Client | None = None,
         within: float = WRITE_LIMIT,
     ) -> Session:
         """Begin a session, of a user or of nobody known yet.
+
+        Args:
+            user: whose it is.
+            data: what it holds.
+            client: where it is used from, which the user is shown; see `[sessions] remember`.
+            within: seconds that it may take.
 
         Raises:
             SessionDataError: the data cannot be kept; nothing was made.
@@ -164,7 +224,7 @@ class Sessions:
         with self._counted("create"):
             fields = self._encoded(data or {})
             return await self._births.create(
-                user, self._index(user), fields, self._store.until(within)
+                user, self._index(user), fields, self._store.until(within), client=client
             )
 
     async def update(
@@ -175,6 +235,7 @@ class Sessions:
         set: Mapping[str, Any] | None = None,  # noqa: A002 - the words of the HTTP face
         unset: Iterable[str] = (),
         exact: bool = False,
+        client: Client | None = None,
         within: float = WRITE_LIMIT,
     ) -> Session:
         """Change fields of a session as it was read: all of them, or none.
@@ -189,6 +250,7 @@ class Sessions:
             set: new values of fields.
             unset: names of fields to remove.
             exact: whether a change of another field is a conflict too.
+            client: where it is used from now; None leaves that.
             within: seconds that it may take.
 
         Raises:
@@ -204,7 +266,13 @@ class Sessions:
                 raise SessionDataError(f"the field {both[0][:40]!r} is both set and removed")
             session_id, ref, read = self._named(session, version)
             stored, at = await self._changes.update(
-                ref, read, fields, removed, exact=exact, until=self._store.until(within)
+                ref,
+                read,
+                fields,
+                removed,
+                exact=exact,
+                until=self._store.until(within),
+                client=client,
             )
             named = session_id if at == ref else None
             return stored.session(at, named=named, source=self._source)
@@ -222,6 +290,7 @@ class Sessions:
         """
         validate_seconds(grace, "a grace")
         with self._counted("rotate"):
+            self._store.require_living(session)
             session_id, ref = fresh_id(self._digest_key, session.ref.shard)
             stored = await self._changes.rotate(
                 session.ref, ref, self._index(session.user), grace, self._store.until(within)
@@ -229,7 +298,12 @@ class Sessions:
             return stored.session(ref, named=session_id, source=self._source)
 
     async def authenticate(
-        self, session: Session, user: str, *, within: float = WRITE_LIMIT
+        self,
+        session: Session,
+        user: str,
+        *,
+        client: Client | None = None,
+        within: float = WRITE_LIMIT,
     ) -> Session:
         """Make an anonymous session one of a user, under a new id, with the data it has.
 
@@ -247,7 +321,7 @@ class Sessions:
             )
         with self._counted("authenticate"):
             return await self._births.authenticate(
-                session, user, self._home(user), self._store.until(within)
+                session, user, self._home(user), self._store.until(within), client=client
             )
 
     # --- ending -------------------------------------------------------------------------
@@ -319,8 +393,15 @@ class Sessions:
         until, home = self._store.until(within), self._home(user)
         return [info for info, _ in (await self._ends.living(home, until)).values()]
 
-    async def end_user(self, user: str, *, within: float = WRITE_LIMIT) -> EndedSessions:
+    async def end_user(
+        self, user: str, *, keep: str | None = None, within: float = WRITE_LIMIT
+    ) -> EndedSessions:
         """End all sessions that a user has, rotated ones too. One that begins now may be missed.
+
+        Args:
+            user: whose.
+            keep: the handle of one that lives on, for "log out everywhere else".
+            within: seconds that it may take.
 
         Raises:
             OutageError, OutcomeUnknownError: Redis cannot be asked which those are.
@@ -328,8 +409,19 @@ class Sessions:
         with self._counted("end-user"):
             until, home = self._store.until(within), self._home(user)
             living = await self._ends.living(home, until)
-            ends = {member: expires_at for member, (_, expires_at) in living.items()}
+            ends = {
+                member: expires_at
+                for member, (info, expires_at) in living.items()
+                if info.handle != keep
+            }
             return EndedSessions(len(ends), await self._ends.end_members(home, ends, until))
+
+    async def end_all(self, *, within: float = WRITE_LIMIT) -> Receipt:
+        """End all sessions of everybody that exist now, also where Redis cannot be asked."""
+        with self._counted("end-all"):
+            return await self._ends.end_all(
+                all_sessions(self._digest_key), self._store.until(within)
+            )
 
     async def end_one_of(self, user: str, handle: str, *, within: float = WRITE_LIMIT) -> Receipt:
         """End the one of a user's sessions that a handle of the list names.
@@ -359,6 +451,7 @@ class Sessions:
         if version is not None and (type(version) is not int or not 0 <= version < 2**53):
             raise InvalidInputError("a version is the number that was read")
         if isinstance(session, Session):
+            self._store.require_living(session)
             return session.id, session.ref, session.version if version is None else version
         if version is None:
             raise InvalidInputError("an id alone does not say which version was read")

@@ -201,6 +201,10 @@ class Tokens:
         """Whether the session with this digest is known to have ended."""
         return self._score(member) is not None
 
+    def session_score(self, member: bytes) -> int | None:
+        """The score of a tombstone, or of the cut-off of all sessions; None where there is none."""
+        return self._score(member)
+
     async def end_sessions(
         self, tombstones: Sequence[Entry], *, within: float = REVOKE_LIMIT
     ) -> Receipt:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..rate_limit.gcra import Decision
 from ..rate_limit.joint import JointDecision, LimitCheck
+from ..sessions.client import Client
 from ..sessions.stored import Session, SessionInfo
 from ..state.receipt import Instant, Level, Receipt
 from ..state.sessions import ALIAS_FOR, WRITE_LIMIT, EndedSessions
@@ -180,22 +181,33 @@ class Sessions:
     def __init__(self, crossing: Crossing) -> None:
         self._crossing = crossing
 
-    def get(self, session_id: str | None) -> Session | None:
+    def get(self, session_id: str | None, *, seen: int = 0) -> Session | None:
         """The session of an id; None where it has ended, never was, or cannot be one."""
         return self._crossing.cross(
-            lambda state: state.sessions.get(session_id), self._crossing.deadline
+            lambda state: state.sessions.get(session_id, seen=seen), self._crossing.deadline
         )
+
+    def of_cookie(self, cookie: str | None) -> Session | None:
+        """The session of a cookie that `cookie` has written; None also for any other text."""
+        return self._crossing.cross(
+            lambda state: state.sessions.of_cookie(cookie), self._crossing.deadline
+        )
+
+    def cookie(self, session: Session) -> str:
+        """What a client keeps of a session. Does not leave this thread."""
+        return self._crossing.here.sessions.cookie(session)
 
     def create(
         self,
         user: str | None = None,
         data: Mapping[str, Any] | None = None,
         *,
+        client: Client | None = None,
         within: float = WRITE_LIMIT,
     ) -> Session:
         """Begin a session, of a user or of nobody known yet."""
         return self._crossing.cross(
-            lambda state: state.sessions.create(user, data, within=within), within
+            lambda state: state.sessions.create(user, data, client=client, within=within), within
         )
 
     def update(
@@ -206,12 +218,19 @@ class Sessions:
         set: Mapping[str, Any] | None = None,  # noqa: A002 - the words of the other faces
         unset: Iterable[str] = (),
         exact: bool = False,
+        client: Client | None = None,
         within: float = WRITE_LIMIT,
     ) -> Session:
         """Change fields of a session as it was read: all of them, or none."""
         return self._crossing.cross(
             lambda state: state.sessions.update(
-                session, version=version, set=set, unset=unset, exact=exact, within=within
+                session,
+                version=version,
+                set=set,
+                unset=unset,
+                exact=exact,
+                client=client,
+                within=within,
             ),
             within,
         )
@@ -224,10 +243,18 @@ class Sessions:
             lambda state: state.sessions.rotate(session, grace=grace, within=within), within
         )
 
-    def authenticate(self, session: Session, user: str, *, within: float = WRITE_LIMIT) -> Session:
+    def authenticate(
+        self,
+        session: Session,
+        user: str,
+        *,
+        client: Client | None = None,
+        within: float = WRITE_LIMIT,
+    ) -> Session:
         """Make an anonymous session one of a user, under a new id, with the data it has."""
         return self._crossing.cross(
-            lambda state: state.sessions.authenticate(session, user, within=within), within
+            lambda state: state.sessions.authenticate(session, user, client=client, within=within),
+            within,
         )
 
     def end(self, session: Session | str, *, within: float = WRITE_LIMIT) -> Receipt:
@@ -248,8 +275,14 @@ class Sessions:
             lambda state: state.sessions.end_one_of(user, handle, within=within), within
         )
 
-    def end_user(self, user: str, *, within: float = WRITE_LIMIT) -> EndedSessions:
-        """End all sessions that a user has."""
+    def end_user(
+        self, user: str, *, keep: str | None = None, within: float = WRITE_LIMIT
+    ) -> EndedSessions:
+        """End all sessions that a user has, but for the one with the handle `keep`."""
         return self._crossing.cross(
-            lambda state: state.sessions.end_user(user, within=within), within
+            lambda state: state.sessions.end_user(user, keep=keep, within=within), within
         )
+
+    def end_all(self, *, within: float = WRITE_LIMIT) -> Receipt:
+        """End all sessions of everybody that exist now."""
+        return self._crossing.cross(lambda state: state.sessions.end_all(within=within), within)

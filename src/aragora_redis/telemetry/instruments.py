@@ -128,7 +128,7 @@ SESSION_WRITES = Instrument(
     "changes",
     "Changes of sessions and how they came out.",
     (
-        ("operation", "`create`, `update`, `rotate`, `authenticate`, `end`, `end-user`"),
+        ("operation", "`create`, `update`, `rotate`, `authenticate`, `end`, `end-user`, `end-all`"),
         ("outcome", "`ok`, `conflict`, `gone`, `refused`, `failed`"),
     ),
 )
@@ -221,6 +221,7 @@ INSTRUMENTS = (
     TOKENS_JUDGED,
     KEY_FETCHES,
     SESSIONS_SERVED,
+    SESSIONS_REFUSED,
     SESSION_WRITES,
     CIRCUIT_CHANGES,
     CIRCUIT_REFUSALS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, MutableMapping
 from enum import Enum, auto
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 from starlette.requests import HTTPConnection
 
 from ..errors import AragoraRedisError, SessionConflictError, SessionGoneError
+from ..sessions.client import Client
 from ..sessions.data import Fields, encode
-from ..sessions.stored import Session
+from ..sessions.stored import Session, SessionInfo
 from ..state.sessions import Sessions
 
 _ATTEMPTS = 3
@@ -36,17 +38,26 @@ class WebSession(MutableMapping[str, Any]):
 
     Args:
         sessions: where it is kept.
-        presented: the id that the client has sent, which may be anything.
+        presented: the cookie that the client has sent, which may be anything.
+        client: where the request comes from; None where that is not told.
         overwrite: on a conflict, write what this request has set all the same.
     """
 
-    def __init__(self, sessions: Sessions, presented: str | None, *, overwrite: bool) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        presented: str | None,
+        *,
+        overwrite: bool,
+        client: Client | None = None,
+    ) -> None:
         self._sessions = sessions
-        self._presented = presented
+        self._presented = sessions.witness.read(presented)
+        self._client = client
         self._overwrite = overwrite
         self._stored: Session | None = None
         self._read: Fields = {}
-        self._data: dict[str, Any] | None = None if presented else {}
+        self._data: dict[str, Any] | None = None if self._presented else {}
         self._cookie = Cookie.KEEP
         self.accessed = False
         self._trouble: AragoraRedisError | None = None
@@ -94,6 +105,13 @@ class WebSession(MutableMapping[str, Any]):
         return None if self._stored is None else self._stored.id
 
     @property
+    def cookie_value(self) -> str | None:
+        """What the client is to keep; None where there is no session, or its id is not known."""
+        if self._stored is None or self._stored.id is None:
+            return None
+        return self._sessions.cookie(self._stored)
+
+    @property
     def cookie(self) -> Cookie:
         """What becomes of the client's cookie, once the changes are written."""
         return self._cookie
@@ -109,7 +127,12 @@ class WebSession(MutableMapping[str, Any]):
             OutageError, OutcomeUnknownError: Redis cannot be asked, and there is no copy.
         """
         if self._data is None:
-            self._hold(await self._sessions.get(self._presented))
+            presented = self._presented
+            self._hold(
+                await self._sessions.get(presented.session_id, seen=presented.seen)
+                if presented
+                else None
+            )
             self._trouble = None
 
     async def try_load(self) -> None:
@@ -137,11 +160,15 @@ class WebSession(MutableMapping[str, Any]):
         removed = [name for name in self._read if name not in fields]
         if self._stored is None:
             if fields:
-                self._begin(await self._sessions.create(data=self._data))
+                self._begin(await self._sessions.create(data=self._data, client=self._client))
         elif removed and not fields and self._stored.user is None:
             await self._end_emptied(self._stored, removed)
         elif changed or removed:
             await self._update(self._stored, changed, removed)
+        elif self._stored.user is not None and self._moved(self._stored):
+            # What the user is shown; no request fails for it.
+            with contextlib.suppress(AragoraRedisError):
+                await self._sessions.update(self._stored, client=self._client)
 
     async def login(self, user: str) -> None:
         """Make it the session of a user, with the data it has, under a new id.
@@ -155,12 +182,12 @@ class WebSession(MutableMapping[str, Any]):
         """
         await self.load()
         if self._stored is None:
-            self._begin(await self._sessions.create(user, self._loaded))
+            self._begin(await self._sessions.create(user, self._loaded, client=self._client))
             return
         await self.save()
         stored = self._stored
         if stored is None:
-            self._begin(await self._sessions.create(user, {}))
+            self._begin(await self._sessions.create(user, {}, client=self._client))
         elif stored.user == user:
             self._begin(await self._sessions.rotate(stored, grace=0))
         else:
@@ -168,11 +195,11 @@ class WebSession(MutableMapping[str, Any]):
 
     async def _authenticate(self, stored: Session, user: str) -> None:
         try:
-            self._begin(await self._sessions.authenticate(stored, user))
+            self._begin(await self._sessions.authenticate(stored, user, client=self._client))
         except SessionGoneError:
             # Another login has the anonymous session by now, of this user or of whoever planted
             # its id: what it held goes to one of them only.
-            self._begin(await self._sessions.create(user))
+            self._begin(await self._sessions.create(user, client=self._client))
 
     async def rotate(self) -> None:
         """Give it a new id: after each change of what its user may do. Raises as `save` does."""
@@ -189,12 +216,54 @@ class WebSession(MutableMapping[str, Any]):
         if stored is not None:
             await self._sessions.end(stored)
 
+    # --- the user's own sessions --------------------------------------------------------
+
+    async def of_user(self) -> list[SessionInfo]:
+        """The sessions that the user of this one has, oldest first; `handle` tells which is this.
+
+        Raises:
+            OutageError, OutcomeUnknownError: Redis cannot be asked.
+        """
+        await self.load()
+        user = self.user
+        return [] if user is None else await self._sessions.of_user(user)
+
+    @property
+    def handle(self) -> str | None:
+        """What names this session in the list of its user's, and opens nothing."""
+        return None if self._stored is None else self._stored.handle
+
+    async def end_other(self, handle: str) -> None:
+        """End one of the user's sessions that a handle of the list names.
+
+        Raises:
+            SessionGoneError: the user of this one has none of that handle.
+            OutageError, OutcomeUnknownError: Redis cannot be asked which those are.
+        """
+        await self.load()
+        user = self.user
+        if user is None:
+            raise SessionGoneError("the session belongs to nobody", remedy="log in first")
+        await self._sessions.end_one_of(user, handle)
+
+    async def end_others(self) -> int:
+        """End all of the user's sessions but this one; how many. Raises as `of_user` does."""
+        await self.load()
+        user = self.user
+        if user is None:
+            return 0
+        return (await self._sessions.end_user(user, keep=self.handle)).count
+
     # --- small parts --------------------------------------------------------------------
 
     def _tell_trouble(self) -> None:
         if self._trouble is not None:
             self.told = self._trouble
             raise self._trouble
+
+    def _moved(self, stored: Session) -> bool:
+        """Whether it is used from elsewhere than is stored."""
+        return self._client is not None and self._sessions.remembered(self._client) != stored.client
 
     def _hold(self, stored: Session | None) -> None:
         self._stored = stored
@@ -217,7 +286,10 @@ class WebSession(MutableMapping[str, Any]):
 
     async def _update(self, stored: Session, changed: dict[str, Any], removed: list[str]) -> None:
         try:
-            self._hold(await self._apply(stored, changed, removed))
+            newer = await self._apply(stored, changed, removed)
+            self._hold(newer)
+            if newer.version != stored.version:
+                self._cookie = Cookie.SET  # the client has seen this version
         except SessionGoneError:
             # It was ended elsewhere while this request ran: nothing may bring it back.
             self._hold(None)
@@ -226,11 +298,15 @@ class WebSession(MutableMapping[str, Any]):
     async def _apply(self, stored: Session, changed: dict[str, Any], removed: list[str]) -> Session:
         for _ in range(_ATTEMPTS):
             try:
-                return await self._sessions.update(stored, set=changed, unset=removed)
+                client = self._client if self._moved(stored) else None
+                return await self._sessions.update(
+                    stored, set=changed, unset=removed, client=client
+                )
             except SessionConflictError:
                 if not self._overwrite:
                     raise
-                newer = await self._sessions.get(stored.id or self._presented)
+                presented = self._presented and self._presented.session_id
+                newer = await self._sessions.get(stored.id or presented)
                 if newer is None:
                     raise
                 stored = newer

@@ -6,13 +6,15 @@ import logging
 from collections.abc import Collection
 from typing import Literal
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..errors import AragoraRedisError, InvalidInputError, SessionDataError
+from ..sessions.client import Client
 from ..state.shared import SharedState
 from .asgi import answer, is_below
+from .client_address import client_address, networks
 from .problems import Problem, problem_of
 from .session import Cookie, WebSession
 
@@ -50,9 +52,9 @@ class CookieForm:
         self._flags += "; Secure" if secure else ""
         self._max_age = "" if max_age is None else f"; Max-Age={max_age}"
 
-    def setting(self, session_id: str) -> str:
-        """The field that hands an id out."""
-        return f"{self.name}={session_id}{self._flags}{self._max_age}"
+    def setting(self, value: str) -> str:
+        """The field that hands a session out."""
+        return f"{self.name}={value}{self._flags}{self._max_age}"
 
     def deleting(self) -> str:
         """The field that takes it back."""
@@ -68,6 +70,10 @@ class SessionMiddleware:
     it is needed by `await request.session.load()` (`load="explicit"`). Where it cannot be read,
     only a request that touches it fails.
 
+    The cookie also says which version of the session the client has seen, signed: where Redis holds
+    an older one, which a failover or a restored backup can leave, the client is to log in again. It
+    is set with each change.
+
     The changes are written when the response starts, once, and only if there are any. Where that
     fails, nothing of the response has been sent, and the client gets the problem instead: 409 where
     another request has changed the same field, 503 where Redis cannot be asked.
@@ -78,10 +84,13 @@ class SessionMiddleware:
         secure: for HTTPS only. False is for development.
         max_age: seconds for which browsers keep it; None until they are closed.
         exclude: paths, with all below them, that have no session.
+        trusted_proxies: networks of our own proxies, whose `X-Forwarded-For` counts for the address
+            that a user is shown beside each of their sessions.
         on_conflict: `overwrite` writes what this request has set over what another has.
 
     Raises:
         InvalidInputError: the cookie's parts contradict each other.
+        SettingsError: a trusted proxy is no network.
     """
 
     def __init__(
@@ -95,6 +104,7 @@ class SessionMiddleware:
         path: str = "/",
         max_age: int | None = None,
         exclude: Collection[str] = (),
+        trusted_proxies: Collection[str] = (),
         on_conflict: Literal["refuse", "overwrite"] = "refuse",
         load: Literal["auto", "explicit"] = "auto",
     ) -> None:
@@ -106,6 +116,7 @@ class SessionMiddleware:
         self._exclude = tuple(exclude)
         self._overwrite = on_conflict == "overwrite"
         self._auto = load == "auto"
+        self._trusted = networks(trusted_proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the request on with its session."""
@@ -113,7 +124,9 @@ class SessionMiddleware:
             await self._app(scope, receive, send)
             return
         presented = HTTPConnection(scope).cookies.get(self._cookie.name)
-        session = WebSession(self._state.sessions, presented, overwrite=self._overwrite)
+        session = WebSession(
+            self._state.sessions, presented, overwrite=self._overwrite, client=self._client(scope)
+        )
         if self._auto:
             await session.try_load()
         scope["session"] = session
@@ -128,6 +141,13 @@ class SessionMiddleware:
                 await answer(problem_of(error), scope, receive, send)
             elif not response.replaced:
                 raise
+
+    def _client(self, scope: Scope) -> Client:
+        headers = Headers(scope=scope)
+        peer = scope.get("client")
+        forwarded = headers.getlist("x-forwarded-for")
+        address = client_address(peer[0] if peer else None, forwarded, self._trusted)
+        return Client(headers.get("user-agent"), address)
 
 
 class _Response:
@@ -166,9 +186,9 @@ class _Response:
         headers = MutableHeaders(scope=message)
         if self._session.accessed:
             headers.add_vary_header("Cookie")
-        session_id = self._session.id
-        if self._session.cookie is Cookie.SET and session_id is not None:
-            headers.append("Set-Cookie", self._cookie.setting(session_id))
+        value = self._session.cookie_value
+        if self._session.cookie is Cookie.SET and value is not None:
+            headers.append("Set-Cookie", self._cookie.setting(value))
         elif self._session.cookie is Cookie.DELETE:
             headers.append("Set-Cookie", self._cookie.deleting())
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from ...errors import SessionGoneError
 from ...sessions import operations
-from ...sessions.ids import SessionRef, handle_of, parse_id, user_ref
+from ...sessions.client import Client
+from ...sessions.ids import SessionRef, all_sessions, handle_of, parse_id, user_ref
 from ...sessions.stored import Moved, Stored
 from ...state.receipt import Receipt
 from ...state.session_store import HOPS
@@ -33,6 +35,8 @@ class Shown:
     version: int
     size: int
     fields: tuple[str, ...]
+    seen_at: float
+    client: Client
 
     def as_dict(self) -> dict[str, Any]:
         """It for JSON."""
@@ -43,6 +47,9 @@ class Shown:
             "version": self.version,
             "bytes": self.size,
             "fields": list(self.fields),
+            "seen_at": self.seen_at,
+            "device": self.client.device,
+            "address": self.client.address,
         }
 
 
@@ -57,11 +64,11 @@ async def of_user(desk: Desk, user: str) -> list[Shown]:
     index = await desk.ask(operations.of_user(desk.session_keys, home))
     refs = [SessionRef(home.shard, member) for member, _ in index]
     found = await desk.ask_all([operations.peek(desk.session_keys, ref) for ref in refs])
-    ended = await held(desk, [ref.member for ref in refs])
+    ended = await _ended_of(desk, [ref.member for ref in refs])
     return [
         _shown(ref, each)
         for ref, each in zip(refs, found, strict=True)
-        if isinstance(each, Stored) and ref.member not in ended
+        if isinstance(each, Stored) and not ended(ref, each)
     ]
 
 
@@ -78,7 +85,7 @@ async def look(desk: Desk, session_id: str) -> Shown:
         if isinstance(found, Moved):
             ref = ref.moved(found.member)
             continue
-        if isinstance(found, Stored) and not await held(desk, [ref.member]):
+        if isinstance(found, Stored) and not (await _ended_of(desk, [ref.member]))(ref, found):
             return _shown(ref, found)
         break
     raise SessionGoneError("there is no such session", remedy="it has ended, or never was")
@@ -118,6 +125,28 @@ async def end_user(desk: Desk, user: str, *, actor: str, reason: str) -> EndedSe
     return await desk.act(act, work, _ended)
 
 
+async def end_all(desk: Desk, *, actor: str, reason: str) -> Receipt:
+    """End all sessions of everybody that exist now; raises as `Desk.act`."""
+
+    async def work() -> Receipt:
+        return kept(await desk.sessions.end_all())
+
+    act = _act(actor, "sessions of everybody", reason)
+    return await desk.act(act, work, lambda receipt: receipt.level.word)
+
+
+async def _ended_of(desk: Desk, members: list[bytes]) -> Callable[[SessionRef, Stored], bool]:
+    """Tells which of these have ended, by themselves or with all."""
+    everybody = all_sessions(desk.digest_key)
+    scores = await held(desk, [*members, everybody])
+    cut_off = scores[everybody].score / 1000 if everybody in scores else 0.0
+
+    def ended(ref: SessionRef, stored: Stored) -> bool:
+        return ref.member in scores or stored.created_at <= cut_off
+
+    return ended
+
+
 def _ended(ended: EndedSessions) -> str:
     return f"{ended.count} ended, {ended.receipt.level.word}" if ended.count else "had none"
 
@@ -152,4 +181,6 @@ def _shown(ref: SessionRef, stored: Stored) -> Shown:
         stored.version,
         stored.size,
         tuple(sorted(stored.fields)),
+        stored.seen_at,
+        stored.client,
     )
