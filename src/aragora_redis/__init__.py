@@ -5,6 +5,7 @@ from __future__ import annotations
 from .errors import AragoraRedisError
 from .rate_limit.gcra import Decision
 from .rate_limit.joint import JointDecision, LimitCheck
+from .rate_limit.policy import Rate
 from .state.receipt import Level, Receipt
 from .state.shared import SharedState
 
@@ -14,6 +15,7 @@ __all__ = [
     "JointDecision",
     "Level",
     "LimitCheck",
+    "Rate",
     "Receipt",
     "SharedState",
 ]

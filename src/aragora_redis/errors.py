@@ -128,6 +128,20 @@ class CircuitOpenError(AragoraRedisError):
         self.retry_after = retry_after
 
 
+class LimitExceededError(AragoraRedisError):
+    """The subject is over its limit; nothing was called.
+
+    Attributes:
+        limit: its name.
+        retry_after: seconds until the same call may pass.
+    """
+
+    def __init__(self, limit: str, retry_after: float) -> None:
+        super().__init__(f"over the limit {limit!r}", remedy=f"wait {retry_after:.1f} s")
+        self.limit = limit
+        self.retry_after = retry_after
+
+
 class OutageError(AragoraRedisError):
     """The operation did not run, because Redis could not be asked or refused it.
 

@@ -150,6 +150,14 @@ def test_a_limit_is_looked_at_and_reset_by_hand(state, desk):
         "reset": True
     }
     until(lambda: state.rate_limits.check("api", "ip:203.0.113.9").allowed)
+    own = "limits", "set", "api", "ip:203.0.113.9", "36 per hour", "--reason", "bought more"
+    assert desk(*own, "--burst", "30", "--for", "1 hour") == {"had": False}
+    assert state.rate_limits.check("api", "ip:203.0.113.9", cost=20).limit == 30
+    looked = desk("limits", "look", "api", "ip:203.0.113.9")
+    assert (looked["limit"], looked["rate"], looked["own"]) == (30, "36 per hour", True)
+    unset = desk("limits", "unset", "api", "ip:203.0.113.9", "--reason", "bought no more")
+    assert unset == {"had": True}
+    assert state.rate_limits.look("api", "ip:203.0.113.9").policy.burst == 3
     assert desk("limits", "list")[0] == {
         "name": "api",
         "rate": "3 per hour",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from aragora_redis import LimitCheck
@@ -125,7 +127,8 @@ async def test_one_that_is_fail_closed_makes_all_so(state):
 
 
 async def test_limits_of_several_slots_are_asked_in_turn_who_gives_back_soonest_first(state):
-    state.rate_limits._across_slots = lambda: False
+    limits = state.rate_limits
+    limits._decider = replace(limits._decider, across_slots=lambda: False)
     for _ in range(5):
         assert (await state.rate_limits.check("org", "o")).allowed
     joint = await state.rate_limits.check_all(ORG, IP)

@@ -9,7 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from aragora_redis.errors import CircuitOpenError, SessionGoneError, UnknownPolicyError
+from aragora_redis import Rate
+from aragora_redis.errors import (
+    CircuitOpenError,
+    LimitExceededError,
+    SessionGoneError,
+    UnknownPolicyError,
+)
 from aragora_redis.policies import parse_policies
 from aragora_redis.settings import Settings
 from aragora_redis.sync import SharedState
@@ -65,6 +71,19 @@ def test_all_four_uses(state):
     assert state.status().health == "healthy"
     with pytest.raises(UnknownPolicyError):
         state.rate_limits.check("nobody", "u")
+
+
+def test_what_is_reserved_is_settled_or_given_back(state):
+    with state.rate_limits.reserve("api", "llm", 2) as reserved:
+        assert reserved.settle(1).returned == 1
+    with pytest.raises(LimitExceededError), state.rate_limits.reserve("api", "llm", 2):
+        pytest.fail("it was refused")
+    with pytest.raises(ZeroDivisionError), state.rate_limits.reserve("api", "llm", 1):
+        raise ZeroDivisionError
+    other = state.rate_limits.reserve("api", "llm", 1)
+    assert state.rate_limits.refund(other.id).returned == 1
+    assert not state.rate_limits.set_limit("api", "llm", Rate("1/second", burst=9))
+    assert state.rate_limits.look("api", "llm").decision.remaining == 8
 
 
 def test_what_is_known_here_does_not_leave_the_thread(state, crossings):

@@ -8,13 +8,14 @@ import typer
 
 from ..ops.desk import limits
 from ..policies import load_policies
-from ..rate_limit.policy import LimitPolicy
+from ..rate_limit.policy import LimitPolicy, Rate
+from ..settings.values import duration
 from . import output
 from .deployment import OfLab, settings_of
-from .desk import Actor, Reason, at_desk, signed
+from .desk import Actor, Reason, at_desk, signed, when
 from .options import AsJson
 
-app = typer.Typer(no_args_is_help=True, help="Look at rate limits, and reset a subject's.")
+app = typer.Typer(no_args_is_help=True, help="Look at rate limits; reset a subject's, or set it.")
 
 Policy = Annotated[str, typer.Argument(help="Name of the limit.", show_default=False)]
 Subject = Annotated[
@@ -47,7 +48,8 @@ def look(
     policy: Policy, subject: Subject, *, at: At = None, lab: OfLab = None, as_json: AsJson = False
 ) -> None:
     """Say what a check of a subject would meet now; takes nothing."""
-    found = at_desk(settings_of(lab), lambda desk: limits.look(desk, policy, subject, at=at))
+    looked = at_desk(settings_of(lab), lambda desk: limits.look(desk, policy, subject, at=at))
+    found = looked.decision
     if as_json:
         output.write_json(
             {
@@ -56,6 +58,9 @@ def look(
                 "remaining": found.remaining,
                 "retry_after": found.retry_after,
                 "reset_after": found.reset_after,
+                "rate": looked.policy.rate,
+                "own": looked.until is not None,
+                "until": looked.until or None,
             }
         )
         return
@@ -64,6 +69,9 @@ def look(
         said += f"; the next is allowed in {found.retry_after:.1f} s"
     if found.reset_after:
         said += f"; full in {found.reset_after:.1f} s"
+    if looked.until is not None:
+        said += f"; its own limit of {looked.policy.rate}"
+        said += f" until {when(looked.until)}" if looked.until else ""
     output.write(said)
 
 
@@ -91,20 +99,83 @@ def reset(
         output.write("filled" if taken else "nothing had been taken")
 
 
-def _rate(policy: LimitPolicy) -> str:
-    """The rate in the smallest unit in which it is one or more."""
-    per_second = policy.count * 1e6 / policy.period_us
-    for unit, seconds in (("second", 1), ("minute", 60), ("hour", 3600)):
-        if per_second * seconds >= 1:
-            return f"{per_second * seconds:g} per {unit}"
-    return f"{per_second * 86_400:g} per day"
+@app.command("set")
+def set_(
+    policy: Policy,
+    subject: Subject,
+    rate: Annotated[str, typer.Argument(help='Such as "500/second".', show_default=False)],
+    *,
+    reason: Reason,
+    burst: Annotated[
+        int | None, typer.Option(min=1, help="Tokens at most.", show_default=False)
+    ] = None,
+    lasts: Annotated[
+        str | None,
+        typer.Option("--for", help='How long, such as "1 hour".', show_default="for good"),
+    ] = None,
+    actor: Actor = None,
+    at: At = None,
+    lab: OfLab = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give one subject a limit of its own; all instances go by it at once."""
+    who, own, seconds = signed(actor, reason), Rate(rate, burst), _seconds(lasts)
+    had = at_desk(
+        settings_of(lab),
+        lambda desk: limits.set_limit(
+            desk, policy, subject, own, lasts=seconds, actor=who, reason=reason, at=at
+        ),
+        acts=True,
+    )
+    if as_json:
+        output.write_json({"had": had})
+    else:
+        output.write(f"its own limit is {own}" + (f", for {lasts}" if lasts else ""))
+
+
+@app.command()
+def unset(
+    policy: Policy,
+    subject: Subject,
+    *,
+    reason: Reason,
+    actor: Actor = None,
+    at: At = None,
+    lab: OfLab = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let the policy's limit hold for a subject again."""
+    who = signed(actor, reason)
+    had = at_desk(
+        settings_of(lab),
+        lambda desk: limits.set_limit(
+            desk, policy, subject, None, lasts=None, actor=who, reason=reason, at=at
+        ),
+        acts=True,
+    )
+    if as_json:
+        output.write_json({"had": had})
+    else:
+        output.write("the policy's limit holds" if had else "it had no limit of its own")
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        seconds = duration(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds:
+        raise typer.BadParameter(f'{text!r} is no duration: write it like "1 hour"')
+    return seconds
 
 
 def _row(policy: LimitPolicy, outage: str) -> dict[str, str | int]:
     chosen = policy.on_outage.value if policy.on_outage is not None else outage
     return {
         "name": policy.name,
-        "rate": _rate(policy),
+        "rate": policy.rate,
         "burst": policy.burst,
         "on_outage": chosen,
     }

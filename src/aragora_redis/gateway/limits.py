@@ -1,21 +1,27 @@
-"""`/v1/limits`: check a subject against a policy, and give it its whole limit back."""
+"""`/v1/limits`: check, reserve and settle; fill limits again, or set a subject's own."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, Field
 
-from ..rate_limit.gcra import Source
+from ..rate_limit.gcra import Decision, Look, Source
 from ..rate_limit.joint import MOST_LIMITS, LimitCheck
-from ..rate_limit.policy import EXACT
+from ..rate_limit.policy import EXACT, LimitPolicy, Rate
+from ..rate_limit.reservation import LONGEST_TTL, TTL, Found
 from ..state.shared import SharedState
 from ..web.headers import fields, joint_fields
 from .auth import Role, needs
 from .bodies import Body, JsonRoute, Text
 from .problems import JSON_ANSWERS, answers
+
+LONGEST_LASTS = 10 * 365 * 86_400.0
+Text2k = Annotated[Text, Field(max_length=2048)]
+PathSubject = Annotated[Text, Path()]
+At = Annotated[Text | None, Query()]
 
 
 class Reset(Body):
@@ -25,13 +31,36 @@ class Reset(Body):
     at: Text | None = None
 
 
-class Check(Reset):
+class Own(Body):
+    """Rate and burst for one subject, instead of the policy's."""
+
+    rate: Annotated[Text, Field(examples=["500/second", "3 per 2 seconds"])]
+    burst: Annotated[int, Field(ge=1, le=EXACT)] | None = None
+
+    def read(self) -> Rate:
+        """The rate; raises `InvalidInputError` where it is none."""
+        return Rate(self.rate, self.burst)
+
+
+class OwnLimit(Own):
+    """A limit for one subject, and for how many seconds; for good without `lasts`."""
+
+    lasts: Annotated[float, Field(gt=0, le=LONGEST_LASTS)] | None = None
+
+
+class Take(Reset):
     """Whom to count, and how many tokens it takes; 0 only looks."""
 
     cost: Annotated[int, Field(ge=0, le=EXACT)] = 1
 
 
-class OneOfAll(Check):
+class Check(Take):
+    """Whom to count, what it takes, and the subject's limit where the policy's is not meant."""
+
+    limit: Own | None = None
+
+
+class OneOfAll(Take):
     """One of several limits to check as one."""
 
     policy: Text
@@ -43,6 +72,26 @@ class CheckAll(Body):
     checks: Annotated[list[OneOfAll], Field(min_length=1, max_length=MOST_LIMITS)]
 
 
+class Reserve(Reset):
+    """Whose tokens to reserve, how many, and the seconds after which they come back unsettled."""
+
+    estimate: Annotated[int, Field(ge=1, le=EXACT)]
+    ttl: Annotated[float, Field(ge=1e-3, le=LONGEST_TTL)] = TTL
+    limit: Own | None = None
+
+
+class Refund(Body):
+    """The reservation to give back whole."""
+
+    reservation: Text2k
+
+
+class Settle(Refund):
+    """What the work really cost, in tokens."""
+
+    cost: Annotated[int, Field(ge=0, le=EXACT)]
+
+
 class DecisionBody(BaseModel):
     """What became of a check. Durations are seconds."""
 
@@ -52,6 +101,41 @@ class DecisionBody(BaseModel):
     retry_after: float
     reset_after: float
     source: Source
+
+
+class ReservedBody(DecisionBody):
+    """A decision, and the id of what was reserved; empty if it was refused."""
+
+    reservation: str
+
+
+class SettlementBody(BaseModel):
+    """What became of a reservation, in tokens; see `Settlement`."""
+
+    cost: int
+    returned: int
+    charged: int
+    overrun: int
+    found: Found
+    confirmed: bool
+
+
+class LookBody(BaseModel):
+    """What a check would meet now, and the limit in force."""
+
+    decision: DecisionBody
+    rate: str
+    burst: int
+    own: bool
+    """Whether operators have set it for this subject."""
+    until: float | None
+    """Unix seconds at which a limit of its own ends; null for never."""
+
+
+class OwnBody(BaseModel):
+    """Whether the subject had a limit of its own before."""
+
+    had: bool
 
 
 class JointBody(BaseModel):
@@ -91,7 +175,7 @@ def routes(state: SharedState) -> APIRouter:
         checks = [LimitCheck(one.policy, one.subject, one.cost, one.at) for one in body.checks]
         joint = await state.rate_limits.check_all(*checks)
         told = [
-            (state.policies.limits[check.policy], decision)
+            (state.rate_limits.policy(check.policy), decision)
             for check, decision in zip(checks, joint.decisions, strict=True)
             if decision is not None
         ]
@@ -103,15 +187,81 @@ def routes(state: SharedState) -> APIRouter:
     @router.post("/{policy}/check", responses={429: _REFUSED})
     async def check(policy: str, body: Check, response: Response) -> DecisionBody:
         """Take tokens from the subject's bucket: 200 if they were there, else 429."""
-        decision = await state.rate_limits.check(policy, body.subject, body.cost, at=body.at)
-        response.headers.update(fields(state.policies.limits[policy], decision))
-        if not decision.allowed:
-            response.status_code = HTTPStatus.TOO_MANY_REQUESTS
+        limit = body.limit.read() if body.limit else None
+        decision = await state.rate_limits.check(
+            policy, body.subject, body.cost, at=body.at, limit=limit
+        )
+        _tell(response, state.rate_limits.policy(policy), decision)
         return DecisionBody.model_validate(decision, from_attributes=True)
+
+    @router.post("/{policy}/reserve", responses={429: _REFUSED})
+    async def reserve(policy: str, body: Reserve, response: Response) -> ReservedBody:
+        """Take an estimate, to be settled with what the work really cost: 200, else 429."""
+        limit = body.limit.read() if body.limit else None
+        reserved = await state.rate_limits.reserve(
+            policy, body.subject, body.estimate, ttl=body.ttl, at=body.at, limit=limit
+        )
+        _tell(response, state.rate_limits.policy(policy), reserved.decision)
+        said = DecisionBody.model_validate(reserved.decision, from_attributes=True)
+        return ReservedBody(**said.model_dump(), reservation=reserved.id)
+
+    @router.post("/settle")
+    async def settle(body: Settle) -> SettlementBody:
+        """End a reservation: what was not used comes back, more is charged. It counts once."""
+        settled = await state.rate_limits.settle(body.reservation, body.cost)
+        return SettlementBody.model_validate(settled, from_attributes=True)
+
+    @router.post("/refund")
+    async def refund(body: Refund) -> SettlementBody:
+        """Give a reservation back whole."""
+        settled = await state.rate_limits.refund(body.reservation)
+        return SettlementBody.model_validate(settled, from_attributes=True)
 
     @router.post("/{policy}/reset", dependencies=[needs(Role.ADMIN)])
     async def reset(policy: str, body: Reset) -> ResetBody:
         """Fill the subject's bucket again."""
         return ResetBody(reset=await state.rate_limits.reset(policy, body.subject, at=body.at))
 
+    _add_subjects(router, state)
     return router
+
+
+def _add_subjects(router: APIRouter, state: SharedState) -> None:
+    path = "/{policy}/subjects/{subject:path}"
+
+    @router.get(path)
+    async def look(policy: str, subject: PathSubject, at: At = None) -> LookBody:
+        """What a check of the subject would meet now; takes nothing."""
+        return look_body(await state.rate_limits.look(policy, subject, at=at))
+
+    @router.put(path, dependencies=[needs(Role.ADMIN)])
+    async def set_limit(
+        policy: str, subject: PathSubject, body: OwnLimit, at: At = None
+    ) -> OwnBody:
+        """Give one subject a limit of its own, for the whole fleet."""
+        had = await state.rate_limits.set_limit(
+            policy, subject, body.read(), lasts=body.lasts, at=at
+        )
+        return OwnBody(had=had)
+
+    @router.delete(path, dependencies=[needs(Role.ADMIN)])
+    async def unset_limit(policy: str, subject: PathSubject, at: At = None) -> OwnBody:
+        """Let the policy's limit hold for the subject again."""
+        return OwnBody(had=await state.rate_limits.set_limit(policy, subject, None, at=at))
+
+
+def look_body(found: Look) -> LookBody:
+    """A look at a subject, for JSON."""
+    return LookBody(
+        decision=DecisionBody.model_validate(found.decision, from_attributes=True),
+        rate=found.policy.rate,
+        burst=found.policy.burst,
+        own=found.until is not None,
+        until=found.until or None,
+    )
+
+
+def _tell(response: Response, policy: LimitPolicy, decision: Decision) -> None:
+    response.headers.update(fields(policy, decision))
+    if not decision.allowed:
+        response.status_code = HTTPStatus.TOO_MANY_REQUESTS

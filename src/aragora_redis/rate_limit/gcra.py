@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import Final, Literal, NamedTuple
 
 from ..errors import InvalidInputError
-from .policy import LimitPolicy
+from .policy import EXACT, LimitPolicy
 
 Mode = Literal["check", "charge"]
 
@@ -43,6 +43,7 @@ class Decision:
         remaining: whole tokens left, also after a refusal.
         retry_after: seconds until the same check may pass; 0 when allowed.
         reset_after: seconds until the bucket is full.
+        shadow: the limit is in shadow mode and would have refused; `retry_after` says for how long.
     """
 
     allowed: bool
@@ -51,6 +52,7 @@ class Decision:
     retry_after: float
     reset_after: float
     source: Source
+    shadow: bool = False
 
 
 class Tat(NamedTuple):
@@ -70,16 +72,64 @@ class Tat(NamedTuple):
         return b"%d:%d" % self if self.frac else b"%d" % self.us
 
 
-def level(policy: LimitPolicy, tat: Tat | None, now_us: int) -> int:
-    """The span from now to the arrival time: 0 for a full bucket, `policy.full` for an empty one.
+class Own(NamedTuple):
+    """What Redis says of a subject that has a limit of its own: the reply, and that limit.
+
+    Attributes:
+        tokens: tokens that come back per `period_us`.
+        until: when it ends, in server microseconds; 0 for never.
+    """
+
+    reply: int
+    tokens: int
+    period_us: int
+    burst: int
+    until: int
+
+
+Answer = int | Own
+"""A reply: a level or a wait, under the limit asked for or under the subject's own."""
+
+
+class Look(NamedTuple):
+    """What a check of a subject would meet.
+
+    Attributes:
+        policy: the limit in force.
+        until: Unix seconds at which a limit of its own ends, 0.0 for never; None where it has none.
+    """
+
+    decision: Decision
+    policy: LimitPolicy
+    until: float | None
+
+
+def look_at(policy: LimitPolicy, answer: Answer, source: Source) -> Look:
+    """Read the answer to a look."""
+    under, reply = in_force(policy, answer)
+    until = answer.until / 1e6 if isinstance(answer, Own) else None
+    return Look(decode(under, 0, reply, source), under, until)
+
+
+def span(policy: LimitPolicy, tat: Tat, now_us: int) -> int:
+    """The span from now to an arrival time, no further than a full burst ahead or behind.
 
     The rate may have changed since the value was written; a fraction that it cannot have is
     dropped, which is less than a microsecond.
     """
-    if tat is None:
-        return 0
     frac = tat.frac if tat.frac < policy.count else 0
-    return min(max((tat.us - now_us) * policy.count + frac, 0), policy.full)
+    return max(min((tat.us - now_us) * policy.count + frac, policy.full), -policy.full)
+
+
+def tat_of(policy: LimitPolicy, spanned: int, now_us: int) -> Tat:
+    """The arrival time that lies a span ahead."""
+    whole, frac = divmod(spanned, policy.count)
+    return Tat(now_us + whole, frac)
+
+
+def level(policy: LimitPolicy, tat: Tat | None, now_us: int) -> int:
+    """The span from now to the arrival time: 0 for a full bucket to `policy.full` for an empty."""
+    return 0 if tat is None else max(span(policy, tat, now_us), 0)
 
 
 def decide(
@@ -100,8 +150,7 @@ def decide(
         return policy.full - raised, tat
     if not cost:
         return raised, tat
-    whole, frac = divmod(raised, policy.count)
-    return raised, Tat(now_us + whole, frac)
+    return raised, tat_of(policy, raised, now_us)
 
 
 def decide_all(
@@ -126,6 +175,13 @@ def ttl_ms(policy: LimitPolicy, raised: int) -> int:
     return -(-raised // (policy.count * 1000)) + 1000
 
 
+def in_force(policy: LimitPolicy, answer: Answer) -> tuple[LimitPolicy, int]:
+    """The limit by which an answer was given, and the reply that it gives."""
+    if isinstance(answer, int):
+        return policy, answer
+    return policy.at(answer.tokens, answer.period_us, answer.burst), answer.reply
+
+
 def decode(policy: LimitPolicy, cost: int, reply: int, source: Source = Source.REDIS) -> Decision:
     """Read a reply as a decision. A look (cost 0) says what a check of cost 1 would meet."""
     period_us = policy.period_us
@@ -147,13 +203,31 @@ def decode(policy: LimitPolicy, cost: int, reply: int, source: Source = Source.R
 
 
 def validate_cost(policy: LimitPolicy, cost: int) -> None:
-    """Accept what a check may cost: a whole number from 0 (a look) to the burst.
+    """Accept what a check may cost: a whole number from 0 (a look).
+
+    Whether any bucket could pay it, Redis knows: the subject may have a limit of its own, see
+    `validate_payable`.
 
     Raises:
-        InvalidInputError: no bucket of this policy could ever pay it.
+        InvalidInputError: it is no such number.
     """
-    if type(cost) is not int or not 0 <= cost <= policy.burst:
-        raise InvalidInputError(
-            f"a check of {policy.name!r} cannot cost that",
-            remedy=f"use a whole number from 0 to its burst, {policy.burst}",
-        )
+    if type(cost) is not int or not 0 <= cost * policy.period_us < EXACT:
+        raise unpayable(policy, policy.burst)
+
+
+def validate_payable(policy: LimitPolicy, cost: int, burst: int) -> None:
+    """Accept a cost under the burst that is in force for a subject.
+
+    Raises:
+        InvalidInputError: no bucket of that size could ever pay it.
+    """
+    if cost > burst:
+        raise unpayable(policy, burst)
+
+
+def unpayable(policy: LimitPolicy, burst: int) -> InvalidInputError:
+    """The cost is not one that can be paid."""
+    return InvalidInputError(
+        f"a check of {policy.name!r} cannot cost that",
+        remedy=f"use a whole number from 0 to its burst, {burst}",
+    )

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from redis.crc import key_slot
 
 from ..errors import InvalidInputError
-from .gcra import Decision, Source, decode
+from .gcra import Answer, Decision, Source, decode, in_force
 from .local import LocalLimiter, Record
 from .share import Share
 
@@ -126,12 +126,13 @@ def _regained_after(group: Iterable[Asked]) -> float:
     return max(each.cost * each.limiter.policy.interval for each in group)
 
 
-def decode_all(asked: Sequence[Asked], replies: Sequence[int], source: Source) -> list[Decision]:
+def decode_all(asked: Sequence[Asked], answers: Sequence[Answer], source: Source) -> list[Decision]:
     """Read what one step was answered."""
-    given = all(reply >= 0 for reply in replies)
+    said = [in_force(each.limiter.policy, one) for each, one in zip(asked, answers, strict=True)]
+    given = all(reply >= 0 for _, reply in said)
     return [
-        decode(each.limiter.policy, each.cost if given or reply < 0 else 0, reply, source)
-        for each, reply in zip(asked, replies, strict=True)
+        decode(policy, each.cost if given or reply < 0 else 0, reply, source)
+        for each, (policy, reply) in zip(asked, said, strict=True)
     ]
 
 

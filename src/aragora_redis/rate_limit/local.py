@@ -37,16 +37,21 @@ class Record:
     Attributes:
         key: its key in Redis.
         digest: its digest, for `share_of`.
+        own: the limit that operators have set for it, as Redis last said.
+        owed_under: the limit under which its debt was made.
     """
 
     __slots__ = (
         "debt_until",
         "denied_cost",
         "denied_full_at",
+        "denied_under",
         "denied_until",
         "digest",
         "full_at",
         "key",
+        "owed_under",
+        "own",
         "token_seconds",
     )
 
@@ -57,6 +62,9 @@ class Record:
         self.denied_cost = 0
         self.denied_until = 0.0
         self.denied_full_at = 0.0
+        self.denied_under: LimitPolicy | None = None
+        self.own: LimitPolicy | None = None
+        self.owed_under: LimitPolicy | None = None
         self.debt_until = 0.0
         self.token_seconds = 1.0
 
@@ -75,8 +83,8 @@ class LocalLimiter:
         self._prefix = prefix
         self._digest_key = digest_key
         self._capacity = capacity
-        self._full = policy.burst * policy.interval
         self._records: OrderedDict[_Name, Record] = OrderedDict()
+        self._keyed: dict[bytes, Record] = {}
         self._indebted: dict[Record, None] = {}
         self._refused: dict[bytes, Record] = {}
 
@@ -99,7 +107,7 @@ class LocalLimiter:
         digest = self._digest(subject)
         beside = self._digest(at) if at is not None else None
         record = Record(limit_key(self._prefix, self.policy.name, digest, beside), digest)
-        records[name] = record
+        records[name] = self._keyed[record.key] = record
         if len(records) > self._capacity:
             self._let_go(records.popitem(last=False)[1])
         return record
@@ -107,6 +115,10 @@ class LocalLimiter:
     def known(self, subject: str, at: str | None = None) -> Record | None:
         """The subject's record, if there is one. Changes nothing, so any thread may ask."""
         return self._records.get(self._name(subject, at))
+
+    def keyed(self, key: bytes) -> Record | None:
+        """The record of the subject with this key in Redis, if there is one."""
+        return self._keyed.get(key)
 
     def forget(self, subject: str, at: str | None = None) -> None:
         """Drop what is known of a subject whose limit is reset."""
@@ -121,20 +133,50 @@ class LocalLimiter:
         if record is not None:
             record.denied_until = record.full_at = 0.0
 
-    def recent_denial(self, record: Record, cost: int, now: float) -> Decision | None:
-        """The refusal that Redis would repeat, because it refused as little a moment ago."""
+    def on_returned(self, key: bytes) -> None:
+        """Tokens came back to the subject with this key, or it has another limit now."""
+        record = self._refused.pop(key, None)
+        if record is not None:
+            record.denied_until = 0.0
+
+    def recent_denial(
+        self, record: Record, cost: int, now: float, asked: LimitPolicy | None = None
+    ) -> Decision | None:
+        """The refusal that Redis would repeat, because it refused as little a moment ago.
+
+        Args:
+            record: of the subject.
+            cost: whole tokens.
+            now: monotonic seconds.
+            asked: the limit of this call, where it brings its own.
+        """
         if now >= record.denied_until or cost < record.denied_cost:
             return None
+        under = record.denied_under
+        asked = asked or self.policy
+        if under is not asked and under != asked:
+            return None
+        policy = record.own or asked
         reset_after = record.denied_full_at - now
-        wait = reset_after + cost * self.policy.interval - self._full
-        return self._decision(
-            reset_after, max(wait, record.denied_until - now), 1.0, Source.DENY_CACHE
+        wait = reset_after + (cost - policy.burst) * policy.interval
+        return _decision(
+            policy, reset_after, max(wait, record.denied_until - now), 1.0, Source.DENY_CACHE
         )
 
-    def note(self, record: Record, cost: int, decision: Decision, now: float) -> None:
-        """Take in what Redis answered to a check of `cost`."""
+    def note(
+        self,
+        record: Record,
+        cost: int,
+        decision: Decision,
+        now: float,
+        *,
+        asked: LimitPolicy | None = None,
+        own: LimitPolicy | None = None,
+    ) -> None:
+        """Take in what Redis answered to a check of `cost`, and the subject's own limit, if any."""
         full_at = now + decision.reset_after
         record.full_at = max(record.full_at, full_at)
+        record.own = own
         if decision.allowed:
             if cost >= record.denied_cost:
                 record.denied_until = 0.0
@@ -142,31 +184,84 @@ class LocalLimiter:
             record.denied_cost = cost
             record.denied_until = now + min(decision.retry_after, DENIAL_SECONDS)
             record.denied_full_at = full_at
+            record.denied_under = asked or self.policy
             self._refused[record.key] = record
 
-    def decide(self, record: Record, cost: int, share: Share, now: float) -> Decision:
+    def note_returned(self, record: Record, reset_after: float, now: float) -> None:
+        """Redis has given tokens back; its bucket is full in `reset_after` seconds."""
+        record.full_at = now + reset_after
+        record.denied_until = 0.0
+
+    def decide(
+        self,
+        record: Record,
+        cost: int,
+        share: Share,
+        now: float,
+        asked: LimitPolicy | None = None,
+    ) -> Decision:
         """Decide without Redis, within this instance's share.
 
         A cost above the share's burst is refused even by a full bucket: every other instance
         might grant it as well.
         """
-        decision = self.look(record, cost, share, now)
+        decision = self.hold(record, cost, share, now, asked)
         if decision.allowed and cost:
-            record.full_at = now + decision.reset_after
-            self._owe(record, cost, self.policy.interval / share.fraction, now)
+            self.owe(record, cost, share, now, asked)
         return decision
 
-    def look(self, record: Record, cost: int, share: Share, now: float) -> Decision:
+    def hold(
+        self,
+        record: Record,
+        cost: int,
+        share: Share,
+        now: float,
+        asked: LimitPolicy | None = None,
+    ) -> Decision:
+        """Decide as `decide` does, with nothing owed to Redis yet."""
+        decision = self.look(record, cost, share, now, asked)
+        if decision.allowed and cost:
+            record.full_at = now + decision.reset_after
+        return decision
+
+    def release(self, record: Record, cost: int, share: Share, now: float) -> None:
+        """Give back what was held; a negative cost takes it, and empties the bucket at most."""
+        policy = record.own or self.policy
+        if share.fraction:
+            moved = record.full_at - cost * policy.interval / share.fraction
+            record.full_at = min(moved, now + policy.burst * policy.interval)
+
+    def owe(
+        self,
+        record: Record,
+        cost: int,
+        share: Share,
+        now: float,
+        asked: LimitPolicy | None = None,
+    ) -> None:
+        """What was admitted here is to be charged to Redis."""
+        record.owed_under = record.own or asked or self.policy
+        self._owe(record, cost, record.owed_under.interval / share.fraction, now)
+
+    def look(
+        self,
+        record: Record,
+        cost: int,
+        share: Share,
+        now: float,
+        asked: LimitPolicy | None = None,
+    ) -> Decision:
         """What `decide` would say, with nothing taken."""
+        policy = record.own or asked or self.policy
         reset_after = max(record.full_at - now, 0.0)
         if not share.fraction:
-            return self._decision(reset_after, _UNOWNED_RETRY, 0.0, Source.LOCAL)
-        token_seconds = self.policy.interval / share.fraction
+            return _decision(policy, reset_after, _UNOWNED_RETRY, 0.0, Source.LOCAL)
+        token_seconds = policy.interval / share.fraction
         raised = reset_after + cost * token_seconds
-        wait = raised - self._full
+        wait = raised - policy.burst * policy.interval
         if wait > _ROUNDING * token_seconds:
-            return self._decision(reset_after, wait, share.fraction, Source.LOCAL)
-        return self._decision(raised, 0.0, share.fraction, Source.LOCAL)
+            return _decision(policy, reset_after, wait, share.fraction, Source.LOCAL)
+        return _decision(policy, raised, 0.0, share.fraction, Source.LOCAL)
 
     def debts(self, now: float) -> list[tuple[Record, int]]:
         """Hand over what was admitted locally and has not come back yet, to be charged to Redis."""
@@ -174,7 +269,11 @@ class LocalLimiter:
         for record in self._indebted:
             record.debt_until = 0.0
         self._indebted.clear()
-        return [(record, min(cost, self.policy.burst)) for record, cost in owed if cost]
+        return [
+            (record, min(cost, (record.owed_under or self.policy).burst))
+            for record, cost in owed
+            if cost
+        ]
 
     def restore(self, record: Record, cost: int, now: float) -> None:
         """Take a debt back that could not be charged."""
@@ -186,6 +285,7 @@ class LocalLimiter:
         return bool(self._indebted)
 
     def _let_go(self, record: Record) -> None:
+        self._keyed.pop(record.key, None)
         self._indebted.pop(record, None)
         self._refused.pop(record.key, None)
 
@@ -193,19 +293,6 @@ class LocalLimiter:
         record.debt_until = now + (_debt(record, now) + cost) * token_seconds
         record.token_seconds = token_seconds
         self._indebted[record] = None
-
-    def _decision(
-        self, reset_after: float, retry_after: float, fraction: float, source: Source
-    ) -> Decision:
-        tokens = (self._full - reset_after) * fraction / self.policy.interval
-        return Decision(
-            retry_after <= 0,
-            self.policy.burst,
-            max(int(tokens + _ROUNDING), 0),
-            retry_after,
-            reset_after,
-            source,
-        )
 
     def _name(self, subject: str, at: str | None) -> _Name:
         return self._short(subject) if at is None else (self._short(at), self._short(subject))
@@ -216,6 +303,20 @@ class LocalLimiter:
 
     def _digest(self, subject: str) -> bytes:
         return subject_digest(self._digest_key, subject)
+
+
+def _decision(
+    policy: LimitPolicy, reset_after: float, retry_after: float, fraction: float, source: Source
+) -> Decision:
+    tokens = (policy.burst - reset_after / policy.interval) * fraction
+    return Decision(
+        retry_after <= 0,
+        policy.burst,
+        max(int(tokens + _ROUNDING), 0),
+        retry_after,
+        reset_after,
+        source,
+    )
 
 
 def _debt(record: Record, now: float) -> float:

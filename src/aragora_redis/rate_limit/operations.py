@@ -6,13 +6,15 @@ from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from functools import partial
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from ..errors import UnexpectedReplyError
 from ..operation import Fence, Kind, Operation
 from ..scripts.catalog import load
-from .gcra import Mode, validate_cost
-from .policy import LimitPolicy
+from .bucket import MOST_HOLDS
+from .gcra import Answer, Mode, Own, validate_cost
+from .policy import LimitPolicy, Rate
+from .reservation import Found, Reservation
 
 
 def subject_digest(key: bytes, subject: str) -> bytes:
@@ -41,23 +43,23 @@ def _text(digest: bytes) -> bytes:
     return urlsafe_b64encode(digest).rstrip(b"=")
 
 
-def check(policy: LimitPolicy, key: bytes, cost: int) -> Operation[int]:
+def check(policy: LimitPolicy, key: bytes, cost: int) -> Operation[Answer]:
     """Take `cost` tokens, if they are there.
 
     Raises:
-        InvalidInputError: the cost exceeds the burst, see `validate_cost`.
+        InvalidInputError: it is no cost, see `validate_cost`.
     """
     validate_cost(policy, cost)
     return _gcra(policy, key, cost, "check", Kind.EFFECT)
 
 
-def check_all(asked: Sequence[tuple[LimitPolicy, bytes, int]]) -> Operation[list[int]]:
+def check_all(asked: Sequence[tuple[LimitPolicy, bytes, int]]) -> Operation[list[Answer]]:
     """Take from several buckets, each with its key and cost, or from none of them.
 
     Their keys may be in several hash slots: whoever builds it knows that one primary holds all.
 
     Raises:
-        InvalidInputError: a cost exceeds its burst, see `validate_cost`.
+        InvalidInputError: one is no cost, see `validate_cost`.
     """
     limits: list[int] = []
     for policy, _, cost in asked:
@@ -67,7 +69,7 @@ def check_all(asked: Sequence[tuple[LimitPolicy, bytes, int]]) -> Operation[list
         kind=Kind.EFFECT,
         keys=tuple(key for _, key, _ in asked),
         args=(),
-        read=partial(_integers, len(asked)),
+        read=partial(_answers, len(asked)),
         script=load("gcra"),
         shared=("check", *limits),
         fence=Fence.STANDING,
@@ -76,19 +78,23 @@ def check_all(asked: Sequence[tuple[LimitPolicy, bytes, int]]) -> Operation[list
     )
 
 
-def peek(policy: LimitPolicy, key: bytes) -> Operation[int]:
+def peek(policy: LimitPolicy, key: bytes) -> Operation[Answer]:
     """Look at the bucket without taking anything."""
     return _gcra(policy, key, 0, "check", Kind.READ)
 
 
-def charge(policy: LimitPolicy, key: bytes, cost: int) -> Operation[int]:
+def charge(policy: LimitPolicy, key: bytes, cost: int) -> Operation[Answer]:
     """Take what was admitted elsewhere already; empties the bucket at most."""
     return _gcra(policy, key, min(cost, policy.burst), "charge", Kind.EFFECT)
 
 
 def reset_channel(prefix: str) -> bytes:
-    """Where resets are told to all instances."""
+    """Where resets, and what else ends refusals, are told to all instances."""
     return f"{prefix}:l:resets".encode()
+
+
+RETURNED: Final = b" returned"
+"""What stands behind a key on that channel whose bucket is not full, but has more than before."""
 
 
 def reset(key: bytes, channel: bytes) -> Operation[bool]:
@@ -98,18 +104,162 @@ def reset(key: bytes, channel: bytes) -> Operation[bool]:
         at_once=True,
         keys=(key,),
         args=(channel,),
-        read=_deleted,
+        read=_truth,
         script=load("reset"),
         fence=Fence.PROBE,
     )
 
 
-def _gcra(policy: LimitPolicy, key: bytes, cost: int, mode: Mode, kind: Kind) -> Operation[int]:
+class Grant(NamedTuple):
+    """What was reserved.
+
+    Attributes:
+        tokens: how many; 0 where there are too few, -1 where too many reservations are open.
+        until_us: when they lapse, in server microseconds.
+    """
+
+    tokens: int
+    until_us: int
+    answer: Answer
+
+
+class Settled(NamedTuple):
+    """How a reservation has ended.
+
+    Attributes:
+        unpaid: tokens that were used, and that even a full burst could not pay.
+    """
+
+    found: Found
+    unpaid: int
+    answer: Answer
+
+
+def reserve(policy: LimitPolicy, key: bytes, cost: int, name: str, ttl: float) -> Operation[Grant]:
+    """Take `cost` tokens, if they are there, until they are settled or `ttl` seconds have passed.
+
+    Args:
+        policy: the limit.
+        key: of the bucket.
+        cost: whole tokens.
+        name: of the reservation, 16 characters of its own: it makes a second run harmless.
+        ttl: after it the tokens come back by themselves.
+    """
+    return _reserve(policy, key, (cost, cost, 1, name, int(ttl * 1e6), 0, MOST_HOLDS, "", 0))
+
+
+class Lease(NamedTuple):
+    """Tokens to have at hand, and those of before that are brought back in the same step.
+
+    Attributes:
+        least: fewer are of no use. 0, with `most` 0, only brings back.
+        most: how many are wanted.
+        shares: instances among which the bucket is to be shared out.
+        name: of this lease, 16 characters.
+        ttl: seconds after which they count as used.
+        ended: name of the lease of before, or empty.
+        used: how many of its tokens were used.
+    """
+
+    least: int
+    most: int
+    shares: int
+    name: str
+    ttl: float
+    ended: str
+    used: int
+
+
+def lease(policy: LimitPolicy, key: bytes, wanted: Lease) -> Operation[Grant]:
+    """Take tokens to give away here; who dies with some has used them."""
+    least, most, shares, name, ttl, ended, used = wanted
+    rest = name, int(ttl * 1e6), 1, MOST_HOLDS, ended, used
+    return _reserve(policy, key, (least, most, shares, *rest))
+
+
+def _reserve(policy: LimitPolicy, key: bytes, args: tuple[str | int, ...]) -> Operation[Grant]:
+    return Operation(
+        kind=Kind.CAS,
+        keys=(key,),
+        args=(policy.count, policy.period_us, policy.burst, *args),
+        read=_grant,
+        script=load("reserve"),
+        fence=Fence.STANDING,
+        at_once=True,
+    )
+
+
+def settle(
+    policy: LimitPolicy, reservation: Reservation, used: int, *, late: float, channel: bytes
+) -> Operation[Settled]:
+    """End a reservation with what was used; a second run is told what the first one did.
+
+    Args:
+        policy: its limit.
+        reservation: what to end.
+        used: whole tokens; more than were reserved are charged, and never refused.
+        late: seconds after it has lapsed within which it may still be settled.
+        channel: where instances hear that something came back, see `reset_channel`.
+    """
+    return Operation(
+        kind=Kind.CAS,
+        keys=(reservation.key, b"%b:%b" % (reservation.key, reservation.name.encode())),
+        args=(
+            policy.count,
+            policy.period_us,
+            policy.burst,
+            reservation.name,
+            used,
+            reservation.until_us,
+            int(late * 1e6),
+            channel,
+        ),
+        read=_settled,
+        script=load("settle"),
+        fence=Fence.STANDING,
+        at_once=True,
+    )
+
+
+def set_quota(
+    policy: LimitPolicy, key: bytes, rate: Rate | None, lasts: float | None, channel: bytes
+) -> Operation[bool]:
+    """Give a subject a limit of its own, or, with None, the policy's again.
+
+    The result says whether it had one before.
+
+    Args:
+        policy: the limit.
+        key: of the subject's bucket.
+        rate: its own limit.
+        lasts: seconds for which it holds; None for good.
+        channel: where instances hear of it, see `reset_channel`.
+    """
+    own = (rate.count, rate.period_us, rate.burst) if rate is not None else (0, 0, 0)
+    return Operation(
+        kind=Kind.EFFECT,
+        keys=(key,),
+        args=(
+            policy.count,
+            policy.period_us,
+            policy.burst,
+            channel,
+            *own,
+            0 if lasts is None else max(int(lasts * 1e6), 1),
+        ),
+        read=_truth,
+        script=load("quota"),
+        fence=Fence.PROBE,
+        at_once=True,
+    )
+
+
+def _gcra(policy: LimitPolicy, key: bytes, cost: int, mode: Mode, kind: Kind) -> Operation[Answer]:
     return Operation(
         kind=kind,
         keys=(key,),
         args=(),
-        read=_integer,
+        read=_answer,
         script=load("gcra"),
         shared=(mode, policy.count, policy.period_us, policy.burst, cost),
         fence=Fence.STANDING,
@@ -123,11 +273,27 @@ def _integer(reply: Any) -> int:
     return reply
 
 
-def _integers(count: int, reply: Any) -> list[int]:
+def _answer(reply: Any) -> Answer:
+    if isinstance(reply, list) and len(reply) == len(Own._fields):
+        return Own(*(_integer(part) for part in reply))
+    return _integer(reply)
+
+
+def _answers(count: int, reply: Any) -> list[Answer]:
     if not isinstance(reply, list) or len(reply) != count:
         raise UnexpectedReplyError(f"{count} rate limits were answered with {type(reply).__name__}")
-    return [_integer(each) for each in reply]
+    return [_answer(each) for each in reply]
 
 
-def _deleted(reply: Any) -> bool:
+def _grant(reply: Any) -> Grant:
+    tokens, until_us, answer = reply
+    return Grant(_integer(tokens), _integer(until_us), _answer(answer))
+
+
+def _settled(reply: Any) -> Settled:
+    found, unpaid, answer = reply
+    return Settled(Found(found.decode()), _integer(unpaid), _answer(answer))
+
+
+def _truth(reply: Any) -> bool:
     return _integer(reply) > 0

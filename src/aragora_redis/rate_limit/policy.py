@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import blake2b
 from math import gcd
 from typing import Final
@@ -60,6 +61,54 @@ def parse_rate(text: str) -> tuple[int, int]:
     return count, number * _UNITS_US[found["unit"]]
 
 
+@dataclass(frozen=True, slots=True, init=False)
+class Rate:
+    """How many tokens come back in which time, and how many there are at most.
+
+    `Rate("500/second")`, `Rate("3 per 2 seconds", burst=10)`: a limit that is a subject's own.
+
+    Attributes:
+        count: tokens that come back in `period_us`, in lowest terms.
+        period_us: microseconds.
+        burst: tokens of a full bucket; the count as written, unless given.
+
+    Raises:
+        InvalidInputError: the text is no rate, a number is out of range or too large to be exact.
+    """
+
+    count: int
+    period_us: int
+    burst: int
+
+    def __init__(self, rate: str, burst: int | None = None) -> None:
+        if not isinstance(rate, str):
+            raise InvalidInputError("a rate is a text", remedy=f"write one {RATE_FORMS}")
+        count, period_us = parse_rate(rate)
+        burst = count if burst is None else burst
+        if type(burst) is not int or burst < 1:
+            raise InvalidInputError("a burst is a whole number from 1")
+        divisor = gcd(count, period_us)
+        _require_exact(count // divisor, period_us // divisor, burst)
+        for name, value in (
+            ("count", count // divisor),
+            ("period_us", period_us // divisor),
+            ("burst", burst),
+        ):
+            object.__setattr__(self, name, value)
+
+    def __str__(self) -> str:
+        """The rate in the smallest unit in which it is one or more, such as `5 per second`."""
+        return f"{_per_unit(self.count, self.period_us)}, burst {self.burst}"
+
+
+def _per_unit(count: int, period_us: int) -> str:
+    per_second = count * 1e6 / period_us
+    for unit, seconds in (("second", 1), ("minute", 60), ("hour", 3600)):
+        if per_second * seconds >= 1:
+            return f"{per_second * seconds:g} per {unit}"
+    return f"{per_second * 86_400:g} per day"
+
+
 @dataclass(frozen=True, slots=True)
 class LimitPolicy:
     """A token bucket: `count` tokens per `period_us`, at most `burst` at once.
@@ -105,6 +154,22 @@ class LimitPolicy:
         set_field(self, "full", self.burst * period_us)
         set_field(self, "interval", period_us / count / 1e6)
         set_field(self, "hash", blake2b(parameters.encode(), digest_size=8).hexdigest())
+
+    @property
+    def rate(self) -> str:
+        """The rate in words, such as `100 per second`."""
+        return _per_unit(self.count, self.period_us)
+
+    def at(self, count: int, period_us: int, burst: int) -> LimitPolicy:
+        """This limit with another rate and burst; itself where they are the same."""
+        if (count, period_us, burst) == (self.count, self.period_us, self.burst):
+            return self
+        return _at(self, count, period_us, burst)
+
+
+@lru_cache(maxsize=1024)
+def _at(policy: LimitPolicy, count: int, period_us: int, burst: int) -> LimitPolicy:
+    return replace(policy, count=count, period_us=period_us, burst=burst)
 
 
 def _require_exact(count: int, period_us: int, burst: int) -> None:

@@ -39,6 +39,7 @@ def parse(name: str, source: str) -> Script:
 
     The header is the leading run of `--` lines. It holds a summary, then the sections `KEYS`,
     `ARGV` and `Reply`, and one line `Traits:` with `read` or `write`, and `batch` where it applies.
+    A line `Uses:` names the part (`parts/*.lua`) whose functions stand before its own code.
 
     Raises:
         HeaderError: a section is missing, or the traits are not understood.
@@ -57,6 +58,11 @@ def parse(name: str, source: str) -> Script:
     traits = set(re.findall(r"\w+", traits_line.removeprefix("Traits:")))
     if not traits <= {"read", "write", "batch"} or len(traits & {"read", "write"}) != 1:
         raise HeaderError(f"{name}: traits are read or write, and batch; not {sorted(traits)}")
+    uses = next((line for line in header if line.startswith("Uses:")), None)
+    if uses is not None:
+        lines = source.splitlines()
+        lines.insert(len(header), _part(uses.removeprefix("Uses:").strip()))
+        source = "\n".join(lines)
     encoded = source.encode()
     return Script(
         name=name,
@@ -65,6 +71,10 @@ def parse(name: str, source: str) -> Script:
         writes="write" in traits,
         batchable="batch" in traits,
     )
+
+
+def _part(name: str) -> str:
+    return files(__package__).joinpath("parts", f"{name}.lua").read_text("utf-8")
 
 
 @cache

@@ -8,12 +8,12 @@
 --   a charge is never refused, it empties the bucket at most. An item takes from all of its buckets
 --   or from none.
 -- Reply: array with one element an item: for one limit TAT - now where allowed (>= 0), minus the wait
---   where refused (< 0); for several the array of these, in which a limit that would have allowed what
---   another refused says its TAT - now as it stays; or the error with which the server refused to
---   store a key of the item
+--   where refused (< 0), or, of a subject that has a limit of its own, an array of that, its count,
+--   period_us, burst and end (server microseconds, 0 for none); for several limits the array of these, in which one that would have allowed
+--   what another refused says its TAT - now as it stays; or the error with which the server refused
+--   to store a key of the item
 -- Traits: write batch
-local find, format, match = string.find, string.format, string.match
-
+-- Uses: bucket
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local not_after = tonumber(ARGV[1])
@@ -23,67 +23,69 @@ end
 
 local charge = ARGV[2] == 'charge'
 local width = (#ARGV - 2) / 4
-local counts, fulls, steps = {}, {}, {}
+local counts, periods, bursts, costs, fulls, steps = {}, {}, {}, {}, {}, {}
 for j = 1, width do
   local at = 4 * j - 1
-  local period = tonumber(ARGV[at + 1])
-  counts[j] = tonumber(ARGV[at])
-  fulls[j] = tonumber(ARGV[at + 2]) * period
-  steps[j] = tonumber(ARGV[at + 3]) * period
-end
-
-local function stored_level(value, count, full)
-  local us, frac = value, 0
-  if not find(value, '^%d+$') then
-    us, frac = match(value, '^(%d+):(%d+)$')
-    if not us then return 0 end
-    frac = tonumber(frac)
-    if frac >= count then frac = 0 end
-  end
-  local level = (tonumber(us) - now) * count + frac
-  if level < 0 then return 0 end
-  if level > full then return full end
-  return level
+  counts[j], periods[j] = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+  bursts[j], costs[j] = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+  fulls[j], steps[j] = bursts[j] * periods[j], costs[j] * periods[j]
 end
 
 local values = redis.call('MGET', unpack(KEYS))
-local replies, levels, limits, changed, said = {}, {}, {}, {}, {}
+local replies, levels, buckets, limits, changed, said = {}, {}, {}, {}, {}, {}
 for first = 1, #KEYS, width do
   local refused = false
   if width > 1 then said = {} end
   for j = 1, width do
     local at = first + j - 1
-    local value = values[at]
-    local level = levels[KEYS[at]] or (value and stored_level(value, counts[j], fulls[j])) or 0
-    local raised = level + steps[j]
-    if raised > fulls[j] and charge then raised = fulls[j] end
-    if raised > fulls[j] then
-      said[j], refused = fulls[j] - raised, true
+    local key, full, step = KEYS[at], fulls[j], steps[j]
+    local level, bucket = levels[key], buckets[key]
+    if not level and not bucket and values[at] then
+      level = plain_level(values[at], now, counts[j], full)
+      if not level then
+        bucket = open(values[at], now, counts[j], periods[j], bursts[j])
+        buckets[key] = bucket
+      end
+    end
+    if bucket then
+      level, full, step = max(bucket.level, 0), bucket.full, costs[j] * bucket.period
+    end
+    local raised = (level or 0) + step
+    if raised > full and charge then raised = full end
+    if raised > full then
+      -- A cost of another limit's size may be beyond what a reply can say.
+      said[j], refused = max(full - raised, -2 ^ 53), true
     else
       said[j] = raised
     end
   end
   for j = 1, width do
-    local key = KEYS[first + j - 1]
+    local key, step = KEYS[first + j - 1], steps[j]
+    local bucket = buckets[key]
+    if bucket then step = costs[j] * bucket.period end
     if refused then
-      if said[j] >= 0 then said[j] = said[j] - steps[j] end
-    elseif steps[j] > 0 then
-      if not levels[key] then changed[#changed + 1] = key end
-      levels[key], limits[key] = said[j], j
+      if said[j] >= 0 then said[j] = said[j] - step end
+    elseif step > 0 then
+      if not limits[key] then changed[#changed + 1], limits[key] = key, j end
+      if bucket then take(bucket, said[j], step) else levels[key] = said[j] end
     end
+    if bucket then said[j] = answer(bucket, said[j]) end
   end
   replies[#replies + 1] = width == 1 and said[1] or said
 end
 
 for i = 1, #changed do
   local key = changed[i]
-  local level, count = levels[key], counts[limits[key]]
-  local frac = level % count
-  local tat = format('%.0f', now + (level - frac) / count)
-  if frac > 0 then tat = tat .. format(':%.0f', frac) end
-  -- One second more than needed, so that no rounding and no clock drops a bucket still in use.
-  local ttl_ms = format('%.0f', math.ceil(level / count / 1000) + 1000)
-  local stored = redis.pcall('SET', key, tat, 'PX', ttl_ms)
+  local value, ttl_ms
+  if buckets[key] then
+    value, ttl_ms = close(buckets[key], now)
+  else
+    local level, count = levels[key], counts[limits[key]]
+    value = instant(level, now, count)
+    -- One second more than needed, so that no rounding and no clock drops a bucket still in use.
+    ttl_ms = format('%.0f', math.ceil(level / count / 1000) + 1000)
+  end
+  local stored = store(key, value, ttl_ms)
   if stored.err then
     for at = 1, #KEYS do
       if KEYS[at] == key then replies[math.ceil(at / width)] = stored end

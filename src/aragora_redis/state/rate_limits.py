@@ -1,92 +1,45 @@
-"""Rate limits: asked of Redis, and decided here where Redis need not, or cannot, be asked.
-
-Invariant I2, an outage is not an amnesty: while Redis cannot answer, a fail-open policy admits this
-instance's share of the limit and no more, a fail-closed one nothing, and neither waits.
-"""
+"""Rate limits: the face. What is known here is answered here; the rest is asked, see `Decider`."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..clock import Clock
-from ..errors import (
-    AragoraRedisError,
-    LimitUnavailableError,
-    OutageError,
-    OutcomeUnknownError,
-    Ran,
-    UnexpectedReplyError,
-    UnknownPolicyError,
-)
+from ..errors import LimitUnavailableError, UnknownPolicyError
 from ..events import UNAVAILABLE, Decided, Events
-from ..operation import Runs
+from ..names import validate_seconds
 from ..rate_limit import operations
-from ..rate_limit.gcra import Decision, Source, decode, validate_cost
+from ..rate_limit.gcra import Decision, Look, look_at, validate_cost, validate_payable
 from ..rate_limit.joint import (
     Asked,
     JointDecision,
     LimitCheck,
-    decide_here,
-    decode_all,
     located,
     steps,
     validate_together,
 )
-from ..rate_limit.local import LocalLimiter, Record, validate_location, validate_subject
-from ..rate_limit.policy import LimitPolicy, OnOutage
-from ..rate_limit.share import FleetSize, Share, share_of
-from .service import Service
-
-_UNDECIDED = (OutageError, OutcomeUnknownError, UnexpectedReplyError)
-CHARGES_AT_ONCE = 128
-CHARGE_LIMIT = 0.5
-"""Seconds that one charge may take."""
+from ..rate_limit.local import LocalLimiter, validate_location, validate_subject
+from ..rate_limit.policy import LimitPolicy, Rate
+from ..rate_limit.reservation import TTL, Settlement, unseal
+from .limit_decider import Decider
+from .reservations import Reservations, Reserved, Reserving, validate_ttl
 
 
 class RateLimits:
     """Checks subjects against named policies.
 
     Args:
-        executor: the way to Redis, or this process alone.
-        across_slots: whether one primary holds all hash slots, and takes calls across them.
-        source: who it is that decides there.
-        fail_open: what policies do in an outage that do not say so themselves.
-        fleet: how many instances share a limit then.
-        own: boot id of this instance.
+        decider: what decisions are made with.
     """
 
     def __init__(
-        self,
-        policies: Mapping[str, LimitPolicy],
-        *,
-        executor: Runs,
-        across_slots: Callable[[], bool],
-        source: Source,
-        clock: Clock,
-        events: Events,
-        service: Service,
-        fleet: FleetSize,
-        own: str,
-        prefix: str,
-        digest_key: bytes,
-        fail_open: bool,
-        deadline: float,
+        self, policies: Mapping[str, LimitPolicy], *, decider: Decider, events: Events
     ) -> None:
-        self._executor = executor
-        self._across_slots = across_slots
-        self._source = source
-        self._clock = clock
+        self._decider = decider
         self._events = events
-        self._service = service
-        self._fleet = fleet
-        self._own = own
-        self._reset_channel = operations.reset_channel(prefix)
-        self._fail_open = fail_open
-        self._deadline = deadline
+        self._reservations = Reservations(decider)
         self._limiters = {
-            name: LocalLimiter(policy, prefix=prefix, digest_key=digest_key)
+            name: LocalLimiter(policy, prefix=decider.prefix, digest_key=decider.digest_key)
             for name, policy in policies.items()
         }
 
@@ -94,7 +47,13 @@ class RateLimits:
         return (limiter.policy for limiter in self._limiters.values())
 
     async def check(
-        self, policy: str, subject: str, cost: int = 1, *, at: str | None = None
+        self,
+        policy: str,
+        subject: str,
+        cost: int = 1,
+        *,
+        at: str | None = None,
+        limit: Rate | None = None,
     ) -> Decision:
         """Take `cost` tokens from the subject's bucket, if they are there.
 
@@ -102,25 +61,110 @@ class RateLimits:
             policy: name of a policy in the policies file.
             subject: whom the limit counts, such as `ip:203.0.113.9`; only a digest leaves this
                 process.
-            cost: whole tokens, at most the policy's burst.
+            cost: whole tokens, at most the burst that is in force.
             at: for a limit with `co_locate`, the subject of that other limit.
+            limit: rate and burst for this subject instead of the policy's; one that operators have
+                set (`set_limit`) comes before it.
 
         Raises:
             UnknownPolicyError, InvalidInputError: the arguments; nothing was counted.
             LimitUnavailableError: the policy is fail-closed and Redis cannot be asked.
         """
         limiter = self._limiter(policy, subject, at)
-        validate_cost(limiter.policy, cost)
+        asked = _under(limiter.policy, limit)
+        validate_cost(asked, cost)
         record = limiter.record(subject, at)
-        decision = limiter.recent_denial(record, cost, self._clock.monotonic())
+        decision = limiter.recent_denial(record, cost, self._decider.now, asked)
         if decision is None:
             try:
-                decision = await self._ask(limiter, record, cost)
+                decision = await self._decider.ask(limiter, record, cost, asked)
             except LimitUnavailableError:
                 self._events.emit(Decided(policy, allowed=False, source=UNAVAILABLE))
                 raise
+        else:
+            validate_payable(asked, cost, decision.limit)
         self._events.emit(Decided(policy, decision.allowed, decision.source.value))
         return decision
+
+    def reserve(
+        self,
+        policy: str,
+        subject: str,
+        estimate: int,
+        *,
+        ttl: float = TTL,
+        at: str | None = None,
+        limit: Rate | None = None,
+    ) -> Reserving:
+        """Take an estimate now, and settle what the work really cost after it.
+
+            async with state.rate_limits.reserve("llm", "org:7", estimate=1200) as reserved:
+                reserved_answer = await ask_the_model()
+                await reserved.settle(reserved_answer.tokens)
+
+        Without a context, `await` it for a `Reserved` that may be refused.
+
+        Args:
+            policy: name of a policy in the policies file.
+            subject: whom the limit counts.
+            estimate: whole tokens, from 1.
+            ttl: seconds after which what was not settled comes back by itself.
+            at: for a limit with `co_locate`, the subject of that other limit.
+            limit: as for `check`.
+
+        Raises:
+            UnknownPolicyError, InvalidInputError: the arguments; nothing was counted.
+        """
+        limiter = self._limiter(policy, subject, at)
+        asked = _under(limiter.policy, limit)
+        validate_cost(asked, estimate)
+        validate_payable(asked, 1 - estimate, 0)
+        validate_ttl(ttl)
+
+        async def make() -> Reserved:
+            record = limiter.record(subject, at)
+            decision = limiter.recent_denial(record, estimate, self._decider.now, asked)
+            sealed = ""
+            if decision is None:
+                try:
+                    decision, made = await self._reservations.make(
+                        limiter, record, estimate, asked, ttl
+                    )
+                except LimitUnavailableError:
+                    self._events.emit(Decided(policy, allowed=False, source=UNAVAILABLE))
+                    raise
+                if decision.allowed:
+                    sealed = made.seal(self._decider.digest_key)
+            self._events.emit(Decided(policy, decision.allowed, decision.source.value))
+            return Reserved(decision, sealed, estimate if decision.allowed else 0, self.settle)
+
+        return Reserving(policy, make)
+
+    async def settle(self, reservation: str, cost: int) -> Settlement:
+        """End a reservation with what was really used.
+
+        Less than the estimate gives the rest back; more is charged, is never refused, and empties
+        the bucket at most (`overrun` says by how much it was missed). Only the first settlement
+        counts; others are told what it came to. One that has lapsed or was lost in a failover is
+        charged anew; five minutes after it has lapsed nothing is done any more.
+
+        Args:
+            reservation: its id.
+            cost: whole tokens that were used, from 0.
+
+        Raises:
+            InvalidInputError: that is no reservation, or no such cost.
+            UnknownPolicyError: its limit is not defined any more.
+            OutageError, OutcomeUnknownError: Redis cannot be asked, and too many wait for it
+                already; otherwise it is told as soon as it can be.
+        """
+        found = unseal(reservation, self._decider.digest_key)
+        limiter = self._named(found.policy)
+        return await self._reservations.end(limiter, limiter.keyed(found.key), found, cost)
+
+    async def refund(self, reservation: str) -> Settlement:
+        """Give a reservation back whole; raises as `settle` does."""
+        return await self.settle(reservation, 0)
 
     async def check_all(self, *checks: LimitCheck) -> JointDecision:
         """Take from the buckets of several limits, or from none of them.
@@ -137,18 +181,20 @@ class RateLimits:
         """
         asked = [self._asked(check, checks) for check in checks]
         validate_together(asked)
-        now = self._clock.monotonic()
+        for each in asked:
+            await self._require_payable(each)
+        now = self._decider.now
         said = {
             each: denial
             for each in asked
             if (denial := each.limiter.recent_denial(each.record, each.cost, now)) is not None
         }
         looks = not asked[0].cost
-        left = [] if said else steps(asked, across_slots=self._across_slots())
+        left = [] if said else steps(asked, across_slots=self._decider.across_slots())
         try:
             while left and (looks or all(decision.allowed for decision in said.values())):
                 step = left.pop(0)
-                said |= zip(step, await self._ask_all(step), strict=True)
+                said |= zip(step, await self._decider.ask_all(step), strict=True)
         except LimitUnavailableError:
             for each in asked:
                 self._decided(each, allowed=False, source=UNAVAILABLE)
@@ -160,19 +206,27 @@ class RateLimits:
         return JointDecision(allowed, tuple(said.get(each) for each in asked))
 
     def denial(
-        self, policy: str, subject: str, cost: int = 1, *, at: str | None = None
+        self,
+        policy: str,
+        subject: str,
+        cost: int = 1,
+        *,
+        at: str | None = None,
+        limit: Rate | None = None,
     ) -> Decision | None:
         """The refusal that `check` would repeat without asking Redis, or None.
 
         It changes nothing but counts, so any thread may ask. Raises as `check` does.
         """
         limiter = self._limiter(policy, subject, at)
-        validate_cost(limiter.policy, cost)
+        asked = _under(limiter.policy, limit)
+        validate_cost(asked, cost)
         record = limiter.known(subject, at)
         if record is None:
             return None
-        decision = limiter.recent_denial(record, cost, self._clock.monotonic())
+        decision = limiter.recent_denial(record, cost, self._decider.now, asked)
         if decision is not None:
+            validate_payable(asked, cost, decision.limit)
             self._events.emit(Decided(policy, decision.allowed, decision.source.value))
         return decision
 
@@ -187,39 +241,76 @@ class RateLimits:
         limiter = self._limiter(policy, subject, at)
         key = limiter.record(subject, at).key
         limiter.forget(subject, at)
-        reset = operations.reset(key, self._reset_channel)
-        return await self._executor.run(reset, within=self._deadline)
+        return await self._decider.run(operations.reset(key, self._decider.channel))
+
+    async def look(self, policy: str, subject: str, *, at: str | None = None) -> Look:
+        """What a check of the subject would meet now, and under which limit; takes nothing.
+
+        Raises:
+            UnknownPolicyError, InvalidInputError: the arguments.
+            OutageError, OutcomeUnknownError: Redis cannot be asked.
+        """
+        limiter = self._limiter(policy, subject, at)
+        key = limiter.record(subject, at).key
+        answer = await self._decider.run(operations.peek(limiter.policy, key))
+        return look_at(limiter.policy, answer, self._decider.source)
+
+    async def set_limit(
+        self,
+        policy: str,
+        subject: str,
+        limit: Rate | None,
+        *,
+        lasts: float | None = None,
+        at: str | None = None,
+    ) -> bool:
+        """Give a subject a limit of its own, for the whole fleet; True if it had one before.
+
+        What it has used stays used. All instances go by it with their next check.
+
+        Args:
+            policy: name of a policy in the policies file.
+            subject: whom it counts.
+            limit: rate and burst; None for the policy's again.
+            lasts: seconds for which it holds; None for good.
+            at: for a limit with `co_locate`, the subject of that other limit.
+
+        Raises:
+            UnknownPolicyError, InvalidInputError: the arguments.
+            OutageError: it did not run.
+            OutcomeUnknownError: it may have run.
+        """
+        limiter = self._limiter(policy, subject, at)
+        if lasts is not None:
+            validate_seconds(lasts, "how long a limit holds")
+        record = limiter.record(subject, at)
+        record.denied_until = 0.0
+        return await self._decider.run(
+            operations.set_quota(limiter.policy, record.key, limit, lasts, self._decider.channel)
+        )
 
     def on_push(self, push: list[Any]) -> None:
         """Take in a published message; those of other channels are not ours."""
-        if len(push) == 3 and push[:2] == [b"message", self._reset_channel]:
-            for limiter in self._limiters.values():
-                limiter.on_reset(push[2])
+        if len(push) != 3 or push[:2] != [b"message", self._decider.channel]:
+            return
+        message: bytes = push[2]
+        returned = message.endswith(operations.RETURNED)
+        for limiter in self._limiters.values():
+            if returned:
+                limiter.on_returned(message.removesuffix(operations.RETURNED))
+            else:
+                limiter.on_reset(message)
 
     async def settle_debts(self) -> None:
-        """Charge to Redis what was admitted without it, so that an outage is no second burst."""
-        for limiter in self._limiters.values():
-            debts = limiter.debts(self._clock.monotonic())
-            for start in range(0, len(debts), CHARGES_AT_ONCE):
-                await asyncio.gather(
-                    *(
-                        self._charge(limiter, record, cost)
-                        for record, cost in debts[start : start + CHARGES_AT_ONCE]
-                    )
-                )
+        """Tell Redis what was admitted and settled without it."""
+        await self._decider.settle_debts(self._limiters.values())
+        await self._reservations.flush()
 
     @property
     def in_debt(self) -> bool:
         """Whether there is anything to settle."""
-        return any(limiter.in_debt for limiter in self._limiters.values())
-
-    async def _charge(self, limiter: LocalLimiter, record: Record, cost: int) -> None:
-        charge = operations.charge(limiter.policy, record.key, cost)
-        try:
-            await self._executor.run(charge, within=CHARGE_LIMIT)
-        except AragoraRedisError as error:
-            if error.ran is Ran.NO:
-                limiter.restore(record, cost, self._clock.monotonic())
+        limiters = self._limiters.values()
+        return self._reservations.owing or any(limiter.in_debt for limiter in limiters)
 
     def policy(self, name: str) -> LimitPolicy:
         """The policy of that name.
@@ -253,68 +344,18 @@ class RateLimits:
         validate_cost(limiter.policy, cost)
         return Asked(limiter, limiter.record(subject, at), cost)
 
+    async def _require_payable(self, asked: Asked) -> None:
+        """Refuse a cost that no bucket could pay before another limit has given anything."""
+        limiter, record, cost = asked
+        if cost <= (record.own or limiter.policy).burst:
+            return
+        found = await self._decider.ask(limiter, record, 0, limiter.policy)
+        validate_payable(limiter.policy, cost, found.limit)
+
     def _decided(self, asked: Asked, *, allowed: bool, source: str) -> None:
         self._events.emit(Decided(asked.limiter.policy.name, allowed, source))
 
-    async def _ask(self, limiter: LocalLimiter, record: Record, cost: int) -> Decision:
-        policy = limiter.policy
-        try:
-            reply = await self._executor.run(
-                operations.check(policy, record.key, cost), within=self._deadline
-            )
-            decision = decode(policy, cost, reply, self._source)
-        except _UNDECIDED as error:
-            self._service.failed(error)
-            share = self._share(limiter, record, error)
-            return limiter.decide(record, cost, share, self._clock.monotonic())
-        # A refusal writes nothing, so it says nothing about a Redis that refuses writes.
-        if decision.allowed and cost:
-            self._service.answered()
-        limiter.note(record, cost, decision, self._clock.monotonic())
-        return decision
 
-    async def _ask_all(self, step: Sequence[Asked]) -> Sequence[Decision]:
-        if len(step) == 1:
-            return [await self._ask(*step[0])]
-        try:
-            replies = await self._executor.run(
-                operations.check_all(
-                    [(limiter.policy, record.key, cost) for limiter, record, cost in step]
-                ),
-                within=self._deadline,
-            )
-        except _UNDECIDED as error:
-            self._service.failed(error)
-            shares = [self._share(each.limiter, each.record, error) for each in step]
-            return decide_here(step, shares, self._clock.monotonic())
-        decisions = decode_all(step, replies, self._source)
-        if step[0].cost and all(decision.allowed for decision in decisions):
-            self._service.answered()
-        now = self._clock.monotonic()
-        for each, decision in zip(step, decisions, strict=True):
-            each.limiter.note(each.record, each.cost, decision, now)
-        return decisions
-
-    def _share(self, limiter: LocalLimiter, record: Record, error: AragoraRedisError) -> Share:
-        """What this instance may give of a limit while Redis cannot be asked.
-
-        Raises:
-            LimitUnavailableError: nothing.
-        """
-        policy = limiter.policy
-        on_outage = policy.on_outage
-        fail_open = on_outage is OnOutage.FAIL_OPEN if on_outage else self._fail_open
-        if not fail_open:
-            raise LimitUnavailableError(
-                f"the limit {policy.name!r} cannot be decided: {error.message}",
-                remedy="try again shortly; on_outage = fail-open would decide locally",
-            ) from error
-        share = share_of(
-            policy, size=self._fleet.size, own=self._own, ids=self._fleet.ids, digest=record.digest
-        )
-        if share is None:
-            raise LimitUnavailableError(
-                f"the limit {policy.name!r} cannot be shared out: the fleet's size is not known",
-                remedy="set ARAGORA_EXPECTED_INSTANCES",
-            ) from error
-        return share
+def _under(policy: LimitPolicy, limit: Rate | None) -> LimitPolicy:
+    """The policy, with the limit that a call brings."""
+    return policy if limit is None else policy.at(limit.count, limit.period_us, limit.burst)

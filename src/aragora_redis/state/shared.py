@@ -27,6 +27,7 @@ from ..tokens.shard import Shard
 from .circuits import Circuits
 from .connected import Connected
 from .embedded import EmbeddedExecutor
+from .limit_decider import Decider
 from .outbox import Outbox
 from .outbox_file import OutboxFile
 from .rate_limits import RateLimits
@@ -252,21 +253,22 @@ class SharedState:
         )
 
     def _build_rate_limits(self) -> RateLimits:
-        return RateLimits(
-            self.policies.limits,
+        decider = Decider(
             executor=self._executor,
             across_slots=self._across_slots,
             source=Source.REDIS if self._redis else Source.LOCAL,
             clock=self._clock,
-            events=self.events,
             service=self._service,
             fleet=self._fleet,
             own=self.boot_id,
             prefix=self.settings.prefix,
             digest_key=self.settings.digest_key.reveal_bytes(),
+            channel=reset_channel(self.settings.prefix),
             fail_open=self.settings.fail_open,
             deadline=self.settings.deadline,
+            server_now=self._redis.server_now if self._redis else self._clock.wall,
         )
+        return RateLimits(self.policies.limits, decider=decider, events=self.events)
 
     def _build_tokens(self) -> Tokens:
         tokens = self.settings.tokens

@@ -21,7 +21,8 @@ from ..state.shared import START_LIMIT
 from ..state.status import Status
 from .circuits import Circuit, Circuits
 from .crossing import Crossing
-from .faces import RateLimits, Sessions, Tokens
+from .faces import Sessions, Tokens
+from .rate_limits import RateLimits
 
 __all__ = ["Circuit", "Circuits", "RateLimits", "Sessions", "SharedState", "Tokens"]
 

@@ -1,12 +1,10 @@
-"""Limits, tokens and sessions for threads; see the classes of the same names in `state`."""
+"""Tokens and sessions for threads; see the classes of the same names in `state`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..rate_limit.gcra import Decision
-from ..rate_limit.joint import JointDecision, LimitCheck
 from ..sessions.client import Client
 from ..sessions.stored import Session, SessionInfo
 from ..state.receipt import Instant, Level, Receipt
@@ -19,37 +17,6 @@ from .crossing import Crossing
 
 if TYPE_CHECKING:
     from ..jwt import VerifiedToken
-
-
-class RateLimits:
-    """See `aragora_redis.state.rate_limits.RateLimits`."""
-
-    def __init__(self, crossing: Crossing) -> None:
-        self._crossing = crossing
-
-    def check(self, policy: str, subject: str, cost: int = 1, *, at: str | None = None) -> Decision:
-        """Take `cost` tokens from the subject's bucket, if they are there."""
-        known = self._crossing.here.rate_limits.denial(policy, subject, cost, at=at)
-        if known is not None:
-            return known
-        return self._crossing.cross(
-            lambda state: state.rate_limits.check(policy, subject, cost, at=at),
-            self._crossing.deadline,
-        )
-
-    def check_all(self, *checks: LimitCheck) -> JointDecision:
-        """Take from the buckets of several limits, or from none of them."""
-        return self._crossing.cross(
-            lambda state: state.rate_limits.check_all(*checks),
-            self._crossing.deadline * len(checks),
-        )
-
-    def reset(self, policy: str, subject: str, *, at: str | None = None) -> bool:
-        """Fill the subject's bucket again; True if anything had been taken."""
-        return self._crossing.cross(
-            lambda state: state.rate_limits.reset(policy, subject, at=at),
-            self._crossing.deadline,
-        )
 
 
 class Tokens:

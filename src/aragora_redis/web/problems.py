@@ -17,6 +17,7 @@ from ..errors import (
     CircuitOpenError,
     InvalidInputError,
     LayoutError,
+    LimitExceededError,
     OutageError,
     OutcomeUnknownError,
     Ran,
@@ -37,6 +38,7 @@ _STATUS: Mapping[type[AragoraRedisError], HTTPStatus] = {
     SessionConflictError: HTTPStatus.CONFLICT,
     TooManySessionsError: HTTPStatus.CONFLICT,
     CircuitOpenError: HTTPStatus.SERVICE_UNAVAILABLE,
+    LimitExceededError: HTTPStatus.TOO_MANY_REQUESTS,
     OutageError: HTTPStatus.SERVICE_UNAVAILABLE,
     OutcomeUnknownError: HTTPStatus.SERVICE_UNAVAILABLE,
     UnexpectedReplyError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -89,7 +91,7 @@ def problem_of(error: AragoraRedisError) -> Problem:
     kind = type(error)
     status = next(_STATUS[base] for base in kind.__mro__ if base in _STATUS)
     headers = {}
-    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+    if status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:
         wait = getattr(error, "retry_after", 1.0)
         headers["Retry-After"] = retry_after(wait)
     slug = re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__.removesuffix("Error")).lower()

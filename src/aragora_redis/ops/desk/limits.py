@@ -1,17 +1,17 @@
-"""The limit of one subject: looked at, and filled again by hand."""
+"""The limit of one subject: looked at, filled again, and set by hand."""
 
 from __future__ import annotations
 
 from ...errors import UnknownPolicyError
 from ...rate_limit import operations
-from ...rate_limit.gcra import Decision, decode
+from ...rate_limit.gcra import Look, Source, look_at
 from ...rate_limit.local import LocalLimiter, Record, validate_location, validate_subject
-from ...rate_limit.policy import LimitPolicy
+from ...rate_limit.policy import LimitPolicy, Rate
 from .audit import Act, digest_of
 from .desk import Desk
 
 
-async def look(desk: Desk, policy: str, subject: str, *, at: str | None = None) -> Decision:
+async def look(desk: Desk, policy: str, subject: str, *, at: str | None = None) -> Look:
     """What a check of the subject would meet now; takes nothing.
 
     Args:
@@ -25,7 +25,50 @@ async def look(desk: Desk, policy: str, subject: str, *, at: str | None = None) 
         OutageError, OutcomeUnknownError: the primary cannot be asked.
     """
     known, record = _found(desk, policy, subject, at)
-    return decode(known, 0, await desk.ask(operations.check(known, record.key, 0)))
+    return look_at(known, await desk.ask(operations.peek(known, record.key)), Source.REDIS)
+
+
+async def set_limit(
+    desk: Desk,
+    policy: str,
+    subject: str,
+    rate: Rate | None,
+    *,
+    lasts: float | None,
+    actor: str,
+    reason: str,
+    at: str | None = None,
+) -> bool:
+    """Give a subject a limit of its own, or, with None, the policy's again; True if it had one.
+
+    Args:
+        desk: where to act.
+        policy: name of the limit.
+        subject: whom it counts.
+        rate: its own limit.
+        lasts: seconds for which it holds; None for good.
+        actor: who does it.
+        reason: why.
+        at: as for `look`.
+
+    Raises:
+        UnknownPolicyError, InvalidInputError: there is no such limit, or no such subject of it.
+        OutageError, OutcomeUnknownError: the primary cannot be asked.
+    """
+    known, record = _found(desk, policy, subject, at)
+    channel = operations.reset_channel(desk.settings.prefix)
+    act = Act(
+        actor=actor,
+        action="limits set" if rate is not None else "limits unset",
+        target=f"{policy} {digest_of(record.digest)}",
+        reason=reason,
+    )
+    said = f"{rate}" if rate is not None else "the policy's"
+    return await desk.act(
+        act,
+        lambda: desk.ask(operations.set_quota(known, record.key, rate, lasts, channel)),
+        lambda _had: said if lasts is None else f"{said}, for {lasts:g} s",
+    )
 
 
 async def reset(

@@ -1,0 +1,195 @@
+"""What is stored of one subject's bucket, and how reservations change it: `parts/bucket.lua`.
+
+A reservation takes its cost, and gives back what was not used. It shall not give back what would
+have been lost by then had nothing been reserved: a bucket that is full stays no fuller than full.
+So beside the arrival time T stands a second one, the shadow S: T as it would be had none of the
+reservations that are open now ever been made. When one of cost c ends of which a were used, T
+becomes max(T - (c - a), S). For a single reservation that is exactly the T of a bucket from which
+a had been taken in the first place; where several overlap, it is never less.
+
+A reservation that nobody ends lapses: its cost comes back, or, if it `keeps`, stays taken. Nothing
+sweeps; whoever opens the bucket next sees it so.
+
+One that keeps is a lease: its tokens are given away later, by whoever holds it. Until then they
+count as being in the bucket, which so never fills beyond the burst less what is leased.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from ..errors import InvalidInputError
+from .gcra import Tat, span, tat_of
+from .policy import LimitPolicy
+
+MOST_HOLDS: Final = 1024
+"""Reservations of one subject that may be open at once."""
+
+_VALUE: Final = re.compile(rb"(?P<tat>[\d:]+);(?P<rest>.*)", re.DOTALL)
+_QUOTA: Final = re.compile(rb"q(\d+)/(\d+)/(\d+)/(\d+);")
+_SHADOW: Final = re.compile(rb"s([\d:]+)/(\d+)/(\d+)/(\d+);(.+)", re.DOTALL)
+_HOLD: Final = re.compile(rb"([\w-]+)/(\d+)/(\d+)/([01]);")
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A reservation that is open.
+
+    Attributes:
+        cost: whole tokens that it has taken.
+        until: when it lapses, in server microseconds.
+        keeps: its cost stays taken then.
+    """
+
+    id: bytes
+    cost: int
+    until: int
+    keeps: bool = False
+
+    def encode(self) -> bytes:
+        """Its part of the stored value."""
+        return b"%b/%d/%d/%d;" % (self.id, self.cost, self.until, self.keeps)
+
+
+@dataclass(slots=True)
+class Bucket:
+    """One subject's bucket as it is at one moment.
+
+    Attributes:
+        policy: the limit in force: the one asked for, or the one that operators have set.
+        now: server microseconds.
+        level: span to the arrival time, as `gcra.span` has it; below 0 it has been full for long.
+        shadow: the same of the shadow; means nothing without holds.
+        quota_until: when the limit that operators have set ends, 0 for never; None where none is.
+    """
+
+    policy: LimitPolicy
+    now: int
+    level: int = 0
+    shadow: int = 0
+    holds: dict[bytes, Hold] = field(default_factory=dict)
+    last: int = 0
+    quota_until: int | None = None
+
+    @classmethod
+    def open(cls, policy: LimitPolicy, stored: bytes | None, now: int) -> Bucket:
+        """Read a stored value; what no version has written counts as absent."""
+        found = _VALUE.fullmatch(stored or b"")
+        tat = Tat.parse(found["tat"] if found else stored)
+        bucket = cls(policy, now)
+        if tat is None:
+            return bucket
+        rest = found["rest"] if found else b""
+        if (quota := _QUOTA.match(rest)) is not None:
+            rest = rest[quota.end() :]
+            bucket._set_quota(*(int(part) for part in quota.groups()))
+        bucket.level = span(bucket.policy, tat, now)
+        if (shadow := _SHADOW.fullmatch(rest)) is not None:
+            bucket._read_holds(*shadow.groups())
+        return bucket
+
+    def _set_quota(self, count: int, period_us: int, burst: int, until: int) -> None:
+        try:
+            policy = self.policy.at(count, period_us, burst)
+        except InvalidInputError:
+            return
+        if not until or until > self.now:
+            self.policy, self.quota_until = policy, until
+
+    def _read_holds(
+        self, shadow: bytes, _first: bytes, last: bytes, _kept: bytes, holds: bytes
+    ) -> None:
+        tat = Tat.parse(shadow)
+        if tat is None:
+            return
+        self.shadow, self.last = min(span(self.policy, tat, self.now), self.level), int(last)
+        for name, cost, until, keeps in _HOLD.findall(holds):
+            self.holds[name] = Hold(name, int(cost), int(until), keeps == b"1")
+        self.level = min(max(self.level, self.kept * self.policy.period_us), self.policy.full)
+        for hold in [*self.holds.values()]:
+            if hold.until <= self.now:
+                self.settle(hold, hold.cost if hold.keeps else 0)
+
+    @property
+    def kept(self) -> int:
+        """Tokens that are leased."""
+        return sum(hold.cost for hold in self.holds.values() if hold.keeps)
+
+    def take(self, raised: int, cost: int) -> None:
+        """A check has raised the level."""
+        self.shadow = min(max(self.shadow, 0) + cost * self.policy.period_us, raised)
+        self.level = raised
+
+    def hold(self, hold: Hold) -> None:
+        """Take what is reserved, which is there: the shadow does not see it."""
+        if not self.holds:
+            self.shadow = self.level
+        self.level = max(self.level, 0) + hold.cost * self.policy.period_us
+        self.holds[hold.id] = hold
+        self.last = max(self.last, hold.until)
+
+    def settle(self, hold: Hold, actual: int) -> int:
+        """A reservation ends, and `actual` tokens were used; what lies above empties the bucket.
+
+        Returns:
+            The span that a full burst could not pay.
+        """
+        self.holds.pop(hold.id, None)
+        period_us, full, over = self.policy.period_us, self.policy.full, 0
+        if actual <= hold.cost:
+            self.level = max(self.level - (hold.cost - actual) * period_us, self.shadow)
+        else:
+            raised = max(self.level, 0) + (actual - hold.cost) * period_us
+            self.level, over = min(raised, full), max(raised - full, 0)
+        self.shadow = min(self.shadow + actual * period_us, self.level)
+        return over
+
+    def encode(self) -> bytes:
+        """The value to store."""
+        policy = self.policy
+        value = tat_of(policy, self.level, self.now).encode()
+        if self.quota_until is None and not self.holds:
+            return value
+        value += b";"
+        if self.quota_until is not None:
+            limit = policy.count, policy.period_us, policy.burst, self.quota_until
+            value += b"q%d/%d/%d/%d;" % limit
+        if self.holds:
+            shadow = tat_of(policy, self.shadow, self.now).encode()
+            first = min(hold.until for hold in self.holds.values())
+            value += b"s%b/%d/%d/%d;" % (shadow, first, self.last, self.kept)
+            value += b"".join(hold.encode() for hold in self.holds.values())
+        return value
+
+    @property
+    def ttl_ms(self) -> int | None:
+        """Milliseconds to keep it, a second longer than needed; None for good."""
+        if self.quota_until == 0:
+            return None
+        left = -(-self.level // self.policy.count)
+        if self.holds:
+            left = max(left, self.last - self.now)
+        if self.quota_until:
+            left = max(left, self.quota_until - self.now)
+        return -(-max(left, 0) // 1000) + 1000
+
+
+def with_quota(bucket: Bucket, policy: LimitPolicy, until: int | None) -> Bucket:
+    """The bucket under a limit of its own, or, with None, under the policy's again.
+
+    As many whole tokens as it has used stay used.
+    """
+
+    def moved(spanned: int) -> int:
+        tokens = -(-spanned // bucket.policy.period_us)
+        return max(min(tokens * policy.period_us, policy.full), -policy.full)
+
+    return replace(
+        bucket,
+        policy=policy,
+        level=moved(bucket.level),
+        shadow=moved(bucket.shadow),
+        quota_until=until,
+    )

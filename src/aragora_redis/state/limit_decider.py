@@ -1,0 +1,181 @@
+"""Who decides a rate limit: Redis, or, while it cannot be asked, this instance within its share.
+
+Invariant I2, an outage is not an amnesty: while Redis cannot answer, a fail-open policy admits this
+instance's share of the limit and no more, a fail-closed one nothing, and neither waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ..clock import Clock
+from ..errors import (
+    AragoraRedisError,
+    LimitUnavailableError,
+    OutageError,
+    OutcomeUnknownError,
+    Ran,
+    UnexpectedReplyError,
+)
+from ..operation import Operation, Runs
+from ..rate_limit import operations
+from ..rate_limit.gcra import Decision, Source, decode, in_force, validate_payable
+from ..rate_limit.joint import Asked, decide_here, decode_all
+from ..rate_limit.local import LocalLimiter, Record
+from ..rate_limit.policy import LimitPolicy, OnOutage
+from ..rate_limit.share import FleetSize, Share, share_of
+from .service import Service
+
+T = TypeVar("T")
+
+UNDECIDED = (OutageError, OutcomeUnknownError, UnexpectedReplyError)
+"""What Redis answers, or does not, when this instance has to decide."""
+CHARGES_AT_ONCE = 128
+CHARGE_LIMIT = 0.5
+"""Seconds that one charge may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decider:
+    """What decisions are made with.
+
+    Attributes:
+        executor: the way to Redis, or this process alone.
+        across_slots: whether one primary holds all hash slots, and takes calls across them.
+        source: who it is that decides there.
+        fail_open: what policies do in an outage that do not say so themselves.
+        fleet: how many instances share a limit then.
+        own: boot id of this instance.
+        channel: where instances hear of resets.
+        server_now: the clock of a primary in Unix seconds.
+        deadline: seconds that a decision may take.
+    """
+
+    executor: Runs
+    across_slots: Callable[[], bool]
+    source: Source
+    clock: Clock
+    service: Service
+    fleet: FleetSize
+    own: str
+    prefix: str
+    digest_key: bytes
+    channel: bytes
+    fail_open: bool
+    deadline: float
+    server_now: Callable[[], float]
+
+    @property
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return self.clock.monotonic()
+
+    async def run(self, operation: Operation[T]) -> T:
+        """Run one operation within the deadline; raises as the executor does."""
+        return await self.executor.run(operation, within=self.deadline)
+
+    async def ask(
+        self, limiter: LocalLimiter, record: Record, cost: int, asked: LimitPolicy
+    ) -> Decision:
+        """Decide one check.
+
+        Raises:
+            InvalidInputError: no bucket of the limit in force could pay it.
+            LimitUnavailableError: the policy is fail-closed and Redis cannot be asked.
+        """
+        try:
+            answer = await self.run(operations.check(asked, record.key, cost))
+            policy, reply = in_force(asked, answer)
+            decision = decode(policy, cost, reply, self.source)
+        except UNDECIDED as error:
+            self.service.failed(error)
+            validate_payable(asked, cost, (record.own or asked).burst)
+            share = self.share(limiter, record, error, asked)
+            return limiter.decide(record, cost, share, self.now, asked)
+        # A refusal writes nothing, so it says nothing about a Redis that refuses writes.
+        if decision.allowed and cost:
+            self.service.answered()
+        elif not decision.allowed:
+            validate_payable(asked, cost, decision.limit)
+        own = policy if policy is not asked else None
+        limiter.note(record, cost, decision, self.now, asked=asked, own=own)
+        return decision
+
+    async def ask_all(self, step: Sequence[Asked]) -> Sequence[Decision]:
+        """Decide one step of a check of several limits; raises as `ask` does."""
+        if len(step) == 1:
+            limiter, record, cost = step[0]
+            return [await self.ask(limiter, record, cost, limiter.policy)]
+        try:
+            answers = await self.run(
+                operations.check_all(
+                    [(limiter.policy, record.key, cost) for limiter, record, cost in step]
+                )
+            )
+        except UNDECIDED as error:
+            self.service.failed(error)
+            shares = [self.share(each.limiter, each.record, error) for each in step]
+            return decide_here(step, shares, self.now)
+        decisions = decode_all(step, answers, self.source)
+        if step[0].cost and all(decision.allowed for decision in decisions):
+            self.service.answered()
+        for each, answer, decision in zip(step, answers, decisions, strict=True):
+            policy, _ = in_force(each.limiter.policy, answer)
+            if not decision.allowed:
+                validate_payable(policy, each.cost, decision.limit)
+            own = policy if policy is not each.limiter.policy else None
+            each.limiter.note(each.record, each.cost, decision, self.now, own=own)
+        return decisions
+
+    def share(
+        self,
+        limiter: LocalLimiter,
+        record: Record,
+        error: AragoraRedisError,
+        asked: LimitPolicy | None = None,
+    ) -> Share:
+        """What this instance may give of a limit while Redis cannot be asked.
+
+        Raises:
+            LimitUnavailableError: nothing.
+        """
+        policy = record.own or asked or limiter.policy
+        on_outage = limiter.policy.on_outage
+        fail_open = on_outage is OnOutage.FAIL_OPEN if on_outage else self.fail_open
+        if not fail_open:
+            raise LimitUnavailableError(
+                f"the limit {policy.name!r} cannot be decided: {error.message}",
+                remedy="try again shortly; on_outage = fail-open would decide locally",
+            ) from error
+        share = share_of(
+            policy, size=self.fleet.size, own=self.own, ids=self.fleet.ids, digest=record.digest
+        )
+        if share is None:
+            raise LimitUnavailableError(
+                f"the limit {policy.name!r} cannot be shared out: the fleet's size is not known",
+                remedy="set ARAGORA_EXPECTED_INSTANCES",
+            ) from error
+        return share
+
+    async def settle_debts(self, limiters: Iterable[LocalLimiter]) -> None:
+        """Charge to Redis what was admitted without it, so that an outage is no second burst."""
+        for limiter in limiters:
+            debts = limiter.debts(self.now)
+            for start in range(0, len(debts), CHARGES_AT_ONCE):
+                await asyncio.gather(
+                    *(
+                        self._charge(limiter, record, cost)
+                        for record, cost in debts[start : start + CHARGES_AT_ONCE]
+                    )
+                )
+
+    async def _charge(self, limiter: LocalLimiter, record: Record, cost: int) -> None:
+        charge = operations.charge(record.owed_under or limiter.policy, record.key, cost)
+        try:
+            await self.executor.run(charge, within=CHARGE_LIMIT)
+        except AragoraRedisError as error:
+            if error.ran is Ran.NO:
+                limiter.restore(record, cost, self.now)

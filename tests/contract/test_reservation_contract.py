@@ -1,0 +1,241 @@
+"""Reservations, leases and limits of a subject's own: the scripts and their models, step by step.
+
+The scripts run on a real server with a clock of the test's instead of `TIME`, so that both sides
+decide at the same microsecond and hours pass at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from aragora_redis.memory import Memory
+from aragora_redis.rate_limit import operations
+from aragora_redis.rate_limit.model import MODELS
+from aragora_redis.rate_limit.operations import Lease
+from aragora_redis.rate_limit.policy import LimitPolicy, Rate
+from aragora_redis.rate_limit.reservation import Found, Reservation
+
+KEY = b"t:l:{s}:api"
+EPOCH = 1_795_400_000_123_456
+MINUTE = 60_000_000
+HOUR = 60 * MINUTE
+
+
+class BothSides:
+    """Runs each operation on a server and on the models, and holds them to the same answer."""
+
+    def __init__(self, client: Any) -> None:
+        self._raw = client
+        self.now = EPOCH
+        self.memory = Memory(lambda: self.now)
+
+    def clear(self) -> None:
+        self.now = EPOCH
+        self.memory = Memory(lambda: self.now)
+        self._raw.flushdb()
+
+    def run(self, operation: Any) -> Any:
+        script, key = operation.script, operation.keys[0]
+        if self.memory.get(key) is None:
+            self._raw.delete(key)  # it has ended: the server's own clock has not come so far
+        source = script.source.decode().replace(
+            "redis.call('TIME')", "{redis.call('GET', 'clock-s'), redis.call('GET', 'clock-us')}"
+        )
+        seconds, micros = divmod(self.now, 1_000_000)
+        self._raw.mset({"clock-s": seconds, "clock-us": micros})
+        args = (*operation.shared, *operation.args)
+        reply = self._raw.eval(source, len(operation.keys), *operation.keys, 0, *args)
+        if script.batchable:
+            [reply] = reply
+        sent = tuple(each if isinstance(each, bytes) else str(each).encode() for each in args)
+        modelled = MODELS[script.name](self.memory, operation.keys, sent)
+        assert reply == modelled, (script.name, args)
+        kept, ends = self.memory.get(key), self.memory.expiry(key)
+        if kept is not None:
+            assert self._raw.get(key) == kept, (script.name, args)
+            assert (self._raw.pttl(key) == -1) == (ends is None)
+        return operation.read(reply)
+
+
+@pytest.fixture
+def both(on_server):
+    sides = BothSides(on_server._raw)
+    sides.clear()
+    return sides
+
+
+def policy(rate: str, burst: int | None = None) -> LimitPolicy:
+    read = Rate(rate, burst)
+    return LimitPolicy("api", read.count, read.period_us, read.burst)
+
+
+API = policy("100 per 10 seconds")
+"""One token in 100 ms."""
+
+
+def left(both: BothSides, limit: LimitPolicy = API) -> float:
+    """Tokens in the bucket."""
+    answer = both.run(operations.peek(limit, KEY))
+    reply = answer if isinstance(answer, int) else answer.reply
+    return (limit.full - reply) / limit.period_us
+
+
+def reserve(both: BothSides, cost: int, name: str, ttl: float = 60) -> Reservation:
+    grant = both.run(operations.reserve(API, KEY, cost, name, ttl))
+    assert grant.tokens == cost
+    return Reservation("api", KEY, name, cost, grant.until_us)
+
+
+def settle(both: BothSides, reservation: Reservation, used: int) -> operations.Settled:
+    settled: operations.Settled = both.run(
+        operations.settle(API, reservation, used, late=300, channel=b"c")
+    )
+    return settled
+
+
+def test_what_is_settled_below_the_estimate_comes_back_exactly(both):
+    held = reserve(both, 50, "a" * 16)
+    assert left(both) == 50
+    assert settle(both, held, 20)[:2] == (Found.HELD, 0)
+    assert left(both) == 80
+    both.now += 1_000_000
+    assert left(both) == 90, "as though 20 had been taken in the first place"
+
+
+def test_what_is_settled_above_it_is_charged_and_the_rest_is_visible(both):
+    held = reserve(both, 50, "a" * 16)
+    assert settle(both, held, 130)[:2] == (Found.HELD, 30)
+    assert left(both) == 0
+
+
+def test_a_settlement_counts_once_whatever_is_sent_again(both):
+    held = reserve(both, 50, "a" * 16)
+    first = settle(both, held, 20)
+    assert settle(both, held, 0) == first
+    assert settle(both, held, 100) == first
+    assert left(both) == 80
+    assert both.run(operations.reserve(API, KEY, 10, "b" * 16, 60)).tokens == 10
+    assert both.run(operations.reserve(API, KEY, 10, "b" * 16, 60)).tokens == 10
+    assert left(both) == 70, "a reservation sent twice is one"
+
+
+def test_what_nobody_settles_comes_back_and_a_late_settlement_is_charged_once(both):
+    held = reserve(both, 90, "a" * 16, ttl=2)
+    both.now += 1_999_999
+    assert left(both) == pytest.approx(30, abs=1e-4)
+    both.now += 1
+    assert left(both) == 100
+    for _ in range(2):
+        assert settle(both, held, 40).found is Found.LAPSED
+    assert left(both) == 60
+    both.now += 301 * 1_000_000
+    assert settle(both, held, 40).found is Found.PAST
+    assert left(both) == 100
+
+
+def test_a_lost_reservation_costs_what_was_used(both):
+    held = reserve(both, 50, "a" * 16)
+    both.run(operations.reset(KEY, b"c"))
+    for _ in range(2):
+        assert settle(both, held, 30).found is Found.LOST
+    assert left(both) == 70
+
+
+def test_a_refund_brings_no_second_burst(both):
+    """100 reserved, regenerated and given back leave 100: not 100 on top of what came meanwhile."""
+    held = reserve(both, 100, "a" * 16)
+    both.now += 5_000_000
+    assert both.run(operations.check(API, KEY, 50)) == API.full
+    settle(both, held, 0)
+    assert left(both) == 50, "as though only 50 had ever been taken"
+
+
+def test_leased_tokens_stay_in_the_burst_until_they_are_used(both):
+    granted = both.run(operations.lease(API, KEY, Lease(1, 40, 1, "a" * 16, 5, "", 0)))
+    assert granted.tokens == 40
+    both.now += 4_900_000
+    assert left(both) == 60, "40 are with an instance: the bucket is no fuller than that"
+    both.run(operations.lease(API, KEY, Lease(0, 0, 1, "", 5, "a" * 16, 10)))
+    assert left(both) == 100 - 10
+    both.run(operations.lease(API, KEY, Lease(1, 100, 4, "b" * 16, 5, "", 0)))
+    assert left(both) == 90 - 22, "a quarter of what is there, for four that share it"
+    both.now += 5_000_000
+    assert left(both) == 78, "who died with tokens has used them"
+    assert both.run(operations.lease(API, KEY, Lease(90, 90, 1, "c" * 16, 5, "", 0))).tokens == 0
+
+
+def test_a_limit_of_its_own_holds_until_it_ends_and_keeps_what_was_used(both):
+    assert both.run(operations.check(API, KEY, 100)) == API.full
+    own = Rate("1000 per 10 seconds", burst=400)
+    assert not both.run(operations.set_quota(API, KEY, own, 60, b"c"))
+    answer = both.run(operations.check(API, KEY, 200))
+    assert answer[1:] == (own.count, own.period_us, own.burst, EPOCH + MINUTE)
+    assert answer.reply == 300 * own.period_us, "100 were used already"
+    assert both.run(operations.check(API, KEY, 101)).reply < 0
+    assert both.run(operations.reset(KEY, b"c"))
+    assert both.run(operations.check(API, KEY, 400)).reply >= 0
+    both.now += MINUTE
+    assert both.run(operations.check(API, KEY, 101)) < 0, "its time is over"
+    assert not both.run(operations.set_quota(API, KEY, own, None, b"c"))
+    both.now += 1000 * MINUTE
+    assert both.run(operations.peek(API, KEY)).until == 0
+    assert both.run(operations.set_quota(API, KEY, None, None, b"c"))
+    assert left(both) == 100
+
+
+NAMES = [letter * 16 for letter in "abcd"]
+RATES = ["3 per 2 seconds", "100 per 10 seconds", "700000/second", "1 per day", "9 per 10 seconds"]
+STEPS = st.one_of(
+    st.tuples(st.just("pass"), st.sampled_from([1, 333_333, 1_000_000, -1_000_000, HOUR, -HOUR])),
+    st.tuples(st.just("check"), st.integers(0, 12)),
+    st.tuples(st.just("charge"), st.integers(1, 12)),
+    st.tuples(st.just("reserve"), st.sampled_from(NAMES), st.integers(1, 12)),
+    st.tuples(st.just("lease"), st.sampled_from(NAMES), st.integers(1, 3), st.integers(3, 12)),
+    st.tuples(st.just("return"), st.sampled_from(NAMES), st.integers(0, 3)),
+    st.tuples(st.just("settle"), st.sampled_from(NAMES), st.integers(0, 30)),
+    st.tuples(st.just("own"), st.sampled_from([*RATES, None]), st.sampled_from([1.0, None])),
+    st.tuples(st.just("reset")),
+)
+
+
+def settle_one(limit: LimitPolicy, name: str, used: int) -> Any:
+    held = Reservation("api", KEY, name, 1, EPOCH + 2_000_000)
+    return operations.settle(limit, held, used, late=2, channel=b"c")
+
+
+def give_own(limit: LimitPolicy, own: str | None, lasts: float | None) -> Any:
+    return operations.set_quota(limit, KEY, Rate(own, 7) if own else None, lasts, b"c")
+
+
+ASKED: dict[str, Any] = {
+    "check": lambda limit, cost: operations.check(limit, KEY, cost),
+    "charge": lambda limit, cost: operations.charge(limit, KEY, cost),
+    "reserve": lambda limit, name, cost: operations.reserve(limit, KEY, cost, name, 2),
+    "lease": lambda limit, name, least, most: operations.lease(
+        limit, KEY, Lease(least, most, 2, name, 1, "", 0)
+    ),
+    "return": lambda limit, name, used: operations.lease(
+        limit, KEY, Lease(0, 0, 1, "", 1, name, used)
+    ),
+    "settle": settle_one,
+    "own": give_own,
+    "reset": lambda _limit: operations.reset(KEY, b"c"),
+}
+
+
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(rate=st.sampled_from(RATES), burst=st.integers(5, 10), steps=st.lists(STEPS, max_size=25))
+def test_scripts_and_models_agree_whatever_happens(both, rate, burst, steps):
+    both.clear()
+    limit = policy(rate, burst)
+    for kind, *given_ in steps:
+        if kind == "pass":
+            both.now += given_[0]
+        else:
+            both.run(ASKED[kind](limit, *given_))

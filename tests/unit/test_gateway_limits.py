@@ -1,0 +1,109 @@
+"""Reservations and limits of a subject's own over HTTP, over an in-process state."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from aragora_redis.gateway.app import create_app
+from aragora_redis.settings import from_env
+from aragora_redis.state.shared import SharedState
+
+GATEWAY, ADMIN = "gateway-token-0001", "admin-token-000001"
+POLICIES = """
+[limits.llm]
+rate = "1000 per hour"
+"""
+SUBJECT = "/v1/limits/llm/subjects/org%2F7"
+
+
+@pytest.fixture
+async def client(tmp_path):
+    policies = tmp_path / "policies.toml"
+    policies.write_text(POLICIES)
+    env = {
+        "ARAGORA_POLICIES": str(policies),
+        "ARAGORA_GATEWAY_TOKEN": GATEWAY,
+        "ARAGORA_ADMIN_TOKEN": ADMIN,
+    }
+    app = create_app(SharedState(from_env(env)))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app, raise_app_exceptions=False),
+            base_url="http://localhost:8080",
+            headers={"Authorization": f"Bearer {ADMIN}"},
+        ) as made,
+    ):
+        yield made
+
+
+async def reserve(client, estimate, **given):
+    body = {"subject": "org/7", "estimate": estimate} | given
+    return await client.post("/v1/limits/llm/reserve", json=body)
+
+
+async def test_a_reservation_is_settled_by_its_id_and_once(client):
+    answer = await reserve(client, 400)
+    assert (answer.status_code, answer.json()["remaining"]) == (200, 600)
+    assert answer.headers["RateLimit"].startswith('"llm";r=600;')
+    held = answer.json()["reservation"]
+    for _ in range(2):
+        settled = await client.post("/v1/limits/settle", json={"reservation": held, "cost": 150})
+        assert settled.json() == {
+            "cost": 150,
+            "returned": 250,
+            "charged": 0,
+            "overrun": 0,
+            "found": "held",
+            "confirmed": True,
+        }
+    refused = await reserve(client, 900)
+    assert (refused.status_code, refused.json()["reservation"]) == (429, "")
+    assert int(refused.headers["Retry-After"]) > 100
+    other = (await reserve(client, 800)).json()["reservation"]
+    refunded = await client.post("/v1/limits/refund", json={"reservation": other})
+    assert refunded.json()["returned"] == 800
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("settle", {"reservation": "made-up", "cost": 1}),
+        ("settle", {"reservation": "x" * 2049, "cost": 1}),
+        ("settle", {"reservation": "made-up", "cost": -1}),
+        ("refund", {"reservation": ""}),
+        ("llm/reserve", {"subject": "s", "estimate": 0}),
+        ("llm/reserve", {"subject": "s", "estimate": 1001}),
+        ("llm/reserve", {"subject": "s", "estimate": 1, "ttl": 0}),
+        ("llm/check", {"subject": "s", "limit": {"rate": "often"}}),
+        ("llm/check", {"subject": "s", "limit": {"rate": "1/second", "burst": 0}}),
+    ],
+)
+async def test_what_cannot_be_is_told(client, path, body):
+    answer = await client.post(f"/v1/limits/{path}", json=body)
+    assert (answer.status_code, answer.json()["ran"]) == (422, "no")
+
+
+async def test_a_subject_has_the_limit_that_operators_set(client):
+    own = {"rate": "10/second", "burst": 5000, "lasts": 3600}
+    assert (await client.put(SUBJECT, json=own)).json() == {"had": False}
+    looked = (await client.get(SUBJECT)).json()
+    assert (looked["rate"], looked["burst"], looked["own"]) == ("10 per second", 5000, True)
+    assert looked["until"] > 1e9
+    assert (await reserve(client, 4000)).status_code == 200
+    checked = {"subject": "org/7", "limit": {"rate": "1 per hour"}}
+    answer = await client.post("/v1/limits/llm/check", json=checked)
+    assert answer.json()["limit"] == 5000, "operators come before the call"
+    assert (await client.delete(SUBJECT)).json() == {"had": True}
+    looked = (await client.get(SUBJECT)).json()
+    assert (looked["burst"], looked["own"], looked["until"]) == (1000, False, None)
+    checked["subject"] = "another"
+    assert (await client.post("/v1/limits/llm/check", json=checked)).json()["limit"] == 1
+
+
+async def test_only_an_admin_sets_limits(client):
+    client.headers["Authorization"] = f"Bearer {GATEWAY}"
+    assert (await client.get(SUBJECT)).status_code == 200
+    assert (await client.put(SUBJECT, json={"rate": "1/second"})).status_code == 403
+    assert (await client.delete(SUBJECT)).status_code == 403

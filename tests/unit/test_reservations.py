@@ -1,0 +1,151 @@
+"""Reservations as a caller meets them, on the models: contexts, ids, outages."""
+
+from __future__ import annotations
+
+import pytest
+
+from aragora_redis import Rate
+from aragora_redis.errors import (
+    InvalidInputError,
+    LimitExceededError,
+    LimitUnavailableError,
+    UnknownPolicyError,
+)
+from aragora_redis.rate_limit.gcra import Source
+from aragora_redis.rate_limit.reservation import Found, Reservation, unseal
+from aragora_redis.testing import FakeClock, memory_state, outage
+
+POLICIES = """
+[limits.llm]
+rate = "1000 per hour"
+on_outage = "fail-open"
+[limits.strict]
+rate = "10 per hour"
+on_outage = "fail-closed"
+"""
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()
+
+
+@pytest.fixture
+async def state(clock):
+    async with memory_state(POLICIES, clock=clock) as made:
+        yield made
+
+
+@pytest.fixture
+def limits(state):
+    return state.rate_limits
+
+
+async def left(limits):
+    return (await limits.check("llm", "org:7", 0)).remaining
+
+
+async def test_a_context_settles_the_estimate_or_gives_it_back(limits):
+    async with limits.reserve("llm", "org:7", 400) as reserved:
+        assert await left(limits) == 600
+        settled = await reserved.settle(150)
+        assert (settled.returned, settled.charged, settled.overrun) == (250, 0, 0)
+    assert await left(limits) == 850
+    async with limits.reserve("llm", "org:7", 50):
+        pass
+    assert await left(limits) == 800
+    with pytest.raises(ZeroDivisionError):
+        async with limits.reserve("llm", "org:7", 300):
+            raise ZeroDivisionError
+    assert await left(limits) == 800
+    with pytest.raises(LimitExceededError) as refused:
+        async with limits.reserve("llm", "org:7", 900):
+            pytest.fail("it was refused")
+    assert refused.value.retry_after == pytest.approx(360)
+    assert await left(limits) == 800
+
+
+async def test_an_id_is_enough_and_says_nobody_s_name(limits, clock):
+    reserved = await limits.reserve("llm", "org:secret-name", 400, ttl=10)
+    assert "secret-name" not in str(unseal(reserved.id, limits._decider.digest_key))
+    assert (await limits.settle(reserved.id, 1500)).overrun == 500
+    assert (await limits.refund(reserved.id)).overrun == 500, "the first one counts"
+    assert (await limits.check("llm", "org:secret-name", 0)).remaining == 0
+    for wrong in ("", "x", reserved.id[:-2], reserved.id + "AA", "é", 7, "A" * 5000):
+        with pytest.raises(InvalidInputError):
+            await limits.settle(wrong, 1)
+    forged = Reservation("llm", b"aragora:l:{x}:llm", "a" * 16, 400, 0).seal(b"another key")
+    with pytest.raises(InvalidInputError):
+        await limits.settle(forged, 0)
+    lapsed = await limits.reserve("llm", "org:8", 400, ttl=10)
+    clock.advance(11)
+    assert (await limits.settle(lapsed.id, 100)).found is Found.LAPSED
+    for cost in (-1, 1.5, None, 2**60):
+        other = await limits.reserve("llm", "org:9", 1)
+        with pytest.raises(InvalidInputError):
+            await limits.settle(other.id, cost)
+
+
+async def test_arguments_that_cannot_be_reserved(limits):
+    for wrong in (0, -1, 2**60, 1.5):
+        with pytest.raises(InvalidInputError):
+            limits.reserve("llm", "s", wrong)
+    for too_long in (0, -1, float("nan"), 1e9, "1", True):
+        with pytest.raises(InvalidInputError):
+            limits.reserve("llm", "s", 1, ttl=too_long)
+    with pytest.raises(InvalidInputError):
+        await limits.reserve("llm", "s", 1001)
+    with pytest.raises(UnknownPolicyError):
+        limits.reserve("none", "s", 1)
+
+
+async def test_without_redis_what_was_really_used_is_charged_later(state, limits, clock):
+    async with outage(state):
+        with pytest.raises(LimitUnavailableError):
+            await limits.reserve("strict", "org:7", 1)
+        one = await limits.reserve("llm", "org:7", 600)
+        assert one.decision.source is Source.LOCAL
+        assert not (await limits.reserve("llm", "org:7", 600)).allowed
+        settled = await one.settle(100)
+        assert (settled.returned, settled.confirmed) == (500, False)
+        assert await limits.settle(one.id, 0) == settled
+        forgotten = await limits.reserve("llm", "org:7", 800, ttl=5)
+        clock.advance(6)
+        assert (await limits.reserve("llm", "org:7", 800)).allowed, "it has lapsed"
+        assert (await limits.settle(forgotten.id, 20)).found is Found.LAPSED
+    assert await left(limits) == pytest.approx(880, abs=3), "100 and 20 were used"
+
+
+async def test_what_is_settled_during_an_outage_reaches_redis_once_when_it_is_back(state, limits):
+    reserved = await limits.reserve("llm", "org:7", 400)
+    async with outage(state):
+        settled = await reserved.settle(100)
+        assert (settled.returned, settled.confirmed) == (300, False)
+        assert limits.in_debt
+        assert await limits.settle(reserved.id, 400) == settled
+    assert not limits.in_debt
+    assert await left(limits) == 900
+
+
+async def test_a_limit_of_the_call_and_one_that_operators_set(limits):
+    rate = Rate("10 per hour", burst=20)
+    assert (await limits.check("llm", "u", 20, limit=rate)).remaining == 0
+    refused = await limits.check("llm", "u", limit=rate)
+    assert (refused.allowed, refused.limit) == (False, 20)
+    assert (await limits.check("llm", "u", limit=rate)).source is Source.DENY_CACHE
+    assert not await limits.set_limit("llm", "u", Rate("36000 per hour", burst=100_000))
+    ample = await limits.check("llm", "u", 5000, limit=rate)
+    assert (ample.allowed, ample.limit) == (True, 100_000), "operators come before the call"
+    with pytest.raises(InvalidInputError, match="100000"):
+        await limits.check("llm", "u", 100_001, limit=rate)
+    reserved = await limits.reserve("llm", "u", 5000)
+    await reserved.refund()
+    assert (await limits.check("llm", "u", 0)).remaining == 100_000 - 5000 - 1000
+    assert await limits.set_limit("llm", "u", None)
+    with pytest.raises(InvalidInputError, match="1000"):
+        await limits.check("llm", "u", 1001)
+    for wrong in ("ten per hour", "0/second", "", "1/0 seconds"):
+        with pytest.raises(InvalidInputError):
+            Rate(wrong)
+    with pytest.raises(InvalidInputError):
+        Rate("1/second", burst=0)
