@@ -133,15 +133,27 @@ def test_who_loads_whose_dumps(reader, writer, can):
     assert reads(ours, theirs) is can
 
 
-def role(*, primary):
-    return Role(primary=primary, follows=None, linked=True, offset=1, left=0, size=0)
+GOAL = ("h", 5)
 
 
-def test_an_exchange_that_was_interrupted_is_known_by_who_takes_writes():
-    assert standing(role(primary=True), role(primary=False)) is Standing.GIVER
-    assert standing(role(primary=False), role(primary=False)) is Standing.NOBODY
-    assert standing(role(primary=False), role(primary=True)) is Standing.TAKER
-    assert standing(role(primary=True), role(primary=True)) is Standing.BOTH
+def role(*, primary, offset=5, linked=False, histories=("h", "0")):
+    said = {"left": 0, "size": 0, "follows": None, "histories": histories}
+    return Role(primary=primary, linked=linked, offset=offset, **said)
+
+
+def test_an_exchange_that_was_interrupted_is_known_by_who_takes_writes_and_has_everything():
+    primary, replica = role(primary=True), role(primary=False)
+    assert standing(primary, replica, GOAL) is Standing.GIVER
+    assert standing(replica, replica, GOAL) is Standing.NOBODY
+    assert standing(replica, role(primary=True, histories=("new", "h")), GOAL) is Standing.TAKER
+    assert standing(primary, primary, GOAL) is Standing.BOTH
+    for anew in ({"offset": 4}, {"histories": ("new", "0")}):
+        less = role(primary=True, **anew)
+        assert standing(replica, less, GOAL) is Standing.ANEW
+        assert standing(role(primary=False, linked=True), less, GOAL) is Standing.TAKER
+    less = role(primary=False, offset=4)
+    assert standing(replica, less, GOAL) is Standing.BACK
+    assert standing(less, less, GOAL) is Standing.NOBODY
 
 
 def test_a_journal_comes_back_as_it_was(tmp_path):

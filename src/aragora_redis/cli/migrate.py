@@ -20,6 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from ..address import Address
 from ..clock import SYSTEM_CLOCK
 from ..errors import SettingsError
 from ..lab import Lab
@@ -30,6 +31,7 @@ from ..ops.migrate.report import MigrationReport
 from ..ops.report import Status
 from ..ops.targets import StandaloneTarget, target_of
 from ..settings import from_env
+from ..settings.urls import REDIS_PORT
 from . import output
 from .deployment import OfLab, demand_target, settings_of
 from .options import AsJson
@@ -218,11 +220,25 @@ def commit(
     from_lab: SourceLab = None,
     lab: OfLab = None,
     journal: JournalFile = DEFAULT,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="A server or Sentinel that is gone for good: what was changed there is not put "
+            "back, and without the source the target takes the writes with what it has.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """End it: from here nothing leads back to the source."""
+    """End it: from here nothing leads back to the source.
+
+    The exit code is 0 for done, 1 for done with something given up or not yet done, 2 for failed.
+    """
+    gone = [Address.parse(each, default_port=REDIS_PORT) for each in without or ()]
     _tell(
-        _migrating(source, from_lab, lab, journal, lambda each, _: each.commit()), as_json=as_json
+        _migrating(source, from_lab, lab, journal, lambda each, _: each.commit(without=gone)),
+        as_json=as_json,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -86,6 +87,17 @@ def _silence(error: Exception) -> str:
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
         return "refuses connections"
     return f"does not answer: {error}"
+
+
+async def answers(address: Address, within: float = 2.0) -> bool:
+    """Whether anybody takes connections there."""
+    try:
+        async with asyncio.timeout(within):
+            _, writer = await asyncio.open_connection(*address)
+    except OSError:  # a timeout is one
+        return False
+    writer.close()
+    return True
 
 
 @asynccontextmanager

@@ -82,8 +82,9 @@ class ByCopying:
             await self._carry(self._target, self._source, State.RETURNING, State.FOLLOWING)
         await self._let_go(self._source)
 
-    async def resume(self) -> None:
+    async def resume(self, *, overwrite: bool) -> None:
         """What was interrupted is begun anew: until it is done the one that is left is right."""
+        del overwrite
         returning = self._journal.state is State.RETURNING
         self._journal.state = State.MOVED if returning else State.FOLLOWING
         self._save(self._journal)
@@ -105,6 +106,11 @@ class ByCopying:
         await self._let_go(self._target if moved else self._source)
         await self._give_back()
         return self._left
+
+    async def take_over(self) -> None:
+        """Have the target take the writes with what it has: the source is gone for good."""
+        self._journal.state = State.MOVED
+        self._save(self._journal)
 
     async def detach(self) -> list[str]:
         """Have the target go its own way with what it has; returns as `settle` does.

@@ -15,12 +15,15 @@ from ..targets import SentinelTarget, StandaloneTarget
 from . import sentinels
 from .journal import Journal, State
 from .replication import (
+    NOBODY,
+    Goal,
     MoveError,
     OnCopied,
     Role,
     Server,
     changed_by,
     follow,
+    follow_the_promoted,
     hand_over,
     promote,
     put_back,
@@ -51,15 +54,30 @@ class Standing(Enum):
     """Neither: the giver has given them up, and the taker was not promoted."""
     TAKER = auto()
     """The taker: it is done."""
+    ANEW = auto()
+    """The taker, which was started again in between: as a primary, with less than it had."""
+    BACK = auto()
+    """Neither, and only the giver has everything."""
     BOTH = auto()
     """Both say they do."""
 
 
-def standing(giver: Role, taker: Role) -> Standing:
-    """What an exchange that was interrupted has come to."""
+def standing(giver: Role, taker: Role, goal: Goal) -> Standing:
+    """What an exchange that was interrupted has come to.
+
+    Args:
+        giver: what it says.
+        taker: what it says.
+        goal: what the giver had when it gave the writes up.
+    """
     if giver.primary:
         return Standing.BOTH if taker.primary else Standing.GIVER
-    return Standing.TAKER if taker.primary else Standing.NOBODY
+    if taker.primary:
+        # Whom the giver follows it has agreed with, by itself or as somebody has told it.
+        return Standing.TAKER if taker.has(goal) or giver.linked else Standing.ANEW
+    if taker.has(goal) or not giver.has(goal):
+        return Standing.NOBODY
+    return Standing.BACK
 
 
 class ByReplication:
@@ -139,8 +157,11 @@ class ByReplication:
         await self._forget_source()
         self._left += await self._restore(self._source, fellows=())
 
-    async def resume(self) -> None:
+    async def resume(self, *, overwrite: bool) -> None:
         """Go on with an exchange that was interrupted.
+
+        Args:
+            overwrite: what a taker took that was started again meanwhile may be given up.
 
         Raises:
             MoveError: who takes writes cannot be told.
@@ -151,22 +172,38 @@ class ByReplication:
         if returning:
             giver, taker, before, after = taker, giver, State.MOVED, State.FOLLOWING
         there, here = await _role(giver), await _role(taker)
-        match standing(there, here):
+        goal = self._journal.goal or (there.histories[0], there.offset)
+        match standing(there, here, goal):
             case Standing.GIVER:
                 self._journal.state = before
             case Standing.TAKER:
+                await follow_the_promoted(giver, taker)
                 self._journal.state = after
-            case Standing.NOBODY if here.offset >= (self._journal.goal or there.offset):
+            case Standing.NOBODY if here.has(goal):
                 self._on_step(f"{taker.address} takes the writes that {giver.address} gave up")
                 await promote(taker, instead_of=giver)
-                await remember(taker)
+                await follow_the_promoted(giver, taker)
                 self._journal.state = after
             case Standing.NOBODY:
                 raise MoveError(
-                    f"neither {giver.address} nor {taker.address} takes writes, and the second has "
-                    f"not all that the first has: REPLICAOF NO ONE on {giver.address} gives them "
-                    "back to it; then run this again"
+                    f"neither {giver.address} nor {taker.address} takes writes, and both were "
+                    f"started again, perhaps with less: REPLICAOF NO ONE on {giver.address} has it "
+                    "take them again with what it has; then run this again"
                 )
+            case Standing.ANEW if not overwrite:
+                raise MoveError(
+                    f"{taker.address} was started again in the middle of the move and takes "
+                    f"writes, perhaps without the last that {giver.address} has, which takes none. "
+                    "See what differs (migrate verify); run --overwrite gives up what the first "
+                    f"took since, and REPLICAOF {' '.join(map(str, taker.address))} on "
+                    f"{giver.address} what only that one has; then run this again"
+                )
+            case Standing.ANEW | Standing.BACK:
+                self._on_step(f"{giver.address} takes the writes again: {taker.address} has less")
+                await follow(taker, giver)
+                await promote(giver, instead_of=taker)
+                await remember(giver)
+                self._journal.state = before
             case Standing.BOTH:
                 raise MoveError(
                     f"both {giver.address} and {taker.address} take writes: one was restarted in "
@@ -194,9 +231,13 @@ class ByReplication:
         Raises:
             MoveError: both take them.
         """
-        if self._journal.state is not State.MOVED or not (await _role(self._source)).primary:
+        if self._journal.state is not State.MOVED:
             return
-        taker = self._seen.primary
+        role, taker = await _role(self._source), self._seen.primary
+        if not role.primary:
+            if role.follows == NOBODY:
+                await follow_the_promoted(self._source, taker)
+            return
         if not overwrite:
             raise MoveError(
                 f"both {self._source.address} and {taker.address} take writes: the first was "
@@ -205,6 +246,17 @@ class ByReplication:
             )
         await follow(self._source, taker, last=True)
         await remember(self._source)
+
+    async def take_over(self) -> None:
+        """Have the target take the writes with what it has: the source is gone for good.
+
+        Raises:
+            MoveError: it may not have come about.
+        """
+        await promote(self._seen.primary, instead_of=self._source)
+        await remember(self._seen.primary)
+        self._journal.state = State.MOVED
+        self._save(self._journal)
 
     async def _settle_target(self) -> list[str]:
         left = await self._restore(self._seen.primary, fellows=self._seen.replicas)
@@ -256,7 +308,7 @@ class ByReplication:
         self._journal.state = done
         self._save(self._journal)
 
-    def _note_goal(self, goal: int) -> None:
+    def _note_goal(self, goal: Goal) -> None:
         self._journal.goal = goal
         self._save(self._journal)
 

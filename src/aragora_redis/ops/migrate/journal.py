@@ -6,12 +6,14 @@ It holds no secret and no data: who the two are, how far it came, and what has t
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from ...address import Address
 from ...errors import InvalidInputError
 
 VERSION = 1
@@ -48,7 +50,7 @@ class Journal(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         kept: settings that were changed and are put back: by address, then by name.
         copying: what a copy has changed in servers, see `copying.Copy.state`.
         pauses: seconds for which writes were held, each time they were moved.
-        goal: how much of its history a server had when it gave the writes up.
+        goal: the history of the server that gave the writes up last, and how much of it there was.
     """
 
     source: str
@@ -59,13 +61,27 @@ class Journal(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     kept: dict[str, dict[str, str]] = {}
     copying: dict[str, Any] = {}
     pauses: list[float] = []
-    goal: int | None = None
+    goal: tuple[str, int] | None = None
     version: int = VERSION
 
     @property
     def ended(self) -> bool:
         """Whether nothing is left to be done."""
         return self.state in {State.ROLLED_BACK, State.COMMITTED}
+
+
+def give_up(journal: Journal, gone: Collection[Address]) -> tuple[str, ...]:
+    """Forget what was to be put back in servers that are gone; what that is, each as a sentence."""
+    said = []
+    for at in map(str, sorted(gone)):
+        kept = [*journal.kept.pop(at, ()), *journal.copying.get("guard", {}).pop(at, ())]
+        if journal.copying.get("notify", {}).pop(at, None):
+            kept.append("notify-keyspace-events")
+        if journal.patience.pop(at, None):
+            kept.append("down-after-milliseconds")
+        if kept:
+            said.append(f"{at} has not got back what was changed there: {', '.join(sorted(kept))}")
+    return tuple(said)
 
 
 def read(path: Path) -> Journal | None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
 from redis.exceptions import RedisError
 
+from ...address import Address
 from ...clock import Clock
 from ...errors import InvalidInputError, OutageError
 from .. import pid_file
-from ..access import Failure
+from ..access import Failure, answers
 from ..asking import survey
 from ..report import Finding, Status
 from ..targets import ClusterTarget, SentinelTarget, StandaloneTarget, Target
@@ -44,10 +45,16 @@ _BROUGHT = {
     ),
 }
 NOBODY = "nobody takes writes in the target"
-FORGET = (
-    "the Sentinels of the target count it among the replicas until they are told to forget it: "
-    "SENTINEL RESET on one after the other, half a minute apart"
-)
+_FAREWELL = {
+    Way.REPLICATION: (
+        (
+            "it is still a replica that nobody promotes; the Sentinels of the target count it "
+            "among the replicas until they are told to forget it: SENTINEL RESET on one after the "
+            "other, half a minute apart"
+        ),
+    ),
+    Way.COPY: ("it goes on refusing writes, if anything keeps them from it",),
+}
 
 
 class Migration:
@@ -161,9 +168,14 @@ class Migration:
         """
         return await self._guarded(self._rollback(writers_stopped=writers_stopped))
 
-    async def commit(self) -> MigrationReport:
-        """End it: there is no way back from here."""
-        return await self._guarded(self._commit())
+    async def commit(self, *, without: Collection[Address] = ()) -> MigrationReport:
+        """End it: there is no way back from here.
+
+        Args:
+            without: servers and Sentinels that are gone for good, so that nothing is put back
+                there. Without the source the target takes the writes with what it has.
+        """
+        return await self._guarded(self._commit(frozenset(without)))
 
     async def verify(
         self,
@@ -220,7 +232,7 @@ class Migration:
         steps = await self._steps(plan, writers_stopped=writers_stopped)
         moves = len(self._journal.pauses)
         if self._journal.state in {State.MOVING, State.RETURNING}:
-            await steps.resume()
+            await steps.resume(overwrite=overwrite)
         await steps.check(overwrite=overwrite)
         if self._journal.state is not State.MOVED:
             await steps.bring(move=move)
@@ -228,28 +240,44 @@ class Migration:
                 return self._report(Status.OK, *_BROUGHT[Way(self._journal.way)])
         return self._done(await steps.settle(), self._journal.pauses[moves:])
 
-    async def _commit(self) -> MigrationReport:
+    async def _commit(self, without: frozenset[Address]) -> MigrationReport:
         journal = self._begun()
-        if journal.state is not State.MOVED:
+        if journal.ended:
+            return self._report(Status.WARNING, f"nothing was done: it is {journal.state}")
+        orphaned = self._source.address in without
+        if not orphaned and journal.state is not State.MOVED:
             return self._report(
                 Status.WARNING, f"nothing was done: it is {journal.state}, not moved"
             )
-        plan = await self.plan()
+        for each in sorted(without):
+            if await answers(each):
+                return self._report(
+                    Status.CRITICAL, f"{each} is not gone, it answers; nothing was given up"
+                )
+        plan = None if orphaned else await self.plan()
         if isinstance(plan, str):
-            return self._report(Status.CRITICAL, f"{plan}; nothing was done")
-        steps = await self._steps(plan)
-        await steps.check(overwrite=False)
+            return self._report(
+                Status.CRITICAL,
+                f"{plan}; nothing was done. --without HOST:PORT ends it without a server that is "
+                "gone for good",
+            )
+        steps = await self._steps(plan, without=without)
+        if not orphaned:
+            await steps.check(overwrite=False)
+        given_up = journals.give_up(journal, without)
+        if orphaned and journal.state is not State.MOVED:
+            await steps.take_over()
+            given_up += (f"what {journal.source} took and the target had not yet is lost",)
+        self._save(journal)
         if left := await steps.settle():
             return self._report(Status.WARNING, "not yet: something is to be put back", *left)
         journal.state = State.COMMITTED
         self._save(journal)
-        notes = [f"it is still a replica that nobody promotes; {FORGET}"]
-        if journal.way == Way.COPY:
-            notes = ["it goes on refusing writes, if anything keeps them from it"]
         return self._report(
-            Status.OK,
+            Status.WARNING if given_up else Status.OK,
             f"{journal.source} may be ended: nothing leads back to it any more",
-            *notes,
+            *given_up,
+            *([] if orphaned else _FAREWELL[Way(journal.way)]),
         )
 
     async def _rollback(self, *, writers_stopped: bool) -> MigrationReport:
@@ -262,7 +290,7 @@ class Migration:
         steps = await self._steps(plan, writers_stopped=writers_stopped)
         returning, moves = journal.state is State.RETURNING, len(journal.pauses)
         if journal.state in {State.MOVING, State.RETURNING}:
-            await steps.resume()
+            await steps.resume(overwrite=False)
         await steps.check(overwrite=False)
         if journal.state is State.MOVED or returning:
             # The target is not let go by the same command: writers still turn to it.
@@ -291,13 +319,20 @@ class Migration:
             *left,
         )
 
-    async def _steps(self, plan: MigrationPlan, *, writers_stopped: bool = False) -> Steps:
+    async def _steps(
+        self,
+        plan: MigrationPlan | None,
+        *,
+        writers_stopped: bool = False,
+        without: Collection[Address] = (),
+    ) -> Steps:
         journal = self._begun()
         if journal.way == Way.COPY or isinstance(self._target, ClusterTarget):
             sites = await self.sites()
             if isinstance(sites, str):
                 raise MoveError(sites)
-            held = {db for each in (plan.source, *plan.target) for db in each.keys}
+            found = (plan.source, *plan.target) if plan is not None else ()
+            held = {db for each in found for db in each.keys}
             return ByCopying(
                 journal,
                 self._save,
@@ -314,19 +349,20 @@ class Migration:
             self._save,
             source=self._source,
             target=self._target,
-            seen=await self._topology(),
+            seen=await self._topology(without),
             clock=self._clock,
             on_step=self._on_step,
             on_copied=self._on_copied,
         )
 
-    async def _topology(self) -> Topology:
+    async def _topology(self, without: Collection[Address]) -> Topology:
         seen = await survey(self._target, prefix=self._prefix, clock=self._clock, details=False)
         at = seen.primary
         if at is None or at not in seen.alive:
             raise MoveError(f"{NOBODY}: see aragora-redis doctor")
         access = self._target.redis
-        silent = sorted(set(seen.sentinels) - set(seen.heard))
+        sentinels = [each for each in seen.sentinels if each not in without]
+        silent = sorted(set(sentinels) - set(seen.heard))
         if silent:
             raise MoveError(
                 f"Sentinel {silent[0]} does not answer, and each of them must be told to elect "
@@ -336,7 +372,7 @@ class Migration:
         return Topology(
             Server(at, access),
             tuple(Server(each, access) for each in others),
-            tuple(seen.sentinels),
+            tuple(sentinels),
         )
 
     async def _guarded(self, work: Coroutine[Any, Any, MigrationReport]) -> MigrationReport:

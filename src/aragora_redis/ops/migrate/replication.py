@@ -1,7 +1,9 @@
 """Move writes from one server to another that replicates it, and lose nothing.
 
 Whoever gives up the writes is made a replica before the other is promoted: a run that is killed in
-between leaves nobody who takes writes, and never two.
+between leaves nobody who takes writes, and never two. It is a replica of nobody at first, and of
+the other one once that has been promoted: one that was killed meanwhile, and comes back as a
+primary that lacks the last writes, would take them away from it.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ DRAIN_LIMIT = 4.0
 LOOK_EVERY = 0.05
 STALL = 60.0
 """Seconds without a byte after which a copy is not waited for any more."""
+NOBODY = Address("127.0.0.1", 1)
+"""Whom a server replicates that only holds what it has: no Redis listens on that port."""
 NEVER = "0"
 """A replica-priority with which no Sentinel promotes anybody."""
 
@@ -53,6 +57,10 @@ class Server:
             yield client
 
 
+Goal = tuple[str, int]
+"""A history, by its id, and how much of it there is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Role:
     """What a server says of its part in replication."""
@@ -66,6 +74,13 @@ class Role:
     """Bytes of a first copy that are on their way to it."""
     size: int
     """Bytes of that copy, as far as they are known."""
+    histories: tuple[str, ...] = ()
+    """Ids of the one that it writes or replicates, and of the one before it that it has whole."""
+
+    def has(self, goal: Goal) -> bool:
+        """Whether it has all of that. An offset alone counts the bytes of any history."""
+        history, offset = goal
+        return history in self.histories and self.offset >= offset
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +112,7 @@ async def role_of(server: Server) -> Role:
         offset=int(info["master_repl_offset"] if primary else info["slave_repl_offset"]),
         left=max(int(info.get("master_sync_left_bytes", 0)), 0),
         size=max(int(info.get("master_sync_total_bytes", 0)), 0),
+        histories=(str(info["master_replid"]), str(info["master_replid2"])),
     )
 
 
@@ -122,22 +138,26 @@ async def changed_by(follower: Server, leader: Server, *, last: bool = False) ->
     return former
 
 
-async def follow(follower: Server, leader: Server, *, last: bool = False) -> None:
+async def follow(
+    follower: Server, leader: Server, *, last: bool = False, at: Address | None = None
+) -> None:
     """Make one server a replica of another.
 
     Args:
         follower: who is to replicate.
         leader: whom.
         last: nobody is to promote it.
+        at: where it looks for the leader; None is where that is.
 
     Raises:
         MoveError: it refuses.
     """
+    where = at or leader.address
     try:
         async with follower.open() as client:
             await _configure(client, _needed(leader, last=last))
             ask: Any = client.execute_command
-            await limited(ask("REPLICAOF", leader.address.host, leader.address.port))
+            await limited(ask("REPLICAOF", where.host, where.port))
     except (RedisError, OSError, TimeoutError) as error:
         raise MoveError(
             f"{follower.address} cannot be made to follow {leader.address}: {_said(error)}"
@@ -296,7 +316,7 @@ async def hand_over(
     taker: Server,
     fellows: Sequence[Server],
     clock: Clock,
-    on_goal: Callable[[int], None],
+    on_goal: Callable[[Goal], None],
 ) -> float:
     """Have the one that replicates the other take the writes, and the other replicate it.
 
@@ -317,12 +337,12 @@ async def hand_over(
     async with giver.open() as client:
         try:
             await limited(client.client_pause(int(SHORT_PAUSE * 1000), all=False))
-            goal = (await role_of(giver)).offset
-            await _caught_up((taker, *fellows), goal, clock)
+            role = await role_of(giver)
+            await _caught_up((taker, *fellows), role.offset, clock)
             if clock.monotonic() - began > SHORT_PAUSE - 1:
                 _back_out("the pause was about to end before everything had arrived")
             await limited(client.client_pause(int(LONG_PAUSE * 1000), all=False))
-            on_goal(goal)
+            on_goal((role.histories[0], role.offset))
         except BaseException as error:
             await to_the_end(_unpause(client))
             if isinstance(error, MoveError | RedisError | OSError | TimeoutError):
@@ -338,18 +358,30 @@ async def _exchange(
     client: Redis, giver: Server, taker: Server, began: float, clock: Clock
 ) -> float:
     try:
-        await follow(giver, taker, last=True)
+        await follow(giver, taker, last=True, at=NOBODY)
     except MoveError as error:
         await _unpause(client)
         unless = "it goes on taking writes, unless it was told after all: run this again"
         raise MoveError(f"{error}; {unless}") from error
+    # Started again from now on it takes no writes either.
+    await remember(giver)
     await promote(taker, instead_of=giver)
     took = clock.monotonic() - began
+    await follow_the_promoted(giver, taker)
     # Held writes are refused by a replica, which is better than not knowing.
     await _unpause(client)
+    return took
+
+
+async def follow_the_promoted(giver: Server, taker: Server) -> None:
+    """Have who gave up the writes replicate who took them, now and when either starts again.
+
+    One that is gone by now is found by the next command: what it had, the other has.
+    """
+    with contextlib.suppress(MoveError):
+        await follow(giver, taker, last=True)
     for server in (giver, taker):
         await remember(server)
-    return took
 
 
 async def promote(taker: Server, *, instead_of: Server) -> None:
@@ -363,7 +395,8 @@ async def promote(taker: Server, *, instead_of: Server) -> None:
     except (RedisError, OSError, TimeoutError) as error:
         raise MoveError(
             f"{instead_of.address} takes no writes any more, and {taker.address} may not yet: "
-            f"{_said(error)}; run this again"
+            f"{_said(error)}; run this again. Where {taker.address} is gone for good, REPLICAOF NO "
+            f"ONE on {instead_of.address} has it take them again, with all that it was given"
         ) from error
 
 

@@ -17,14 +17,20 @@ class Steps(Protocol):
     async def bring(self, *, move: bool) -> None:
         """Bring the target to what the source has, and the writes to the target if `move`."""
 
-    async def resume(self) -> None:
-        """Go on with an exchange of the writes that was interrupted."""
+    async def resume(self, *, overwrite: bool) -> None:
+        """Go on with an exchange of the writes that was interrupted.
+
+        `overwrite` gives up what one took that was started again meanwhile, with less.
+        """
 
     async def check(self, *, overwrite: bool) -> None:
         """See that after the move only the target takes writes; `overwrite` gives up the others."""
 
     async def settle(self) -> list[str]:
         """Put back what was changed in the target; what is left to be done by hand."""
+
+    async def take_over(self) -> None:
+        """Have the target take the writes with what it has: the source is gone for good."""
 
     async def move_back(self) -> None:
         """Have the source take the writes again, if it does not yet, with all that was written."""
