@@ -7,6 +7,7 @@ import contextlib
 
 import pytest
 import redis
+from tests.integration.fleet import until
 from tests.integration.test_migrate import Labs, fork_and_die, kill
 
 from aragora_redis.ops.migrate import by_copying, copying, guard
@@ -151,3 +152,31 @@ async def test_a_rollback_lets_nobody_write_to_what_it_copies_to(two, monkeypatc
     assert report.status is Status.CRITICAL
     assert "min-replicas-to-write" in report.headline
     assert two.takers() == ["target"]
+
+
+async def test_whom_a_failover_promotes_takes_nobodys_writes_either(
+    make_lab, sentinel_lab, tmp_path
+):
+    """The guard is on the replicas as well, and the next run goes on with the new primary."""
+    single = make_lab("standalone")
+    single.start()
+    labs = Labs(single, sentinel_lab, tmp_path / "journal.json")
+    labs.client(moved=False).set("key", "value")
+    assert (await labs.migration().run(way=Way.COPY, move=False)).status is Status.OK
+    old = sentinel_lab.node("primary")
+    sentinel_lab.kill(old.name)
+    await until(lambda: sentinel_lab.primary() != old.name)
+    target = labs.client(moved=True)
+    await until(lambda: target.info("replication")["role"] == "master")
+    with pytest.raises(redis.exceptions.NoPermissionError):
+        target.set("late", "acknowledged")
+    report = await labs.run(way=Way.COPY)
+    assert report.status is Status.WARNING, report
+    assert any("it may refuse writes once it takes them" in each for each in report.notes)
+    assert target.get("key") == "value"
+    assert target.set("late", "acknowledged")
+    assert (await labs.migration().commit()).status is Status.WARNING, "a server is not told"
+    report = await labs.migration().commit(without=[old.address])
+    assert any("has not got back" in each for each in report.notes), report
+    assert report.status is Status.WARNING
+    assert (await labs.migration().commit()).headline.endswith("it is committed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -11,15 +12,19 @@ from typing import Any
 from ...address import Address
 from ...clock import Clock
 from ...settings.urls import REDIS_PORT
-from .calls import CopyError
+from .calls import CopyError, named
 from .copying import Copy, Progress, Step
 from .following import give_back
 from .guard import Guard, Kept, admits_us, lift_guard, raise_guard, unguarded
 from .journal import Journal, State
+from .pausing import part_with_clients
+from .replicas import replicas_of
 from .replication import Copied, OnCopied
 from .sites import Clients, Site, opened
 from .steps import OnStep, Save
 
+ANSWER_LIMIT = 10.0
+"""Seconds that a server has for an answer."""
 _TOLD = {
     Step.SWEEP: "keys of the target looked at",
     Step.FULL: "keys copied",
@@ -145,6 +150,9 @@ class ByCopying:
             )
             self._journal.pauses.append(cut.pause or 0.0)
             self._save(self._journal)
+        if cut.guard is Guard.ACL:
+            async with opened(giver) as clients:
+                await self._shut_replicas(clients)
         if cut.guard is Guard.NONE:
             self._left.append(
                 f"nothing keeps writes from {giver.name} now: who still writes there loses it"
@@ -159,7 +167,7 @@ class ByCopying:
             CopyError: somebody may have, since a guard was raised there.
         """
         async with opened(taker) as clients:
-            before = self._changed(taker, self._guards)
+            before = self._guarded(taker)
             admitted = admits_us(taker, self._guards)
             if before and (open_ := await unguarded(clients, self._guards)):
                 await self._raise(clients, admitting=admitted)
@@ -181,6 +189,8 @@ class ByCopying:
                     )
                 await self._let_go(taker)
             elif before or await self._raise(clients, admitting=True) is Guard.ACL:
+                await part_with_clients(clients, ANSWER_LIMIT)
+                await self._shut_replicas(clients)
                 return
         self._left.append(
             f"nothing kept others from {taker.name} before it took the writes: what they wrote "
@@ -190,6 +200,20 @@ class ByCopying:
     async def _raise(self, clients: Clients, *, admitting: bool) -> Guard:
         save = partial(self._save, self._journal)
         return await raise_guard(clients, self._guards, save, admitting=admitting)
+
+    async def _shut_replicas(self, clients: Clients) -> None:
+        """Whoever a failover puts in the place of a primary is not open for that."""
+        for replica in await replicas_of(clients):
+            if str(replica) in self._guards:
+                continue
+            site, held = replace(clients.site, primaries={replica: ()}), Guard.NONE
+            with contextlib.suppress(CopyError):
+                async with opened(site) as its:
+                    held = await self._raise(its, admitting=True)
+            if held is Guard.NONE:
+                self._left.append(
+                    f"{named(site.name, replica)} takes writes if a failover promotes it meanwhile"
+                )
 
     def _moved(self, doing: State, done: State) -> None:
         self._journal.state = done
@@ -220,7 +244,7 @@ class ByCopying:
 
     async def _let_go(self, site: Site) -> None:
         """Let a site take writes that an earlier move has kept from it, whoever did so then."""
-        for address, each in self._changed(site, self._guards):
+        for address, each in self._guarded(site):
             try:
                 await lift_guard(each, self._guards, lambda: self._save(self._journal))
             except CopyError as error:
@@ -240,6 +264,15 @@ class ByCopying:
             for at, (former, ours) in notify.items()
         ]
         self._save(self._journal)
+
+    def _guarded(self, site: Site) -> list[tuple[Address, Site]]:
+        """The servers of a site that take no writes: primaries, replicas, and who was one."""
+        return [
+            (address, replace(site, primaries={address: ()}))
+            for at, kept in self._guards.items()
+            if kept["of"] == site.name
+            for address in [Address.parse(at, default_port=REDIS_PORT)]
+        ]
 
     def _changed(self, site: Site, kept: Mapping[str, Any]) -> list[tuple[Address, Site]]:
         """The servers of a site that something is kept of, which others may have replaced since."""

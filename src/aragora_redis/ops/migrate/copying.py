@@ -298,12 +298,12 @@ class Copy:
             _UnfitError: it was in vain, and was ended.
         """
         limit = self._bounds.pause * _SHARE if paused else None
+        clients = self._pair.source[self._pair.dbs[0]]
         try:
             async with asyncio.timeout(limit):
                 if paused:
                     await pause(self._pair, self._bounds.pause)
                 keys = await self._rest()
-                clients = self._pair.source[self._pair.dbs[0]]
                 guard = await raise_guard(
                     clients, self._guard, self._note, seconds=self._bounds.deadline
                 )
@@ -318,7 +318,7 @@ class Copy:
         if paused:
             await unpause(self._pair)
         if guard is not Guard.NONE:
-            await part_with_clients(self._pair)
+            await part_with_clients(clients, self._bounds.deadline)
         return keys, guard
 
     async def _let_go(self, *, paused: bool) -> None:

@@ -31,8 +31,8 @@ words, and without a journal they would be taken for what was there before."""
 Kept = MutableMapping[str, Any]
 """What was changed where and what it was before, as JSON.
 
-`{address: {"users": {name: [rules, ours]}}}` or `{address: {"settings": {name: value}}}`. Rules are
-of commands, without passwords.
+`{address: {"of": site, "users": {name: [rules, ours]}}}`, or with `"settings": {name: value}`.
+Rules are of commands, without passwords.
 """
 
 
@@ -70,7 +70,7 @@ async def raise_guard(
     order = list(Guard)
     weakest = Guard.ACL
     for address, client in clients.by_address.items():
-        one = _One(named(clients.site.name, address), address, client, seconds)
+        one = _One(clients.site.name, address, client, seconds)
         held = await one.hold(kept, remember, admitting=admitting)
         weakest = max(weakest, held, key=order.index)
     return weakest
@@ -91,7 +91,7 @@ async def unguarded(clients: Clients, kept: Kept) -> list[str]:
     """
     found = []
     for address, client in clients.by_address.items():
-        one = _One(named(clients.site.name, address), address, client, 10.0)
+        one = _One(clients.site.name, address, client, 10.0)
         if not await one.holds(kept):
             found.append(named(clients.site.name, address))
     return found
@@ -107,14 +107,15 @@ async def lift_guard(
     """
     async with opened(site) as clients:
         for address, client in clients.by_address.items():
-            one = _One(named(site.name, address), address, client, seconds)
+            one = _One(site.name, address, client, seconds)
             await one.let_go(kept)
             remember()
 
 
 class _One:
-    def __init__(self, who: str, address: Address, client: Redis, seconds: float) -> None:
-        self._who = who
+    def __init__(self, site: str, address: Address, client: Redis, seconds: float) -> None:
+        self._site = site
+        self._who = named(site, address)
         self._at = str(address)
         self._client = client
         self._seconds = seconds
@@ -142,7 +143,7 @@ class _One:
             ours, users = await self._users()
             if users.pop(_TRACE, None) is not None:
                 raise self._held_already()
-            kept[self._at] = {"users": users}
+            kept[self._at] = {"of": self._site, "users": users}
             remember()
             await self._ask("ACL", "SETUSER", _TRACE, "reset")
             for name, rules in users.items():
@@ -165,7 +166,7 @@ class _One:
             settings = await self._settings()
             if settings[_REPLICAS] == _NEVER:
                 raise self._held_already()
-            kept[self._at] = {"settings": settings}
+            kept[self._at] = {"of": self._site, "settings": settings}
             remember()
             await self._ask("CONFIG", "SET", _LAG, "10")
             await self._ask("CONFIG", "SET", _REPLICAS, _NEVER)

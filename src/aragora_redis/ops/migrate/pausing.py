@@ -7,8 +7,9 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from .calls import CopyError, answered, pipelined, told
+from .calls import CopyError, answered, named, pipelined, told
 from .pair import Pair
+from .sites import Clients
 
 
 async def pause(pair: Pair, seconds: float) -> None:
@@ -33,14 +34,17 @@ async def unpause(pair: Pair) -> None:
     await _tell_source(pair, "CLIENT", "UNPAUSE")
 
 
-async def part_with_clients(pair: Pair) -> None:
-    """Have the source's clients connect again, wherever they are to.
+async def part_with_clients(clients: Clients, seconds: float) -> None:
+    """Have a side's clients connect again, wherever they are to.
 
-    One that is blocked by BLPOP was admitted before the guard, and would take away what is copied
-    back one day.
+    One that is blocked by BLPOP was admitted before a guard: it would take away what is copied
+    there, and wait for ever for what nobody may push.
     """
-    await _tell_source(pair, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-    for _, _, client in pair.servers(pair.source):
+    for address, client in clients.by_address.items():
+        ask: Any = client.execute_command
+        kill = ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        with contextlib.suppress(CopyError, ResponseError):
+            await answered(named(clients.site.name, address), kill, seconds)
         # Ours are among them, and would be found dead by whoever uses them next.
         await client.connection_pool.disconnect(inuse_connections=False)
 
