@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -21,6 +22,7 @@ from .replication import (
     OnCopied,
     Role,
     Server,
+    attach,
     changed_by,
     follow,
     follow_the_promoted,
@@ -134,12 +136,24 @@ class ByReplication:
         if (await _role(taker)).follows != self._source.address:
             await self._note_settings(taker, self._source)
             self._on_step(f"{taker.address} begins to follow {self._source.address}")
-            await follow(taker, self._source)
-            # Restarted as a primary it would take writes that are replaced later.
-            await remember(taker)
+            await self._begin_to_follow(taker)
         self._journal.state = State.FOLLOWING
         self._save(self._journal)
         await self._copied(taker, self._source, fellows=self._seen.replicas)
+
+    async def _begin_to_follow(self, taker: Server) -> None:
+        """What cannot come about is undone: until the first byte the target has what it had."""
+        try:
+            await attach(taker, self._source, self._clock)
+        except MoveError as error:
+            if self._journal.state is not State.HELD:
+                raise
+            with contextlib.suppress(RedisError, OSError, TimeoutError):
+                await stand_alone(taker)
+            left = await self._settle_target()
+            raise MoveError(". ".join([f"{error}. Nothing was changed", *left])) from error
+        # Restarted as a primary it would take writes that are replaced later.
+        await remember(taker)
 
     async def move_back(self) -> None:
         """Have the source take the writes again, if it does not yet, with all that was written.

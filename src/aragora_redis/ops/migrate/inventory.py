@@ -54,6 +54,9 @@ class Inventory:
         replicas: who replicates it.
         sentinels: how many watch it, as far as it tells who is connected.
         ahead: seconds by which its clock is ahead of ours.
+        encrypted: it is reached over TLS, by us and so by whoever follows it.
+        trusts: the authority by which it knows whom it follows over TLS; empty where it has none or
+            no certificate, without which it does not start TLS; None where it does not tell.
     """
 
     address: Address
@@ -78,6 +81,8 @@ class Inventory:
     sentinels: int = 0
     ahead: float = 0.0
     leader: Address | None = None
+    encrypted: bool = False
+    trusts: str | None = None
 
     @property
     def name(self) -> str:
@@ -139,10 +144,20 @@ async def _ask(address: Address, client: Redis, access: Access) -> Inventory:
         replicas=int(info.get("connected_slaves", 0)),
         sentinels=await _sentinels(client),
         ahead=await _ahead(client),
+        encrypted=access.tls is not None,
+        trusts=_trusts(await _or(client.config_get("tls-*"), None)),
         leader=Address(str(info["master_host"]), int(info["master_port"]))
         if "master_host" in info
         else None,
     )
+
+
+def _trusts(config: Mapping[str, str] | None) -> str | None:
+    if config is None:
+        return None
+    if not config.get("tls-cert-file"):
+        return ""
+    return config.get("tls-ca-cert-file") or config.get("tls-ca-cert-dir") or ""
 
 
 def _is_keyspace(name: str, row: object) -> bool:

@@ -137,7 +137,7 @@ def _against_replication(source: Inventory, target: Sequence[Inventory]) -> str 
         return f"{source.sentinels} Sentinels watch the source, and would have the target follow it"
     if not source.feeds:
         return "the source lets nobody replicate it (REPLCONF)"
-    return None
+    return next(filter(None, (_blind(each, source) for each in target)), None)
 
 
 def _blockers(source: Inventory, target: Sequence[Inventory], way: Way) -> Iterator[str]:
@@ -171,12 +171,36 @@ def _blockers(source: Inventory, target: Sequence[Inventory], way: Way) -> Itera
         )
 
 
+def _blind(follower: Inventory, leader: Inventory) -> str | None:
+    """What keeps a server from following another one over TLS, as far as it tells."""
+    if leader.encrypted and follower.trusts == "":
+        return (
+            f"{follower.address} cannot check the certificate of {leader.address}: give it "
+            "tls-ca-cert-file, and a certificate of its own (tls-cert-file, tls-key-file)"
+        )
+    return None
+
+
+def _encryption(source: Inventory, target: Sequence[Inventory]) -> Iterator[str]:
+    for each in target:
+        if source.encrypted and each.trusts:
+            yield (
+                f"{each.address} follows the source over TLS: {each.trusts} on its machine must "
+                "hold the authority of the source's certificate, which is tried before anything "
+                "is copied"
+            )
+        if (why := _blind(source, each)) is not None:
+            yield f"after the move there is no way back: {why}"
+
+
 def _warnings(source: Inventory, target: Sequence[Inventory], way: Way) -> Iterator[str]:
     if way is Way.REPLICATION and not all(reads(source, each) for each in target):
         yield (
             f"{source.name} may not be able to follow {target[0].name}: after the move there "
             "may be no way back"
         )
+    if way is Way.REPLICATION:
+        yield from _encryption(source, target)
     for each in target:
         if abs(apart := each.ahead - source.ahead) > CLOCKS_APART:
             yield (

@@ -29,6 +29,8 @@ SHORT_PAUSE, LONG_PAUSE = 6.0, 30.0
 """Seconds for which writes are held: until the other has everything, and from then on."""
 DRAIN_LIMIT = 4.0
 LOOK_EVERY = 0.05
+CONNECT_LIMIT = 10.0
+"""Seconds that one has to reach whom it is to follow: it tries each second."""
 STALL = 60.0
 """Seconds without a byte after which a copy is not waited for any more."""
 NOBODY = Address("127.0.0.1", 1)
@@ -162,6 +164,30 @@ async def follow(
         raise MoveError(
             f"{follower.address} cannot be made to follow {leader.address}: {_said(error)}"
         ) from error
+
+
+async def attach(follower: Server, leader: Server, clock: Clock) -> None:
+    """Make one server a replica of another, and see that it comes as far as to be answered.
+
+    Raises:
+        MoveError: it refuses, or does not come there; it has what it had.
+    """
+
+    async def answered() -> bool:
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            async with follower.open() as client:
+                ask: Any = client.execute_command
+                said = await limited(ask("ROLE"))
+                return said[0] == "slave" and said[3] in {"handshake", "sync", "connected"}
+        return False
+
+    await follow(follower, leader)
+    if not await until(answered, CONNECT_LIMIT, clock=clock, every=LOOK_EVERY):
+        over_tls = ", and trust the authority of its certificate (tls-ca-cert-file)"
+        raise MoveError(
+            f"{follower.address} does not reach {leader.address}: its log says why. It must be "
+            "able to connect there" + (over_tls if leader.access.tls is not None else "")
+        )
 
 
 def _needed(leader: Server, *, last: bool) -> dict[str, str]:
