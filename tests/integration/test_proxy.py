@@ -11,10 +11,12 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -26,10 +28,12 @@ from tests.ports import free_port
 from aragora_redis.address import Address
 from aragora_redis.clock import SYSTEM_CLOCK
 from aragora_redis.events import Events
-from aragora_redis.proxy import Plan, Proxy
+from aragora_redis.identity import Credential
+from aragora_redis.link.account import Account
+from aragora_redis.proxy import Plan, Proxy, server
 from aragora_redis.proxy.inbound import Inbound
 from aragora_redis.proxy.passage import BUFFER
-from aragora_redis.settings import from_env
+from aragora_redis.settings import Secret, from_env
 
 ANYWHERE = Address("127.0.0.1", 0)
 MOST_READ = 256 * 1024
@@ -348,15 +352,64 @@ async def test_who_reads_slowly_costs_no_memory(standalone_lab):
         writer.close()
 
 
+class Issuer:
+    """Issues tokens that last for two seconds, each for a user of its own."""
+
+    blocks = True
+
+    def __init__(self, admin):
+        self._admin, self.issued = admin, 0
+
+    def issue(self):
+        self.issued += 1
+        user = f"proxied-{self.issued}"
+        self._admin("ACL", "SETUSER", user, "on", "+@all", "~*", ">token")
+        self._admin("ACL", "DELUSER", f"proxied-{self.issued - 1}")
+        return Credential(user, Secret("token"), time.time() + 2)
+
+
+async def test_what_connections_are_logged_in_with_is_renewed(
+    standalone_lab, tmp_path, monkeypatch
+):
+    """A file that was written anew, and a token before it is over, though nobody comes."""
+    lab = standalone_lab
+    node = lab.node("primary")
+    with SyncRedis(node.address.host, node.port, password=lab.password(node)) as admin:
+        admin.acl_setuser("proxied", enabled=True, commands=["+@all"], keys=["*"])
+        admin.execute_command("ACL", "SETUSER", "proxied", ">first")
+        file = tmp_path / "password"
+        file.write_text("first")
+        own = {"ARAGORA_REDIS_URL": lab.env()["ARAGORA_REDIS_URL"]}
+        own |= {"ARAGORA_REDIS_USERNAME": "proxied", "ARAGORA_REDIS_PASSWORD_FILE": str(file)}
+        async with proxied(own, logs_in=True) as proxy:
+            async with client(port_of(proxy)) as redis:
+                assert await redis.acl_whoami() == "proxied"
+            admin.execute_command("ACL", "SETUSER", "proxied", "<first", ">second")
+            file.write_text("second")
+            async with client(port_of(proxy)) as redis:
+                assert await redis.acl_whoami() == "proxied"
+        issuer = Issuer(admin.execute_command)
+        ours = Account(issuer, clock=SYSTEM_CLOCK, events=Events())
+        monkeypatch.setattr(server, "account_of", lambda *_, **__: ours)
+        async with proxied(lab.env(), logs_in=True) as proxy:
+            async with client(port_of(proxy)) as redis:
+                assert await redis.acl_whoami() == "proxied-1"
+            await until(lambda: issuer.issued > 2)
+            async with client(port_of(proxy)) as redis:
+                assert int((await redis.acl_whoami()).rpartition("-")[2]) > 2
+        users = [each for each in admin.acl_users() if each.startswith("proxied")]
+        admin.acl_deluser(*users)
+
+
 async def test_the_command_tells_where_it_listens_and_ends_in_order(standalone_lab, quick_path):
     lab = standalone_lab
     password = lab.password(lab.node("primary"))
     port, metrics = free_port(), free_port()
     process = await asyncio.create_subprocess_exec(
         "aragora-redis",
-        *("proxy", "--json", "--listen", f"127.0.0.1:{port}"),
+        *("proxy", "--json", "--lab", lab.directory, "--listen", f"127.0.0.1:{port}"),
         *("--metrics", f"127.0.0.1:{metrics}", "--drain", "5"),
-        env={"PATH": quick_path} | lab.env(),
+        env={"PATH": quick_path},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

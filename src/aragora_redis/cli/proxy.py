@@ -16,10 +16,11 @@ from ..events import Events
 from ..ops.plain_http import Answer, answering
 from ..proxy import Plan, Proxy, run
 from ..proxy.inbound import Inbound
-from ..proxy.plan import Role
-from ..settings import Settings, from_env
+from ..proxy.plan import WAIT, Role
+from ..settings import Settings
 from ..telemetry.logs import EventLog, configure_logging
 from . import output
+from .deployment import OfLab, settings_of
 from .options import AsJson
 
 PORT, REPLICAS_PORT, METRICS_PORT = 6390, 6391, 9190
@@ -81,7 +82,7 @@ def proxy(
         typer.Option(
             min=0, max=60, metavar="SECONDS", help="How long a connection waits for a server."
         ),
-    ] = 2.0,
+    ] = WAIT,
     drain: Annotated[
         float,
         typer.Option(
@@ -94,6 +95,7 @@ def proxy(
             metavar="HOST:PORT", help="Where /metrics and /healthz are.", show_default="none"
         ),
     ] = None,
+    lab: OfLab = None,
     as_json: AsJson = False,
 ) -> None:
     """Lead programs that cannot follow Sentinels, or a name, to the current primary.
@@ -101,7 +103,7 @@ def proxy(
     A connection is led to the server that has just proved to be the primary, and ends when another
     takes its place; the program connects again. Programs log in themselves. It runs until SIGTERM
     or Ctrl-C, then lets connections end; once more ends them. The settings come from the
-    environment; `aragora-redis settings` shows them.
+    environment, or from --lab; `aragora-redis settings` shows them.
     """
     if tls_cert is None and (tls_key or tls_client_ca):
         raise typer.BadParameter("--tls-key and --tls-client-ca go with --tls-cert")
@@ -118,7 +120,7 @@ def proxy(
         logs_in=login,
         metrics=_address(metrics, METRICS_PORT) if metrics else None,
     )
-    settings = from_env()
+    settings = settings_of(lab)
     plan.check(settings)
     configure_logging(settings.log_level, settings.log_format)
     asyncio.run(_run(settings, plan, as_json=as_json))

@@ -8,6 +8,7 @@ import hiredis
 
 from ..address import Address
 from ..errors import LinkDownError
+from ..identity import Credential
 from ..link.account import Account
 from ..link.encryption import Encryption
 from ..link.names import Names
@@ -43,17 +44,20 @@ class Dialer:
         Raises:
             AragoraRedisError, OSError, TimeoutError: it cannot be had.
         """
-        login = await self._words()
+        credential = await self._account.present() if self._account is not None else None
+        login = self._words(credential)
         async with asyncio.timeout(LIMIT):
             transport = await self._open(server, _Login(login) if login else side)
             if not login:
                 return
             protocol = transport.get_protocol()
+            assert isinstance(protocol, _Login)  # noqa: S101 - it has just been made
             try:
-                assert isinstance(protocol, _Login)  # noqa: S101 - it has just been made
                 await protocol.done
             except BaseException:
                 transport.abort()
+                if protocol.refused and self._account is not None and credential is not None:
+                    self._account.refused(credential)
                 raise
             if transport.is_closing():
                 raise LinkDownError("the server has closed the connection")
@@ -81,11 +85,10 @@ class Dialer:
         )
         return transport
 
-    async def _words(self) -> list[tuple[str | int, ...]]:
+    def _words(self, credential: Credential | None) -> list[tuple[str | int, ...]]:
         """What is said before the program says anything."""
-        if self._account is None:
+        if credential is None:
             return []
-        credential = await self._account.present()
         auth = [("AUTH", *credential.words())] if credential.secret is not None else []
         return [*auth, *([("SELECT", self._db)] if self._db else [])]
 
@@ -96,6 +99,8 @@ class _Login(asyncio.Protocol):
     def __init__(self, commands: list[tuple[str | int, ...]]) -> None:
         self._commands = b"".join(map(pack, commands))
         self._due = len(commands)
+        self.refused = False
+        """Whether the server does not take what was said."""
         self._reader = hiredis.Reader(notEnoughData=Ellipsis)
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -113,6 +118,7 @@ class _Login(asyncio.Protocol):
 
     def _take(self, reply: object) -> None:
         if isinstance(reply, hiredis.ReplyError):
+            self.refused = True
             # Not its text: a server may quote what it was sent.
             self._fail("the server refused the login")
             return

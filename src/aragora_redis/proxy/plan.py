@@ -11,6 +11,9 @@ from ..errors import SettingsError
 from ..settings import Sentinel, Settings, Standalone
 from .inbound import Inbound
 
+WAIT = 10.0
+"""Longer than a failover with a down-after-milliseconds of 5 s, which takes 5.5 to 7."""
+
 Role = Literal["primary", "replicas"]
 
 
@@ -37,7 +40,7 @@ class Plan:
     tls: Inbound | None = None
     open_to_all: bool = False
     max_connections: int = 1000
-    wait: float = 2.0
+    wait: float = WAIT
     drain: float = 10.0
     max_lag: float = 10.0
     falls_back: bool = False

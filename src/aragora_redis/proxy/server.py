@@ -18,6 +18,7 @@ from ..events import Events
 from ..link.account import Account, account_of
 from ..link.encryption import encryption_of
 from ..link.names import Names
+from ..link.supervision import supervised
 from ..settings import Settings
 from .dial import Dialer
 from .door import Door, Welcome, listen
@@ -67,6 +68,7 @@ class Proxy:
         self._lead = Lead(settings, clock=clock, events=events, on_view=self._on_view)
         self._readers = Readers(self._lead.reach, max_lag=plan.max_lag, clock=clock)
         self._doors: list[Door] = []
+        self._renewal: asyncio.Task[None] | None = None
         self._visits: set[asyncio.Task[None]] = set()
         self.figures = Figures()
         self.ports: dict[Role, list[Address]] = {}
@@ -91,6 +93,9 @@ class Proxy:
                     opened.callback(each.close)
             opened.pop_all()
         self._lead.start()
+        if self._account is not None:
+            renew = supervised("what connections are logged in with", self._account.run)
+            self._renewal = asyncio.create_task(renew)
         if self._plan.replicas is not None:
             self._readers.start()
         for role, sockets in listening.items():
@@ -111,6 +116,9 @@ class Proxy:
         await self._lead.close()
         if self._account is not None:
             self._account.close()
+        if self._renewal is not None:
+            self._renewal.cancel()
+            await asyncio.gather(self._renewal, return_exceptions=True)
         self._names.close()
 
     async def drain(self) -> None:
