@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .entry import DAY, DayDigest, Entry, fingerprint
+from .pardon import is_pardon
+from .table import Table
 
 KEEP_AFTER = 3_600
 """Seconds for which a day is kept after its end, for clocks that differ."""
@@ -18,28 +20,32 @@ class ShardReplica:
     """Members by day, and the greatest score of each over all days."""
 
     def __init__(self) -> None:
-        self._days: dict[int, dict[bytes, int]] = {}
+        self._table = Table()
         self._digests: dict[int, DayDigest] = {}
-        self._greatest: dict[bytes, int] = {}
+        self.pardons: set[bytes] = set()
+        """Members that stand for pardons, whoever made them."""
 
     def __len__(self) -> int:
-        return len(self._greatest)
+        return len(self._table) - len(self.pardons)
 
     def __repr__(self) -> str:
         return f"<ShardReplica of {len(self)} members>"
 
     def score(self, member: bytes) -> int | None:
         """The greatest score joined for `member`, or None."""
-        return self._greatest.get(member)
+        return self._table.score(member)
+
+    def entries_of(self, member: bytes) -> list[Entry]:
+        """`member` on each day that holds it."""
+        return self._table.entries(member)
 
     def day_of(self, member: bytes) -> int | None:
         """The last day that holds `member`, or None."""
-        return max((day for day, scores in self._days.items() if member in scores), default=None)
+        return max((entry.day for entry in self.entries_of(member)), default=None)
 
     def apply(self, entry: Entry) -> bool:
         """Join one entry; True if it was news."""
-        day = self._days.setdefault(entry.day, {})
-        before = day.get(entry.member)
+        before = self._table.join(entry.day, entry.member, entry.score)
         if before is not None and before >= entry.score:
             return False
         digest = self._digests.get(entry.day, DayDigest())
@@ -47,9 +53,8 @@ class ShardReplica:
         if before is not None:
             mixed ^= fingerprint(entry.member, before)
         self._digests[entry.day] = DayDigest(digest.size + (before is None), mixed)
-        day[entry.member] = entry.score
-        if self._greatest.get(entry.member, -1) < entry.score:
-            self._greatest[entry.member] = entry.score
+        if is_pardon(entry.score):
+            self.pardons.add(entry.member)
         return True
 
     def digests(self) -> dict[int, DayDigest]:
@@ -58,26 +63,24 @@ class ShardReplica:
 
     def day(self, day: int) -> dict[bytes, int]:
         """The members of one day and their scores, as a copy."""
-        return dict(self._days.get(day, {}))
+        if day not in self._digests:
+            return {}
+        return {entry.member: entry.score for entry in self._table if entry.day == day}
+
+    def named_by(self, prefixes: frozenset[bytes], length: int) -> list[Entry]:
+        """Entries whose members begin with one of these, each of `length` bytes."""
+        return [entry for entry in self._table if entry.member[:length] in prefixes]
 
     def drop_past(self, now: float) -> int:
         """Forget the days that are over (`now` in Unix seconds); returns how many entries."""
-        past = [day for day in self._days if (day + 1) * DAY + KEEP_AFTER <= now]
-        dropped = 0
+        past = [day for day in self._digests if (day + 1) * DAY + KEEP_AFTER <= now]
+        if not past:
+            return 0
         for day in past:
-            members = self._days.pop(day)
             del self._digests[day]
-            dropped += len(members)
-            for member in members:
-                self._reconsider(member)
+        dropped = self._table.drop(past)
+        self.pardons = {member for member in self.pardons if self._table.score(member) is not None}
         return dropped
-
-    def _reconsider(self, member: bytes) -> None:
-        left = [scores[member] for scores in self._days.values() if member in scores]
-        if left:
-            self._greatest[member] = max(left)
-        else:
-            self._greatest.pop(member, None)
 
 
 def lacking(mine: dict[bytes, int], theirs: dict[bytes, int]) -> Iterable[tuple[bytes, int]]:
