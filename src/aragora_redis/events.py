@@ -205,6 +205,14 @@ class KeysFetched(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PardonsIgnored(Event):
+    """Redis holds pardons that this instance cannot have from one of its own."""
+
+    count: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SessionServed(Event):
     """A session was read, from `redis` or, while that cannot be asked, as a `copy`."""
 

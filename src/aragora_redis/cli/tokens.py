@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import typer
 
 from ..errors import InvalidInputError, SettingsError
-from ..ops.desk import revocations
-from ..ops.desk.revocations import Revocation
+from ..ops.desk import Desk, revocations
 from ..settings import Settings
 from ..state.receipt import Receipt
 from ..tokens.entry import RevocationKind
+from ..tokens.lines import LINE_LIMIT
+from ..tokens.told import Revocation
 from . import output
 from .deployment import OfLab, settings_of
 from .desk import Actor, Limit, Reason, at_desk, instant, secret_from, signed, tell_receipt, when
@@ -47,7 +51,13 @@ def list_(*, limit: Limit = 50, lab: OfLab = None, as_json: AsJson = False) -> N
     output.write_table(
         ("DIGEST", "WHAT", "MOMENT", "ACTOR", "REASON"),
         [
-            (each.digest, each.what, _moment(each), each.actor or "", each.reason or "")
+            (
+                each.digest,
+                f"{each.what}, pardoned" if each.pardoned else each.what,
+                _moment(each),
+                each.actor or "",
+                each.reason or "",
+            )
             for each in found.shown
         ],
     )
@@ -142,6 +152,90 @@ def revoke(
     tell_receipt("revoked", receipt, as_json=as_json)
 
 
+@app.command()
+def pardon(
+    *,
+    reason: Reason,
+    jti: Jti = None,
+    user: User = None,
+    tenant: Tenant = None,
+    family: Family = None,
+    actor: Actor = None,
+    lab: OfLab = None,
+    as_json: AsJson = False,
+) -> None:
+    """Undo a revocation as it stands now. Needs ARAGORA_PARDON_KEY, the one of the services."""
+    kind, name = _named(jti, user, tenant, family, None)
+    who, settings = signed(actor, reason), settings_of(lab)
+    receipt = at_desk(
+        settings,
+        lambda desk: revocations.pardon(desk, kind, name, actor=who, reason=reason),
+        acts=True,
+    )
+    tell_receipt("pardoned", receipt, as_json=as_json)
+
+
+@app.command()
+def export(
+    *,
+    file: Annotated[
+        Path, typer.Argument(metavar="PATH", help="Where to; standard output for -.")
+    ] = Path("-"),
+    lab: OfLab = None,
+) -> None:
+    """Write all revocations as JSON lines of digests, for `import` into another Redis.
+
+    They mean something under the same ARAGORA_DIGEST_KEY alone.
+    """
+
+    async def work(desk: Desk) -> None:
+        # Whole or not at all: what is cut short must not be taken for all.
+        if str(file) == "-":
+            async for lines in revocations.export(desk):
+                sys.stdout.buffer.write(lines)
+            return
+        written = file.with_name(file.name + ".part")
+        with written.open("wb") as out:
+            async for lines in revocations.export(desk):
+                out.write(lines)
+        written.replace(file)
+
+    at_desk(settings_of(lab), work)
+
+
+@app.command("import")
+def import_(
+    *,
+    file: Annotated[Path, typer.Argument(metavar="PATH", help="What `export` wrote; - reads it.")],
+    reason: Reason,
+    actor: Actor = None,
+    lab: OfLab = None,
+    as_json: AsJson = False,
+) -> None:
+    """Join exported revocations to those here. It may be repeated, and takes nothing back."""
+    who, settings = signed(actor, reason), settings_of(lab)
+    with contextlib.ExitStack() as stack:
+        lines = sys.stdin.buffer if str(file) == "-" else stack.enter_context(file.open("rb"))
+        loaded = at_desk(
+            settings,
+            lambda desk: revocations.load(desk, _bounded(lines), actor=who, reason=reason),
+            acts=True,
+        )
+    if as_json:
+        output.write_json(
+            {"read": loaded.entries, "expired": loaded.expired, "level": loaded.level.word}
+        )
+    else:
+        over = f", {loaded.expired} of them expired" if loaded.expired else ""
+        output.write(f"{loaded.entries} revocations read{over}; joined: {loaded.level.word}")
+
+
+def _bounded(lines: BinaryIO) -> Iterator[bytes]:
+    """Lines that end: what has none is no export, and is not to fill the memory."""
+    while line := lines.readline(LINE_LIMIT):
+        yield line
+
+
 def _revoke_token(
     settings: Settings, jti: str, ends: float | None, actor: str, reason: str
 ) -> Receipt:
@@ -199,6 +293,8 @@ def _claims(settings: Settings, token: str) -> dict[str, Any]:
 
 
 def _moment(found: Revocation) -> str:
+    if found.what == "pardon":
+        return "of the revocation beside it"
     if found.what in ("user", "tenant", "family"):
         return f"issued until {when(found.moment)}"
     return f"until {when(found.moment)}"

@@ -14,6 +14,8 @@ from .auth import AcceptedTokens, is_loopback, unauthenticated
 
 BODY_LIMIT = 64 * 1024
 """Bytes that a body may have; those of sessions may have what a session holds."""
+IMPORT_LIMIT = 8 * 1024 * 1024
+"""Bytes of exported revocations that one request may carry: about 80 000."""
 ANY_HOST = "*"
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - recognised, not bound
@@ -136,6 +138,8 @@ class Guards:
         return _too_large(limit) if length.isdecimal() and int(length[:20]) > limit else None
 
     def _body_limit(self, scope: Scope) -> int:
+        if scope["path"] == "/v1/tokens/import":
+            return IMPORT_LIMIT
         of_sessions = scope["path"].startswith("/v1/sessions")
         return self._session_limit if of_sessions else BODY_LIMIT
 

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from ..clock import SYSTEM_CLOCK, Clock
 from ..errors import InvalidInputError
@@ -19,7 +19,17 @@ from .auth import Role, needs
 from .bodies import Body, Instant, JsonRoute, Jwt, Note, Text
 from .problems import JSON_ANSWERS, answers
 
+
+def _printable(text: str) -> str:
+    if text and not text.isprintable():
+        raise ValueError("it holds a control character")
+    return text
+
+
 LevelWord = Literal["local", "primary", "replicated", "fsynced"]
+
+
+ActorName = Annotated[str, Field(max_length=ACTOR_LIMIT), AfterValidator(_printable)]
 
 
 class Revocation(Body):
@@ -41,14 +51,14 @@ class Revocation(Body):
     """For a tenant, and needed there: how many users this logs out, by your own directory."""
     reason: Note = ""
     """For people: it is stored as it is, and only its first 200 characters."""
-    actor: Annotated[str, Field(max_length=ACTOR_LIMIT)] = ""
+    actor: ActorName = ""
     """Who does this, for people: it is stored beside the reason."""
     level: LevelWord | None = None
     """What to wait for; the deployment's highest by default."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        _one_of(
+        one_of(
             jti=self.jti,
             user=self.user,
             tenant=self.tenant,
@@ -75,7 +85,7 @@ class Question(Body):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        _one_of(jti=self.jti, token=self.token)
+        one_of(jti=self.jti, token=self.token)
         return self
 
 
@@ -103,7 +113,12 @@ class VerdictBody(BaseModel):
     reason: str | None = None
 
 
-def _one_of(**given: str | None) -> None:
+def one_of(**given: str | None) -> None:
+    """Demand that exactly one is given.
+
+    Raises:
+        ValueError: it is not so.
+    """
     if sum(value is not None for value in given.values()) != 1:
         raise ValueError(f"give exactly one of {', '.join(given)}")
 
@@ -153,10 +168,10 @@ def routes(state: SharedState, *, clock: Clock = SYSTEM_CLOCK) -> APIRouter:
         level = Level[body.level.upper()] if body.level else None
         receipt = await apply(body, level)
         if receipt is None:
-            return _body_of(Receipt(Level.LOCAL, Level.LOCAL, outbox="none"))
+            return body_of(Receipt(Level.LOCAL, Level.LOCAL, outbox="none"))
         if receipt.level < receipt.wanted:
             response.status_code = HTTPStatus.ACCEPTED
-        return _body_of(receipt)
+        return body_of(receipt)
 
     @router.post("/check", response_model_exclude_none=True)
     async def check(body: Question) -> VerdictBody:
@@ -198,6 +213,7 @@ async def _claims(question: Question, verification: Verification) -> dict[str, A
     return (await verification.verifier.verify(question.token)).named
 
 
-def _body_of(receipt: Receipt) -> ReceiptBody:
+def body_of(receipt: Receipt) -> ReceiptBody:
+    """A receipt as it is sent."""
     facts = {name: getattr(receipt, name) for name in ReceiptBody.model_fields}
     return ReceiptBody.model_validate(facts | {"level": receipt.level.word})

@@ -353,6 +353,18 @@ class Environment(BaseSettings):
             default="memory only",
         ),
     ] = None
+    pardon_key: Annotated[
+        LongSecret | None,
+        Doc(
+            Group.TOKENS,
+            f"a random text of at least {values.MIN_SECRET} characters, the same on every instance",
+            "Authenticates pardons, which undo a revocation. An instance without it makes none and "
+            "heeds none. It is never derived from another key: who may revoke need not be able to "
+            "undo that.",
+            secret=True,
+            default="nothing is undone",
+        ),
+    ] = None
     digest_key: Annotated[
         LongSecret | None,
         Doc(

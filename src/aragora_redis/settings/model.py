@@ -74,6 +74,8 @@ class TokenSettings:
     """The claim that names a token's tenant."""
     family_claim: str = "sid"
     """The claim that names the login that a token goes back to."""
+    pardon_key: Secret | None = None
+    """Authenticates what undoes a revocation; None undoes none."""
     outbox: Path | None = None
     """A directory in which revocations outlive their instance; None keeps them in memory."""
 
@@ -182,8 +184,8 @@ class Settings:
 
     @property
     def fingerprint(self) -> str:
-        """Tells digest keys apart and does not give them away: 32 bits of an HMAC (RFC 2104)."""
-        return hmac.digest(self.digest_key.reveal_bytes(), b"fingerprint", "sha256")[:4].hex()
+        """Tells digest keys apart, see `fingerprint_of`."""
+        return fingerprint_of(self.digest_key.reveal_bytes())
 
     @property
     def mode(self) -> Mode:
@@ -197,3 +199,8 @@ class Settings:
                 return "standalone"
             case Embedded():
                 return "embedded"
+
+
+def fingerprint_of(key: bytes) -> str:
+    """Tells keys apart and does not give them away: 32 bits of an HMAC (RFC 2104)."""
+    return hmac.digest(key, b"fingerprint", "sha256")[:4].hex()

@@ -45,6 +45,7 @@ _VARIABLES = {
     "tokens.skew": "ARAGORA_TOKENS_SKEW",
     "tokens.tenant_claim": "ARAGORA_TOKENS_TENANT_CLAIM",
     "tokens.family_claim": "ARAGORA_TOKENS_FAMILY_CLAIM",
+    "tokens.pardon_key": "ARAGORA_PARDON_KEY",
     "tokens.outbox": names.TOKENS_OUTBOX,
     "digest_key": names.DIGEST_KEY,
     "prefix": "ARAGORA_KEY_PREFIX",

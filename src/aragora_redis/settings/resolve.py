@@ -61,6 +61,7 @@ def build(reading: Reading) -> Settings:
             skew=env.tokens_skew,
             tenant_claim=env.tokens_tenant_claim,
             family_claim=env.tokens_family_claim,
+            pardon_key=env.pardon_key,
             outbox=env.tokens_outbox,
         ),
         sessions=SessionSettings(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,17 +38,26 @@ class RedisSide:
 
 
 async def commit(
-    redis: RedisSide, clock: Clock, shard: Shard, entry: Entry, wanted: Level, *, until: float
+    redis: RedisSide,
+    clock: Clock,
+    shard: Shard,
+    entries: Sequence[Entry],
+    wanted: Level,
+    *,
+    until: float,
 ) -> Receipt:
-    """Join until the primary has it, then wait for the replicas; both until `until` (monotonic)."""
-    join = operations.join(redis.keys[shard.index], (entry,), nonce=redis.nonce, durable=True)
+    """Join until the primary has it, then wait for the replicas; both until `until` (monotonic).
+
+    `entries` are of one shard, and no more than one call may carry.
+    """
+    join = operations.join(redis.keys[shard.index], entries, nonce=redis.nonce, durable=True)
     while await redis.executor.usable(join, until):
         ticket = redis.executor.submit(join, until)
         joined = await before(ticket.primary, until, clock) if ticket is not None else None
         if ticket is None or joined is None:
             await asyncio.sleep(RETRY_AFTER)
             continue
-        shard.confirmed(joined.position, (entry,), own=True)
+        shard.confirmed(joined.position, entries, own=True)
         required = redis.required(join.slot)
         acknowledged = None
         if wanted >= Level.REPLICATED and required:

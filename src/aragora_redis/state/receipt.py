@@ -59,6 +59,21 @@ class Receipt:
     not_before: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What an import has brought.
+
+    Attributes:
+        entries: revocations read.
+        expired: how many of them were over, and left out.
+        level: how far all others got.
+    """
+
+    entries: int
+    expired: int
+    level: Level
+
+
 def unix(value: Instant, name: str) -> float:
     """An instant in Unix seconds; `name` names it in the error.
 

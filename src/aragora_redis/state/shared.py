@@ -30,6 +30,7 @@ from .embedded import EmbeddedExecutor
 from .limit_decider import Decider
 from .outbox import Outbox
 from .outbox_file import OutboxFile
+from .pardons import StrayPardons, pardons_of
 from .rate_limits import RateLimits
 from .receipt import Level
 from .service import Service
@@ -85,6 +86,7 @@ class SharedState:
         self._outbox = self._build_outbox()
         self.rate_limits = self._build_rate_limits()
         self.tokens = self._build_tokens()
+        self._strays = StrayPardons(self._shards, self.tokens.pardons, self.events)
         self.sessions = self._build_sessions()
         self.circuits = self._build_circuits()
         self._ready = False
@@ -126,6 +128,7 @@ class SharedState:
             self._spawn(supervised("the outbox", self._outbox.run))
         if self._redis is not None:
             self._redis.start()
+        self._spawn(supervised("pardons", self._strays.run))
         self._spawn(supervised("the ends of sessions", self.sessions.run))
         self._spawn(supervised("the keys of tokens", self.tokens.verification.run))
         self._spawn(supervised("circuits", self.circuits.run))
@@ -210,6 +213,8 @@ class SharedState:
         found |= self.tokens.verification.troubles
         if self._outbox is not None and self._outbox.trouble is not None:
             found["outbox"] = self._outbox.trouble
+        if self._strays.trouble is not None:
+            found["pardons"] = self._strays.trouble
         return found
 
     def _across_slots(self) -> bool:
@@ -286,6 +291,7 @@ class SharedState:
             max_lifetime=tokens.max_lifetime,
             skew=tokens.skew,
             claims=ClaimNames(tokens.tenant_claim, tokens.family_claim),
+            pardons=pardons_of(tokens),
             outbox=self._outbox,
             issuers=(self.settings.jwt, *self.settings.issuers),
         )

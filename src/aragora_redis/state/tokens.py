@@ -8,7 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,20 +24,25 @@ from ..clock import Clock
 from ..errors import (
     AragoraRedisError,
     InvalidInputError,
-    LevelUnavailableError,
     NotReadyError,
     StaleError,
 )
-from ..events import Events, Revoked
+from ..events import Events
 from ..settings import JwtSettings
+from ..settings.model import fingerprint_of
 from ..tokens import operations
 from ..tokens.claims import ClaimNames, Verdict, judge
 from ..tokens.entry import SHARDS, Entry, RevocationKind, cut_off_entry, jti_entry, member_of
 from ..tokens.note import Note
+from ..tokens.pardon import NO_PARDONS, Pardons
 from ..tokens.shard import Shard
-from .commitment import RedisSide, before, commit
+from ..tokens.told import RevocationList, told
+from ..tokens.transfer import Reader, Writer
+from .commitment import RedisSide
+from .ledger import Ledger, MemoryLedger, RedisLedger
 from .outbox import Outbox
-from .receipt import Instant, Kept, Level, Receipt, unix
+from .publisher import Publisher
+from .receipt import Instant, Level, Loaded, Receipt, unix
 from .verification import VERIFY_LIMIT, Verification
 
 if TYPE_CHECKING:
@@ -39,6 +52,10 @@ REVOKE_LIMIT = 1.0
 """Seconds that `revoke` may take by default."""
 FAR = 10 * 366 * 86_400.0
 """Seconds ahead after which an expiry is taken for a mistake, such as milliseconds."""
+LOAD_LIMIT = 10.0
+"""Seconds that one step of an import may take."""
+LOAD_STEP = 1_000
+"""Entries of one step."""
 EXPIRED_GRACE = 3600.0
 """Seconds for which an expired token is still revoked, for clocks that differ."""
 
@@ -55,6 +72,7 @@ class Tokens:
         max_lifetime: seconds for which a cut-off is kept.
         skew: seconds by which the clocks of issuers may differ.
         claims: what the claims are called that name a token's tenant and family.
+        pardons: what knows a pardon.
         outbox: where revocations outlive this instance; None keeps them in memory.
         issuers: whose tokens `verify` accepts.
     """
@@ -74,25 +92,33 @@ class Tokens:
         max_lifetime: float,
         skew: float,
         claims: ClaimNames = ClaimNames(),  # noqa: B008 - it is frozen
+        pardons: Pardons = NO_PARDONS,
         outbox: Outbox | None = None,
         issuers: tuple[JwtSettings, ...] = (),
     ) -> None:
         self._shards = shards
         self._redis = redis
         self._clock = clock
-        self._events = events
         self._server_now = server_now
         self._key = digest_key
         self._deny_when_stale = deny_when_stale
         self._max_staleness = max_staleness
-        self._level = level
         self._max_lifetime = max_lifetime
         self._skew = skew
         self._claims = claims
-        self._outbox = outbox
         self.verification = Verification(
             issuers, self.verdict, leeway=skew, clock=clock, events=events
         )
+        self.pardons = pardons
+        self._publisher = Publisher(
+            shards, redis, clock=clock, events=events, level=level, outbox=outbox
+        )
+        self.ledger: Ledger = (
+            RedisLedger(redis.executor, redis.keys, server_now)
+            if redis is not None
+            else MemoryLedger(shards, self._publisher.notes, clock.wall)
+        )
+        """The revocations as the primary has them."""
 
     def __len__(self) -> int:
         return sum(len(shard.replica) for shard in self._shards)
@@ -164,15 +190,25 @@ class Tokens:
     async def _note_text(self, member: bytes) -> str | None:
         shard = self._shards[member[0] % SHARDS]
         day = shard.replica.day_of(member)
-        if day is None or self._redis is None:
+        if day is None:
             return None
+        if self._redis is None:
+            return self._publisher.notes.get(member)
         note = operations.note_of(self._redis.keys[shard.index], day, member)
         with contextlib.suppress(AragoraRedisError):
             return await self._redis.executor.run(note, within=0.05)
         return None
 
     def _score(self, member: bytes) -> int | None:
-        return self._shards[member[0] % SHARDS].replica.score(member)
+        replica = self._shards[member[0] % SHARDS].replica
+        score = replica.score(member)
+        if score is None or not replica.pardons:
+            return score
+        return max((each.score for each in self.pardons.due(replica, member)), default=None)
+
+    async def _revoke(self, entry: Entry, kind: str, level: Level | None, within: float) -> Receipt:
+        replica = self._shards[entry.shard].replica
+        return await self._publisher.publish(self.pardons.anew(replica, entry), kind, level, within)
 
     def _vouch(self, shards: Collection[int]) -> None:
         self.require_ready()
@@ -194,6 +230,10 @@ class Tokens:
             raise NotReadyError(
                 "the revocations are not loaded yet", remedy="wait for readiness, see /readyz"
             )
+
+    def apply(self, entry: Entry) -> None:
+        """Take in what is known of a revocation from elsewhere; nothing is published by that."""
+        self._shards[entry.shard].replica.apply(entry)
 
     # --- sessions -----------------------------------------------------------------------
 
@@ -357,40 +397,113 @@ class Tokens:
         receipt = await self._revoke(entry, kind.name.lower(), level, within)
         return replace(receipt, not_before=latest // 1000 + 1)
 
-    async def _revoke(self, entry: Entry, kind: str, level: Level | None, within: float) -> Receipt:
-        wanted = self._attainable(level)
-        started = self._clock.monotonic()
-        until = started + within
-        shard = self._shards[entry.shard]
-        shard.add_own(entry)
-        kept = self._outbox.keep(entry) if self._outbox is not None else None
-        if self._redis is None:  # with a Redis, the feed does
-            shard.drop_past(self._clock.wall())
-        if self._redis is None or wanted is Level.LOCAL:
-            if self._redis is not None:
-                self._redis.wake()
-            receipt = Receipt(Level.LOCAL, wanted)
-        else:
-            receipt = await commit(self._redis, self._clock, shard, entry, wanted, until=until)
-        on_disk = kept is not None and await before(kept, until, self._clock)
-        outbox: Kept = "disk" if on_disk else "memory"
-        seconds = self._clock.monotonic() - started
-        self._events.emit(Revoked(kind, receipt.level.word, seconds))
-        return replace(receipt, outbox=outbox)
+    async def pardon(
+        self,
+        *,
+        jti: str | None = None,
+        user: str | None = None,
+        tenant: str | None = None,
+        family: str | None = None,
+        reason: str = "",
+        actor: str = "",
+        level: Level | None = None,
+        within: float = REVOKE_LIMIT,
+    ) -> Receipt:
+        """Undo the revocation of exactly one of these, as it stands now, for the whole fleet.
 
-    def _attainable(self, level: Level | None) -> Level:
-        if level is not None and not isinstance(level, Level):
-            raise InvalidInputError("a level is one of aragora_redis.Level")
-        wanted = level if level is not None else self._level
-        if self._redis is None:
-            highest = Level.LOCAL
-        else:
-            highest = Level.REPLICATED if self._redis.replicating else Level.PRIMARY
-        if wanted is None:
-            return highest
-        if wanted > highest:
-            raise LevelUnavailableError(
-                f"level {wanted.word} cannot be given here",
-                remedy=f"the highest of this deployment is {highest.word}",
+        What is revoked after that is revoked again. An instance that has not heard of the pardon
+        yet, and revokes just the same, does nothing by that.
+
+        Raises:
+            InvalidInputError: it is not revoked as far as is known here, or there is no key for
+                pardons (`ARAGORA_PARDON_KEY`). Nothing was done.
+            LevelUnavailableError: nothing was done.
+        """
+        kind, name = _one_of(jti=jti, user=user, tenant=tenant, family=family)
+        note = Note.of(kind, actor, reason)
+        member = member_of(self._key, kind, name)
+        due = self.pardons.due(self._shards[member[0] % SHARDS].replica, member)
+        if not due:
+            raise InvalidInputError(f"this {kind.name.lower()} is not revoked, so nothing was done")
+        receipts = await asyncio.gather(
+            *(
+                self._publisher.publish(
+                    self.pardons.pardon(entry, note.text), "pardon", level, within
+                )
+                for entry in due
             )
-        return wanted
+        )
+        return min(receipts, key=lambda receipt: receipt.level)
+
+    # --- all of them --------------------------------------------------------------------
+
+    async def count(self) -> int:
+        """How many revocations are kept, those of today that are over by now included.
+
+        Raises:
+            OutageError, OutcomeUnknownError: the primary cannot be asked.
+        """
+        return (await self.ledger.first(0)).total
+
+    async def list(self, limit: int = 50) -> RevocationList:
+        """Up to `limit` revocations, those first that may be forgotten first; raises as `count`."""
+        page = await self.ledger.first(limit)
+        undone = await self.ledger.pardoned(page.shown, self.pardons)
+        pairs = zip(page.shown, undone, strict=True)
+        return RevocationList(page.total, tuple(told(each, pardoned=gone) for each, gone in pairs))
+
+    async def export(self) -> AsyncIterator[bytes]:
+        """All revocations as JSON lines of digests, in pieces that belong together; see `load`.
+
+        Raises:
+            OutageError, OutcomeUnknownError: the primary cannot be asked, or was replaced: what
+                was written has no last line, and is refused.
+        """
+        writer = Writer(fingerprint_of(self._key), self._clock.wall())
+        yield writer.head
+        async for page in self.ledger.pages():
+            yield writer.lines(page)
+        yield writer.end()
+
+    async def load(
+        self, lines: Iterable[bytes] | AsyncIterable[bytes], *, within: float = LOAD_LIMIT
+    ) -> Loaded:
+        """Join what `export` wrote, line by line, to what is revoked here.
+
+        Args:
+            lines: each with its line break.
+            within: seconds for one step of 1 000 lines.
+
+        Raises:
+            InvalidInputError: it is damaged, cut short, or of another digest key.
+            OutageError: Redis did not take it.
+            In both cases what came before is joined, which is harmless.
+        """
+        now = max(self._server_now(), self._clock.wall())
+        reader = Reader(fingerprint_of(self._key), now=now, skew=self._skew)
+        level = self._publisher.attainable(None)
+        step: list[Entry] = []
+        async for line in _each(lines):
+            step.extend(reader.entries(line))
+            if len(step) >= LOAD_STEP:
+                level = min(level, await self._publisher.publish_all(step, within))
+                step = []
+        level = min(level, await self._publisher.publish_all(step, within))
+        reader.finish()
+        return Loaded(reader.count, reader.expired, level)
+
+
+def _one_of(**given: str | None) -> tuple[RevocationKind, str]:
+    named = [(RevocationKind[what.upper()], name) for what, name in given.items() if name]
+    if len(named) != 1:
+        raise InvalidInputError(f"give exactly one of {', '.join(given)}")
+    return named[0]
+
+
+async def _each(lines: Iterable[bytes] | AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    if isinstance(lines, AsyncIterable):
+        async for line in lines:
+            yield line
+    else:
+        for line in lines:
+            yield line

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..sessions.client import Client
 from ..sessions.stored import Session, SessionInfo
-from ..state.receipt import Instant, Level, Receipt
+from ..state.receipt import Instant, Level, Loaded, Receipt
 from ..state.sessions import ALIAS_FOR, WRITE_LIMIT, EndedSessions
-from ..state.tokens import REVOKE_LIMIT
+from ..state.shared import SharedState
+from ..state.tokens import LOAD_LIMIT, LOAD_STEP, REVOKE_LIMIT
 from ..state.verification import VERIFY_LIMIT
 from ..tokens.claims import Verdict
 from ..tokens.note import Note
+from ..tokens.told import RevocationList
 from .crossing import Crossing
 
 if TYPE_CHECKING:
@@ -135,6 +139,68 @@ class Tokens:
                 within=within,
             ),
             within,
+        )
+
+    def pardon(
+        self,
+        *,
+        jti: str | None = None,
+        user: str | None = None,
+        tenant: str | None = None,
+        family: str | None = None,
+        reason: str = "",
+        actor: str = "",
+        level: Level | None = None,
+        within: float = REVOKE_LIMIT,
+    ) -> Receipt:
+        """Undo the revocation of exactly one of these, as it stands now."""
+        return self._crossing.cross(
+            lambda state: state.tokens.pardon(
+                jti=jti,
+                user=user,
+                tenant=tenant,
+                family=family,
+                reason=reason,
+                actor=actor,
+                level=level,
+                within=within,
+            ),
+            within,
+        )
+
+    def count(self) -> int:
+        """How many revocations are kept."""
+        return self._crossing.cross(lambda state: state.tokens.count(), LOAD_LIMIT)
+
+    def list(self, limit: int = 50) -> RevocationList:
+        """Up to `limit` revocations, those first that may be forgotten first."""
+        return self._crossing.cross(lambda state: state.tokens.list(limit), LOAD_LIMIT)
+
+    def export(self) -> Iterator[bytes]:
+        """All revocations as JSON lines of digests, in pieces that belong together."""
+
+        async def begin(state: SharedState) -> AsyncIterator[bytes]:
+            return state.tokens.export()
+
+        async def piece(_: SharedState) -> bytes | None:
+            return await anext(pieces, None)
+
+        pieces = self._crossing.cross(begin, LOAD_LIMIT)
+        while (found := self._crossing.cross(piece, LOAD_LIMIT)) is not None:
+            yield found
+
+    def load(self, lines: Iterable[bytes], *, within: float = LOAD_LIMIT) -> Loaded:
+        """Join what `export` wrote; `within` seconds for all of it."""
+        given = iter(lines)
+
+        async def pulled() -> AsyncIterator[bytes]:
+            # Reading may block, and must not hold up the loop.
+            while step := await asyncio.to_thread(list, islice(given, LOAD_STEP)):
+                for line in step:
+                    yield line
+
+        return self._crossing.cross(
+            lambda state: state.tokens.load(pulled(), within=within), within
         )
 
     def note(self, claims: Mapping[str, Any]) -> Note | None:

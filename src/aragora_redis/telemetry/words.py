@@ -21,6 +21,7 @@ from ..events import (
     OutboxAdopted,
     OutboxKept,
     OutboxTrouble,
+    PardonsIgnored,
     Recovered,
     RenewalFailed,
     SentinelsSplit,
@@ -75,6 +76,8 @@ def _told_of_outbox(event: Event) -> Told | None:
         case OutboxTrouble(reason):
             text = f"revocations are kept in memory alone, and not in the outbox: {reason}"
             return Told(logging.ERROR, text)
+        case PardonsIgnored(_, reason):
+            return Told(logging.ERROR, reason)
         case OutboxKept():
             return Told(logging.WARNING, "revocations are kept in the outbox again")
         case OutboxAdopted(files, entries, damaged, foreign):

@@ -12,6 +12,9 @@ ACTOR_LIMIT = 100
 """Characters that the name of who revokes may have."""
 
 
+_CUT_OFFS = frozenset({RevocationKind.USER, RevocationKind.TENANT, RevocationKind.FAMILY})
+
+
 class Note(NamedTuple):
     """A note.
 
@@ -45,6 +48,11 @@ class Note(NamedTuple):
         actor, _, reason = rest.partition("\t")
         known = RevocationKind(kind) if kind in set(RevocationKind) else None
         return cls(known, actor, reason)
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether it is on the end of all that somebody was issued so far."""
+        return self.kind in _CUT_OFFS
 
     @property
     def text(self) -> str:

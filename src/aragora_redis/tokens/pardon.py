@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Collection, Iterable
+from typing import Protocol
 
+from ..errors import InvalidInputError
 from .entry import MEMBER_BYTES, Entry
 
 PARDONED = 500_000_000_000_000
@@ -21,27 +24,84 @@ NAMED_BYTES = 4
 fits nothing is found."""
 
 
+class Holds(Protocol):
+    """What is known of revocations and pardons: a shard's replica."""
+
+    pardons: set[bytes]
+
+    def entries_of(self, member: bytes) -> list[Entry]:
+        """A member on each day that holds it."""
+
+
 class Pardons:
     """Makes pardons, and knows them again.
 
     Args:
-        key: what authenticates them; without one nothing is pardoned.
+        key: what authenticates them; without one none is made, and none is heeded.
     """
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes | None) -> None:
         self._key = key
 
-    def member(self, member: bytes, score: int) -> bytes:
+    @property
+    def heeded(self) -> bool:
+        """Whether there is a key."""
+        return self._key is not None
+
+    def member(self, member: bytes, score: int) -> bytes | None:
         """Under which a revocation with exactly this score is pardoned: 96 bits of HMAC-SHA256."""
-        message = b"pardon" + member + b"%d" % score
-        tag = hmac.digest(self._key, message, hashlib.sha256)
+        if self._key is None:
+            return None
+        tag = hmac.digest(self._key, b"pardon%b%d" % (member, score), hashlib.sha256)
         return member[:NAMED_BYTES] + tag[: MEMBER_BYTES - NAMED_BYTES]
 
     def pardon(self, entry: Entry, note: str) -> Entry:
-        """What pardons one entry, for as long as that is kept."""
-        return Entry(
-            entry.day, self.member(entry.member, entry.score), PARDONED + entry.score, note
-        )
+        """What pardons one entry, for as long as that is kept.
+
+        Raises:
+            InvalidInputError: there is no key.
+        """
+        member = self.member(entry.member, entry.score)
+        if member is None:
+            raise InvalidInputError(
+                "there is no key for pardons, so nothing was done",
+                remedy="set ARAGORA_PARDON_KEY, the same on every instance",
+            )
+        return Entry(entry.day, member, PARDONED + entry.score, note)
+
+    def due(self, known: Holds, member: bytes) -> list[Entry]:
+        """The entries of a member that hold, those pardoned left out."""
+        entries = known.entries_of(member)
+        if not known.pardons:
+            return entries
+        return [e for e in entries if self.member(e.member, e.score) not in known.pardons]
+
+    def anew(self, known: Holds, entry: Entry) -> Entry:
+        """An entry as it must be for a pardon of before not to undo it.
+
+        It gets a score that was not pardoned, and a day on which no greater score, pardoned, would
+        swallow it.
+        """
+        if not known.pardons:
+            return entry
+        pardoned = {
+            each.day: each.score
+            for each in known.entries_of(entry.member)
+            if self.member(each.member, each.score) in known.pardons
+        }
+        day, score = entry.day, entry.score
+        while self.member(entry.member, score) in known.pardons:
+            score += 1
+        while pardoned.get(day, -1) >= score:
+            day += 1
+        return entry._replace(day=day, score=score)
+
+    def stray(self, pardons: Collection[bytes], entries: Iterable[Entry]) -> set[bytes]:
+        """Which of some pardons fit none of the entries whose members begin as theirs do."""
+        return set(pardons) - {self.member(entry.member, entry.score) for entry in entries}
+
+
+NO_PARDONS = Pardons(None)
 
 
 def is_pardon(score: int) -> bool:

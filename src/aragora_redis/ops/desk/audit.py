@@ -54,11 +54,6 @@ class Recorded:
         return {"at": self.at} | asdict(self.act)
 
 
-def digest_of(member: bytes) -> str:
-    """What stands for an id in the record and in lists: equal for equal ids, and opens nothing."""
-    return member.hex()[:16]
-
-
 def validate_signature(actor: str, reason: str) -> None:
     """Accept who acts, and why.
 

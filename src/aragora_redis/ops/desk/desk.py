@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -30,12 +30,14 @@ from ...policies import Policies, load_policies
 from ...sessions.operations import SessionKeys
 from ...settings import Settings
 from ...state.commitment import RedisSide
+from ...state.pardons import pardons_of
 from ...state.presence import presence_keys
 from ...state.receipt import Level, Receipt
 from ...state.session_keyring import seal_of
 from ...state.sessions import Sessions
 from ...state.tokens import Tokens
-from ...tokens.entry import SHARDS
+from ...tokens.claims import ClaimNames
+from ...tokens.entry import SHARDS, Entry
 from ...tokens.operations import ShardKeys
 from ...tokens.shard import Shard
 from ..survey import Instance, read_instance
@@ -114,7 +116,20 @@ class Desk:
             level=None if level is Level.LOCAL else level,
             max_lifetime=settings.tokens.max_lifetime,
             skew=settings.tokens.skew,
+            claims=ClaimNames(settings.tokens.tenant_claim, settings.tokens.family_claim),
+            pardons=pardons_of(settings.tokens),
         )
+
+    async def learn(self, members: Iterable[bytes]) -> None:
+        """Take in what the primary has of some members, and their pardons: acts build on it."""
+        tokens = self.tokens
+        known = await tokens.ledger.held(members)
+        entries = [Entry(at.day, member, at.score) for member, held in known.items() for at in held]
+        undone = await tokens.ledger.pardoned(entries, tokens.pardons)
+        for entry, gone in zip(entries, undone, strict=True):
+            tokens.apply(entry)
+            if gone:
+                tokens.apply(tokens.pardons.pardon(entry, ""))
 
     @cached_property
     def session_keys(self) -> SessionKeys:

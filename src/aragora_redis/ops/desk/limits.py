@@ -7,7 +7,8 @@ from ...rate_limit import operations
 from ...rate_limit.gcra import Look, Source, look_at
 from ...rate_limit.local import LocalLimiter, Record, validate_location, validate_subject
 from ...rate_limit.policy import LimitPolicy, Rate
-from .audit import Act, digest_of
+from ...tokens.told import digest_of
+from .audit import Act
 from .desk import Desk
 
 

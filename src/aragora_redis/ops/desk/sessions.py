@@ -15,7 +15,8 @@ from ...sessions.stored import Moved, Stored
 from ...state.receipt import Receipt
 from ...state.session_store import HOPS
 from ...state.sessions import EndedSessions
-from .audit import Act, digest_of
+from ...tokens.told import digest_of
+from .audit import Act
 from .desk import Desk, kept
 from .revocations import held
 

@@ -1,0 +1,136 @@
+"""`/v1/tokens` for operators: undo, list, and carry to another Redis."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from http import HTTPStatus
+from typing import Annotated, Self
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, model_validator
+
+from ..state.shared import SharedState
+from .auth import Role, needs
+from .bodies import Body, JsonRoute, Note, Text
+from .problems import JSON_ANSWERS, answers
+from .tokens import ActorName, LevelWord, ReceiptBody, body_of, one_of
+
+LINES = "application/x-ndjson"
+
+
+class Pardon(Body):
+    """What to pardon."""
+
+    jti: Text | None = None
+    user: Text | None = None
+    tenant: Text | None = None
+    family: Text | None = None
+    reason: Note = ""
+    """For people: it is stored as it is, and only its first 200 characters."""
+    actor: ActorName = ""
+    """Who does this, for people: it is stored beside the reason."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        one_of(jti=self.jti, user=self.user, tenant=self.tenant, family=self.family)
+        return self
+
+
+class RevocationBody(BaseModel):
+    """One revocation, or a `pardon`; instants are Unix seconds."""
+
+    digest: str
+    what: str
+    moment: float
+    reason: str | None
+    actor: str | None
+    pardoned: bool
+
+
+class ListBody(BaseModel):
+    """Some revocations, and how many are kept."""
+
+    total: int
+    shown: list[RevocationBody]
+
+
+class LoadedBody(BaseModel):
+    """How many revocations were read, how many of them were over, and how far the others got."""
+
+    entries: int
+    expired: int
+    level: LevelWord
+
+
+def routes(state: SharedState) -> APIRouter:
+    """The routes over one state."""
+    router = APIRouter(
+        prefix="/v1/tokens",
+        tags=["tokens"],
+        route_class=JsonRoute,
+        dependencies=[needs(Role.ADMIN)],
+        responses=answers(*JSON_ANSWERS),
+    )
+    accepted = {"model": ReceiptBody, "description": "In force, at a lower level than asked for"}
+
+    @router.post("/pardon", responses={202: accepted})
+    async def pardon(body: Pardon, response: Response) -> ReceiptBody:
+        """Undo the revocation of exactly one token, user, tenant or family, as it stands now.
+
+        Needs `ARAGORA_PARDON_KEY`. What is not revoked cannot be pardoned: 422.
+        """
+        receipt = await state.tokens.pardon(
+            **{name: getattr(body, name) for name in ("jti", "user", "tenant", "family")},
+            reason=body.reason,
+            actor=body.actor,
+        )
+        if receipt.level < receipt.wanted:
+            response.status_code = HTTPStatus.ACCEPTED
+        return body_of(receipt)
+
+    @router.get("")
+    async def list_(limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> ListBody:
+        """What is revoked: digests of it, since ids are not stored."""
+        return ListBody.model_validate((await state.tokens.list(limit)).as_dict())
+
+    router.include_router(_transfers(state))
+    return router
+
+
+def _transfers(state: SharedState) -> APIRouter:
+    router = APIRouter()
+
+    @router.get(
+        "/export",
+        response_class=StreamingResponse,
+        responses={200: {"content": {LINES: {}}, "description": "JSON lines of digests"}},
+    )
+    async def export() -> StreamingResponse:
+        """All revocations. What ends without its last line was cut short, and is refused later."""
+        pieces = state.tokens.export()
+        # An outage is told by the status: the first page is read before anything is sent.
+        begun = [await anext(pieces), await anext(pieces)]
+
+        async def whole() -> AsyncIterator[bytes]:
+            for piece in begun:
+                yield piece
+            async for piece in pieces:
+                yield piece
+
+        return StreamingResponse(whole(), media_type=LINES)
+
+    @router.post(
+        "/import", openapi_extra={"requestBody": {"content": {LINES: {}}, "required": True}}
+    )
+    async def load(request: Request) -> LoadedBody:
+        """Join exported revocations to those here: at most 8 MiB of lines in one request.
+
+        It may be repeated, and takes nothing back.
+        """
+        lines = (await request.body()).splitlines(keepends=True)
+        loaded = await state.tokens.load(lines)
+        return LoadedBody.model_validate(asdict(loaded) | {"level": loaded.level.word})
+
+    return router

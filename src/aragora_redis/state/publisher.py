@@ -1,0 +1,141 @@
+"""Carries revocations out: in force here first, then on disk and in Redis, as far as is wanted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..clock import Clock
+from ..errors import InvalidInputError, LevelUnavailableError, OutageError
+from ..events import Events, Revoked
+from ..tokens.entry import Entry
+from ..tokens.operations import calls
+from ..tokens.shard import Shard
+from .commitment import RedisSide, before, commit
+from .outbox import Outbox
+from .receipt import Kept, Level, Receipt
+
+
+class Publisher:
+    """What takes in and publishes entries.
+
+    Args:
+        shards: the replica.
+        redis: the way to Redis; None where this process is all there is.
+        clock: for deadlines, and for what is over.
+        events: told of each revocation.
+        level: what is waited for; None for the highest that the deployment has.
+        outbox: where entries outlive this instance; None keeps them in memory.
+    """
+
+    def __init__(
+        self,
+        shards: list[Shard],
+        redis: RedisSide | None,
+        *,
+        clock: Clock,
+        events: Events,
+        level: Level | None,
+        outbox: Outbox | None,
+    ) -> None:
+        self._shards = shards
+        self._redis = redis
+        self._clock = clock
+        self._events = events
+        self._level = level
+        self._outbox = outbox
+        self.notes: dict[bytes, str] = {}
+        """Why something was revoked, where there is no Redis to keep it."""
+
+    async def publish(self, entry: Entry, kind: str, level: Level | None, within: float) -> Receipt:
+        """Have an entry in force, everywhere as far as `level`, for at most `within` seconds.
+
+        Raises:
+            InvalidInputError, LevelUnavailableError: it is not in force.
+        """
+        wanted = self.attainable(level)
+        started = self._clock.monotonic()
+        until = started + within
+        shard = self._shards[entry.shard]
+        shard.add_own(entry)
+        kept = self._outbox.keep(entry) if self._outbox is not None else None
+        if self._redis is None:  # with a Redis, the feed does
+            shard.drop_past(self._clock.wall())
+            self._note(entry)
+        if self._redis is None or wanted is Level.LOCAL:
+            if self._redis is not None:
+                self._redis.wake()
+            receipt = Receipt(Level.LOCAL, wanted)
+        else:
+            receipt = await commit(self._redis, self._clock, shard, (entry,), wanted, until=until)
+        on_disk = kept is not None and await before(kept, until, self._clock)
+        outbox: Kept = "disk" if on_disk else "memory"
+        self._events.emit(Revoked(kind, receipt.level.word, self._clock.monotonic() - started))
+        return replace(receipt, outbox=outbox)
+
+    async def publish_all(self, entries: Sequence[Entry], within: float) -> Level:
+        """Join entries that exist elsewhere too; the level that all of them reached.
+
+        They are Redis's to keep: neither the outbox nor what is owed takes them in.
+
+        Raises:
+            OutageError: some of them did not get to the primary; join all of them again.
+        """
+        for entry in entries:
+            self._shards[entry.shard].replica.apply(entry)
+            if self._redis is None:
+                self._note(entry)
+        if self._redis is None:
+            return Level.LOCAL
+        redis, wanted = self._redis, self.attainable(None)
+        until = self._clock.monotonic() + within
+        shares: dict[int, list[Entry]] = {}
+        for entry in entries:
+            shares.setdefault(entry.shard, []).append(entry)
+        receipts = await asyncio.gather(
+            *(
+                commit(redis, self._clock, self._shards[shard], call, wanted, until=until)
+                for shard, share in shares.items()
+                for call in calls(share)
+            )
+        )
+        reached = min((receipt.level for receipt in receipts), default=wanted)
+        if reached is Level.LOCAL and wanted > Level.LOCAL:
+            raise OutageError(
+                "Redis did not take all of the revocations", remedy="import them again"
+            )
+        return reached
+
+    def attainable(self, level: Level | None) -> Level:
+        """What is waited for where `level` is asked for.
+
+        Raises:
+            InvalidInputError, LevelUnavailableError: this deployment cannot give it.
+        """
+        if level is not None and not isinstance(level, Level):
+            raise InvalidInputError("a level is one of aragora_redis.Level")
+        wanted = level if level is not None else self._level
+        if self._redis is None:
+            highest = Level.LOCAL
+        else:
+            highest = Level.REPLICATED if self._redis.replicating else Level.PRIMARY
+        if wanted is None:
+            return highest
+        if wanted > highest:
+            raise LevelUnavailableError(
+                f"level {wanted.word} cannot be given here",
+                remedy=f"the highest of this deployment is {highest.word}",
+            )
+        return wanted
+
+    def _note(self, entry: Entry) -> None:
+        if entry.note:
+            self.notes[entry.member] = entry.note
+        if len(self.notes) > 1000 + 2 * sum(len(shard.replica) for shard in self._shards):
+            kept = {m: text for m, text in self.notes.items() if self._holds(m)}
+            self.notes.clear()
+            self.notes.update(kept)
+
+    def _holds(self, member: bytes) -> bool:
+        return any(shard.replica.score(member) is not None for shard in self._shards)

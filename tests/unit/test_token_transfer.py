@@ -1,0 +1,185 @@
+"""Export and import of revocations, and pardons, by the rules and in this process."""
+
+from __future__ import annotations
+
+import time
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aragora_redis import sync
+from aragora_redis.errors import InvalidInputError
+from aragora_redis.gateway.app import create_app
+from aragora_redis.settings import from_env
+from aragora_redis.state.shared import SharedState
+from aragora_redis.tokens.entry import DAY, Entry, RevocationKind
+from aragora_redis.tokens.note import Note
+from aragora_redis.tokens.pardon import NO_PARDONS, Pardons
+from aragora_redis.tokens.replica import ShardReplica
+from aragora_redis.tokens.transfer import Reader, Writer
+
+ADMIN = "admin-token-000001"
+PARDON = {"ARAGORA_PARDON_KEY": "p" * 32}
+NOW = 20_000 * DAY + 100.0
+EXPIRES = time.time() + 3600
+
+
+def entry(number, score=None, day=20_000, note=""):
+    return Entry(day, number.to_bytes(16, "big"), score or day * DAY * 1000 + 5, note)
+
+
+def written(*entries, key="aa"):
+    writer = Writer(key, NOW)
+    return (writer.head + writer.lines(list(entries)) + writer.end()).splitlines(keepends=True)
+
+
+def read(lines, key="aa"):
+    reader = Reader(key, now=NOW, skew=2.0)
+    found = [each for line in lines for each in reader.entries(line)]
+    reader.finish()
+    return found
+
+
+SOME = [entry(1), entry(2, note="u\tann\twhy"), entry(3, day=20_030)]
+
+
+def test_what_is_exported_is_read_again_but_what_has_expired():
+    assert read(written(*SOME, entry(4, day=19_999))) == SOME
+    assert read(written()) == []
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda lines: lines[:-1],
+        lambda lines: lines[:2] + lines[3:],
+        lambda lines: [*lines[:2], lines[1], *lines[2:]],
+        lambda lines: [*lines, lines[1]],
+        lambda lines: [lines[0], lines[1].replace(b'"score":1', b'"score":2'), *lines[2:]],
+        lambda lines: lines[1:],
+        lambda lines: [*lines[:2], b"\n", *lines[2:]],
+        lambda lines: lines[:0],
+        lambda lines: [b"\0" * 100, *lines],
+    ],
+    ids=["cut", "less", "more", "after", "altered", "no head", "empty", "nothing", "rubbish"],
+)
+def test_what_is_damaged_is_refused(spoil):
+    with pytest.raises(InvalidInputError):
+        read(spoil(written(*SOME)))
+
+
+def test_another_key_and_cut_offs_of_the_future_are_refused():
+    with pytest.raises(InvalidInputError, match="another key"):
+        read(written(*SOME), key="bb")
+    late = int(NOW * 1000) + 10_000
+    for bad in (
+        entry(1, late, day=20_030),
+        entry(1, late, day=20_000, note="t\t\t"),
+        entry(1, day=40_000),
+    ):
+        with pytest.raises(InvalidInputError):
+            read(written(bad))
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(1, 4), st.booleans()), max_size=12),
+    st.integers(0, 2),
+    st.integers(1, 4),
+)
+def test_after_any_pardons_a_new_revocation_holds(steps, day, score):
+    """Whatever was revoked and pardoned before, in whatever order: the last word counts."""
+    pardons, replica, member = Pardons(b"k" * 16), ShardReplica(), b"m" * 16
+    for at, value, undo in steps:
+        replica.apply(pardons.anew(replica, Entry(at, member, value)))
+        assert pardons.due(replica, member)
+        if undo:
+            for each in pardons.due(replica, member):
+                replica.apply(pardons.pardon(each, ""))
+            assert not pardons.due(replica, member)
+    new = pardons.anew(replica, Entry(day, member, score))
+    replica.apply(new)
+    assert max(each.score for each in pardons.due(replica, member)) >= score
+
+
+def test_only_the_key_pardons_and_only_what_it_names():
+    ours, theirs = Pardons(b"k" * 16), Pardons(b"x" * 16)
+    replica, revoked = ShardReplica(), entry(1, 500)
+    replica.apply(revoked)
+    forged = theirs.pardon(revoked, "")
+    other = ours.pardon(entry(1, 501), "")
+    altered = ours.pardon(revoked, "")._replace(member=ours.pardon(revoked, "").member[:-1] + b"x")
+    for each in (forged, other, altered):
+        replica.apply(each)
+        assert ours.due(replica, revoked.member) == [revoked]
+    assert ours.stray(replica.pardons, [revoked]) == {
+        each.member for each in (forged, other, altered)
+    }
+    good = ours.pardon(revoked, "")
+    assert good.shard == revoked.shard
+    replica.apply(good)
+    assert not ours.due(replica, revoked.member)
+    assert NO_PARDONS.due(replica, revoked.member) == [revoked], "without the key none is heeded"
+
+
+@pytest.fixture
+async def gateway():
+    env = {"ARAGORA_ADMIN_TOKEN": ADMIN, "ARAGORA_JWT_SECRET": "0123456789abcdef" * 4} | PARDON
+    state = SharedState(from_env(env))
+    async with (
+        state,
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(create_app(state)),
+            base_url="http://localhost:8080",
+            headers={"Authorization": f"Bearer {ADMIN}"},
+        ) as client,
+    ):
+        yield state, client
+
+
+async def test_over_http(gateway):
+    state, client = gateway
+    await state.tokens.revoke("x", expires_at=EXPIRES, reason="why", actor="ann")
+    await state.tokens.revoke_user("u", reason="gone")
+    rows = (await client.get("/v1/tokens")).json()
+    assert (rows["total"], [row["what"] for row in rows["shown"]]) == (2, ["token", "user"])
+    assert (rows["shown"][0]["actor"], rows["shown"][0]["reason"]) == ("ann", "why")
+    exported = await client.get("/v1/tokens/export")
+    assert exported.headers["content-type"].startswith("application/x-ndjson")
+    async with SharedState(from_env({})) as other:
+        loaded = await other.tokens.load(exported.content.splitlines(keepends=True))
+        assert loaded.entries == 2
+        assert other.tokens.is_revoked({"jti": "x"})
+        assert await other.tokens.note({"jti": "x"}) == Note(RevocationKind.JTI, "ann", "why")
+    back = await client.post("/v1/tokens/import", content=exported.content)
+    assert back.json() == {"entries": 2, "expired": 0, "level": "local"}
+    cut = await client.post("/v1/tokens/import", content=exported.content[:-9])
+    assert cut.status_code == 422
+    assert (await client.post("/v1/tokens/pardon", json={"jti": "y"})).status_code == 422
+    assert (await client.post("/v1/tokens/pardon", json={"jti": "x"})).status_code == 200
+    assert (await client.post("/v1/tokens/check", json={"jti": "x"})).json() == {"revoked": False}
+    rows = (await client.get("/v1/tokens")).json()["shown"]
+    assert [row["pardoned"] for row in rows if row["what"] == "token"] == [True]
+    await state.tokens.revoke("x", expires_at=EXPIRES)
+    assert state.tokens.is_revoked({"jti": "x"}), "what is revoked after a pardon is revoked"
+
+
+async def test_without_a_key_nothing_is_pardoned():
+    async with SharedState(from_env({})) as state:
+        await state.tokens.revoke("x", expires_at=EXPIRES)
+        with pytest.raises(InvalidInputError, match="PARDON_KEY"):
+            await state.tokens.pardon(jti="x")
+        assert state.tokens.is_revoked({"jti": "x"})
+
+
+def test_threads_have_all_of_it_too():
+    with sync.SharedState.from_env(PARDON) as state:
+        state.tokens.revoke("x", expires_at=EXPIRES, actor="ann")
+        assert state.tokens.note({"jti": "x"}) == Note(RevocationKind.JTI, "ann")
+        assert state.tokens.count() == 1
+        assert state.tokens.list().total == 1
+        lines = b"".join(state.tokens.export()).splitlines(keepends=True)
+        assert state.tokens.load(lines).entries == 1
+        state.tokens.pardon(jti="x")
+        assert not state.tokens.is_revoked({"jti": "x"})
