@@ -22,12 +22,16 @@ class FakeMux:
         self.asked: list[str] = []
         self.joins: list[object] = []
         self.waits: list[object] = []
+        self.syncs: list[object] = []
         self.on_wait = lambda: None
 
     def submit(self, operation, _deadline):
         future = asyncio.get_running_loop().create_future()
         self.asked.append(operation.args[0])
         waiting = operation.args[0] == "WAIT"
+        if operation.args[0] == "WAITAOF":
+            future.set_result(self.syncs.pop(0) if self.syncs else [0, 0])
+            return future
         answers = self.waits if waiting else self.joins
         answer = answers.pop(0) if answers else (0 if waiting else "joined")
         if isinstance(answer, AragoraRedisError):
@@ -114,6 +118,29 @@ async def test_a_join_that_the_new_primary_refuses_is_not_replicated(group, mux)
     assert await ticket.primary == "joined"
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(ticket.replicated, 0.1)
+
+
+async def test_what_must_be_on_disk_is_waited_for_there_and_on_all_that_count(group, mux):
+    mux.waits = [2] * 9
+    mux.syncs = [[0, 2], [1, 1], [1, 2]]
+    plain, ticket = group.submit(join("A"), soon()), group.submit(join("B"), soon(), fsync=True)
+    assert await plain.replicated == 2
+    assert await ticket.fsynced == 2
+    assert mux.asked[:4] == ["A", "B", "WAIT", "WAITAOF"]
+    assert mux.asked.count("WAITAOF") == 3
+    assert not plain.fsynced.done()
+
+
+async def test_after_a_reconnect_the_disk_is_asked_anew(group, mux):
+    def reconnect():
+        mux.generation = 2
+        mux.on_wait = lambda: None
+
+    mux.waits, mux.syncs = [2, 2], [[1, 2], [1, 2]]
+    mux.on_wait = reconnect
+    ticket = group.submit(join(), soon(), fsync=True)
+    assert await ticket.fsynced == 2
+    assert mux.asked == ["JOIN", "WAIT", "WAITAOF", "JOIN", "WAIT", "WAITAOF"]
 
 
 async def test_a_failed_join_is_told_to_its_owner_alone(group, mux):

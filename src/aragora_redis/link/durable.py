@@ -12,7 +12,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..clock import Clock
 from ..errors import AragoraRedisError, UnexpectedReplyError
@@ -32,18 +32,33 @@ def _future() -> asyncio.Future[Any]:
     return asyncio.get_running_loop().create_future()
 
 
+class Synced(NamedTuple):
+    """Who has what a connection wrote on disk: the primary, and how many replicas."""
+
+    here: bool
+    replicas: int
+
+
 @dataclass(slots=True, eq=False)
 class Ticket(Generic[T]):
     """A join on its way.
 
     `primary` gets the reply, or the error after which the join is to be sent again by its owner.
-    `replicated` gets how many replicas acknowledged, once that is all that were required.
+    `replicated` gets how many replicas acknowledged, once that is all that were required. With
+    `fsync`, `fsynced` gets how many have it on disk, once those have and the primary has.
     """
 
     operation: Operation[T]
     until: float
     primary: asyncio.Future[T] = field(default_factory=_future)
     replicated: asyncio.Future[int] = field(default_factory=_future)
+    fsync: bool = False
+    fsynced: asyncio.Future[int] = field(default_factory=_future)
+
+    def waits(self, required: int) -> bool:
+        """Whether a later acknowledgement may still tell its owner something."""
+        replicated = self.replicated.done() or not required
+        return not (replicated and (self.fsynced.done() or not self.fsync))
 
 
 class GroupCommit:
@@ -72,9 +87,9 @@ class GroupCommit:
         self._generation = 0
         self._wake = asyncio.Event()
 
-    def submit(self, operation: Operation[T], until: float) -> Ticket[T]:
+    def submit(self, operation: Operation[T], until: float, *, fsync: bool = False) -> Ticket[T]:
         """Send a join with the next group; wait for acknowledgements until `until` (monotonic)."""
-        ticket = Ticket(operation, until)
+        ticket = Ticket(operation, until, fsync=fsync)
         self._pending.append(ticket)
         self._wake.set()
         return ticket
@@ -96,28 +111,33 @@ class GroupCommit:
             self._awaiting = []
         group = [self._pending.popleft() for _ in range(min(len(self._pending), GROUP_LIMIT))]
         required = self._required()
+        syncs = any(ticket.fsync for ticket in (*group, *self._awaiting))
         self._generation = self._mux.generation
-        limit = now + 2 * WAIT_SLICE_MS / 1000
-        operations = [ticket.operation for ticket in group]
-        if required:
-            operations.append(_wait(required))
+        waits: list[Operation[Any]] = [_wait(required)] if required else []
+        waits += [_wait_for_disks(required)] if syncs else []
+        limit = now + max(2, 1 + len(waits)) * WAIT_SLICE_MS / 1000
         replies = await asyncio.gather(
-            *(self._send(operation, limit) for operation in operations), return_exceptions=True
+            *(self._send(each, limit) for each in (*(t.operation for t in group), *waits)),
+            return_exceptions=True,
         )
-        acknowledged = replies.pop() if required else 0
-        joined = [t for t, reply in zip(group, replies, strict=True) if _settle(t, reply)]
-        if not required:
-            self._awaiting = []
-            return
-        self._awaiting += joined
-        if isinstance(acknowledged, BaseException):
-            if not self._pending:  # nobody can confirm now: no busy loop meanwhile
-                await self._pause()
-        elif acknowledged >= required and self._generation == self._mux.generation:
-            for ticket in self._awaiting:
-                if not ticket.replicated.done():
-                    ticket.replicated.set_result(acknowledged)
-            self._awaiting = []
+        told = zip(group, replies[: len(group)], strict=True)
+        self._awaiting += [ticket for ticket, reply in told if _settle(ticket, reply)]
+        answers = replies[len(group) :]
+        if self._generation == self._mux.generation:
+            synced = answers[-1] if syncs else None
+            self._tell(required, answers[0] if required else None, synced)
+        self._awaiting = [ticket for ticket in self._awaiting if ticket.waits(required)]
+        failed = any(isinstance(answer, BaseException) for answer in answers)
+        if failed and not self._pending:  # nobody can confirm now: no busy loop meanwhile
+            await self._pause()
+
+    def _tell(self, required: int, acknowledged: Any, synced: Any) -> None:
+        """Tell owners what a WAIT, and a WAITAOF, spoke for."""
+        for ticket in self._awaiting:
+            if isinstance(acknowledged, int) and acknowledged >= required:
+                _told(ticket.replicated, acknowledged)
+            if isinstance(synced, Synced) and synced.here and synced.replicas >= required:
+                _told(ticket.fsynced, synced.replicas)
 
     async def _pause(self) -> None:
         self._wake.clear()
@@ -143,7 +163,12 @@ def _settle(ticket: Ticket[Any], reply: Any) -> bool:
         raise reply
     if not ticket.primary.done():
         ticket.primary.set_result(reply)
-    return not ticket.replicated.done()
+    return True
+
+
+def _told(future: asyncio.Future[int], count: int) -> None:
+    if not future.done():
+        future.set_result(count)
 
 
 def _wait(required: int) -> Operation[int]:
@@ -160,3 +185,21 @@ def _read_acknowledgements(reply: Any) -> int:
     if not isinstance(reply, int):
         raise UnexpectedReplyError(f"WAIT answered {type(reply).__name__}")
     return reply
+
+
+def _wait_for_disks(required: int) -> Operation[Synced]:
+    return Operation(
+        kind=Kind.READ,
+        keys=(),
+        args=("WAITAOF", 1, required, WAIT_SLICE_MS),
+        read=_read_synced,
+        lane=Lane.DURABLE,
+    )
+
+
+def _read_synced(reply: Any) -> Synced:
+    match reply:
+        case [int() as here, int() as replicas]:
+            return Synced(here > 0, replicas)
+        case _:
+            raise UnexpectedReplyError("WAITAOF did not answer with two numbers")

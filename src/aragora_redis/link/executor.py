@@ -131,13 +131,18 @@ class Executor:
             raise (faults or errors)[0]
         return [operation.result(each) for each in said if not isinstance(each, BaseException)]
 
-    def submit(self, join: Operation[T], until: float) -> Ticket[T] | None:
+    def fsyncs(self, slot: int | None = None) -> bool | None:
+        """Whether the primary of a slot tells what is on disk; None while that is not known."""
+        route = self._routing.lead(slot)
+        return route.links.fsyncs if route is not None else None
+
+    def submit(self, join: Operation[T], until: float, *, fsync: bool = False) -> Ticket[T] | None:
         """Send a durable join with the next group of its primary; None while nobody holds its slot.
 
         Replies that redirect are taken in; its owner sends it again.
         """
         route = self._routing.lead(join.slot)
-        return route.group.submit(join, until) if route is not None else None
+        return route.group.submit(join, until, fsync=fsync) if route is not None else None
 
     async def usable(self, operation: Operation[T], until: float) -> bool:
         """Wait until it can be written; False if it cannot before `until` (monotonic)."""

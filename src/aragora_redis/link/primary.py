@@ -90,6 +90,8 @@ class PrimaryLinks:
         self._news = asyncio.Event()
         self._dropping = False
         self._guarded = False
+        self.fsyncs: bool | None = None
+        """Whether the server tells what is on its disk; None until one was asked."""
         self.lacks: tuple[str, ...] = ()
         """What the server does not offer, and what it costs, each as one sentence."""
         patience = {Lane.FAST: 2 * deadline, Lane.BULK: 0.5, Lane.DURABLE: DURABLE_PATIENCE}
@@ -342,6 +344,8 @@ class PrimaryLinks:
     def _take_in(self, lane: Lane, target: Target, verified: Verified) -> None:
         self._guarded = verified.guarded
         self.lanes[lane].question = verified.offers.question
+        if lane is Lane.DURABLE:
+            self.fsyncs = verified.offers.fsyncs
         self.lanes[lane].by_slot = self._by_slot or not verified.offers.across_slots
         if lane is Lane.BULK and verified.offers.lacks != self.lacks:
             self.lacks = verified.offers.lacks

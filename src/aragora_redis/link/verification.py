@@ -126,6 +126,7 @@ class Verification:
                 replication_id=rid != b"",
                 publishes=publishes == 1,
                 subscribes=await _subscribed(pipe, channels or ()),
+                fsyncs=await _fsyncs(pipe),
             ),
         )
 
@@ -192,6 +193,16 @@ async def _subscribed(pipe: Pipe, channels: Sequence[bytes]) -> bool:
     except (RefusedError, UnexpectedReplyError):
         return False
     return True
+
+
+async def _fsyncs(pipe: Pipe) -> bool:
+    """Nothing was written on this connection, so who can answer answers at once."""
+    try:
+        return isinstance(await pipe.request("WAITAOF", 1, 0, 1, timeout=LIMIT), list)
+    except AragoraRedisError as error:
+        if unoffered(error) or isinstance(error, RefusedError | UnexpectedReplyError):
+            return False  # also what has no append-only file
+        raise
 
 
 async def _offered(pipe: Pipe, *command: str) -> Any:

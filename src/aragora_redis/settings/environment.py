@@ -300,7 +300,7 @@ class Environment(BaseSettings):
         Annotated[Level, BeforeValidator(str.lower)] | None,
         Doc(
             Group.TOKENS,
-            "`local`, `primary` or `replicated`",
+            "`local`, `primary`, `replicated` or `fsynced`",
             "What a revocation waits for before it is confirmed.",
             default="`replicated` where a replica exists, else `primary`",
         ),

@@ -18,7 +18,7 @@ from .tls import Tls
 Mode = Literal["sentinel", "cluster", "standalone", "embedded"]
 OnOutage = Literal["known", "deny"]
 Plaintext = Literal["accept", "refuse"]
-Level = Literal["local", "primary", "replicated"]
+Level = Literal["local", "primary", "replicated", "fsynced"]
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 

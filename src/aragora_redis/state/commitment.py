@@ -52,7 +52,7 @@ async def commit(
     """
     join = operations.join(redis.keys[shard.index], entries, nonce=redis.nonce, durable=True)
     while await redis.executor.usable(join, until):
-        ticket = redis.executor.submit(join, until)
+        ticket = redis.executor.submit(join, until, fsync=wanted is Level.FSYNCED)
         joined = await before(ticket.primary, until, clock) if ticket is not None else None
         if ticket is None or joined is None:
             await asyncio.sleep(RETRY_AFTER)
@@ -62,8 +62,14 @@ async def commit(
         acknowledged = None
         if wanted >= Level.REPLICATED and required:
             acknowledged = await before(ticket.replicated, until, clock)
+        level = Level.PRIMARY if acknowledged is None else Level.REPLICATED
+        # Where nobody vouches for replicas, the disk of the one server is all that counts.
+        counts = acknowledged is not None or not redis.replicating
+        if wanted is Level.FSYNCED and counts:
+            synced = await before(ticket.fsynced, until, clock)
+            level = level if synced is None else Level.FSYNCED
         return Receipt(
-            Level.PRIMARY if acknowledged is None else Level.REPLICATED,
+            level,
             wanted,
             acknowledged=acknowledged or 0,
             required=required,

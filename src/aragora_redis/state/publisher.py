@@ -122,6 +122,13 @@ class Publisher:
             highest = Level.REPLICATED if self._redis.replicating else Level.PRIMARY
         if wanted is None:
             return highest
+        if wanted is Level.FSYNCED and self._redis is not None:
+            if self._redis.executor.fsyncs() is False:
+                raise LevelUnavailableError(
+                    "this Redis does not tell what is on its disk, so nothing was revoked",
+                    remedy="that takes Redis 7.2 or Valkey 8, with appendonly yes",
+                )
+            return wanted
         if wanted > highest:
             raise LevelUnavailableError(
                 f"level {wanted.word} cannot be given here",

@@ -27,7 +27,11 @@ class Level(IntEnum):
     REPLICATED = 2
     """Every replica has it that most Sentinels do not call down: no single fault loses it."""
     FSYNCED = 3
-    """It is on disk (Redis 7.2 or later)."""
+    """It is on the disk of the primary, and of every replica that counts: no power cut loses it.
+
+    Takes Redis 7.2 or Valkey 8 with append-only files, and, where those are synced each second, up
+    to two seconds.
+    """
 
     @property
     def word(self) -> str:

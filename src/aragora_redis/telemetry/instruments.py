@@ -79,7 +79,7 @@ REVOCATIONS = Instrument(
     "Revocations made here, by the level they reached.",
     (
         ("kind", "`jti`, `user`, `tenant`, `family`, `session`"),
-        ("level", "`local`, `primary`, `replicated`"),
+        ("level", "`local`, `primary`, `replicated`, `fsynced`"),
     ),
 )
 REVOKE_SECONDS = Instrument(

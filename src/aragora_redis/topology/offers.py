@@ -23,6 +23,7 @@ class Offers:
         replication_id: whether scripts can tell one history of the data from another.
         publishes: whether scripts may publish.
         subscribes: whether published messages can be had.
+        fsyncs: whether it tells what is on disk (WAITAOF of Redis 7.2, with an append-only file).
     """
 
     question: tuple[str, ...] = ROLE
@@ -30,6 +31,7 @@ class Offers:
     replication_id: bool = True
     publishes: bool = True
     subscribes: bool = True
+    fsyncs: bool = False
 
     @property
     def lacks(self) -> tuple[str, ...]:
