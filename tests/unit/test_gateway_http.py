@@ -155,7 +155,10 @@ async def test_revoke_and_ask(client):
         "acknowledged": 0,
         "required": 0,
     }
-    assert (await client.post(ASK, json={"jti": "a"})).json() == {"revoked": True, "reason": "logout"}
+    assert (await client.post(ASK, json={"jti": "a"})).json() == {
+        "revoked": True,
+        "reason": "logout",
+    }
     assert (await client.post(ASK, json={"jti": "b"})).json() == {"revoked": False}
 
 
