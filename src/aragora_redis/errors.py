@@ -76,8 +76,20 @@ class TokenRevokedError(TokenRefusedError):
     """The token was good, and was revoked."""
 
 
+class RefreshReusedError(TokenRefusedError):
+    """A refresh token was presented that had been used before, so all of its family has ended."""
+
+    remedy = "let the user log in again"
+
+
 class SessionDataError(InvalidInputError):
     """The data is not what a session can hold: too large, or of a type that JSON has not."""
+
+
+class RefreshRacedError(AragoraRedisError):
+    """Another request has just used this refresh token; it is no theft yet."""
+
+    remedy = "use what the other request was given, or ask again with its nonce"
 
 
 class SessionGoneError(AragoraRedisError):

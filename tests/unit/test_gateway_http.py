@@ -33,8 +33,8 @@ burst = 1
 """
 CHECK_ALL = "/v1/limits/check"
 CHECK, RESET = "/v1/limits/api/check", "/v1/limits/api/reset"
-REVOKE, ASK = "/v1/tokens/revoke", "/v1/tokens/check"
-POSTS = [CHECK_ALL, CHECK, RESET, REVOKE, ASK]
+REVOKE, ASK, REFRESH = "/v1/tokens/revoke", "/v1/tokens/check", "/v1/tokens/refresh"
+POSTS = [CHECK_ALL, CHECK, RESET, REVOKE, ASK, REFRESH]
 
 
 @pytest.fixture
@@ -539,6 +539,7 @@ async def test_the_description_is_complete(client):
         "/v1/tokens/pardon",
         "/v1/tokens/export",
         "/v1/tokens/import",
+        "/v1/tokens/refresh",
         "/v1/sessions",
         "/v1/sessions/rotate",
         "/v1/sessions/{session_id}",
@@ -570,7 +571,12 @@ async def test_the_description_is_complete(client):
 
 # --- who may do what --------------------------------------------------------------------
 
-ADMIN_ONLY = {RESET: {"subject": "a"}, REVOKE: {"user": "42"}}
+REFRESHABLE = {"sid": "f", "generation": 0, "jti": "j", "iat": 1, "exp": 2**31}
+ADMIN_ONLY = {
+    RESET: {"subject": "a"},
+    REVOKE: {"user": "42"},
+    REFRESH: {"token": jwt.encode(REFRESHABLE, KEY), "lifetime": 60},
+}
 ANYBODY_OF_OURS = {
     CHECK_ALL: {"checks": [{"policy": "api", "subject": "a"}]},
     CHECK: {"subject": "a"},

@@ -137,12 +137,14 @@ class Executor:
         return route.links.fsyncs if route is not None else None
 
     def submit(self, join: Operation[T], until: float, *, fsync: bool = False) -> Ticket[T] | None:
-        """Send a durable join with the next group of its primary; None while nobody holds its slot.
+        """Send what is durable with the next group of its primary; None while nobody may take it.
 
         Replies that redirect are taken in; its owner sends it again.
         """
         route = self._routing.lead(join.slot)
-        return route.group.submit(join, until, fsync=fsync) if route is not None else None
+        if route is None or _doubt(route, join) is not None:
+            return None
+        return route.group.submit(join, until, fsync=fsync)
 
     async def usable(self, operation: Operation[T], until: float) -> bool:
         """Wait until it can be written; False if it cannot before `until` (monotonic)."""

@@ -12,10 +12,16 @@ from ..memory import Memory, Model
 from ..operation import Argument, Operation
 from ..rate_limit.model import MODELS as LIMIT_MODELS
 from ..sessions.model import MODELS as SESSION_MODELS
+from ..tokens.refresh_model import MODELS as REFRESH_MODELS
 
 T = TypeVar("T")
 
-MODELS: Mapping[str, Model] = {**LIMIT_MODELS, **SESSION_MODELS, **CIRCUIT_MODELS}
+MODELS: Mapping[str, Model] = {
+    **LIMIT_MODELS,
+    **SESSION_MODELS,
+    **CIRCUIT_MODELS,
+    **REFRESH_MODELS,
+}
 
 
 class EmbeddedExecutor:

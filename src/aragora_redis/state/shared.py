@@ -33,6 +33,7 @@ from .outbox_file import OutboxFile
 from .pardons import StrayPardons, pardons_of
 from .rate_limits import RateLimits
 from .receipt import Level
+from .refresh import RefreshTokens
 from .service import Service
 from .session_keyring import seal_of
 from .sessions import Sessions
@@ -87,6 +88,7 @@ class SharedState:
         self.rate_limits = self._build_rate_limits()
         self.tokens = self._build_tokens()
         self._strays = StrayPardons(self._shards, self.tokens.pardons, self.events)
+        self.refresh_tokens = self._build_refresh_tokens()
         self.sessions = self._build_sessions()
         self.circuits = self._build_circuits()
         self._ready = False
@@ -317,6 +319,21 @@ class SharedState:
     async def _prepared(self) -> None:
         if self._outbox is not None:
             await self._outbox.wait_adopted()
+
+    def _build_refresh_tokens(self) -> RefreshTokens:
+        settings, redis = self.settings, self._redis
+        return RefreshTokens(
+            self._executor,
+            redis.for_tokens(lambda: self.ready) if redis else None,
+            self.tokens,
+            clock=self._clock,
+            server_now=redis.server_now if redis else self._clock.wall,
+            prefix=settings.prefix,
+            digest_key=settings.digest_key.reveal_bytes(),
+            max_lifetime=settings.tokens.max_lifetime,
+            skew=settings.tokens.skew,
+            family_claim=settings.tokens.family_claim,
+        )
 
     def _build_sessions(self) -> Sessions:
         settings = self.settings

@@ -238,7 +238,7 @@ class Tokens:
     # --- sessions -----------------------------------------------------------------------
 
     def has_ended(self, member: bytes) -> bool:
-        """Whether the session with this digest is known to have ended."""
+        """Whether the session, or the refresh token, with this digest is known to have ended."""
         return self._score(member) is not None
 
     def session_score(self, member: bytes) -> int | None:
@@ -259,6 +259,12 @@ class Tokens:
             *(self._revoke(entry, "session", None, within) for entry in tombstones)
         )
         return min(receipts, key=lambda receipt: receipt.level)
+
+    # --- refresh tokens -----------------------------------------------------------------
+
+    async def use_up(self, entry: Entry) -> None:
+        """Remember that a refresh token was used; it is published in the background."""
+        await self._revoke(entry, "refresh", Level.LOCAL, 0)
 
     # --- revoking -----------------------------------------------------------------------
 

@@ -21,10 +21,18 @@ from ..state.shared import START_LIMIT
 from ..state.status import Status
 from .circuits import Circuit, Circuits
 from .crossing import Crossing
-from .faces import Sessions, Tokens
+from .faces import RefreshTokens, Sessions, Tokens
 from .rate_limits import RateLimits
 
-__all__ = ["Circuit", "Circuits", "RateLimits", "Sessions", "SharedState", "Tokens"]
+__all__ = [
+    "Circuit",
+    "Circuits",
+    "RateLimits",
+    "RefreshTokens",
+    "Sessions",
+    "SharedState",
+    "Tokens",
+]
 
 
 class SharedState:
@@ -44,6 +52,7 @@ class SharedState:
         )
         self.rate_limits = RateLimits(self._crossing)
         self.tokens = Tokens(self._crossing)
+        self.refresh_tokens = RefreshTokens(self._crossing)
         self.sessions = Sessions(self._crossing)
         self.circuits = Circuits(self._crossing)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..sessions.client import Client
 from ..sessions.stored import Session, SessionInfo
 from ..state.receipt import Instant, Level, Loaded, Receipt
+from ..state.refresh import DEFAULT_LIFETIME, Rotation
 from ..state.sessions import ALIAS_FOR, WRITE_LIMIT, EndedSessions
 from ..state.shared import SharedState
 from ..state.tokens import LOAD_LIMIT, LOAD_STEP, REVOKE_LIMIT
@@ -206,6 +207,35 @@ class Tokens:
     def note(self, claims: Mapping[str, Any]) -> Note | None:
         """Who revoked a token and why; None where it is not revoked."""
         return self._crossing.cross(lambda state: state.tokens.note(claims), REVOKE_LIMIT)
+
+
+class RefreshTokens:
+    """See `aragora_redis.state.refresh.RefreshTokens`."""
+
+    def __init__(self, crossing: Crossing) -> None:
+        self._crossing = crossing
+
+    def begin(
+        self, user: str, *, lifetime: float = DEFAULT_LIFETIME, **claims: Any
+    ) -> dict[str, Any]:
+        """Claims of the first refresh token of a new family. Does not leave this thread."""
+        return self._crossing.here.refresh_tokens.begin(user, lifetime=lifetime, **claims)
+
+    def rotate(
+        self,
+        token: str | Mapping[str, Any],
+        *,
+        nonce: str | None = None,
+        lifetime: float | None = None,
+        within: float = REVOKE_LIMIT,
+    ) -> Rotation:
+        """Use a refresh token up, and get the claims of its successor to sign."""
+        return self._crossing.cross(
+            lambda state: state.refresh_tokens.rotate(
+                token, nonce=nonce, lifetime=lifetime, within=within
+            ),
+            within,
+        )
 
 
 class Sessions:

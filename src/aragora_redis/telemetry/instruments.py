@@ -78,7 +78,7 @@ REVOCATIONS = Instrument(
     "revocations",
     "Revocations made here, by the level they reached.",
     (
-        ("kind", "`jti`, `user`, `tenant`, `family`, `session`"),
+        ("kind", "`jti`, `user`, `tenant`, `family`, `session`, `refresh`"),
         ("level", "`local`, `primary`, `replicated`, `fsynced`"),
     ),
 )

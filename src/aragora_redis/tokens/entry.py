@@ -33,6 +33,7 @@ class RevocationKind(StrEnum):
     TENANT = "t"
     FAMILY = "f"
     SESSION = "s"
+    ROTATED = "r"
 
 
 class Entry(NamedTuple):

@@ -1,0 +1,145 @@
+"""Refresh tokens: each is used once, and one that comes again ends its family (RFC 9700, 4.14.2).
+
+A token carries its family and its generation, both signed. Rotation is no join: a rollback can undo
+it. So what is presented counts for more than what is stored, a token that was used up is revoked
+too (kind `r`), and of one generation only one token is good.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ..errors import (
+    InvalidInputError,
+    RefreshRacedError,
+    RefreshReusedError,
+    TokenRevokedError,
+    UnexpectedReplyError,
+)
+from ..operation import Fence, Kind, Lane, Operation
+from ..scripts.catalog import load
+from .entry import MEMBER_BYTES, SHARDS, RevocationKind, member_of
+
+GENERATION = "generation"
+"""The claim that counts the tokens of a family, from 0; no other token has it."""
+AGAIN_WITHIN = 10.0
+"""Seconds for which who did not get the answer may ask again, and who was too late is no thief."""
+_GENERATIONS = 1_000_000_000
+_NONCE = 1024
+
+
+class Presented(NamedTuple):
+    """What a refresh token says, verified."""
+
+    family: str
+    generation: int
+    jti: str
+    issued_at: float | None
+    expires_at: float
+
+    def __repr__(self) -> str:
+        return f"Presented(generation={self.generation})"
+
+
+def presented(claims: Mapping[str, Any], family_claim: str) -> Presented:
+    """What verified claims say of a refresh token.
+
+    Raises:
+        InvalidInputError: they are none of one.
+    """
+    family, generation = claims.get(family_claim), claims.get(GENERATION)
+    jti, expires_at = claims.get("jti"), claims.get("exp")
+    issued_at = claims.get("iat")
+    if not isinstance(family, str) or not isinstance(jti, str):
+        raise InvalidInputError(f"a refresh token has the texts {family_claim} and jti")
+    if type(generation) is not int or not 0 <= generation < _GENERATIONS:
+        raise InvalidInputError(f"a refresh token has a {GENERATION}, a whole number from 0")
+    for instant in (expires_at, 0.0 if issued_at is None else issued_at):
+        if isinstance(instant, bool) or not isinstance(instant, int | float) or not instant < 1e11:
+            raise InvalidInputError("a refresh token has exp in Unix seconds")
+    return Presented(family, generation, jti, issued_at, float(expires_at))  # type: ignore[arg-type]  # looked at above
+
+
+class Successor(NamedTuple):
+    """The one token that may follow: the same for the same nonce."""
+
+    jti: str
+    nonce: bytes
+
+
+def successor(key: bytes, old: Presented, nonce: str) -> Successor:
+    """What follows a token when it is refreshed with a nonce.
+
+    Raises:
+        InvalidInputError: the nonce is empty or too long.
+    """
+    if not isinstance(nonce, str) or not 0 < len(nonce) <= _NONCE:
+        raise InvalidInputError(f"a nonce has 1 to {_NONCE} characters")
+    parts = (old.family, str(old.generation), old.jti, nonce)
+    message = b"refresh" + b"".join(b"%d:%b" % (len(raw), raw) for raw in map(_raw, parts))
+    digest = hmac.digest(key, message, hashlib.sha256)
+    jti = base64.urlsafe_b64encode(digest[:16]).rstrip(b"=").decode()
+    return Successor(jti, digest[16:])
+
+
+def used_up(key: bytes, jti: str) -> bytes:
+    """The digest under which a refresh token is known to have been used."""
+    return member_of(key, RevocationKind.ROTATED, jti)
+
+
+def rotate(
+    prefix: str,
+    key: bytes,
+    old: Presented,
+    new: Successor,
+    *,
+    issued_at: float,
+    ends_at: float,
+    spent: bool,
+) -> Operation[float]:
+    """Use a token up; gives the instant at which its successor was issued (Unix seconds).
+
+    Its result raises `RefreshRacedError`, `RefreshReusedError` and `TokenRevokedError`.
+    """
+    family = member_of(key, RevocationKind.FAMILY, old.family)
+    shard = family[0] % SHARDS
+    return Operation(
+        kind=Kind.CAS,
+        keys=(f"{prefix}:t:{{t{shard}}}:family:{family.hex()}".encode(),),
+        args=(
+            old.generation,
+            used_up(key, old.jti),
+            used_up(key, new.jti),
+            new.nonce[:MEMBER_BYTES],
+            math.floor(issued_at * 1000),
+            math.ceil(ends_at * 1000),
+            "1" if spent else "0",
+            int(AGAIN_WITHIN * 1000),
+        ),
+        read=_read,
+        script=load("refresh_rotate"),
+        fence=Fence.STANDING,
+        lane=Lane.DURABLE,
+    )
+
+
+def _read(reply: Any) -> float:
+    match reply:
+        case [b"rotated", int(ms)]:
+            return ms / 1000
+        case [b"raced"]:
+            raise RefreshRacedError("another request has just refreshed this token")
+        case [b"reused"]:
+            raise RefreshReusedError("a refresh token was presented again: its family has ended")
+        case [b"ended"]:
+            raise TokenRevokedError("the family of this refresh token has ended")
+    raise UnexpectedReplyError("the answer to a refresh cannot be read")
+
+
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

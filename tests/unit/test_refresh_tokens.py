@@ -1,0 +1,163 @@
+"""Refresh tokens in memory, and over HTTP."""
+
+from __future__ import annotations
+
+import httpx
+import jwt
+import pytest
+
+from aragora_redis import Level
+from aragora_redis.errors import (
+    InvalidInputError,
+    LinkDownError,
+    RefreshRacedError,
+    RefreshReusedError,
+    TokenInvalidError,
+    TokenRevokedError,
+)
+from aragora_redis.gateway.app import create_app
+from aragora_redis.settings import GatewaySettings, JwtSettings, Secret, Settings
+from aragora_redis.testing import FakeClock, memory_state, outage
+
+KEY = "k" * 64
+SETTINGS = Settings(
+    jwt=JwtSettings(Secret(KEY)),
+    gateway=GatewaySettings(admin_tokens=(Secret("admin-token-000001"),)),
+)
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()
+
+
+@pytest.fixture
+async def state(clock):
+    async with memory_state(settings=SETTINGS, clock=clock) as made:
+        yield made
+
+
+def signed(claims):
+    return jwt.encode(dict(claims), KEY)
+
+
+async def test_a_chain_of_refresh_tokens(state, clock):
+    first = state.refresh_tokens.begin("42", lifetime=600.0, org_id="acme")
+    assert (first["sub"], first["generation"]) == ("42", 0)
+    clock.advance(60.0)
+    second = await state.refresh_tokens.rotate(signed(first))
+    assert second.level is Level.LOCAL
+    assert second.claims == first | {
+        "generation": 1,
+        "jti": second.claims["jti"],
+        "iat": first["iat"] + 60,
+        "exp": first["exp"] + 60,
+    }
+    assert second.claims["jti"] != first["jti"]
+    third = await state.refresh_tokens.rotate(second.claims, lifetime=30.0)
+    assert third.claims["exp"] == third.claims["iat"] + 30
+    assert first["jti"] not in repr(second)
+
+
+async def test_reuse_ends_the_family_and_its_access_tokens_alone(state, clock):
+    first = state.refresh_tokens.begin("42")
+    other = state.refresh_tokens.begin("42")
+    second = await state.refresh_tokens.rotate(first)
+    with pytest.raises(RefreshRacedError):
+        await state.refresh_tokens.rotate(first)
+    clock.advance(11.0)
+    with pytest.raises(RefreshReusedError):
+        await state.refresh_tokens.rotate(first)
+    with pytest.raises(TokenRevokedError):
+        await state.refresh_tokens.rotate(second.claims)
+    access = {"jti": "a", "sid": first["sid"], "iat": int(clock.wall())}
+    assert state.tokens.is_revoked(access)
+    assert (await state.refresh_tokens.rotate(other)).claims["generation"] == 1
+
+
+async def test_who_asks_again_with_the_same_nonce_gets_the_same(state, clock):
+    first = state.refresh_tokens.begin("42")
+    second = await state.refresh_tokens.rotate(first, nonce="n")
+    clock.advance(5.0)
+    assert await state.refresh_tokens.rotate(first, nonce="n") == second
+
+
+async def test_a_refresh_token_opens_nothing_and_no_other_token_refreshes(state):
+    first = state.refresh_tokens.begin("42")
+    with pytest.raises(TokenInvalidError, match="opens nothing"):
+        await state.tokens.verify(signed(first))
+    del first["generation"]
+    with pytest.raises(TokenInvalidError, match="no refresh token"):
+        await state.refresh_tokens.rotate(signed(first))
+
+
+async def test_an_outage_leaves_the_token_good(state):
+    first = state.refresh_tokens.begin("42")
+    async with outage(state):
+        with pytest.raises(LinkDownError):
+            await state.refresh_tokens.rotate(first)
+    assert (await state.refresh_tokens.rotate(first)).claims["generation"] == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"generation": -1},
+        {"generation": True},
+        {"generation": 1.0},
+        {"generation": 10**12},
+        {"sid": None},
+        {"sid": 5},
+        {"jti": None},
+        {"exp": None},
+        {"exp": float("nan")},
+        {"iat": "now"},
+        {"iat": float("inf")},
+        {"iat": None},
+    ],
+    ids=str,
+)
+async def test_claims_of_no_refresh_token_are_refused(state, wrong):
+    with pytest.raises(InvalidInputError):
+        await state.refresh_tokens.rotate(state.refresh_tokens.begin("42") | wrong)
+
+
+@pytest.mark.parametrize("how", [{"lifetime": 0.0}, {"lifetime": 1e9}, {"nonce": "n" * 1025}])
+async def test_what_cannot_be_kept_is_refused(state, how):
+    first = state.refresh_tokens.begin("42")
+    with pytest.raises(InvalidInputError):
+        await state.refresh_tokens.rotate(first, **how)
+    assert await state.refresh_tokens.rotate(first)
+
+
+async def test_over_http(clock):
+    state = memory_state(settings=SETTINGS, clock=clock)
+    app = create_app(state)
+    admin = {"Authorization": "Bearer admin-token-000001"}
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(
+            transport=transport, base_url="http://localhost", headers=admin
+        ) as client,
+    ):
+
+        async def refresh(token, **more):
+            return await client.post("/v1/tokens/refresh", json={"token": token, **more})
+
+        first = signed(state.refresh_tokens.begin("42"))
+        answer = await refresh(first, nonce="n", lifetime=60)
+        claims = answer.json()["claims"]
+        assert (answer.status_code, answer.json()["level"]) == (200, "local")
+        assert (await refresh(first, nonce="n", lifetime=60)).json()["claims"] == claims
+        raced = await refresh(first)
+        assert (raced.status_code, raced.json()["type"][18:]) == (409, "refresh-raced")
+        clock.advance(11.0)
+        reused = await refresh(first)
+        assert (reused.status_code, reused.json()["type"][18:]) == (422, "refresh-reused")
+        revoked = await refresh(signed(claims))
+        assert (revoked.status_code, revoked.json()["type"][18:]) == (422, "token-revoked")
+        async with outage(state):
+            away = await refresh(signed(state.refresh_tokens.begin("42")))
+            assert (away.status_code, away.json()["ran"]) == (503, "no")
+            assert away.headers["retry-after"] == "1"
