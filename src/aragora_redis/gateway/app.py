@@ -16,7 +16,7 @@ from ..lab import Lab
 from ..state.shared import SharedState
 from ..telemetry.logs import EventLog
 from ..telemetry.prometheus import Metrics
-from . import circuits, limits, problems, refresh, sessions, status, token_admin, tokens
+from . import circuits, limits, oauth, problems, refresh, sessions, status, token_admin, tokens
 from .auth import AcceptedTokens
 from .dashboard import routes as dashboard_routes
 from .dashboard.dashboard import Dashboard
@@ -36,6 +36,7 @@ class Gateway(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """The description at `/openapi.json`."""
         described = super().openapi()
+        described["components"]["securitySchemes"] |= oauth.SCHEMES
         described["components"]["schemas"]["Problem"] = problems.ProblemBody.model_json_schema()
         return described
 
@@ -101,6 +102,7 @@ def create_app(
     app.include_router(tokens.routes(state))
     app.include_router(token_admin.routes(state))
     app.include_router(refresh.routes(state))
+    app.include_router(oauth.routes(state))
     app.include_router(sessions.routes(state))
     app.include_router(circuits.routes(state))
     app.include_router(status.routes(state, metrics))

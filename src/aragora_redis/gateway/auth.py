@@ -15,8 +15,9 @@ from fastapi.security import HTTPBearer
 from ..errors import SettingsError
 from ..settings import GatewaySettings, Secret
 from ..web.problems import Problem, ProblemError
+from .oauth_protocol import REALM, password_of
 
-_REALM = 'Bearer realm="aragora-redis"'
+_REALM = f'Bearer realm="{REALM}"'
 
 
 class Role(IntEnum):
@@ -70,6 +71,11 @@ class AcceptedTokens:
             role for role, known in self._roles.items() for each in known if each == presented
         ]
         return max(proven) if proven and scheme.lower() == "bearer" else None
+
+    def role_of_client(self, authorization: str | None) -> Role | None:
+        """The same for a client of OAuth, which may send its token as a Basic password."""
+        password = password_of(authorization)
+        return self.role_of(f"Bearer {password}" if password is not None else authorization)
 
 
 def unauthenticated(authorization: str | None) -> Problem:

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..web.problems import Problem
 from .auth import AcceptedTokens, is_loopback, unauthenticated
+from .oauth_protocol import OAuthError, invalid_client
 
 BODY_LIMIT = 64 * 1024
 """Bytes that a body may have; those of sessions may have what a session holds."""
@@ -78,7 +79,7 @@ def _authority(scheme: str, text: str) -> tuple[str, int] | None:
 class Guards:
     """Middleware that lets through what may be looked at further.
 
-    `/v1` needs a token. Metrics need one too where others than this machine can connect.
+    `/v1` and `/oauth` need a token. Metrics need one where others than this machine can connect.
 
     Args:
         session_bytes: bytes of data that a session may have.
@@ -119,7 +120,7 @@ class Guards:
             return
         await self._app(scope, _Replay(messages, receive), send)
 
-    def _refusal(self, scope: Scope) -> Problem | None:
+    def _refusal(self, scope: Scope) -> Problem | OAuthError | None:
         headers = Headers(scope=scope)
         host = headers.get("host")
         problem = refuse_host(host, self._allowed_hosts) or refuse_origin(
@@ -127,7 +128,12 @@ class Guards:
         )
         if problem is not None:
             return problem
-        if scope["path"].startswith(self._closed):
+        if scope["path"].startswith("/oauth"):
+            role = self._tokens.role_of_client(headers.get("authorization"))
+            if role is None:
+                return invalid_client(headers.get("authorization"))
+            scope.setdefault("state", {})["role"] = role
+        elif scope["path"].startswith(self._closed):
             authorization = headers.get("authorization")
             role = self._tokens.role_of(authorization)
             if role is None:

@@ -28,7 +28,7 @@ from ..tokens import refresh
 from ..tokens.entry import Entry
 from ..tokens.refresh import GENERATION, Presented
 from .commitment import RETRY_AFTER, RedisSide
-from .receipt import Level
+from .receipt import Level, Receipt
 from .tokens import REVOKE_LIMIT, Tokens
 
 DEFAULT_LIFETIME = 14 * 86_400.0
@@ -166,6 +166,27 @@ class RefreshTokens:
         following = {"jti": new.jti, "iat": int(issued), "exp": int(issued + lives)}
         carried = {name: value for name, value in claims.items() if name != "nbf"}
         return Rotation({**carried, GENERATION: old.generation + 1, **following}, level)
+
+    async def end(self, claims: Mapping[str, Any], *, reason: str = "") -> Receipt:
+        """End the family of a refresh token, as at a logout, with all access tokens of it.
+
+        Raises:
+            InvalidInputError: these are no claims of a refresh token.
+        """
+        return await self._tokens.revoke_family(
+            refresh.presented(claims, self._family_claim).family, reason=reason
+        )
+
+    def is_used_up(self, claims: Mapping[str, Any]) -> bool:
+        """Whether a refresh token is known to have been used; never, for another token.
+
+        Raises:
+            InvalidInputError: the claims are those of a refresh token, and of wrong types.
+        """
+        if GENERATION not in claims:
+            return False
+        old = refresh.presented(claims, self._family_claim)
+        return self._tokens.has_ended(refresh.used_up(self._key, old.jti))
 
     async def _verified(self, token: str | Mapping[str, Any], within: float) -> Mapping[str, Any]:
         if isinstance(token, str):

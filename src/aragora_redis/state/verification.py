@@ -22,6 +22,7 @@ from ..errors import (
 from ..events import Events, TokenJudged
 from ..settings import JwtSettings
 from ..tokens.claims import Verdict
+from ..tokens.refresh import GENERATION
 
 if TYPE_CHECKING:
     from ..jwt import VerifiedToken, Verifier
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 Judge = Callable[[Mapping[str, Any]], Verdict | None]
 VERIFY_LIMIT = 1.0
 """Seconds that `verify` waits for a key that has to be fetched."""
-REFRESH_CLAIM = "generation"
-"""What tells a refresh token from all others."""
 _OUTCOMES: Mapping[type[AragoraRedisError], str] = {
     TokenExpiredError: "expired",
     TokenRevokedError: "revoked",
@@ -111,8 +110,10 @@ class Verification:
         if self._verifier is not None:
             await self._verifier.run()
 
-    async def verify(self, token: str, *, within: float, refresh: bool = False) -> VerifiedToken:
-        """See `Tokens.verify`; with `refresh`, a refresh token and no other."""
+    async def verify(
+        self, token: str, *, within: float = VERIFY_LIMIT, refresh: bool | None = False
+    ) -> VerifiedToken:
+        """See `Tokens.verify`; with `refresh`, a refresh token and no other; with None, either."""
         try:
             verified = await self.verifier.verify(token, within=within)
             return self._accepted(verified, refresh=refresh)
@@ -129,8 +130,8 @@ class Verification:
             self._count(error)
             raise
 
-    def _accepted(self, verified: VerifiedToken, *, refresh: bool) -> VerifiedToken:
-        if (REFRESH_CLAIM in verified.claims) is not refresh:
+    def _accepted(self, verified: VerifiedToken, *, refresh: bool | None) -> VerifiedToken:
+        if refresh is not None and (GENERATION in verified.claims) is not refresh:
             kind = "no refresh token" if refresh else "a refresh token, which opens nothing itself"
             raise TokenInvalidError(f"the token is not valid: it is {kind}")
         try:
