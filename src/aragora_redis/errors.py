@@ -154,6 +154,23 @@ class LimitExceededError(AragoraRedisError):
         self.retry_after = retry_after
 
 
+class CircuitFullError(AragoraRedisError):
+    """As many calls as the bulkhead allows are under way here; nothing was called.
+
+    Attributes:
+        circuit: its name.
+        retry_after: seconds after which another attempt is sensible.
+    """
+
+    def __init__(self, circuit: str) -> None:
+        super().__init__(
+            f"too many calls of {circuit!r} are under way on this instance",
+            remedy="try again later, or raise max_concurrent",
+        )
+        self.circuit = circuit
+        self.retry_after = 1.0
+
+
 class OutageError(AragoraRedisError):
     """The operation did not run, because Redis could not be asked or refused it.
 

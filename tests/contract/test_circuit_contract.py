@@ -76,12 +76,12 @@ class World:
         )
         return self.run(settle)
 
-    def forcing(self, phase, reason="", nonce=None):
+    def forcing(self, phase, reason="", nonce=None, lasts=0.0):
         nonce = nonce or secrets.token_hex(8)
-        return operations.force(self.keys, "llm", phase, reason=reason, nonce=nonce)
+        return operations.force(self.keys, "llm", phase, reason=reason, nonce=nonce, lasts=lasts)
 
-    def force(self, phase, reason="", nonce=None):
-        return self.run(self.forcing(phase, reason, nonce)).standing
+    def force(self, phase, reason="", nonce=None, lasts=0.0):
+        return self.run(self.forcing(phase, reason, nonce, lasts)).standing
 
 
 @pytest.fixture
@@ -116,6 +116,29 @@ def test_a_rate_opens(world, calls, failures, slow, phase):
     if phase is Phase.OPEN:
         assert told.standing.opens == 1
         assert before + 7 <= told.standing.until / 1e6 <= world.side.now() + 7
+
+
+def test_what_each_has_told_is_read(world):
+    assert world.run(operations.evidence(world.keys, "llm")) == []
+    world.report("b", 3, 1, 2)
+    world.report("a", 4)
+    told = sorted(world.run(operations.evidence(world.keys, "llm")))
+    assert [(each[0], *each[2:]) for each in told] == [("a", 4, 0, 0), ("b", 3, 1, 2)]
+    assert all(0 <= each.age < 1 for each in told)
+
+
+@pytest.mark.parametrize("phase", [Phase.FORCED_OPEN, Phase.FORCED_CLOSED])
+def test_what_is_forced_for_a_time_holds_so_long_and_is_closed_then(world, phase):
+    forced = world.force(phase, "why", lasts=0.3)
+    assert forced.until / 1e6 == pytest.approx(world.side.now() + 0.3, abs=0.2)
+    assert world.report("a", 50, 50, known=forced).standing == forced
+    assert world.side.lasts(world.keys.state("llm")) > 86_400
+    while forced.shown(int(world.side.now() * 1e6)) != "closed":
+        time.sleep(0.01)
+    opened = world.report("a", 50, 50, known=forced).standing
+    assert (opened.phase, opened.opens, opened.reason) == (Phase.OPEN, 1, "")
+    assert world.force(phase).until == 0
+    assert world.side.lasts(world.keys.state("llm")) is None
 
 
 def test_evidence_is_pooled(world):

@@ -112,7 +112,7 @@ async def test_excluded_errors_and_cancellation_say_nothing(standalone_lab, name
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0):
                     await forever()
-        assert circuit._window.seen(time.monotonic()).calls == 0
+        assert circuit._known.window.seen(time.monotonic()).calls == 0
 
 
 async def test_tasks_share_one_object(standalone_lab, policies, name):
@@ -342,7 +342,7 @@ async def test_i7_a_place_of_unknown_outcome_is_not_given_twice(standalone_lab, 
             with pytest.raises(CircuitOpenError):
                 await circuit.acquire()
         answers.lost = set()
-        await until(lambda: not circuit._given_up, within=3)
+        await until(lambda: not circuit._trials._given_up, within=3)
         permits = [await circuit.acquire() for _ in range(3)]
         assert {permit.kind for permit in permits} == {"p"}, "all places came free again"
         with pytest.raises(CircuitOpenError):
@@ -358,7 +358,7 @@ async def test_i7_a_cancelled_request_for_a_place_gives_it_back(standalone_lab, 
             await asyncio.sleep(0)
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
-        await until(lambda: not circuit._given_up, within=3)
+        await until(lambda: not circuit._trials._given_up, within=3)
         assert (await circuit.acquire()).kind == "p"
 
 

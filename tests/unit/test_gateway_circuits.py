@@ -138,3 +138,25 @@ async def test_a_permit_counts_once_and_for_its_circuit_only(client):
     assert (await report(client, permit, "two", ok=False)).status_code == 422
     forged = permit[:-1] + ("0" if permit[-1] != "0" else "1")
     assert (await report(client, forged, "one", ok=False)).status_code == 422
+
+
+async def test_a_circuit_shows_who_reported_and_who_forced_it_until_when(client):
+    permit = (await acquire(client)).json()["permit"]
+    given = (await acquire(client)).json()["permit"]
+    for path, body in (
+        ("report", {"permit": permit, "ok": False, "duration": 0.1}),
+        ("release", {"permit": given}),
+        ("release", {"permit": given}),
+    ):
+        assert (await client.post(f"/v1/circuits/llm/{path}", json=body)).status_code == 204
+    shown = (await client.get("/v1/circuits/llm")).json()
+    (reporter,) = shown["reporters"]
+    assert (reporter["calls"], reporter["failures"], shown["circuit"]["calls"]) == (1, 1, 1)
+    admin = {"Authorization": f"Bearer {ADMIN}"}
+    force = {"state": "open", "reason": "why", "by": "ann", "lasts": 60}
+    forced = (await client.post("/v1/circuits/llm/force", json=force, headers=admin)).json()
+    assert (forced["forced_by"], forced["reason"]) == ("ann", "why")
+    assert forced["forced_until"] == pytest.approx(forced["forced_at"] + 60, abs=1)
+    for wrong in ({"lasts": 0}, {"lasts": 1e12}, {"by": "a\nb"}):
+        answer = await client.post("/v1/circuits/llm/force", json=force | wrong, headers=admin)
+        assert answer.status_code == 422

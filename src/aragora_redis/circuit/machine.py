@@ -38,9 +38,9 @@ class Standing:
     Attributes:
         era: history of the data in which it was given; 0 where nothing is known.
         n: its number in that.
-        until: Unix microseconds at which the open time ends.
+        until: Unix microseconds at which the open time, or what was forced, ends; 0 for never.
         opens: how often in a row it has opened.
-        reason: why it was forced, for people.
+        reason: who forced it, when and why, see `note`.
     """
 
     era: int = 0
@@ -63,6 +63,8 @@ class Standing:
         """The state's name at an instant (Unix microseconds)."""
         if self.phase is Phase.OPEN:
             return "half-open" if now >= self.until else "open"
+        if self.until and now >= self.until:
+            return "closed"
         return cast(Shown, self.phase.value)
 
 
@@ -98,7 +100,7 @@ def opened(standing: Standing, until: int) -> Standing:
     Its number is that of the state before; whoever stores it gives it the next.
     """
     opens = standing.opens + 1 if standing.phase is Phase.OPEN else 1
-    return replace(standing, phase=Phase.OPEN, until=until, opens=opens)
+    return replace(standing, phase=Phase.OPEN, until=until, opens=opens, reason="")
 
 
 def closed(standing: Standing) -> Standing:

@@ -58,9 +58,8 @@ def report(memory: Memory, keys: _Keys, args: _Keys) -> Any:
         slow_rate=float(policy[3]),
         reporters=int(policy[4]),
     )
-    if stored.standing.phase is Phase.CLOSED and trips(rules, pooled):
-        tripped = opened(stored.standing, now + int(policy[5]))
-        stored.move(replace(tripped, reason=""), now)
+    if stored.standing.shown(now) == "closed" and trips(rules, pooled):
+        stored.move(opened(stored.standing, now + int(policy[5])), now)
         _keep(memory, keys[0], stored)
         memory.delete(keys[1])
     return _reported(now, stored, pooled)
@@ -108,13 +107,20 @@ def settle(memory: Memory, keys: _Keys, args: _Keys) -> Any:
 def force(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     """`circuit_force.lua`."""
     stored, now = _stored(memory, keys[0]), memory.now
-    nonce, phase, reason, *_ = args
+    nonce, phase, reason, lasts, *_ = args
     if stored.nonce != nonce:
-        stored.move(Standing(phase=Phase(phase.decode()), reason=reason.decode()), now)
+        until = now + int(lasts) if int(lasts) else 0
+        stored.move(Standing(phase=Phase(phase.decode()), until=until, reason=reason.decode()), now)
         _keep(memory, keys[0], stored)
         stored.nonce = nonce
         memory.delete(keys[1])
     return _reported(now, stored, Evidence())
+
+
+def evidence(memory: Memory, keys: _Keys, _args: _Keys) -> Any:
+    """`circuit_evidence.lua`."""
+    rows: dict[bytes, tuple[int, int, int, int]] = memory.get(keys[0]) or {}
+    return [memory.now, *(part for own in sorted(rows) for part in (own, *rows[own]))]
 
 
 def names(memory: Memory, keys: _Keys, args: _Keys) -> Any:
@@ -134,6 +140,7 @@ MODELS: Mapping[str, Model] = {
     "circuit_acquire": acquire,
     "circuit_settle": settle,
     "circuit_force": force,
+    "circuit_evidence": evidence,
     "circuit_names": names,
 }
 
@@ -146,7 +153,9 @@ def _stored(memory: Memory, key: bytes) -> _Stored:
 def _keep(memory: Memory, key: bytes, stored: _Stored) -> None:
     memory.put(key, stored)
     forced = stored.standing.phase in (Phase.FORCED_OPEN, Phase.FORCED_CLOSED)
-    memory.expire_at(key, None if forced else memory.now + _KEEP_US)
+    until = stored.standing.until
+    endless = forced and until == 0
+    memory.expire_at(key, None if endless else max(memory.now, until) + _KEEP_US)
 
 
 def _pool(

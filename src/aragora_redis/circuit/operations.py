@@ -9,16 +9,14 @@ from ..errors import UnexpectedReplyError
 from ..operation import Argument, Kind, Lane, Operation
 from ..scripts.catalog import load
 from .machine import Evidence, Phase, Standing
+from .outcome import Outcome
 from .permit import Permit
 from .policy import CircuitPolicy
 
 Word = Literal["permit", "busy", "early", "changed", "settled", "late"]
-Outcome = Literal["ok", "failed", "released"]
 
 NAMES_KEPT_MS = 7 * 86_400_000
 NAMES_SHOWN = 1024
-REASON_LIMIT = 200
-"""Characters of the reason for which a circuit was forced."""
 LEASE_FLOOR = 5.0
 """Seconds for which the place of a trial call is kept, at least."""
 
@@ -50,6 +48,21 @@ class Reported(NamedTuple):
     server_now: int
     standing: Standing
     pooled: Evidence
+
+
+class Reporter(NamedTuple):
+    """What one instance has told of a circuit's calls, in the window that it told of.
+
+    Attributes:
+        instance: its boot id.
+        age: seconds since it told.
+    """
+
+    instance: str
+    age: float
+    calls: int
+    failures: int
+    slow: int
 
 
 class Asked(NamedTuple):
@@ -158,13 +171,16 @@ def settle(
 
 
 def force(
-    keys: CircuitKeys, name: str, phase: Phase, *, reason: str, nonce: str
+    keys: CircuitKeys, name: str, phase: Phase, *, reason: str, nonce: str, lasts: float = 0.0
 ) -> Operation[Reported]:
-    """Hold a circuit open or closed, or (`Phase.CLOSED`) let its calls decide again."""
+    """Hold a circuit open or closed, or (`Phase.CLOSED`) let its calls decide again.
+
+    It holds for so many seconds; 0 until it is changed by hand. The reason is a `note`.
+    """
     return Operation(
         kind=Kind.CAS,
         keys=(keys.state(name), keys.evidence(name)),
-        args=(nonce, phase.value, reason, keys.channel, name),
+        args=(nonce, phase.value, reason, _micros(lasts), keys.channel, name),
         read=_read_reported,
         script=load("circuit_force"),
         lane=Lane.BULK,
@@ -206,11 +222,15 @@ def stored(keys: CircuitKeys, name: str) -> Operation[Standing]:
     )
 
 
-def evidence(keys: CircuitKeys, name: str) -> Operation[dict[str, Evidence]]:
-    """What each instance last told that it had seen, by boot id."""
-    key = keys.evidence(name)
+def evidence(keys: CircuitKeys, name: str) -> Operation[list[Reporter]]:
+    """What each instance last told that it had seen."""
     return Operation(
-        kind=Kind.READ, keys=(key,), args=("HGETALL", key), read=_read_evidence, lane=Lane.BULK
+        kind=Kind.READ,
+        keys=(keys.evidence(name),),
+        args=(),
+        read=_read_evidence,
+        script=load("circuit_evidence"),
+        lane=Lane.BULK,
     )
 
 
@@ -264,13 +284,18 @@ def _read_stored(reply: Any) -> Standing:
         raise UnexpectedReplyError("the state of a circuit cannot be read") from error
 
 
-def _read_evidence(reply: Any) -> dict[str, Evidence]:
-    pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
+def _read_evidence(reply: Any) -> list[Reporter]:
     try:
-        return {
-            own.decode("utf-8", "replace"): Evidence(*(int(number) for number in row.split()[1:]))
-            for own, row in pairs
-        }
+        now, *flat = reply
+        rows = [flat[start : start + 5] for start in range(0, len(flat), 5)]
+        return [
+            Reporter(
+                own.decode("utf-8", "replace"),
+                max(int(now) - int(at), 0) / 1e6,
+                *(int(number) for number in counts),
+            )
+            for own, at, *counts in rows
+        ]
     except (TypeError, ValueError, AttributeError) as error:
         raise UnexpectedReplyError("the evidence of a circuit cannot be read") from error
 

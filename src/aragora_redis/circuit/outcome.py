@@ -14,7 +14,7 @@ from typing import Any, Literal
 Outcome = Literal["ok", "failed", "released"]
 Kinds = tuple[type[BaseException], ...]
 Classify = Callable[[Any], bool | None]
-"""Whether a result is a failure, such as the 500 of an HTTP response; None where it says nothing."""
+"""Whether a result is a failure, such as a response of 500; None where it says nothing."""
 
 
 @dataclass(frozen=True, slots=True)

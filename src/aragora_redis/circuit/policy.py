@@ -25,6 +25,9 @@ class CircuitPolicy:
         open_for: how long it stays open the first time; doubled with each failed trial.
         half_open_probes: trial calls in flight at once fleet-wide, and successes that close it.
         reporters: instances that must see trouble themselves, as far as so many report at all.
+        max_concurrent: guarded calls that one instance has under way at once; 0 for no limit.
+        max_waiting: calls that may wait there for one of those to end,
+        max_wait: and for how long at most.
 
     Raises:
         InvalidInputError: a value is out of range.
@@ -38,12 +41,16 @@ class CircuitPolicy:
     open_for: float = 1.0
     half_open_probes: int = 3
     reporters: int = 2
+    max_concurrent: int = 0
+    max_waiting: int = 0
+    max_wait: float = 1.0
 
     def __post_init__(self) -> None:
         for name, least, value in (
             ("window", 1.0, self.window),
             ("slow_call", 0.001, self.slow_call),
             ("open_for", 0.01, self.open_for),
+            ("max_wait", 0.001, self.max_wait),
         ):
             if not least <= value <= LONGEST:
                 raise InvalidInputError(f"{name} is not from {least:g} to {LONGEST:g} seconds")
@@ -52,13 +59,15 @@ class CircuitPolicy:
                 raise InvalidInputError(
                     f"{name} is not above 0 and at most 1", remedy="0.5 is half of the calls"
                 )
-        for name, number in (
-            ("minimum_calls", self.minimum_calls),
-            ("half_open_probes", self.half_open_probes),
-            ("reporters", self.reporters),
+        for name, fewest, number in (
+            ("minimum_calls", 1, self.minimum_calls),
+            ("half_open_probes", 1, self.half_open_probes),
+            ("reporters", 1, self.reporters),
+            ("max_concurrent", 0, self.max_concurrent),
+            ("max_waiting", 0, self.max_waiting),
         ):
-            if not 1 <= number <= MOST:
-                raise InvalidInputError(f"{name} is not a whole number from 1 to {MOST}")
+            if not fewest <= number <= MOST:
+                raise InvalidInputError(f"{name} is not a whole number from {fewest} to {MOST}")
 
 
 DEFAULT = CircuitPolicy()

@@ -6,8 +6,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from ..circuit import note
 from ..ops.desk import circuits
 from ..ops.desk.circuits import Circuit
+from ..settings.values import duration
+from ..state.circuits import LONGEST_FORCE
 from . import output
 from .deployment import OfLab, settings_of
 from .desk import Actor, Reason, at_desk, signed, when
@@ -26,7 +29,8 @@ def list_(*, lab: OfLab = None, as_json: AsJson = False) -> None:
         output.write_json([each.as_dict() for each in found])
         return
     output.write_table(
-        ("CIRCUIT", "STATE", "CALLS", "FAILED", "SLOW", "REASON"), [_row(each) for each in found]
+        ("CIRCUIT", "STATE", "CALLS", "FAILED", "SLOW", "BY", "UNTIL", "REASON"),
+        [_row(each) for each in found],
     )
 
 
@@ -46,18 +50,35 @@ def force(
     ],
     *,
     reason: Reason,
+    lasts: Annotated[
+        str | None,
+        typer.Option("--for", metavar="DURATION", help="How long it holds, such as '10 minutes'."),
+    ] = None,
     actor: Actor = None,
     lab: OfLab = None,
     as_json: AsJson = False,
 ) -> None:
     """Hold a circuit open or closed on every instance, until it is told otherwise."""
+    seconds = _seconds(lasts)
     who = signed(actor, reason)
     found = at_desk(
         settings_of(lab),
-        lambda desk: circuits.force(desk, name, to, actor=who, reason=reason),
+        lambda desk: circuits.force(desk, name, to, actor=who, reason=reason, lasts=seconds),
         acts=True,
     )
     _tell(found, as_json=as_json)
+
+
+def _seconds(lasts: str | None) -> float:
+    if lasts is None:
+        return 0.0
+    try:
+        seconds = duration(lasts)
+    except ValueError:
+        seconds = 0.0
+    if not 0.001 <= seconds <= LONGEST_FORCE:
+        raise typer.BadParameter("--for takes a duration such as '10 minutes', at most 366 days")
+    return seconds
 
 
 def _tell(found: Circuit, *, as_json: bool) -> None:
@@ -65,27 +86,38 @@ def _tell(found: Circuit, *, as_json: bool) -> None:
         output.write_json(found.as_dict())
         return
     standing = found.standing
+    told = note.read(standing.reason)
     said = f"{found.name}: {standing.phase.value}"
     if standing.until:
         said += f" until {when(standing.until / 1e6)}"
-    output.write(f"{said}: {standing.reason}" if standing.reason else said)
-    if found.evidence:
+    if told.by:
+        said += f", by {told.by} at {when(told.at)}"
+    output.write(f"{said}: {told.reason}" if told.reason else said)
+    if found.reporters:
         output.write_table(
-            ("INSTANCE", "CALLS", "FAILED", "SLOW"),
+            ("INSTANCE", "TOLD", "CALLS", "FAILED", "SLOW"),
             [
-                (own, str(seen.calls), str(seen.failures), str(seen.slow))
-                for own, seen in sorted(found.evidence.items())
+                (
+                    each.instance,
+                    f"{each.age:.1f} s ago",
+                    str(each.calls),
+                    str(each.failures),
+                    str(each.slow),
+                )
+                for each in found.reporters
             ],
         )
 
 
 def _row(found: Circuit) -> tuple[str, ...]:
-    seen = found.evidence.values()
+    seen, told = found.reporters, note.read(found.standing.reason)
     return (
         found.name,
         found.standing.phase.value,
         str(sum(each.calls for each in seen)),
         str(sum(each.failures for each in seen)),
         str(sum(each.slow for each in seen)),
-        found.standing.reason,
+        told.by,
+        when(found.standing.until / 1e6) if found.standing.until else "",
+        told.reason,
     )

@@ -10,9 +10,9 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from ..circuit.machine import Shown
-from ..circuit.operations import REASON_LIMIT
-from ..errors import CircuitOpenError
-from ..state.circuits import Forced
+from ..circuit.note import BY_LIMIT, REASON_LIMIT
+from ..errors import CircuitOpenError, OutageError, OutcomeUnknownError
+from ..state.circuits import LONGEST_FORCE, Forced
 from ..state.shared import SharedState
 from ..web.headers import retry_after
 from .auth import Role, needs
@@ -21,10 +21,15 @@ from .permits import Permits
 from .problems import JSON_ANSWERS, answers
 
 
-class Result(Body):
-    """How a call went that was let through: `duration` in seconds."""
+class Returned(Body):
+    """A permit that is given back."""
 
     permit: Annotated[str, Field(max_length=160)]
+
+
+class Result(Returned):
+    """How a call went that was let through: `duration` in seconds."""
+
     ok: bool
     duration: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 
@@ -34,6 +39,10 @@ class Force(Body):
 
     state: Forced
     reason: Annotated[Note, Field(max_length=REASON_LIMIT)] = ""
+    by: Annotated[Note, Field(max_length=BY_LIMIT)] = ""
+    """Who does it, as they name themselves."""
+    lasts: Annotated[float, Field(ge=0.001, le=LONGEST_FORCE)] | None = None
+    """Seconds for which it holds; null until it is told otherwise."""
 
 
 class PermitBody(BaseModel):
@@ -60,7 +69,29 @@ class CircuitBody(BaseModel):
     failure_rate: float
     slow_rate: float
     reason: str
+    forced_by: str
+    forced_at: float | None
+    forced_until: float | None
+    in_flight: int
+    waiting: int
     source: str
+
+
+class ReporterBody(BaseModel):
+    """What one instance has told of the calls, `age` seconds ago."""
+
+    instance: str
+    age: float
+    calls: int
+    failures: int
+    slow: int
+
+
+class ShownBody(BaseModel):
+    """A circuit, and who has reported what of it; `reporters` is null where nobody can be asked."""
+
+    circuit: CircuitBody
+    reporters: list[ReporterBody] | None
 
 
 class CircuitsBody(BaseModel):
@@ -74,7 +105,6 @@ _REFUSED = {"model": RefusalBody, "description": "Not let through, see Retry-Aft
 
 def routes(state: SharedState) -> APIRouter:
     """The routes over one state."""
-    permits = Permits(state.settings.digest_key.reveal_bytes())
     router = APIRouter(
         prefix="/v1/circuits",
         tags=["circuits"],
@@ -82,12 +112,44 @@ def routes(state: SharedState) -> APIRouter:
         dependencies=[needs(Role.GATEWAY)],
         responses=answers(*JSON_ANSWERS),
     )
+    _add_looks(router, state)
+    _add_calls(router, state)
+    return router
 
+
+def _add_looks(router: APIRouter, state: SharedState) -> None:
     @router.get("")
     async def every() -> CircuitsBody:
         """All circuits."""
         found = await state.circuits.all()
         return CircuitsBody.model_validate({"circuits": found}, from_attributes=True)
+
+    @router.get("/{name}")
+    async def show(name: str) -> ShownBody:
+        """One circuit, and who has reported what of it."""
+        circuit = await state.circuits.look(name)
+        try:
+            reporters = [each._asdict() for each in await state.circuits.reporters(name)]
+        except (OutageError, OutcomeUnknownError):
+            reporters = None
+        return ShownBody.model_validate(
+            {
+                "circuit": CircuitBody.model_validate(circuit, from_attributes=True),
+                "reporters": reporters,
+            }
+        )
+
+    @router.post("/{name}/force", dependencies=[needs(Role.ADMIN)])
+    async def force(name: str, body: Force) -> CircuitBody:
+        """Hold the circuit open or closed, or let its calls decide again."""
+        forced = await state.circuits.force(
+            name, body.state, body.reason, by=body.by, lasts=body.lasts
+        )
+        return CircuitBody.model_validate(forced, from_attributes=True)
+
+
+def _add_calls(router: APIRouter, state: SharedState) -> None:
+    permits = Permits(state.settings.digest_key.reveal_bytes())
 
     @router.post("/{name}/acquire", response_model=PermitBody, responses={503: _REFUSED})
     async def acquire(name: str) -> PermitBody | Response:
@@ -107,10 +169,10 @@ def routes(state: SharedState) -> APIRouter:
             await state.circuits[name].report(permit, ok=body.ok, duration=body.duration)
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
-    @router.post("/{name}/force", dependencies=[needs(Role.ADMIN)])
-    async def force(name: str, body: Force) -> CircuitBody:
-        """Hold the circuit open or closed, or let its calls decide again."""
-        forced = await state.circuits.force(name, body.state, body.reason)
-        return CircuitBody.model_validate(forced, from_attributes=True)
-
-    return router
+    @router.post("/{name}/release", status_code=HTTPStatus.NO_CONTENT)
+    async def release(name: str, body: Returned) -> Response:
+        """Give a permit back: the call was not made, or says nothing of the dependency."""
+        permit = permits.open(name, body.permit)
+        if permits.take(body.permit):
+            await state.circuits[name].release(permit)
+        return Response(status_code=HTTPStatus.NO_CONTENT)

@@ -1,6 +1,6 @@
 -- Pool what an instance has seen of a circuit's calls, and open the circuit where that is enough.
 -- The state is a hash: era and n (its generation), rid (the history in which that was given), state,
--- until (end of the open time in microseconds), opens (in a row), ok (trial calls that succeeded),
+-- until (end of the open time, or of what was forced, in microseconds; 0 for never), opens (in a row), ok (trial calls that succeeded),
 -- reason, nonce (of the last force). An absent one is closed. Of two states the greater holds, by
 -- era, n and until: so a state that a failover has lost is taken back from whoever knows it. A new
 -- era is the time in milliseconds, so that one begun after a wipe is later than all before it.
@@ -31,10 +31,11 @@ local function store(rid)
   local stored = redis.pcall('HSET', KEYS[1], 'era', int(era), 'n', int(n), 'rid', rid,
     'state', state, 'until', int(until_), 'opens', int(opens), 'reason', reason, 'ok', '0')
   if type(stored) == 'table' then return stored end
-  if string.sub(state, 1, 6) == 'forced' then
+  if string.sub(state, 1, 6) == 'forced' and until_ == 0 then
     redis.call('PERSIST', KEYS[1])
   else
-    redis.call('PEXPIRE', KEYS[1], '2592000000')
+    local left = math.max(math.ceil((until_ - now) / 1000), 0)
+    redis.call('PEXPIRE', KEYS[1], int(2592000000 + left))
   end
   redis.pcall('PUBLISH', ARGV[18], ARGV[19] .. ' ' .. int(era) .. ' ' .. int(n) .. ' ' .. state ..
     ' ' .. int(until_) .. ' ' .. int(opens) .. ' ' .. reason)
@@ -76,7 +77,9 @@ for i = 1, #rows, 2 do
 end
 
 local needed = math.min(tonumber(ARGV[16]), reporting)
-if state == 'closed' and calls > 0 and calls >= tonumber(ARGV[13]) and (
+-- What was forced for a time, which is over, is closed.
+local over = string.sub(state, 1, 6) == 'forced' and until_ > 0 and until_ <= now
+if (state == 'closed' or over) and calls > 0 and calls >= tonumber(ARGV[13]) and (
     failures >= calls * tonumber(ARGV[14]) and failing >= needed
     or slow >= calls * tonumber(ARGV[15]) and slowing >= needed) then
   local replication = redis.pcall('INFO', 'replication')

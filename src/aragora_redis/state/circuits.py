@@ -18,17 +18,18 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
-from ..circuit import operations
+from ..circuit import note, operations
 from ..circuit.machine import Phase
-from ..circuit.operations import CircuitKeys
+from ..circuit.operations import CircuitKeys, Reporter
 from ..clock import Clock
 from ..errors import AragoraRedisError, InvalidInputError, UnexpectedReplyError
 from ..events import Events
-from ..names import validate_name, validate_text
+from ..names import validate_name
 from ..operation import Operation, Runs
 from ..policies import Policies
 from ..rate_limit.share import FleetSize
-from .circuit import Circuit, CircuitStatus, Surroundings
+from .circuit import Circuit, CircuitStatus
+from .circuit_knowledge import Surroundings
 
 T = TypeVar("T")
 
@@ -41,6 +42,8 @@ AT_ONCE = 64
 PAUSE = 0.05
 """Seconds between rounds at least: evidence that comes in bursts is told together."""
 IDLE = 1.0
+
+LONGEST_FORCE = 366 * 86_400.0
 
 Forced = Literal["open", "closed", "auto"]
 
@@ -129,8 +132,44 @@ class Circuits:
             await asyncio.gather(*(circuit.report_evidence() for circuit in page))
         return [circuit.snapshot() for circuit in shown.values()]
 
-    async def force(self, name: str, state: Forced, reason: str = "") -> CircuitStatus:
-        """Hold a circuit open or closed until told otherwise, or let its calls decide again.
+    async def look(self, name: str) -> CircuitStatus:
+        """One circuit, as Redis tells it; who only looks takes no place among those followed.
+
+        Raises:
+            InvalidInputError: the name cannot be one.
+        """
+        validate_name(name, "a circuit")
+        circuit = self._circuits.get(name) or self._made(name)
+        await circuit.report_evidence()
+        return circuit.snapshot()
+
+    async def reporters(self, name: str) -> list[Reporter]:
+        """What each instance has told of a circuit's calls.
+
+        Raises:
+            InvalidInputError: the name cannot be one.
+            OutageError, OutcomeUnknownError: Redis cannot be asked.
+        """
+        validate_name(name, "a circuit")
+        return await self._run(operations.evidence(self._keys, name))
+
+    async def force(
+        self,
+        name: str,
+        state: Forced,
+        reason: str = "",
+        *,
+        by: str = "",
+        lasts: float | None = None,
+    ) -> CircuitStatus:
+        """Hold a circuit open or closed, or let its calls decide again.
+
+        Args:
+            name: which.
+            state: `open`, `closed`, or `auto` for as its calls decide.
+            reason: why, for people.
+            by: who does it, as they name themselves.
+            lasts: seconds for which it holds; None until it is told otherwise.
 
         Raises:
             InvalidInputError: the name, the state or the reason cannot be.
@@ -144,7 +183,9 @@ class Circuits:
         }
         if not isinstance(state, str) or state not in phases:
             raise InvalidInputError("a circuit is forced open, closed or auto")
-        validate_text(reason, "a reason", most=operations.REASON_LIMIT, least=0)
+        if lasts is not None and not 0.001 <= lasts <= LONGEST_FORCE:
+            raise InvalidInputError("a circuit is forced for 1 millisecond to 366 days")
+        said = note.write(note.Note(by, self._around.server_now(), reason))
         validate_name(name, "a circuit")
         try:
             circuit = self[name]
@@ -153,7 +194,12 @@ class Circuits:
         await circuit.report_evidence()  # what is known here must not be later than what is forced
         forced = await self._run(
             operations.force(
-                self._keys, name, phases[state], reason=reason, nonce=secrets.token_hex(8)
+                self._keys,
+                name,
+                phases[state],
+                reason=said,
+                nonce=secrets.token_hex(8),
+                lasts=lasts or 0.0,
             )
         )
         circuit.adopt(forced.standing)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import wraps
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
+from ..circuit.operations import Reporter
+from ..circuit.outcome import DEFAULT, Classify, Kinds, Outcome, Rules
 from ..circuit.permit import Permit
 from ..state.circuit import Circuit as AsyncCircuit
 from ..state.circuit import CircuitStatus
@@ -35,10 +36,25 @@ class Circuits:
         """All circuits in use in the fleet, by name."""
         return self._crossing.cross(lambda state: state.circuits.all(), WRITE_LIMIT)
 
-    def force(self, name: str, state: Forced, reason: str = "") -> CircuitStatus:
-        """Hold a circuit open or closed until told otherwise, or let its calls decide again."""
+    def reporters(self, name: str) -> list[Reporter]:
+        """What each instance has told of a circuit's calls."""
         return self._crossing.cross(
-            lambda there: there.circuits.force(name, state, reason), self._crossing.deadline
+            lambda state: state.circuits.reporters(name), self._crossing.deadline
+        )
+
+    def force(
+        self,
+        name: str,
+        state: Forced,
+        reason: str = "",
+        *,
+        by: str = "",
+        lasts: float | None = None,
+    ) -> CircuitStatus:
+        """Hold a circuit open or closed, or let its calls decide again."""
+        return self._crossing.cross(
+            lambda there: there.circuits.force(name, state, reason, by=by, lasts=lasts),
+            2 * self._crossing.deadline,
         )
 
 
@@ -84,37 +100,61 @@ class Circuit:
             circuit = self._circuit()
             self._crossing.cross(lambda _: circuit.release(permit), self._crossing.deadline)
 
-    @contextmanager
-    def guard(self, *, ignore: tuple[type[BaseException], ...] = ()) -> Iterator[None]:
-        """A context for one call; exceptions of `ignore` are no result of it."""
-        permit, circuit = self.acquire(), self._circuit()
+    def give_up(self, permit: Permit) -> None:
+        """The same without waiting, in the background."""
         if permit.trial:
-            self._crossing.later(lambda: circuit.follow(permit))
-        started = circuit.monotonic()
-        try:
-            yield
-        except BaseException as error:
-            if not isinstance(error, Exception) or isinstance(error, ignore):
-                self.release(permit)
-            else:
-                self.report(permit, ok=False, duration=circuit.monotonic() - started)
-            raise
-        self.report(permit, ok=True, duration=circuit.monotonic() - started)
+            circuit = self._circuit()
+            self._crossing.later(lambda: circuit.give_up(permit))
+
+    def guard(
+        self,
+        *,
+        failure_on: Kinds = DEFAULT.failure_on,
+        ignore: Kinds = (),
+        classify: Classify | None = None,
+    ) -> Guard:
+        """A context for one call at a time; see `aragora_redis.state.circuit.Circuit.guard`."""
+        return Guard(self, Rules(failure_on, ignore, classify))
 
     def protect(
-        self, *, ignore: tuple[type[BaseException], ...] = ()
+        self,
+        *,
+        failure_on: Kinds = DEFAULT.failure_on,
+        ignore: Kinds = (),
+        classify: Classify | None = None,
     ) -> Callable[[Callable[P, T]], Callable[P, T]]:
-        """A decorator that guards each call of a function."""
+        """A decorator that guards each call of a function; see `guard`."""
 
         def decorate(function: Callable[P, T]) -> Callable[P, T]:
             @wraps(function)
             def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
-                with self.guard(ignore=ignore):
-                    return function(*args, **kwargs)
+                with self.guard(failure_on=failure_on, ignore=ignore, classify=classify) as call:
+                    return call.result(function(*args, **kwargs))
 
             return guarded
 
         return decorate
+
+    def enter(self) -> Permit:
+        """Take a place of the bulkhead, if there is one, and leave to make one call."""
+        circuit = self._circuit()
+        if circuit.bulkhead.bounded:
+            most = circuit.policy.max_wait + 1.0 + 2 * self._crossing.deadline
+            return self._crossing.cross(lambda _: circuit.enter(), most)
+        permit = self.acquire()
+        if permit.trial:
+            self._crossing.later(lambda: circuit.follow(permit))
+        return permit
+
+    def leave(self) -> None:
+        """Give the place of the bulkhead back."""
+        circuit = self._circuit()
+        if circuit.bulkhead.bounded:
+            self._crossing.later(circuit.bulkhead.leave)
+
+    def monotonic(self) -> float:
+        """The clock by which calls are timed."""
+        return self._circuit().monotonic()
 
     def __enter__(self) -> Self:
         guard = self.guard()
@@ -140,3 +180,60 @@ class Circuit:
 
     async def _find(self, state: SharedState) -> AsyncCircuit:
         return state.circuits[self._name]
+
+
+class Guard:
+    """See `aragora_redis.state.circuit_guard.Guard`."""
+
+    def __init__(self, circuit: Circuit, rules: Rules) -> None:
+        self._circuit = circuit
+        self._rules = rules
+        self._permit: Permit | None = None
+        self._started = 0.0
+        self._took: float | None = None
+        self._outcome: Outcome = "ok"
+
+    def __enter__(self) -> Self:
+        self._permit, self._outcome = self._circuit.enter(), "ok"
+        self._started, self._took = self._circuit.monotonic(), None
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.end(self._outcome if error is None else self._rules.of_error(error))
+
+    def result(self, value: T) -> T:
+        """Say what the call has returned, to be judged by `classify`; the value itself."""
+        self._outcome = self._rules.of_result(value)
+        return value
+
+    def judged(self, value: object) -> Outcome:
+        """How a result would be judged; who streams tells the end by `end`."""
+        return self._rules.of_result(value)
+
+    def answered(self) -> None:
+        """Say that the answer has begun: how long the call took is measured until here."""
+        self._took = self._circuit.monotonic() - self._started
+
+    def end(self, outcome: Outcome) -> None:
+        """Tell how the call went, once; "released" says nothing of the dependency."""
+        permit, self._permit = self._permit, None
+        if permit is None:
+            return
+        self._circuit.leave()
+        if outcome == "released":
+            self._circuit.release(permit)
+            return
+        took = self._circuit.monotonic() - self._started if self._took is None else self._took
+        self._circuit.report(permit, ok=outcome == "ok", duration=took)
+
+    def abandon(self) -> None:
+        """Give the leave back without waiting: whoever held the call has dropped it."""
+        permit, self._permit = self._permit, None
+        if permit is not None:
+            self._circuit.leave()
+            self._circuit.give_up(permit)

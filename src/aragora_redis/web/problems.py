@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse
 
 from ..errors import (
     AragoraRedisError,
+    CircuitFullError,
     CircuitOpenError,
     InvalidInputError,
     LayoutError,
@@ -39,6 +40,7 @@ _STATUS: Mapping[type[AragoraRedisError], HTTPStatus] = {
     SessionConflictError: HTTPStatus.CONFLICT,
     RefreshRacedError: HTTPStatus.CONFLICT,
     TooManySessionsError: HTTPStatus.CONFLICT,
+    CircuitFullError: HTTPStatus.SERVICE_UNAVAILABLE,
     CircuitOpenError: HTTPStatus.SERVICE_UNAVAILABLE,
     LimitExceededError: HTTPStatus.TOO_MANY_REQUESTS,
     OutageError: HTTPStatus.SERVICE_UNAVAILABLE,

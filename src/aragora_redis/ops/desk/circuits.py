@@ -8,9 +8,9 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from ...circuit import operations
-from ...circuit.machine import Evidence, Phase, Standing
-from ...circuit.operations import CircuitKeys
+from ...circuit import note, operations
+from ...circuit.machine import Phase, Standing
+from ...circuit.operations import CircuitKeys, Reporter
 from ...errors import AragoraRedisError
 from ...names import validate_name
 from .audit import Act
@@ -25,25 +25,32 @@ class Circuit:
 
     Attributes:
         standing: its state; one that nobody has stored is closed.
-        evidence: what each instance has seen in the window that it last told of, by boot id.
+        reporters: what each instance has told of its calls.
     """
 
     name: str
     standing: Standing
-    evidence: dict[str, Evidence]
+    reporters: list[Reporter]
 
     def as_dict(self) -> dict[str, Any]:
         """It for JSON."""
-        standing = self.standing
+        standing, said = self.standing, note.read(self.standing.reason)
         return {
             "name": self.name,
             "state": standing.phase.value,
-            "open_until": standing.until / 1e6 if standing.until else None,
+            "until": standing.until / 1e6 if standing.until else None,
             "opens": standing.opens,
-            "reason": standing.reason or None,
+            "reason": said.reason or None,
+            "forced_by": said.by or None,
+            "forced_at": said.at or None,
             "instances": {
-                own: {"calls": seen.calls, "failures": seen.failures, "slow": seen.slow}
-                for own, seen in self.evidence.items()
+                told.instance: {
+                    "age": told.age,
+                    "calls": told.calls,
+                    "failures": told.failures,
+                    "slow": told.slow,
+                }
+                for told in self.reporters
             },
         }
 
@@ -72,11 +79,19 @@ async def look(desk: Desk, name: str) -> Circuit:
     return Circuit(name, standing, evidence)
 
 
-async def force(desk: Desk, name: str, to: str, *, actor: str, reason: str) -> Circuit:
-    """Hold it `open` or `closed`, or let its calls decide again (`auto`). Raises as `look` does."""
+async def force(
+    desk: Desk, name: str, to: str, *, actor: str, reason: str, lasts: float = 0.0
+) -> Circuit:
+    """Hold it `open` or `closed`, or let its calls decide again (`auto`). Raises as `look` does.
+
+    It holds for `lasts` seconds; 0 until it is told otherwise.
+    """
     validate_name(name, "a circuit")
     keys = CircuitKeys(desk.settings.prefix)
-    force = operations.force(keys, name, FORCES[to], reason=reason, nonce=secrets.token_hex(8))
+    said = note.write(note.Note(actor, desk.server_now(), reason))
+    force = operations.force(
+        keys, name, FORCES[to], reason=said, nonce=secrets.token_hex(8), lasts=lasts
+    )
 
     async def work() -> Standing:
         forced = await desk.ask(force)
@@ -87,4 +102,4 @@ async def force(desk: Desk, name: str, to: str, *, actor: str, reason: str) -> C
 
     act = Act(actor=actor, action=f"circuits force {to}", target=name, reason=reason)
     standing = await desk.act(act, work, lambda standing: standing.phase.value)
-    return Circuit(name, standing, {})
+    return Circuit(name, standing, [])

@@ -1,0 +1,180 @@
+"""What this instance knows of one circuit: its state, and the calls that were seen."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from ..circuit import operations
+from ..circuit.machine import Phase, Shown, Standing, closed, open_time, opened, trips
+from ..circuit.operations import CircuitKeys
+from ..circuit.permit import Permit
+from ..circuit.policy import CircuitPolicy
+from ..circuit.window import Window
+from ..clock import Clock
+from ..errors import AragoraRedisError, LinkDownError, RefusedError
+from ..events import CircuitChanged, Events
+from ..operation import Runs
+from ..rate_limit.share import FleetSize
+
+GONE = (LinkDownError, RefusedError)
+"""Errors after which there is no Redis to decide; a late answer is none of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all circuits of an instance share; see `Circuits`.
+
+    Attributes:
+        source: who it is that decides where there is an answer.
+        wake: lets evidence be pooled now.
+        jitter: a factor from 1 on, by which an open time is stretched.
+    """
+
+    executor: Runs
+    keys: CircuitKeys
+    source: Literal["redis", "local"]
+    clock: Clock
+    events: Events
+    server_now: Callable[[], float]
+    fleet: FleetSize
+    own: str
+    deadline: float
+    wake: Callable[[], None]
+    jitter: Callable[[], float]
+
+
+class Knowledge:
+    """The state of a circuit as Redis told it last, or as this instance has decided without it."""
+
+    def __init__(self, name: str, policy: CircuitPolicy, around: Surroundings) -> None:
+        self._name = name
+        self._policy = policy
+        self._around = around
+        self._local: Standing | None = None
+        self._turns = itertools.count(1)
+        self._answered = False
+        self.window = Window(policy.window)
+        self.standing = Standing()
+        """What Redis told last."""
+        self.pooled = self.window.seen(0.0)
+        self.turn = 0
+        """Which decision of this instance holds; 0 where Redis decides."""
+        self.asked = False
+        """Whether Redis was asked once, answered or not."""
+
+    @property
+    def current(self) -> Standing:
+        """The state by which calls are let through."""
+        return self.standing if self._local is None else self._local
+
+    @property
+    def state(self) -> Shown:
+        """Its name, now."""
+        return self.current.shown(self.now())
+
+    @property
+    def alone(self) -> bool:
+        """Whether this instance goes by its own decision."""
+        return self._local is not None
+
+    @property
+    def source(self) -> Literal["redis", "local"]:
+        """Who decides now."""
+        return self._around.source if self._answered and self._local is None else "local"
+
+    @property
+    def wait(self) -> float:
+        """Seconds until it may be tried again; 0 where it lets calls through."""
+        current, now = self.current, self.now()
+        if current.phase is Phase.FORCED_OPEN and current.shown(now) == "forced-open":
+            left = (current.until - now) / 1e6 if current.until else self._policy.open_for
+            return min(left, self._policy.open_for)
+        if current.phase is Phase.OPEN:
+            return max(current.until - now, 0) / 1e6
+        return 0.0
+
+    def now(self) -> int:
+        """The server's clock in Unix microseconds."""
+        return int(self._around.server_now() * 1_000_000)
+
+    def permit(self) -> Permit:
+        """Leave to make a call through the circuit as it stands."""
+        return Permit("c", *self.current.generation, self.turn)
+
+    def holds(self, permit: Permit) -> bool:
+        """Whether the state in which a permit was given still is the one."""
+        return (*permit.generation, permit.turn) == (*self.current.generation, self.turn)
+
+    def adopt(self, standing: Standing) -> None:
+        """Take over a state that Redis has told, if it is later than what is known."""
+        if standing.later_than(self.standing):
+            self.standing, self._local, self.turn = standing, None, 0
+            self.window.clear()
+            self._turned(self._around.source)
+
+    async def report(self) -> None:
+        """Tell Redis what is seen and known here; where that fails, decide alone."""
+        report = operations.report(
+            self._around.keys,
+            self._name,
+            self._policy,
+            known=self.standing,
+            own=self._around.own,
+            seen=self.window.seen(self._around.clock.monotonic()),
+            open_for=self.open_for(1),
+        )
+        try:
+            told = await self._around.executor.run(report, within=self._around.deadline)
+        except AragoraRedisError as error:
+            self.asked = True
+            if isinstance(error, GONE):  # one slow answer is no outage
+                self._decide_alone()
+            return
+        self.asked = self._answered = True
+        self.pooled = told.pooled
+        if told.standing == self.standing or told.standing.later_than(self.standing):
+            self._return_to(told.standing)
+
+    def open_alone(self) -> None:
+        """Open it here, while Redis cannot be asked."""
+        current = self.current
+        opens = current.opens + 1 if current.phase is Phase.OPEN else 1
+        until = self.now() + int(self.open_for(opens) * 1_000_000)
+        self._decide(opened(current, until))
+
+    def close_alone(self) -> None:
+        """Close it here, while Redis cannot be asked."""
+        self.window.clear()
+        self._decide(closed(self.current))
+
+    def open_for(self, opens: int) -> float:
+        """Seconds for which it is open the `opens`-th time in a row."""
+        return open_time(self._policy, opens) * self._around.jitter()
+
+    def _return_to(self, standing: Standing) -> None:
+        """Go by what Redis says again; what was seen meanwhile is in the window, to be pooled."""
+        alone = self._local is not None
+        self._local, self.turn = None, 0
+        if alone and standing == self.standing:
+            self._turned(self._around.source)
+        self.adopt(standing)
+
+    def _decide_alone(self) -> None:
+        """While Redis cannot be asked, an instance goes by what it has seen itself."""
+        seen = self.window.seen(self._around.clock.monotonic())
+        if self.state == "closed" and trips(self._policy, seen):
+            self.open_alone()
+
+    def _decide(self, standing: Standing) -> None:
+        """Go by an own decision until Redis can be asked again."""
+        self._local, self.turn = standing, next(self._turns)
+        self._turned("local")
+
+    def _turned(self, source: Literal["redis", "local"]) -> None:
+        current = self.current
+        self._around.events.emit(
+            CircuitChanged(self._name, current.phase.value, current.opens, source)
+        )

@@ -1,0 +1,275 @@
+"""What a guarded call says of its dependency, and how many there may be at once: no Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from tests.integration.fleet import until
+
+from aragora_redis import SharedState
+from aragora_redis.circuit import note
+from aragora_redis.errors import CircuitFullError, CircuitOpenError, InvalidInputError
+from aragora_redis.policies import parse_policies
+from aragora_redis.settings import Settings
+from aragora_redis.sync import SharedState as SyncState
+
+POLICIES = """
+[circuits.default]
+minimum_calls = 100
+[circuits.few]
+max_concurrent = 2
+max_waiting = 1
+max_wait = "5 seconds"
+[circuits.impatient]
+max_concurrent = 1
+max_waiting = 5
+max_wait = "10 ms"
+"""
+
+
+@pytest.fixture
+def policies():
+    return parse_policies(POLICIES, source="test")
+
+
+@pytest.fixture
+async def state(policies):
+    async with SharedState(Settings(), policies=policies) as made:
+        yield made
+
+
+@pytest.fixture
+def threads(tmp_path):
+    path = tmp_path / "policies.toml"
+    path.write_text(POLICIES)
+    with SyncState(Settings(policies=path)) as made:
+        yield made
+
+
+def counts(circuit):
+    seen = circuit._known.window.seen(circuit.monotonic())
+    return seen.calls, seen.failures
+
+
+RULES = {
+    "failure_on": (OSError,),
+    "ignore": (FileNotFoundError,),
+    "classify": lambda found: None if found == 404 else found >= 500,
+}
+CASES = [
+    (200, (1, 0)),
+    (503, (1, 1)),
+    (404, (0, 0)),
+    (OSError(), (1, 1)),
+    (FileNotFoundError(), (0, 0)),
+    (ValueError(), (1, 0)),
+    (asyncio.CancelledError(), (0, 0)),
+    (KeyboardInterrupt(), (0, 0)),
+]
+IDS = [type(case).__name__ if isinstance(case, BaseException) else str(case) for case, _ in CASES]
+
+
+def outcome(case):
+    if isinstance(case, BaseException):
+        raise case
+    return case
+
+
+@pytest.mark.parametrize(("case", "counted"), CASES, ids=IDS)
+async def test_exceptions_and_results_are_judged_by_the_callers_rules(state, case, counted):
+    circuit = state.circuits["judged"]
+
+    @circuit.protect(**RULES)
+    async def call():
+        return outcome(case)
+
+    with suppress(BaseException):
+        assert await call() == case
+    assert counts(circuit) == counted
+    with suppress(BaseException):
+        async with circuit.guard(**RULES) as guard:
+            guard.result(outcome(case))
+    assert counts(circuit) == (2 * counted[0], 2 * counted[1])
+
+
+@pytest.mark.parametrize(("case", "counted"), CASES, ids=IDS)
+def test_so_they_are_for_threads(threads, case, counted):
+    circuit = threads.circuits["judged"]
+
+    @circuit.protect(**RULES)
+    def call():
+        return outcome(case)
+
+    with suppress(BaseException):
+        assert call() == case
+    threads.circuits.all()  # what was counted before is counted by then
+    assert counts(circuit._circuit()) == counted
+
+
+async def test_a_timeout_within_is_a_failure_and_one_around_is_none(state):
+    circuit = state.circuits["timeouts"]
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01), circuit:
+            await asyncio.Event().wait()
+    assert counts(circuit) == (0, 0)
+    with pytest.raises(TimeoutError):
+        async with circuit, asyncio.timeout(0.01):
+            await asyncio.Event().wait()
+    assert counts(circuit) == (1, 1)
+
+
+async def test_a_generator_that_is_left_says_nothing(state):
+    circuit = state.circuits["generator"]
+
+    async def stream():
+        async with circuit.guard():
+            for number in range(10):
+                yield number
+
+    parts = stream()
+    assert await anext(parts) == 0
+    assert circuit.bulkhead.in_flight == 1
+    await parts.aclose()
+    assert (counts(circuit), circuit.bulkhead.in_flight) == ((0, 0), 0)
+
+
+async def test_a_bulkhead_lets_so_many_in_and_the_rest_wait_in_turn(state):
+    circuit, gates, order = state.circuits["few"], [asyncio.Event() for _ in range(3)], []
+
+    async def call(number):
+        async with circuit.guard():
+            order.append(number)
+            await gates[number].wait()
+
+    tasks = []
+    for number in range(3):
+        tasks.append(asyncio.create_task(call(number)))
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
+    shown = circuit.snapshot()
+    assert (order, shown.in_flight, shown.waiting) == ([0, 1], 2, 1)
+    refused: list[Any] = []
+    state.events.subscribe(refused.append)
+    with pytest.raises(CircuitFullError) as full:
+        async with circuit.guard():
+            pass
+    assert not isinstance(full.value, CircuitOpenError)
+    assert [each.state for each in refused] == ["full"]
+    gates[1].set()
+    await tasks[1]
+    assert order == [0, 1, 2]
+    for gate in gates:
+        gate.set()
+    await asyncio.gather(*tasks)
+    assert circuit.bulkhead.in_flight == circuit.bulkhead.waiting == 0
+
+
+async def test_who_waits_too_long_or_goes_away_leaves_no_trace(state):
+    circuit = state.circuits["impatient"]
+    async with circuit.guard():
+        with pytest.raises(CircuitFullError):
+            async with circuit.guard():
+                pass
+        waiting = asyncio.create_task(circuit.guard().__aenter__())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert circuit.bulkhead.waiting == 0
+    assert circuit.bulkhead.in_flight == 0
+    # Handed a place in the very turn in which it is cancelled: the place goes on.
+    async with circuit.guard():
+        waiting = asyncio.create_task(circuit.guard().__aenter__())
+        await asyncio.sleep(0)
+        circuit.bulkhead.leave()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert circuit.bulkhead.in_flight == 0
+        circuit.bulkhead.in_flight += 1
+
+
+async def test_any_mix_of_calls_and_cancels_gives_every_place_back(state):
+    circuit, most = state.circuits["few"], 0
+
+    async def call(number):
+        nonlocal most
+        with suppress(CircuitFullError):
+            async with circuit.guard():
+                most = max(most, circuit.bulkhead.in_flight)
+                await asyncio.sleep(number % 7 / 1000)
+
+    for _ in range(5):
+        tasks = [asyncio.create_task(call(number)) for number in range(50)]
+        for number, task in enumerate(tasks):
+            if number % 3 == 0:
+                await asyncio.sleep(0)
+                task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert circuit.bulkhead.in_flight == circuit.bulkhead.waiting == 0
+    assert most == 2
+
+
+def test_threads_share_the_bulkhead(threads):
+    circuit, gate, inside = threads.circuits["few"], threading.Event(), threading.Semaphore(0)
+
+    def call():
+        with circuit:
+            inside.release()
+            gate.wait(10)
+
+    running = [threading.Thread(target=call) for _ in range(2)]
+    for thread in running:
+        thread.start()
+    assert all(inside.acquire(timeout=10) for _ in running)
+    waiting = threading.Thread(target=call)
+    waiting.start()
+    while circuit._circuit().bulkhead.waiting == 0:
+        pass
+    with pytest.raises(CircuitFullError), circuit:
+        pass
+    gate.set()
+    for thread in (*running, waiting):
+        thread.join(10)
+    threads.circuits.all()
+    assert circuit._circuit().bulkhead.in_flight == 0
+
+
+async def test_a_force_says_who_why_and_until_when_and_ends_by_itself(state):
+    circuit = state.circuits["forced"]
+    forced = await state.circuits.force("forced", "open", "a\tb", by="ann", lasts=0.2)
+    assert (forced.state, forced.reason, forced.forced_by) == ("forced-open", "a\tb", "ann")
+    assert forced.forced_until == pytest.approx(forced.forced_at + 0.2, abs=0.1)
+    assert 0 < forced.retry_after <= 0.2
+    with pytest.raises(CircuitOpenError):
+        await circuit.acquire()
+    await until(lambda: circuit.state == "closed")
+    async with circuit:
+        pass
+    shown = (await state.circuits.all())[0]
+    assert (shown.state, shown.reason, shown.forced_by, shown.forced_until) == (
+        "closed", "", "", None,
+    )  # fmt: skip
+    for _ in range(100):
+        circuit.count(await circuit.acquire(), ok=False, duration=0)
+    await circuit.report_evidence()
+    assert circuit.state == "open", "its calls decide again"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"lasts": 0}, {"lasts": float("nan")}, {"by": "a\nb"}, {"by": "x" * 101}], ids=repr
+)
+async def test_a_force_that_cannot_be_is_refused(state, wrong):
+    with pytest.raises(InvalidInputError):
+        await state.circuits.force("forced", "open", **wrong)
+
+
+@pytest.mark.parametrize("text", ["", "why", "x\ty\tz", "1.5\tann\twhy\tnot"])
+def test_a_note_is_read_whatever_it_is(text):
+    read = note.read(text)
+    assert read.reason in text
+    assert read.by in {"", "ann"}
