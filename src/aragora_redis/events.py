@@ -139,11 +139,16 @@ UNAVAILABLE = "unavailable"
 
 @dataclass(frozen=True, slots=True)
 class Decided(Event):
-    """A rate limit was decided, or refused because it could not be."""
+    """A rate limit was decided, or refused because it could not be.
+
+    Attributes:
+        shadow: it would have been refused, were the limit not in shadow mode.
+    """
 
     policy: str
     allowed: bool
     source: str
+    shadow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +288,27 @@ class FullSync(Event):
     pulled: int
     pushed: int
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PoliciesReloaded(Event):
+    """The policies file has changed, and what it says is in force."""
+
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class PoliciesRefused(Event):
+    """The policies file has changed and cannot be used: what it said before stays in force."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PoliciesDiffer(Event):
+    """Live instances began to go by other policies than this one, or none does any more."""
+
+    others: int
 
 
 @dataclass(frozen=True, slots=True)

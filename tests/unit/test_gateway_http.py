@@ -105,6 +105,7 @@ async def test_an_admitted_check(client):
         "retry_after": 0.0,
         "reset_after": pytest.approx(0.05),
         "source": "local",
+        "shadow": False,
     }
     assert response.headers["RateLimit-Policy"] == '"api";q=200;w=2'
     assert response.headers["RateLimit"] == '"api";r=195;t=1'

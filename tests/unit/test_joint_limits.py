@@ -93,8 +93,8 @@ async def test_a_co_located_limit_counts_within_the_other(state):
     assert not (await state.rate_limits.check_all(USER, there)).allowed
     assert (await state.rate_limits.check_all(USER, elsewhere)).allowed
     assert not (await state.rate_limits.check("user", "u", at="o")).allowed
-    assert state.rate_limits.denial("user", "u", at="o") is not None
-    assert state.rate_limits.denial("user", "u", at="o2") is None
+    assert state.rate_limits.at_hand("user", "u", at="o") is not None
+    assert state.rate_limits.at_hand("user", "u", at="o2") is None
     assert await state.rate_limits.reset("user", "u", at="o")
     assert (await state.rate_limits.check_all(USER._replace(at="o"))).allowed
 

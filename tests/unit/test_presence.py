@@ -41,7 +41,8 @@ class Beating:
             self.clock,
             prefix="p",
             boot_id="me",
-            row=lambda: "hash id",
+            policies=lambda: "hash",
+            row=lambda: "id",
             eras=lambda: self.eras,
             fleet=self.fleet,
             on_beat=self.beats.append,
@@ -49,7 +50,7 @@ class Beating:
 
     def sees(self, *ids, agreed=None, version=b"1"):
         count = len(ids) if agreed is None else agreed
-        self.redis.answer = Pulse(5_000_000, len(ids), count, version, ids)
+        self.redis.answer = Pulse(5_000_000, len(ids), count, version, ids, len(ids))
 
     async def beat(self, after=BEAT_EVERY):
         self.clock.advance(after)
@@ -77,7 +78,7 @@ async def test_beats_out_of_turn_do_not_count_as_quiet(beating):
 async def test_the_list_is_kept_while_its_version_is(beating):
     beating.sees("me", "b")
     await beating.beat()
-    beating.redis.answer = Pulse(5_000_000, 2, 2, b"1", ())
+    beating.redis.answer = Pulse(5_000_000, 2, 2, b"1", (), 2)
     for _ in range(4):
         await beating.beat()
     assert beating.fleet.ids == ("b", "me")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aragora_redis.rate_limit.gcra import Decision, Source
+from aragora_redis.rate_limit.gcra import Decision, Source, decode
 from aragora_redis.rate_limit.policy import LimitPolicy
 from aragora_redis.web.headers import fields, policy_field, retry_after
 
@@ -14,7 +14,7 @@ API = LimitPolicy("api", 100, 1_000_000, 200)
 
 
 def decided(**facts: Any) -> Decision:
-    return Decision(limit=200, source=Source.REDIS, **facts)
+    return Decision(limit=200, source=Source.REDIS, window=2.0, **facts)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def decided(**facts: Any) -> Decision:
     ],
 )
 def test_quota_and_window(policy, field):
-    assert policy_field(policy) == field
+    assert policy_field(policy, decode(policy, 0, 0)) == field
 
 
 def test_an_admitted_request_learns_what_is_left_and_until_when():

@@ -101,6 +101,8 @@ class DecisionBody(BaseModel):
     retry_after: float
     reset_after: float
     source: Source
+    shadow: bool
+    """It would have been refused, were the limit not in shadow mode."""
 
 
 class ReservedBody(DecisionBody):

@@ -8,7 +8,7 @@ import errno
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import uvicorn
 
@@ -117,7 +117,7 @@ async def run(
     lab: Lab | None = None,
     on_listening: Callable[[str], None] | None = None,
 ) -> None:
-    """Run the gateway of these settings until SIGINT or SIGTERM.
+    """Run the gateway of these settings until SIGINT or SIGTERM; SIGHUP rereads its policies.
 
     Args:
         settings: where to listen, and which Redis to follow.
@@ -128,23 +128,28 @@ async def run(
         SettingsError: it cannot be started so; nothing is left running.
     """
     gateway = settings.gateway
-    app = create_app(SharedState(settings), lab=lab)
+    state = SharedState(settings)
+    app = create_app(state, lab=lab)
     listeners = listen(gateway.host, gateway.port)
     stop = asyncio.Event()
-    with _stopped_by_signals(stop):
+    handlers = {
+        signal.SIGINT: stop.set,
+        signal.SIGTERM: stop.set,
+        signal.SIGHUP: state.reread_policies,
+    }
+    with _signals(handlers):
         if on_listening is not None:
             on_listening(f"http://{Address(gateway.host.strip('[]'), gateway.port)}")
         await serve(app, listeners, stop)
 
 
 @contextlib.contextmanager
-def _stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
+def _signals(handlers: Mapping[signal.Signals, Callable[[], None]]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
-    signals = (signal.SIGINT, signal.SIGTERM)
-    for each in signals:
-        loop.add_signal_handler(each, stop.set)
+    for each, handler in handlers.items():
+        loop.add_signal_handler(each, handler)
     try:
         yield
     finally:
-        for each in signals:
+        for each in handlers:
             loop.remove_signal_handler(each)

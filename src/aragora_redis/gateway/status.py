@@ -29,6 +29,10 @@ class StatusBody(BaseModel):
     epoch: int | None
     replicas: int
     instances: int
+    policies: str
+    """Digest of the policies in force here."""
+    differing: int
+    """Live instances that go by others."""
     sentinels: int | None
     tokens: int
     outbox: int

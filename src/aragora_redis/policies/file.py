@@ -24,7 +24,7 @@ from .document import MAX_BYTES, Document
 
 P = TypeVar("P", CircuitPolicy, SessionPolicy)
 
-_LIMIT_KEYS: Final = ("rate", "burst", "on_outage", "co_locate")
+_LIMIT_KEYS: Final = ("rate", "burst", "on_outage", "co_locate", "shadow", "lease")
 _CIRCUIT_KEYS: Final = tuple(field.name for field in fields(CircuitPolicy))
 _SESSION_KEYS: Final = tuple(field.name for field in fields(SessionPolicy))
 _DEFAULT: Final = "default"
@@ -123,7 +123,8 @@ def _limit(document: Document, name: str) -> LimitPolicy:
     where = ("limits", name)
     _validate_name(document, where, name, "a limit")
     section = document.table(where, _LIMIT_KEYS, shown="limits.NAME")
-    rate, burst, on_outage, co_locate = (section.get(key) for key in _LIMIT_KEYS)
+    rate, burst, on_outage, co_locate = (section.get(key) for key in _LIMIT_KEYS[:4])
+    shadow, lease = section.get("shadow", False), section.get("lease", 0)
     if rate is None:
         document.refuse(where, f"[limits.{name}] has no rate", f"add a rate {RATE_FORMS}")
     if not isinstance(rate, str):
@@ -133,6 +134,10 @@ def _limit(document: Document, name: str) -> LimitPolicy:
     if on_outage is not None and on_outage not in tuple(OnOutage):
         allowed = " or ".join(f'"{value}"' for value in OnOutage)
         document.refuse((*where, "on_outage"), "unknown on_outage", f"write {allowed}")
+    if type(shadow) is not bool:
+        document.refuse((*where, "shadow"), "shadow is not true or false", "write true or false")
+    if type(lease) is not int or lease < 0:
+        document.refuse((*where, "lease"), "lease is not a whole number", "write it as 20, or 0")
     if co_locate is not None:
         _validate_location(document, (*where, "co_locate"), co_locate)
     try:
@@ -144,6 +149,8 @@ def _limit(document: Document, name: str) -> LimitPolicy:
             burst=count if burst is None else burst,
             on_outage=None if on_outage is None else OnOutage(on_outage),
             co_locate=co_locate,
+            shadow=shadow,
+            lease=lease,
         )
     except InvalidInputError as error:
         document.refuse((*where, "rate"), error.args[0], error.remedy)

@@ -43,6 +43,7 @@ class Decision:
         remaining: whole tokens left, also after a refusal.
         retry_after: seconds until the same check may pass; 0 when allowed.
         reset_after: seconds until the bucket is full.
+        window: seconds in which a full bucket comes back; 0.0 where that is not known.
         shadow: the limit is in shadow mode and would have refused; `retry_after` says for how long.
     """
 
@@ -52,6 +53,7 @@ class Decision:
     retry_after: float
     reset_after: float
     source: Source
+    window: float = 0.0
     shadow: bool = False
 
 
@@ -199,6 +201,7 @@ def decode(policy: LimitPolicy, cost: int, reply: int, source: Source = Source.R
         -reply / per_second if reply < 0 else 0.0,
         before / per_second,
         source,
+        policy.full / per_second,
     )
 
 

@@ -64,7 +64,8 @@ class JointDecision:
     @property
     def retry_after(self) -> float:
         """Seconds until all that refused may give; 0 when allowed."""
-        return max((said.retry_after for said in self.decisions if said is not None), default=0.0)
+        refused = (said for said in self.decisions if said is not None and not said.allowed)
+        return max((said.retry_after for said in refused), default=0.0)
 
 
 def located(checks: Sequence[LimitCheck], of: str) -> str | None:

@@ -316,6 +316,7 @@ def _decision(
         retry_after,
         reset_after,
         source,
+        policy.burst * policy.interval,
     )
 
 

@@ -128,11 +128,13 @@ class Settled(NamedTuple):
 
     Attributes:
         unpaid: tokens that were used, and that even a full burst could not pay.
+        used: tokens that were used, as the first settlement said.
     """
 
     found: Found
     unpaid: int
     answer: Answer
+    used: int
 
 
 def reserve(policy: LimitPolicy, key: bytes, cost: int, name: str, ttl: float) -> Operation[Grant]:
@@ -291,8 +293,8 @@ def _grant(reply: Any) -> Grant:
 
 
 def _settled(reply: Any) -> Settled:
-    found, unpaid, answer = reply
-    return Settled(Found(found.decode()), _integer(unpaid), _answer(answer))
+    found, unpaid, answer, used = reply
+    return Settled(Found(found.decode()), _integer(unpaid), _answer(answer), _integer(used))
 
 
 def _truth(reply: Any) -> bool:

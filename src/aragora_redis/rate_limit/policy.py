@@ -120,6 +120,8 @@ class LimitPolicy:
         on_outage: None follows the global setting.
         co_locate: the limit within whose subjects this one counts: its buckets lie in the same
             hash slot, so that a Redis Cluster can decide both in one step.
+        shadow: it counts and refuses nobody; decisions say what it would have done.
+        lease: tokens that an instance takes at once, to give them away without asking; 0 for none.
         full: span that a full burst takes to come back.
         interval: seconds that one token takes to come back.
         hash: digest of the parameters, the same in every process.
@@ -134,6 +136,8 @@ class LimitPolicy:
     burst: int
     on_outage: OnOutage | None = None
     co_locate: str | None = None
+    shadow: bool = False
+    lease: int = 0
     full: int = field(init=False, repr=False)
     interval: float = field(init=False, repr=False)
     hash: str = field(init=False, repr=False)
@@ -142,12 +146,18 @@ class LimitPolicy:
         validate_name(self.name, "a limit")
         if min(self.count, self.period_us, self.burst) < 1:
             raise InvalidInputError("count, period and burst of a limit are at least 1")
+        if not 0 <= self.lease <= self.burst:
+            raise InvalidInputError(
+                "a lease is larger than the burst", remedy="use a tenth of the burst, or less"
+            )
         divisor = gcd(self.count, self.period_us)
         count, period_us = self.count // divisor, self.period_us // divisor
         _require_exact(count, period_us, self.burst)
         parameters = f"{count}/{period_us} {self.burst} {self.on_outage or ''}"
         if self.co_locate:
             parameters += f" {self.co_locate}"
+        if self.shadow or self.lease:
+            parameters += f" {self.shadow} {self.lease}"
         set_field = object.__setattr__
         set_field(self, "count", count)
         set_field(self, "period_us", period_us)
@@ -169,7 +179,9 @@ class LimitPolicy:
 
 @lru_cache(maxsize=1024)
 def _at(policy: LimitPolicy, count: int, period_us: int, burst: int) -> LimitPolicy:
-    return replace(policy, count=count, period_us=period_us, burst=burst)
+    return replace(
+        policy, count=count, period_us=period_us, burst=burst, lease=min(policy.lease, burst)
+    )
 
 
 def _require_exact(count: int, period_us: int, burst: int) -> None:

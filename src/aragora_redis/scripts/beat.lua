@@ -3,12 +3,12 @@
 -- KEYS: 1 last beats (sorted set: boot id -> server milliseconds), 2 rows (hash: boot id -> row),
 --       3 version (when somebody last came or went)
 -- ARGV: 1 not_after, 2 boot id, 3 row, 4 the row's part that readiness compares (see below),
---       5 expiry in milliseconds, 6 the version this instance knows
+--       5 expiry in milliseconds, 6 the version this instance knows, 7 the hash of its policies
 -- A row is "<eras> <policies hash> <seconds by which its revocations may be behind> <checks that
 -- Redis decided since its last beat> <those that it decided without> <fingerprint of its digest key>
 -- <instance id>"; two instances have reconciled the same eras where the first words are equal.
 -- Reply: {now in microseconds, instances, instances whose eras equal ours, version,
---         list of boot ids where the version differs from ours}
+--         list of boot ids where the version differs from ours, instances with our policies}
 -- Traits: write
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -36,12 +36,14 @@ end
 -- The time, and not a counter, which could repeat with other members after a rollback.
 if new or #gone > 0 then redis.call('SET', KEYS[3], string.format('%.0f', now)) end
 
-local count, agreed = 0, 0
+local count, agreed, alike = 0, 0, 0
 for _, row in ipairs(redis.call('HVALS', KEYS[2])) do
   count = count + 1
-  if string.match(row, '^%S*') == ARGV[4] then agreed = agreed + 1 end
+  local eras, policies = string.match(row, '^(%S*) ?(%S*)')
+  if eras == ARGV[4] then agreed = agreed + 1 end
+  if policies == ARGV[7] then alike = alike + 1 end
 end
 local version = redis.call('GET', KEYS[3]) or '0'
 local ids = {}
 if version ~= ARGV[6] then ids = redis.call('ZRANGE', KEYS[1], 0, -1) end
-return {now, count, agreed, version, ids}
+return {now, count, agreed, version, ids, alike}

@@ -116,6 +116,10 @@ class Circuits:
             self._circuits.move_to_end(name)
         return circuit
 
+    def use(self, policies: Policies) -> None:
+        """Put other policies in force, for circuits that begin from now on."""
+        self._policies = policies
+
     async def all(self) -> list[CircuitStatus]:
         """All circuits in use in the fleet, by name; only those of this instance without Redis."""
         known = set(self._circuits)

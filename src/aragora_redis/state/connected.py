@@ -11,7 +11,7 @@ from redis.crc import key_slot
 
 from ..clock import Clock
 from ..errors import AragoraRedisError, LinkDownError
-from ..events import Events
+from ..events import Events, PoliciesDiffer
 from ..link.reach import reach
 from ..link.route import Route
 from ..link.supervision import supervised
@@ -43,7 +43,7 @@ class Connected:
         settings: Settings,
         *,
         boot_id: str,
-        policies_hash: str,
+        policies: Callable[[], str],
         clock: Clock,
         events: Events,
         service: Service,
@@ -58,6 +58,9 @@ class Connected:
         self._on_link_up = on_link_up
         self._on_accepted = on_accepted
         self._prepared = prepared
+        self._events = events
+        self._differing = 0
+        self._said_differing = False
         self._clock = clock
         self._service = service
         self._tasks: list[asyncio.Task[None]] = []
@@ -93,9 +96,9 @@ class Connected:
             clock,
             prefix=settings.prefix,
             boot_id=boot_id,
+            policies=policies,
             row=lambda: " ".join(
                 (
-                    policies_hash,
                     f"{self.staleness():.1f}",
                     tally.take(),
                     settings.fingerprint,
@@ -173,6 +176,19 @@ class Connected:
         elif self.reach.down is None and not self.reach.doubted:
             self._service.answered()
             self._on_accepted()
+            self._compare_policies()
+
+    def _compare_policies(self) -> None:
+        """Say once that instances differ, and once that they do not any more.
+
+        Of a file that all of them follow some hear a second before the others: who differs counts
+        when the next beat says so too.
+        """
+        before, self._differing = self._differing, self.presence.differing
+        settled = self._differing if self._differing and before else 0
+        if bool(settled) != self._said_differing and (settled or not self._differing):
+            self._said_differing = bool(settled)
+            self._events.emit(PoliciesDiffer(settled))
 
     def _on_doubt(self, doubt: str) -> None:
         self._service.failed(LinkDownError(doubt))

@@ -40,6 +40,8 @@ class Pulse(NamedTuple):
     agreed: int
     version: bytes
     ids: tuple[str, ...]
+    alike: int
+    """Instances that go by the same policies."""
 
 
 class Presence:
@@ -47,7 +49,8 @@ class Presence:
 
     Args:
         boot_id: random name of this process's life.
-        row: the words of this instance's row after the eras, for the next beat.
+        policies: hash of the policies in force here.
+        row: the words of this instance's row after that and the eras, for the next beat.
         eras: the eras that this instance has reconciled, as one word.
         on_beat: told of each beat, with what kept it from being accepted.
     """
@@ -59,6 +62,7 @@ class Presence:
         *,
         prefix: str,
         boot_id: str,
+        policies: Callable[[], str],
         row: Callable[[], str],
         eras: Callable[[], str],
         fleet: FleetSize,
@@ -69,6 +73,7 @@ class Presence:
         self._on_beat = on_beat
         self._keys = presence_keys(prefix)
         self._boot_id = boot_id
+        self._policies = policies
         self._row = row
         self._eras = eras
         self._fleet = fleet
@@ -80,6 +85,8 @@ class Presence:
         self._agreed_on: str | None = None
         self._counted_at = float("-inf")
         self.instances = 0
+        self.differing = 0
+        """Instances that went by other policies than this one, at the last beat in turn."""
 
     async def run(self) -> None:
         """Beat until cancelled."""
@@ -114,6 +121,7 @@ class Presence:
         self._fleet.observe(self._ids, healthy=in_turn)
         if in_turn:
             self._counted_at = sent_at
+            self.differing = max(pulse.instances - pulse.alike, 0)
         self.accepted_at = sent_at
         self.instances = pulse.instances
         self._agreed_on = eras if pulse.instances == pulse.agreed else None
@@ -124,11 +132,12 @@ class Presence:
         return self._agreed_on is not None and self._agreed_on == self._eras()
 
     def _operation(self, eras: str) -> Operation[Pulse]:
-        row = f"{eras} {self._row()}"
+        policies = self._policies()
+        row = f"{eras} {policies} {self._row()}"
         return Operation(
             kind=Kind.CAS,
             keys=self._keys,
-            args=(self._boot_id, row, eras, int(EXPIRY * 1000), self._version),
+            args=(self._boot_id, row, eras, int(EXPIRY * 1000), self._version, policies),
             read=_read_pulse,
             script=load("beat"),
             lane=Lane.BULK,
@@ -137,9 +146,8 @@ class Presence:
 
 def _read_pulse(reply: Any) -> Pulse:
     try:
-        now, instances, agreed, version, ids = reply
-        return Pulse(
-            int(now), int(instances), int(agreed), version, tuple(name.decode() for name in ids)
-        )
+        now, instances, agreed, version, ids, alike = reply
+        names = tuple(name.decode() for name in ids)
+        return Pulse(int(now), int(instances), int(agreed), version, names, int(alike))
     except (TypeError, ValueError, AttributeError) as error:
         raise UnexpectedReplyError("the presence of instances cannot be read") from error

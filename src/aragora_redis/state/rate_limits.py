@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..errors import LimitUnavailableError, UnknownPolicyError
 from ..events import UNAVAILABLE, Decided, Events
 from ..names import validate_seconds
 from ..rate_limit import operations
-from ..rate_limit.gcra import Decision, Look, look_at, validate_cost, validate_payable
+from ..rate_limit.gcra import Decision, Look, Source, look_at, validate_cost, validate_payable
 from ..rate_limit.joint import (
     Asked,
     JointDecision,
@@ -18,9 +20,10 @@ from ..rate_limit.joint import (
     steps,
     validate_together,
 )
-from ..rate_limit.local import LocalLimiter, validate_location, validate_subject
+from ..rate_limit.local import LocalLimiter, Record, validate_location, validate_subject
 from ..rate_limit.policy import LimitPolicy, Rate
 from ..rate_limit.reservation import TTL, Settlement, unseal
+from .leases import Leases
 from .limit_decider import Decider
 from .reservations import Reservations, Reserved, Reserving, validate_ttl
 
@@ -38,10 +41,26 @@ class RateLimits:
         self._decider = decider
         self._events = events
         self._reservations = Reservations(decider)
-        self._limiters = {
-            name: LocalLimiter(policy, prefix=decider.prefix, digest_key=decider.digest_key)
-            for name, policy in policies.items()
-        }
+        self._leases = Leases(decider)
+        self._limiters: dict[str, LocalLimiter] = {}
+        self.use(policies)
+
+    def use(self, policies: Mapping[str, LimitPolicy]) -> None:
+        """Put other policies in force: what subjects have used stays used, refusals end.
+
+        A bucket whose rate has changed is full at the same instant as before, at most a full burst
+        from now.
+        """
+        limiters = {}
+        for name, policy in policies.items():
+            limiter = self._limiters.get(name)
+            if limiter is None or limiter.policy.co_locate != policy.co_locate:
+                limiter = LocalLimiter(
+                    policy, prefix=self._decider.prefix, digest_key=self._decider.digest_key
+                )
+            limiter.policy = policy
+            limiters[name] = limiter
+        self._limiters = limiters
 
     def __iter__(self) -> Iterator[LimitPolicy]:
         return (limiter.policy for limiter in self._limiters.values())
@@ -74,17 +93,14 @@ class RateLimits:
         asked = _under(limiter.policy, limit)
         validate_cost(asked, cost)
         record = limiter.record(subject, at)
-        decision = limiter.recent_denial(record, cost, self._decider.now, asked)
-        if decision is None:
-            try:
-                decision = await self._decider.ask(limiter, record, cost, asked)
-            except LimitUnavailableError:
+        try:
+            decision = await self._decide(limiter, record, cost, asked)
+        except LimitUnavailableError:
+            if not limiter.policy.shadow:
                 self._events.emit(Decided(policy, allowed=False, source=UNAVAILABLE))
                 raise
-        else:
-            validate_payable(asked, cost, decision.limit)
-        self._events.emit(Decided(policy, decision.allowed, decision.source.value))
-        return decision
+            decision = _undecided(asked)
+        return self._said(limiter.policy, decision)
 
     def reserve(
         self,
@@ -124,19 +140,20 @@ class RateLimits:
         async def make() -> Reserved:
             record = limiter.record(subject, at)
             decision = limiter.recent_denial(record, estimate, self._decider.now, asked)
-            sealed = ""
-            if decision is None:
-                try:
+            made = self._reservations.unheld(limiter, record, estimate, ttl)
+            try:
+                if decision is None:
                     decision, made = await self._reservations.make(
                         limiter, record, estimate, asked, ttl
                     )
-                except LimitUnavailableError:
+            except LimitUnavailableError:
+                if not limiter.policy.shadow:
                     self._events.emit(Decided(policy, allowed=False, source=UNAVAILABLE))
                     raise
-                if decision.allowed:
-                    sealed = made.seal(self._decider.digest_key)
-            self._events.emit(Decided(policy, decision.allowed, decision.source.value))
-            return Reserved(decision, sealed, estimate if decision.allowed else 0, self.settle)
+                decision = _undecided(asked)
+            said = self._said(limiter.policy, decision)
+            sealed = made.seal(self._decider.digest_key) if said.allowed else ""
+            return Reserved(said, sealed, estimate if said.allowed else 0, self.settle)
 
         return Reserving(policy, make)
 
@@ -184,28 +201,38 @@ class RateLimits:
         for each in asked:
             await self._require_payable(each)
         now = self._decider.now
+        shadows = [each for each in asked if each.limiter.policy.shadow]
+        enforced = [each for each in asked if not each.limiter.policy.shadow]
         said = {
             each: denial
-            for each in asked
+            for each in enforced
             if (denial := each.limiter.recent_denial(each.record, each.cost, now)) is not None
         }
         looks = not asked[0].cost
-        left = [] if said else steps(asked, across_slots=self._decider.across_slots())
+        left = (
+            []
+            if said or not enforced
+            else steps(enforced, across_slots=self._decider.across_slots())
+        )
         try:
             while left and (looks or all(decision.allowed for decision in said.values())):
                 step = left.pop(0)
                 said |= zip(step, await self._decider.ask_all(step), strict=True)
         except LimitUnavailableError:
-            for each in asked:
+            for each in enforced:
                 self._decided(each, allowed=False, source=UNAVAILABLE)
             raise
         allowed = all(decision.allowed for decision in said.values())
         for each, decision in said.items():
             if decision.allowed == allowed:
                 self._decided(each, allowed=allowed, source=decision.source.value)
+        if allowed or looks:
+            # They refuse nobody, so they count what the others have let through.
+            counted = [self._counted(each) for each in shadows]
+            said |= zip(shadows, await asyncio.gather(*counted), strict=True)
         return JointDecision(allowed, tuple(said.get(each) for each in asked))
 
-    def denial(
+    def at_hand(
         self,
         policy: str,
         subject: str,
@@ -214,7 +241,7 @@ class RateLimits:
         at: str | None = None,
         limit: Rate | None = None,
     ) -> Decision | None:
-        """The refusal that `check` would repeat without asking Redis, or None.
+        """What `check` would say without asking Redis; None if it would ask.
 
         It changes nothing but counts, so any thread may ask. Raises as `check` does.
         """
@@ -224,11 +251,8 @@ class RateLimits:
         record = limiter.known(subject, at)
         if record is None:
             return None
-        decision = limiter.recent_denial(record, cost, self._decider.now, asked)
-        if decision is not None:
-            validate_payable(asked, cost, decision.limit)
-            self._events.emit(Decided(policy, decision.allowed, decision.source.value))
-        return decision
+        decision = self._at_hand(limiter, record, cost, asked)
+        return None if decision is None else self._said(limiter.policy, decision)
 
     async def reset(self, policy: str, subject: str, *, at: str | None = None) -> bool:
         """Fill the subject's bucket again; True if anything had been taken.
@@ -295,11 +319,22 @@ class RateLimits:
             return
         message: bytes = push[2]
         returned = message.endswith(operations.RETURNED)
+        key = message.removesuffix(operations.RETURNED)
+        self._leases.recall(key, gone=not returned)
         for limiter in self._limiters.values():
             if returned:
-                limiter.on_returned(message.removesuffix(operations.RETURNED))
+                limiter.on_returned(key)
             else:
-                limiter.on_reset(message)
+                limiter.on_reset(key)
+
+    async def run(self) -> None:
+        """Bring leases back that are not used, until cancelled."""
+        await self._leases.run()
+
+    async def finish(self) -> None:
+        """Bring back what is leased and tell Redis what it has not got yet, at the end."""
+        await self._leases.finish()
+        await self.settle_debts()
 
     async def settle_debts(self) -> None:
         """Tell Redis what was admitted and settled without it."""
@@ -344,6 +379,14 @@ class RateLimits:
         validate_cost(limiter.policy, cost)
         return Asked(limiter, limiter.record(subject, at), cost)
 
+    async def _counted(self, asked: Asked) -> Decision:
+        limiter, record, cost = asked
+        try:
+            decision = await self._decide(limiter, record, cost, limiter.policy)
+        except LimitUnavailableError:
+            decision = _undecided(limiter.policy)
+        return self._said(limiter.policy, decision)
+
     async def _require_payable(self, asked: Asked) -> None:
         """Refuse a cost that no bucket could pay before another limit has given anything."""
         limiter, record, cost = asked
@@ -352,6 +395,37 @@ class RateLimits:
         found = await self._decider.ask(limiter, record, 0, limiter.policy)
         validate_payable(limiter.policy, cost, found.limit)
 
+    async def _decide(
+        self, limiter: LocalLimiter, record: Record, cost: int, asked: LimitPolicy
+    ) -> Decision:
+        known = self._at_hand(limiter, record, cost, asked)
+        if known is not None:
+            return known
+        if _is_leased(limiter.policy, cost, asked):
+            return await self._leases.check(limiter, record, cost)
+        return await self._decider.ask(limiter, record, cost, asked)
+
+    def _at_hand(
+        self, limiter: LocalLimiter, record: Record, cost: int, asked: LimitPolicy
+    ) -> Decision | None:
+        if _is_leased(limiter.policy, cost, asked):
+            leased = self._leases.take(record, cost)
+            if leased is not None:
+                return leased
+        denial = limiter.recent_denial(record, cost, self._decider.now, asked)
+        if denial is not None:
+            validate_payable(asked, cost, denial.limit)
+        return denial
+
+    def _said(self, policy: LimitPolicy, decision: Decision) -> Decision:
+        """Count a decision, and let through what only a shadow refuses."""
+        if policy.shadow and not decision.allowed:
+            decision = replace(decision, allowed=True, shadow=True)
+        self._events.emit(
+            Decided(policy.name, decision.allowed, decision.source.value, decision.shadow)
+        )
+        return decision
+
     def _decided(self, asked: Asked, *, allowed: bool, source: str) -> None:
         self._events.emit(Decided(asked.limiter.policy.name, allowed, source))
 
@@ -359,3 +433,19 @@ class RateLimits:
 def _under(policy: LimitPolicy, limit: Rate | None) -> LimitPolicy:
     """The policy, with the limit that a call brings."""
     return policy if limit is None else policy.at(limit.count, limit.period_us, limit.burst)
+
+
+def _is_leased(policy: LimitPolicy, cost: int, asked: LimitPolicy) -> bool:
+    return 0 < cost <= policy.lease and asked is policy and not policy.shadow
+
+
+def _undecided(policy: LimitPolicy) -> Decision:
+    """A refusal, because nobody can decide."""
+    return Decision(
+        allowed=False,
+        limit=policy.burst,
+        remaining=0,
+        retry_after=1.0,
+        reset_after=0.0,
+        source=Source.LOCAL,
+    )

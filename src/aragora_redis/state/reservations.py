@@ -175,6 +175,11 @@ class Reservations:
         limiter.note(record, cost, decision, decider.now, asked=asked, own=own)
         return decision, replace(made, until_us=grant.until_us or self._server_us(ttl))
 
+    def unheld(self, limiter: LocalLimiter, record: Record, cost: int, ttl: float) -> Reservation:
+        """A reservation for which nothing was taken: what it cost is charged when it is settled."""
+        until_us = self._server_us(ttl)
+        return Reservation(limiter.policy.name, record.key, new_name(), cost, until_us)
+
     async def end(
         self, limiter: LocalLimiter, record: Record | None, reservation: Reservation, used: int
     ) -> Settlement:
@@ -215,6 +220,7 @@ class Reservations:
             under, reply = in_force(policy, settled.answer)
             reset_after = reply / (under.count * 1e6)
             limiter.note_returned(record, reset_after, self._decider.now)
+        used = used if settled.found is Found.PAST else settled.used
         return settlement(reservation.cost, used, settled.found, settled.unpaid)
 
     async def flush(self) -> None:

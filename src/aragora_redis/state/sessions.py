@@ -199,6 +199,10 @@ class Sessions:
 
     # --- writing ------------------------------------------------------------------------
 
+    def use(self, policy: SessionPolicy) -> None:
+        """Put another policy in force, for what is done to sessions from now on."""
+        self._policy = policy
+
     async def create(
         self,
         user: str | None = None,

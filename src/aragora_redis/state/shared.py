@@ -31,6 +31,7 @@ from .limit_decider import Decider
 from .outbox import Outbox
 from .outbox_file import OutboxFile
 from .pardons import StrayPardons, pardons_of
+from .policies_watch import PoliciesWatch
 from .rate_limits import RateLimits
 from .receipt import Level
 from .refresh import RefreshTokens
@@ -92,6 +93,14 @@ class SharedState:
         self.sessions = self._build_sessions()
         self.circuits = self._build_circuits()
         self._ready = False
+        self._watch: PoliciesWatch | None = None
+        if policies is None and settings.policies is not None:
+            self._watch = PoliciesWatch(
+                settings.policies,
+                current=lambda: self.policies,
+                use=self.use_policies,
+                events=self.events,
+            )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -134,6 +143,9 @@ class SharedState:
         self._spawn(supervised("the ends of sessions", self.sessions.run))
         self._spawn(supervised("the keys of tokens", self.tokens.verification.run))
         self._spawn(supervised("circuits", self.circuits.run))
+        self._spawn(supervised("leases", self.rate_limits.run))
+        if self._watch is not None:
+            self._spawn(supervised("the policies file", self._watch.run))
 
     async def close(self) -> None:
         """End all connections and tasks."""
@@ -143,13 +155,28 @@ class SharedState:
         await asyncio.gather(*tasks, return_exceptions=True)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_LIMIT):
-                await self.sessions.finish()
+                await asyncio.gather(self.sessions.finish(), self.rate_limits.finish())
         if self._redis is not None:
             await self._redis.close()
         if self._outbox is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_LIMIT):
                     await self._outbox.close()
+
+    def use_policies(self, policies: Policies) -> None:
+        """Put other policies in force: limits and sessions at once, circuits as they begin anew.
+
+        A file that `ARAGORA_POLICIES` names is followed without this.
+        """
+        self.policies = policies
+        self.rate_limits.use(policies.limits)
+        self.sessions.use(policies.sessions)
+        self.circuits.use(policies)
+
+    def reread_policies(self) -> None:
+        """Read the policies file now, as on SIGHUP; a bad one changes nothing."""
+        if self._watch is not None:
+            self._watch.poke()
 
     async def wait_ready(self, within: float) -> bool:
         """Wait until tokens can be judged; False if they cannot after `within` seconds."""
@@ -183,6 +210,7 @@ class SharedState:
                 tokens=len(self.tokens),
                 keys_age=keys.keys_age,
                 troubles=self._troubles(),
+                policies=self.policies.hash,
             )
         reach = redis.reach
         down = reach.down
@@ -200,6 +228,8 @@ class SharedState:
             epoch=reach.epoch,
             replicas=reach.required_replicas(),
             instances=redis.presence.instances,
+            policies=self.policies.hash,
+            differing=redis.presence.differing,
             sentinels=len(watcher.panel.recent(self._clock.monotonic())) if watcher else None,
             tokens=len(self.tokens),
             outbox=self.tokens.outbox_depth,
@@ -244,7 +274,7 @@ class SharedState:
         return Connected(
             self.settings,
             boot_id=self.boot_id,
-            policies_hash=self.policies.hash,
+            policies=lambda: self.policies.hash,
             clock=self._clock,
             events=self.events,
             service=self._service,

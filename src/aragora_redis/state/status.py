@@ -23,6 +23,8 @@ class Status:
         epoch: the Sentinels' configuration epoch of that.
         replicas: replicas that most Sentinels do not call down.
         instances: instances that live, this one included.
+        policies: digest of the policies in force here.
+        differing: live instances that go by others.
         sentinels: Sentinels heard in the last seconds.
         tokens: revocations held.
         outbox: own revocations that no primary is known to hold.
@@ -41,6 +43,8 @@ class Status:
     epoch: int | None = None
     replicas: int = 0
     instances: int = 1
+    policies: str = ""
+    differing: int = 0
     sentinels: int | None = None
     tokens: int = 0
     outbox: int = 0

@@ -77,7 +77,7 @@ class RateLimits:
         limit: Rate | None = None,
     ) -> Decision:
         """Take `cost` tokens from the subject's bucket, if they are there."""
-        known = self._crossing.here.rate_limits.denial(policy, subject, cost, at=at, limit=limit)
+        known = self._crossing.here.rate_limits.at_hand(policy, subject, cost, at=at, limit=limit)
         if known is not None:
             return known
         return self._crossing.cross(

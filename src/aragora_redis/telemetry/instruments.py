@@ -51,7 +51,7 @@ class Instrument:
 _SOURCE = (
     "source",
     (
-        "`redis`, `deny-cache` (a refusal that is known here), `local`, or `unavailable` "
+        "`redis`, `deny-cache` (a refusal that is known here), `lease`, `local`, or `unavailable` "
         "(fail-closed, and nobody could decide)"
     ),
 )
@@ -63,7 +63,14 @@ DECISIONS = Instrument(
     Kind.COUNTER,
     "decisions",
     "Rate limits decided.",
-    (("policy", "of the policies file"), ("allowed", "`true`, `false`"), _SOURCE),
+    (
+        ("policy", "of the policies file"),
+        (
+            "allowed",
+            "`true`, `false`, or `shadow` (let through by a limit in shadow mode)",
+        ),
+        _SOURCE,
+    ),
 )
 DEADLINE_MISSED = Instrument(
     "deadline_missed",
@@ -270,6 +277,12 @@ READINGS = (
         "instances",
         "Instances that live, this one included.",
         lambda status: status.instances,
+    ),
+    _gauge(
+        "policies_differing",
+        "instances",
+        "Live instances that go by other policies than this one.",
+        lambda status: status.differing,
     ),
     _gauge(
         "replicas",

@@ -66,8 +66,8 @@ def zeros() -> Iterator[Measurement]:
 
 def _of_call(event: Event) -> tuple[Measurement, ...]:
     match event:
-        case Decided(policy, allowed, source):
-            labels = (policy, _word(allowed), source)
+        case Decided(policy, allowed, source, shadow):
+            labels = (policy, "shadow" if shadow else _word(allowed), source)
             return (Measurement(instruments.DECISIONS, 1, labels),)
         case TokenJudged(outcome):
             return (Measurement(instruments.TOKENS_JUDGED, 1, (outcome,)),)

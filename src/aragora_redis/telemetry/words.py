@@ -22,6 +22,9 @@ from ..events import (
     OutboxKept,
     OutboxTrouble,
     PardonsIgnored,
+    PoliciesDiffer,
+    PoliciesRefused,
+    PoliciesReloaded,
     Recovered,
     RenewalFailed,
     SentinelsSplit,
@@ -46,10 +49,26 @@ def told(event: Event) -> Told | None:
     return (
         _told_of_service(event)
         or _told_of_outbox(event)
+        or _told_of_policies(event)
         or _told_of_access(event)
         or _told_of_links(event)
         or _told_of_sentinels(event)
     )
+
+
+def _told_of_policies(event: Event) -> Told | None:
+    match event:
+        case PoliciesReloaded(digest):
+            return Told(logging.WARNING, f"the policies file has changed: {digest} is in force")
+        case PoliciesRefused(reason):
+            text = f"the policies file has changed and is not used, the old one holds: {reason}"
+            return Told(logging.ERROR, text)
+        case PoliciesDiffer(0):
+            return Told(logging.WARNING, "all instances go by the same policies again")
+        case PoliciesDiffer(others):
+            text = f"{others} instances go by other policies than this one"
+            return Told(logging.WARNING, text)
+    return None
 
 
 def _told_of_service(event: Event) -> Told | None:

@@ -21,13 +21,14 @@ def retry_after(seconds: float) -> str:
     return str(max(math.ceil(seconds), 1))
 
 
-def policy_field(policy: LimitPolicy) -> str:
+def policy_field(policy: LimitPolicy, decision: Decision) -> str:
     """`RateLimit-Policy`: the quota `q` is the burst, the window `w` the time in which it returns.
 
-    A window is a whole number of seconds from 1; a shorter one is rounded up.
+    They are those of the limit that was in force for the subject. A window is a whole number of
+    seconds from 1; a shorter one is rounded up.
     """
-    window = -(-policy.full // (policy.count * 1_000_000))
-    return f'"{policy.name}";q={_integer(policy.burst)};w={_integer(window)}'
+    window = max(math.ceil(round(decision.window, 6)), 1)
+    return f'"{policy.name}";q={_integer(decision.limit)};w={_integer(window)}'
 
 
 def limit_field(policy: LimitPolicy, decision: Decision) -> str:
@@ -44,7 +45,7 @@ def limit_field(policy: LimitPolicy, decision: Decision) -> str:
 def fields(policy: LimitPolicy, decision: Decision) -> dict[str, str]:
     """All fields of an answer to a check."""
     found = {
-        "RateLimit-Policy": policy_field(policy),
+        "RateLimit-Policy": policy_field(policy, decision),
         "RateLimit": limit_field(policy, decision),
     }
     if not decision.allowed:
@@ -57,7 +58,7 @@ def joint_fields(
 ) -> dict[str, str]:
     """All fields of an answer to a check of several limits, which is refused if there is a wait."""
     found = {
-        "RateLimit-Policy": ", ".join(policy_field(policy) for policy, _ in told),
+        "RateLimit-Policy": ", ".join(policy_field(policy, decision) for policy, decision in told),
         "RateLimit": ", ".join(limit_field(policy, decision) for policy, decision in told),
     }
     if retry_after_s:

@@ -75,7 +75,7 @@ class RateLimitMiddleware:
     ) -> None:
         self._app = app
         self._state = state
-        self._policy = state.rate_limits.policy(policy)
+        self._policy = state.rate_limits.policy(policy).name
         self._subject = subject or by_address()
         self._exempt = tuple(exempt)
 
@@ -88,17 +88,18 @@ class RateLimitMiddleware:
             await self._app(scope, receive, send)
             return
         try:
-            decision = await self._state.rate_limits.check(self._policy.name, subject)
+            decision = await self._state.rate_limits.check(self._policy, subject)
         except AragoraRedisError as error:
             await answer(problem_of(error), scope, receive, send)
             return
         if not decision.allowed:
-            await answer(refusal(self._policy, decision), scope, receive, send)
+            found = self._state.rate_limits.policy(self._policy)
+            await answer(refusal(found, decision), scope, receive, send)
             return
         await self._app(scope, receive, self._telling(decision, send))
 
     def _telling(self, decision: Decision, send: Send) -> Send:
-        told = fields(self._policy, decision)
+        told = fields(self._state.rate_limits.policy(self._policy), decision)
 
         async def send_with_fields(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -1,0 +1,189 @@
+"""Leases: tokens of a hot limit that this instance takes at once, and gives away without asking.
+
+A lease is never more than what was in the bucket, and the bucket fills no further than the burst
+less what is leased, so the fleet as a whole stays within its limit. What is not used comes back
+after two seconds, or when the instance ends; who dies with a lease has used it. Only where a
+failover loses the tail of history are leases that were granted in it given away twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from ..errors import AragoraRedisError
+from ..rate_limit import operations
+from ..rate_limit.gcra import Decision, Source, decode, in_force, validate_payable
+from ..rate_limit.local import LocalLimiter, Record
+from ..rate_limit.policy import LimitPolicy
+from ..rate_limit.reservation import new_name
+from .limit_decider import UNDECIDED, Decider
+
+USED_FOR: Final = 2.0
+"""Seconds for which a lease is given away."""
+HELD_FOR: Final = 3.0
+"""Seconds after which Redis counts it as used: what is left has come back by then."""
+SWEEP_EVERY: Final = 0.25
+
+
+class _Lease:
+    """Tokens at hand. Any thread may take some."""
+
+    def __init__(self, granted: int, name: str, until: float, told: Decision) -> None:
+        self.name = name
+        self.until = until
+        self._told = replace(told, source=Source.LEASE)
+        self._granted = self._left = granted
+        self._lock = threading.Lock()
+
+    def take(self, cost: int, now: float) -> Decision | None:
+        """Give some away, if they are there."""
+        with self._lock:
+            if now >= self.until or self._left < cost:
+                return None
+            self._left -= cost
+            left = self._left
+        told = self._told
+        return replace(told, remaining=told.remaining + left)
+
+    def end(self) -> tuple[int, int]:
+        """Give nothing away any more; how many tokens were, and how many are left."""
+        with self._lock:
+            left, self._left = self._left, 0
+        return self._granted - left, left
+
+
+class Leases:
+    """The leases of this instance, one a subject."""
+
+    def __init__(self, decider: Decider) -> None:
+        self._decider = decider
+        self._leases: dict[bytes, tuple[LimitPolicy, _Lease]] = {}
+        self._fetching: dict[bytes, asyncio.Task[Decision | None]] = {}
+        self._wake = asyncio.Event()
+
+    def take(self, record: Record, cost: int) -> Decision | None:
+        """Give tokens away that are at hand. Any thread may ask."""
+        found = self._leases.get(record.key)
+        return found[1].take(cost, self._decider.now) if found is not None else None
+
+    async def check(self, limiter: LocalLimiter, record: Record, cost: int) -> Decision:
+        """Decide a check of a limit that is leased.
+
+        Raises:
+            InvalidInputError: no bucket of the limit in force could pay it.
+            LimitUnavailableError: the policy is fail-closed and Redis cannot be asked.
+        """
+        until = self._decider.now + self._decider.deadline
+        while self._decider.now <= until:
+            known = self.take(record, cost)
+            known = known or limiter.recent_denial(record, cost, self._decider.now)
+            if known is not None:
+                return known
+            try:
+                refused = await asyncio.shield(self._fetched(limiter, record, cost))
+            except UNDECIDED as error:
+                share = self._decider.share(limiter, record, error)
+                return limiter.decide(record, cost, share, self._decider.now)
+            if refused is not None:
+                denial = limiter.recent_denial(record, cost, self._decider.now)
+                if denial is None:
+                    break
+                return replace(denial, source=refused.source)
+        # Others are quicker each time, or the limit is another by now: it is asked as any is.
+        return await self._decider.ask(limiter, record, cost, limiter.policy)
+
+    def recall(self, key: bytes, *, gone: bool) -> None:
+        """Give no more away to a subject whose limit has changed.
+
+        Args:
+            key: of its bucket.
+            gone: Redis knows of no lease any more.
+        """
+        found = self._leases.get(key)
+        if found is None:
+            return
+        found[1].until = 0.0
+        if gone:
+            del self._leases[key]
+
+    async def run(self) -> None:
+        """Bring back what is not used, until cancelled."""
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(SWEEP_EVERY)
+            now = self._decider.now
+            await self._return([key for key, (_, one) in self._leases.items() if now >= one.until])
+            if not self._leases:
+                self._wake.clear()
+
+    async def finish(self) -> None:
+        """Bring back everything, at the end."""
+        await self._return([*self._leases])
+
+    def _fetched(
+        self, limiter: LocalLimiter, record: Record, cost: int
+    ) -> asyncio.Task[Decision | None]:
+        """The lease that is being fetched: one at a time for a subject, whoever waits for it."""
+        task = self._fetching.get(record.key)
+        if task is None:
+            task = asyncio.create_task(self._fetch(limiter, record, cost))
+            self._fetching[record.key] = task
+            task.add_done_callback(partial(self._done, record.key))
+        return task
+
+    def _done(self, key: bytes, task: asyncio.Task[Decision | None]) -> None:
+        self._fetching.pop(key, None)
+        if not task.cancelled():
+            task.exception()  # whoever waits gets it; perhaps nobody does any more
+
+    async def _fetch(self, limiter: LocalLimiter, record: Record, least: int) -> Decision | None:
+        """Fetch a lease of at least so many tokens; None if there is one now, else the refusal."""
+        decider, asked, name = self._decider, limiter.policy, new_name()
+        ended, used = self._end(record.key)
+        shares = max(decider.fleet.size or 1, 1)
+        wanted = operations.Lease(
+            least, max(asked.lease, least), shares, name, HELD_FOR, ended, used
+        )
+        sent_at = decider.now
+        try:
+            grant = await decider.run(operations.lease(asked, record.key, wanted))
+        except UNDECIDED as error:
+            decider.service.failed(error)
+            raise
+        policy, reply = in_force(asked, grant.answer)
+        told = decode(policy, least, reply, decider.source)
+        own = policy if policy is not asked else None
+        limiter.note(record, least, told, decider.now, own=own)
+        if grant.tokens <= 0:
+            if not told.allowed:
+                validate_payable(asked, least, told.limit)
+            return told
+        decider.service.answered()
+        self._leases[record.key] = asked, _Lease(grant.tokens, name, sent_at + USED_FOR, told)
+        self._wake.set()
+        return None
+
+    def _end(self, key: bytes) -> tuple[str, int]:
+        found = self._leases.pop(key, None)
+        if found is None:
+            return "", 0
+        used, _ = found[1].end()
+        return found[1].name, used
+
+    async def _return(self, keys: list[bytes]) -> None:
+        await asyncio.gather(*(self._return_one(key) for key in keys))
+
+    async def _return_one(self, key: bytes) -> None:
+        policy, lease = self._leases.pop(key)
+        used, left = lease.end()
+        if not left:
+            return
+        back = operations.Lease(0, 0, 1, "", HELD_FOR, lease.name, used)
+        try:
+            await self._decider.run(operations.lease(policy, key, back))
+        except AragoraRedisError:
+            return  # it counts as used, in a moment
