@@ -25,6 +25,7 @@ async def client(tmp_path):
         "ARAGORA_POLICIES": str(policies),
         "ARAGORA_GATEWAY_TOKEN": GATEWAY,
         "ARAGORA_ADMIN_TOKEN": ADMIN,
+        "ARAGORA_RATE_LIMIT_X_HEADERS": "true",
     }
     app = create_app(SharedState(from_env(env)))
     async with (
@@ -47,6 +48,7 @@ async def test_a_reservation_is_settled_by_its_id_and_once(client):
     answer = await reserve(client, 400)
     assert (answer.status_code, answer.json()["remaining"]) == (200, 600)
     assert answer.headers["RateLimit"].startswith('"llm";r=600;')
+    assert answer.headers["X-RateLimit-Remaining"] == "600"
     held = answer.json()["reservation"]
     for _ in range(2):
         settled = await client.post("/v1/limits/settle", json={"reservation": held, "cost": 150})

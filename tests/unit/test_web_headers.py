@@ -8,7 +8,7 @@ import pytest
 
 from aragora_redis.rate_limit.gcra import Decision, Source, decode
 from aragora_redis.rate_limit.policy import LimitPolicy
-from aragora_redis.web.headers import fields, policy_field, retry_after
+from aragora_redis.web.headers import fields, joint_fields, policy_field, retry_after
 
 API = LimitPolicy("api", 100, 1_000_000, 200)
 
@@ -52,3 +52,15 @@ def test_a_refused_request_may_come_back_when_the_window_ends():
 )
 def test_retry_after_is_rounded_up(seconds, field):
     assert retry_after(seconds) == field
+
+
+def test_x_fields_are_of_the_same_decision_and_in_unix_seconds():
+    admitted = decided(allowed=True, remaining=150, retry_after=0.0, reset_after=0.5)
+    assert fields(API, admitted, x_now=1000.0) == fields(API, admitted) | {
+        "X-RateLimit-Limit": "200",
+        "X-RateLimit-Remaining": "150",
+        "X-RateLimit-Reset": "1001",
+    }
+    refused = decided(allowed=False, remaining=0, retry_after=7.0, reset_after=90.0)
+    found = joint_fields([(API, admitted), (API, refused)], 7.0, x_now=1000.0)
+    assert (found["X-RateLimit-Remaining"], found["X-RateLimit-Reset"]) == ("0", "1007")

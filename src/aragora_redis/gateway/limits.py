@@ -10,10 +10,11 @@ from pydantic import BaseModel, Field
 
 from ..rate_limit.gcra import Decision, Look, Source
 from ..rate_limit.joint import MOST_LIMITS, LimitCheck
-from ..rate_limit.policy import EXACT, LimitPolicy, Rate
+from ..rate_limit.policy import EXACT, Rate
 from ..rate_limit.reservation import LONGEST_TTL, TTL, Found
 from ..state.shared import SharedState
 from ..web.headers import fields, joint_fields
+from ..web.rate_limit import x_now
 from .auth import Role, needs
 from .bodies import Body, JsonRoute, Text
 from .problems import JSON_ANSWERS, answers
@@ -181,7 +182,8 @@ def routes(state: SharedState) -> APIRouter:
             for check, decision in zip(checks, joint.decisions, strict=True)
             if decision is not None
         ]
-        response.headers.update(joint_fields(told, joint.retry_after))
+        x_moment = x_now(wanted=state.settings.gateway.x_headers)
+        response.headers.update(joint_fields(told, joint.retry_after, x_now=x_moment))
         if not joint.allowed:
             response.status_code = HTTPStatus.TOO_MANY_REQUESTS
         return JointBody.model_validate(joint, from_attributes=True)
@@ -193,7 +195,7 @@ def routes(state: SharedState) -> APIRouter:
         decision = await state.rate_limits.check(
             policy, body.subject, body.cost, at=body.at, limit=limit
         )
-        _tell(response, state.rate_limits.policy(policy), decision)
+        _tell(response, state, policy, decision)
         return DecisionBody.model_validate(decision, from_attributes=True)
 
     @router.post("/{policy}/reserve", responses={429: _REFUSED})
@@ -203,7 +205,7 @@ def routes(state: SharedState) -> APIRouter:
         reserved = await state.rate_limits.reserve(
             policy, body.subject, body.estimate, ttl=body.ttl, at=body.at, limit=limit
         )
-        _tell(response, state.rate_limits.policy(policy), reserved.decision)
+        _tell(response, state, policy, reserved.decision)
         said = DecisionBody.model_validate(reserved.decision, from_attributes=True)
         return ReservedBody(**said.model_dump(), reservation=reserved.id)
 
@@ -263,7 +265,9 @@ def look_body(found: Look) -> LookBody:
     )
 
 
-def _tell(response: Response, policy: LimitPolicy, decision: Decision) -> None:
-    response.headers.update(fields(policy, decision))
+def _tell(response: Response, state: SharedState, policy: str, decision: Decision) -> None:
+    x_moment = x_now(wanted=state.settings.gateway.x_headers)
+    known = state.rate_limits.policy(policy)
+    response.headers.update(fields(known, decision, x_now=x_moment))
     if not decision.allowed:
         response.status_code = HTTPStatus.TOO_MANY_REQUESTS

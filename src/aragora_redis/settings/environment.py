@@ -261,12 +261,22 @@ class Environment(BaseSettings):
             "`Retry-After`).",
         ),
     ] = _DEFAULTS.fail_open
+    rate_limit_x_headers: Annotated[
+        bool,
+        Doc(
+            Group.LIMITS,
+            _BOOLEAN,
+            "Whether the gateway answers checks with `X-RateLimit-Limit`, `-Remaining` and "
+            "`-Reset` (Unix seconds) beside the fields of the IETF.",
+        ),
+    ] = _DEFAULTS.gateway.x_headers
     policies: Annotated[
         Path | None,
         Doc(
             Group.LIMITS,
             "the path of a TOML file",
-            "What limits, circuits and sessions are to be like; read at the start.",
+            "What limits, circuits and sessions are to be like; read at the start, and again "
+            "whenever it changes. A bad new one changes nothing.",
         ),
     ] = None
     expected_instances: Annotated[

@@ -132,6 +132,7 @@ class GatewaySettings:
 
     host: str = "127.0.0.1"
     port: int = 8080
+    x_headers: bool = False
     gateway_tokens: tuple[Secret, ...] = ()
     admin_tokens: tuple[Secret, ...] = ()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from ..rate_limit.policy import LimitPolicy, Rate
 from ..rate_limit.reservation import TTL, Settlement, unseal
 from .leases import Leases
 from .limit_decider import Decider
+from .limited import Limited, Waiting
 from .reservations import Reservations, Reserved, Reserving, validate_ttl
 
 
@@ -42,6 +43,7 @@ class RateLimits:
         self._events = events
         self._reservations = Reservations(decider)
         self._leases = Leases(decider)
+        self._waiting = Waiting(decider.clock)
         self._limiters: dict[str, LocalLimiter] = {}
         self.use(policies)
 
@@ -101,6 +103,66 @@ class RateLimits:
                 raise
             decision = _undecided(asked)
         return self._said(limiter.policy, decision)
+
+    async def acquire(
+        self,
+        policy: str,
+        subject: str,
+        cost: int = 1,
+        *,
+        wait: float,
+        at: str | None = None,
+        limit: Rate | None = None,
+    ) -> Decision:
+        """Take tokens as `check` does, and wait for them for at most `wait` seconds.
+
+        Nobody waits in vain: who cannot be served in time is refused at once, and so is everybody
+        while a thousand calls wait here. Raises as `check` does.
+        """
+        validate_seconds(wait, "how long to wait")
+
+        async def check() -> Decision:
+            return await self.check(policy, subject, cost, at=at, limit=limit)
+
+        decision = await check()
+        if decision.allowed or not wait:
+            return decision
+        return await self._waiting.until_given((policy, subject), check, decision, wait)
+
+    def limit(
+        self,
+        policy: str,
+        subject: str | None = None,
+        *,
+        key: Callable[..., str] | None = None,
+        cost: int = 1,
+        wait: float = 0.0,
+        at: str | None = None,
+        limit: Rate | None = None,
+    ) -> Limited:
+        """A limit around work: `async with` it, or decorate an async function with it.
+
+        Over the limit it raises `LimitExceededError`, after it has waited for at most `wait`
+        seconds, and the work is not begun.
+
+        Args:
+            policy: name of a policy in the policies file.
+            subject: whom the limit counts.
+            key: says it of a decorated function's arguments, such as `lambda user: f"user:{user}"`.
+            cost: whole tokens that each call takes.
+            wait: seconds for which a call may wait.
+            at: for a limit with `co_locate`, the subject of that other limit.
+            limit: as for `check`.
+
+        Raises:
+            UnknownPolicyError: there is no such limit.
+        """
+        self._named(policy)
+
+        async def acquire(whom: str) -> Decision:
+            return await self.acquire(policy, whom, cost, wait=wait, at=at, limit=limit)
+
+        return Limited(policy, acquire, subject, key)
 
     def reserve(
         self,

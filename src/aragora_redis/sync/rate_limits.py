@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
 from types import TracebackType
-from typing import Self
+from typing import ParamSpec, Self, TypeVar
 
 from ..errors import LimitExceededError
 from ..rate_limit.gcra import Decision, Look
 from ..rate_limit.joint import JointDecision, LimitCheck
 from ..rate_limit.policy import Rate
 from ..rate_limit.reservation import TTL, Settlement
+from ..state.limited import subject_of_call
 from ..state.reservations import Reserved as ReservedThere
 from ..state.shared import SharedState
 from .crossing import Crossing
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Reserved:
@@ -61,6 +68,43 @@ class Reserved:
             self.settle(0 if error is not None else self.cost)
 
 
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """See `aragora_redis.state.limited.Limited`."""
+
+    policy: str
+    acquire: Callable[[str], Decision]
+    subject: str | None = None
+    key: Callable[..., str] | None = None
+
+    def __enter__(self) -> Decision:
+        return self._enter(subject_of_call(self.subject, self.key, (), {}))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+    def __call__(self, work: Callable[P, R]) -> Callable[P, R]:
+        """Limit a function."""
+
+        @wraps(work)
+        def limited(*args: P.args, **kwargs: P.kwargs) -> R:
+            self._enter(subject_of_call(self.subject, self.key, args, kwargs))
+            return work(*args, **kwargs)
+
+        return limited
+
+    def _enter(self, subject: str) -> Decision:
+        decision = self.acquire(subject)
+        if not decision.allowed:
+            raise LimitExceededError(self.policy, decision.retry_after)
+        return decision
+
+
 class RateLimits:
     """See `aragora_redis.state.rate_limits.RateLimits`."""
 
@@ -91,6 +135,44 @@ class RateLimits:
             lambda state: state.rate_limits.check_all(*checks),
             self._crossing.deadline * len(checks),
         )
+
+    def acquire(
+        self,
+        policy: str,
+        subject: str,
+        cost: int = 1,
+        *,
+        wait: float,
+        at: str | None = None,
+        limit: Rate | None = None,
+    ) -> Decision:
+        """Take tokens as `check` does, and wait for them for at most `wait` seconds."""
+        return self._crossing.cross(
+            lambda state: state.rate_limits.acquire(
+                policy, subject, cost, wait=wait, at=at, limit=limit
+            ),
+            wait + self._crossing.deadline,
+        )
+
+    def limit(
+        self,
+        policy: str,
+        subject: str | None = None,
+        *,
+        key: Callable[..., str] | None = None,
+        cost: int = 1,
+        wait: float = 0.0,
+        at: str | None = None,
+        limit: Rate | None = None,
+    ) -> Limited:
+        """A limit around work: `with` it, or decorate a function with it."""
+
+        def acquire(whom: str) -> Decision:
+            if not wait:
+                return self.check(policy, whom, cost, at=at, limit=limit)
+            return self.acquire(policy, whom, cost, wait=wait, at=at, limit=limit)
+
+        return Limited(policy, acquire, subject, key)
 
     def reserve(
         self,

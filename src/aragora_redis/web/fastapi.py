@@ -9,11 +9,12 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer, SecurityScopes
 
+from ..clock import SYSTEM_CLOCK
 from ..errors import AragoraRedisError, TokenRefusedError
 from ..jwt import VerifiedToken
 from ..rate_limit.gcra import Decision
 from ..state.shared import SharedState
-from .headers import fields
+from .headers import fields, x_fields
 from .problems import Problem, ProblemError, problem_of
 from .rate_limit import Subject, by_address, refusal
 from .tokens import TokenCheck
@@ -70,12 +71,21 @@ class RateLimit:
         policy: its name in the policies file.
         subject: whom a request counts for; None lets it pass. By client address by default.
         cost: tokens that a request takes.
+        x_headers: send `X-RateLimit-*` beside the fields of the IETF.
     """
 
-    def __init__(self, policy: str, *, subject: Subject | None = None, cost: int = 1) -> None:
+    def __init__(
+        self,
+        policy: str,
+        *,
+        subject: Subject | None = None,
+        cost: int = 1,
+        x_headers: bool = False,
+    ) -> None:
         self._policy = policy
         self._subject = subject or by_address()
         self._cost = cost
+        self._x_headers = x_headers
 
     async def __call__(self, request: Request, response: Response) -> Decision | None:
         """The decision; None where the request does not count."""
@@ -85,7 +95,9 @@ class RateLimit:
         decision = await state.rate_limits.check(self._policy, subject, self._cost)
         policy = state.rate_limits.policy(self._policy)
         if not decision.allowed:
-            raise ProblemError(refusal(policy, decision))
+            raise ProblemError(refusal(policy, decision, x_headers=self._x_headers))
+        if self._x_headers:
+            response.headers.update(x_fields(decision, SYSTEM_CLOCK.wall()))
         # Both fields are lists (RFC 9651): each limit of a route adds its member.
         for name, value in fields(policy, decision).items():
             before = response.headers.get(name)

@@ -42,25 +42,52 @@ def limit_field(policy: LimitPolicy, decision: Decision) -> str:
     return f'"{policy.name}";r={left};t={_integer(math.ceil(seconds))}'
 
 
-def fields(policy: LimitPolicy, decision: Decision) -> dict[str, str]:
-    """All fields of an answer to a check."""
+def x_fields(decision: Decision, now: float) -> dict[str, str]:
+    """`X-RateLimit-*`, as clients know them that know no others; `Reset` is in Unix seconds.
+
+    No standard defines them; this is how GitHub, Flask-Limiter and SlowAPI fill them in.
+    """
+    seconds = decision.reset_after if decision.allowed else decision.retry_after
+    return {
+        "X-RateLimit-Limit": str(decision.limit),
+        "X-RateLimit-Remaining": str(decision.remaining),
+        "X-RateLimit-Reset": str(math.ceil(now + seconds)),
+    }
+
+
+def fields(
+    policy: LimitPolicy, decision: Decision, *, x_now: float | None = None
+) -> dict[str, str]:
+    """All fields of an answer to a check; with `x_now` (Unix seconds) `X-RateLimit-*` too."""
     found = {
         "RateLimit-Policy": policy_field(policy, decision),
         "RateLimit": limit_field(policy, decision),
     }
+    if x_now is not None:
+        found |= x_fields(decision, x_now)
     if not decision.allowed:
         found["Retry-After"] = retry_after(decision.retry_after)
     return found
 
 
 def joint_fields(
-    told: Sequence[tuple[LimitPolicy, Decision]], retry_after_s: float
+    told: Sequence[tuple[LimitPolicy, Decision]],
+    retry_after_s: float,
+    *,
+    x_now: float | None = None,
 ) -> dict[str, str]:
-    """All fields of an answer to a check of several limits, which is refused if there is a wait."""
+    """All fields of an answer to a check of several limits, which is refused if there is a wait.
+
+    `X-RateLimit-*` tell of the one limit that has least left.
+    """
     found = {
         "RateLimit-Policy": ", ".join(policy_field(policy, decision) for policy, decision in told),
         "RateLimit": ", ".join(limit_field(policy, decision) for policy, decision in told),
     }
+    if x_now is not None:
+        decisions = (decision for _, decision in told)
+        tightest = min(decisions, key=lambda each: (each.allowed, each.remaining))
+        found |= x_fields(tightest, x_now)
     if retry_after_s:
         found["Retry-After"] = retry_after(retry_after_s)
     return found

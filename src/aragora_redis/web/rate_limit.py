@@ -8,6 +8,7 @@ from http import HTTPStatus
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..clock import SYSTEM_CLOCK
 from ..errors import AragoraRedisError
 from ..rate_limit.gcra import Decision
 from ..rate_limit.policy import LimitPolicy
@@ -37,14 +38,19 @@ def by_address(trusted_proxies: Collection[str] = ()) -> Subject:
     return subject
 
 
-def refusal(policy: LimitPolicy, decision: Decision) -> Problem:
+def x_now(*, wanted: bool) -> float | None:
+    """The moment at which `X-RateLimit-*` are filled in, if they are wanted."""
+    return SYSTEM_CLOCK.wall() if wanted else None
+
+
+def refusal(policy: LimitPolicy, decision: Decision, *, x_headers: bool = False) -> Problem:
     """The answer to a request that is over its limit."""
     return Problem(
         HTTPStatus.TOO_MANY_REQUESTS,
         "too many requests",
         "wait as long as Retry-After says",
         kind="over-limit",
-        headers=fields(policy, decision),
+        headers=fields(policy, decision, x_now=x_now(wanted=x_headers)),
     )
 
 
@@ -59,6 +65,7 @@ class RateLimitMiddleware:
         policy: its name in the policies file.
         subject: whom a request counts for; None lets it pass uncounted. By address by default.
         exempt: paths, with all below them, that are not limited.
+        x_headers: send `X-RateLimit-*` beside the fields of the IETF.
 
     Raises:
         UnknownPolicyError: there is no such policy.
@@ -72,12 +79,14 @@ class RateLimitMiddleware:
         policy: str = "api",
         subject: Subject | None = None,
         exempt: Collection[str] = (),
+        x_headers: bool = False,
     ) -> None:
         self._app = app
         self._state = state
         self._policy = state.rate_limits.policy(policy).name
         self._subject = subject or by_address()
         self._exempt = tuple(exempt)
+        self._x_headers = x_headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the request, or hand it on."""
@@ -94,12 +103,13 @@ class RateLimitMiddleware:
             return
         if not decision.allowed:
             found = self._state.rate_limits.policy(self._policy)
-            await answer(refusal(found, decision), scope, receive, send)
+            await answer(refusal(found, decision, x_headers=self._x_headers), scope, receive, send)
             return
         await self._app(scope, receive, self._telling(decision, send))
 
     def _telling(self, decision: Decision, send: Send) -> Send:
-        told = fields(self._state.rate_limits.policy(self._policy), decision)
+        policy = self._state.rate_limits.policy(self._policy)
+        told = fields(policy, decision, x_now=x_now(wanted=self._x_headers))
 
         async def send_with_fields(message: Message) -> None:
             if message["type"] == "http.response.start":
