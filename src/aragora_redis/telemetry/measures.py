@@ -48,7 +48,8 @@ class Measures:
 
     def of(self, event: Event, now: float) -> Iterator[Measurement]:
         """What an event at `now` (monotonic seconds) adds."""
-        yield from _of_call(event) or _of_circuit(event) or _of_service(event) or _of_link(event)
+        parts = (_of_call, _of_session, _of_circuit, _of_service, _of_link)
+        yield from next((found for part in parts if (found := part(event))), ())
         for span in self._timer.see(event, now):
             if span.phase is Phase.WHOLE:
                 yield Measurement(instruments.FAILOVER_SECONDS, span.seconds)
@@ -71,14 +72,19 @@ def _of_call(event: Event) -> tuple[Measurement, ...]:
             return (Measurement(instruments.DECISIONS, 1, labels),)
         case TokenJudged(outcome):
             return (Measurement(instruments.TOKENS_JUDGED, 1, (outcome,)),)
+        case DeadlineMissed(lane, sent):
+            return (Measurement(instruments.DEADLINE_MISSED, 1, (lane, _word(sent))),)
+    return ()
+
+
+def _of_session(event: Event) -> tuple[Measurement, ...]:
+    match event:
         case SessionServed(source):
             return (Measurement(instruments.SESSIONS_SERVED, 1, (source,)),)
         case SessionRefused(reason):
             return (Measurement(instruments.SESSIONS_REFUSED, 1, (reason,)),)
         case SessionWrite(operation, outcome):
             return (Measurement(instruments.SESSION_WRITES, 1, (operation, outcome)),)
-        case DeadlineMissed(lane, sent):
-            return (Measurement(instruments.DEADLINE_MISSED, 1, (lane, _word(sent))),)
     return ()
 
 
