@@ -39,18 +39,20 @@ def until(condition, within):
 
 
 class Server:
-    """One Aragora server, started by our command."""
+    """One Aragora server, started by our command, or by its own."""
 
     addresses = itertools.count(1)
+    ours = (BIN / "aragora-redis", "run-aragora")
+    its_own = (BIN / "python", "-m", "aragora.server")
 
-    def __init__(self, directory, env, *options):
+    def __init__(self, directory, env, *options, by=ours):
         ports = [str(port) for port in free_ports(5, 0).data]
         names = ("CONTROL_PLANE", "NOMIC_LOOP", "CANVAS")
         own = {f"ARAGORA_{name}_WS_PORT": port for name, port in zip(names, ports[2:], strict=True)}
         self.url = f"http://127.0.0.1:{ports[0]}"
         own["ARAGORA_DATA_DIR"] = str(directory / ports[0])  # nothing is shared but by Redis
         self.log = directory / f"{ports[0]}.log"
-        command = [BIN / "aragora-redis", "run-aragora", *options, "--offline"]
+        command = [*by, *options, "--offline"]
         command += ["--host", "127.0.0.1", "--http-port", ports[0], "--port", ports[1]]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -110,7 +112,7 @@ SHARED = {
     "login and other handler limits": "on Redis",
     "lockout": "on Redis",
     "circuit breakers": "on Redis",
-    "session store": "not shared by this layer",
+    "session store": "on Redis",
 }
 
 
@@ -125,8 +127,8 @@ def env(sentinel_lab):
 def start(tmp_path, env):
     started = []
 
-    def run(*options):
-        started.append(Server(tmp_path, env, *options))
+    def run(*options, **others):
+        started.append(Server(tmp_path, env | others.pop("env", {}), *options, **others))
         return started[-1]
 
     yield run
@@ -140,6 +142,24 @@ def test_the_self_check_finds_each_feature_where_it_is(start):
     server = start("--self-check")
     assert server.process.wait(READY) == 0, server.log.read_text()[-3000:]
     assert server.found() == SHARED
+
+
+def one_breaker_and_one_store(env, both, token):
+    """Returns who counts the devices of the token's user, of which another process stored one."""
+    user = both[0].call("GET", "/api/auth/me", token=token)[1]["user"]["id"]
+    with Besides(env) as (one, other):
+        assert [one("ask"), other("ask")] == ["closed", "closed"]
+        assert [one("fail"), one("fail")] == ["closed", "open"]
+        until(lambda: other("ask") == "open", 3)
+        assert one(f"device {user}") == "stored"
+
+    def devices():
+        said = [s.call("GET", f"/api/devices/user/{user}", token=token) for s in both]
+        assert [status for status, _ in said] == [200, 200], said
+        return [answer["device_count"] for _, answer in said]
+
+    assert devices() == [1, 1]
+    return devices
 
 
 @pytest.mark.aragora
@@ -181,17 +201,14 @@ def test_two_servers_through_every_loss_of_redis(start, sentinel_lab, env):
     assert wrong == [401] * LOGIN_LIMIT
     assert [s.login("nobody@example.com", "wrong")[0] for s in both] == [429, 429]
 
-    # One state of a breaker for both.
-    with Breakers(env) as (one, other):
-        assert [one("ask"), other("ask")] == ["closed", "closed"]
-        assert [one("fail"), one("fail")] == ["closed", "open"]
-        until(lambda: other("ask") == "open", 3)
+    devices = one_breaker_and_one_store(env, both, alive)
 
     old = lab.node("primary").name
     lab.kill("primary")
     assert statuses(*texts, alive) == [401] * 4 + [200] * 2
     until(lambda: lab.node("primary").state is State.RUNNING and lab.primary() != old, 40)
     assert statuses(*texts, alive) == [401] * 4 + [200] * 2
+    until(lambda: devices() == [1, 1], 10)
 
     lab.start_node(old)
     lab.restart("all", wipe=True)
@@ -204,8 +221,51 @@ def test_two_servers_through_every_loss_of_redis(start, sentinel_lab, env):
     assert seen == [401] * 4 + [200] * 4 + [200, 401]
 
 
-class Breakers:
-    """Two processes with Aragora's breakers; each is a call that sends a line and reads one."""
+@pytest.mark.aragora
+@pytest.mark.timeout(300)
+def test_unchanged_behind_the_proxy(start, sentinel_lab, tmp_path):
+    """Only told of the proxy's port; the primary is killed, and no answer is a 500."""
+    lab = sentinel_lab
+    (port,) = free_ports(1, 0).data
+    led = (ROOT / ".venv/bin/aragora-redis", "proxy", "--login", "--lab", lab.directory)
+    with (tmp_path / "proxy.log").open("wb") as log:
+        proxy = subprocess.Popen([*led, "--listen", f"127.0.0.1:{port}"], stdout=log, stderr=log)
+    try:
+        url = f"redis://127.0.0.1:{port}/0"
+        own = {"ARAGORA_REDIS_URL": url, "REDIS_URL": url, "ARAGORA_BLACKLIST_BACKEND": "redis"}
+        first, second = both = [start(by=Server.its_own, env=own) for _ in range(2)]
+        until(lambda: all(server.ready() for server in both), READY)
+        body = {"email": "b@example.com", "password": PASSWORD, "name": "B"}
+        _, (status, answer) = [each.call("POST", "/api/auth/register", body) for each in both]
+        assert status == 201, answer
+        revoked = answer["tokens"]["access_token"]
+        time.sleep(1)  # a token has no id, so that two of one second are the same
+        alive = second.login("b@example.com")[1]["tokens"]["access_token"]
+        assert first.logout(revoked) == 200
+        assert [each.me(revoked) for each in both] == [401, 401]
+
+        old = lab.node("primary").name
+        seen: list[int] = []
+        lab.kill("primary")
+
+        def replaced():
+            seen.extend(each.me(token) for each in both for token in (revoked, alive))
+            seen.append(first.login("b@example.com")[0])
+            return lab.primary() != old and lab.node("primary").state is State.RUNNING
+
+        until(replaced, 40)
+        assert not [status for status in seen if status >= 500]
+        assert [each.me(revoked) for each in both] == [401, 401]
+        assert [each.me(alive) for each in both] == [200, 200]
+        assert first.logout(alive) == 200
+        assert [each.me(alive) for each in both] == [401, 401]
+    finally:
+        proxy.terminate()
+        proxy.wait(20)
+
+
+class Besides:
+    """Processes with Aragora's breakers and store; each is a call that sends and reads a line."""
 
     def __init__(self, env):
         command = [BIN / "python", ROOT / "tests/integration/aragora_breakers.py"]

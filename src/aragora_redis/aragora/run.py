@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import AragoraRedisError, SettingsError
 from ..events import Events
 from ..policies import load_policies
-from ..settings import from_env
+from ..settings import Settings, from_env
 from ..state.shared import START_LIMIT
 from ..sync import SharedState
 from ..telemetry.logs import EventLog
@@ -67,13 +67,13 @@ def run(
     )
     state.start()
     try:
-        placed = selfcheck.install(seams(Shared(state)), version, any_version=any_version)
+        placed = selfcheck.install(seams(Shared(state), settings), version, any_version=any_version)
         return _serve(arguments, state, placed, say, only_check=only_check)
     finally:
         state.close()
 
 
-def seams(shared: Shared) -> list[Seam]:
+def seams(shared: Shared, settings: Settings) -> list[Seam]:
     """All of them, in the order in which they are told of."""
     return [
         Blacklist(shared),
@@ -81,7 +81,7 @@ def seams(shared: Shared) -> list[Seam]:
         HandlerLimits(shared),
         Lockout(shared),
         Breakers(shared),
-        Sessions(),
+        Sessions(settings),
     ]
 
 
