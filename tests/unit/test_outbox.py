@@ -6,18 +6,23 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.integration.fleet import until
 
 from aragora_redis.clock import SYSTEM_CLOCK
 from aragora_redis.events import Event, Events, OutboxAdopted, OutboxKept, OutboxTrouble
-from aragora_redis.settings import Settings
+from aragora_redis.settings import Settings, from_env
 from aragora_redis.settings.files import reason_unsafe
 from aragora_redis.settings.model import TokenSettings
 from aragora_redis.state.outbox import Outbox
 from aragora_redis.state.outbox_file import OutboxFile
+from aragora_redis.state.shared import SharedState
 from aragora_redis.testing import memory_state
 from aragora_redis.tokens.entry import DAY, Entry
 from aragora_redis.tokens.lines import entry_of, line_of
@@ -220,16 +225,119 @@ async def test_a_full_disk_is_said_and_what_it_refused_is_written_later(outbox, 
 
 
 async def test_without_redis_it_carries_revocations_over_a_restart(tmp_path):
-    settings = Settings(tokens=TokenSettings(outbox=tmp_path / "outbox"))
-    async with memory_state(settings=settings) as state:
+    of_outbox = Settings(tokens=TokenSettings(outbox=tmp_path / "outbox"))
+    async with memory_state(settings=of_outbox) as state:
         receipts = await asyncio.gather(
             *(state.tokens.revoke(f"t{n}", expires_at=time.time() + 60) for n in range(200))
         )
         assert {receipt.outbox for receipt in receipts} == {"disk"}
     said: list[Event] = []
-    later = memory_state(settings=settings)
+    later = memory_state(settings=of_outbox)
     later.events.subscribe(said.append)
     async with later as state:
         assert all(state.tokens.is_revoked({"jti": f"t{n}"}) for n in range(200))
         assert not state.tokens.is_revoked({"jti": "other"})
     assert said == [OutboxAdopted(1, 200, 0)]
+
+
+async def test_a_disk_that_hangs_holds_nobody_up(outbox, monkeypatch):
+    hangs, real = threading.Event(), os.fsync
+
+    def fsync(descriptor):
+        assert hangs.wait(20)
+        real(descriptor)
+
+    monkeypatch.setattr("aragora_redis.state.outbox_file.os.fsync", fsync)
+    of_outbox = Settings(tokens=TokenSettings(outbox=outbox()._directory))
+    async with memory_state(settings=of_outbox) as state:
+        began = time.monotonic()
+        receipt = await state.tokens.revoke("x", expires_at=time.time() + 60, within=0.2)
+        assert time.monotonic() - began < 1
+        assert (receipt.outbox, state.tokens.is_revoked({"jti": "x"})) == ("memory", True)
+        hangs.set()
+        receipt = await state.tokens.revoke("y", expires_at=time.time() + 60)
+        assert receipt.outbox == "disk"
+
+
+def test_after_a_failed_fsync_nothing_is_appended_to_that_file(outbox, monkeypatch):
+    """What the page cache held may be marked clean and lost."""
+    file = outbox()
+    file.append([entry(1)])
+    real, failing = os.fsync, [OSError(5, "Input/output error")]
+
+    def fsync(descriptor):
+        if failing:
+            raise failing.pop()
+        real(descriptor)
+
+    monkeypatch.setattr("aragora_redis.state.outbox_file.os.fsync", fsync)
+    before = (file._directory / file._name).stat().st_ino
+    with pytest.raises(OSError, match="Input/output"):
+        file.append([entry(2)])
+    file.append([entry(3)])
+    assert (file._directory / file._name).stat().st_ino != before
+    file.close()
+    assert sorted(outbox("next").adopt().entries) == [entry(1), entry(3)]
+
+
+def test_of_many_who_adopt_at_once_each_file_goes_to_one(outbox):
+    for number in range(30):
+        file = outbox(f"dead{number}")
+        file.append([entry(number)])
+        file.close()
+    heirs = [outbox(f"heir{number}") for number in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda heir: heir.adopt(), heirs))
+    assert sorted(each for one in found for each in one.entries) == [entry(n) for n in range(30)]
+    assert not any(one.unread for one in found)
+    for heir in heirs:
+        heir.close()
+    assert len(outbox("last").adopt().entries) == 30
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=300), st.integers(0, 400), st.integers(0, 300))
+def test_nothing_is_read_out_of_rubbish_that_was_not_written(outbox, rubbish, at, cut):
+    whole = b"".join(line_of(entry(number)) for number in range(4))
+    at = min(at, len(whole))
+    file = outbox("heir")
+    path = file._directory / "dead.outbox"
+    file._directory.mkdir(mode=0o700, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.write_bytes(whole[:at] + rubbish + whole[at + cut :])
+    path.chmod(0o600)
+    assert {*file.adopt().entries} <= {entry(number) for number in range(4)}
+    file.close()
+    (file._directory / file._name).unlink(missing_ok=True)
+
+
+async def test_a_clock_far_ahead_removes_nothing_from_disk_while_redis_has_not_been_asked(tmp_path):
+    env = {"ARAGORA_REDIS_URL": "redis://127.0.0.1:1", "ARAGORA_TOKENS_OUTBOX": str(tmp_path / "o")}
+    now = time.time()
+
+    async def start(clock):
+        state = SharedState(from_env(env), clock=clock)
+        state.start()
+        await until(lambda: state._outbox is not None and state._outbox.adopted)
+        return state
+
+    first = await start(SYSTEM_CLOCK)
+    receipt = await first.tokens.revoke("x", expires_at=now + 60, within=0.2)
+    assert receipt.outbox == "disk"
+    await first.close()
+    ahead = await start(Ahead())
+    assert ahead._outbox is not None
+    await ahead._outbox._tidy()
+    await ahead.close()
+    third = await start(SYSTEM_CLOCK)
+    assert third.tokens.is_revoked({"jti": "x"})
+    await third.close()
+
+
+class Ahead:
+    """A clock that is ten days ahead."""
+
+    monotonic = staticmethod(time.monotonic)
+
+    def wall(self):
+        return time.time() + 10 * DAY

@@ -64,7 +64,7 @@ def test_all_problems_are_told_at_once():
         "ARAGORA_TOKENS_ON_OUTAGE": "hope",
         "ARAGORA_TOKENS_MAX_STALENESS": "0",
         "ARAGORA_TOKENS_MAX_LIFETIME": "nan",
-        "ARAGORA_TOKENS_LEVEL": "durable",
+        "ARAGORA_TOKENS_LEVEL": "everywhere",
         "ARAGORA_TOKENS_SKEW": "inf",
         "ARAGORA_DIGEST_KEY": "short",
         "ARAGORA_KEY_PREFIX": "a:b",

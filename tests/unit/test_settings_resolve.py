@@ -259,7 +259,8 @@ def test_what_is_weak_is_said_once(environ, start):
 
 
 @pytest.mark.parametrize(
-    ("environ", "level"), [(URL, "replicated"), ({}, "primary"), ({}, "replicated")]
+    ("environ", "level"),
+    [(URL, "replicated"), ({}, "primary"), ({}, "replicated"), ({}, "fsynced")],
 )
 def test_a_level_that_the_mode_cannot_give_is_refused_at_once(environ, level):
     found = problem(environ | {"ARAGORA_TOKENS_LEVEL": level})

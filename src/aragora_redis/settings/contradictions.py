@@ -177,7 +177,7 @@ def _level(reading: Reading) -> Iterator[str]:
     asked, mode = reading.values.tokens_level, mode_of(reading)
     beyond: dict[Mode, tuple[Level, ...]] = {
         "standalone": ("replicated",),
-        "embedded": ("primary", "replicated"),
+        "embedded": ("primary", "replicated", "fsynced"),
     }
     if asked in beyond.get(mode, ()):
         yield (

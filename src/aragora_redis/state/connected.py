@@ -157,10 +157,15 @@ class Connected:
 
     def server_now(self) -> float:
         """The clock of a primary in Unix seconds; ours until one was read."""
+        read = self.server_clock()
+        return self._clock.wall() if read is None else read
+
+    def server_clock(self) -> float | None:
+        """The clock of a primary in Unix seconds; None until one was read."""
         route = self.reach.lead(None)
         sample = route.links.lanes[Lane.BULK].server_time if route is not None else None
         if sample is None or sample.micros == 0:
-            return self._clock.wall()
+            return None
         return sample.at(self._clock.monotonic()) / 1_000_000
 
     def troubles(self) -> dict[str, str]:

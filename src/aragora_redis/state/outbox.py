@@ -53,7 +53,7 @@ class Outbox:
         self._owed: deque[Entry] = deque(maxlen=OWED_LIMIT)
         self._wake = asyncio.Event()
         self._adopted = asyncio.Event()
-        self._day = int(clock.wall() // DAY)
+        self._day = 0
         self._foreign: set[str] = set()
         self.trouble: str | None = None
         """Why what is revoked now is not on disk."""
@@ -130,7 +130,7 @@ class Outbox:
     async def _tidy(self) -> None:
         today = int(self._clock.wall() // DAY)
         try:
-            if today != self._day or self.trouble is not None:
+            if self.adopted and (today != self._day or self.trouble is not None):
                 await self._in_thread(self._file.compact)
                 self._day = today
             self._admit(await self._in_thread(self._file.adopt))

@@ -134,6 +134,8 @@ class OutboxFile:
                 if name.endswith(SUFFIX) and name != self._name and name not in self._held:
                     try:
                         self._adopt_one(directory, name, found)
+                    except FileNotFoundError:
+                        pass  # another has just adopted it
                     except OSError as error:
                         found.unread.append(f"{self._directory / name}: {error.strerror or error}")
         finally:

@@ -332,16 +332,24 @@ class SharedState:
         directory = self.settings.tokens.outbox
         if directory is None:
             return None
-        clock = self._clock
         file = OutboxFile(
             directory,
             self.boot_id,
             fingerprint=self.settings.fingerprint,
             prefix=self.settings.prefix,
-            # As long as the day is kept in Redis.
-            alive=lambda entry: (entry.day + 2) * DAY > clock.wall(),
+            alive=self._matters,
         )
-        return Outbox(file, clock, self.events, self._take)
+        return Outbox(file, self._clock, self.events, self._take)
+
+    def _matters(self, entry: Entry) -> bool:
+        """Whether Redis keeps an entry by all clocks that are known: one alone may be far ahead."""
+        now = self._clock.wall()
+        if self._redis is not None:
+            read = self._redis.server_clock()
+            if read is None:
+                return True
+            now = min(now, read)
+        return (entry.day + 2) * DAY > now
 
     def _take(self, entry: Entry) -> None:
         self._shards[entry.shard].add_own(entry)

@@ -82,6 +82,7 @@ class TokenFeed:
         self._learned_due: dict[int, float] = {}
         self._opened: dict[int, float] = {}
         self._skewed = False
+        self._server_clock: tuple[float, float] | None = None
         self._compared_at = clock.monotonic()
         self._wake = asyncio.Event()
         self._fresh_at = [float("-inf")] * SHARDS
@@ -171,8 +172,9 @@ class TokenFeed:
         compare = now - self._compared_at >= COMPARE_EVERY
         if compare:
             self._compared_at = now
+            past = self._certainly_past()
             for shard in self.shards:
-                shard.drop_past(self._clock.wall())
+                shard.drop_past(past)
         async with asyncio.TaskGroup() as group:
             looks = [
                 group.create_task(self._look_at(shard, compare=compare)) for shard in self.shards
@@ -226,6 +228,7 @@ class TokenFeed:
         keys = self.keys[shard.index]
         asked_at = shard.position
         head = await self._ask(operations.survey(keys))
+        self._server_clock = (head.server_now / 1_000_000, self._clock.monotonic())
         # By the clock of the server that has opened it, whatever others have.
         age = (head.server_now - head.opened) / 1_000_000
         self._opened[shard.index] = self._clock.monotonic() - age
@@ -290,8 +293,17 @@ class TokenFeed:
         if pulled or pushed:
             self._events.emit(FullSync(shard.index, pulled, pushed, seconds))
 
+    def _certainly_past(self) -> float:
+        """The earlier of our clock and Redis's: one that is ahead must not purge the living."""
+        wall = self._clock.wall()
+        if self._server_clock is None:
+            return wall
+        read, at = self._server_clock
+        return min(wall, read + self._clock.monotonic() - at)
+
     def _check_clocks(self, head: Head) -> None:
         """Refuse to compare where the clocks disagree about which days are over."""
+        self._server_clock = (head.server_now / 1_000_000, self._clock.monotonic())
         skew = head.server_now / 1_000_000 - self._clock.wall()
         skewed = abs(skew) > SKEW_LIMIT
         if skewed and not self._skewed:
