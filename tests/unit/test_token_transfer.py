@@ -183,3 +183,16 @@ def test_threads_have_all_of_it_too():
         assert state.tokens.load(lines).entries == 1
         state.tokens.pardon(jti="x")
         assert not state.tokens.is_revoked({"jti": "x"})
+
+
+@given(st.lists(st.binary(max_size=40) | st.sampled_from(written(*SOME)), max_size=6))
+def test_rubbish_is_an_error_of_its_kind_and_brings_nothing_new(lines):
+    reader = Reader("aa", now=NOW, skew=2.0)
+    found: list[Entry] = []
+    try:
+        for line in lines:
+            found += reader.entries(line)
+        reader.finish()
+    except InvalidInputError:
+        pass
+    assert {*found} <= {*SOME}

@@ -195,10 +195,13 @@ def export(
                 sys.stdout.buffer.write(lines)
             return
         written = file.with_name(file.name + ".part")
-        with written.open("wb") as out:
-            async for lines in revocations.export(desk):
-                out.write(lines)
-        written.replace(file)
+        try:
+            with written.open("wb") as out:
+                async for lines in revocations.export(desk):
+                    out.write(lines)
+            written.replace(file)
+        finally:
+            written.unlink(missing_ok=True)
 
     at_desk(settings_of(lab), work)
 

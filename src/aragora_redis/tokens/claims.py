@@ -70,33 +70,28 @@ def judge(
     Raises:
         InvalidInputError: the claims name neither a token nor anybody, or are of wrong types.
     """
-    if not isinstance(claims, Mapping):
+    if type(claims) is not dict and not isinstance(claims, Mapping):
         raise InvalidInputError("the claims of a token are a mapping")
-    jti = _text(claims, "jti")
-    scopes = (
-        (Verdict.USER, _text(claims, "sub")),
-        (Verdict.TENANT, _name(claims, names.tenant)),
-        (Verdict.FAMILY, _name(claims, names.family)),
-    )
-    issued = claims.get("iat")
+    get = claims.get
+    jti = get("jti")
+    if jti is not None:
+        member = member_of(key, RevocationKind.JTI, _text(jti, "jti"))
+        if score(member) is not None:
+            return Judged(Verdict.JTI, member)
+    scopes = _scopes(claims, names)
+    issued = get("iat")
     if issued is not None and (
         isinstance(issued, bool) or not isinstance(issued, int | float) or not abs(issued) < 1e15
     ):
         raise InvalidInputError("the claim iat must be a number")
-    if jti is not None:
-        member = member_of(key, RevocationKind.JTI, jti)
-        if score(member) is not None:
-            return Judged(Verdict.JTI, member)
-    elif not any(name for _, name in scopes):
+    if jti is None and not any(name for _, name in scopes):
         raise InvalidInputError(
             "the claims name no token (jti), user (sub), tenant or family",
             remedy="issue tokens with a jti",
         )
     latest: tuple[int, Judged] | None = None
     for verdict, name in scopes:
-        if name is None:
-            continue
-        member = member_of(key, verdict.kind, name)
+        member = member_of(key, _KINDS[verdict], name)
         cut_off = score(member)
         if cut_off is not None and (latest is None or cut_off > latest[0]):
             latest = (cut_off, Judged(verdict, member))
@@ -105,18 +100,33 @@ def judge(
     return None
 
 
-def _text(claims: Mapping[str, Any], name: str) -> str | None:
-    value = claims.get(name)
-    if value is not None and not isinstance(value, str):
+def _scopes(claims: Mapping[str, Any], names: ClaimNames) -> list[tuple[Verdict, str]]:
+    """Whose a token is; an empty name of a tenant or family is an issuer's way to say none."""
+    get = claims.get
+    user, tenant, family = get("sub"), get(names.tenant), get(names.family)
+    scopes = []
+    if user is not None:
+        scopes.append((Verdict.USER, _text(user, "sub")))
+    if tenant is not None and (name := _name(tenant, names.tenant)):
+        scopes.append((Verdict.TENANT, name))
+    if family is not None and (name := _name(family, names.family)):
+        scopes.append((Verdict.FAMILY, name))
+    return scopes
+
+
+_KINDS = {verdict: verdict.kind for verdict in Verdict}
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str):
         raise InvalidInputError(f"the claim {name} must be text")
     return value
 
 
-def _name(claims: Mapping[str, Any], name: str) -> str | None:
+def _name(value: Any, name: str) -> str:
     """The name of a tenant or family; issuers write some of them as numbers."""
-    value = claims.get(name)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    if value is not None and not isinstance(value, str):
+    if not isinstance(value, str):
         raise InvalidInputError(f"the claim {name} must be text or a whole number")
-    return value or None
+    return value

@@ -33,7 +33,7 @@ def unsealed(line: bytes) -> dict[str, Any] | None:
         return None
     try:
         fields = json.loads(found[1] + b"}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return fields if isinstance(fields, dict) else None
 

@@ -24,16 +24,14 @@ class ShardReplica:
         self._digests: dict[int, DayDigest] = {}
         self.pardons: set[bytes] = set()
         """Members that stand for pardons, whoever made them."""
+        self.score = self._table.score
+        """The greatest score joined for a member, or None."""
 
     def __len__(self) -> int:
         return len(self._table) - len(self.pardons)
 
     def __repr__(self) -> str:
         return f"<ShardReplica of {len(self)} members>"
-
-    def score(self, member: bytes) -> int | None:
-        """The greatest score joined for `member`, or None."""
-        return self._table.score(member)
 
     def entries_of(self, member: bytes) -> list[Entry]:
         """`member` on each day that holds it."""
