@@ -54,8 +54,23 @@ async def no_places(state, name):
         await asyncio.sleep(0.01)
 
 
+def hang_once(state, monkeypatch, script):
+    """Let the next run of a script hang before it is sent; set once it does."""
+    run, hangs = state._executor.run, asyncio.Event()
+
+    async def hanging(operation, *, within):
+        if operation.script is not None and operation.script.name == script:
+            monkeypatch.setattr(state._executor, "run", run)
+            hangs.set()
+            await asyncio.Event().wait()
+        return await run(operation, within=within)
+
+    monkeypatch.setattr(state._executor, "run", hanging)
+    return hangs
+
+
 @pytest.mark.parametrize("how", ["cancelled", "generator", "timeout around", "cancelled twice"])
-async def test_a_trial_call_that_says_nothing_gives_its_place_back(state, name, how):
+async def test_a_trial_call_that_says_nothing_gives_its_place_back(state, name, how, monkeypatch):
     circuit, entered = state.circuits[name], asyncio.Event()
     await half_open(circuit)
 
@@ -83,10 +98,11 @@ async def test_a_trial_call_that_says_nothing_gives_its_place_back(state, name, 
         assert await places(state, name) == 1
         with pytest.raises(CircuitOpenError):
             await circuit.acquire()
-        task.cancel()
         if how == "cancelled twice":
-            await asyncio.sleep(0)
-            task.cancel()  # while it gives its place back
+            telling = hang_once(state, monkeypatch, "circuit_settle")
+            task.cancel()
+            await telling.wait()
+        task.cancel()
         with suppress(asyncio.CancelledError):
             await task
     async with asyncio.timeout(3):  # its lease would be five seconds

@@ -155,7 +155,7 @@ CIRCUIT_REFUSALS = Instrument(
     Kind.COUNTER,
     "calls",
     "Calls that a circuit did not let through.",
-    (("circuit", "its name"), ("state", "`open`, `half-open`, `forced-open`")),
+    (("circuit", "its name"), ("state", "`open`, `half-open`, `forced-open`, `full`")),
 )
 LINK_UP = Instrument(
     "link_up",
