@@ -12,7 +12,12 @@ from tests.integration.fleet import until
 
 from aragora_redis import SharedState
 from aragora_redis.circuit import note
-from aragora_redis.errors import CircuitFullError, CircuitOpenError, InvalidInputError
+from aragora_redis.errors import (
+    CircuitFullError,
+    CircuitOpenError,
+    InvalidInputError,
+    SessionDataError,
+)
 from aragora_redis.policies import parse_policies
 from aragora_redis.settings import Settings
 from aragora_redis.sync import SharedState as SyncState
@@ -258,6 +263,33 @@ async def test_a_force_says_who_why_and_until_when_and_ends_by_itself(state):
         circuit.count(await circuit.acquire(), ok=False, duration=0)
     await circuit.report_evidence()
     assert circuit.state == "open", "its calls decide again"
+
+
+async def test_other_policies_hold_at_once_for_circuits_and_sessions_in_use(state):
+    few, judged = state.circuits["few"], state.circuits["judged"]
+    held = [few.guard() for _ in range(3)]
+    for guard in held[:2]:
+        await guard.__aenter__()
+    waiting = asyncio.create_task(held[2].__aenter__())
+    await asyncio.sleep(0)
+    made = await state.sessions.create("42", {"a": "x" * 50})
+    state.use_policies(
+        parse_policies(
+            "[circuits.few]\nmax_concurrent = 3\n[circuits.default]\nminimum_calls = 1\n"
+            "[sessions]\nmax_per_user = 1\nmax_bytes = 20\n",
+            source="test",
+        )
+    )
+    await waiting
+    with pytest.raises(CircuitFullError):
+        await few.guard().__aenter__()
+    judged.count(await judged.acquire(), ok=False, duration=0)
+    await judged.report_evidence()
+    assert judged.state == "open"
+    with pytest.raises(SessionDataError):
+        await state.sessions.update(made, set={"b": "x" * 20})
+    newest = await state.sessions.create("42")
+    assert [each.handle for each in await state.sessions.of_user("42")] == [newest.handle]
 
 
 @pytest.mark.parametrize(

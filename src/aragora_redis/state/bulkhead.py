@@ -20,7 +20,9 @@ class Bulkhead:
         refused: told of each call that got none.
     """
 
-    def __init__(self, name: str, policy: CircuitPolicy, refused: Callable[[], None]) -> None:
+    def __init__(
+        self, name: str, policy: Callable[[], CircuitPolicy], refused: Callable[[], None]
+    ) -> None:
         self._name = name
         self._policy = policy
         self._refused = refused
@@ -30,7 +32,7 @@ class Bulkhead:
     @property
     def bounded(self) -> bool:
         """Whether there is any limit."""
-        return self._policy.max_concurrent > 0
+        return self._policy().max_concurrent > 0
 
     @property
     def waiting(self) -> int:
@@ -43,28 +45,36 @@ class Bulkhead:
         Raises:
             CircuitFullError: there is none; nothing was called.
         """
-        if not self.bounded or (self.in_flight < self._policy.max_concurrent and not self._waiters):
+        if self._has_place and not self._waiters:
             self.in_flight += 1
             return
-        if len(self._waiters) >= self._policy.max_waiting:
+        if len(self._waiters) >= self._policy().max_waiting:
             self._refused()
             raise CircuitFullError(self._name)
         await self._wait()
 
     def leave(self) -> None:
-        """Give a place back: to whoever has waited longest."""
-        while self._waiters:
+        """Give a place back."""
+        self.in_flight -= 1
+        self.let_in()
+
+    def let_in(self) -> None:
+        """Give the places that there are to those who have waited longest."""
+        while self._waiters and self._has_place:
             waiter = self._waiters.popleft()
             if not waiter.done():
-                waiter.set_result(None)  # the place passes from one to the other
-                return
-        self.in_flight -= 1
+                self.in_flight += 1
+                waiter.set_result(None)
+
+    @property
+    def _has_place(self) -> bool:
+        return not self.bounded or self.in_flight < self._policy().max_concurrent
 
     async def _wait(self) -> None:
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         try:
-            async with asyncio.timeout(self._policy.max_wait):
+            async with asyncio.timeout(self._policy().max_wait):
                 await waiter
         except BaseException as error:
             if waiter.done() and not waiter.cancelled():

@@ -14,6 +14,7 @@ from ..circuit.machine import Phase, Shown, Standing, trips
 from ..circuit.outcome import DEFAULT, Classify, Kinds, Rules
 from ..circuit.permit import Permit
 from ..circuit.policy import CircuitPolicy
+from ..circuit.window import Window
 from ..errors import CircuitOpenError
 from ..events import CircuitRefused
 from ..names import validate_seconds
@@ -74,10 +75,10 @@ class Circuit:
     def __init__(self, name: str, policy: CircuitPolicy, around: Surroundings) -> None:
         self.name = name
         self.policy = policy
-        self.bulkhead = Bulkhead(name, policy, lambda: self._refused("full"))
+        self.bulkhead = Bulkhead(name, lambda: self.policy, lambda: self._refused("full"))
         self._around = around
-        self._known = Knowledge(name, policy, around)
-        self._trials = Trials(name, policy, around, self._known)
+        self._known = Knowledge(name, lambda: self.policy, around)
+        self._trials = Trials(name, lambda: self.policy, around, self._known)
         self._entered: dict[asyncio.Task[object] | None, list[Guard]] = {}
         self._used_at = around.clock.monotonic()
         self.due_at = self._used_at
@@ -124,6 +125,13 @@ class Circuit:
             waiting=self.bulkhead.waiting,
             source=known.source,
         )
+
+    def use(self, policy: CircuitPolicy) -> None:
+        """Go by another policy from now on; a window of another length begins empty."""
+        if policy.window != self.policy.window:
+            self._known.window = Window(policy.window)
+        self.policy = policy
+        self.bulkhead.let_in()
 
     def adopt(self, standing: Standing) -> None:
         """Take over a state that Redis has told, if it is later than what is known."""

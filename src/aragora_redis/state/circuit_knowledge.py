@@ -49,14 +49,16 @@ class Surroundings:
 class Knowledge:
     """The state of a circuit as Redis told it last, or as this instance has decided without it."""
 
-    def __init__(self, name: str, policy: CircuitPolicy, around: Surroundings) -> None:
+    def __init__(
+        self, name: str, policy: Callable[[], CircuitPolicy], around: Surroundings
+    ) -> None:
         self._name = name
         self._policy = policy
         self._around = around
         self._local: Standing | None = None
         self._turns = itertools.count(1)
         self._answered = False
-        self.window = Window(policy.window)
+        self.window = Window(policy().window)
         self.standing = Standing()
         """What Redis told last."""
         self.pooled = self.window.seen(0.0)
@@ -90,8 +92,8 @@ class Knowledge:
         """Seconds until it may be tried again; 0 where it lets calls through."""
         current, now = self.current, self.now()
         if current.phase is Phase.FORCED_OPEN and current.shown(now) == "forced-open":
-            left = (current.until - now) / 1e6 if current.until else self._policy.open_for
-            return min(left, self._policy.open_for)
+            left = (current.until - now) / 1e6 if current.until else self._policy().open_for
+            return min(left, self._policy().open_for)
         if current.phase is Phase.OPEN:
             return max(current.until - now, 0) / 1e6
         return 0.0
@@ -120,7 +122,7 @@ class Knowledge:
         report = operations.report(
             self._around.keys,
             self._name,
-            self._policy,
+            self._policy(),
             known=self.standing,
             own=self._around.own,
             seen=self.window.seen(self._around.clock.monotonic()),
@@ -152,7 +154,7 @@ class Knowledge:
 
     def open_for(self, opens: int) -> float:
         """Seconds for which it is open the `opens`-th time in a row."""
-        return open_time(self._policy, opens) * self._around.jitter()
+        return open_time(self._policy(), opens) * self._around.jitter()
 
     def _return_to(self, standing: Standing) -> None:
         """Go by what Redis says again; what was seen meanwhile is in the window, to be pooled."""
@@ -165,7 +167,7 @@ class Knowledge:
     def _decide_alone(self) -> None:
         """While Redis cannot be asked, an instance goes by what it has seen itself."""
         seen = self.window.seen(self._around.clock.monotonic())
-        if self.state == "closed" and trips(self._policy, seen):
+        if self.state == "closed" and trips(self._policy(), seen):
             self.open_alone()
 
     def _decide(self, standing: Standing) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 
 from ..circuit import operations
 from ..circuit.machine import Standing
@@ -31,7 +32,11 @@ class Trials:
     """Takes, keeps and gives back the places of one circuit's trial calls."""
 
     def __init__(
-        self, name: str, policy: CircuitPolicy, around: Surroundings, known: Knowledge
+        self,
+        name: str,
+        policy: Callable[[], CircuitPolicy],
+        around: Surroundings,
+        known: Knowledge,
     ) -> None:
         self._name = name
         self._policy = policy
@@ -74,7 +79,7 @@ class Trials:
             # The place may be taken, for a call that will not be made.
             self.give_up(permit)
             if isinstance(error, AragoraRedisError):
-                raise NoPlaceError(self._policy.open_for) from error
+                raise NoPlaceError(self._policy().open_for) from error
             raise
         self._known.adopt(asked.standing)
         match asked.word:
@@ -108,7 +113,7 @@ class Trials:
         settle = operations.settle(
             self._around.keys,
             self._name,
-            self._policy,
+            self._policy(),
             permit,
             outcome,
             open_for=self._known.open_for(self._known.current.opens + 1),
@@ -129,7 +134,7 @@ class Trials:
     async def tend(self, now: float) -> None:
         """Keep places in use, and give others back."""
         for permit, at in list(self._places.items()):
-            if now - at > lease_of(self._policy) / 3:
+            if now - at > lease_of(self._policy()) / 3:
                 await self._renew(permit)
         for permit in list(self._given_up):
             self._given_up.pop(permit)
@@ -149,7 +154,7 @@ class Trials:
 
     async def _ask(self, permit: Permit) -> Asked:
         """Ask Redis for a place, or to keep it."""
-        acquire = operations.acquire(self._around.keys, self._name, self._policy, permit)
+        acquire = operations.acquire(self._around.keys, self._name, self._policy(), permit)
         return await self._around.executor.run(acquire, within=self._around.deadline)
 
     def _try_alone(self, current: Standing) -> Permit:

@@ -117,8 +117,10 @@ class Circuits:
         return circuit
 
     def use(self, policies: Policies) -> None:
-        """Put other policies in force, for circuits that begin from now on."""
+        """Put other policies in force."""
         self._policies = policies
+        for name, circuit in self._circuits.items():
+            circuit.use(policies.circuit(name))
 
     async def all(self) -> list[CircuitStatus]:
         """All circuits in use in the fleet, by name; only those of this instance without Redis."""

@@ -26,7 +26,7 @@ class LoneTrials:
     def __init__(
         self,
         name: str,
-        policy: CircuitPolicy,
+        policy: Callable[[], CircuitPolicy],
         *,
         clock: Clock,
         server_now: Callable[[], int],
@@ -50,7 +50,7 @@ class LoneTrials:
         if under_way or slot == self._slot or not self._chosen(slot):
             return None
         self._slot, self._token = slot, secrets.token_hex(8)
-        self._until = self._clock.monotonic() + lease_of(self._policy)
+        self._until = self._clock.monotonic() + lease_of(self._policy())
         return self._token
 
     def finish(self, token: str) -> bool:
@@ -67,7 +67,7 @@ class LoneTrials:
 
     @property
     def _span(self) -> int:
-        return max(int(self._policy.open_for * 1_000_000), 1)
+        return max(int(self._policy().open_for * 1_000_000), 1)
 
     def _chosen(self, slot: int) -> bool:
         """Whether it is this instance's turn.
@@ -83,4 +83,4 @@ class LoneTrials:
             return blake2b(text.encode(), digest_size=8).digest()
 
         ranked = sorted(ids, key=weight)
-        return self._own in ranked[: self._policy.half_open_probes]
+        return self._own in ranked[: self._policy().half_open_probes]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -36,7 +37,7 @@ class SessionBirths:
         ends: SessionEnds,
         changes: SessionChanges,
         *,
-        policy: SessionPolicy,
+        policy: Callable[[], SessionPolicy],
         digest_key: bytes,
         source: Source,
     ) -> None:
@@ -63,12 +64,12 @@ class SessionBirths:
         create = operations.create(
             self._store.keys,
             ref,
-            self._policy,
+            self._policy(),
             user=user,
             index=home,
             fields=fields,
             nonce=secrets.token_hex(8),
-            client=client and kept(client, self._policy.remember),
+            client=client and kept(client, self._policy().remember),
         )
         for _ in range(_ATTEMPTS):
             answer = await self._store.run(create, until)
@@ -82,7 +83,7 @@ class SessionBirths:
             if not await self._ends.take_out_lapsed(home, until):
                 break
         raise TooManySessionsError(
-            f"the user has {self._policy.max_per_user} sessions, as many as the policy allows"
+            f"the user has {self._policy().max_per_user} sessions, as many as the policy allows"
         )
 
     async def authenticate(
@@ -100,7 +101,7 @@ class SessionBirths:
 
     @property
     def _ends_oldest(self) -> bool:
-        return self._policy.max_per_user > 0 and self._policy.on_full is OnFull.END_OLDEST
+        return self._policy().max_per_user > 0 and self._policy().on_full is OnFull.END_OLDEST
 
     async def _end_oldest(self, home: SessionRef, until: float) -> None:
         """End the user's oldest sessions, as many as are too many by now.
@@ -113,9 +114,9 @@ class SessionBirths:
         with contextlib.suppress(*NO_ANSWER):
             async with lock:
                 index = await self._ends.index(home, until)
-                if len(index) > self._policy.max_per_user:
+                if len(index) > self._policy().max_per_user:
                     living = await self._ends.living(home, until)
-                    over = max(len(living) - self._policy.max_per_user, 0)
+                    over = max(len(living) - self._policy().max_per_user, 0)
                     too_many = {member: ends for member, (_, ends) in list(living.items())[:over]}
                     await self._ends.end_members(home, too_many, until)
 
@@ -153,4 +154,4 @@ class SessionBirths:
         return stored.session(at, named=made.id, source=self._source)
 
     def _encoded(self, data: dict[str, Any]) -> Fields:
-        return session_data.encode(data, most_bytes=self._policy.max_bytes)
+        return session_data.encode(data, most_bytes=self._policy().max_bytes)

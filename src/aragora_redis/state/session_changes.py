@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from functools import partial
 
 from ..errors import SessionConflictError
@@ -23,7 +24,9 @@ _ATTEMPTS = 5
 class SessionChanges:
     """Changes sessions where they are stored. Deadlines are monotonic seconds."""
 
-    def __init__(self, store: SessionStore, owed: OwedEnds, policy: SessionPolicy) -> None:
+    def __init__(
+        self, store: SessionStore, owed: OwedEnds, policy: Callable[[], SessionPolicy]
+    ) -> None:
         self._store = store
         self._owed = owed
         self._policy = policy
@@ -49,10 +52,10 @@ class SessionChanges:
                 version=version,
                 nonce=nonce,
                 exact=exact,
-                max_bytes=self._policy.max_bytes,
+                max_bytes=self._policy().max_bytes,
                 fields=fields,
                 removed=removed,
-                client=client and kept(client, self._policy.remember),
+                client=client and kept(client, self._policy().remember),
             ),
             until,
         )

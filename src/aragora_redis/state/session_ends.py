@@ -45,7 +45,7 @@ class SessionEnds:
         tokens: Tokens,
         owed: OwedEnds,
         *,
-        policy: SessionPolicy,
+        policy: Callable[[], SessionPolicy],
         server_now: Callable[[], float],
     ) -> None:
         self._store = store
@@ -222,7 +222,7 @@ class SessionEnds:
 
     def latest_end(self) -> float:
         """When a session that exists now ends by itself at the latest."""
-        return self._server_now() + self._policy.absolute
+        return self._server_now() + self._policy().absolute
 
     def disown(self, session: Session, index: SessionRef | None) -> None:
         """Remove, when Redis can be asked, a session whose id nobody was told."""

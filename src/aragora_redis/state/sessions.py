@@ -105,14 +105,14 @@ class Sessions:
         )
         self._owed = OwedEnds(tokens, clock, server_now)
         self._ends = SessionEnds(
-            self._store, tokens, self._owed, policy=policy, server_now=server_now
+            self._store, tokens, self._owed, policy=lambda: self._policy, server_now=server_now
         )
-        self._changes = SessionChanges(self._store, self._owed, policy)
+        self._changes = SessionChanges(self._store, self._owed, lambda: self._policy)
         self._births = SessionBirths(
             self._store,
             self._ends,
             self._changes,
-            policy=policy,
+            policy=lambda: self._policy,
             digest_key=digest_key,
             source=source,
         )

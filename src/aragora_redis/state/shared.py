@@ -164,7 +164,7 @@ class SharedState:
                     await self._outbox.close()
 
     def use_policies(self, policies: Policies) -> None:
-        """Put other policies in force: limits and sessions at once, circuits as they begin anew.
+        """Put other policies in force: at once, for all that is in use.
 
         A file that `ARAGORA_POLICIES` names is followed without this.
         """
