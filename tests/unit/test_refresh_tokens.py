@@ -59,6 +59,14 @@ async def test_a_chain_of_refresh_tokens(state, clock):
     assert first["jti"] not in repr(second)
 
 
+async def test_a_family_may_have_an_end(state, clock):
+    first = state.refresh_tokens.begin("42", lifetime=60.0, in_all=100.0)
+    assert first["exp"] == first["iat"] + 60
+    clock.advance(50.0)
+    second = await state.refresh_tokens.rotate(first)
+    assert second.claims["exp"] == first["iat"] + 100
+
+
 async def test_reuse_ends_the_family_and_its_access_tokens_alone(state, clock):
     first = state.refresh_tokens.begin("42")
     other = state.refresh_tokens.begin("42")
@@ -114,6 +122,7 @@ async def test_an_outage_leaves_the_token_good(state):
         {"iat": "now"},
         {"iat": float("inf")},
         {"iat": None},
+        {"family_exp": "never"},
     ],
     ids=str,
 )

@@ -26,7 +26,7 @@ from ..errors import (
 from ..operation import Operation, Runs
 from ..tokens import refresh
 from ..tokens.entry import Entry
-from ..tokens.refresh import GENERATION, Presented
+from ..tokens.refresh import FAMILY_END, GENERATION, Presented
 from .commitment import RETRY_AFTER, RedisSide
 from .receipt import Level, Receipt
 from .tokens import REVOKE_LIMIT, Tokens
@@ -89,7 +89,12 @@ class RefreshTokens:
         self._family_claim = family_claim
 
     def begin(
-        self, user: str, *, lifetime: float = DEFAULT_LIFETIME, **claims: Any
+        self,
+        user: str,
+        *,
+        lifetime: float = DEFAULT_LIFETIME,
+        in_all: float | None = None,
+        **claims: Any,
     ) -> dict[str, Any]:
         """Claims of the first refresh token of a new family, such as of a login.
 
@@ -98,6 +103,7 @@ class RefreshTokens:
         Args:
             user: its subject.
             lifetime: seconds that it lives.
+            in_all: seconds after which no successor lives either; without an end by default.
             claims: others that it and its successors carry.
 
         Raises:
@@ -105,14 +111,16 @@ class RefreshTokens:
         """
         now = self._server_now()
         self._check_lifetime(lifetime)
+        end = {} if in_all is None else {FAMILY_END: int(now + in_all)}
         return {
             **claims,
+            **end,
             "sub": user,
             self._family_claim: secrets.token_urlsafe(16),
             GENERATION: 0,
             "jti": secrets.token_urlsafe(16),
             "iat": int(now),
-            "exp": int(now + lifetime),
+            "exp": int(now + min(lifetime, in_all or lifetime)),
         }
 
     async def rotate(
@@ -163,7 +171,8 @@ class RefreshTokens:
             raise
         day = int(old.expires_at // 86_400)
         await self._tokens.use_up(Entry(day, spent, int(old.expires_at * 1000)))
-        following = {"jti": new.jti, "iat": int(issued), "exp": int(issued + lives)}
+        ends = min(issued + lives, old.family_ends_at or float("inf"))
+        following = {"jti": new.jti, "iat": int(issued), "exp": int(ends)}
         carried = {name: value for name, value in claims.items() if name != "nbf"}
         return Rotation({**carried, GENERATION: old.generation + 1, **following}, level)
 

@@ -216,10 +216,23 @@ class RefreshTokens:
         self._crossing = crossing
 
     def begin(
-        self, user: str, *, lifetime: float = DEFAULT_LIFETIME, **claims: Any
+        self,
+        user: str,
+        *,
+        lifetime: float = DEFAULT_LIFETIME,
+        in_all: float | None = None,
+        **claims: Any,
     ) -> dict[str, Any]:
         """Claims of the first refresh token of a new family. Does not leave this thread."""
-        return self._crossing.here.refresh_tokens.begin(user, lifetime=lifetime, **claims)
+        return self._crossing.here.refresh_tokens.begin(
+            user, lifetime=lifetime, in_all=in_all, **claims
+        )
+
+    def end(self, claims: Mapping[str, Any], *, reason: str = "") -> Receipt:
+        """End the family of a refresh token, with all access tokens of it."""
+        return self._crossing.cross(
+            lambda state: state.refresh_tokens.end(claims, reason=reason), REVOKE_LIMIT
+        )
 
     def rotate(
         self,

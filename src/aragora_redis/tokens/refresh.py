@@ -27,9 +27,13 @@ from .entry import MEMBER_BYTES, SHARDS, RevocationKind, member_of
 
 GENERATION = "generation"
 """The claim that counts the tokens of a family, from 0; no other token has it."""
+FAMILY_END = "family_exp"
+"""The claim beyond which no token of the family lives, where it has one."""
 AGAIN_WITHIN = 10.0
 """Seconds for which who did not get the answer may ask again, and who was too late is no thief."""
 _GENERATIONS = 1_000_000_000
+_END = 1e11
+"""Unix seconds beyond which an instant is none."""
 _NONCE = 1024
 
 
@@ -41,6 +45,7 @@ class Presented(NamedTuple):
     jti: str
     issued_at: float | None
     expires_at: float
+    family_ends_at: float | None = None
 
     def __repr__(self) -> str:
         return f"Presented(generation={self.generation})"
@@ -54,15 +59,16 @@ def presented(claims: Mapping[str, Any], family_claim: str) -> Presented:
     """
     family, generation = claims.get(family_claim), claims.get(GENERATION)
     jti, expires_at = claims.get("jti"), claims.get("exp")
-    issued_at = claims.get("iat")
+    issued_at, family_ends_at = claims.get("iat"), claims.get(FAMILY_END)
     if not isinstance(family, str) or not isinstance(jti, str):
         raise InvalidInputError(f"a refresh token has the texts {family_claim} and jti")
     if type(generation) is not int or not 0 <= generation < _GENERATIONS:
         raise InvalidInputError(f"a refresh token has a {GENERATION}, a whole number from 0")
-    for instant in (expires_at, 0.0 if issued_at is None else issued_at):
-        if isinstance(instant, bool) or not isinstance(instant, int | float) or not instant < 1e11:
+    for instant in (expires_at, *(i for i in (issued_at, family_ends_at) if i is not None)):
+        number = isinstance(instant, int | float) and not isinstance(instant, bool)
+        if not number or not 0 <= instant < _END:
             raise InvalidInputError("a refresh token has exp in Unix seconds")
-    return Presented(family, generation, jti, issued_at, float(expires_at))  # type: ignore[arg-type]  # looked at above
+    return Presented(family, generation, jti, issued_at, float(expires_at), family_ends_at)  # type: ignore[arg-type]  # looked at above
 
 
 class Successor(NamedTuple):
