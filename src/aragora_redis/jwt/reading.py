@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import jwt
 
 from ..errors import TokenExpiredError, TokenInvalidError
 from ..settings import JwtSettings
-from ..tokens.identity import token_id
+from ..tokens.identity import part_of, token_id
 from .verified import VerifiedToken
 
 TOKEN_LIMIT = 16_384
@@ -65,9 +66,12 @@ def header_of(token: Any, algorithms: Sequence[str]) -> Header:
     if not isinstance(token, str) or not 0 < len(token) <= TOKEN_LIMIT:
         raise invalid("it cannot be read")
     try:
-        header = jwt.get_unverified_header(token)
+        # PyJWT reads it once more, and takes three times as long as this.
+        header = json.loads(part_of(token.partition(".")[0]))
     except _PARSING as error:
         raise _refusal(error) from None
+    if not isinstance(header, dict):
+        raise invalid("it cannot be read")
     algorithm, kid = header.get("alg"), header.get("kid")
     if not isinstance(algorithm, str) or algorithm not in algorithms:
         raise _refusal(jwt.InvalidAlgorithmError())
