@@ -167,7 +167,9 @@ class RefreshTokens:
         try:
             issued, level = await self._carry(operation, until)
         except (RefreshReusedError, TokenRevokedError):
-            await self._tokens.revoke_family(old.family, reason=REASON)
+            # In force here at once; what time is left is for Redis, then the feed goes on with it.
+            left = max(until - self._clock.monotonic(), 0.0)
+            await self._tokens.revoke_family(old.family, reason=REASON, within=left)
             raise
         day = int(old.expires_at // 86_400)
         await self._tokens.use_up(Entry(day, spent, int(old.expires_at * 1000)))
