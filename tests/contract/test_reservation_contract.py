@@ -187,6 +187,20 @@ def test_a_limit_of_its_own_holds_until_it_ends_and_keeps_what_was_used(both):
     assert left(both) == 100
 
 
+def test_after_a_clock_was_set_back_nobody_waits_for_longer_than_a_burst(both):
+    both.run(operations.check(API, KEY, 50))
+    reserve(both, 50, "a" * 16)
+    both.now -= HOUR
+    assert both.run(operations.check(API, KEY, 100)) == -API.full, "10 s, which begin now"
+    both.now += 6_000_000
+    assert both.run(operations.check(API, KEY, 60)) == API.full
+    both.run(operations.set_quota(API, KEY, Rate("1000/second"), None, b"c"))
+    both.now -= HOUR
+    assert both.run(operations.check(API, KEY, 1000)).reply == -100 * 1000
+    both.now += 100_000
+    assert both.run(operations.check(API, KEY, 1000)).reply > 0
+
+
 NAMES = [letter * 16 for letter in "abcd"]
 RATES = ["3 per 2 seconds", "100 per 10 seconds", "700000/second", "1 per day", "9 per 10 seconds"]
 STEPS = st.one_of(

@@ -27,7 +27,7 @@ from .policy import LimitPolicy
 MOST_HOLDS: Final = 1024
 """Reservations of one subject that may be open at once."""
 
-_VALUE: Final = re.compile(rb"(?P<tat>[\d:]+);(?P<rest>.*)", re.DOTALL)
+_VALUE: Final = re.compile(rb"(?P<tat>[\d:@-]+);(?P<rest>.*)", re.DOTALL)
 _QUOTA: Final = re.compile(rb"q(\d+)/(\d+)/(\d+)/(\d+);")
 _SHADOW: Final = re.compile(rb"s([\d:]+)/(\d+)/(\d+)/(\d+);(.+)", re.DOTALL)
 _HOLD: Final = re.compile(rb"([\w-]+)/(\d+)/(\d+)/([01]);")
@@ -72,6 +72,8 @@ class Bucket:
     holds: dict[bytes, Hold] = field(default_factory=dict)
     last: int = 0
     quota_until: int | None = None
+    went_back: int = 0
+    """By how many microseconds the clock has gone back since it was written."""
 
     @classmethod
     def open(cls, policy: LimitPolicy, stored: bytes | None, now: int) -> Bucket:
@@ -85,7 +87,8 @@ class Bucket:
         if (quota := _QUOTA.match(rest)) is not None:
             rest = rest[quota.end() :]
             bucket._set_quota(*(int(part) for part in quota.groups()))
-        bucket.level = span(bucket.policy, tat, now)
+        bucket.went_back = tat.went_back(now)
+        bucket.level = span(bucket.policy, tat.on(now), now)
         if (shadow := _SHADOW.fullmatch(rest)) is not None:
             bucket._read_holds(*shadow.groups())
         return bucket
@@ -104,6 +107,7 @@ class Bucket:
         tat = Tat.parse(shadow)
         if tat is None:
             return
+        tat = tat._replace(us=tat.us - self.went_back)
         self.shadow, self.last = min(span(self.policy, tat, self.now), self.level), int(last)
         for name, cost, until, keeps in _HOLD.findall(holds):
             self.holds[name] = Hold(name, int(cost), int(until), keeps == b"1")
@@ -157,7 +161,7 @@ class Bucket:
             limit = policy.count, policy.period_us, policy.burst, self.quota_until
             value += b"q%d/%d/%d/%d;" % limit
         if self.holds:
-            shadow = tat_of(policy, self.shadow, self.now).encode()
+            shadow = tat_of(policy, self.shadow, self.now)._replace(ahead=None).encode()
             first = min(hold.until for hold in self.holds.values())
             value += b"s%b/%d/%d/%d;" % (shadow, first, self.last, self.kept)
             value += b"".join(hold.encode() for hold in self.holds.values())

@@ -5,8 +5,10 @@ moves it c tokens into the future, and is refused where that lies further ahead 
 Spans are integers in units of 1/count microseconds (see `LimitPolicy`), so 700 000 per second or
 3 per 2 seconds lose nothing to rounding.
 
-No TAT counts as further ahead than a full burst: a promoted node's clock may be behind the one
-that wrote it, and nobody shall wait for the difference.
+No TAT counts as further ahead than a full burst. And a promoted node's clock may be behind the
+one that wrote it, or a clock may be set back, and nobody shall wait for the difference: with a TAT
+is kept how far ahead it was when it was written, and if that moment still lies ahead, the TAT is as
+far ahead now as it was then. That is stored by a refusal too, or the wait would never begin.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from .policy import EXACT, LimitPolicy
 
 Mode = Literal["check", "charge"]
 
-_STORED: Final = re.compile(rb"(\d+)(?::(\d+))?")
+_STORED: Final = re.compile(rb"(\d+)(?::(\d+))?(?:@(-?\d+))?")
 
 
 class Source(StrEnum):
@@ -58,20 +60,38 @@ class Decision:
 
 
 class Tat(NamedTuple):
-    """An arrival time: `us` + `frac`/count Unix microseconds, `frac` below count."""
+    """An arrival time: `us` + `frac`/count Unix microseconds, `frac` below count.
+
+    Attributes:
+        ahead: how far ahead `us` was when it was written; None where that is not known.
+    """
 
     us: int
     frac: int
+    ahead: int | None = None
 
     @classmethod
     def parse(cls, stored: bytes | None) -> Tat | None:
         """Read a stored value; what no version has written counts as absent."""
         found = _STORED.fullmatch(stored or b"")
-        return cls(int(found[1]), int(found[2] or 0)) if found else None
+        if found is None:
+            return None
+        ahead = int(found[3]) if found[3] is not None else None
+        return cls(int(found[1]), int(found[2] or 0), ahead)
 
     def encode(self) -> bytes:
         """The value to store."""
-        return b"%d:%d" % self if self.frac else b"%d" % self.us
+        instant = b"%d:%d" % (self.us, self.frac) if self.frac else b"%d" % self.us
+        return instant if self.ahead is None else b"%b@%d" % (instant, self.ahead)
+
+    def went_back(self, now_us: int) -> int:
+        """By how much the clock has gone back since it was written."""
+        return 0 if self.ahead is None else max(self.us - self.ahead - now_us, 0)
+
+    def on(self, now_us: int) -> Tat:
+        """The same on a clock that shows this now: itself unless that has gone back."""
+        back = self.went_back(now_us)
+        return self._replace(us=self.us - back) if back else self
 
 
 class Own(NamedTuple):
@@ -126,12 +146,12 @@ def span(policy: LimitPolicy, tat: Tat, now_us: int) -> int:
 def tat_of(policy: LimitPolicy, spanned: int, now_us: int) -> Tat:
     """The arrival time that lies a span ahead."""
     whole, frac = divmod(spanned, policy.count)
-    return Tat(now_us + whole, frac)
+    return Tat(now_us + whole, frac, whole)
 
 
 def level(policy: LimitPolicy, tat: Tat | None, now_us: int) -> int:
     """The span from now to the arrival time: 0 for a full bucket to `policy.full` for an empty."""
-    return 0 if tat is None else max(span(policy, tat, now_us), 0)
+    return 0 if tat is None else max(span(policy, tat.on(now_us), now_us), 0)
 
 
 def decide(
@@ -145,14 +165,22 @@ def decide(
         The reply (the new level where allowed, minus the wait where refused) and the value to
         store from now on.
     """
-    raised = level(policy, tat, now_us) + cost * policy.period_us
+    before = level(policy, tat, now_us)
+    raised = before + cost * policy.period_us
     if mode == "charge":
         raised = min(raised, policy.full)
     if raised > policy.full:
-        return policy.full - raised, tat
+        return policy.full - raised, _kept(policy, tat, before, now_us)
     if not cost:
         return raised, tat
     return raised, tat_of(policy, raised, now_us)
+
+
+def _kept(policy: LimitPolicy, tat: Tat | None, before: int, now_us: int) -> Tat | None:
+    """What a refusal leaves: what was there, or what that is on a clock that has gone back."""
+    if tat is None or not tat.went_back(now_us):
+        return tat
+    return tat_of(policy, before, now_us)
 
 
 def decide_all(
@@ -167,8 +195,13 @@ def decide_all(
     if all(reply >= 0 for reply, _ in decided):
         return decided
     return [
-        (reply if reply < 0 else level(policy, tat, now_us), tat)
-        for (policy, tat, _), (reply, _) in zip(items, decided, strict=True)
+        (reply if reply < 0 else before, _kept(policy, tat, before, now_us) if cost else tat)
+        for (policy, tat, cost), before, (reply, _) in zip(
+            items,
+            (level(policy, tat, now_us) for policy, tat, _ in items),
+            decided,
+            strict=True,
+        )
     ]
 
 

@@ -31,11 +31,12 @@ def check(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     else:
         decided = decide_all(items, now)
     replies = [reply for reply, _ in decided]
-    if all(reply >= 0 for reply in replies):
-        for key, bucket, cost, reply in zip(keys, buckets, costs, replies, strict=True):
-            if cost:
-                bucket.take(reply, cost)
-                _store(memory, key, bucket)
+    given = all(reply >= 0 for reply in replies)
+    for key, bucket, cost, reply in zip(keys, buckets, costs, replies, strict=True):
+        if cost and given:
+            bucket.take(reply, cost)
+        if cost and (given or bucket.went_back):
+            _store(memory, key, bucket)
     said = [
         _answer(bucket, max(reply, _SMALLEST))
         for bucket, reply in zip(buckets, replies, strict=True)
@@ -83,7 +84,7 @@ def reserve(memory: Memory, keys: _Keys, args: _Keys) -> Any:
         until = now + int(lasts_us)
         bucket.hold(Hold(name, granted, until, keeps == b"1"))
         said = bucket.level
-    if granted > 0 or ended is not None:
+    if granted > 0 or ended is not None or bucket.went_back:
         _store(memory, key, bucket)
     return [granted, until, _answer(bucket, said)]
 

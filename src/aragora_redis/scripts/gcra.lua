@@ -1,6 +1,7 @@
 -- Decide rate limits by the generic cell rate algorithm, exactly, in integers.
--- A key holds its arrival time (TAT), "us" or "us:frac": us + frac/count Unix microseconds. All
+-- A key holds its arrival time (TAT), us + frac/count Unix microseconds (see parts/bucket.lua). All
 -- spans below are in units of 1/count us, so every rate is exact; LimitPolicy keeps them < 2^53.
+-- A refusal writes nothing, unless the clock has gone back: then the wait begins now.
 -- The same rules in Python, with the reasons: rate_limit/gcra.py.
 -- KEYS: one for each limit of each item; a key may come again, and then sees what earlier items took
 -- ARGV: not_after, mode, then for each limit that the items share: count, period_us, burst, cost
@@ -9,9 +10,9 @@
 --   or from none.
 -- Reply: array with one element an item: for one limit TAT - now where allowed (>= 0), minus the wait
 --   where refused (< 0), or, of a subject that has a limit of its own, an array of that, its count,
---   period_us, burst and end (server microseconds, 0 for none); for several limits the array of these, in which one that would have allowed
---   what another refused says its TAT - now as it stays; or the error with which the server refused
---   to store a key of the item
+--   period_us, burst and end (server microseconds, 0 for none); for several limits the array of these,
+--   in which one that would have allowed what another refused says its TAT - now as it stays; or the
+--   error with which the server refused to store a key of the item
 -- Traits: write batch
 -- Uses: bucket
 local time = redis.call('TIME')
@@ -33,6 +34,8 @@ end
 
 local values = redis.call('MGET', unpack(KEYS))
 local replies, levels, buckets, limits, changed, said = {}, {}, {}, {}, {}, {}
+local went_back = {}
+local open, close, take, answer
 for first = 1, #KEYS, width do
   local refused = false
   if width > 1 then said = {} end
@@ -41,8 +44,11 @@ for first = 1, #KEYS, width do
     local key, full, step = KEYS[at], fulls[j], steps[j]
     local level, bucket = levels[key], buckets[key]
     if not level and not bucket and values[at] then
-      level = plain_level(values[at], now, counts[j], full)
-      if not level then
+      level, went_back[key] = plain_level(values[at], now, counts[j], full)
+      if level then
+        if went_back[key] then levels[key] = level end
+      else
+        if not open then open, close, take, answer = bucket_rules() end
         bucket = open(values[at], now, counts[j], periods[j], bursts[j])
         buckets[key] = bucket
       end
@@ -63,11 +69,13 @@ for first = 1, #KEYS, width do
     local key, step = KEYS[first + j - 1], steps[j]
     local bucket = buckets[key]
     if bucket then step = costs[j] * bucket.period end
-    if refused then
-      if said[j] >= 0 then said[j] = said[j] - step end
-    elseif step > 0 then
-      if not limits[key] then changed[#changed + 1], limits[key] = key, j end
+    local written = step > 0 and not refused
+    if refused and said[j] >= 0 then said[j] = said[j] - step end
+    if written then
       if bucket then take(bucket, said[j], step) else levels[key] = said[j] end
+    end
+    if written or step > 0 and (went_back[key] or bucket and bucket.went_back) then
+      if not limits[key] then changed[#changed + 1], limits[key] = key, j end
     end
     if bucket then said[j] = answer(bucket, said[j]) end
   end
@@ -81,7 +89,7 @@ for i = 1, #changed do
     value, ttl_ms = close(buckets[key], now)
   else
     local level, count = levels[key], counts[limits[key]]
-    value = instant(level, now, count)
+    value = stamped(level, now, count)
     -- One second more than needed, so that no rounding and no clock drops a bucket still in use.
     ttl_ms = format('%.0f', math.ceil(level / count / 1000) + 1000)
   end

@@ -8,6 +8,7 @@
 -- Reply: 1 if the subject had a limit of its own before, else 0
 -- Traits: write
 -- Uses: bucket
+local open, close = bucket_rules()
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 if tonumber(ARGV[1]) > 0 and now > tonumber(ARGV[1]) then
@@ -31,5 +32,5 @@ bucket.level = moved(bucket.level, bucket.full)
 if bucket.holds then bucket.shadow = moved(bucket.shadow, bucket.full) end
 local stored = store(KEYS[1], close(bucket, now))
 if stored.err then return stored end
-tell(ARGV[5], KEYS[1] .. ' returned')
+redis.pcall('PUBLISH', ARGV[5], KEYS[1] .. ' returned')
 return had

@@ -11,6 +11,7 @@
 --        gcra.lua. An id that is open already is told again, and nothing is taken
 -- Traits: write
 -- Uses: bucket
+local open, close, _, answer, settle, find_hold, drop_hold = bucket_rules()
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 if tonumber(ARGV[1]) > 0 and now > tonumber(ARGV[1]) then
@@ -49,7 +50,7 @@ if granted > 0 then
   bucket.level, bucket.kept = level + granted * bucket.period, bucket.kept + granted * ARGV[10]
   said = bucket.level
 end
-if granted > 0 or ended then
+if granted > 0 or ended or bucket.went_back then
   local stored = store(KEYS[1], close(bucket, now))
   if stored.err then return stored end
 end

@@ -6,6 +6,7 @@
 -- Reply: how many buckets had been taken from
 -- Traits: write
 -- Uses: bucket
+local open, close = bucket_rules()
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 if tonumber(ARGV[1]) > 0 and now > tonumber(ARGV[1]) then
@@ -26,5 +27,6 @@ for _, key in ipairs(KEYS) do
   end
   if type(done) == 'table' and done.err then return done end
 end
-for _, key in ipairs(KEYS) do tell(ARGV[2], key) end
+-- Who may not publish leaves the others' refusals to their end, which is near.
+for _, key in ipairs(KEYS) do redis.pcall('PUBLISH', ARGV[2], key) end
 return taken

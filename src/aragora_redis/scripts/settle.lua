@@ -9,6 +9,7 @@
 --        in gcra.lua, tokens used}, or {past, 0, TAT - now, 0} where it is too late for anything
 -- Traits: write
 -- Uses: bucket
+local open, close, take, answer, settle, find_hold, drop_hold = bucket_rules()
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 if tonumber(ARGV[1]) > 0 and now > tonumber(ARGV[1]) then
@@ -40,5 +41,5 @@ local outcome = redis.pcall('SET', KEYS[2], format('%s/%.0f/%.0f', found, over, 
 if outcome.err then return outcome end
 local stored = store(KEYS[1], close(bucket, now))
 if stored.err then return stored end
-if hold and used < hold.cost then tell(ARGV[9], KEYS[1] .. ' returned') end
+if hold and used < hold.cost then redis.pcall('PUBLISH', ARGV[9], KEYS[1] .. ' returned') end
 return {found, over, answer(bucket, max(bucket.level, 0)), used}

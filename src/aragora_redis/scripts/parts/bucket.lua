@@ -1,6 +1,6 @@
 -- A bucket that holds more than its arrival time; the same in Python, with the reasons:
--- rate_limit/bucket.py. A value is the arrival time "us" or "us:frac", then, where there is more of
--- it, ";" and
+-- rate_limit/bucket.py. A value is the arrival time, "us" or "us:frac", with "@" and how many
+-- microseconds ahead it was when it was written, then, where there is more of it, ";" and
 --   "q<count>/<period>/<burst>/<until>;"  the limit that operators have set for this subject
 --   "s<us>:<frac>/<first>/<last>/<kept>;" and "<id>/<cost>/<until>/<keeps>;" for each reservation:
 --   the shadow, when the first and the last one lapse, and the sum of those that keep
@@ -12,108 +12,33 @@ local function span_to(us, frac, now, count, full)
   return max(min((us - now) * count + frac, full), -full)
 end
 
-local function instant(span, now, count)
+-- The stored form of an instant that lies a span ahead.
+local function stamped(span, now, count)
   local frac = span % count
-  local us = format('%.0f', now + (span - frac) / count)
-  if frac > 0 then us = us .. format(':%.0f', frac) end
-  return us
+  local ahead = (span - frac) / count
+  if frac > 0 then return format('%.0f:%.0f@%.0f', now + ahead, frac, ahead) end
+  return format('%.0f@%.0f', now + ahead, ahead)
 end
 
-local function arrival(text)
-  if find(text, '^%d+$') then return tonumber(text), 0 end
-  local us, frac = match(text, '^(%d+):(%d+)$')
-  if us then return tonumber(us), tonumber(frac) end
+-- An arrival time, and by how much the clock has gone back since it was written: all that was to
+-- come is that much further ahead than it was.
+local function arrival(text, now)
+  local us, frac, ahead = match(text, '^(%d+):?(%d*)@(%-?%d+)$')
+  if us then
+    if frac == '' and find(text, ':', 1, true) then return nil end
+    us = tonumber(us)
+    return us, tonumber(frac) or 0, max(us - ahead - now, 0)
+  end
+  if find(text, '^%d+$') then return tonumber(text), 0, 0 end
+  us, frac = match(text, '^(%d+):(%d+)$')
+  if us then return tonumber(us), tonumber(frac), 0 end
 end
 
--- The level of a bucket that is nothing but its arrival time; nil for another.
+-- The level of a bucket that is nothing but its arrival time, and whether the clock has gone back;
+-- nil for another.
 local function plain_level(value, now, count, full)
-  local us, frac = arrival(value)
-  return us and max(span_to(us, frac, now, count, full), 0)
-end
-
-local function take(bucket, raised, step)
-  if bucket.holds then bucket.shadow = min(max(bucket.shadow, 0) + step, raised) end
-  bucket.level = raised
-end
-
--- A reservation ends: `actual` of its cost was used. Returns what a full burst could not pay.
-local function settle(bucket, cost, actual)
-  local used, over, level = actual * bucket.period, 0, bucket.level
-  if actual <= cost then
-    level = max(level - (cost - actual) * bucket.period, bucket.shadow)
-  else
-    level = max(level, 0) + (actual - cost) * bucket.period
-    over = max(level - bucket.full, 0)
-    level = min(level, bucket.full)
-  end
-  bucket.level, bucket.shadow = level, min(bucket.shadow + used, level)
-  return over
-end
-
-local HOLD = '([%w_-]+)/(%d+)/(%d+)/([01]);'
-
-local function end_lapsed(bucket, now)
-  local left, first = {}, nil
-  for id, cost, till, keeps in string.gmatch(bucket.holds, HOLD) do
-    if tonumber(till) <= now then
-      settle(bucket, tonumber(cost), keeps == '1' and tonumber(cost) or 0)
-      if keeps == '1' then bucket.kept = bucket.kept - cost end
-    else
-      left[#left + 1] = id .. '/' .. cost .. '/' .. till .. '/' .. keeps .. ';'
-      first = min(first or tonumber(till), tonumber(till))
-    end
-  end
-  bucket.holds, bucket.first = table.concat(left), first
-  if not first then bucket.holds = nil end
-end
-
--- A limit that could not be kept exactly is none of ours.
-local function is_exact(count, period, burst)
-  return min(count, period, burst) > 0 and max(count, period, burst * period) < 2 ^ 52
-end
-
-local function open(value, now, count, period, burst)
-  local bucket = {count = count, period = period, burst = burst, level = 0}
-  local text, rest = match(value or '', '^([%d:]+);(.*)$')
-  local us, frac = arrival(text or value or '')
-  local quota, c, p, b, till, after = match(rest or '', '^(q(%d+)/(%d+)/(%d+)/(%d+);)(.*)$')
-  if us and quota then
-    c, p, b, till, rest = tonumber(c), tonumber(p), tonumber(b), tonumber(till), after
-    if (till == 0 or till > now) and is_exact(c, p, b) then
-      bucket.count, bucket.period, bucket.burst = c, p, b
-      bucket.quota, bucket.quota_until = quota, till
-    end
-  end
-  bucket.full = bucket.burst * bucket.period
-  if not us then return bucket end
-  bucket.level = span_to(us, frac, now, bucket.count, bucket.full)
-  local shadow, first, last, kept, holds =
-    match(rest or '', '^s([%d:]+)/(%d+)/(%d+)/(%d+);(.+)$')
-  if shadow then us, frac = arrival(shadow) end
-  if shadow and us then
-    bucket.shadow = min(span_to(us, frac, now, bucket.count, bucket.full), bucket.level)
-    bucket.first, bucket.last, bucket.holds = tonumber(first), tonumber(last), holds
-    bucket.kept = tonumber(kept)
-    bucket.level = min(max(bucket.level, bucket.kept * bucket.period), bucket.full)
-    if now >= bucket.first then end_lapsed(bucket, now) end
-  end
-  return bucket
-end
-
--- What to store of a bucket, and for how many milliseconds; nil for good.
-local function close(bucket, now)
-  local value, left = instant(bucket.level, now, bucket.count), bucket.level / bucket.count
-  if bucket.quota or bucket.holds then value = value .. ';' end
-  if bucket.quota then value = value .. bucket.quota end
-  if bucket.holds then
-    value = value .. 's' .. instant(bucket.shadow, now, bucket.count)
-      .. format('/%.0f/%.0f/%.0f;', bucket.first, bucket.last, bucket.kept) .. bucket.holds
-    left = max(left, bucket.last - now)
-  end
-  if bucket.quota_until == 0 then return value, nil end
-  left = max(left, (bucket.quota_until or 0) - now, 0)
-  -- One second more than needed, so that no rounding and no clock drops a bucket still in use.
-  return value, format('%.0f', math.ceil(left / 1000) + 1000)
+  local us, frac, back = arrival(value, now)
+  if us then return max(span_to(us - back, frac, now, count, full), 0), back > 0 end
 end
 
 local function store(key, value, ttl_ms)
@@ -121,30 +46,116 @@ local function store(key, value, ttl_ms)
   return redis.pcall('SET', key, value)
 end
 
--- A level or a wait, with the limit that was in force, and its end, where it is the subject's own.
-local function answer(bucket, said)
-  if not bucket.quota then return said end
-  return {said, bucket.count, bucket.period, bucket.burst, bucket.quota_until}
-end
+-- What only buckets need that are more than their arrival time. Most are not, and each function that
+-- is made costs a check a tenth of a microsecond or two.
+local function bucket_rules()
+  local function take(bucket, raised, step)
+    if bucket.holds then bucket.shadow = min(max(bucket.shadow, 0) + step, raised) end
+    bucket.level = raised
+  end
 
--- A reservation that is open: its cost, when it lapses, and where it stands in `holds`.
-local function find_hold(bucket, id)
-  if not bucket.holds or id == '' then return nil end
-  local from, to = find(bucket.holds, id .. '/', 1, true)
-  if not from then return nil end
-  local cost, till, keeps, last = match(bucket.holds, '^(%d+)/(%d+)/([01]);()', to + 1)
-  cost, till = tonumber(cost), tonumber(till)
-  return {cost = cost, till = till, kept = keeps * cost, from = from, last = last}
-end
+  -- A reservation ends: `actual` of its cost was used. Returns what a full burst could not pay.
+  local function settle(bucket, cost, actual)
+    local used, over, level = actual * bucket.period, 0, bucket.level
+    if actual <= cost then
+      level = max(level - (cost - actual) * bucket.period, bucket.shadow)
+    else
+      level = max(level, 0) + (actual - cost) * bucket.period
+      over = max(level - bucket.full, 0)
+      level = min(level, bucket.full)
+    end
+    bucket.level, bucket.shadow = level, min(bucket.shadow + used, level)
+    return over
+  end
 
-local function drop_hold(bucket, hold)
-  bucket.holds = bucket.holds:sub(1, hold.from - 1) .. bucket.holds:sub(hold.last)
-  bucket.kept = bucket.kept - hold.kept
-  if bucket.holds == '' then bucket.holds = nil end
-end
+  local HOLD = '([%w_-]+)/(%d+)/(%d+)/([01]);'
 
--- Tell every instance that may be refusing the key's subject by itself. Who may not publish leaves
--- the others' refusals to their end, which is near.
-local function tell(channel, message)
-  redis.pcall('PUBLISH', channel, message)
+  local function end_lapsed(bucket, now)
+    local left, first = {}, nil
+    for id, cost, till, keeps in string.gmatch(bucket.holds, HOLD) do
+      if tonumber(till) <= now then
+        settle(bucket, tonumber(cost), keeps == '1' and tonumber(cost) or 0)
+        if keeps == '1' then bucket.kept = bucket.kept - cost end
+      else
+        left[#left + 1] = id .. '/' .. cost .. '/' .. till .. '/' .. keeps .. ';'
+        first = min(first or tonumber(till), tonumber(till))
+      end
+    end
+    bucket.holds, bucket.first = table.concat(left), first
+    if not first then bucket.holds = nil end
+  end
+
+  -- A limit that could not be kept exactly is none of ours.
+  local function is_exact(count, period, burst)
+    return min(count, period, burst) > 0 and max(count, period, burst * period) < 2 ^ 52
+  end
+
+  local function open(value, now, count, period, burst)
+    local bucket = {count = count, period = period, burst = burst, level = 0}
+    local text, rest = match(value or '', '^([%d:@-]+);(.*)$')
+    local us, frac, back = arrival(text or value or '', now)
+    local quota, c, p, b, till, after = match(rest or '', '^(q(%d+)/(%d+)/(%d+)/(%d+);)(.*)$')
+    if us and quota then
+      c, p, b, till, rest = tonumber(c), tonumber(p), tonumber(b), tonumber(till), after
+      if (till == 0 or till > now) and is_exact(c, p, b) then
+        bucket.count, bucket.period, bucket.burst = c, p, b
+        bucket.quota, bucket.quota_until = quota, till
+      end
+    end
+    bucket.full = bucket.burst * bucket.period
+    if not us then return bucket end
+    bucket.went_back = back > 0
+    bucket.level = span_to(us - back, frac, now, bucket.count, bucket.full)
+    local shadow, first, last, kept, holds =
+      match(rest or '', '^s([%d:]+)/(%d+)/(%d+)/(%d+);(.+)$')
+    if shadow then us, frac = arrival(shadow, now) end
+    if shadow and us then
+      bucket.shadow = min(span_to(us - back, frac, now, bucket.count, bucket.full), bucket.level)
+      bucket.first, bucket.last, bucket.holds = tonumber(first), tonumber(last), holds
+      bucket.kept = tonumber(kept)
+      bucket.level = min(max(bucket.level, bucket.kept * bucket.period), bucket.full)
+      if now >= bucket.first then end_lapsed(bucket, now) end
+    end
+    return bucket
+  end
+
+  -- What to store of a bucket, and for how many milliseconds; nil for good.
+  local function close(bucket, now)
+    local value, left = stamped(bucket.level, now, bucket.count), bucket.level / bucket.count
+    if bucket.quota or bucket.holds then value = value .. ';' end
+    if bucket.quota then value = value .. bucket.quota end
+    if bucket.holds then
+      local shadow = match(stamped(bucket.shadow, now, bucket.count), '^[^@]+')
+      value = value .. 's' .. shadow
+        .. format('/%.0f/%.0f/%.0f;', bucket.first, bucket.last, bucket.kept) .. bucket.holds
+      left = max(left, bucket.last - now)
+    end
+    if bucket.quota_until == 0 then return value, nil end
+    left = max(left, (bucket.quota_until or 0) - now, 0)
+    -- One second more than needed, so that no rounding and no clock drops a bucket still in use.
+    return value, format('%.0f', math.ceil(left / 1000) + 1000)
+  end
+
+  -- A level or a wait, with the limit that was in force, and its end, where it is the subject's own.
+  local function answer(bucket, said)
+    if not bucket.quota then return said end
+    return {said, bucket.count, bucket.period, bucket.burst, bucket.quota_until}
+  end
+
+  -- A reservation that is open: its cost, when it lapses, and where it stands in `holds`.
+  local function find_hold(bucket, id)
+    if not bucket.holds or id == '' then return nil end
+    local from, to = find(bucket.holds, id .. '/', 1, true)
+    if not from then return nil end
+    local cost, till, keeps, last = match(bucket.holds, '^(%d+)/(%d+)/([01]);()', to + 1)
+    cost, till = tonumber(cost), tonumber(till)
+    return {cost = cost, till = till, kept = keeps * cost, from = from, last = last}
+  end
+
+  local function drop_hold(bucket, hold)
+    bucket.holds = bucket.holds:sub(1, hold.from - 1) .. bucket.holds:sub(hold.last)
+    bucket.kept = bucket.kept - hold.kept
+    if bucket.holds == '' then bucket.holds = nil end
+  end
+  return open, close, take, answer, settle, find_hold, drop_hold
 end
