@@ -25,6 +25,8 @@ from ..tokens.lines import LINE_LIMIT, entry_of, joined, line_of, sealed, unseal
 SUFFIX: Final = ".outbox"
 LIMIT: Final = 64 * 1024 * 1024
 """Bytes that a file may have: about 400 000 revocations."""
+ATTEMPTS: Final = 8
+"""Times that a new file is made where another instance has just taken it for a dead one's."""
 _OPEN: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _OTHERS: Final = 0o077
 
@@ -100,13 +102,13 @@ class OutboxFile:
         self._sound = False
         try:
             _write(self._file, lines)
-            os.fsync(self._file)
         except OSError:
-            # What a failed fsync has left in the page cache is never written (fsyncgate): the file
-            # is made anew before it is written again.
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._file, self._size)
+            os.ftruncate(self._file, self._size)
+            self._sound = True
             raise
+        # What a failed fsync has left in the page cache is never written (fsyncgate), so then the
+        # file is made anew before it is written again.
+        os.fsync(self._file)
         self._size += len(lines)
         self._sound = True
         if not self._in_place():
@@ -131,6 +133,8 @@ class OutboxFile:
         directory = _directory(self._directory)
         try:
             for name in sorted(os.listdir(directory)):  # noqa: PTH208 - of a descriptor
+                if name.endswith(SUFFIX + _NEW):
+                    _remove_unlocked(directory, name)
                 if name.endswith(SUFFIX) and name != self._name and name not in self._held:
                     try:
                         self._adopt_one(directory, name, found)
@@ -184,8 +188,6 @@ class OutboxFile:
                 found.unread.append(f"{self._directory / name} stays: {error.strerror or error}")
                 return
             os.unlink(name, dir_fd=directory)
-            with contextlib.suppress(FileNotFoundError):  # what dying in `_make_anew` left
-                os.unlink(name + _NEW, dir_fd=directory)
             os.fsync(directory)
         finally:
             if not keeps:
@@ -196,10 +198,7 @@ class OutboxFile:
         directory = _directory(self._directory)
         new: int | None = None
         try:
-            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC | _OPEN
-            new = os.open(self._name + _NEW, flags, 0o600, dir_fd=directory)
-            if not _lock(new):
-                raise OSError(errno.EAGAIN, "somebody else holds the new outbox file")
+            new = _created(directory, self._name + _NEW)
             entries = _contents(self._file)[1] if self._file is not None else ()
             lines = b"".join(line_of(each) for each in joined(filter(self._alive, entries)))
             _write(new, sealed(self._header) + lines)
@@ -213,6 +212,8 @@ class OutboxFile:
             self._full = False
         finally:
             if new is not None:
+                with contextlib.suppress(OSError):  # it may hold the last of a full disk
+                    os.unlink(self._name + _NEW, dir_fd=directory)
                 os.close(new)
             os.close(directory)
 
@@ -263,6 +264,28 @@ def _lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _created(directory: int, name: str) -> int:
+    """A new file that we hold. One that tidies up may come between its making and its lock."""
+    for _ in range(ATTEMPTS):
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC | _OPEN
+        descriptor = os.open(name, flags, 0o600, dir_fd=directory)
+        if _lock(descriptor) and _names(directory, name, descriptor):
+            return descriptor
+        os.close(descriptor)
+    raise OSError(errno.EAGAIN, "somebody else holds the new outbox file")
+
+
+def _remove_unlocked(directory: int, name: str) -> None:
+    """Remove what somebody who died while making a file anew has left: the old one is whole."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(name, os.O_RDWR | _OPEN, dir_fd=directory)
+        try:
+            if _lock(descriptor) and _names(directory, name, descriptor):
+                os.unlink(name, dir_fd=directory)
+        finally:
+            os.close(descriptor)
 
 
 def _names(directory: int, name: str, descriptor: int) -> bool:
