@@ -230,6 +230,12 @@ def test_a_circuit_is_forced_by_hand(state, desk):
     assert desk("circuits", "force", "upstream", "auto", "--reason", "done")["state"] == "closed"
     until(lambda: not refused())
     assert desk("circuits", "look", "upstream")["state"] == "closed"
+    why = ("--reason", "for a while", "--actor", "ann", "--for", "500 ms")
+    forced = desk("circuits", "force", "upstream", "open", *why)
+    assert (forced["forced_by"], forced["reason"]) == ("ann", "for a while")
+    assert forced["until"] == pytest.approx(forced["forced_at"] + 0.5, abs=0.3)
+    until(lambda: desk("circuits", "look", "upstream")["state"] == "closed")
+    assert state.circuits["upstream"].state == "closed"
 
 
 def test_i8_acts_are_recorded_with_actor_and_reason_and_without_ids(
@@ -358,6 +364,8 @@ def test_a_wrong_password_is_named(cli, env):
         (["sessions", "end", "--user", "42", "--reason", "r" * 201], 1),
         (["sessions", "list", "--user", ""], 1),
         (["circuits", "force", "up", "sideways", "--reason", "r"], 2),
+        (["circuits", "force", "up", "open", "--for", "ever", "--reason", "r"], 2),
+        (["sessions", "end", "--everybody", "--user", "u", "--reason", "r"], 2),
         (["circuits", "look", "no name"], 1),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else str(value),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...circuit import note, operations
@@ -24,7 +24,7 @@ class Circuit:
     """One circuit in Redis.
 
     Attributes:
-        standing: its state; one that nobody has stored is closed.
+        standing: its state; one that nobody has stored, or whose force is over, is closed.
         reporters: what each instance has told of its calls.
     """
 
@@ -66,7 +66,8 @@ async def listing(desk: Desk) -> list[Circuit]:
     names = sorted(used)
     standings = await desk.ask_all([operations.stored(keys, name) for name in names])
     evidence = await desk.ask_all([operations.evidence(keys, name) for name in names])
-    return [Circuit(*each) for each in zip(names, standings, evidence, strict=True)]
+    current = [_current(desk, standing) for standing in standings]
+    return [Circuit(*each) for each in zip(names, current, evidence, strict=True)]
 
 
 async def look(desk: Desk, name: str) -> Circuit:
@@ -76,7 +77,15 @@ async def look(desk: Desk, name: str) -> Circuit:
     standing, evidence = await asyncio.gather(
         desk.ask(operations.stored(keys, name)), desk.ask(operations.evidence(keys, name))
     )
-    return Circuit(name, standing, evidence)
+    return Circuit(name, _current(desk, standing), evidence)
+
+
+def _current(desk: Desk, standing: Standing) -> Standing:
+    """What was forced for a time, which is over, is closed."""
+    now = int(desk.server_now() * 1e6)
+    if standing.phase is Phase.CLOSED or standing.shown(now) != "closed":
+        return standing
+    return replace(standing, phase=Phase.CLOSED, until=0, reason="")
 
 
 async def force(
