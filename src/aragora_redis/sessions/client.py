@@ -55,6 +55,8 @@ def write(client: Client | None) -> bytes:
 
 def read(text: bytes) -> Client:
     """What `write` has written; no client for anything else."""
+    if not text:
+        return UNKNOWN
     try:
         device, address = msgspec.json.decode(text, type=tuple[str | None, str | None])
     except (msgspec.DecodeError, RecursionError):
