@@ -17,6 +17,8 @@ POLICIES = """
 minimum_calls = 2
 open_for = "200 ms"
 half_open_probes = 1
+[circuits.narrow]
+max_concurrent = 2
 """
 
 
@@ -161,3 +163,34 @@ async def test_a_circuit_shows_who_reported_and_who_forced_it_until_when(client)
     for wrong in ({"lasts": 0}, {"lasts": 1e12}, {"by": "a\nb"}):
         answer = await client.post("/v1/circuits/llm/force", json=force | wrong, headers=admin)
         assert answer.status_code == 422
+
+
+async def test_permits_hold_the_places_of_a_bulkhead_until_they_are_back(client):
+    permits = [(await acquire(client, "narrow")).json()["permit"] for _ in range(2)]
+    full = await acquire(client, "narrow")
+    assert (full.status_code, full.json()["type"]) == (503, "urn:aragora-redis:circuit-full")
+    assert full.headers["retry-after"] == "1"
+    shown = (await client.get("/v1/circuits/narrow")).json()["circuit"]
+    assert shown["in_flight"] == 2
+    for permit in (permits[0], permits[0]):  # told twice, it is back once
+        body = {"permit": permit, "ok": True, "duration": 0}
+        await client.post("/v1/circuits/narrow/report", json=body)
+    third = await acquire(client, "narrow")
+    assert third.status_code == 200
+    assert (await acquire(client, "narrow")).status_code == 503
+    for permit in (permits[1], third.json()["permit"]):
+        await client.post("/v1/circuits/narrow/release", json={"permit": permit})
+    admin = {"Authorization": f"Bearer {ADMIN}"}
+    force = {"state": "open"}
+    await client.post("/v1/circuits/narrow/force", json=force, headers=admin)
+    assert (await acquire(client, "narrow")).json()["state"] == "forced-open"
+    shown = (await client.get("/v1/circuits/narrow")).json()["circuit"]
+    assert (shown["in_flight"], shown["waiting"]) == (0, 0), "a refusal takes no place"
+
+
+async def test_a_place_whose_holder_is_never_heard_of_comes_free(client, monkeypatch):
+    monkeypatch.setattr("aragora_redis.gateway.places.lease_of", lambda _policy: 0.05)
+    for _ in range(2):
+        assert (await acquire(client, "narrow")).status_code == 200
+    while (await acquire(client, "narrow")).status_code == 503:  # noqa: ASYNC110 - a timer frees it
+        await asyncio.sleep(0.01)

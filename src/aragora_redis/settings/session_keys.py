@@ -23,6 +23,9 @@ class NamedKey(NamedTuple):
     name: str
     secret: Secret
 
+    def __repr__(self) -> str:
+        return f"{self.name}:{self.secret!r}"
+
 
 def parse_keys(text: str) -> tuple[NamedKey, ...]:
     """Keys separated by commas or lines; the first seals, all open.
