@@ -67,6 +67,16 @@ async def test_a_family_may_have_an_end(state, clock):
     assert second.claims["exp"] == first["iat"] + 100
 
 
+async def test_a_long_chain_leaves_one_entry_a_day(state):
+    claims = state.refresh_tokens.begin("42", lifetime=3600.0)
+    first = claims
+    for _ in range(50):
+        claims = (await state.refresh_tokens.rotate(claims)).claims
+    assert len(state.tokens) <= 2
+    assert state.refresh_tokens.is_used_up(first)
+    assert not state.refresh_tokens.is_used_up(claims)
+
+
 async def test_reuse_ends_the_family_and_its_access_tokens_alone(state, clock):
     first = state.refresh_tokens.begin("42")
     other = state.refresh_tokens.begin("42")

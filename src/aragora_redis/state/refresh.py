@@ -2,7 +2,7 @@
 
 A rotation counts once every replica has it that must, so no failover undoes what a client was told;
 where that is not known in time, the client is told nothing but to ask again. What is beyond (all of
-Redis restarted empty) is held by the instances: they know each token that was used up.
+Redis restarted empty) is held by the instances: they know how far each family was used up.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from ..errors import (
 )
 from ..operation import Operation, Runs
 from ..tokens import refresh
-from ..tokens.entry import Entry
 from ..tokens.refresh import FAMILY_END, GENERATION, Presented
 from .commitment import RETRY_AFTER, RedisSide
 from .receipt import Level, Receipt
@@ -154,7 +153,7 @@ class RefreshTokens:
         new = refresh.successor(self._key, old, nonce or secrets.token_hex(16))
         lives = lifetime if lifetime is not None else self._life_of(old)
         self._check_lifetime(lives)
-        now, spent = self._server_now(), refresh.used_up(self._key, old.jti)
+        now = self._server_now()
         operation = refresh.rotate(
             self._prefix,
             self._key,
@@ -162,7 +161,7 @@ class RefreshTokens:
             new,
             issued_at=now,
             ends_at=max(now + lives, old.expires_at) + self._skew,
-            spent=self._tokens.has_ended(spent),
+            spent=self._is_used_up(old),
         )
         try:
             issued, level = await self._carry(operation, until)
@@ -171,8 +170,7 @@ class RefreshTokens:
             left = max(until - self._clock.monotonic(), 0.0)
             await self._tokens.revoke_family(old.family, reason=REASON, within=left)
             raise
-        day = int(old.expires_at // 86_400)
-        await self._tokens.use_up(Entry(day, spent, int(old.expires_at * 1000)))
+        await self._tokens.use_up(refresh.used_up(self._key, old))
         ends = min(issued + lives, old.family_ends_at or float("inf"))
         following = {"jti": new.jti, "iat": int(issued), "exp": int(ends)}
         carried = {name: value for name, value in claims.items() if name != "nbf"}
@@ -196,8 +194,11 @@ class RefreshTokens:
         """
         if GENERATION not in claims:
             return False
-        old = refresh.presented(claims, self._family_claim)
-        return self._tokens.has_ended(refresh.used_up(self._key, old.jti))
+        return self._is_used_up(refresh.presented(claims, self._family_claim))
+
+    def _is_used_up(self, old: Presented) -> bool:
+        newest = self._tokens.generation_used(refresh.used_up_member(self._key, old.family))
+        return newest is not None and old.generation <= newest
 
     async def _verified(self, token: str | Mapping[str, Any], within: float) -> Mapping[str, Any]:
         if isinstance(token, str):

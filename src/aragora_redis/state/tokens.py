@@ -244,7 +244,7 @@ class Tokens:
     # --- sessions -----------------------------------------------------------------------
 
     def has_ended(self, member: bytes) -> bool:
-        """Whether the session, or the refresh token, with this digest is known to have ended."""
+        """Whether the session with this digest is known to have ended."""
         return self._score(member) is not None
 
     def session_score(self, member: bytes) -> int | None:
@@ -271,6 +271,10 @@ class Tokens:
     async def use_up(self, entry: Entry) -> None:
         """Remember that a refresh token was used; it is published in the background."""
         await self._revoke(entry, "refresh", Level.LOCAL, 0)
+
+    def generation_used(self, member: bytes) -> int | None:
+        """The newest generation that is known to be used of a family, or None."""
+        return self._score(member)
 
     # --- revoking -----------------------------------------------------------------------
 

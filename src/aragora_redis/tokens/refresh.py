@@ -1,8 +1,9 @@
 """Refresh tokens: each is used once, and one that comes again ends its family (RFC 9700, 4.14.2).
 
 A token carries its family and its generation, both signed. Rotation is no join: a rollback can undo
-it. So what is presented counts for more than what is stored, a token that was used up is revoked
-too (kind `r`), and of one generation only one token is good.
+it. So what is presented counts for more than what is stored, of one generation only one token is
+good, and how far a family was used up is joined to the revocations (kind `r`): one number for all
+tokens of it, which only grows.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ..errors import (
 )
 from ..operation import Fence, Kind, Lane, Operation
 from ..scripts.catalog import load
-from .entry import MEMBER_BYTES, SHARDS, RevocationKind, member_of
+from .entry import DAY, MEMBER_BYTES, SHARDS, Entry, RevocationKind, member_of
 
 GENERATION = "generation"
 """The claim that counts the tokens of a family, from 0; no other token has it."""
@@ -93,9 +94,22 @@ def successor(key: bytes, old: Presented, nonce: str) -> Successor:
     return Successor(jti, digest[16:])
 
 
-def used_up(key: bytes, jti: str) -> bytes:
-    """The digest under which a refresh token is known to have been used."""
-    return member_of(key, RevocationKind.ROTATED, jti)
+def used_up_member(key: bytes, family: str) -> bytes:
+    """The digest under which the newest generation that was used is known to every instance."""
+    return member_of(key, RevocationKind.ROTATED, family)
+
+
+def used_up(key: bytes, old: Presented) -> Entry:
+    """What remembers that a token was used, and all of its family before it, until it expires."""
+    return Entry(
+        day=int(old.expires_at // DAY),
+        member=used_up_member(key, old.family),
+        score=old.generation,
+    )
+
+
+def _digest(key: bytes, jti: str) -> bytes:
+    return member_of(key, RevocationKind.JTI, jti)
 
 
 def rotate(
@@ -119,8 +133,8 @@ def rotate(
         keys=(f"{prefix}:t:{{t{shard}}}:family:{family.hex()}".encode(),),
         args=(
             old.generation,
-            used_up(key, old.jti),
-            used_up(key, new.jti),
+            _digest(key, old.jti),
+            _digest(key, new.jti),
             new.nonce[:MEMBER_BYTES],
             math.floor(issued_at * 1000),
             math.ceil(ends_at * 1000),
