@@ -38,6 +38,11 @@ class BothSides:
         self.memory = Memory(lambda: self.now)
         self._raw.flushdb()
 
+    def spoil(self, value: bytes) -> None:
+        self._raw.set(KEY, value)
+        self.memory.delete(KEY)
+        self.memory.put(KEY, value)
+
     def run(self, operation: Any) -> Any:
         script, key = operation.script, operation.keys[0]
         if self.memory.get(key) is None:
@@ -187,6 +192,12 @@ def test_a_limit_of_its_own_holds_until_it_ends_and_keeps_what_was_used(both):
     assert left(both) == 100
 
 
+def test_what_is_of_another_type_is_replaced(both):
+    both._raw.hset(KEY, "field", "value")
+    reserve(both, 50, "a" * 16)
+    assert left(both) == 50
+
+
 def test_after_a_clock_was_set_back_nobody_waits_for_longer_than_a_burst(both):
     both.run(operations.check(API, KEY, 50))
     reserve(both, 50, "a" * 16)
@@ -203,6 +214,14 @@ def test_after_a_clock_was_set_back_nobody_waits_for_longer_than_a_burst(both):
 
 NAMES = [letter * 16 for letter in "abcd"]
 RATES = ["3 per 2 seconds", "100 per 10 seconds", "700000/second", "1 per day", "9 per 10 seconds"]
+SPOILED = [
+    *(b"", b"x", b"-5", b"1:", b"1@", b"1:@5", b"9" * 40, b"1;", b";q1/1/1/0;"),
+    b"%d@5;q0/0/0/0;" % EPOCH,
+    b"%d@5;q1/%d/9/0;" % (EPOCH, 2**52),
+    b"%d@5;s%d/1/2/0;" % (EPOCH, EPOCH),
+    b"%d@5;s%d/%d/%d/0;no hold" % (EPOCH, EPOCH, EPOCH, EPOCH),
+    b"%d@-99;q1/1/5/%d;s1:2/0/0/0;%b/3/%d/0;" % (EPOCH, 2**51, b"a" * 16, 2**51),
+]
 STEPS = st.one_of(
     st.tuples(st.just("pass"), st.sampled_from([1, 333_333, 1_000_000, -1_000_000, HOUR, -HOUR])),
     st.tuples(st.just("check"), st.integers(0, 12)),
@@ -213,6 +232,7 @@ STEPS = st.one_of(
     st.tuples(st.just("settle"), st.sampled_from(NAMES), st.integers(0, 30)),
     st.tuples(st.just("own"), st.sampled_from([*RATES, None]), st.sampled_from([1.0, None])),
     st.tuples(st.just("reset")),
+    st.tuples(st.just("spoil"), st.sampled_from(SPOILED)),
 )
 
 
@@ -251,5 +271,7 @@ def test_scripts_and_models_agree_whatever_happens(both, rate, burst, steps):
     for kind, *given_ in steps:
         if kind == "pass":
             both.now += given_[0]
+        elif kind == "spoil":
+            both.spoil(given_[0])
         else:
             both.run(ASKED[kind](limit, *given_))

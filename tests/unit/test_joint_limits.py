@@ -127,8 +127,8 @@ async def test_one_that_is_fail_closed_makes_all_so(state):
 
 
 async def test_limits_of_several_slots_are_asked_in_turn_who_gives_back_soonest_first(state):
-    limits = state.rate_limits
-    limits._decider = replace(limits._decider, across_slots=lambda: False)
+    asking = state.rate_limits._asking
+    asking._decider = replace(asking._decider, across_slots=lambda: False)
     for _ in range(5):
         assert (await state.rate_limits.check("org", "o")).allowed
     joint = await state.rate_limits.check_all(ORG, IP)

@@ -15,7 +15,7 @@ if tonumber(ARGV[1]) > 0 and now > tonumber(ARGV[1]) then
   return redis.error_reply('LATE ' .. format('%.0f', now))
 end
 local count, period, burst = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local bucket = open(redis.call('GET', KEYS[1]), now, count, period, burst)
+local bucket = open(read(KEYS[1]), now, count, period, burst)
 local had = bucket.quota and 1 or 0
 local before = bucket.period
 local function moved(span, full)

@@ -18,7 +18,7 @@ if tonumber(ARGV[1]) > 0 and now > tonumber(ARGV[1]) then
   return redis.error_reply('LATE ' .. format('%.0f', now))
 end
 local least, most, id = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[8]
-local value = redis.call('GET', KEYS[1])
+local value = read(KEYS[1])
 local bucket = open(value, now, tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]))
 local known = find_hold(bucket, id)
 if known then return {known.cost, known.till, answer(bucket, max(bucket.level, 0))} end

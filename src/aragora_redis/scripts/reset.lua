@@ -14,9 +14,7 @@ if tonumber(ARGV[1]) > 0 and now > tonumber(ARGV[1]) then
 end
 local taken = 0
 for _, key in ipairs(KEYS) do
-  local value = redis.pcall('GET', key)
-  if type(value) == 'table' then value = nil end  -- of another type: it goes as well
-  local bucket, done = open(value, now, 1, 1, 1)
+  local bucket, done = open(read(key), now, 1, 1, 1)
   if bucket.quota then
     if bucket.level > 0 or bucket.holds then taken = taken + 1 end
     bucket.level, bucket.holds = 0, nil

@@ -17,10 +17,10 @@ if tonumber(ARGV[1]) > 0 and now > tonumber(ARGV[1]) then
 end
 local used, till = tonumber(ARGV[6]), tonumber(ARGV[7])
 local ends = till + tonumber(ARGV[8])
-local value = redis.call('GET', KEYS[1])
+local value = read(KEYS[1])
 local bucket = open(value, now, tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]))
 if now > ends then return {'past', 0, answer(bucket, max(bucket.level, 0)), 0} end
-local before, unpaid, was = match(redis.call('GET', KEYS[2]) or '', '^(%l+)/(%d+)/(%d+)$')
+local before, unpaid, was = match(read(KEYS[2]) or '', '^(%l+)/(%d+)/(%d+)$')
 if before then
   return {before, tonumber(unpaid), answer(bucket, max(bucket.level, 0)), tonumber(was)}
 end

@@ -1,29 +1,24 @@
-"""Rate limits: the face. What is known here is answered here; the rest is asked, see `Decider`."""
+"""Rate limits: the face. What is known here is answered here; the rest is asked, see `Asking`."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ..errors import LimitUnavailableError, UnknownPolicyError
-from ..events import UNAVAILABLE, Decided, Events
+from ..errors import LimitUnavailableError
+from ..events import Events
 from ..names import validate_seconds
 from ..rate_limit import operations
-from ..rate_limit.gcra import Decision, Look, Source, look_at, validate_cost, validate_payable
+from ..rate_limit.gcra import Decision, Look, look_at, validate_cost, validate_payable
 from ..rate_limit.joint import (
-    Asked,
     JointDecision,
     LimitCheck,
-    located,
-    steps,
-    validate_together,
 )
-from ..rate_limit.local import LocalLimiter, Record, validate_location, validate_subject
 from ..rate_limit.policy import LimitPolicy, Rate
 from ..rate_limit.reservation import TTL, Settlement, unseal
 from .leases import Leases
+from .limit_asking import Asking
+from .limit_book import LimitBook
 from .limit_decider import Decider
 from .limited import Limited, Waiting
 from .reservations import Reservations, Reserved, Reserving, validate_ttl
@@ -44,28 +39,15 @@ class RateLimits:
         self._reservations = Reservations(decider)
         self._leases = Leases(decider)
         self._waiting = Waiting(decider.clock)
-        self._limiters: dict[str, LocalLimiter] = {}
-        self.use(policies)
+        self._book = LimitBook(policies, prefix=decider.prefix, digest_key=decider.digest_key)
+        self._asking = Asking(decider, self._leases, events)
 
     def use(self, policies: Mapping[str, LimitPolicy]) -> None:
-        """Put other policies in force: what subjects have used stays used, refusals end.
-
-        A bucket whose rate has changed is full at the same instant as before, at most a full burst
-        from now.
-        """
-        limiters = {}
-        for name, policy in policies.items():
-            limiter = self._limiters.get(name)
-            if limiter is None or limiter.policy.co_locate != policy.co_locate:
-                limiter = LocalLimiter(
-                    policy, prefix=self._decider.prefix, digest_key=self._decider.digest_key
-                )
-            limiter.policy = policy
-            limiters[name] = limiter
-        self._limiters = limiters
+        """Put other policies in force, see `LimitBook.use`."""
+        self._book.use(policies)
 
     def __iter__(self) -> Iterator[LimitPolicy]:
-        return (limiter.policy for limiter in self._limiters.values())
+        return (limiter.policy for limiter in self._book)
 
     async def check(
         self,
@@ -91,18 +73,11 @@ class RateLimits:
             UnknownPolicyError, InvalidInputError: the arguments; nothing was counted.
             LimitUnavailableError: the policy is fail-closed and Redis cannot be asked.
         """
-        limiter = self._limiter(policy, subject, at)
+        limiter = self._book.of(policy, subject, at)
         asked = _under(limiter.policy, limit)
         validate_cost(asked, cost)
         record = limiter.record(subject, at)
-        try:
-            decision = await self._decide(limiter, record, cost, asked)
-        except LimitUnavailableError:
-            if not limiter.policy.shadow:
-                self._events.emit(Decided(policy, allowed=False, source=UNAVAILABLE))
-                raise
-            decision = _undecided(asked)
-        return self._said(limiter.policy, decision)
+        return await self._asking.one(limiter, record, cost, asked)
 
     async def acquire(
         self,
@@ -157,7 +132,7 @@ class RateLimits:
         Raises:
             UnknownPolicyError: there is no such limit.
         """
-        self._named(policy)
+        self._book.named(policy)
 
         async def acquire(whom: str) -> Decision:
             return await self.acquire(policy, whom, cost, wait=wait, at=at, limit=limit)
@@ -193,7 +168,7 @@ class RateLimits:
         Raises:
             UnknownPolicyError, InvalidInputError: the arguments; nothing was counted.
         """
-        limiter = self._limiter(policy, subject, at)
+        limiter = self._book.of(policy, subject, at)
         asked = _under(limiter.policy, limit)
         validate_cost(asked, estimate)
         validate_payable(asked, 1 - estimate, 0)
@@ -209,11 +184,8 @@ class RateLimits:
                         limiter, record, estimate, asked, ttl
                     )
             except LimitUnavailableError:
-                if not limiter.policy.shadow:
-                    self._events.emit(Decided(policy, allowed=False, source=UNAVAILABLE))
-                    raise
-                decision = _undecided(asked)
-            said = self._said(limiter.policy, decision)
+                decision = self._asking.undecided(limiter.policy)
+            said = self._asking.said(limiter.policy, decision)
             sealed = made.seal(self._decider.digest_key) if said.allowed else ""
             return Reserved(said, sealed, estimate if said.allowed else 0, self.settle)
 
@@ -238,7 +210,7 @@ class RateLimits:
                 already; otherwise it is told as soon as it can be.
         """
         found = unseal(reservation, self._decider.digest_key)
-        limiter = self._named(found.policy)
+        limiter = self._book.named(found.policy)
         return await self._reservations.end(limiter, limiter.keyed(found.key), found, cost)
 
     async def refund(self, reservation: str) -> Settlement:
@@ -258,41 +230,7 @@ class RateLimits:
             UnknownPolicyError, InvalidInputError: the arguments; nothing was counted.
             LimitUnavailableError: one of the policies is fail-closed and Redis cannot be asked.
         """
-        asked = [self._asked(check, checks) for check in checks]
-        validate_together(asked)
-        for each in asked:
-            await self._require_payable(each)
-        now = self._decider.now
-        shadows = [each for each in asked if each.limiter.policy.shadow]
-        enforced = [each for each in asked if not each.limiter.policy.shadow]
-        said = {
-            each: denial
-            for each in enforced
-            if (denial := each.limiter.recent_denial(each.record, each.cost, now)) is not None
-        }
-        looks = not asked[0].cost
-        left = (
-            []
-            if said or not enforced
-            else steps(enforced, across_slots=self._decider.across_slots())
-        )
-        try:
-            while left and (looks or all(decision.allowed for decision in said.values())):
-                step = left.pop(0)
-                said |= zip(step, await self._decider.ask_all(step), strict=True)
-        except LimitUnavailableError:
-            for each in enforced:
-                self._decided(each, allowed=False, source=UNAVAILABLE)
-            raise
-        allowed = all(decision.allowed for decision in said.values())
-        for each, decision in said.items():
-            if decision.allowed == allowed:
-                self._decided(each, allowed=allowed, source=decision.source.value)
-        if allowed or looks:
-            # They refuse nobody, so they count what the others have let through.
-            counted = [self._counted(each) for each in shadows]
-            said |= zip(shadows, await asyncio.gather(*counted), strict=True)
-        return JointDecision(allowed, tuple(said.get(each) for each in asked))
+        return await self._asking.all_of([self._book.asked(check, checks) for check in checks])
 
     def at_hand(
         self,
@@ -307,14 +245,14 @@ class RateLimits:
 
         It changes nothing but counts, so any thread may ask. Raises as `check` does.
         """
-        limiter = self._limiter(policy, subject, at)
+        limiter = self._book.of(policy, subject, at)
         asked = _under(limiter.policy, limit)
         validate_cost(asked, cost)
         record = limiter.known(subject, at)
         if record is None:
             return None
-        decision = self._at_hand(limiter, record, cost, asked)
-        return None if decision is None else self._said(limiter.policy, decision)
+        decision = self._asking.at_hand(limiter, record, cost, asked)
+        return None if decision is None else self._asking.said(limiter.policy, decision)
 
     async def reset(self, policy: str, subject: str, *, at: str | None = None) -> bool:
         """Fill the subject's bucket again; True if anything had been taken.
@@ -324,9 +262,10 @@ class RateLimits:
             OutageError: it did not run.
             OutcomeUnknownError: it may have run.
         """
-        limiter = self._limiter(policy, subject, at)
+        limiter = self._book.of(policy, subject, at)
         key = limiter.record(subject, at).key
         limiter.forget(subject, at)
+        self._leases.recall(key, gone=True)
         return await self._decider.run(operations.reset(key, self._decider.channel))
 
     async def look(self, policy: str, subject: str, *, at: str | None = None) -> Look:
@@ -336,7 +275,7 @@ class RateLimits:
             UnknownPolicyError, InvalidInputError: the arguments.
             OutageError, OutcomeUnknownError: Redis cannot be asked.
         """
-        limiter = self._limiter(policy, subject, at)
+        limiter = self._book.of(policy, subject, at)
         key = limiter.record(subject, at).key
         answer = await self._decider.run(operations.peek(limiter.policy, key))
         return look_at(limiter.policy, answer, self._decider.source)
@@ -366,7 +305,7 @@ class RateLimits:
             OutageError: it did not run.
             OutcomeUnknownError: it may have run.
         """
-        limiter = self._limiter(policy, subject, at)
+        limiter = self._book.of(policy, subject, at)
         if lasts is not None:
             validate_seconds(lasts, "how long a limit holds")
         record = limiter.record(subject, at)
@@ -374,6 +313,14 @@ class RateLimits:
         return await self._decider.run(
             operations.set_quota(limiter.policy, record.key, limit, lasts, self._decider.channel)
         )
+
+    def policy(self, name: str) -> LimitPolicy:
+        """The policy of that name.
+
+        Raises:
+            UnknownPolicyError: there is none.
+        """
+        return self._book.named(name).policy
 
     def on_push(self, push: list[Any]) -> None:
         """Take in a published message; those of other channels are not ours."""
@@ -383,7 +330,7 @@ class RateLimits:
         returned = message.endswith(operations.RETURNED)
         key = message.removesuffix(operations.RETURNED)
         self._leases.recall(key, gone=not returned)
-        for limiter in self._limiters.values():
+        for limiter in self._book:
             if returned:
                 limiter.on_returned(key)
             else:
@@ -400,114 +347,16 @@ class RateLimits:
 
     async def settle_debts(self) -> None:
         """Tell Redis what was admitted and settled without it."""
-        await self._decider.settle_debts(self._limiters.values())
+        await self._decider.settle_debts(self._book)
         await self._reservations.flush()
 
     @property
     def in_debt(self) -> bool:
         """Whether there is anything to settle."""
-        limiters = self._limiters.values()
+        limiters = self._book
         return self._reservations.owing or any(limiter.in_debt for limiter in limiters)
-
-    def policy(self, name: str) -> LimitPolicy:
-        """The policy of that name.
-
-        Raises:
-            UnknownPolicyError: there is none.
-        """
-        return self._named(name).policy
-
-    def _named(self, policy: str) -> LocalLimiter:
-        limiter = self._limiters.get(policy) if isinstance(policy, str) else None
-        if limiter is None:
-            raise UnknownPolicyError(
-                f"there is no limit named {str(policy)[:80]!r}",
-                remedy="define it in the file that ARAGORA_POLICIES names",
-            )
-        return limiter
-
-    def _limiter(self, policy: str, subject: str, at: str | None = None) -> LocalLimiter:
-        limiter = self._named(policy)
-        validate_subject(subject)
-        validate_location(limiter.policy, at)
-        return limiter
-
-    def _asked(self, check: LimitCheck, among: Sequence[LimitCheck]) -> Asked:
-        policy, subject, cost, at = check
-        beside = self._named(policy).policy.co_locate
-        if at is None and beside is not None:
-            at = located(among, beside)
-        limiter = self._limiter(policy, subject, at)
-        validate_cost(limiter.policy, cost)
-        return Asked(limiter, limiter.record(subject, at), cost)
-
-    async def _counted(self, asked: Asked) -> Decision:
-        limiter, record, cost = asked
-        try:
-            decision = await self._decide(limiter, record, cost, limiter.policy)
-        except LimitUnavailableError:
-            decision = _undecided(limiter.policy)
-        return self._said(limiter.policy, decision)
-
-    async def _require_payable(self, asked: Asked) -> None:
-        """Refuse a cost that no bucket could pay before another limit has given anything."""
-        limiter, record, cost = asked
-        if cost <= (record.own or limiter.policy).burst:
-            return
-        found = await self._decider.ask(limiter, record, 0, limiter.policy)
-        validate_payable(limiter.policy, cost, found.limit)
-
-    async def _decide(
-        self, limiter: LocalLimiter, record: Record, cost: int, asked: LimitPolicy
-    ) -> Decision:
-        known = self._at_hand(limiter, record, cost, asked)
-        if known is not None:
-            return known
-        if _is_leased(limiter.policy, cost, asked):
-            return await self._leases.check(limiter, record, cost)
-        return await self._decider.ask(limiter, record, cost, asked)
-
-    def _at_hand(
-        self, limiter: LocalLimiter, record: Record, cost: int, asked: LimitPolicy
-    ) -> Decision | None:
-        if _is_leased(limiter.policy, cost, asked):
-            leased = self._leases.take(record, cost)
-            if leased is not None:
-                return leased
-        denial = limiter.recent_denial(record, cost, self._decider.now, asked)
-        if denial is not None:
-            validate_payable(asked, cost, denial.limit)
-        return denial
-
-    def _said(self, policy: LimitPolicy, decision: Decision) -> Decision:
-        """Count a decision, and let through what only a shadow refuses."""
-        if policy.shadow and not decision.allowed:
-            decision = replace(decision, allowed=True, shadow=True)
-        self._events.emit(
-            Decided(policy.name, decision.allowed, decision.source.value, decision.shadow)
-        )
-        return decision
-
-    def _decided(self, asked: Asked, *, allowed: bool, source: str) -> None:
-        self._events.emit(Decided(asked.limiter.policy.name, allowed, source))
 
 
 def _under(policy: LimitPolicy, limit: Rate | None) -> LimitPolicy:
     """The policy, with the limit that a call brings."""
     return policy if limit is None else policy.at(limit.count, limit.period_us, limit.burst)
-
-
-def _is_leased(policy: LimitPolicy, cost: int, asked: LimitPolicy) -> bool:
-    return 0 < cost <= policy.lease and asked is policy and not policy.shadow
-
-
-def _undecided(policy: LimitPolicy) -> Decision:
-    """A refusal, because nobody can decide."""
-    return Decision(
-        allowed=False,
-        limit=policy.burst,
-        remaining=0,
-        retry_after=1.0,
-        reset_after=0.0,
-        source=Source.LOCAL,
-    )

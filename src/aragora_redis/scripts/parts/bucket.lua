@@ -41,6 +41,12 @@ local function plain_level(value, now, count, full)
   if us then return max(span_to(us - back, frac, now, count, full), 0), back > 0 end
 end
 
+-- What is stored; of another type counts as nothing, and is replaced.
+local function read(key)
+  local value = redis.pcall('GET', key)
+  return type(value) == 'string' and value or nil
+end
+
 local function store(key, value, ttl_ms)
   if ttl_ms then return redis.pcall('SET', key, value, 'PX', ttl_ms) end
   return redis.pcall('SET', key, value)

@@ -1,0 +1,76 @@
+"""The limits that are in force, by name, and what is known here of their subjects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from ..errors import UnknownPolicyError
+from ..rate_limit.gcra import validate_cost
+from ..rate_limit.joint import Asked, LimitCheck, located
+from ..rate_limit.local import LocalLimiter, validate_location, validate_subject
+from ..rate_limit.policy import LimitPolicy
+
+
+class LimitBook:
+    """One `LocalLimiter` for each policy."""
+
+    def __init__(
+        self, policies: Mapping[str, LimitPolicy], *, prefix: str, digest_key: bytes
+    ) -> None:
+        self._prefix = prefix
+        self._digest_key = digest_key
+        self._limiters: dict[str, LocalLimiter] = {}
+        self.use(policies)
+
+    def __iter__(self) -> Iterator[LocalLimiter]:
+        return iter(self._limiters.values())
+
+    def use(self, policies: Mapping[str, LimitPolicy]) -> None:
+        """Put other policies in force: what subjects have used stays used, refusals end.
+
+        A bucket whose rate has changed is full at the same instant as before, at most a full burst
+        from now.
+        """
+        limiters = {}
+        for name, policy in policies.items():
+            limiter = self._limiters.get(name)
+            if limiter is None or limiter.policy.co_locate != policy.co_locate:
+                limiter = LocalLimiter(policy, prefix=self._prefix, digest_key=self._digest_key)
+            limiter.policy = policy
+            limiters[name] = limiter
+        self._limiters = limiters
+
+    def named(self, policy: str) -> LocalLimiter:
+        """The limit of that name.
+
+        Raises:
+            UnknownPolicyError: there is none.
+        """
+        limiter = self._limiters.get(policy) if isinstance(policy, str) else None
+        if limiter is None:
+            raise UnknownPolicyError(
+                f"there is no limit named {str(policy)[:80]!r}",
+                remedy="define it in the file that ARAGORA_POLICIES names",
+            )
+        return limiter
+
+    def of(self, policy: str, subject: str, at: str | None = None) -> LocalLimiter:
+        """The limit of that name, for a subject that it may count.
+
+        Raises:
+            UnknownPolicyError, InvalidInputError: there is none, or it counts no such subject.
+        """
+        limiter = self.named(policy)
+        validate_subject(subject)
+        validate_location(limiter.policy, at)
+        return limiter
+
+    def asked(self, check: LimitCheck, among: Sequence[LimitCheck]) -> Asked:
+        """One of several limits as it is asked; raises as `of` does."""
+        policy, subject, cost, at = check
+        beside = self.named(policy).policy.co_locate
+        if at is None and beside is not None:
+            at = located(among, beside)
+        limiter = self.of(policy, subject, at)
+        validate_cost(limiter.policy, cost)
+        return Asked(limiter, limiter.record(subject, at), cost)
