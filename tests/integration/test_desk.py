@@ -163,6 +163,8 @@ def test_a_limit_is_looked_at_and_reset_by_hand(state, desk):
         "rate": "3 per hour",
         "burst": 3,
         "on_outage": "fail-closed",
+        "shadow": False,
+        "lease": 0,
     }
 
 

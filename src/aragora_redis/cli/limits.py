@@ -38,8 +38,8 @@ def list_(*, lab: OfLab = None, as_json: AsJson = False) -> None:
         output.write_json([_row(policy, outage) for policy in known])
         return
     output.write_table(
-        ("LIMIT", "RATE", "BURST", "ON OUTAGE"),
-        [tuple(str(cell) for cell in _row(policy, outage).values()) for policy in known],
+        ("LIMIT", "RATE", "BURST", "ON OUTAGE", "SHADOW", "LEASE"),
+        [tuple(_cell(value) for value in _row(policy, outage).values()) for policy in known],
     )
 
 
@@ -171,11 +171,17 @@ def _seconds(text: str | None) -> float | None:
     return seconds
 
 
-def _row(policy: LimitPolicy, outage: str) -> dict[str, str | int]:
+def _row(policy: LimitPolicy, outage: str) -> dict[str, str | int | bool]:
     chosen = policy.on_outage.value if policy.on_outage is not None else outage
     return {
         "name": policy.name,
         "rate": policy.rate,
         "burst": policy.burst,
         "on_outage": chosen,
+        "shadow": policy.shadow,
+        "lease": policy.lease,
     }
+
+
+def _cell(value: object) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
