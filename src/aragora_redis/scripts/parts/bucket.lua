@@ -98,11 +98,13 @@ local function bucket_rules()
 
   local function open(value, now, count, period, burst)
     local bucket = {count = count, period = period, burst = burst, level = 0}
-    local text, rest = match(value or '', '^([%d:@-]+);(.*)$')
+    local text, at = match(value or '', '^([%d:@-]+);()')
     local us, frac, back = arrival(text or value or '', now)
-    local quota, c, p, b, till, after = match(rest or '', '^(q(%d+)/(%d+)/(%d+)/(%d+);)(.*)$')
+    -- By position: a pattern that takes in all that follows goes through it letter by letter.
+    local rest = at and value:sub(at) or ''
+    local quota, c, p, b, till, after = match(rest, '^(q(%d+)/(%d+)/(%d+)/(%d+);)()')
     if us and quota then
-      c, p, b, till, rest = tonumber(c), tonumber(p), tonumber(b), tonumber(till), after
+      c, p, b, till, rest = tonumber(c), tonumber(p), tonumber(b), tonumber(till), rest:sub(after)
       if (till == 0 or till > now) and is_exact(c, p, b) then
         bucket.count, bucket.period, bucket.burst = c, p, b
         bucket.quota, bucket.quota_until = quota, till
@@ -112,8 +114,10 @@ local function bucket_rules()
     if not us then return bucket end
     bucket.went_back = back > 0
     bucket.level = span_to(us - back, frac, now, bucket.count, bucket.full)
-    local shadow, first, last, kept, holds =
-      match(rest or '', '^s([%d:]+)/(%d+)/(%d+)/(%d+);(.+)$')
+    local shadow, first, last, kept, holds_at =
+      match(rest, '^s([%d:]+)/(%d+)/(%d+)/(%d+);()')
+    local holds = holds_at and rest:sub(holds_at) or ''
+    if holds == '' then return bucket end
     if shadow then us, frac = arrival(shadow, now) end
     if shadow and us then
       bucket.shadow = min(span_to(us - back, frac, now, bucket.count, bucket.full), bucket.level)
