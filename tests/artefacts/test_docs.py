@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import typer.exceptions
 import typer.main
+from tests.artefacts import api_reference
 from tests.artefacts.files import ROOT
 from tests.artefacts.promql import samples
 from tests.artefacts.scrape import SCRAPES
@@ -269,3 +270,7 @@ def test_what_is_wrong_is_noticed(check, text):
 def test_a_link_that_leads_nowhere_is_noticed(link):
     assert broken_links(GUIDES[0], f"# Here\n[there]({link})") == [link.strip()]
     assert broken_links(GUIDES[0], f"`[there]({link})` [here](#here)\n# Here") == []
+
+
+def test_the_api_is_what_the_docstrings_say():
+    assert api_reference.main(["--check", str(ROOT / api_reference.COMMITTED)]) == 0

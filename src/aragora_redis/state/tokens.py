@@ -486,6 +486,8 @@ class Tokens:
     ) -> Loaded:
         """Join what `export` wrote, line by line, to what is revoked here.
 
+        What came before an error is joined, which is harmless.
+
         Args:
             lines: each with its line break.
             within: seconds for one step of 1 000 lines.
@@ -493,7 +495,6 @@ class Tokens:
         Raises:
             InvalidInputError: it is damaged, cut short, or of another digest key.
             OutageError: Redis did not take it.
-            In both cases what came before is joined, which is harmless.
         """
         now = max(self._server_now(), self._clock.wall())
         reader = Reader(fingerprint_of(self._key), now=now, skew=self._skew)

@@ -1,0 +1,206 @@
+"""Write docs/API.md, what a service calls: `python -m tests.artefacts.api_reference --write`."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from docstring_parser import Docstring, DocstringStyle, parse
+
+from aragora_redis.reference import write_or_check
+
+COMMITTED = Path("docs/API.md")
+
+_HEAD = """\
+# Python API
+
+<!-- Written by `python -m tests.artefacts.api_reference --write`; edit the docstrings instead. -->
+
+Durations are seconds and instants Unix seconds, unless it says otherwise. Every error is an
+[`AragoraRedisError`](#errors) that tells in `ran` whether the operation ran. For threads
+`aragora_redis.sync` has the same names without `await`. How to do what with it: [how-to](how-to/).
+The HTTP API describes itself at `/openapi.json`.
+"""
+
+
+class Chapter(NamedTuple):
+    """What of a module is shown, in this order; nothing named is all that it defines.
+
+    What a state holds is shown without the arguments that make it.
+    """
+
+    title: str
+    module: str
+    names: tuple[str, ...] = ()
+    at: str = ""
+    inner: tuple[str, ...] = ()
+    """What the other parts of the library call, and no service."""
+
+
+_LIMITS = "aragora_redis.rate_limit"
+CHAPTERS = (
+    Chapter("The state", "aragora_redis.state.shared", ("SharedState",), at="state"),
+    Chapter("Its status", "aragora_redis.state.status", ("Status",)),
+    Chapter(
+        "Rate limits",
+        "aragora_redis.state.rate_limits",
+        ("RateLimits",),
+        at="state.rate_limits",
+        inner=("use", "run", "finish"),
+    ),
+    Chapter("What a check says", f"{_LIMITS}.gcra", ("Decision", "Source")),
+    Chapter("Several limits as one", f"{_LIMITS}.joint", ("LimitCheck", "JointDecision")),
+    Chapter("Reservations", "aragora_redis.state.reservations", ("Reserved", "Reserving")),
+    Chapter("What a settlement says", f"{_LIMITS}.reservation", ("Settlement",)),
+    Chapter("Limits as the policies file has them", f"{_LIMITS}.policy", ("LimitPolicy", "Rate")),
+    Chapter(
+        "Revoked tokens",
+        "aragora_redis.state.tokens",
+        ("Tokens",),
+        at="state.tokens",
+        inner=(
+            *("apply", "has_ended", "session_score", "end_sessions"),
+            *("use_up", "generation_used", "require_ready"),
+        ),
+    ),
+    Chapter("What a revocation came to", "aragora_redis.state.receipt", ("Receipt", "Level")),
+    Chapter("Verified tokens", "aragora_redis.jwt", ("VerifiedToken",)),
+    Chapter("Refresh tokens", "aragora_redis.state.refresh", at="state.refresh_tokens"),
+    Chapter(
+        "Sessions",
+        "aragora_redis.state.sessions",
+        ("Sessions",),
+        at="state.sessions",
+        inner=("use", "run", "finish", "remembered"),
+    ),
+    Chapter(
+        "What is known of a session", "aragora_redis.sessions.stored", ("Session", "SessionInfo")
+    ),
+    Chapter("Sessions as the policies file has them", "aragora_redis.sessions.policy"),
+    Chapter(
+        "Circuits",
+        "aragora_redis.state.circuits",
+        ("Circuits",),
+        at="state.circuits",
+        inner=("use", "run", "channel", "on_push", "on_link_up"),
+    ),
+    Chapter(
+        "One circuit",
+        "aragora_redis.state.circuit",
+        ("Circuit",),
+        at='state.circuits["NAME"]',
+        inner=(
+            *("use", "adopt", "idle", "admit", "count", "give_up", "follow"),
+            *("monotonic", "tend", "report_evidence"),
+        ),
+    ),
+    Chapter("How a circuit is", "aragora_redis.state.circuit", ("CircuitStatus",)),
+    Chapter("Circuits as the policies file has them", "aragora_redis.circuit.policy"),
+    Chapter("Calls by httpx", "aragora_redis.web.httpx"),
+    Chapter("Web services", "aragora_redis.web"),
+    Chapter("Errors", "aragora_redis.errors"),
+    Chapter("Events", "aragora_redis.events"),
+    Chapter("Tests of a service", "aragora_redis.testing"),
+)
+
+
+def page() -> str:
+    """The page, in Markdown."""
+    parts = [_HEAD]
+    for chapter in CHAPTERS:
+        where = f"At `{chapter.at}`." if chapter.at else f"In `{chapter.module}`."
+        parts += [f"## {chapter.title}\n", f"{where}\n"]
+        for name, thing in _shown(chapter):
+            parts += _class(chapter, name, thing) if inspect.isclass(thing) else _call(name, thing)
+    return "\n".join(parts)
+
+
+def _shown(chapter: Chapter) -> Iterator[tuple[str, Any]]:
+    module = importlib.import_module(chapter.module)
+    names = chapter.names or getattr(module, "__all__", None) or _defined_in(module)
+    return ((name, getattr(module, name)) for name in names)
+
+
+def _defined_in(module: Any) -> list[str]:
+    return [
+        name
+        for name, thing in vars(module).items()
+        if not name.startswith("_")
+        and getattr(thing, "__module__", "") == module.__name__
+        and (inspect.isclass(thing) or inspect.isfunction(thing))
+    ]
+
+
+def _class(chapter: Chapter, name: str, thing: type) -> Iterator[str]:
+    yield f"### `{name}`\n"
+    told = parse(inspect.getdoc(thing) or "", DocstringStyle.GOOGLE)
+    yield from _told(told, arguments=not chapter.at or is_dataclass(thing))
+    if issubclass(thing, Enum):
+        yield from (f"- `{each.name}` = `{each.value!r}`" for each in thing)
+        yield ""
+        return
+    for attribute, member in vars(thing).items():
+        if attribute.startswith("_") or attribute in chapter.inner or not inspect.getdoc(member):
+            continue
+        if isinstance(member, property):
+            yield f"#### `{_at(chapter, attribute)}`\n"
+            yield from _told(parse(inspect.getdoc(member) or "", DocstringStyle.GOOGLE))
+        elif isinstance(member, classmethod | staticmethod):
+            yield from _call(f"{name}.{attribute}", member.__func__, level=4)
+        elif inspect.isfunction(member):
+            yield from _call(_at(chapter, attribute), member, level=4)
+
+
+def _at(chapter: Chapter, attribute: str) -> str:
+    return f"{chapter.at or ''}.{attribute}"
+
+
+def _call(name: str, function: Callable[..., Any], *, level: int = 3) -> Iterator[str]:
+    signature = inspect.signature(function)
+    bare = [
+        parameter.replace(annotation=inspect.Parameter.empty)
+        for parameter in signature.parameters.values()
+        if parameter.name not in {"self", "cls"}
+    ]
+    returned = signature.return_annotation
+    gives = "" if returned in {inspect.Signature.empty, "None", None} else f" -> {returned}"
+    plain = signature.replace(parameters=bare, return_annotation=inspect.Signature.empty)
+    waits = "await " if inspect.iscoroutinefunction(function) else ""
+    # An object as a default says nothing, and not the same each time.
+    shown = re.sub(r"<[^<>]*>", "...", str(plain))
+    yield f"{'#' * level} `{waits}{name}{shown}{gives}`\n"
+    yield from _told(parse(inspect.getdoc(function) or "", DocstringStyle.GOOGLE))
+
+
+def _told(told: Docstring, *, arguments: bool = True) -> Iterator[str]:
+    yield f"{(told.description or '').strip()}\n"
+    if arguments and told.params:
+        yield from (f"- `{each.arg_name}`: {_line(each.description)}" for each in told.params)
+        yield ""
+    if told.returns is not None:
+        yield f"Returns: {_line(told.returns.description)}\n"
+    for each in told.raises:
+        kinds = ", ".join(f"`{kind.strip()}`" for kind in (each.type_name or "").split(","))
+        yield f"Raises {kinds}: {_line(each.description)}\n"
+
+
+def _line(text: str | None) -> str:
+    return " ".join((text or "").split())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the page, write it, or check that a file holds it (exit 1 where it does not)."""
+    return write_or_check(
+        page(), COMMITTED, program="tests.artefacts.api_reference", arguments=arguments
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
