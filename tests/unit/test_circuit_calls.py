@@ -7,6 +7,7 @@ import threading
 from contextlib import suppress
 from typing import Any
 
+import httpx
 import pytest
 from tests.integration.fleet import until
 
@@ -18,9 +19,11 @@ from aragora_redis.errors import (
     InvalidInputError,
     SessionDataError,
 )
+from aragora_redis.names import validate_name
 from aragora_redis.policies import parse_policies
 from aragora_redis.settings import Settings
 from aragora_redis.sync import SharedState as SyncState
+from aragora_redis.web.httpx import by_host
 
 POLICIES = """
 [circuits.default]
@@ -305,3 +308,20 @@ def test_a_note_is_read_whatever_it_is(text):
     read = note.read(text)
     assert read.reason in text
     assert read.by in {"", "ann"}
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://api.example.org/x", "api.example.org"),
+        ("http://localhost:8080/", "localhost_8080"),
+        ("http://[::1]/", "__1"),
+        ("https://b\u00fccher.example/", "xn--bcher-kva.example"),
+        ("https://" + ".".join(["a" * 60] * 4), "a" * 47 + "-dd0948d6e5863699"),
+    ],
+    ids=["plain", "port", "v6", "idn", "long"],
+)
+def test_a_host_names_its_circuit(url, name):
+    named = by_host(httpx.Request("GET", url))
+    assert named == name
+    validate_name(named, "a circuit")
