@@ -70,6 +70,8 @@ class Bucket:
     level: int = 0
     shadow: int = 0
     holds: dict[bytes, Hold] = field(default_factory=dict)
+    first: int = 0
+    """No hold lapses before that."""
     last: int = 0
     quota_until: int | None = None
     went_back: int = 0
@@ -102,19 +104,23 @@ class Bucket:
             self.policy, self.quota_until = policy, until
 
     def _read_holds(
-        self, shadow: bytes, _first: bytes, last: bytes, _kept: bytes, holds: bytes
+        self, shadow: bytes, first: bytes, last: bytes, _kept: bytes, holds: bytes
     ) -> None:
         tat = Tat.parse(shadow)
-        if tat is None:
+        if tat is None or _HOLD.match(holds) is None:
             return
         tat = tat._replace(us=tat.us - self.went_back)
         self.shadow, self.last = min(span(self.policy, tat, self.now), self.level), int(last)
+        self.first = int(first)
         for name, cost, until, keeps in _HOLD.findall(holds):
             self.holds[name] = Hold(name, int(cost), int(until), keeps == b"1")
         self.level = min(max(self.level, self.kept * self.policy.period_us), self.policy.full)
+        if self.now < self.first:
+            return
         for hold in [*self.holds.values()]:
             if hold.until <= self.now:
                 self.settle(hold, hold.cost if hold.keeps else 0)
+        self.first = min((hold.until for hold in self.holds.values()), default=0)
 
     @property
     def kept(self) -> int:
@@ -129,10 +135,10 @@ class Bucket:
     def hold(self, hold: Hold) -> None:
         """Take what is reserved, which is there: the shadow does not see it."""
         if not self.holds:
-            self.shadow = self.level
+            self.shadow, self.first = self.level, hold.until
         self.level = max(self.level, 0) + hold.cost * self.policy.period_us
         self.holds[hold.id] = hold
-        self.last = max(self.last, hold.until)
+        self.first, self.last = min(self.first, hold.until), max(self.last, hold.until)
 
     def settle(self, hold: Hold, actual: int) -> int:
         """A reservation ends, and `actual` tokens were used; what lies above empties the bucket.
@@ -162,8 +168,7 @@ class Bucket:
             value += b"q%d/%d/%d/%d;" % limit
         if self.holds:
             shadow = tat_of(policy, self.shadow, self.now)._replace(ahead=None).encode()
-            first = min(hold.until for hold in self.holds.values())
-            value += b"s%b/%d/%d/%d;" % (shadow, first, self.last, self.kept)
+            value += b"s%b/%d/%d/%d;" % (shadow, self.first, self.last, self.kept)
             value += b"".join(hold.encode() for hold in self.holds.values())
         return value
 

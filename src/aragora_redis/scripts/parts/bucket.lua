@@ -15,7 +15,7 @@ end
 -- The stored form of an instant that lies a span ahead.
 local function stamped(span, now, count)
   local frac = span % count
-  local ahead = (span - frac) / count
+  local ahead = (span - frac) / count + 0  -- of -0 it makes 0
   if frac > 0 then return format('%.0f:%.0f@%.0f', now + ahead, frac, ahead) end
   return format('%.0f@%.0f', now + ahead, ahead)
 end
@@ -98,13 +98,14 @@ local function bucket_rules()
 
   local function open(value, now, count, period, burst)
     local bucket = {count = count, period = period, burst = burst, level = 0}
-    local text, at = match(value or '', '^([%d:@-]+);()')
-    local us, frac, back = arrival(text or value or '', now)
-    -- By position: a pattern that takes in all that follows goes through it letter by letter.
-    local rest = at and value:sub(at) or ''
-    local quota, c, p, b, till, after = match(rest, '^(q(%d+)/(%d+)/(%d+)/(%d+);)()')
+    value = value or ''
+    local text, at = match(value, '^([%d:@-]+);()')
+    at = at or #value + 1
+    local us, frac, back = arrival(text or value, now)
+    -- Read in place: the rest may be long, and each copy of it costs more than all that is read.
+    local quota, c, p, b, till, after = match(value, '^(q(%d+)/(%d+)/(%d+)/(%d+);)()', at)
     if us and quota then
-      c, p, b, till, rest = tonumber(c), tonumber(p), tonumber(b), tonumber(till), rest:sub(after)
+      c, p, b, till, at = tonumber(c), tonumber(p), tonumber(b), tonumber(till), after
       if (till == 0 or till > now) and is_exact(c, p, b) then
         bucket.count, bucket.period, bucket.burst = c, p, b
         bucket.quota, bucket.quota_until = quota, till
@@ -115,13 +116,12 @@ local function bucket_rules()
     bucket.went_back = back > 0
     bucket.level = span_to(us - back, frac, now, bucket.count, bucket.full)
     local shadow, first, last, kept, holds_at =
-      match(rest, '^s([%d:]+)/(%d+)/(%d+)/(%d+);()')
-    local holds = holds_at and rest:sub(holds_at) or ''
-    if holds == '' then return bucket end
-    if shadow then us, frac = arrival(shadow, now) end
-    if shadow and us then
+      match(value, '^s([%d:]+)/(%d+)/(%d+)/(%d+);()', at)
+    if not shadow or not find(value, '^' .. HOLD, holds_at) then return bucket end
+    us, frac = arrival(shadow, now)
+    if us then
       bucket.shadow = min(span_to(us - back, frac, now, bucket.count, bucket.full), bucket.level)
-      bucket.first, bucket.last, bucket.holds = tonumber(first), tonumber(last), holds
+      bucket.first, bucket.last, bucket.holds = tonumber(first), tonumber(last), value:sub(holds_at)
       bucket.kept = tonumber(kept)
       bucket.level = min(max(bucket.level, bucket.kept * bucket.period), bucket.full)
       if now >= bucket.first then end_lapsed(bucket, now) end
