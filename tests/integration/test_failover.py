@@ -197,12 +197,16 @@ async def test_a_replica_that_does_not_catch_up_backs_it_out(sentinel_lab, conne
     await diagnosed(lab, "server-unreachable", deadline=0.2)
     connect(lab, "redis-1").execute_command("CLIENT", "PAUSE", 1)
     source = lab.node("redis-0").address
-    ask(lab, "redis-1", "REPLICAOF", "127.0.0.1", "1")
+    # Whom it follows is right, so the Sentinels mend nothing: it is let in no more, and lacks a
+    # write.
+    ask(lab, "redis-1", "CONFIG", "SET", "masterauth", "wrong")
+    client = connect(lab, "primary")
+    client.config_set("min-replicas-to-write", 0)
+    client.execute_command("CLIENT", "KILL", "TYPE", "replica")
+    assert client.set("a", "a")
     report = await switched(lab, force=True, deadline=0.3)
     assert report.status is Status.CRITICAL
     assert f"{source} goes on as primary" in report.headline
-    client = connect(lab, "primary")
-    client.config_set("min-replicas-to-write", 0)
     assert client.set("a", "b")
 
 
