@@ -44,7 +44,7 @@ def by_redis(sources):
 
 
 def slot_of_subject(state, subject):
-    limiter = state.rate_limits._limiters["api"]
+    limiter = state.rate_limits._book.named("api")
     return key_slot(limiter.record(subject).key)
 
 

@@ -140,7 +140,7 @@ async def test_i3_i5_what_a_frozen_server_was_sent_does_not_run_when_it_resumes(
     lab = make_lab("standalone")
     lab.start()
     async with instances(lab, 1) as (state,):
-        key = state.rate_limits._limiter("api", "u").record("u").key
+        key = state.rate_limits._book.named("api").record("u").key
         await asyncio.to_thread(lab.freeze, "redis-0")
         with pytest.raises(AragoraRedisError):
             await state.rate_limits.check("api", "u", cost=5)
@@ -204,7 +204,7 @@ async def test_an_outage_is_charged_on_return(make_lab, connect, fail_open):
         await asyncio.to_thread(lab.thaw, "redis-0")
         await until(healthy(state))
         policy = state.policies.limits["api"]
-        key = state.rate_limits._limiter("api", "u").record("u").key
+        key = state.rate_limits._book.named("api").record("u").key
         peek = operations.peek(policy, key)
         executor = state._redis.executor
         client = connect(lab, "redis-0")

@@ -58,9 +58,9 @@ def slow_first_copy(labs):
 
 async def killed_meanwhile(labs, lab):
     """A run in which a server is killed while its first copy is on its way."""
-    run = asyncio.create_task(labs.run())
-    source = labs.client(moved=False)
-    await until(lambda: source.info("replication")["connected_slaves"] == 1)
+    seen: list[object] = []
+    run = asyncio.create_task(labs.migration(on_copied=seen.append).run())
+    await until(lambda: seen)
     lab.kill("redis-0")
     return await run
 

@@ -57,6 +57,7 @@ class Service:
             {
                 "ARAGORA_REDIS_URL": f"redis://:{password}@127.0.0.1:{self.port}",
                 "ARAGORA_RATE_LIMIT_FAIL_OPEN": "true",
+                "ARAGORA_REDIS_DEADLINE": "1",
             }
         )
 
