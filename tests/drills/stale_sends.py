@@ -9,6 +9,7 @@ from aragora_redis.address import Address
 from aragora_redis.events import Event, ViewChanged
 from aragora_redis.link.names import Names
 from aragora_redis.link.pipe import Pipe, pack
+from aragora_redis.link.verification import MAINTENANCE
 from aragora_redis.settings import Standalone
 
 from .history import Recorder
@@ -17,8 +18,10 @@ ROLE = pack(("ROLE",))
 """A question, by which the watcher has an address prove itself that most Sentinels insist on."""
 QUESTIONS = {
     "cluster": {pack(("CLUSTER", "NODES")), pack(("CLIENT", "SETNAME", "aragora-redis"))},
+    "standalone": {pack(MAINTENANCE), pack(("WAITAOF", 1, 0, 1))},
 }
-"""What is sent to a node of a cluster whoever it is now, to hear what it says of all."""
+"""What writes nothing: sent to a node of a cluster whoever it is now, to hear what it says of all;
+and by a connection that was made just before the name moved, to hear what is offered."""
 
 
 def watch_sends(state: SharedState, recorder: Recorder) -> None:
