@@ -40,7 +40,7 @@ from .receipt import Receipt
 from .session_births import SessionBirths
 from .session_changes import SessionChanges
 from .session_ends import SessionEnds
-from .session_store import NO_ANSWER, Found, SessionStore, gone
+from .session_store import HOPS, NO_ANSWER, Found, SessionStore, gone
 from .tokens import Tokens
 
 WRITE_LIMIT = 1.0
@@ -147,28 +147,37 @@ class Sessions:
         if ref is None:
             return None
         until = self._store.until(self._deadline)
-        try:
-            found, at = await self._store.find(ref, until)
-        except SessionUnreadableError:
+        for _ in range(HOPS):
+            try:
+                found, at = await self._store.find(ref, until)
+            except SessionUnreadableError:
+                return None
+            if found is None:
+                return None
+            if found.stored.version >= seen:
+                named = session_id if at == ref else None
+                return found.stored.session(at, named=named, source=found.source)
+            try:
+                await self._roll_back(found, at, until)
+            except SessionConflictError:
+                continue  # it is another one by now
             return None
-        if found is None:
-            return None
-        if found.stored.version < seen:
-            await self._roll_back(found, at, until)
-            return None
-        named = session_id if at == ref else None
-        return found.stored.session(at, named=named, source=found.source)
+        raise OutageError("the session keeps changing, and is older than what its client has seen")
 
     async def _roll_back(self, found: Found, at: SessionRef, until: float) -> None:
-        """End what is older than its client has seen, so that no other client goes on with it."""
+        """End what is older than its client has seen, so that no other client goes on with it.
+
+        Raises SessionConflictError where it is not as it was read any more.
+
+        A read is not fenced, so it may be a deposed primary that is behind: only one that may
+        write takes the session out, and nothing is buried before it has.
+        """
         if found.source == "copy":
             raise OutageError("the copy of the session is older than what its client has seen")
+        session = found.stored.session(at, named=None, source=found.source)
+        with contextlib.suppress(SessionGoneError):
+            await self._ends.end_unchanged(session, self._index(session.user), until)
         self._store.refused("rolled-back")
-        stored = found.stored
-        with contextlib.suppress(SessionConflictError):
-            await self._ends.end(
-                at, stored.expires_at, self._index(stored.user), until, before=stored.before
-            )
 
     async def of_cookie(self, cookie: str | None) -> Session | None:
         """The session of a cookie that `cookie` has written; None also for any other text.
