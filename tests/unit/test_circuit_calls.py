@@ -325,3 +325,21 @@ def test_a_host_names_its_circuit(url, name):
     named = by_host(httpx.Request("GET", url))
     assert named == name
     validate_name(named, "a circuit")
+
+
+async def test_dead_hosts_make_room_for_others_when_nobody_has_called_them_for_long(
+    state, monkeypatch
+):
+    monkeypatch.setattr("aragora_redis.state.circuits.CIRCUITS", 1)
+    dead = state.circuits["dead"]
+    for _ in range(100):
+        dead.count(await dead.acquire(), ok=False, duration=0)
+    await dead.report_evidence()
+    assert dead.state == "open"
+    with pytest.raises(InvalidInputError):
+        state.circuits["another"]
+    dead._used_at -= 3600
+    with pytest.raises(InvalidInputError):
+        state.circuits["another"]
+    monkeypatch.setattr(dead._known, "now", lambda now=dead._known.now: now() + 3600 * 1_000_000)
+    assert state.circuits["another"].state == "closed"

@@ -96,10 +96,21 @@ class Circuit:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing would be lost by forgetting it."""
+        """Whether nothing would be lost by forgetting it.
+
+        One that is open is kept while it spares somebody, and a window longer: Redis keeps it
+        anyway, and who asks for it again asks there first.
+        """
         quiet = self._around.clock.monotonic() - self._used_at > self.policy.window
-        in_use = len(self._trials) or self.bulkhead.in_flight
-        return quiet and not in_use and self._known.standing.phase is Phase.CLOSED
+        if not quiet or len(self._trials) or self.bulkhead.in_flight:
+            return False
+        match self._known.current.phase:
+            case Phase.CLOSED:
+                return True
+            case Phase.OPEN:
+                over = self._known.current.until + self.policy.window * 1_000_000
+                return self._known.now() > over
+        return False
 
     def snapshot(self) -> CircuitStatus:
         """How it is, now."""
