@@ -338,6 +338,17 @@ def test_a_server_that_refuses_writes_is_left_as_it_was(own_server, script):
     assert world.standing() == opened
 
 
+def test_a_row_that_no_instance_has_told_disables_nothing(on_server):
+    world = World(on_server)
+    evidence = operations.report(
+        world.keys, "llm", POLICY, known=NOTHING, own="a", seen=Evidence(9, 9), open_for=1
+    ).keys[1]
+    on_server.client.hset(evidence, "wrong", "x")
+    assert world.report("a", 4, 1).pooled[:3] == (4, 1, 0)
+    assert [each[0] for each in world.run(operations.evidence(world.keys, "llm"))] == ["a"]
+    assert world.report("a", 9, 9).standing.phase is Phase.OPEN
+
+
 def test_changes_are_published(on_server):
     world = World(on_server)
     listener = on_server.client.pubsub(ignore_subscribe_messages=True)

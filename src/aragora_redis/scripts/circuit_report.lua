@@ -66,7 +66,7 @@ local reporting, failing, slowing = 0, 0, 0
 local rows = redis.call('HGETALL', evidence)
 for i = 1, #rows, 2 do
   local at, c, f, s = string.match(rows[i + 1], '^(%d+) (%d+) (%d+) (%d+)$')
-  if tonumber(at) + window <= now then
+  if not at or tonumber(at) + window <= now then
     redis.pcall('HDEL', evidence, rows[i])
   else
     calls, failures, slow = calls + c, failures + f, slow + s
