@@ -291,9 +291,10 @@ class WebSession(MutableMapping[str, Any]):
             if newer.version != stored.version:
                 self._cookie = Cookie.SET  # the client has seen this version
         except SessionGoneError:
-            # It was ended elsewhere while this request ran: nothing may bring it back.
+            # It was ended elsewhere while this request ran: nothing may bring it back. The cookie
+            # stays: it opens nothing, and the client may have one of another login by now.
             self._hold(None)
-            self._cookie = Cookie.DELETE
+            self._cookie = Cookie.KEEP
 
     async def _apply(self, stored: Session, changed: dict[str, Any], removed: list[str]) -> Session:
         for _ in range(_ATTEMPTS):
