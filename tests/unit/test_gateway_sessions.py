@@ -22,10 +22,10 @@ max_bytes = 100000
 
 
 @pytest.fixture
-async def client(tmp_path):
+def state(tmp_path):
     policies = tmp_path / "policies.toml"
     policies.write_text(POLICIES)
-    state = SharedState(
+    return SharedState(
         from_env(
             {
                 "ARAGORA_POLICIES": str(policies),
@@ -34,6 +34,10 @@ async def client(tmp_path):
             }
         )
     )
+
+
+@pytest.fixture
+async def client(state):
     app = create_app(state)
     async with (
         app.router.lifespan_context(app),
@@ -251,12 +255,18 @@ async def test_an_entity_tag_is_the_version_that_was_read(client):
     assert [(each["device"], each["handle"]) for each in listed] == [("d", read.json()["handle"])]
 
 
-async def test_a_store_older_than_what_was_seen_has_no_session(client):
-    made = await create(client, user="seen")
+async def test_a_store_older_than_what_was_seen_has_no_session(client, state):
+    made, other = await create(client, user="seen"), await create(client, user="seen")
     named = {"X-Session-Id": made["id"]}
-    seen = {"X-Session-Seen": str(made["version"])}
+    seen = {"X-Session-Seen": made["cookie"]}
     assert (await client.get("/v1/sessions", headers=named | seen)).status_code == 200
-    later = {"X-Session-Seen": str(made["version"] + 1)}
+    for made_up in (str(2**53 - 1), f"{made['id']}.{2**53 - 1}.{'A' * 22}", other["cookie"]):
+        headers = named | {"X-Session-Seen": made_up}
+        assert (await client.get("/v1/sessions", headers=headers)).status_code == 422
+    assert (await client.get("/v1/sessions", headers=named)).status_code == 200, (
+        "no forgery ends it"
+    )
+    later = {"X-Session-Seen": state.sessions.witness.cookie(made["id"], made["version"] + 1)}
     assert (await client.get("/v1/sessions", headers=named | later)).status_code == 404
     assert (await client.get("/v1/sessions", headers=named)).status_code == 404, "it has ended"
 

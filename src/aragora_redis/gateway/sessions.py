@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 from ..errors import InvalidInputError, SessionConflictError, SessionGoneError
 from ..sessions.client import Client as SessionClient
 from ..sessions.stored import Session
-from ..state.sessions import ALIAS_FOR
+from ..state.sessions import ALIAS_FOR, Sessions
 from ..state.shared import SharedState
 from ..web.problems import ProblemError, problem_of
 from .auth import Role, needs
@@ -28,8 +28,9 @@ from .tokens import LevelWord
 Id = Annotated[str, Field(max_length=128)]
 PathId = Annotated[str | None, Path(max_length=128)]
 HeaderId = Annotated[str | None, Header(alias="X-Session-Id", max_length=128)]
-Seen = Annotated[int, Header(alias="X-Session-Seen", ge=0, lt=2**53)]
-"""The version that the client has seen: where Redis holds an older one, the session is ended."""
+Seen = Annotated[str | None, Header(alias="X-Session-Seen", max_length=128)]
+"""The `cookie` of the session as the client has seen it: where Redis holds an older one, the
+session is ended. It is signed, since nobody may end a session by making up a version."""
 IfMatch = Annotated[str | None, Header(alias="If-Match", max_length=64)]
 """The entity tag that was read (RFC 9110 section 13.1.1): nothing may have changed since."""
 Version = Annotated[int, Field(ge=0, lt=2**53)]
@@ -103,6 +104,8 @@ class SessionBody(BaseModel):
     source: str
     """`redis`, `local` where there is none, or `copy`: read within the last seconds, since Redis
     cannot be asked now."""
+    cookie: str | None
+    """The id and the version, signed: the client's next `X-Session-Seen`. Null where the id is."""
 
 
 class InfoBody(BaseModel):
@@ -163,18 +166,23 @@ def _add_sessions(router: APIRouter, state: SharedState) -> None:
     )
     async def create(body: Creation, response: Response) -> SessionBody:
         """Begin a session."""
-        return _told(response, await sessions.create(body.user, body.data, client=body.client))
+        return _told(
+            sessions, response, await sessions.create(body.user, body.data, client=body.client)
+        )
 
     @router.get("/sessions/{session_id}", responses=_GONE)
     async def read(
-        response: Response, session_id: PathId, header: HeaderId = None, seen: Seen = 0
+        response: Response, session_id: PathId, header: HeaderId = None, seen: Seen = None
     ) -> SessionBody:
         """Read a session, which counts as use of it."""
-        return _told(response, await _found(state, _one_id(session_id, header), seen))
+        named = _one_id(session_id, header)
+        return _told(
+            sessions, response, await _found(state, named, _version_seen(state, named, seen))
+        )
 
     @router.get("/sessions", responses=_GONE)
     async def read_named(
-        response: Response, header: HeaderId = None, seen: Seen = 0
+        response: Response, header: HeaderId = None, seen: Seen = None
     ) -> SessionBody:
         """Read a session, which counts as use of it."""
         return await read(response, None, header, seen)
@@ -205,7 +213,7 @@ def _add_sessions(router: APIRouter, state: SharedState) -> None:
                 raise
             problem = problem_of(error)
             raise ProblemError(replace(problem, status=HTTPStatus.PRECONDITION_FAILED)) from error
-        return _told(response, changed)
+        return _told(sessions, response, changed)
 
     @router.patch("/sessions", responses=_CHANGED)
     async def change_named(
@@ -229,8 +237,10 @@ def _add_ends(router: APIRouter, state: SharedState) -> None:
         wanted = body or Rotation()
         session = await _found(state, _one_id(session_id, header, wanted.id))
         if wanted.user is not None and wanted.user != session.user:
-            return _body_of(await sessions.authenticate(session, wanted.user, client=wanted.client))
-        return _body_of(await sessions.rotate(session, grace=wanted.grace))
+            return _body_of(
+                sessions, await sessions.authenticate(session, wanted.user, client=wanted.client)
+            )
+        return _body_of(sessions, await sessions.rotate(session, grace=wanted.grace))
 
     @router.post("/sessions/rotate", responses=_CHANGED)
     async def rotate_named(body: Rotation | None = None, header: HeaderId = None) -> SessionBody:
@@ -320,6 +330,23 @@ def _version_of(body: Change, if_match: str | None) -> int:
     return int(tag[1]) if tag else body.version or 0
 
 
+def _version_seen(state: SharedState, session_id: str, cookie: str | None) -> int:
+    """The version that a client has seen; 0 where it says nothing.
+
+    Raises:
+        InvalidInputError: nobody of this fleet has given that for this session.
+    """
+    if cookie is None:
+        return 0
+    presented = state.sessions.witness.read(cookie)
+    if presented is None or presented.session_id != session_id:
+        raise InvalidInputError(
+            "X-Session-Seen is not what was given for this session",
+            remedy="send the `cookie` of the session as it was read last",
+        )
+    return presented.seen
+
+
 async def _found(state: SharedState, session_id: str, seen: int = 0) -> Session:
     session = await state.sessions.get(session_id, seen=seen)
     if session is None:
@@ -327,10 +354,12 @@ async def _found(state: SharedState, session_id: str, seen: int = 0) -> Session:
     return session
 
 
-def _body_of(session: Session) -> SessionBody:
-    return SessionBody.model_validate(session, from_attributes=True)
+def _body_of(sessions: Sessions, session: Session) -> SessionBody:
+    cookie = None if session.id is None else sessions.cookie(session)
+    said = {name: getattr(session, name) for name in SessionBody.model_fields if name != "cookie"}
+    return SessionBody.model_validate(said | {"cookie": cookie})
 
 
-def _told(response: Response, session: Session) -> SessionBody:
+def _told(sessions: Sessions, response: Response, session: Session) -> SessionBody:
     response.headers["ETag"] = f'"{session.version}"'
-    return _body_of(session)
+    return _body_of(sessions, session)
