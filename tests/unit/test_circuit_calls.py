@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -343,3 +345,37 @@ async def test_dead_hosts_make_room_for_others_when_nobody_has_called_them_for_l
         state.circuits["another"]
     monkeypatch.setattr(dead._known, "now", lambda now=dead._known.now: now() + 3600 * 1_000_000)
     assert state.circuits["another"].state == "closed"
+
+
+def test_a_place_is_given_back_where_it_was_taken_whatever_the_policy_is_by_then(threads):
+    few = threads.circuits["few"]
+    there, bounded = few._circuit(), few._circuit().policy
+
+    def reload(policy):
+        threads._crossing.later(lambda: there.use(policy))
+        threads._crossing.cross(lambda _: asyncio.sleep(0), 1)
+
+    with few.guard():
+        assert there.bulkhead.in_flight == 1
+        reload(replace(bounded, max_concurrent=0))
+    with few.guard():
+        reload(bounded)
+    threads._crossing.cross(lambda _: asyncio.sleep(0), 1)
+    assert there.bulkhead.in_flight == 0
+
+
+def test_leave_that_nobody_waits_for_any_more_is_given_back(threads, monkeypatch):
+    few = threads.circuits["few"]
+    there = few._circuit()
+    wait = concurrent.futures.Future.result
+
+    def interrupted(future, timeout=None):
+        wait(future, timeout)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(concurrent.futures.Future, "result", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            few.enter()
+    threads._crossing.cross(lambda _: asyncio.sleep(0), 1)
+    assert there.bulkhead.in_flight == 0

@@ -43,9 +43,9 @@ def crossings(state):
     count = [0]
     cross = state._crossing.cross
 
-    def counted(*given):
+    def counted(*given, **named):
         count[0] += 1
-        return cross(*given)
+        return cross(*given, **named)
 
     state._crossing.cross = counted
     return count

@@ -11,6 +11,7 @@ from typing import ParamSpec, Self, TypeVar
 from ..circuit.operations import Reporter
 from ..circuit.outcome import DEFAULT, Classify, Kinds, Outcome, Rules
 from ..circuit.permit import Permit
+from ..state.bulkhead import Bulkhead
 from ..state.circuit import Circuit as AsyncCircuit
 from ..state.circuit import CircuitStatus
 from ..state.circuits import Forced
@@ -81,7 +82,9 @@ class Circuit:
         permit = circuit.admit()
         if permit is not None:
             return permit
-        return self._crossing.cross(lambda _: circuit.acquire(), self._crossing.deadline)
+        return self._crossing.cross(
+            lambda _: circuit.acquire(), self._crossing.deadline, undo=circuit.give_up
+        )
 
     def report(self, permit: Permit, *, ok: bool, duration: float) -> None:
         """Tell how a call went that was let through; `duration` in seconds."""
@@ -135,22 +138,26 @@ class Circuit:
 
         return decorate
 
-    def enter(self) -> Permit:
-        """Take a place of the bulkhead, if there is one, and leave to make one call."""
+    def enter(self) -> tuple[Permit, Bulkhead | None]:
+        """Leave to make one call, and the bulkhead where a place was taken, if there is one."""
         circuit = self._circuit()
         if circuit.bulkhead.bounded:
+
+            def undo(permit: Permit) -> None:
+                circuit.bulkhead.leave()
+                circuit.give_up(permit)
+
             most = circuit.policy.max_wait + 1.0 + 2 * self._crossing.deadline
-            return self._crossing.cross(lambda _: circuit.enter(), most)
+            permit = self._crossing.cross(lambda _: circuit.enter(), most, undo=undo)
+            return permit, circuit.bulkhead
         permit = self.acquire()
         if permit.trial:
             self._crossing.later(lambda: circuit.follow(permit))
-        return permit
+        return permit, None
 
-    def leave(self) -> None:
-        """Give the place of the bulkhead back."""
-        circuit = self._circuit()
-        if circuit.bulkhead.bounded:
-            self._crossing.later(circuit.bulkhead.leave)
+    def leave(self, bulkhead: Bulkhead) -> None:
+        """Give a place back where it was taken, whatever the policy is by now."""
+        self._crossing.later(bulkhead.leave)
 
     def monotonic(self) -> float:
         """The clock by which calls are timed."""
@@ -189,12 +196,13 @@ class Guard:
         self._circuit = circuit
         self._rules = rules
         self._permit: Permit | None = None
+        self._inside: Bulkhead | None = None
         self._started = 0.0
         self._took: float | None = None
         self._outcome: Outcome = "ok"
 
     def __enter__(self) -> Self:
-        self._permit, self._outcome = self._circuit.enter(), "ok"
+        (self._permit, self._inside), self._outcome = self._circuit.enter(), "ok"
         self._started, self._took = self._circuit.monotonic(), None
         return self
 
@@ -224,7 +232,7 @@ class Guard:
         permit, self._permit = self._permit, None
         if permit is None:
             return
-        self._circuit.leave()
+        self._leave()
         if outcome == "released":
             self._circuit.release(permit)
             return
@@ -235,5 +243,10 @@ class Guard:
         """Give the leave back without waiting: whoever held the call has dropped it."""
         permit, self._permit = self._permit, None
         if permit is not None:
-            self._circuit.leave()
+            self._leave()
             self._circuit.give_up(permit)
+
+    def _leave(self) -> None:
+        bulkhead, self._inside = self._inside, None
+        if bulkhead is not None:
+            self._circuit.leave(bulkhead)

@@ -60,8 +60,14 @@ class Crossing:
         """What lives in the loop; only what any thread may ask is asked of it directly."""
         return self._alive().state
 
-    def cross(self, work: Callable[[SharedState], Coroutine[Any, Any, T]], within: float) -> T:
-        """Run a coroutine in the background loop, and wait for it.
+    def cross(
+        self,
+        work: Callable[[SharedState], Coroutine[Any, Any, T]],
+        within: float,
+        *,
+        undo: Callable[[T], None] | None = None,
+    ) -> T:
+        """Run a coroutine in the background loop, and wait for it; `undo` as `Loop.run` does.
 
         Raises:
             RuntimeError: the caller is a coroutine itself.
@@ -71,7 +77,7 @@ class Crossing:
                 "aragora_redis.sync would hold up this event loop: use aragora_redis.SharedState"
             )
         life = self._alive()
-        return life.loop.run(work(life.state), within)
+        return life.loop.run(work(life.state), within, undo=undo)
 
     def later(self, work: Callable[[], None]) -> None:
         """Run something in the background loop without waiting for it."""

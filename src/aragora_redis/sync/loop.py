@@ -8,7 +8,7 @@ import concurrent.futures
 import contextlib
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from ..errors import DeadlineError
@@ -34,22 +34,41 @@ class Loop:
         )
         self._thread.start()
 
-    def run(self, work: Coroutine[Any, Any, T], within: float) -> T:
+    def run(
+        self,
+        work: Coroutine[Any, Any, T],
+        within: float,
+        *,
+        undo: Callable[[T], None] | None = None,
+    ) -> T:
         """Run a coroutine, and wait for it.
+
+        A result that comes when nobody waits for it any more is given to `undo`, in the loop.
 
         Raises:
             DeadlineError: the loop has not come round in time.
         """
-        future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        results: list[T] = []
+
+        async def kept() -> T:
+            results.append(await work)
+            return results[0]
+
+        def abandon() -> None:
+            future.cancel()
+            if undo is not None:  # after the cancel: by then the work is done, or never will be
+                self.loop.call_soon_threadsafe(lambda: [undo(result) for result in results])
+
+        future = asyncio.run_coroutine_threadsafe(kept(), self.loop)
         try:
             return future.result(within + CROSSING)
         except concurrent.futures.TimeoutError:
             if future.done():
                 raise  # it is the work's own
-            future.cancel()
+            abandon()
             raise DeadlineError("the background loop does not come round") from None
         except BaseException:
-            future.cancel()
+            abandon()
             raise
 
     def abandon(self) -> None:
