@@ -101,7 +101,8 @@ class SessionUnreadableError(SessionGoneError):
 
     Attributes:
         reason: `unknown-key` (sealed with a key that is not listed here), `tampered` (it was not
-            sealed for this place), or `plain` (not sealed, which is not accepted).
+            sealed for this place), `plain` (not sealed, which is not accepted), or `not-json` (a
+            field is none).
     """
 
     def __init__(self, reason: str) -> None:

@@ -229,8 +229,8 @@ class SessionRefused(Event):
     """A session that is stored counted as none.
 
     Attributes:
-        reason: `unknown-key`, `tampered` or `plain`, see `SessionUnreadableError`; `rolled-back`
-            where the client has seen a later state of it.
+        reason: `unknown-key`, `tampered`, `plain` or `not-json`, see `SessionUnreadableError`;
+            `rolled-back` where the client has seen a later state of it.
     """
 
     reason: str

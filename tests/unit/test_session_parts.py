@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aragora_redis.errors import SessionDataError, UnexpectedReplyError
+from aragora_redis.errors import SessionDataError, SessionUnreadableError, UnexpectedReplyError
 from aragora_redis.sessions import data
 from aragora_redis.sessions.ids import SHARDS, new_id, parse_id, user_ref
 from aragora_redis.sessions.operations import SessionKeys
@@ -160,5 +160,5 @@ def test_a_reply_that_is_none_is_told(reply):
 
 def test_what_is_stored_but_no_json_is_told():
     stored = Stored(None, 1, 0.0, 1.0, 1.0, {"a": b"{"}, ())
-    with pytest.raises(UnexpectedReplyError):
+    with pytest.raises(SessionUnreadableError):
         stored.session(user_ref(KEY, "x"), named=None, source="redis")

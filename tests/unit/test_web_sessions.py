@@ -14,7 +14,13 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
 
 from aragora_redis import SharedState
-from aragora_redis.errors import InvalidInputError, LinkDownError, OutageError
+from aragora_redis.errors import (
+    InvalidInputError,
+    LinkDownError,
+    OutageError,
+    Ran,
+    SessionGoneError,
+)
 from aragora_redis.settings import Settings
 from aragora_redis.web import NotLoadedError, SessionMiddleware, session_of
 
@@ -399,3 +405,19 @@ async def test_a_store_that_may_not_write_ends_nothing_that_it_is_behind_of(stat
     assert await state.sessions.get(made.id, seen=made.version) is not None
     assert await state.sessions.get(made.id, seen=made.version + 1) is None
     assert state.tokens.has_ended(made.ref.member)
+
+
+async def test_who_has_a_session_with_a_field_that_is_no_json_can_log_in_again_and_out(state):
+    service = Service(state)
+    async with service.client() as client:
+        await client.get("/login")
+        session = await state.sessions.of_cookie(client.cookies["session"])
+        assert session is not None
+        key = state.sessions._store.keys.session(session.ref)
+        stored = state._executor._memory.get(key)
+        stored[b"d:at"] = stored[b"d:at"].rpartition(b" ")[0] + b" {"
+        with pytest.raises(SessionGoneError) as told:
+            await state.sessions.update(session, set={"b": 1})
+        assert told.value.ran is Ran.YES
+        assert (await client.get("/read")).json() == {"user": None}
+        assert "Max-Age=0" in (await client.get("/end")).headers["set-cookie"]

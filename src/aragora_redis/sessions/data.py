@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from ..errors import SessionDataError, UnexpectedReplyError
+from ..errors import SessionDataError, SessionUnreadableError
 
 FIELD_LIMIT = 1000
 """Fields of one session."""
@@ -61,12 +61,12 @@ def decode(fields: Mapping[str, bytes]) -> dict[str, Any]:
     """The data as it went in.
 
     Raises:
-        UnexpectedReplyError: what is stored is not what this package writes.
+        SessionUnreadableError: what is stored is not what this package writes.
     """
     try:
         return {name: msgspec.json.decode(value) for name, value in fields.items()}
     except (msgspec.DecodeError, RecursionError) as error:
-        raise UnexpectedReplyError("a field of a session is not JSON") from error
+        raise SessionUnreadableError("not-json") from error
 
 
 def size_of(fields: Mapping[str, bytes]) -> int:

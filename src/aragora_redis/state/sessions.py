@@ -17,6 +17,7 @@ from ..clock import Clock
 from ..errors import (
     InvalidInputError,
     OutageError,
+    Ran,
     SessionConflictError,
     SessionDataError,
     SessionGoneError,
@@ -150,21 +151,31 @@ class Sessions:
         for _ in range(HOPS):
             try:
                 found, at = await self._store.find(ref, until)
+                if found is None:
+                    return None
+                session = self._opened(found, at, named=session_id if at == ref else None)
             except SessionUnreadableError:
                 return None
-            if found is None:
-                return None
-            if found.stored.version >= seen:
-                named = session_id if at == ref else None
-                return found.stored.session(at, named=named, source=found.source)
+            if session.version >= seen:
+                return session
             try:
-                await self._roll_back(found, at, until)
+                await self._roll_back(session, until)
             except SessionConflictError:
                 continue  # it is another one by now
             return None
         raise OutageError("the session keeps changing, and is older than what its client has seen")
 
-    async def _roll_back(self, found: Found, at: SessionRef, until: float) -> None:
+    def _opened(
+        self, found: Found, at: SessionRef, *, named: str | None, ran: Ran = Ran.NO
+    ) -> Session:
+        try:
+            return found.stored.session(at, named=named, source=found.source)
+        except SessionUnreadableError as error:
+            error.ran = ran
+            self._store.refused(error.reason)
+            raise
+
+    async def _roll_back(self, session: Session, until: float) -> None:
         """End what is older than its client has seen, so that no other client goes on with it.
 
         Raises SessionConflictError where it is not as it was read any more.
@@ -172,9 +183,8 @@ class Sessions:
         A read is not fenced, so it may be a deposed primary that is behind: only one that may
         write takes the session out, and nothing is buried before it has.
         """
-        if found.source == "copy":
+        if session.source == "copy":
             raise OutageError("the copy of the session is older than what its client has seen")
-        session = found.stored.session(at, named=None, source=found.source)
         with contextlib.suppress(SessionGoneError):
             await self._ends.end_unchanged(session, self._index(session.user), until)
         self._store.refused("rolled-back")
@@ -288,7 +298,7 @@ class Sessions:
                 client=client,
             )
             named = session_id if at == ref else None
-            return stored.session(at, named=named, source=self._source)
+            return self._opened(Found(stored, self._source), at, named=named, ran=Ran.YES)
 
     async def rotate(
         self, session: Session, *, grace: float = ALIAS_FOR, within: float = WRITE_LIMIT
@@ -308,7 +318,7 @@ class Sessions:
             stored = await self._changes.rotate(
                 session.ref, ref, self._index(session.user), grace, self._store.until(within)
             )
-            return stored.session(ref, named=session_id, source=self._source)
+            return self._opened(Found(stored, self._source), ref, named=session_id, ran=Ran.YES)
 
     async def authenticate(
         self,

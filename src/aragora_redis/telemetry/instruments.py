@@ -127,7 +127,7 @@ SESSIONS_REFUSED = Instrument(
     Kind.COUNTER,
     "reads",
     "Stored sessions that counted as none.",
-    (("reason", "`unknown-key`, `tampered`, `plain`, `rolled-back`"),),
+    (("reason", "`unknown-key`, `tampered`, `plain`, `not-json`, `rolled-back`"),),
 )
 SESSION_WRITES = Instrument(
     "session_writes",
