@@ -25,7 +25,7 @@ from aragora_redis.names import validate_name
 from aragora_redis.policies import parse_policies
 from aragora_redis.settings import Settings
 from aragora_redis.sync import SharedState as SyncState
-from aragora_redis.web.httpx import by_host
+from aragora_redis.web.httpx import CircuitTransport, SyncCircuitTransport, by_host
 
 POLICIES = """
 [circuits.default]
@@ -379,3 +379,48 @@ def test_leave_that_nobody_waits_for_any_more_is_given_back(threads, monkeypatch
             few.enter()
     threads._crossing.cross(lambda _: asyncio.sleep(0), 1)
     assert there.bulkhead.in_flight == 0
+
+
+class Answer(
+    httpx.AsyncByteStream, httpx.SyncByteStream, httpx.AsyncBaseTransport, httpx.BaseTransport
+):
+    """A transport's one answer, which tells whether it was closed."""
+
+    closed = False
+
+    async def handle_async_request(self, _):
+        return httpx.Response(200, stream=self)
+
+    def handle_request(self, _):
+        return httpx.Response(200, stream=self)
+
+    async def aclose(self):
+        self.close()
+
+    def close(self):
+        self.closed = True
+
+
+def unable(_):
+    raise ValueError("cannot tell")
+
+
+@pytest.mark.parametrize("how", ["headers", "body"])
+async def test_an_answer_that_the_caller_does_not_get_is_closed(state, how):
+    answer, request = Answer(), httpx.Request("GET", "http://few")
+    transport = CircuitTransport(state.circuits, transport=answer, failed=unable, until=how)
+    with pytest.raises(ValueError, match="cannot tell"):
+        await transport.handle_async_request(request)
+    assert answer.closed
+    assert state.circuits["few"].bulkhead.in_flight == 0
+
+
+@pytest.mark.parametrize("how", ["headers", "body"])
+def test_nor_by_threads(threads, how):
+    answer, request = Answer(), httpx.Request("GET", "http://few")
+    transport = SyncCircuitTransport(threads.circuits, transport=answer, failed=unable, until=how)
+    with pytest.raises(ValueError, match="cannot tell"):
+        transport.handle_request(request)
+    assert answer.closed
+    threads._crossing.cross(lambda _: asyncio.sleep(0), 1)
+    assert threads.circuits["few"]._circuit().bulkhead.in_flight == 0

@@ -87,21 +87,24 @@ class CircuitTransport(httpx.AsyncBaseTransport):
         """Make a request, if its circuit lets it through."""
         circuit = self._circuits[self._name(request)]
         guard = circuit.guard(failure_on=_FAILURES, ignore=_OURS, classify=self._failed)
-        if self._until == "headers":
-            async with guard:
-                return guard.result(await self._transport.handle_async_request(request))
         await guard.__aenter__()
         try:
             response = await self._transport.handle_async_request(request)
-            guard.answered()
-            outcome = guard.judged(response)
         except BaseException as error:
             await guard.__aexit__(type(error), error, error.__traceback__)
             raise
-        if outcome != "ok":
-            await guard.end(outcome)
-            return response
-        response.stream = _Body(response.stream, guard)
+        try:
+            guard.answered()
+            outcome = guard.judged(response)
+            if outcome == "ok" and self._until == "body":
+                response.stream = _Body(response.stream, guard)
+            else:
+                await guard.end(outcome)
+        except BaseException:  # nobody else closes what the caller is not given
+            guard.abandon()
+            if isinstance(response.stream, httpx.AsyncByteStream):
+                await response.stream.aclose()
+            raise
         return response
 
     async def aclose(self) -> None:
@@ -113,10 +116,10 @@ class _Body(httpx.AsyncByteStream):
     """A body whose end tells how the call went."""
 
     def __init__(self, stream: httpx.SyncByteStream | httpx.AsyncByteStream, guard: Guard) -> None:
+        self._guard = guard
         if not isinstance(stream, httpx.AsyncByteStream):
             raise TypeError("an asynchronous transport gives an asynchronous stream")
         self._stream = stream
-        self._guard = guard
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
@@ -159,21 +162,24 @@ class SyncCircuitTransport(httpx.BaseTransport):
         """Make a request, if its circuit lets it through."""
         circuit = self._circuits[self._name(request)]
         guard = circuit.guard(failure_on=_FAILURES, ignore=_OURS, classify=self._failed)
-        if self._until == "headers":
-            with guard:
-                return guard.result(self._transport.handle_request(request))
         guard.__enter__()
         try:
             response = self._transport.handle_request(request)
-            guard.answered()
-            outcome = guard.judged(response)
         except BaseException as error:
             guard.__exit__(type(error), error, error.__traceback__)
             raise
-        if outcome != "ok":
-            guard.end(outcome)
-            return response
-        response.stream = _SyncBody(response.stream, guard)
+        try:
+            guard.answered()
+            outcome = guard.judged(response)
+            if outcome == "ok" and self._until == "body":
+                response.stream = _SyncBody(response.stream, guard)
+            else:
+                guard.end(outcome)
+        except BaseException:  # nobody else closes what the caller is not given
+            guard.abandon()
+            if isinstance(response.stream, httpx.SyncByteStream):
+                response.stream.close()
+            raise
         return response
 
     def close(self) -> None:
@@ -187,10 +193,10 @@ class _SyncBody(httpx.SyncByteStream):
     def __init__(
         self, stream: httpx.SyncByteStream | httpx.AsyncByteStream, guard: SyncGuard
     ) -> None:
+        self._guard = guard
         if not isinstance(stream, httpx.SyncByteStream):
             raise TypeError("a synchronous transport gives a synchronous stream")
         self._stream = stream
-        self._guard = guard
 
     def __iter__(self) -> Iterator[bytes]:
         try:
