@@ -49,7 +49,7 @@ class World:
     def ref(self):
         return SessionRef(HOME.shard, next(_members).to_bytes(16, "big"))
 
-    def create(self, ref=None, *, user="u", nonce="n0", data=None, **policy):
+    def create(self, ref=None, *, user="u", nonce="n0", data=None, cut_off=0, **policy):
         return self.run(
             operations.create(
                 self.keys,
@@ -59,6 +59,7 @@ class World:
                 index=HOME if user else None,
                 fields=data or {},
                 nonce=nonce,
+                cut_off=cut_off,
             )
         )
 
@@ -158,6 +159,15 @@ def test_a_creation_that_is_sent_again_finds_its_own_work(world):
     ref, made = world.made(data={"a": b"1"}, max_per_user=1)
     assert world.create(ref, data={"a": b"1"}, max_per_user=1) == made
     assert world.index() == [ref.member]
+
+
+def test_what_begins_is_younger_than_a_cut_off_ahead_of_the_clock(world):
+    cut_off = int(world.side.now() * 1000) + 3_600_000
+    _, before = world.made(cut_off=1)
+    _, made = world.made(cut_off=cut_off)
+    assert abs(before.created_at - world.side.now()) < 60
+    assert int(made.created_at * 1000) in (cut_off + 1, cut_off + 2)
+    assert made.expires_at < made.created_at + SessionPolicy().absolute
 
 
 def test_nobody_known_has_no_user_and_no_index(world):

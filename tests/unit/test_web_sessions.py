@@ -421,3 +421,15 @@ async def test_who_has_a_session_with_a_field_that_is_no_json_can_log_in_again_a
         assert told.value.ran is Ran.YES
         assert (await client.get("/read")).json() == {"user": None}
         assert "Max-Age=0" in (await client.get("/end")).headers["set-cookie"]
+
+
+async def test_all_sessions_end_again_and_new_ones_live_though_the_clock_went_back(state):
+    ends = state.sessions._ends
+    now, ends._server_now = ends._server_now, lambda: now() + 3600
+    await state.sessions.end_all()
+    ends._server_now = now
+    for _ in range(2):
+        made = await state.sessions.create("42")
+        assert await state.sessions.get(made.id) is not None
+        await state.sessions.end_all()
+        assert await state.sessions.get(made.id) is None

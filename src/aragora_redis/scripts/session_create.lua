@@ -9,7 +9,9 @@
 -- KEYS: 1 the session; for a user: 2 the index of the user's sessions (sorted set: member -> end)
 -- ARGV: 1 not_after, 2 member (the last part of KEYS[1]), 3 user (empty for nobody), 4 idle in
 --       microseconds, 5 absolute in microseconds, 6 sessions that the user may have (0 no limit),
---       7 nonce, 8 where it is used from (may be empty), then name and JSON of each field
+--       7 nonce, 8 where it is used from (may be empty), 9 cut-off of all sessions in milliseconds
+--       (0 for none), which the time of another primary can have been ahead of ours: what begins
+--       now is younger; then name and JSON of each field
 -- Reply: {"session", now in microseconds, the hash as a flat list}
 --     or {"full", now, members of the user's oldest sessions, as many as are too many}
 -- Traits: write
@@ -37,12 +39,15 @@ end
 
 local idle, absolute = tonumber(ARGV[4]), tonumber(ARGV[5])
 local fields, size = {}, 0
-for i = 9, #ARGV, 2 do
+for i = 10, #ARGV, 2 do
   fields[#fields + 1] = 'd:' .. ARGV[i]
   fields[#fields + 1] = int(now) .. ' ' .. ARGV[7] .. ' ' .. ARGV[i + 1]
   size = size + #ARGV[i] + #ARGV[i + 1]
 end
-local made = redis.pcall('HSET', key, 'u', ARGV[3], 'v', int(now), 'h', '', 'c', int(now),
+local cut_off = tonumber(ARGV[9])
+-- Two milliseconds: who reads it as a float of seconds may be off by one.
+local created = cut_off > 0 and math.max(now, (cut_off + 2) * 1000) or now
+local made = redis.pcall('HSET', key, 'u', ARGV[3], 'v', int(now), 'h', '', 'c', int(created),
   'a', int(now + absolute), 'i', int(idle), 't', int(now), 'b', int(size), 'w', ARGV[8],
   unpack(fields))
 if type(made) == 'table' then return made end

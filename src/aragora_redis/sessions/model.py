@@ -28,7 +28,7 @@ def create(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     key, now = keys[0], memory.now
     if (there := memory.get(key)) is not None:
         return [b"session", now, _flat(there)]
-    member, user, idle, absolute, limit, nonce, client, *data = args
+    member, user, idle, absolute, limit, nonce, client, cut_off, *data = args
     index = _index(memory, keys[1]) if len(keys) > 1 else None
     if index is not None and int(limit) > 0:
         over = len(index) - int(limit)
@@ -36,7 +36,9 @@ def create(memory: Memory, keys: _Keys, args: _Keys) -> Any:
             oldest = sorted(index, key=lambda each: (index[each], each))
             return [b"full", now, oldest[: over + 1]]
     ends = now + int(absolute)
-    made: _Hash = {b"u": user, b"v": b"%d" % now, b"h": b"", b"c": b"%d" % now, b"a": b"%d" % ends}
+    created = max(now, (int(cut_off) + 2) * 1000) if int(cut_off) else now
+    made: _Hash = {b"u": user, b"v": b"%d" % now, b"h": b"", b"c": b"%d" % created}
+    made[b"a"] = b"%d" % ends
     made |= {b"i": idle, b"t": b"%d" % now, b"b": b"%d" % sum(map(len, data)), b"w": client}
     for name, json in zip(data[::2], data[1::2], strict=True):
         made[b"d:" + name] = b"%d %b %b" % (now, nonce, json)

@@ -77,8 +77,9 @@ def create(
     fields: Fields,
     nonce: str,
     client: Client | None = None,
+    cut_off: int = 0,
 ) -> Operation[Answer]:
-    """Begin a session under an id that nobody else knows."""
+    """Begin a session under an id that nobody else knows, younger than a cut-off (Unix ms)."""
     args: list[Argument] = [
         ref.member,
         keys.seal.seal(ref.member, USER, user.encode()) if user else b"",
@@ -87,6 +88,7 @@ def create(
         policy.max_per_user if policy.on_full is OnFull.REFUSE else 0,
         nonce,
         _sealed_client(keys, ref, client),
+        cut_off,
     ]
     args += _sealed(keys, ref, fields)
     return _cas("session_create", _with_index(keys, ref, index), args, keys, ref)

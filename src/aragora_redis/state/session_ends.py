@@ -214,11 +214,15 @@ class SessionEnds:
         return buried, answer if isinstance(answer, Moved) else None
 
     async def end_all(self, all_sessions: bytes, until: float) -> Receipt:
-        """End all sessions that began until now."""
-        cut_off = Entry(
-            int(self.latest_end() // DAY), all_sessions, math.floor(self._server_now() * 1000)
-        )
-        return await self._tokens.end_sessions([cut_off], within=self._store.left(until))
+        """End all sessions that began until now.
+
+        Where the clock has gone back since the last time, those that began since are younger than
+        that by what `session_create` gives them.
+        """
+        now, last = math.floor(self._server_now() * 1000), self._store.cut_off
+        cut_off = max(now, last + 2) if last else now
+        entry = Entry(int(self.latest_end() // DAY), all_sessions, cut_off)
+        return await self._tokens.end_sessions([entry], within=self._store.left(until))
 
     def latest_end(self) -> float:
         """When a session that exists now ends by itself at the latest."""

@@ -179,9 +179,13 @@ class SessionStore:
 
     def has_ended(self, ref: SessionRef, created_at: float) -> bool:
         """Whether a session that began then (Unix seconds) has ended, by itself or with all."""
-        cut_off = self._tokens.session_score(self._all_sessions)
-        ended_with_all = cut_off is not None and math.floor(created_at * 1000) <= cut_off
+        ended_with_all = math.floor(created_at * 1000) <= self.cut_off
         return ended_with_all or self._tokens.has_ended(ref.member)
+
+    @property
+    def cut_off(self) -> int:
+        """Until when all sessions that had begun have ended, in Unix milliseconds; 0 for never."""
+        return self._tokens.session_score(self._all_sessions) or 0
 
     def until(self, within: float) -> float:
         """The deadline of a call that may take `within` seconds from now."""
