@@ -15,10 +15,12 @@ from tests.integration.fleet import until
 
 from aragora_redis import SharedState
 from aragora_redis.circuit import note
+from aragora_redis.circuit.permit import Permit
 from aragora_redis.errors import (
     CircuitFullError,
     CircuitOpenError,
     InvalidInputError,
+    LinkDownError,
     SessionDataError,
 )
 from aragora_redis.names import validate_name
@@ -424,3 +426,24 @@ def test_nor_by_threads(threads, how):
     assert answer.closed
     threads._crossing.cross(lambda _: asyncio.sleep(0), 1)
     assert threads.circuits["few"]._circuit().bulkhead.in_flight == 0
+
+
+async def test_places_are_kept_at_once_and_given_back_until_that_fails(state, monkeypatch):
+    circuit, asked, together = state.circuits["slow"], [], asyncio.Event()
+    trials = circuit._trials
+    kept = [Permit("p", 1, 1, token=f"{number:016x}") for number in range(3)]
+    trials._places = dict.fromkeys(kept, circuit.monotonic() - 3600)
+
+    async def run(operation, **_):
+        asked.append(operation.script.name)
+        if asked.count("circuit_acquire") == len(kept):
+            together.set()
+        await asyncio.wait_for(together.wait(), 5)
+        raise LinkDownError("Redis is away")
+
+    for number in range(100):
+        trials.give_up(Permit("p", 1, 2, token=f"{number:016x}"))
+    monkeypatch.setattr(state._executor, "run", run)
+    await trials.tend(circuit.monotonic())
+    assert asked == ["circuit_acquire"] * len(kept) + ["circuit_settle"]
+    assert not trials.owing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable
 
@@ -103,13 +104,17 @@ class Trials:
             self._given_up[permit] = None
             self._around.wake()
 
-    async def settle(self, permit: Permit, outcome: Outcome) -> None:
-        """Tell the result of a trial call; "released" only gives its place back."""
+    async def settle(self, permit: Permit, outcome: Outcome) -> bool:
+        """Tell the result of a trial call; "released" only gives its place back.
+
+        Returns:
+            Whether it could be told.
+        """
         self._places.pop(permit, None)
         if permit.kind == "l":
             if self._lone.finish(permit.token):
                 self._settle_alone(permit, outcome)
-            return
+            return True
         settle = operations.settle(
             self._around.keys,
             self._name,
@@ -125,20 +130,25 @@ class Trials:
             # Redis that could have counted it: one of several may not close the circuit.
             if outcome == "failed" or isinstance(error, GONE):
                 self._settle_alone(permit, outcome)
-            return
+            return False
         except BaseException:
             self.give_up(permit)  # the task was cancelled as it told the result
             raise
         self._known.adopt(asked.standing)
+        return True
 
     async def tend(self, now: float) -> None:
         """Keep places in use, and give others back."""
-        for permit, at in list(self._places.items()):
-            if now - at > lease_of(self._policy()) / 3:
-                await self._renew(permit)
-        for permit in list(self._given_up):
-            self._given_up.pop(permit)
-            await self.settle(permit, "released")
+        third = lease_of(self._policy()) / 3
+        due = [permit for permit, at in self._places.items() if now - at > third]
+        await asyncio.gather(*(self._renew(permit) for permit in due))
+        # All circuits wait for each other here, and leases wait for nobody.
+        until = self._around.clock.monotonic() + self._around.deadline
+        while self._given_up and self._around.clock.monotonic() < until:
+            permit = next(iter(self._given_up))
+            del self._given_up[permit]
+            if not await self.settle(permit, "released"):
+                self._given_up.clear()  # the places come free by themselves
 
     async def _renew(self, permit: Permit) -> None:
         try:
