@@ -26,6 +26,7 @@ from hypothesis.stateful import (
 from aragora_redis.operation import Kind, Operation
 from aragora_redis.scripts.catalog import load
 from aragora_redis.sessions import operations
+from aragora_redis.sessions.client import UNKNOWN, Client
 from aragora_redis.sessions.data import FIELD_LIMIT
 from aragora_redis.sessions.ids import SessionRef
 from aragora_redis.sessions.operations import Ended, SessionKeys
@@ -70,7 +71,10 @@ class World:
     def read(self, ref):
         return self.run(operations.read(self.keys, ref))
 
-    def update(self, ref, version, fields=None, removed=(), *, nonce=None, exact=False, most=65536):
+    def update(
+        self, ref, version, fields=None, removed=(), *, nonce=None, exact=False, most=65536,
+        client=None,
+    ):  # fmt: skip
         return self.run(
             operations.update(
                 self.keys,
@@ -81,6 +85,7 @@ class World:
                 max_bytes=most,
                 fields=fields or {},
                 removed=removed,
+                client=client,
             )
         )
 
@@ -168,6 +173,18 @@ def test_what_begins_is_younger_than_a_cut_off_ahead_of_the_clock(world):
     assert abs(before.created_at - world.side.now()) < 60
     assert int(made.created_at * 1000) in (cut_off + 1, cut_off + 2)
     assert made.expires_at < made.created_at + SessionPolicy().absolute
+
+
+def test_where_it_is_used_from_is_kept_replaced_and_forgotten(world):
+    ref, made = world.made()
+    for client, stored in [
+        (Client("d", None), Client("d", None)),
+        (None, Client("d", None)),
+        (UNKNOWN, UNKNOWN),
+        (None, UNKNOWN),
+    ]:
+        assert world.update(ref, made.version, client=client).client == stored
+        assert world.read(ref).client == stored
 
 
 def test_nobody_known_has_no_user_and_no_index(world):

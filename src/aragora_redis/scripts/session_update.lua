@@ -4,8 +4,8 @@
 -- KEYS: 1 the session (see session_create.lua)
 -- ARGV: 1 not_after, 2 version that was read, 3 nonce of this update, 4 "exact" to refuse where
 --       anything has changed since, else "merge", 5 bytes and 6 fields that the data may have,
---       7 number of fields to set, 8 where the session is used from (empty leaves that), then name
---       and JSON of each, then names of fields to remove
+--       7 number of fields to set, 8 where the session is used from (empty leaves that, "-" forgets
+--       it), then name and JSON of each, then names of fields to remove
 -- Reply: {"session", now in microseconds, the hash as a flat list}, {"conflict", now},
 --        {"large", now, bytes it would have}, {"moved", now, member} or {"gone", now}
 -- Traits: write
@@ -93,6 +93,6 @@ if #fields > 0 then
 end
 local left = math.ceil(math.min(tonumber(stored.i), tonumber(stored.a) - now) / 1000)
 redis.pcall('HSET', key, 't', int(now))
-if ARGV[8] ~= '' then redis.pcall('HSET', key, 'w', ARGV[8]) end
+if ARGV[8] ~= '' then redis.pcall('HSET', key, 'w', ARGV[8] == '-' and '' or ARGV[8]) end
 redis.pcall('PEXPIRE', key, int(left))
 return {'session', now, redis.call('HGETALL', key)}

@@ -94,7 +94,7 @@ def update(memory: Memory, keys: _Keys, args: _Keys) -> Any:
         found |= {b"d:" + n: b"%d %b %b" % (made, nonce, json) for n, json in written.items()}
         history = b" ".join(b"%d" % each for each in recent)
         found |= {b"v": b"%d" % made, b"h": history, b"b": b"%d" % size}
-    found |= {b"t": b"%d" % now} | ({b"w": client} if client else {})
+    found |= {b"t": b"%d" % now} | ({b"w": client.removeprefix(b"-")} if client else {})
     _renew(memory, keys[0])
     return [b"session", now, _flat(found)]
 

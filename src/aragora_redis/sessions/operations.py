@@ -35,6 +35,10 @@ LIST_PAGE = 128
 """Sessions in one call of the list."""
 
 
+_FORGET = b"-"
+"""Stands for a client of which nothing is to be stored any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """A session was removed.
@@ -131,7 +135,10 @@ def update(
     removed: Iterable[str],
     client: Client | None = None,
 ) -> Operation[Answer]:
-    """Change fields, if they are as they were in `version`."""
+    """Change fields, if they are as they were in `version`.
+
+    Without a `client` the one that is stored stays; an unknown one takes its place with nothing.
+    """
     args: list[Argument] = [
         version,
         nonce,
@@ -139,7 +146,7 @@ def update(
         max_bytes,
         FIELD_LIMIT,
         len(fields),
-        _sealed_client(keys, ref, client),
+        _FORGET if client == clients.UNKNOWN else _sealed_client(keys, ref, client),
     ]
     args += _sealed(keys, ref, fields)
     args += [name.encode() for name in removed]

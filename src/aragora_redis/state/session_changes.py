@@ -9,7 +9,7 @@ from functools import partial
 from ..errors import SessionConflictError
 from ..operation import Operation
 from ..sessions import operations
-from ..sessions.client import Client, kept
+from ..sessions.client import UNKNOWN, Client, kept
 from ..sessions.data import Fields
 from ..sessions.ids import SessionRef
 from ..sessions.policy import SessionPolicy
@@ -55,7 +55,7 @@ class SessionChanges:
                 max_bytes=self._policy().max_bytes,
                 fields=fields,
                 removed=removed,
-                client=client and kept(client, self._policy().remember),
+                client=client and (kept(client, self._policy().remember) or UNKNOWN),
             ),
             until,
         )
