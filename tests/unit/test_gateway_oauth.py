@@ -143,6 +143,16 @@ async def test_rfc7009_section_2_2_1_who_cannot_do_it_says_so(client, state, mon
     assert refused(answer, 503, "temporarily_unavailable").headers["retry-after"] == "1"
 
 
+async def test_what_is_answered_with_200_is_revoked(client):
+    """Also what outlives the ten years that a revocation may; what cannot be is not called so."""
+    text = token(exp=int(time.time()) + 11 * 366 * 86_400)
+    assert await active(client, text)
+    assert (await client.post(REVOKE, data={"token": text})).status_code == 200
+    assert not await active(client, text)
+    answer = await client.post(REVOKE, data={"token": token(jti="x" * 2000)})
+    assert "nothing was revoked" in refused(answer, 400, "invalid_request").text
+
+
 # --- who may ask ------------------------------------------------------------------------
 
 

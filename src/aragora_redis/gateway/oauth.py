@@ -90,17 +90,21 @@ def routes(state: SharedState, *, clock: Clock = SYSTEM_CLOCK) -> APIRouter:
     async def revoke(request: Request) -> Response:
         """RFC 7009: 200 without a body, also for what is no token. Needs the admin token.
 
-        A refresh token ends its family. 503 where the revocation is in force at this gateway alone,
-        or the token cannot be read now: ask again.
+        A refresh token ends its family. A token that lives for more than ten years is revoked for
+        ten. 400 where it names nothing that can be revoked. 503 where the revocation is in force at
+        this gateway alone, or the token cannot be read now: ask again.
         """
         text = await _token_of(request, Role.ADMIN)
         if not verification.has_key:
             raise OAuthError(HTTPStatus.BAD_REQUEST, "unsupported_token_type", _NO_KEY)
         try:
             token = await verification.verifier.verify(text, alive=False)
-            receipt = await _revoked(state, token, clock.wall())
-        except InvalidInputError:  # it is not ours, or names nothing that could be revoked
+        except InvalidInputError:  # it is not ours
             return Response()
+        try:
+            receipt = await _revoked(state, token, clock.wall())
+        except InvalidInputError as error:
+            raise invalid_request(f"nothing was revoked: {error.message}") from None
         if receipt.level is Level.LOCAL and receipt.wanted > Level.LOCAL:
             raise unavailable("the revocation is in force at this gateway alone")
         return Response()
@@ -137,7 +141,8 @@ async def _revoked(state: SharedState, token: VerifiedToken, now: float) -> Rece
     """Revoke a token; a refresh token with all that was issued in its family."""
     if GENERATION in token.claims:
         return await state.refresh_tokens.end(token.claims, reason=_REASON)
-    expires_at = token.claims.get("exp", now + FAR - _DAY)
+    far = now + FAR - _DAY
+    expires_at = min(token.claims.get("exp", far), far)
     if expires_at < now - EXPIRED_GRACE:
         return Receipt(Level.LOCAL, Level.LOCAL)
     return await state.tokens.revoke(token.id, expires_at=expires_at, reason=_REASON)
