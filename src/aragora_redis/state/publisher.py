@@ -25,7 +25,7 @@ class Publisher:
         redis: the way to Redis; None where this process is all there is.
         clock: for deadlines, and for what is over.
         events: told of each revocation.
-        level: what is waited for; None for the highest that the deployment has.
+        level: what is waited for where it can be had; None for the highest that can.
         outbox: where entries outlive this instance; None keeps them in memory.
     """
 
@@ -110,31 +110,36 @@ class Publisher:
     def attainable(self, level: Level | None) -> Level:
         """What is waited for where `level` is asked for.
 
+        The level of the settings is a wish: where a failover has led to a server that cannot give
+        it, the highest that can be given is waited for, and a revocation holds just the same.
+
         Raises:
-            InvalidInputError, LevelUnavailableError: this deployment cannot give it.
+            InvalidInputError: that is no level.
+            LevelUnavailableError: it was named, and this deployment cannot give it.
         """
         if level is not None and not isinstance(level, Level):
             raise InvalidInputError("a level is one of aragora_redis.Level")
-        wanted = level if level is not None else self._level
         if self._redis is None:
             highest = Level.LOCAL
         else:
             highest = Level.REPLICATED if self._redis.replicating else Level.PRIMARY
-        if wanted is None:
-            return highest
-        if wanted is Level.FSYNCED and self._redis is not None:
-            if self._redis.executor.fsyncs() is False:
-                raise LevelUnavailableError(
-                    "this Redis does not tell what is on its disk, so nothing was revoked",
-                    remedy="that takes Redis 7.2 or Valkey 8, with appendonly yes",
-                )
+        wanted = level if level is not None else self._level
+        if wanted is None or wanted <= highest:
+            return highest if wanted is None else wanted
+        fsyncing = self._redis if wanted is Level.FSYNCED else None
+        if fsyncing is not None and fsyncing.executor.fsyncs() is not False:
             return wanted
-        if wanted > highest:
+        if level is None:
+            return highest
+        if fsyncing is not None:
             raise LevelUnavailableError(
-                f"level {wanted.word} cannot be given here",
-                remedy=f"the highest of this deployment is {highest.word}",
+                "this Redis does not tell what is on its disk, so nothing was revoked",
+                remedy="that takes Redis 7.2 or Valkey 8, with appendonly yes",
             )
-        return wanted
+        raise LevelUnavailableError(
+            f"level {wanted.word} cannot be given here",
+            remedy=f"the highest of this deployment is {highest.word}",
+        )
 
     def _note(self, entry: Entry) -> None:
         if entry.note:

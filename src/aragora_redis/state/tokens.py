@@ -68,7 +68,7 @@ class Tokens:
         redis: the way to Redis; None where this process is all there is.
         server_now: the server's clock, in Unix seconds; ours where it is not known.
         deny_when_stale: refuse to vouch for tokens when staler than `max_staleness` seconds.
-        level: what `revoke` waits for; None for the highest that the deployment has.
+        level: what `revoke` waits for where it can be had; None for the highest that can.
         max_lifetime: seconds for which a cut-off is kept.
         skew: seconds by which the clocks of issuers may differ.
         claims: what the claims are called that name a token's tenant and family.
