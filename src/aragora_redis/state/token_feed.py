@@ -172,9 +172,9 @@ class TokenFeed:
         compare = now - self._compared_at >= COMPARE_EVERY
         if compare:
             self._compared_at = now
-            past = self._certainly_past()
-            for shard in self.shards:
-                shard.drop_past(past)
+            if (past := self._certainly_past()) is not None:
+                for shard in self.shards:
+                    shard.drop_past(past)
         async with asyncio.TaskGroup() as group:
             looks = [
                 group.create_task(self._look_at(shard, compare=compare)) for shard in self.shards
@@ -293,13 +293,15 @@ class TokenFeed:
         if pulled or pushed:
             self._events.emit(FullSync(shard.index, pulled, pushed, seconds))
 
-    def _certainly_past(self) -> float:
-        """The earlier of our clock and Redis's: one that is ahead must not purge the living."""
-        wall = self._clock.wall()
+    def _certainly_past(self) -> float | None:
+        """The earlier of our clock and Redis's: one that is ahead must not purge the living.
+
+        None while Redis's is not known: then ours alone would decide.
+        """
         if self._server_clock is None:
-            return wall
+            return None
         read, at = self._server_clock
-        return min(wall, read + self._clock.monotonic() - at)
+        return min(self._clock.wall(), read + self._clock.monotonic() - at)
 
     def _check_clocks(self, head: Head) -> None:
         """Refuse to compare where the clocks disagree about which days are over."""
