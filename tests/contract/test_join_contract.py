@@ -105,6 +105,9 @@ def check_steps(script, client, steps):
         joined = script.join(entries, durable=durable)
         expected = model.join(entries, nonce=NONCE, now=joined.server_now, durable=durable)
         assert (joined.position, joined.changed) == expected
+        for entry in entries:
+            stored = entry.member in script.members(entry.day)
+            assert stored is (entry not in joined.refused(entries, 0))
     head = script.run(operations.survey(script.keys))
     wanted = model.head(head.server_now)
     assert wanted is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,11 +14,11 @@ from aragora_redis.errors import LevelUnavailableError
 from aragora_redis.events import Events
 from aragora_redis.state.publisher import Publisher
 from aragora_redis.state.receipt import Level
-from aragora_redis.tokens.entry import SHARDS, Entry
-from aragora_redis.tokens.operations import ShardKeys
-from aragora_redis.tokens.shard import Shard
+from aragora_redis.tokens.entry import DAY, SHARDS, Entry
+from aragora_redis.tokens.operations import Joined, ShardKeys
+from aragora_redis.tokens.shard import Position, Shard
 
-ENTRY = Entry(40_000, bytes(16), 7)
+ENTRY = Entry(int(time.time() // DAY), bytes(16), 7)
 
 
 def publisher(executor, level):
@@ -26,6 +28,7 @@ def publisher(executor, level):
         nonce=b"n",
         keys=[ShardKeys("p", index) for index in range(SHARDS)],
         wake=lambda: None,
+        required=lambda _: 0,
     )
     shards = [Shard(index) for index in range(SHARDS)]
     made = Publisher(shards, redis, clock=SYSTEM_CLOCK, events=Events(), level=level, outbox=None)
@@ -56,3 +59,27 @@ async def test_a_level_that_is_named_and_not_to_be_had_is_refused():
     with pytest.raises(LevelUnavailableError):
         await made.publish(ENTRY, "jti", Level.FSYNCED, 0.1)
     assert not shard.dirty
+
+
+class Ahead:
+    """A primary whose clock is some days ahead of ours; it leaves out what is over by that."""
+
+    def __init__(self, days):
+        self.now = int((time.time() + days * DAY) * 1_000_000)
+
+    async def usable(self, *_):
+        return True
+
+    def submit(self, *_, **__):
+        answer = asyncio.get_running_loop().create_future()
+        answer.set_result(Joined(Position(b"n", b"r", 1, 1), 1, self.now))
+        return SimpleNamespace(primary=answer)
+
+
+@pytest.mark.parametrize(
+    ("days", "level", "owed"), [(0, Level.PRIMARY, ()), (2, Level.LOCAL, (ENTRY,))]
+)
+async def test_what_the_servers_clock_calls_over_is_not_taken_for_stored(days, level, owed):
+    made, shard = publisher(Ahead(days), Level.PRIMARY)
+    assert (await made.publish(ENTRY, "jti", None, 1.0)).level is level
+    assert shard.dirty == owed

@@ -48,6 +48,8 @@ async def commit(
 ) -> Receipt:
     """Join until the primary has it, then wait for the replicas; both until `until` (monotonic).
 
+    A primary whose clock calls an entry over, where ours does not, has not got it: LOCAL.
+
     `entries` are of one shard, and no more than one call may carry.
     """
     join = operations.join(redis.keys[shard.index], entries, nonce=redis.nonce, durable=True)
@@ -57,6 +59,8 @@ async def commit(
         if ticket is None or joined is None:
             await asyncio.sleep(RETRY_AFTER)
             continue
+        if joined.refused(entries, clock.wall()):
+            break  # all of them stay owed, and the feed tries them again
         shard.confirmed(joined.position, entries, own=True)
         required = redis.required(join.slot)
         acknowledged = None

@@ -214,11 +214,7 @@ class TokenFeed:
                 await self._follow(shard)
         if shard.dirty:
             await self._publish(shard, shard.dirty, own=True)
-        now = self._clock.monotonic()
-        if now >= self._learned_due.get(shard.index, float("inf")):
-            self._learned_due[shard.index] = now + LOOK_EVERY  # if this attempt fails
-            await self._publish(shard, shard.learned, own=False)
-            del self._learned_due[shard.index]
+        await self._publish_learned(shard)
         if compare:
             await self._compare(shard)
         if shard.position is not None and not shard.learned:
@@ -243,6 +239,15 @@ class TokenFeed:
             self._learned_due.setdefault(shard.index, due)
         if plan.full or not await self._read_feed(shard, head):
             await self._compare(shard)
+
+    async def _publish_learned(self, shard: Shard) -> None:
+        now = self._clock.monotonic()
+        if now < self._learned_due.get(shard.index, float("inf")):
+            return
+        self._learned_due[shard.index] = now + LOOK_EVERY  # if this attempt fails
+        await self._publish(shard, shard.learned, own=False)
+        if not shard.learned:
+            del self._learned_due[shard.index]
 
     def _pause_for(self) -> float:
         """Every instance has learned the same tail; one that waits sees what others published."""
@@ -330,7 +335,9 @@ class TokenFeed:
         keys = self.keys[shard.index]
         for call in operations.calls(tuple(entries)):
             joined = await self._ask(operations.join(keys, call, nonce=self.nonce))
-            shard.confirmed(joined.position, call, own=own)
+            refused = joined.refused(call, self._clock.wall())
+            taken = [entry for entry in call if entry not in refused]
+            shard.confirmed(joined.position, taken, own=own)
 
     async def _ask(self, operation: Operation[T]) -> T:
         return await self._executor.run(operation, within=STEP_LIMIT)

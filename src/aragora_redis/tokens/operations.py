@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ..errors import UnexpectedReplyError
 from ..operation import Argument, Kind, Lane, Operation
 from ..scripts.catalog import load
-from .entry import MEMBER_BYTES, DayDigest, Entry, read_blob
+from .entry import DAY, MEMBER_BYTES, DayDigest, Entry, read_blob
 from .shard import Head, Position
 
 CALL_ENTRIES = 128
@@ -46,6 +46,14 @@ class Joined(NamedTuple):
     position: Position
     changed: int
     server_now: int
+
+    def refused(self, entries: Iterable[Entry], now: float) -> list[Entry]:
+        """Those that the script left out as over by the server's clock, and ours (`now`) does not.
+
+        Nobody has them: a server whose clock is ahead must not have them taken for stored.
+        """
+        theirs = self.server_now / 1_000_000
+        return [entry for entry in entries if now < (entry.day + 2) * DAY <= theirs]
 
 
 def join(
