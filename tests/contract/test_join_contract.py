@@ -204,6 +204,17 @@ def test_a_call_that_is_late_changes_nothing(script, client):
     assert client.exists(script.keys.head) == 0
 
 
+@pytest.mark.parametrize("spoilt", ["members", "notes", "digests"])
+def test_a_key_of_another_type_changes_nothing(script, client, spoilt):
+    day = today(client)
+    keys = {"members": script.keys.members, "notes": script.keys.notes}
+    client.set(keys[spoilt](day + 1) if spoilt in keys else script.keys.digests, "x")
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        script.join([Entry(day, member(1), 5), Entry(day + 1, member(1), 5, "why")])
+    assert not script.members(day)
+    assert client.exists(script.keys.head) == 0
+
+
 @pytest.fixture
 def refusing(make_lab):
     """A server of its own, whose settings a test may spoil."""

@@ -5,10 +5,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from aragora_redis.errors import OutageError
+import pytest
+
+from aragora_redis.errors import OutageError, UnexpectedReplyError
 from aragora_redis.events import Events
 from aragora_redis.state.token_feed import COMPARE_EVERY, TokenFeed
-from aragora_redis.tokens.entry import DAY, Entry
+from aragora_redis.tokens import operations
+from aragora_redis.tokens.entry import DAY, SCORES, Entry
+from aragora_redis.tokens.shard import Head, Position
 
 ENTRY = Entry(int(time.time() // DAY), bytes(16), 7)
 
@@ -27,10 +31,13 @@ class Moved:
 
 
 class Away:
-    """A Redis that nobody reaches."""
+    """A Redis that nobody reaches, or that answers what cannot be read."""
+
+    def __init__(self, error: Exception):
+        self.error = error
 
     async def run(self, *_: Any, **__: Any):
-        raise OutageError("away")
+        raise self.error
 
 
 def feed(executor: Any, clock: Any):
@@ -50,10 +57,29 @@ def feed(executor: Any, clock: Any):
 async def test_a_clock_far_ahead_removes_nothing_from_memory_while_redis_has_not_been_asked():
     """Nor what an outbox has brought, which this instance alone may still publish."""
     clock = Moved()
-    made = feed(Away(), clock)
+    made = feed(Away(OutageError("away")), clock)
     shard = made.shards[ENTRY.shard]
     shard.add_own(ENTRY)
     clock.ahead, clock.passed = 10 * DAY, COMPARE_EVERY + 1
     assert await made._look()
     assert shard.dirty == (ENTRY,)
     assert shard.replica.score(ENTRY.member) == ENTRY.score
+
+
+async def test_a_record_of_the_feed_that_cannot_be_read_is_a_hole():
+    """Or the shard would be stuck until it is trimmed: a comparison leads past it."""
+    made = feed(Away(UnexpectedReplyError("odd")), Moved())
+    shard = made.shards[0]
+    shard.on_full(Head(Position(b"n", b"r", 1, 4), 0, {}))
+    assert not await made._read_feed(shard, Head(Position(b"n", b"r", 1, 9), 0, {}))
+
+
+@pytest.mark.parametrize("score", [-1, SCORES, 2**56, 2**63, float("inf"), float("nan")])
+def test_a_score_that_no_revocation_has_is_an_error_of_its_shard(score):
+    scan = operations.scan_day(operations.ShardKeys("p", 0), ENTRY.day, b"0")
+    assert scan.read([b"0", [ENTRY.member, b"%d" % (SCORES - 1)]]) == (
+        b"0",
+        {ENTRY.member: SCORES - 1},
+    )
+    with pytest.raises(UnexpectedReplyError):
+        scan.read([b"0", [ENTRY.member, str(score).encode()]])

@@ -29,6 +29,15 @@ local alone = string.match(replication, 'min_slaves_good_slaves:0') and
 local old = redis.call('HMGET', head, 'nonce', 'rid', 'era', 'seq')
 local nonce, era, seq = old[1], tonumber(old[3] or 0), tonumber(old[4] or 0)
 
+-- A key of another type would end the script half done, with members in no digest and no feed.
+for i = 4, #KEYS, 2 do
+  for _, reply in ipairs({redis.pcall('ZSCORE', KEYS[i], ''), redis.pcall('HMGET', KEYS[i + 1], '')}) do
+    if type(reply) == 'table' and reply.err then return reply end
+  end
+end
+local kept = redis.pcall('HMGET', digests, '')
+if kept.err then return kept end
+
 if not nonce or old[2] ~= rid then
   if alone then return alone end
   local fields = {'rid', rid, 'era', int(era + 1), 'seq', '0', 'opened', int(now)}

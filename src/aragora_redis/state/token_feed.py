@@ -256,7 +256,10 @@ class TokenFeed:
     async def _read_feed(self, shard: Shard, head: Head) -> bool:
         keys = self.keys[shard.index]
         while shard.position is not None:
-            records = await self._ask(operations.feed_after(keys, shard.position))
+            try:
+                records = await self._ask(operations.feed_after(keys, shard.position))
+            except UnexpectedReplyError:  # a record that cannot be read is a hole
+                return False
             if not shard.on_feed(head, records):
                 return False
             if len(records) < FEED_PAGE:

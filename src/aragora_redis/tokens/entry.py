@@ -18,6 +18,8 @@ from ..errors import InvalidInputError, UnexpectedReplyError
 DAY = 86_400
 MEMBER_BYTES = 16
 SHARDS = 16
+SCORES = 10**15
+"""Every score is below: it has 15 digits on the feed."""
 NOTE_LIMIT = 200
 """Characters of a reason that are kept."""
 VALUE_LIMIT = 1024

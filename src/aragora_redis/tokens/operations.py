@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ..errors import UnexpectedReplyError
 from ..operation import Argument, Kind, Lane, Operation
 from ..scripts.catalog import load
-from .entry import DAY, MEMBER_BYTES, DayDigest, Entry, read_blob
+from .entry import DAY, MEMBER_BYTES, SCORES, DayDigest, Entry, read_blob
 from .shard import Head, Position
 
 CALL_ENTRIES = 128
@@ -277,6 +277,8 @@ def _read_members(flat: Any) -> dict[bytes, int]:
         raise UnexpectedReplyError("a page of revocations cannot be read") from error
     if any(len(member) != MEMBER_BYTES for member in page):
         raise UnexpectedReplyError("a revocation in Redis is not 16 bytes long")
+    if any(not 0 <= score < SCORES for score in page.values()):
+        raise UnexpectedReplyError("a revocation in Redis has a score that none can have")
     return page
 
 
