@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aragora_redis.tokens.entry import DAY, DayDigest, Entry, fingerprint
-from aragora_redis.tokens.shard import RING_ENTRIES, Head, Position, Shard
+from aragora_redis.tokens.shard import ACCEPTED_AFTER, RING_ENTRIES, Head, Position, Shard
 
 DAY_NOW = 20_000
 NOW = DAY_NOW * DAY + 100.0
@@ -180,14 +180,17 @@ def test_own_entries_are_dirty_until_confirmed():
     assert shard.dirty == ()
 
 
-def test_only_days_that_are_not_over_are_compared():
+def test_only_days_whose_tokens_may_be_accepted_are_compared():
+    """Those of a token are accepted for its skew beyond its day: a starter must know of them."""
     shard = loaded()
     for day in (DAY_NOW - 1, DAY_NOW, DAY_NOW + 3):
         shard.replica.apply(entry(1, day=day))
-    assert shard.differing_days(head(R1, 1, 0), NOW) == [DAY_NOW, DAY_NOW + 3]
+    assert shard.differing_days(head(R1, 1, 0), NOW) == [DAY_NOW - 1, DAY_NOW, DAY_NOW + 3]
+    later = NOW + ACCEPTED_AFTER
+    assert shard.differing_days(head(R1, 1, 0), later) == [DAY_NOW, DAY_NOW + 3]
     same = DayDigest(1, fingerprint(entry(1).member, 1))
-    assert shard.differing_days(head(R1, 1, 0, digests={DAY_NOW: same}), NOW) == [DAY_NOW + 3]
-    ahead = Head(at(R1, 1, 0), 0, {}, {}, int((NOW + DAY) * 1_000_000))
+    assert shard.differing_days(head(R1, 1, 0, digests={DAY_NOW: same}), later) == [DAY_NOW + 3]
+    ahead = Head(at(R1, 1, 0), 0, {}, {}, int((later + DAY) * 1_000_000))
     assert shard.differing_days(ahead, NOW) == [DAY_NOW + 3], "the server's clock is ahead"
 
 

@@ -22,6 +22,9 @@ from .replica import ShardReplica
 
 RING_ENTRIES = 65_536
 """Entries that are remembered by their number; older ones are compared by digest instead."""
+ACCEPTED_AFTER = 600
+"""Seconds after the end of a day for which tokens of it may be accepted: by the greatest skew that
+may be allowed, 300 s, on a clock that is as far behind as one that compares may be."""
 
 Key = tuple[int, bytes]
 
@@ -211,14 +214,14 @@ class Shard:
         self._learned.clear()
 
     def differing_days(self, head: Head, now: float) -> list[int]:
-        """Days whose digests differ, among those that are not over by either clock."""
+        """Days whose digests differ, among those of tokens that may still be accepted."""
         latest = max(now, head.server_now / 1_000_000)
         mine = self.replica.digests()
         days = set(mine) | set(head.digests)
         return sorted(
             day
             for day in days
-            if (day + 1) * DAY > latest
+            if (day + 1) * DAY + ACCEPTED_AFTER > latest
             and mine.get(day, DayDigest()) != head.digests.get(day, DayDigest())
         )
 
