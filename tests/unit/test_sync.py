@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import time
@@ -12,13 +13,16 @@ import pytest
 from aragora_redis import Rate
 from aragora_redis.errors import (
     CircuitOpenError,
+    DeadlineError,
     LimitExceededError,
+    OutcomeUnknownError,
     SessionGoneError,
     UnknownPolicyError,
 )
 from aragora_redis.policies import parse_policies
 from aragora_redis.settings import Settings
 from aragora_redis.sync import SharedState
+from aragora_redis.sync.loop import Loop
 
 POLICIES = parse_policies(
     """
@@ -178,6 +182,24 @@ def test_the_loop_ends_with_its_last_user():
     one.close()
     two.close()
     assert len(loops()) == before
+
+
+def test_what_the_loop_began_is_unknown_and_what_it_did_not_never_runs(monkeypatch):
+    monkeypatch.setattr("aragora_redis.sync.loop.CROSSING", 0.05)
+    loop, go, ran = Loop(), threading.Event(), list[str]()
+
+    async def work(name):
+        ran.append(name)
+        assert go.wait(10)
+
+    with pytest.raises(OutcomeUnknownError):
+        loop.run(work("begun"), 0)
+    with pytest.raises(DeadlineError):
+        loop.run(work("too late"), 0)
+    go.set()
+    assert loop.run(asyncio.sleep(0, "round"), 5) == "round"
+    loop.stop()
+    assert ran == ["begun"]
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")

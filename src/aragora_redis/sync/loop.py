@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from ..errors import DeadlineError
+from ..errors import DeadlineError, OutcomeUnknownError
 
 T = TypeVar("T")
 
@@ -46,27 +46,39 @@ class Loop:
         A result that comes when nobody waits for it any more is given to `undo`, in the loop.
 
         Raises:
-            DeadlineError: the loop has not come round in time.
+            DeadlineError: the loop has not come round in time, and now never begins it.
+            OutcomeUnknownError: it was begun, and has not ended in time.
         """
+        turn = threading.Lock()  # whoever takes it decides whether the work begins
         results: list[T] = []
 
-        async def kept() -> T:
+        async def begin() -> T:
+            if not turn.acquire(blocking=False):
+                raise asyncio.CancelledError
             results.append(await work)
             return results[0]
 
-        def abandon() -> None:
+        def abandon() -> bool:
+            """Wait no longer; whether the work never ran."""
             future.cancel()
+            if turn.acquire(blocking=False):
+                work.close()
+                return True
             if undo is not None:  # after the cancel: by then the work is done, or never will be
                 self.loop.call_soon_threadsafe(lambda: [undo(result) for result in results])
+            return False
 
-        future = asyncio.run_coroutine_threadsafe(kept(), self.loop)
+        future = asyncio.run_coroutine_threadsafe(begin(), self.loop)
         try:
             return future.result(within + CROSSING)
         except concurrent.futures.TimeoutError:
             if future.done():
-                raise  # it is the work's own
-            abandon()
-            raise DeadlineError("the background loop does not come round") from None
+                return future.result()  # it has just come, or the error is the work's own
+            if abandon():
+                raise DeadlineError("the background loop does not come round") from None
+            raise OutcomeUnknownError(
+                "the background loop began this, and has not ended it in time"
+            ) from None
         except BaseException:
             abandon()
             raise
