@@ -70,7 +70,7 @@ async def test_a_forged_or_altered_pardon_is_not_heeded_and_is_said(make_lab, co
         await until(lambda: "1 pardons" in state.status().troubles.get("pardons", ""))
 
 
-def test_by_hand(standalone_lab, cli, tmp_path):
+def test_by_hand(standalone_lab, cli, tmp_path, monkeypatch):
     env = standalone_lab.env() | {"ARAGORA_KEY_PREFIX": "byhand"}
     other = env | {"ARAGORA_KEY_PREFIX": "byhand2"}
 
@@ -102,6 +102,11 @@ def test_by_hand(standalone_lab, cli, tmp_path):
     assert run("look", "--jti", "x")[1] == "not revoked\n"
     assert run("pardon", "--jti", "x", *signed)[0] == 1
     assert run("revoke", "--jti", "x", "--expires-at", ends, *signed)[0] == 0
+    assert run("look", "--jti", "x")[1].startswith("revoked")
+    assert run("pardon", "--jti", "x", *signed)[0] == 0
+    monkeypatch.delenv("ARAGORA_PARDON_KEY")
+    again = ("revoke", "--jti", "x", "--expires-at", ends, *signed)
+    assert cli("tokens", *again, **env)[0] == 0, "who has no key for pardons may revoke"
     assert run("look", "--jti", "x")[1].startswith("revoked")
     code, out, _ = cli("audit", "--json", **env)
     assert "tokens pardon" in out

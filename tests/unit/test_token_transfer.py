@@ -16,7 +16,7 @@ from aragora_redis.settings import from_env
 from aragora_redis.state.shared import SharedState
 from aragora_redis.tokens.entry import DAY, Entry, RevocationKind
 from aragora_redis.tokens.note import Note
-from aragora_redis.tokens.pardon import NO_PARDONS, Pardons
+from aragora_redis.tokens.pardon import NO_PARDONS, Pardons, supposed
 from aragora_redis.tokens.replica import ShardReplica
 from aragora_redis.tokens.transfer import Reader, Writer
 
@@ -84,21 +84,39 @@ def test_another_key_and_cut_offs_of_the_future_are_refused():
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 2), st.integers(1, 4), st.booleans()), max_size=12),
+    st.lists(
+        st.tuples(st.integers(0, 2), st.integers(1, 4), st.booleans(), st.booleans()), max_size=12
+    ),
     st.integers(0, 2),
     st.integers(1, 4),
+    st.sampled_from(["key", "no key", "desk", "desk without key"]),
 )
-def test_after_any_pardons_a_new_revocation_holds(steps, day, score):
-    """Whatever was revoked and pardoned before, in whatever order: the last word counts."""
+def test_after_any_pardons_a_new_revocation_holds(steps, day, score, last):
+    """Whatever was revoked and pardoned before, in whatever order: the last word counts.
+
+    Whoever revokes may lack the key, or know no more than what is held now, as a desk does.
+    """
     pardons, replica, member = Pardons(b"k" * 16), ShardReplica(), b"m" * 16
-    for at, value, undo in steps:
-        replica.apply(pardons.anew(replica, Entry(at, member, value)))
+    for at, value, undo, keyed in steps:
+        by = pardons if keyed else NO_PARDONS
+        replica.apply(by.anew(replica, Entry(at, member, value)))
         assert pardons.due(replica, member)
         if undo:
             for each in pardons.due(replica, member):
                 replica.apply(pardons.pardon(each, ""))
             assert not pardons.due(replica, member)
-    new = pardons.anew(replica, Entry(day, member, score))
+    known = replica
+    keyed = last in {"key", "desk"}
+    if last.startswith("desk"):
+        known = ShardReplica()
+        due = pardons.due(replica, member)
+        for each in replica.entries_of(member):
+            known.apply(each)
+            if not keyed:
+                known.apply(supposed(each))
+            elif each not in due:
+                known.apply(pardons.pardon(each, ""))
+    new = (pardons if keyed else NO_PARDONS).anew(known, Entry(day, member, score))
     replica.apply(new)
     assert max(each.score for each in pardons.due(replica, member)) >= score
 

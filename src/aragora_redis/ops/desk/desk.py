@@ -39,6 +39,7 @@ from ...state.tokens import Tokens
 from ...tokens.claims import ClaimNames
 from ...tokens.entry import SHARDS, Entry
 from ...tokens.operations import ShardKeys
+from ...tokens.pardon import supposed
 from ...tokens.shard import Shard
 from ..survey import Instance, read_instance
 from . import audit
@@ -121,7 +122,10 @@ class Desk:
         )
 
     async def learn(self, members: Iterable[bytes]) -> None:
-        """Take in what the primary has of some members, and their pardons: acts build on it."""
+        """Take in what the primary has of some members, and their pardons: acts build on it.
+
+        Without the key for pardons any of it may be pardoned: what is revoked again is made new.
+        """
         tokens = self.tokens
         known = await tokens.ledger.held(members)
         entries = [Entry(at.day, member, at.score) for member, held in known.items() for at in held]
@@ -130,6 +134,8 @@ class Desk:
             tokens.apply(entry)
             if gone:
                 tokens.apply(tokens.pardons.pardon(entry, ""))
+            elif not tokens.pardons.heeded:
+                tokens.apply(supposed(entry))
 
     @cached_property
     def session_keys(self) -> SessionKeys:
