@@ -11,7 +11,7 @@ from aragora_redis.errors import OutageError, UnexpectedReplyError
 from aragora_redis.events import Events
 from aragora_redis.state.token_feed import COMPARE_EVERY, TokenFeed
 from aragora_redis.tokens import operations
-from aragora_redis.tokens.entry import DAY, SCORES, Entry
+from aragora_redis.tokens.entry import DAY, DAYS, SCORES, Entry
 from aragora_redis.tokens.shard import Head, Position
 
 ENTRY = Entry(int(time.time() // DAY), bytes(16), 7)
@@ -83,3 +83,16 @@ def test_a_score_that_no_revocation_has_is_an_error_of_its_shard(score):
     )
     with pytest.raises(UnexpectedReplyError):
         scan.read([b"0", [ENTRY.member, str(score).encode()]])
+
+
+@pytest.mark.parametrize("day", [-1, DAYS, 2**24])
+def test_a_day_that_no_revocation_has_is_an_error_of_its_shard(day):
+    survey = operations.survey(operations.ShardKeys("p", 0))
+    head = [b"nonce", b"n", b"rid", b"r", b"era", b"1", b"seq", b"1", b"opened", b"1"]
+
+    def read(named):
+        return survey.read([1, head, [b"c:%d" % named, b"1", b"x:%d" % named, b"0"]])
+
+    assert read(DAYS - 1).digests == {DAYS - 1: (1, 0)}
+    with pytest.raises(UnexpectedReplyError):
+        read(day)

@@ -16,6 +16,8 @@ from typing import NamedTuple
 from ..errors import InvalidInputError, UnexpectedReplyError
 
 DAY = 86_400
+DAYS = 10**6
+"""Every day is below: it has 6 digits on the feed."""
 MEMBER_BYTES = 16
 SHARDS = 16
 SCORES = 10**15

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ..errors import UnexpectedReplyError
 from ..operation import Argument, Kind, Lane, Operation
 from ..scripts.catalog import load
-from .entry import DAY, MEMBER_BYTES, SCORES, DayDigest, Entry, read_blob
+from .entry import DAY, DAYS, MEMBER_BYTES, SCORES, DayDigest, Entry, read_blob
 from .shard import Head, Position
 
 CALL_ENTRIES = 128
@@ -236,11 +236,14 @@ def _read_head(reply: Any) -> Head:
 
 def _read_digests(fields: list[bytes]) -> dict[int, DayDigest]:
     raw = dict(zip(fields[::2], fields[1::2], strict=True))
-    return {
+    digests = {
         int(name[2:]): DayDigest(int(count), int(raw[b"x:" + name[2:]], 16))
         for name, count in raw.items()
         if name.startswith(b"c:")
     }
+    if any(not 0 <= day < DAYS for day in digests):
+        raise ValueError("a day that no revocation has")
+    return digests
 
 
 def _read_standing(reply: Any) -> Position | None:
