@@ -68,15 +68,25 @@ class PublishedKeys:
             return ()
         return self._keys.fitting(algorithm, kid)
 
-    def cannot_say(self) -> KeysUnavailableError | None:
-        """Why a `kid` that is not known may be a good one all the same, if it may."""
+    def cannot_say(self, *, looked: bool) -> KeysUnavailableError | None:
+        """Why a `kid` that is not known may be a good one all the same, if it may.
+
+        Args:
+            looked: whether `look_again` was awaited for it: else it may have been published since.
+        """
         now = self._clock.monotonic()
+        retry_after = max(self._freshness.cool_down(now), 1.0)
         if self.trouble is None and self._freshness.counts(now):
-            return None
+            if looked:
+                return None
+            return KeysUnavailableError(
+                "the issuer was asked for its keys just now, before this one was needed",
+                retry_after=retry_after,
+            )
         return KeysUnavailableError(
             f"the issuer's keys cannot be fetched: {self.trouble or 'not asked for yet'}",
             remedy="see that ARAGORA_JWT_JWKS_URL can be reached from here",
-            retry_after=max(self._freshness.cool_down(now), 1.0),
+            retry_after=retry_after,
         )
 
     @property

@@ -61,7 +61,7 @@ class SharedKeys:
             return (self._current[algorithm],)
         return (self._current[algorithm], former.keys[algorithm])
 
-    def cannot_say(self) -> None:
+    def cannot_say(self, *, looked: bool) -> None:
         """What is given is always known."""
 
     async def look_again(self, within: float) -> None:

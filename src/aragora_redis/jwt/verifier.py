@@ -34,8 +34,8 @@ class Keys(Protocol):
     def fitting(self, algorithm: str, kid: str | None) -> Sequence[Any]:
         """The keys to try; nothing where none is known."""
 
-    def cannot_say(self) -> KeysUnavailableError | None:
-        """Why a key that is not known may be a good one, if it may."""
+    def cannot_say(self, *, looked: bool) -> KeysUnavailableError | None:
+        """Why a key that is not known may be a good one, if it may; `looked` for it just now."""
 
     async def look_again(self, within: float) -> None:
         """Ask for a key that is not known, for at most `within` seconds."""
@@ -113,11 +113,12 @@ class Verifier:
         try:
             return self._verify(token, alive=alive)
         except _UnknownKeyError as unknown:
+            looked = unknown.keys.may_look_again
             await unknown.keys.look_again(within)
         try:
             return self._verify(token, alive=alive)
         except _UnknownKeyError as unknown:
-            raise unknown.keys.cannot_say() or invalid(_NOT_PUBLISHED) from None
+            raise unknown.keys.cannot_say(looked=looked) or invalid(_NOT_PUBLISHED) from None
 
     def verify_at_once(self, token: str, *, alive: bool = True) -> VerifiedToken | None:
         """Verify a token with the keys that are known here; None where they have to be asked for.
@@ -129,7 +130,7 @@ class Verifier:
         except _UnknownKeyError as unknown:
             if unknown.keys.may_look_again:
                 return None
-            raise unknown.keys.cannot_say() or invalid(_NOT_PUBLISHED) from None
+            raise unknown.keys.cannot_say(looked=False) or invalid(_NOT_PUBLISHED) from None
 
     def _verify(self, token: str, *, alive: bool) -> VerifiedToken:
         issuer = self._issuer_of(token)
