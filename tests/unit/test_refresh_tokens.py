@@ -16,8 +16,11 @@ from aragora_redis.errors import (
     TokenRevokedError,
 )
 from aragora_redis.gateway.app import create_app
+from aragora_redis.gateway.refresh import Refresh
+from aragora_redis.gateway.tokens import Question, Revocation
 from aragora_redis.settings import GatewaySettings, JwtSettings, Secret, Settings
 from aragora_redis.testing import FakeClock, memory_state, outage
+from aragora_redis.tokens.refresh import Successor
 
 KEY = "k" * 64
 SETTINGS = Settings(
@@ -35,6 +38,17 @@ def clock():
 async def state(clock):
     async with memory_state(settings=SETTINGS, clock=clock) as made:
         yield made
+
+
+def test_no_token_or_id_of_one_is_shown():
+    shown = [
+        repr(Refresh(token="secret")),
+        repr(Revocation(token="secret")),
+        f"{Question(jti='secret')}",
+        repr(Successor("secret", b"secret")),
+    ]
+    assert shown[0] == "Refresh()"
+    assert "secret" not in "".join(shown)
 
 
 def signed(claims):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -27,6 +27,9 @@ class Body(BaseModel):
     model_config = ConfigDict(
         strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True
     )
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        return ()  # most hold tokens or ids, which must not reach a log
 
 
 def _instant(value: Any) -> float:

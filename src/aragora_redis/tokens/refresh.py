@@ -78,6 +78,9 @@ class Successor(NamedTuple):
     jti: str
     nonce: bytes
 
+    def __repr__(self) -> str:
+        return "Successor()"
+
 
 def successor(key: bytes, old: Presented, nonce: str) -> Successor:
     """What follows a token when it is refreshed with a nonce.
