@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aragora_redis.tokens.entry import Entry
-from aragora_redis.tokens.table import Table
+from aragora_redis.tokens.table import Table, _index
 
 # Few distinct bytes, so that members occur inside of others, across the borders of records.
 members = st.binary(min_size=16, max_size=16).map(lambda raw: bytes(b % 2 for b in raw))
@@ -70,3 +70,19 @@ def test_a_reader_in_another_thread_never_misses_what_was_there():
     for reader in readers:
         reader.join()
     assert not missed
+
+
+def test_who_lists_the_days_of_a_member_looks_again_after_a_split(monkeypatch):
+    table, member = Table(), bytes(16)
+    table.join(1, member, 7)
+
+    def index_and_split(member, shape):
+        """The bucket by the shape that was read, and then another thread moves the member."""
+        monkeypatch.undo()
+        number = _index(member, shape)
+        while _index(member, table._shape) == number:
+            table._split()
+        return number
+
+    monkeypatch.setattr("aragora_redis.tokens.table._index", index_and_split)
+    assert table.entries(member) == [Entry(1, member, 7)]

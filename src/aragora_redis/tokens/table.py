@@ -56,8 +56,11 @@ class Table:
 
     def entries(self, member: bytes) -> list[Entry]:
         """A member on each of its days."""
-        bucket = self._buckets[_index(member, self._shape)]
-        return [entry for entry in _read(bucket) if entry.member == member]
+        shape = self._shape
+        bucket = self._buckets[_index(member, shape)]
+        found = [entry for entry in _read(bucket) if entry.member == member]
+        # A split moves all of a member's at once, so what was found is whole.
+        return found if found or self._shape is shape else self.entries(member)
 
     def join(self, day: int, member: bytes, score: int) -> int | None:
         """Raise the score of a member on one day; what it was before, or None."""
