@@ -8,10 +8,16 @@ from typing import cast
 import pytest
 
 from aragora_redis.clock import SYSTEM_CLOCK
-from aragora_redis.errors import AragoraRedisError, RefusedError
+from aragora_redis.errors import AragoraRedisError, DeadlineError, OverloadedError, RefusedError
 from aragora_redis.link.durable import WAIT_SLICE_MS, GroupCommit
+from aragora_redis.link.executor import Executor
 from aragora_redis.link.mux import Mux
 from aragora_redis.operation import Kind, Operation
+from aragora_redis.state.commitment import RedisSide, commit
+from aragora_redis.state.receipt import Level
+from aragora_redis.tokens.entry import Entry
+from aragora_redis.tokens.operations import ShardKeys
+from aragora_redis.tokens.shard import Shard
 
 
 class FakeMux:
@@ -163,3 +169,45 @@ async def test_where_nothing_is_required_nobody_waits(mux):
     assert "WAIT" not in mux.asked
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_what_nobody_waits_for_is_not_sent_and_the_queue_has_an_end(mux, monkeypatch):
+    monkeypatch.setattr("aragora_redis.link.durable.QUEUE_LIMIT", 3)
+    group = GroupCommit(cast("Mux", mux), lambda: 2, SYSTEM_CLOCK, on_redirect=never)
+    mux.waits = [2]
+    late = [group.submit(join("LATE"), soon(0)) for _ in range(2)]
+    timely = group.submit(join("TIMELY"), soon())
+    with pytest.raises(OverloadedError):
+        group.submit(join("MANY"), soon())
+    running = asyncio.create_task(group.run())
+    assert await timely.replicated == 2
+    assert mux.asked == ["TIMELY", "WAIT"]
+    for ticket in late:
+        with pytest.raises(DeadlineError):
+            await ticket.primary
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_where_the_queue_is_full_a_revocation_is_left_to_the_feed():
+    class Full:
+        async def usable(self, *_):
+            return True
+
+        def submit(self, *_, **__):
+            raise OverloadedError("full")
+
+    woken: list[bool] = []
+    redis = RedisSide(
+        executor=cast("Executor", Full()),
+        required=lambda _slot: 0,
+        ready=lambda: True,
+        staleness=lambda _shards: 0.0,
+        nonce=b"n" * 8,
+        keys=[ShardKeys("p", 0)],
+        wake=lambda: woken.append(True),
+        replicating=False,
+    )
+    entry = Entry(20_000, bytes(16), 1)
+    receipt = await commit(redis, SYSTEM_CLOCK, Shard(0), (entry,), Level.PRIMARY, until=soon())
+    assert (receipt.level, woken) == (Level.LOCAL, [True])

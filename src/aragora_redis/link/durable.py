@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..clock import Clock
-from ..errors import AragoraRedisError, UnexpectedReplyError
+from ..errors import AragoraRedisError, DeadlineError, OverloadedError, UnexpectedReplyError
 from ..operation import Kind, Lane, Operation
-from .mux import Mux
+from .mux import QUEUE_LIMIT, Mux
 from .replies import RedirectError
 
 T = TypeVar("T")
@@ -88,7 +88,15 @@ class GroupCommit:
         self._wake = asyncio.Event()
 
     def submit(self, operation: Operation[T], until: float, *, fsync: bool = False) -> Ticket[T]:
-        """Send a join with the next group; wait for acknowledgements until `until` (monotonic)."""
+        """Send a join with the next group; wait for acknowledgements until `until` (monotonic).
+
+        One whose group does not come before `until` is never sent, and gets `DeadlineError`.
+
+        Raises:
+            OverloadedError: too many wait; it is not sent.
+        """
+        if len(self._pending) >= QUEUE_LIMIT:
+            raise OverloadedError("too many wait to be committed", remedy="slow down")
         ticket = Ticket(operation, until, fsync=fsync)
         self._pending.append(ticket)
         self._wake.set()
@@ -109,7 +117,9 @@ class GroupCommit:
             # WAIT speaks for its own connection only, so what it had not confirmed is joined again.
             self._pending.extendleft(self._awaiting)
             self._awaiting = []
-        group = [self._pending.popleft() for _ in range(min(len(self._pending), GROUP_LIMIT))]
+        group = self._next_group(now)
+        if not group and not self._awaiting:
+            return
         required = self._required()
         syncs = any(ticket.fsync for ticket in (*group, *self._awaiting))
         self._generation = self._mux.generation
@@ -130,6 +140,17 @@ class GroupCommit:
         failed = any(isinstance(answer, BaseException) for answer in answers)
         if failed and not self._pending:  # nobody can confirm now: no busy loop meanwhile
             await self._pause()
+
+    def _next_group(self, now: float) -> list[Ticket[Any]]:
+        """Those to be sent now. What nobody waits for any more would hold up the others."""
+        group: list[Ticket[Any]] = []
+        while self._pending and len(group) < GROUP_LIMIT:
+            ticket = self._pending.popleft()
+            if ticket.until > now:
+                group.append(ticket)
+            else:
+                _settle(ticket, DeadlineError("its turn to be committed did not come in time"))
+        return group
 
     def _tell(self, required: int, acknowledged: Any, synced: Any) -> None:
         """Tell owners what a WAIT, and a WAITAOF, spoke for."""

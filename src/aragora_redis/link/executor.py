@@ -140,6 +140,9 @@ class Executor:
         """Send what is durable with the next group of its primary; None while nobody may take it.
 
         Replies that redirect are taken in; its owner sends it again.
+
+        Raises:
+            OverloadedError: too many wait; it is not sent.
         """
         route = self._routing.lead(join.slot)
         if route is None or _doubt(route, join) is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..clock import Clock
-from ..errors import AragoraRedisError
+from ..errors import AragoraRedisError, OverloadedError
 from ..link.executor import Executor
 from ..tokens import operations
 from ..tokens.entry import Entry
@@ -54,7 +54,10 @@ async def commit(
     """
     join = operations.join(redis.keys[shard.index], entries, nonce=redis.nonce, durable=True)
     while await redis.executor.usable(join, until):
-        ticket = redis.executor.submit(join, until, fsync=wanted is Level.FSYNCED)
+        try:
+            ticket = redis.executor.submit(join, until, fsync=wanted is Level.FSYNCED)
+        except OverloadedError:
+            break  # the feed publishes many in one call
         joined = await before(ticket.primary, until, clock) if ticket is not None else None
         if ticket is None or joined is None:
             await asyncio.sleep(RETRY_AFTER)

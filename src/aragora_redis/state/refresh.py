@@ -19,6 +19,7 @@ from ..errors import (
     InvalidInputError,
     LinkDownError,
     OutcomeUnknownError,
+    OverloadedError,
     RefreshRacedError,
     RefreshReusedError,
     TokenRevokedError,
@@ -231,8 +232,8 @@ class RefreshTokens:
         unknown = False
         failed: AragoraRedisError = LinkDownError("there is no usable connection to Redis")
         while await executor.usable(operation, until):
-            ticket = executor.submit(operation, until)
             try:
+                ticket = executor.submit(operation, until)
                 if ticket is not None:
                     async with asyncio.timeout(max(until - self._clock.monotonic(), 0)):
                         issued = await ticket.primary
@@ -245,6 +246,9 @@ class RefreshTokens:
                 raise
             except TimeoutError:
                 unknown = True
+                break
+            except OverloadedError as error:
+                failed = error
                 break
             except AragoraRedisError as error:
                 failed = error
