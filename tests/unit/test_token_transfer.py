@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import httpx
@@ -14,6 +15,7 @@ from aragora_redis.errors import InvalidInputError
 from aragora_redis.gateway.app import create_app
 from aragora_redis.settings import from_env
 from aragora_redis.state.shared import SharedState
+from aragora_redis.state.tokens import LOAD_STEP
 from aragora_redis.tokens.entry import DAY, Entry, RevocationKind
 from aragora_redis.tokens.note import Note
 from aragora_redis.tokens.pardon import NO_PARDONS, Pardons, supposed
@@ -181,6 +183,20 @@ async def test_over_http(gateway):
     assert [row["pardoned"] for row in rows if row["what"] == "token"] == [True]
     await state.tokens.revoke("x", expires_at=EXPIRES)
     assert state.tokens.is_revoked({"jti": "x"}), "what is revoked after a pardon is revoked"
+
+
+async def test_an_import_of_what_has_expired_does_not_hold_the_loop():
+    async with SharedState(from_env({})) as state:
+        over = [entry(number, day=10_000) for number in range(5 * LOAD_STEP)]
+        loading = asyncio.create_task(
+            state.tokens.load(written(*over, key=state.settings.fingerprint))
+        )
+        turns = 0
+        while not loading.done():
+            await asyncio.sleep(0)
+            turns += 1
+        assert (await loading).expired == len(over)
+        assert turns >= 5
 
 
 async def test_without_a_key_nothing_is_pardoned():

@@ -505,6 +505,8 @@ class Tokens:
             if len(step) >= LOAD_STEP:
                 level = min(level, await self._publisher.publish_all(step, within))
                 step = []
+            if reader.count % LOAD_STEP == 0:
+                await asyncio.sleep(0)  # what has expired awaits nothing else
         level = min(level, await self._publisher.publish_all(step, within))
         reader.finish()
         return Loaded(reader.count, reader.expired, level)
