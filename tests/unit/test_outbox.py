@@ -20,10 +20,10 @@ from aragora_redis.events import Event, Events, OutboxAdopted, OutboxKept, Outbo
 from aragora_redis.settings import Settings, from_env
 from aragora_redis.settings.files import reason_unsafe
 from aragora_redis.settings.model import TokenSettings
-from aragora_redis.state.outbox import Outbox
+from aragora_redis.state.outbox import WRITE_LIMIT, Outbox
 from aragora_redis.state.outbox_file import OutboxFile
 from aragora_redis.state.shared import SharedState
-from aragora_redis.testing import memory_state
+from aragora_redis.testing import FakeClock, memory_state
 from aragora_redis.tokens.entry import DAY, Entry
 from aragora_redis.tokens.lines import entry_of, line_of
 
@@ -259,6 +259,56 @@ async def test_a_disk_that_hangs_holds_nobody_up(outbox, monkeypatch):
         hangs.set()
         receipt = await state.tokens.revoke("y", expires_at=time.time() + 60)
         assert receipt.outbox == "disk"
+
+
+async def test_while_the_disk_hangs_nobody_waits_and_what_it_is_owed_is_written_later(
+    outbox, monkeypatch
+):
+    monkeypatch.setattr("aragora_redis.state.outbox.RETRY_AFTER", 0.05)
+    hangs, real, clock = threading.Event(), os.fsync, FakeClock()
+
+    def fsync(descriptor):
+        assert hangs.wait(20)
+        real(descriptor)
+
+    monkeypatch.setattr("aragora_redis.state.outbox_file.os.fsync", fsync)
+    file = outbox()
+    file._directory.mkdir(mode=0o700)
+    made = Outbox(file, clock, Events(), lambda _entry: None)
+    running = asyncio.create_task(made.run())
+    first = made.keep(entry(0))
+    await until(lambda: made.adopted and not made._waiting)
+    clock.advance(WRITE_LIMIT + 0.1)
+    later = [made.keep(entry(number)) for number in range(1, 4)]
+    assert [each.done() and each.result() for each in later] == [False] * 3
+    assert made.trouble == "the disk does not answer"
+    hangs.set()
+    assert await first
+    await until(lambda: made.trouble is None)
+    assert await made.keep(entry(4))
+    running.cancel()
+    await made.close()
+    assert len(outbox("next").adopt().entries) == 5
+
+
+async def test_what_a_disk_refuses_is_not_offered_again_with_each_new_entry(outbox, monkeypatch):
+    file, offered = outbox(), list[int]()
+
+    def append(entries):
+        offered.append(len(entries))
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(file, "append", append)
+    monkeypatch.setattr("aragora_redis.state.outbox.PIECE", 10)
+    monkeypatch.setattr("aragora_redis.state.outbox.RETRY_AFTER", 0.3)
+    made = Outbox(file, SYSTEM_CLOCK, Events(), lambda _entry: None)
+    running = asyncio.create_task(made.run())
+    assert [await made.keep(entry(number)) for number in range(200)] == [False] * 200
+    assert offered == [1]
+    await until(lambda: len(offered) > 1)
+    assert offered[1:] == [10], "no more than a piece of it"
+    running.cancel()
+    await made.close()
 
 
 def test_after_a_failed_fsync_nothing_is_appended_to_that_file(outbox, monkeypatch):

@@ -12,6 +12,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from ..clock import Clock
@@ -27,6 +28,10 @@ RETRY_AFTER = 2.0
 """Seconds after which what could not be written is tried again."""
 OWED_LIMIT = 65_536
 """Entries that wait for a disk that refuses them; what is older stays in memory alone."""
+PIECE = 1000
+"""Entries that are written at once: what the disk refuses has cost no more to prepare."""
+WRITE_LIMIT, TIDY_LIMIT = 1.0, 5.0
+"""Seconds that a piece, and the rest, may take before nobody waits for the disk any more."""
 START_LIMIT = 5.0
 """Seconds for which a start waits for what the dead have left."""
 
@@ -51,6 +56,8 @@ class Outbox:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="aragora-outbox")
         self._waiting: list[tuple[Entry, asyncio.Future[bool]]] = []
         self._owed: deque[Entry] = deque(maxlen=OWED_LIMIT)
+        self._refused = False
+        self._late_at = float("inf")
         self._wake = asyncio.Event()
         self._adopted = asyncio.Event()
         self._day = 0
@@ -73,11 +80,25 @@ class Outbox:
             self._adopted.set()
 
     def keep(self, entry: Entry) -> asyncio.Future[bool]:
-        """Write an entry with the next group; whether it is on disk, once that is known."""
+        """Write an entry with the next group; whether it is on disk, once that is known.
+
+        While the disk refuses or hangs that is said at once, and the entry is written later.
+        """
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting.append((entry, future))
-        self._wake.set()
+        if self._hangs:
+            self._refused = True
+            self._fail("the disk does not answer")
+        if self._refused:
+            self._owed.append(entry)
+            future.set_result(False)
+        else:
+            self._waiting.append((entry, future))
+            self._wake.set()
         return future
+
+    @property
+    def _hangs(self) -> bool:
+        return self._clock.monotonic() > self._late_at or len(self._waiting) >= OWED_LIMIT
 
     async def run(self) -> None:
         """Adopt, and then write until cancelled."""
@@ -86,7 +107,7 @@ class Outbox:
         while True:
             if not self._waiting:
                 left = max(due - self._clock.monotonic(), 0.01)
-                await self._pause(min(left, RETRY_AFTER) if self._owed else left)
+                await self._pause(min(left, RETRY_AFTER) if self._refused else left)
             await self._flush()
             if self._clock.monotonic() >= due:
                 await self._tidy()
@@ -106,26 +127,32 @@ class Outbox:
         self._wake.clear()
 
     async def _flush(self) -> None:
+        self._wake.clear()
         group, self._waiting = self._waiting, []
-        entries = [*self._owed, *(entry for entry, _ in group)]
+        owed, self._owed = self._owed, deque(maxlen=OWED_LIMIT)
+        entries = [*owed, *(entry for entry, _ in group)]
         if not entries:
             return
+        written = 0
         try:
-            await self._in_thread(lambda: self._file.append(entries))
+            while written < len(entries):
+                piece = entries[written : written + PIECE]
+                await self._in_thread(partial(self._file.append, piece), WRITE_LIMIT)
+                written += PIECE
         except OSError as error:
-            self._owed.extend(entry for entry, _ in group)
+            self._owed = deque([*entries[written:], *self._owed], OWED_LIMIT)
             self._fail(error.strerror or str(error))
         except asyncio.CancelledError:
             self._waiting = group + self._waiting  # written twice, it is one entry all the same
+            self._owed = deque([*owed, *self._owed], OWED_LIMIT)
             raise
-        else:
-            self._owed.clear()
-            if self.trouble is not None:
-                self.trouble = None
-                self._events.emit(OutboxKept())
+        self._refused = bool(self._owed)
+        if self.trouble is not None and not self._refused:
+            self.trouble = None
+            self._events.emit(OutboxKept())
         for _, future in group:
             if not future.done():
-                future.set_result(self.trouble is None)
+                future.set_result(written >= len(entries))
 
     async def _tidy(self) -> None:
         today = int(self._clock.wall() // DAY)
@@ -155,5 +182,9 @@ class Outbox:
             self.trouble = reason
             self._events.emit(OutboxTrouble(reason))
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    async def _in_thread(self, work: Callable[[], T], limit: float = TIDY_LIMIT) -> T:
+        self._late_at = self._clock.monotonic() + limit
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        finally:
+            self._late_at = float("inf")
