@@ -29,6 +29,8 @@ T = TypeVar("T")
 LOOK_EVERY = 1.0
 COMPARE_EVERY = 60.0
 """Seconds between comparisons of digests with Redis."""
+LEASE_LIMIT = 5.0
+"""Seconds that a comparison which cannot wait may wait for its lease: then the others go on."""
 STEP_LIMIT = 0.5
 """Seconds that one question of the feed may take."""
 LEARNED_PAUSE = 0.5
@@ -84,6 +86,7 @@ class TokenFeed:
         self._skewed = False
         self._server_clock: tuple[float, float] | None = None
         self._compared_at = clock.monotonic()
+        self._no_lease: set[int] = set()
         self._wake = asyncio.Event()
         self._fresh_at = [float("-inf")] * SHARDS
         self.trouble: str | None = None
@@ -215,8 +218,10 @@ class TokenFeed:
         if shard.dirty:
             await self._publish(shard, shard.dirty, own=True)
         await self._publish_learned(shard)
-        if compare:
-            await self._compare(shard)
+        if compare or shard.index in self._no_lease:
+            self._no_lease.discard(shard.index)
+            if not await self._compare_if_differing(shard, lease_within=0.0):
+                self._no_lease.add(shard.index)
         if shard.position is not None and not shard.learned:
             shard.reconciled = shard.position
 
@@ -267,10 +272,28 @@ class TokenFeed:
         return shard.arrive(head)
 
     async def _compare(self, shard: Shard) -> None:
-        """Make both sides hold the union of both, day by day, under a lease."""
-        keys = self.keys[shard.index]
-        while not await self._ask(operations.lease(keys, self._holder, take=True)):  # noqa: ASYNC110 - the places are in Redis, which wakes nobody
+        if not await self._compare_if_differing(shard, lease_within=LEASE_LIMIT):
+            raise OutageError("too many instances compare their revocations with Redis now")
+
+    async def _compare_if_differing(self, shard: Shard, *, lease_within: float) -> bool:
+        """Compare what differs, if anything; whether the two are one, False for want of a lease."""
+        head = await self._ask(operations.survey(self.keys[shard.index]))
+        self._check_clocks(head)
+        if not shard.differing_days(head, self._clock.wall()):
+            shard.on_full(head)
+            return True
+        until = self._clock.monotonic() + lease_within
+        lease = operations.lease(self.keys[shard.index], self._holder, take=True)
+        while not await self._ask(lease):
+            if self._clock.monotonic() >= until:
+                return False
             await asyncio.sleep(random.uniform(0.02, 0.2))
+        await self._unite(shard)
+        return True
+
+    async def _unite(self, shard: Shard) -> None:
+        """Make both sides hold the union of both, day by day; then give the lease back."""
+        keys = self.keys[shard.index]
         started = self._clock.monotonic()
         pulled = pushed = 0
         try:
