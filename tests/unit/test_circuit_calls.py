@@ -360,6 +360,8 @@ def test_a_place_is_given_back_where_it_was_taken_whatever_the_policy_is_by_then
     with few.guard():
         assert there.bulkhead.in_flight == 1
         reload(replace(bounded, max_concurrent=0))
+    threads._crossing.cross(lambda _: asyncio.sleep(0), 1)
+    assert there.bulkhead.in_flight == 0
     with few.guard():
         reload(bounded)
     threads._crossing.cross(lambda _: asyncio.sleep(0), 1)
