@@ -188,12 +188,14 @@ class Bucket:
 def with_quota(bucket: Bucket, policy: LimitPolicy, until: int | None) -> Bucket:
     """The bucket under a limit of its own, or, with None, under the policy's again.
 
-    As many whole tokens as it has used stay used.
+    As many whole tokens as it has used stay used; at the same rate, exactly as many.
     """
+    before = bucket.policy
+    same = (before.count, before.period_us) == (policy.count, policy.period_us)
 
     def moved(spanned: int) -> int:
-        tokens = -(-spanned // bucket.policy.period_us)
-        return max(min(tokens * policy.period_us, policy.full), -policy.full)
+        used = spanned if same else -(-spanned // before.period_us) * policy.period_us
+        return max(min(used, policy.full), -policy.full)
 
     return replace(
         bucket,

@@ -1,5 +1,5 @@
 -- Give one subject a limit of its own, or take it away again. As many whole tokens as it has used
--- stay used.
+-- stay used; at the same rate, exactly as many.
 --
 -- KEYS: the bucket (see gcra.lua)
 -- ARGV: 1 not_after, 2 count, 3 period_us, 4 burst of the policy, 5 channel on which the key is
@@ -17,9 +17,10 @@ end
 local count, period, burst = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local bucket = open(read(KEYS[1]), now, count, period, burst)
 local had = bucket.quota and 1 or 0
-local before = bucket.period
+local before, rate_before = bucket.period, bucket.count
 local function moved(span, full)
-  return max(min(math.ceil(span / before) * period, full), -full)
+  if before ~= period or rate_before ~= count then span = math.ceil(span / before) * period end
+  return max(min(span, full), -full)
 end
 bucket.quota, bucket.quota_until = nil, nil
 if ARGV[6] ~= '0' then
