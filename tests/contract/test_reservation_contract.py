@@ -212,6 +212,44 @@ def test_after_a_clock_was_set_back_nobody_waits_for_longer_than_a_burst(both):
     assert both.run(operations.check(API, KEY, 1000)).reply > 0
 
 
+def test_leases_and_reservations_end_no_later_because_the_clock_went_back(both):
+    for letter in "abcd":
+        both.run(operations.lease(API, KEY, Lease(25, 25, 1, letter * 16, 3, "", 0)))
+    both.now -= HOUR
+    assert both.run(operations.check(API, KEY, 1)) < 0
+    both.now += 3_000_000
+    assert left(both) == 0
+    both.now += 5_000_000
+    assert left(both) == 50
+
+
+def test_a_limit_set_again_keeps_what_comes_back(both):
+    own = Rate("1 per minute", burst=2)
+    for _ in range(7):
+        both.run(operations.set_quota(API, KEY, own, None, b"c"))
+        if both.now == EPOCH:
+            both.run(operations.check(API, KEY, 2))
+        both.now += 10_000_000
+    assert both.run(operations.check(API, KEY, 1)).reply >= 0
+
+
+def test_what_was_leased_comes_back_from_when_the_lease_lapsed(both):
+    both.run(operations.set_quota(API, KEY, Rate("100 per 10 seconds"), None, b"c"))
+    both.run(operations.lease(API, KEY, Lease(60, 60, 1, "a" * 16, 3, "", 0)))
+    both.now += 3_000_000
+    assert left(both) == 40
+    both.now += 2_000_000
+    assert left(both) == 60, "nobody has written meanwhile"
+
+
+def test_a_bucket_is_kept_until_what_is_leased_has_come_back(both):
+    both.run(operations.lease(API, KEY, Lease(100, 100, 1, "a" * 16, 3, "", 0)))
+    ends = both.memory.expiry(KEY)
+    assert ends is not None
+    assert ends >= both.now + 13_000_000, "used at the last moment, it comes back in 10 s more"
+    assert both._raw.pttl(KEY) > 12_000
+
+
 NAMES = [letter * 16 for letter in "abcd"]
 RATES = ["3 per 2 seconds", "100 per 10 seconds", "700000/second", "1 per day", "9 per 10 seconds"]
 SPOILED = [

@@ -110,17 +110,31 @@ class Bucket:
         if tat is None or _HOLD.match(holds) is None:
             return
         tat = tat._replace(us=tat.us - self.went_back)
-        self.shadow, self.last = min(span(self.policy, tat, self.now), self.level), int(last)
-        self.first = int(first)
+        self.shadow = min(span(self.policy, tat, self.now), self.level)
+        self.first, self.last = self._moved(first), self._moved(last)
         for name, cost, until, keeps in _HOLD.findall(holds):
-            self.holds[name] = Hold(name, int(cost), int(until), keeps == b"1")
-        self.level = min(max(self.level, self.kept * self.policy.period_us), self.policy.full)
+            self.holds[name] = Hold(name, int(cost), self._moved(until), keeps == b"1")
+        self.level = min(max(self.level, self._least), self.policy.full)
         if self.now < self.first:
             return
         for hold in [*self.holds.values()]:
             if hold.until <= self.now:
                 self.settle(hold, hold.cost if hold.keeps else 0)
         self.first = min((hold.until for hold in self.holds.values()), default=0)
+
+    def _moved(self, instant: bytes) -> int:
+        return max(int(instant) - self.went_back, 0)
+
+    @property
+    def _least(self) -> int:
+        """The level that leases make; those that have lapsed come back since then."""
+        count, period_us = self.policy.count, self.policy.period_us
+        ended = [hold for hold in self.holds.values() if hold.keeps and hold.until <= self.now]
+        if self.now < self.first or not ended:
+            return self.kept * period_us
+        since = self.now - max(hold.until for hold in ended)
+        open_now = self.kept - sum(hold.cost for hold in ended)
+        return max(self.kept * period_us - since * count, open_now * period_us)
 
     @property
     def kept(self) -> int:
@@ -179,7 +193,8 @@ class Bucket:
             return None
         left = -(-self.level // self.policy.count)
         if self.holds:
-            left = max(left, self.last - self.now)
+            kept = -(-self.kept * self.policy.period_us // self.policy.count)
+            left = max(left, self.last - self.now + kept)  # it comes back only once it is used
         if self.quota_until:
             left = max(left, self.quota_until - self.now)
         return -(-max(left, 0) // 1000) + 1000

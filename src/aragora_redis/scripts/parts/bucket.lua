@@ -77,7 +77,16 @@ local function bucket_rules()
   local HOLD = '([%w_-]+)/(%d+)/(%d+)/([01]);'
 
   local function end_lapsed(bucket, now)
-    local left, first = {}, nil
+    local left, first, kept, ended = {}, nil, bucket.kept, 0
+    for _, cost, till, keeps in string.gmatch(bucket.holds, HOLD) do
+      if keeps == '1' and tonumber(till) <= now then
+        kept, ended = kept - cost, max(ended, tonumber(till))
+      end
+    end
+    -- What was leased comes back from when the lease lapsed, not from when that is seen.
+    local was = bucket.kept * bucket.period
+    if ended > 0 then was = max(was - (now - ended) * bucket.count, kept * bucket.period) end
+    bucket.level = min(max(bucket.level, was), bucket.full)
     for id, cost, till, keeps in string.gmatch(bucket.holds, HOLD) do
       if tonumber(till) <= now then
         settle(bucket, tonumber(cost), keeps == '1' and tonumber(cost) or 0)
@@ -89,6 +98,14 @@ local function bucket_rules()
     end
     bucket.holds, bucket.first = table.concat(left), first
     if not first then bucket.holds = nil end
+  end
+
+  -- The clock has gone back, and what is to come lies that much further ahead.
+  local function move_holds(bucket, back)
+    bucket.first, bucket.last = max(bucket.first - back, 0), max(bucket.last - back, 0)
+    bucket.holds = bucket.holds:gsub(HOLD, function(id, cost, till, keeps)
+      return format('%s/%s/%.0f/%s;', id, cost, max(till - back, 0), keeps)
+    end)
   end
 
   -- A limit that could not be kept exactly is none of ours.
@@ -123,8 +140,12 @@ local function bucket_rules()
       bucket.shadow = min(span_to(us - back, frac, now, bucket.count, bucket.full), bucket.level)
       bucket.first, bucket.last, bucket.holds = tonumber(first), tonumber(last), value:sub(holds_at)
       bucket.kept = tonumber(kept)
-      bucket.level = min(max(bucket.level, bucket.kept * bucket.period), bucket.full)
-      if now >= bucket.first then end_lapsed(bucket, now) end
+      if back > 0 then move_holds(bucket, back) end
+      if now >= bucket.first then
+        end_lapsed(bucket, now)
+      else
+        bucket.level = min(max(bucket.level, bucket.kept * bucket.period), bucket.full)
+      end
     end
     return bucket
   end
@@ -138,7 +159,8 @@ local function bucket_rules()
       local shadow = match(stamped(bucket.shadow, now, bucket.count), '^[^@]+')
       value = value .. 's' .. shadow
         .. format('/%.0f/%.0f/%.0f;', bucket.first, bucket.last, bucket.kept) .. bucket.holds
-      left = max(left, bucket.last - now)
+      -- What is leased comes back only once it is used.
+      left = max(left, bucket.last - now + bucket.kept * bucket.period / bucket.count)
     end
     if bucket.quota_until == 0 then return value, nil end
     left = max(left, (bucket.quota_until or 0) - now, 0)
