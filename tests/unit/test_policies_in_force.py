@@ -113,6 +113,42 @@ async def test_a_lease_that_is_not_used_comes_back(state, clock):
         pytest.fail("it did not come back")
 
 
+async def test_a_lease_that_ends_while_all_are_brought_back_hinders_nobody(state):
+    limits = state.rate_limits
+    await limits.check("hot", "s")
+    await limits.check("hot", "other")
+
+    async def reset():
+        await limits.reset("hot", "s")
+
+    resetting = asyncio.create_task(reset())
+    await limits.finish()
+    await resetting
+    assert (await limits.check("hot", "other", 0)).remaining == 99
+
+
+async def test_a_lease_granted_before_a_reset_is_not_given_away_after_it(state):
+    limits, embedded = state.rate_limits, state.embedded
+    run, granted, arrive = embedded.run, asyncio.Event(), asyncio.Event()
+
+    async def run_slowly(operation, *, within):
+        answer = await run(operation, within=within)
+        if operation.script.name == "reserve" and not arrive.is_set():
+            granted.set()
+            await arrive.wait()
+        return answer
+
+    embedded.run = run_slowly
+    checking = asyncio.create_task(limits.check("hot", "s"))
+    await granted.wait()
+    await limits.reset("hot", "s")
+    arrive.set()
+    assert (await checking).allowed
+    assert (await limits.check("hot", "s", 0)).remaining == 90, "one lease is out, not two"
+    taken = [(await limits.check("hot", "s")).allowed for _ in range(110)]
+    assert sum(taken) == 99
+
+
 async def wait(heard, kind):
     for _ in range(1000):
         found = [event for event in heard if isinstance(event, kind)]

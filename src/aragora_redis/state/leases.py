@@ -63,6 +63,7 @@ class Leases:
         self._decider = decider
         self._leases: dict[bytes, tuple[LimitPolicy, _Lease]] = {}
         self._fetching: dict[bytes, asyncio.Task[Decision | None]] = {}
+        self._recalled: set[bytes] = set()
         self._wake = asyncio.Event()
 
     def take(self, record: Record, cost: int) -> Decision | None:
@@ -103,6 +104,8 @@ class Leases:
             key: of its bucket.
             gone: Redis knows of no lease any more.
         """
+        if gone and key in self._fetching:
+            self._recalled.add(key)
         found = self._leases.get(key)
         if found is None:
             return
@@ -137,6 +140,7 @@ class Leases:
 
     def _done(self, key: bytes, task: asyncio.Task[Decision | None]) -> None:
         self._fetching.pop(key, None)
+        self._recalled.discard(key)
         if not task.cancelled():
             task.exception()  # whoever waits gets it; perhaps nobody does any more
 
@@ -163,7 +167,10 @@ class Leases:
                 validate_payable(asked, least, told.limit)
             return told
         decider.service.answered()
-        self._leases[record.key] = asked, _Lease(grant.tokens, name, sent_at + USED_FOR, told)
+        # Granted before a reset it is none any more; after it, it is brought back.
+        until = 0.0 if record.key in self._recalled else sent_at + USED_FOR
+        self._recalled.discard(record.key)
+        self._leases[record.key] = asked, _Lease(grant.tokens, name, until, told)
         self._wake.set()
         return None
 
@@ -178,7 +185,10 @@ class Leases:
         await asyncio.gather(*(self._return_one(key) for key in keys))
 
     async def _return_one(self, key: bytes) -> None:
-        policy, lease = self._leases.pop(key)
+        found = self._leases.pop(key, None)
+        if found is None:
+            return  # a reset or a fetch has ended it
+        policy, lease = found
         used, left = lease.end()
         if not left:
             return
