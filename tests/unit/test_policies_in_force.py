@@ -6,10 +6,11 @@ import asyncio
 
 import pytest
 
-from aragora_redis import LimitCheck, SharedState
+from aragora_redis import LimitCheck, Rate, SharedState
 from aragora_redis.errors import LimitUnavailableError
 from aragora_redis.events import Decided, Event, PoliciesRefused, PoliciesReloaded
 from aragora_redis.rate_limit.gcra import Source
+from aragora_redis.rate_limit.reservation import unseal
 from aragora_redis.settings import from_env
 from aragora_redis.testing import FakeClock, memory_state, outage
 
@@ -61,6 +62,13 @@ async def test_a_limit_in_shadow_mode_counts_and_refuses_nobody(state, events):
     reserved = await state.rate_limits.reserve("shadow", "s", 1)
     assert (reserved.allowed, reserved.decision.shadow) == (True, True)
     assert (await reserved.settle(1)).charged + reserved.settled.overrun == 1
+    daily = Rate("2 per day")
+    for _ in range(2):
+        assert (await state.rate_limits.check("shadow", "u", limit=daily)).allowed
+    assert (await state.rate_limits.check("shadow", "u", limit=daily)).shadow
+    denied = await state.rate_limits.reserve("shadow", "u", 1, limit=daily)
+    key = state.rate_limits._decider.digest_key
+    assert unseal(denied.id, key).rate == (1, 43_200_000_000, 2)
 
 
 async def test_a_limit_in_shadow_mode_refuses_nobody_together_with_others_either(state):

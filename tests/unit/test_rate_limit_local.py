@@ -277,3 +277,14 @@ def test_a_debt_that_could_not_be_charged_is_owed_again() -> None:
     local.restore(record, 3, 5.0)
     assert local.in_debt
     assert local.debts(5.0) == [(record, 3)]
+
+
+def test_what_redis_gave_back_does_not_hide_what_it_has_not_been_told() -> None:
+    local = limiter(count=10, seconds=60, burst=10)
+    record = local.record("s")
+    assert admitted(local, record, WHOLE, 1000.0, 20) == 10
+    local.note_returned(record, 0.0, 1000.0)
+    assert not local.decide(record, 1, WHOLE, 1000.0).allowed
+    local.debts(1000.0)
+    local.note_returned(record, 0.0, 1000.0)
+    assert local.decide(record, 1, WHOLE, 1000.0).allowed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from aragora_redis import Rate
@@ -9,10 +11,12 @@ from aragora_redis.errors import (
     InvalidInputError,
     LimitExceededError,
     LimitUnavailableError,
+    LinkDownError,
     UnknownPolicyError,
 )
 from aragora_redis.rate_limit.gcra import Source
-from aragora_redis.rate_limit.reservation import Found, Reservation, unseal
+from aragora_redis.rate_limit.reservation import LATE, Found, Reservation, unseal
+from aragora_redis.state.rate_limits import RateLimits
 from aragora_redis.testing import FakeClock, memory_state, outage
 
 POLICIES = """
@@ -149,3 +153,91 @@ async def test_a_limit_of_the_call_and_one_that_operators_set(limits):
             Rate(wrong)
     with pytest.raises(InvalidInputError):
         Rate("1/second", burst=0)
+
+
+async def test_a_reservation_that_nobody_can_settle_any_more_is_told_so(state, limits, clock):
+    before = await limits.reserve("llm", "org:7", 400, ttl=60)
+    async with outage(state):
+        meanwhile = await limits.reserve("llm", "org:8", 400, ttl=60)
+        clock.advance(60 + LATE + 1)
+        for reserved in (before, meanwhile):
+            assert (await limits.settle(reserved.id, 100)).found is Found.PAST
+    assert await left(limits) == 1000
+
+
+async def test_a_settlement_made_without_redis_is_not_charged_again_elsewhere(state, limits):
+    other = RateLimits({"llm": limits.policy("llm")}, decider=limits._decider, events=state.events)
+    async with outage(state):
+        reserved = await limits.reserve("llm", "org:7", 400)
+        await reserved.settle(100)
+    assert (await other.settle(reserved.id, 100)).found is Found.LOST
+    assert await left(limits) == 900
+
+
+async def test_what_was_settled_in_a_long_outage_is_charged_less_what_came_back(
+    state, limits, clock
+):
+    async with outage(state):
+        reserved = await limits.reserve("llm", "org:7", 600, ttl=60)
+        await reserved.settle(600)
+        clock.advance(1800)
+    assert await left(limits) == pytest.approx(900, abs=2)
+
+
+async def test_reservations_that_overlap_an_outage_bring_no_second_burst(state, limits, clock):
+    async with outage(state):
+        held = []
+        for _ in range(4):
+            held.append(await limits.reserve("llm", "org:7", 1000, ttl=80_000))
+            clock.advance(3600)
+        given = 0
+        for reserved in held:
+            given += (await limits.check("llm", "org:7", 1000)).allowed
+            await reserved.refund()
+        assert given == 1
+
+
+async def test_a_slower_limit_of_the_call_comes_back_at_its_own_rate(state, limits):
+    async with outage(state):
+        slow = Rate("10 per hour", burst=10)
+        reserved = await limits.reserve("llm", "org:7", 10, limit=slow)
+        await reserved.refund()
+        assert (await limits.check("llm", "org:7", 10, limit=slow)).allowed
+
+
+async def test_a_shard_that_is_down_does_not_hold_up_the_settlements_of_others(state, limits):
+    subjects = ["org:down", "org:up"]
+    held = [await limits.reserve("llm", subject, 400) for subject in subjects]
+    down = unseal(held[0].id, limits._decider.digest_key).key
+    run = state.embedded.run
+
+    async def run_elsewhere(operation, *, within):
+        if operation.keys[0] == down:
+            raise LinkDownError("its shard is down")
+        return await run(operation, within=within)
+
+    async with outage(state):
+        for reserved in held:
+            await reserved.settle(100)
+        state.embedded.outage, state.embedded.run = None, run_elsewhere
+        await limits.settle_debts()
+        assert (await limits.check("llm", "org:up", 0)).remaining == 900
+        assert limits.in_debt
+        state.embedded.run = run
+    assert not limits.in_debt
+
+
+async def test_what_is_owed_is_told_once_at_a_time(state, limits):
+    reserved = await limits.reserve("llm", "org:7", 400)
+    run, sent = state.embedded.run, []
+
+    async def run_slowly(operation, *, within):
+        sent.append(operation)
+        await asyncio.sleep(0)
+        return await run(operation, within=within)
+
+    async with outage(state):
+        await reserved.settle(100)
+        state.embedded.outage, state.embedded.run = None, run_slowly
+        await asyncio.gather(limits.settle_debts(), limits.settle_debts())
+    assert len(sent) == 1

@@ -188,8 +188,12 @@ class LocalLimiter:
             self._refused[record.key] = record
 
     def note_returned(self, record: Record, reset_after: float, now: float) -> None:
-        """Redis has given tokens back; its bucket is full in `reset_after` seconds."""
-        record.full_at = now + reset_after
+        """Redis has given tokens back; its bucket is full in `reset_after` seconds.
+
+        Where it has not been told of all that was admitted here, that is no news.
+        """
+        if record not in self._indebted:
+            record.full_at = now + reset_after
         record.denied_until = 0.0
 
     def decide(
@@ -224,12 +228,38 @@ class LocalLimiter:
             record.full_at = now + decision.reset_after
         return decision
 
-    def release(self, record: Record, cost: int, share: Share, now: float) -> None:
-        """Give back what was held; a negative cost takes it, and empties the bucket at most."""
-        policy = record.own or self.policy
-        if share.fraction:
-            moved = record.full_at - cost * policy.interval / share.fraction
-            record.full_at = min(moved, now + policy.burst * policy.interval)
+    def release(
+        self,
+        record: Record,
+        cost: int,
+        used: int,
+        share: Share,
+        now: float,
+        *,
+        under: LimitPolicy,
+        since: float,
+    ) -> None:
+        """End what was held: what was not used comes back, more is taken, down to an empty bucket.
+
+        What may have come back by itself meanwhile does not come a second time. That gives back
+        less than Redis does where the bucket was not full, and needs no shadow.
+
+        Args:
+            record: of the subject.
+            cost: whole tokens that were held.
+            used: whole tokens.
+            share: under which it was held.
+            now: monotonic seconds.
+            under: the limit under which it was held.
+            since: monotonic seconds at which it was taken.
+        """
+        token_seconds = under.interval / share.fraction
+        if used <= cost:
+            returned = cost - max(used, (now - since) / token_seconds)
+            record.full_at -= max(returned, 0.0) * token_seconds
+            return
+        raised = max(record.full_at, now) + (used - cost) * token_seconds
+        record.full_at = max(record.full_at, min(raised, now + under.burst * under.interval))
 
     def owe(
         self,

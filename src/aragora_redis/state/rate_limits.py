@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -38,6 +39,7 @@ class RateLimits:
         self._events = events
         self._reservations = Reservations(decider)
         self._leases = Leases(decider)
+        self._settling = asyncio.Lock()
         self._waiting = Waiting(decider.clock)
         self._book = LimitBook(policies, prefix=decider.prefix, digest_key=decider.digest_key)
         self._asking = Asking(decider, self._leases, events)
@@ -177,7 +179,7 @@ class RateLimits:
         async def make() -> Reserved:
             record = limiter.record(subject, at)
             decision = limiter.recent_denial(record, estimate, self._decider.now, asked)
-            made = self._reservations.unheld(limiter, record, estimate, ttl)
+            made = self._reservations.unheld(limiter, record, estimate, asked, ttl)
             try:
                 if decision is None:
                     decision, made = await self._reservations.make(
@@ -347,12 +349,15 @@ class RateLimits:
 
     async def settle_debts(self) -> None:
         """Tell Redis what was admitted and settled without it."""
-        await self._decider.settle_debts(self._book)
-        await self._reservations.flush()
+        async with self._settling:
+            await self._decider.settle_debts(self._book)
+            await self._reservations.flush()
 
     @property
     def in_debt(self) -> bool:
-        """Whether there is anything to settle."""
+        """Whether there is anything to settle that nobody settles just now."""
+        if self._settling.locked():
+            return False
         limiters = self._book
         return self._reservations.owing or any(limiter.in_debt for limiter in limiters)
 

@@ -7,6 +7,7 @@ what that really costs is charged to Redis when it is back.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
@@ -18,6 +19,7 @@ from ..errors import (
     InvalidInputError,
     LimitExceededError,
     OverloadedError,
+    Ran,
 )
 from ..rate_limit import operations
 from ..rate_limit.bucket import MOST_HOLDS
@@ -34,7 +36,7 @@ from ..rate_limit.reservation import (
     settlement,
 )
 from ..rate_limit.share import Share
-from .limit_decider import CHARGE_LIMIT, UNDECIDED, Decider
+from .limit_decider import CHARGE_LIMIT, CHARGES_AT_ONCE, UNDECIDED, Decider
 
 KEPT_HERE = 10_000
 """Reservations made without Redis, and settlements that it has not got yet, that are kept."""
@@ -114,8 +116,9 @@ class _Held:
     limiter: LocalLimiter
     record: Record
     share: Share
-    policy: LimitPolicy
+    under: LimitPolicy
     cost: int
+    since: float
     until: float
     ended: Settlement | None = None
 
@@ -128,6 +131,7 @@ class _Owed:
     reservation: Reservation
     used: int
     said: Settlement
+    at: float
 
 
 class Reservations:
@@ -150,8 +154,7 @@ class Reservations:
             LimitUnavailableError: the policy is fail-closed and Redis cannot be asked.
         """
         decider, name = self._decider, new_name()
-        rate = (asked.count, asked.period_us, asked.burst) if asked is not limiter.policy else None
-        made = Reservation(limiter.policy.name, record.key, name, cost, 0, rate=rate)
+        made = _made(limiter, record, name, cost, 0, asked=asked)
         try:
             grant = await decider.run(operations.reserve(asked, record.key, cost, name, ttl))
             policy, reply = in_force(asked, grant.answer)
@@ -159,7 +162,8 @@ class Reservations:
             decider.service.failed(error)
             validate_payable(asked, cost, (record.own or asked).burst)
             share = decider.share(limiter, record, error, asked)
-            held = _Held(limiter, record, share, asked, cost, decider.now + ttl)
+            under, now = record.own or asked, decider.now
+            held = _Held(limiter, record, share, under, cost, now, now + ttl)
             return self._hold(held, replace(made, until_us=self._server_us(ttl)))
         if grant.tokens < 0:
             raise OverloadedError(
@@ -175,10 +179,11 @@ class Reservations:
         limiter.note(record, cost, decision, decider.now, asked=asked, own=own)
         return decision, replace(made, until_us=grant.until_us or self._server_us(ttl))
 
-    def unheld(self, limiter: LocalLimiter, record: Record, cost: int, ttl: float) -> Reservation:
+    def unheld(
+        self, limiter: LocalLimiter, record: Record, cost: int, asked: LimitPolicy, ttl: float
+    ) -> Reservation:
         """A reservation for which nothing was taken: what it cost is charged when it is settled."""
-        until_us = self._server_us(ttl)
-        return Reservation(limiter.policy.name, record.key, new_name(), cost, until_us)
+        return _made(limiter, record, new_name(), cost, self._server_us(ttl), asked=asked)
 
     async def end(
         self, limiter: LocalLimiter, record: Record | None, reservation: Reservation, used: int
@@ -194,29 +199,32 @@ class Reservations:
         Raises:
             OutageError, OutcomeUnknownError: Redis cannot be asked, and too many wait for it.
         """
-        if reservation.name in self._held:
-            return self._end_here(reservation.name, used)
-        if reservation.name in self._owed:
-            return self._owed[reservation.name].said
         policy = limiter.policy.at(*reservation.rate) if reservation.rate else limiter.policy
         if type(used) is not int or not 0 <= used * policy.period_us < EXACT:
             raise InvalidInputError("that many tokens cannot have been used")
+        if reservation.name in self._held:
+            return self._end_here(policy, reservation, used)
+        if reservation.name in self._owed:
+            return self._owed[reservation.name].said
         owed = _Owed(
             policy,
             reservation,
             used,
             settlement(reservation.cost, used, Found.HELD, 0, confirmed=False),
+            self._decider.now,
         )
         try:
             settled = await self._send(owed, self._decider.deadline)
         except UNDECIDED as error:
             self._decider.service.failed(error)
+            if self._server_us(0) > reservation.until_us + LATE * 1e6:
+                return settlement(reservation.cost, used, Found.PAST, 0)
             if len(self._owed) >= KEPT_HERE:
                 raise
             self._owed[reservation.name] = owed
             return owed.said
         self._decider.service.answered()
-        if record is not None:
+        if record is not None and not self._owed:
             under, reply = in_force(policy, settled.answer)
             reset_after = reply / (under.count * 1e6)
             limiter.note_returned(record, reset_after, self._decider.now)
@@ -225,14 +233,39 @@ class Reservations:
 
     async def flush(self) -> None:
         """Tell Redis what it has not got yet."""
-        for name, owed in [*self._owed.items()]:
-            try:
-                await self._send(owed, CHARGE_LIMIT)
-            except UNDECIDED:
+        waiting = [*self._owed.items()]
+        for start in range(0, len(waiting), CHARGES_AT_ONCE):
+            batch = waiting[start : start + CHARGES_AT_ONCE]
+            told = await asyncio.gather(*(self._tell(owed) for _, owed in batch))
+            for (name, owed), done in zip(batch, told, strict=True):
+                del self._owed[name]
+                if not done:
+                    self._owed[name] = owed  # behind the others: its shard alone may be down
+            if not any(told):
                 return
-            except AragoraRedisError:
-                pass  # it will not take it the next time either
-            self._owed.pop(name, None)
+
+    async def _tell(self, owed: _Owed) -> bool:
+        """Tell Redis of one settlement; False if it is to be told again."""
+        try:
+            settled = await self._send(owed, CHARGE_LIMIT)
+        except UNDECIDED:
+            return False
+        except AragoraRedisError:
+            return True  # it will not take it the next time either
+        return settled.found is not Found.PAST or await self._charge(owed)
+
+    async def _charge(self, owed: _Owed) -> bool:
+        """Charge what was settled in time here and is too late there, less what came back since."""
+        since = self._decider.now - owed.at
+        left = min(round(owed.used - since / owed.policy.interval), owed.policy.burst)
+        if left <= 0:
+            return True
+        charge = operations.charge(owed.policy, owed.reservation.key, left)
+        try:
+            await self._decider.executor.run(charge, within=CHARGE_LIMIT)
+        except AragoraRedisError as error:
+            return error.ran is not Ran.NO
+        return True
 
     @property
     def owing(self) -> bool:
@@ -253,23 +286,33 @@ class Reservations:
         self._lapse(now)
         if len(self._held) >= KEPT_HERE:
             raise OverloadedError(f"{KEPT_HERE} reservations made without Redis are open")
-        decision = held.limiter.hold(held.record, held.cost, held.share, now, held.policy)
+        decision = held.limiter.hold(held.record, held.cost, held.share, now, held.under)
         if decision.allowed:
             self._held[made.name] = held
             heappush(self._ends, (held.until, made.name))
         return decision, replace(made, holder=self._decider.own)
 
-    def _end_here(self, name: str, used: int) -> Settlement:
-        now = self._decider.now
+    def _end_here(self, policy: LimitPolicy, reservation: Reservation, used: int) -> Settlement:
+        held, now = self._held[reservation.name], self._decider.now
         self._lapse(now)
-        held = self._held[name]
-        if held.ended is None:
-            found = Found.HELD if now < held.until else Found.LAPSED
-            held.limiter.release(held.record, held.cost - used, held.share, now)
-            if used:
-                held.limiter.owe(held.record, used, held.share, now, held.policy)
-            held.ended = settlement(held.cost, used, found, 0, confirmed=False)
+        if held.ended is not None:
+            return held.ended
+        if now >= held.until + LATE:
+            return settlement(held.cost, used, Found.PAST, 0)
+        found = Found.HELD if now < held.until else Found.LAPSED
+        self._release(held, used, now)
+        held.ended = settlement(held.cost, used, found, 0, confirmed=False)
+        # Under its name: whoever had no answer may settle it elsewhere, and the first one counts.
+        if len(self._owed) < KEPT_HERE:
+            self._owed[reservation.name] = _Owed(policy, reservation, used, held.ended, now)
+        elif used:
+            held.limiter.owe(held.record, used, held.share, now, policy)
         return held.ended
+
+    def _release(self, held: _Held, used: int, now: float) -> None:
+        held.limiter.release(
+            held.record, held.cost, used, held.share, now, under=held.under, since=held.since
+        )
 
     def _lapse(self, now: float) -> None:
         """Give back what nobody has settled, and forget what nobody can settle any more."""
@@ -280,9 +323,22 @@ class Reservations:
                 del self._held[name]
                 continue
             if held.ended is None:
-                held.limiter.release(held.record, held.cost, held.share, now)
+                self._release(held, 0, now)
                 held.cost = 0
             heappush(self._ends, (held.until + LATE, name))
+
+
+def _made(
+    limiter: LocalLimiter,
+    record: Record,
+    name: str,
+    cost: int,
+    until_us: int,
+    *,
+    asked: LimitPolicy,
+) -> Reservation:
+    rate = (asked.count, asked.period_us, asked.burst) if asked is not limiter.policy else None
+    return Reservation(limiter.policy.name, record.key, name, cost, until_us, rate=rate)
 
 
 def validate_ttl(ttl: float) -> None:
