@@ -241,3 +241,14 @@ async def test_what_is_owed_is_told_once_at_a_time(state, limits):
         state.embedded.outage, state.embedded.run = None, run_slowly
         await asyncio.gather(limits.settle_debts(), limits.settle_debts())
     assert len(sent) == 1
+
+
+async def test_a_limit_that_operators_set_for_a_while_ends_in_an_outage_too(limits, state, clock):
+    await limits.set_limit("llm", "u", Rate("1000 per hour", burst=5000), lasts=60)
+    assert (await limits.check("llm", "u", 0)).limit == 5000
+    async with outage(state):
+        assert (await limits.check("llm", "u", 0)).limit == 5000
+        clock.advance(61)
+        assert (await limits.check("llm", "u", 0)).limit == 1000
+        with pytest.raises(InvalidInputError):
+            await limits.check("llm", "u", 1001)

@@ -9,6 +9,7 @@ says, and at a switch the share begins as empty as the limit was (PROTOCOL: neve
 from __future__ import annotations
 
 from collections import OrderedDict
+from math import inf
 from typing import Final
 
 from ..errors import InvalidInputError
@@ -37,7 +38,6 @@ class Record:
     Attributes:
         key: its key in Redis.
         digest: its digest, for `share_of`.
-        own: the limit that operators have set for it, as Redis last said.
         owed_under: the limit under which its debt was made.
     """
 
@@ -52,6 +52,7 @@ class Record:
         "key",
         "owed_under",
         "own",
+        "own_until",
         "token_seconds",
     )
 
@@ -64,9 +65,14 @@ class Record:
         self.denied_full_at = 0.0
         self.denied_under: LimitPolicy | None = None
         self.own: LimitPolicy | None = None
+        self.own_until = inf
         self.owed_under: LimitPolicy | None = None
         self.debt_until = 0.0
         self.token_seconds = 1.0
+
+    def own_at(self, now: float) -> LimitPolicy | None:
+        """The limit that operators have set for it, as Redis last said, until that ends."""
+        return self.own if now < self.own_until else None
 
 
 class LocalLimiter:
@@ -156,7 +162,7 @@ class LocalLimiter:
         asked = asked or self.policy
         if under is not asked and under != asked:
             return None
-        policy = record.own or asked
+        policy = record.own_at(now) or asked
         reset_after = record.denied_full_at - now
         wait = reset_after + (cost - policy.burst) * policy.interval
         return _decision(
@@ -172,11 +178,12 @@ class LocalLimiter:
         *,
         asked: LimitPolicy | None = None,
         own: LimitPolicy | None = None,
+        own_until: float = inf,
     ) -> None:
-        """Take in what Redis answered to a check of `cost`, and the subject's own limit, if any."""
+        """Take in what Redis answered to a check of `cost`, and the subject's own limit."""
         full_at = now + decision.reset_after
         record.full_at = max(record.full_at, full_at)
-        record.own = own
+        record.own, record.own_until = own, own_until
         if decision.allowed:
             if cost >= record.denied_cost:
                 record.denied_until = 0.0
@@ -270,7 +277,7 @@ class LocalLimiter:
         asked: LimitPolicy | None = None,
     ) -> None:
         """What was admitted here is to be charged to Redis."""
-        record.owed_under = record.own or asked or self.policy
+        record.owed_under = record.own_at(now) or asked or self.policy
         self._owe(record, cost, record.owed_under.interval / share.fraction, now)
 
     def look(
@@ -282,7 +289,7 @@ class LocalLimiter:
         asked: LimitPolicy | None = None,
     ) -> Decision:
         """What `decide` would say, with nothing taken."""
-        policy = record.own or asked or self.policy
+        policy = record.own_at(now) or asked or self.policy
         reset_after = max(record.full_at - now, 0.0)
         if not share.fraction:
             return _decision(policy, reset_after, _UNOWNED_RETRY, 0.0, Source.LOCAL)

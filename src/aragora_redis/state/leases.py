@@ -160,8 +160,8 @@ class Leases:
             raise
         policy, reply = in_force(asked, grant.answer)
         told = decode(policy, least, reply, decider.source)
-        own = policy if policy is not asked else None
-        limiter.note(record, least, told, decider.now, own=own)
+        own, own_until = decider.own_of(asked, grant.answer)
+        limiter.note(record, least, told, decider.now, own=own, own_until=own_until)
         if grant.tokens <= 0:
             if not told.allowed:
                 validate_payable(asked, least, told.limit)

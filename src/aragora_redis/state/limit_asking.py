@@ -117,7 +117,7 @@ class Asking:
     async def _require_payable(self, asked: Asked) -> None:
         """Refuse a cost that no bucket could pay before another limit has given anything."""
         limiter, record, cost = asked
-        if cost <= (record.own or limiter.policy).burst:
+        if cost <= (record.own_at(self._decider.now) or limiter.policy).burst:
             return
         found = await self._decider.ask(limiter, record, 0, limiter.policy)
         validate_payable(limiter.policy, cost, found.limit)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import TypeVar
 
 from ..clock import Clock
@@ -22,7 +23,7 @@ from ..errors import (
 )
 from ..operation import Operation, Runs
 from ..rate_limit import operations
-from ..rate_limit.gcra import Decision, Source, decode, in_force, validate_payable
+from ..rate_limit.gcra import Answer, Decision, Own, Source, decode, in_force, validate_payable
 from ..rate_limit.joint import Asked, decide_here, decode_all
 from ..rate_limit.local import LocalLimiter, Record
 from ..rate_limit.policy import LimitPolicy, OnOutage
@@ -92,7 +93,7 @@ class Decider:
             decision = decode(policy, cost, reply, self.source)
         except UNDECIDED as error:
             self.service.failed(error)
-            validate_payable(asked, cost, (record.own or asked).burst)
+            validate_payable(asked, cost, (record.own_at(self.now) or asked).burst)
             share = self.share(limiter, record, error, asked)
             return limiter.decide(record, cost, share, self.now, asked)
         # A refusal writes nothing, so it says nothing about a Redis that refuses writes.
@@ -100,9 +101,16 @@ class Decider:
             self.service.answered()
         elif not decision.allowed:
             validate_payable(asked, cost, decision.limit)
-        own = policy if policy is not asked else None
-        limiter.note(record, cost, decision, self.now, asked=asked, own=own)
+        own, own_until = self.own_of(asked, answer)
+        limiter.note(record, cost, decision, self.now, asked=asked, own=own, own_until=own_until)
         return decision
+
+    def own_of(self, asked: LimitPolicy, answer: Answer) -> tuple[LimitPolicy | None, float]:
+        """The limit that operators have set for a subject, and when it ends here."""
+        if not isinstance(answer, Own):
+            return None, inf
+        left = answer.until / 1e6 - self.server_now() if answer.until else inf
+        return in_force(asked, answer)[0], self.now + left
 
     async def ask_all(self, step: Sequence[Asked]) -> Sequence[Decision]:
         """Decide one step of a check of several limits; raises as `ask` does."""
@@ -126,8 +134,8 @@ class Decider:
             policy, _ = in_force(each.limiter.policy, answer)
             if not decision.allowed:
                 validate_payable(policy, each.cost, decision.limit)
-            own = policy if policy is not each.limiter.policy else None
-            each.limiter.note(each.record, each.cost, decision, self.now, own=own)
+            own, until = self.own_of(each.limiter.policy, answer)
+            each.limiter.note(each.record, each.cost, decision, self.now, own=own, own_until=until)
         return decisions
 
     def share(
@@ -142,7 +150,7 @@ class Decider:
         Raises:
             LimitUnavailableError: nothing.
         """
-        policy = record.own or asked or limiter.policy
+        policy = record.own_at(self.now) or asked or limiter.policy
         on_outage = limiter.policy.on_outage
         fail_open = on_outage is OnOutage.FAIL_OPEN if on_outage else self.fail_open
         if not fail_open:

@@ -160,9 +160,10 @@ class Reservations:
             policy, reply = in_force(asked, grant.answer)
         except UNDECIDED as error:
             decider.service.failed(error)
-            validate_payable(asked, cost, (record.own or asked).burst)
+            validate_payable(asked, cost, (record.own_at(decider.now) or asked).burst)
             share = decider.share(limiter, record, error, asked)
-            under, now = record.own or asked, decider.now
+            now = decider.now
+            under = record.own_at(now) or asked
             held = _Held(limiter, record, share, under, cost, now, now + ttl)
             return self._hold(held, replace(made, until_us=self._server_us(ttl)))
         if grant.tokens < 0:
@@ -175,8 +176,8 @@ class Reservations:
             decider.service.answered()
         else:
             validate_payable(asked, cost, decision.limit)
-        own = policy if policy is not asked else None
-        limiter.note(record, cost, decision, decider.now, asked=asked, own=own)
+        own, own_until = decider.own_of(asked, grant.answer)
+        limiter.note(record, cost, decision, decider.now, asked=asked, own=own, own_until=own_until)
         return decision, replace(made, until_us=grant.until_us or self._server_us(ttl))
 
     def unheld(
