@@ -15,8 +15,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from multiprocessing.queues import Queue
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aragora_redis import SharedState
 from aragora_redis.errors import LimitUnavailableError
@@ -77,9 +78,9 @@ async def run(env: dict[str, str], seconds: float, begin: float) -> list[History
         return await asyncio.gather(*(ask(state, n, begin, end) for n in range(len(LIMITS))))
 
 
-def process(env: dict[str, str], seconds: float, begin: float, out: object) -> None:
+def process(env: dict[str, str], seconds: float, begin: float, out: Queue[Any]) -> None:
     """One process; `out` is the queue of its histories."""
-    out.put(asyncio.run(run(env, seconds, begin)))  # type: ignore[attr-defined]
+    out.put(asyncio.run(run(env, seconds, begin)))
 
 
 def tell(count: int, histories: Sequence[list[History]], begin: float, seconds: float) -> None:

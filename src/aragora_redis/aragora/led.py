@@ -99,6 +99,7 @@ class LedClient(Redis):
             ConnectionError: the built-in one, for whatever went wrong.
         """
         try:
+            # Redis-py does not type it.
             return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
         except RedisError as error:
             raise ConnectionError(f"Redis did not do that: {type(error).__name__}") from error
