@@ -9,6 +9,22 @@ log=$venv/setup.log
 together="not drill and not aragora and not alone"
 alone="alone and not drill and not aragora"
 
+# Real servers on a busy machine miss a time now and then. One or two tests that failed get a second
+# chance, alone; the summary tells of them, since an unsteady test is a defect all the same.
+MOST_UNSTEADY=2
+unsteady=
+failed_tests() { sed -n 's/^ *"\(.*\)": true,\{0,1\}$/\1/p' .pytest_cache/v/cache/lastfailed; }
+steadily() {
+    pytest --cache-clear "$@" && return
+    [ $? -eq 1 ] || return
+    failed=$(failed_tests)
+    [ "$(printf '%s\n' "$failed" | wc -l)" -le "$MOST_UNSTEADY" ] || return 1
+    printf '\n== once more, alone\n'
+    pytest --last-failed --last-failed-no-failures none "$@" --numprocesses 0 || return
+    unsteady="$unsteady$(printf '%s\n' "$failed" | sed 's/^/unsteady: failed, then passed alone: /')
+"
+}
+
 say() { printf '%s\n' "setup: $*"; }
 warn() { printf '%s\n' "setup: $*" >&2; }
 fail() {

@@ -36,10 +36,19 @@ def why_no_mounts() -> str | None:
 
 def is_old() -> bool:
     """Whether the server is of 6.2."""
+    return _version() < (7, 0, 0)
+
+
+def is_newer_than_pods() -> bool:
+    """Whether the server writes copies that the Redis 7 of the pods cannot read."""
+    return _version() >= (8, 0, 0)
+
+
+def _version() -> tuple[int, ...]:
     try:
-        return server.find_server().version < (7, 0, 0)
+        return server.find_server().version
     except LabError:  # the tests that want one will tell
-        return False
+        return (7, 0, 0)
 
 
 def speaks_tls() -> bool:
@@ -64,3 +73,7 @@ needs_mounts = pytest.mark.skipif(
 needs_tls = pytest.mark.skipif(not speaks_tls(), reason="this redis-server was built without TLS")
 needs_redis_7 = pytest.mark.skipif(is_old(), reason="Redis 6.2 cannot do that")
 """Marks tests of what Redis can since 7.0."""
+needs_readable_copies = pytest.mark.skipif(
+    is_newer_than_pods(), reason="the pods run Redis 7, which reads no copies of this server"
+)
+"""Marks tests in which pods take over what a server of a lab holds."""

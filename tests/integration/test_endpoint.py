@@ -152,6 +152,7 @@ async def test_lanes_are_given_up_when_the_name_leaves_their_server(standalone_l
         assert moved.epoch is None
 
 
+@pytest.mark.alone
 async def test_a_move_that_is_announced_costs_nobody_an_answer(standalone_lab, two, hosts):
     old, new, port = two
     async with following(standalone_lab, hosts, port) as (state, events), Load(state) as load:

@@ -193,6 +193,8 @@ async def test_it_refuses_what_would_hurt(sentinel_lab, make_lab, connect):
 async def test_a_replica_that_does_not_catch_up_backs_it_out(sentinel_lab, connect):
     """Its replication is held up; writes are let go again, and redis-0 goes on."""
     lab = sentinel_lab
+    for name in ("sentinel-0", "sentinel-1", "sentinel-2"):  # they replace nobody by themselves
+        ask(lab, name, "SENTINEL", "SET", "aragora-master", "down-after-milliseconds", 60_000)
     lab.freeze("redis-2")
     await diagnosed(lab, "server-unreachable", deadline=0.2)
     connect(lab, "redis-1").execute_command("CLIENT", "PAUSE", 1)
@@ -206,6 +208,7 @@ async def test_a_replica_that_does_not_catch_up_backs_it_out(sentinel_lab, conne
     assert client.set("a", "a")
     report = await switched(lab, force=True, deadline=0.3)
     assert report.status is Status.CRITICAL
+    assert "did not catch up" in report.headline
     assert f"{source} goes on as primary" in report.headline
     assert client.set("a", "b")
 

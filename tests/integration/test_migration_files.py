@@ -11,6 +11,7 @@ import pytest
 import redis
 import yaml
 from tests.integration.pods import DEPLOY, MASTER, SECRETS, needs_addresses, until
+from tests.integration.rights import needs_readable_copies
 
 from aragora_redis.lab.server import find_server
 
@@ -141,6 +142,7 @@ def single(site):
     single.kill()
 
 
+@needs_readable_copies
 def test_the_guides_steps_lead_from_a_single_redis_to_three_nodes(site, single, cli):
     deployed = Deployed(site, single)
     replica, second, _ = site.pods

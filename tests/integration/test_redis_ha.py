@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.pods import DEPLOY, SECRETS, needs_addresses, until
-
-from aragora_redis.lab.server import find_server
+from tests.integration.rights import needs_readable_copies
 
 pytestmark = [needs_addresses, pytest.mark.timeout(240)]
 
@@ -104,9 +103,8 @@ def test_troubleshooting(cluster):
     assert re.search(r"^primary .* -> ROLE", said, re.MULTILINE)
 
 
+@needs_readable_copies
 def test_a_copy_of_a_single_redis_becomes_the_data_of_three(running, standalone_lab, connect):
-    if find_server().version >= (8, 0, 0):
-        pytest.skip("the nodes run Redis 7, which reads no copies of this server")
     single = standalone_lab.node("redis-0")
     connect(standalone_lab).set("orders-of-old", "17")
     copy = running.root / "single.rdb"
@@ -126,6 +124,7 @@ def test_a_copy_of_a_single_redis_becomes_the_data_of_three(running, standalone_
     assert [pod.ask("MGET", "orders-of-old", "kept") for pod in running.pods] == [["17", None]] * 3
 
 
+@needs_readable_copies
 def test_a_single_redis_moves_to_three_nodes_and_back(running, make_lab, connect, cli, tmp_path):
     lab = make_lab("standalone")
     lab.start()

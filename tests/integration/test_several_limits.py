@@ -44,6 +44,7 @@ async def taken(state, *checks):
     return [said.limit - said.remaining for said in looked.decisions]
 
 
+@pytest.mark.alone
 async def test_what_one_limit_refuses_is_taken_from_none(standalone_lab, env):
     way_up = LimitCheck("ip", "i"), LimitCheck("user", "u"), LimitCheck("org", "o")
     async with instances(standalone_lab, 2, **env) as (one, two):
