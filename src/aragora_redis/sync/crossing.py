@@ -6,10 +6,14 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from ..state.shared import CLOSE_LIMIT, START_LIMIT, SharedState
+from ..state.shared import CLOSE_LIMIT, SharedState
 from .loop import current
 
 T = TypeVar("T")
+
+FORK_LIMIT = 1.0
+"""Seconds for which the first call after a fork waits for what it needs to be there, as a start
+does: in a pre-forked worker that is a pause, and an error to a user without it."""
 
 
 class _Life:
@@ -98,5 +102,5 @@ class Crossing:
             forked = self._life is not None
             life = self._life = _Life(self._make)
         if forked:
-            life.loop.run(life.state.wait_ready(START_LIMIT), START_LIMIT)
+            life.loop.run(life.state.wait_ready(FORK_LIMIT), 2 * FORK_LIMIT)
         return life
