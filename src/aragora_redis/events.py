@@ -291,6 +291,21 @@ class FullSync(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class MembersChanged(Event):
+    """Something else than this library changed revocations in Redis; all publish theirs again.
+
+    Attributes:
+        shard: the token shard.
+        recorded: how many one of its days is to have by its digest.
+        found: how many it has.
+    """
+
+    shard: int
+    recorded: int
+    found: int
+
+
+@dataclass(frozen=True, slots=True)
 class PoliciesReloaded(Event):
     """The policies file has changed, and what it says is in force."""
 

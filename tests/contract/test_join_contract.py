@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from aragora_redis.operation import Operation
 from aragora_redis.scripts.catalog import load
 from aragora_redis.tokens import operations
-from aragora_redis.tokens.entry import DAY, Entry
+from aragora_redis.tokens.entry import DAY, DayDigest, Entry, fingerprint
 from aragora_redis.tokens.model import ShardModel
 from aragora_redis.tokens.operations import ShardKeys
 
@@ -301,3 +301,43 @@ def test_leases_are_few_and_come_back(script):
 def test_every_script_declares_what_it_takes():
     assert load("join").writes
     assert not load("survey").writes
+
+
+def test_a_digest_is_put_right_only_where_nothing_has_changed_since_it_was_read(script, client):
+    day = today(client)
+    model = ShardModel(rid(client))
+    entries = [Entry(day, member(number), number) for number in (1, 2, 3)]
+    now = script.join(entries).server_now
+    model.join(entries, nonce=NONCE, now=now)
+    before = script.run(operations.survey(script.keys, [day - 1, day]))
+    assert before.sizes == {day - 1: 0, day: 3}
+    client.zrem(script.keys.members(day), member(3))
+    del model.days[day][member(3)]
+    stored = before.digests[day]
+    true = DayDigest(2, fingerprint(member(1), 1) ^ fingerprint(member(2), 2))
+    attempts = [
+        (stored._replace(xor=0), true),
+        (stored._replace(size=2), true),
+        (stored, true._replace(size=3)),
+        (stored, true),
+        (stored, true),
+    ]
+    for read, wanted in attempts:
+        operation = operations.redigest(script.keys, day, stored=read, true=wanted)
+        done = model.redigest(day, stored=read, true=wanted, now=now)
+        assert script.run(operation) is done
+        head, expected = script.run(operations.survey(script.keys, [day])), model.head(now)
+        assert expected is not None
+        assert (head.position, head.ends, head.digests, head.sizes) == (
+            expected.position,
+            expected.ends,
+            expected.digests,
+            expected.sizes,
+        )
+    assert head.position == before.position._replace(era=before.position.era + 1, seq=0)
+    assert head.opened >= before.opened
+    assert head.surviving(before.position.rid, before.position.era) is None
+
+    client.delete(script.keys.members(day))
+    assert script.run(operations.redigest(script.keys, day, stored=true, true=DayDigest()))
+    assert script.run(operations.survey(script.keys)).digests == {}

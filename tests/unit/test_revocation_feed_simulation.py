@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from aragora_redis.tokens.entry import DAY, Entry
+from aragora_redis.tokens.entry import DAY, DayDigest, Entry
 from aragora_redis.tokens.model import ShardModel
 from aragora_redis.tokens.replica import lacking
 from aragora_redis.tokens.shard import Head, Shard
@@ -25,6 +25,9 @@ entries = st.builds(
     st.integers(1, 3),
     st.integers(0, 1),
 )
+
+
+days = st.integers(TODAY, TODAY + 1)
 
 
 class Fleet(RuleBasedStateMachine):
@@ -93,14 +96,20 @@ class Fleet(RuleBasedStateMachine):
 
     def _compare(self, shard):
         head = self._head()
+        one = True
         for day in shard.differing_days(head, NOW / 1_000_000):
             theirs = dict(self.primary.days.get(day, {}))
             for member, score in theirs.items():
                 shard.replica.apply(Entry(day, member, score))
+            stored, true = self._head().digests.get(day, DayDigest()), digest_of(theirs)
+            if true != stored:
+                one = False
+                assert self.primary.redigest(day, stored=stored, true=true, now=NOW)
             missing = [Entry(day, *pair) for pair in lacking(shard.replica.day(day), theirs)]
             if missing:
                 self._join(shard, missing, own=False)
-        shard.on_full(head)
+        if one:
+            shard.on_full(head)
 
     @rule(index=who)
     def publish_learned(self, index):
@@ -125,6 +134,15 @@ class Fleet(RuleBasedStateMachine):
         self.primary = ShardModel(self._name())
         self.replica = self.primary.promoted(b"")
 
+    @rule(day=days, lost=st.sets(st.integers(0, 5)), digest_too=st.booleans())
+    def lose_members(self, day, lost, digest_too):
+        """Something else than the script takes them: an eviction, or a hand."""
+        members = self.primary.days.get(day, {})
+        for number in lost:
+            members.pop(number.to_bytes(16, "big"), None)
+        if digest_too:
+            self.primary.digests.pop(day, None)
+
     @rule(index=who)
     def restart_instance(self, index):
         """Its memory goes; what no other instance and no server knows may go with it."""
@@ -148,9 +166,10 @@ class Fleet(RuleBasedStateMachine):
     @rule()
     def heal(self):
         """Everyone looks, publishes what is due, and looks again: all know all that anyone knew."""
-        for _ in range(2):
+        for _ in range(4):
             for index, shard in enumerate(self.instances):
                 self._look(shard)
+                self._compare(shard)  # as each minute
                 self.publish_learned(index)
         for shard in self.instances:
             self._look(shard)
@@ -166,6 +185,13 @@ class Fleet(RuleBasedStateMachine):
     def teardown(self):
         if self.owed:
             self.heal()
+
+
+def digest_of(members):
+    shard = Shard(0)
+    for member, score in members.items():
+        shard.replica.apply(Entry(TODAY, member, score))
+    return shard.replica.digests().get(TODAY, DayDigest())
 
 
 def _covers(days, entry):

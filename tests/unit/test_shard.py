@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from aragora_redis.tokens.entry import DAY, DayDigest, Entry, fingerprint
-from aragora_redis.tokens.shard import ACCEPTED_AFTER, RING_ENTRIES, Head, Position, Shard
+from aragora_redis.tokens.shard import (
+    ACCEPTED_AFTER,
+    COUNTED_DAYS,
+    RING_ENTRIES,
+    Head,
+    Position,
+    Shard,
+)
 
 DAY_NOW = 20_000
 NOW = DAY_NOW * DAY + 100.0
@@ -180,6 +189,19 @@ def test_own_entries_are_dirty_until_confirmed():
     assert shard.dirty == ()
 
 
+def test_what_a_primary_calls_over_is_joined_again_in_another_history_or_later():
+    """With each look it would be a storm: a clock that is days ahead leaves out all of it."""
+    shard = loaded()
+    shard.add_own(entry(1))
+    shard.add_own(entry(2))
+    shard.hold_back([entry(1)])
+    assert (shard.dirty, shard.due) == ((entry(1), entry(2)), (entry(2),))
+    assert follow(shard, head(R2, 2, 0, {1: (R1, 0)})).own == (entry(1), entry(2))
+    shard.hold_back([entry(1)])
+    shard.release()
+    assert shard.due == shard.dirty
+
+
 def test_only_days_whose_tokens_may_be_accepted_are_compared():
     """Those of a token are accepted for its skew beyond its day: a starter must know of them."""
     shard = loaded()
@@ -192,6 +214,21 @@ def test_only_days_whose_tokens_may_be_accepted_are_compared():
     assert shard.differing_days(head(R1, 1, 0, digests={DAY_NOW: same}), later) == [DAY_NOW + 3]
     ahead = Head(at(R1, 1, 0), 0, {}, {}, int((later + DAY) * 1_000_000))
     assert shard.differing_days(ahead, NOW) == [DAY_NOW + 3], "the server's clock is ahead"
+
+
+def test_a_set_that_has_not_the_size_of_its_digest_differs():
+    shard = loaded()
+    same = {DAY_NOW: DayDigest(1, fingerprint(entry(1).member, 1))}
+    shard.replica.apply(entry(1))
+    cases = [({DAY_NOW: 1}, []), ({DAY_NOW: 0}, [DAY_NOW]), ({DAY_NOW + 1: 3}, [DAY_NOW + 1])]
+    for sizes, differing in cases:
+        there = replace(head(R1, 1, 0, digests=same), sizes=sizes)
+        assert shard.differing_days(there, NOW) == differing
+    counted = shard.counted_days(NOW + 40 * DAY)
+    assert counted[0] == DAY_NOW + 39
+    assert len(counted) == COUNTED_DAYS
+    shard.replica.apply(entry(1, day=DAY_NOW + 900))
+    assert shard.counted_days(NOW)[-1] == DAY_NOW + 900
 
 
 def test_past_days_are_forgotten_with_what_waits_for_them():

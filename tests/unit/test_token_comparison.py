@@ -63,4 +63,4 @@ async def test_what_is_equal_takes_no_lease_and_who_gets_none_goes_on(feed):
         await feed._bring_in_step(shard, compare=compare)
         assert asked == ["standing", "survey", "lease"]
     with pytest.raises(OutageError):
-        await feed._compare(shard)
+        await feed._comparison.compare(shard)

@@ -91,7 +91,7 @@ def test_a_day_that_no_revocation_has_is_an_error_of_its_shard(day):
     head = [b"nonce", b"n", b"rid", b"r", b"era", b"1", b"seq", b"1", b"opened", b"1"]
 
     def read(named):
-        return survey.read([1, head, [b"c:%d" % named, b"1", b"x:%d" % named, b"0"]])
+        return survey.read([1, head, [b"c:%d" % named, b"1", b"x:%d" % named, b"0"], []])
 
     assert read(DAYS - 1).digests == {DAYS - 1: (1, 0)}
     with pytest.raises(UnexpectedReplyError):

@@ -62,8 +62,9 @@ async def commit(
         if ticket is None or joined is None:
             await asyncio.sleep(RETRY_AFTER)
             continue
-        if joined.refused(entries, clock.wall()):
-            break  # all of them stay owed, and the feed tries them again
+        if refused := joined.refused(entries, clock.wall()):
+            shard.hold_back(refused)  # they stay owed, and the feed tries them again
+            break
         shard.confirmed(joined.position, entries, own=True)
         required = redis.required(join.slot)
         acknowledged = None

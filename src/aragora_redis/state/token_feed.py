@@ -14,31 +14,28 @@ from hashlib import blake2b
 from typing import Any, TypeVar
 
 from ..clock import Clock
-from ..errors import AragoraRedisError, OutageError, UnexpectedReplyError
-from ..events import ClockSkew, EraChanged, Events, FullSync
+from ..errors import AragoraRedisError, UnexpectedReplyError
+from ..events import EraChanged, Events
 from ..link.executor import Executor
 from ..operation import Operation
 from ..tokens import operations
-from ..tokens.entry import SHARDS, DayDigest, Entry
+from ..tokens.entry import SHARDS, Entry
 from ..tokens.operations import FEED_PAGE, ShardKeys
-from ..tokens.replica import lacking
 from ..tokens.shard import Head, Shard
+from .feed_clocks import FeedClocks
+from .feed_comparison import Comparison
 
 T = TypeVar("T")
 
 LOOK_EVERY = 1.0
 COMPARE_EVERY = 60.0
 """Seconds between comparisons of digests with Redis."""
-LEASE_LIMIT = 5.0
-"""Seconds that a comparison which cannot wait may wait for its lease: then the others go on."""
 STEP_LIMIT = 0.5
 """Seconds that one question of the feed may take."""
 LEARNED_PAUSE = 0.5
 """Seconds over which entries of others are published again, at least; see `_pause_for`."""
 LEARNED_RATE = 200
 """Instances that may begin to do so in one second."""
-SKEW_LIMIT = 300.0
-"""Seconds by which our clock and that of Redis may differ."""
 BOOTSTRAP_AGE = 6.0
 """Seconds that an era must be old before a starting instance trusts what it loaded from it."""
 
@@ -72,7 +69,6 @@ class TokenFeed:
         self._clock = clock
         self._events = events
         self.nonce = nonce
-        self._holder = holder
         self._instances = instances
         self._proven_at = proven_at
         self._on_reconciled = on_reconciled
@@ -83,10 +79,18 @@ class TokenFeed:
         self._from_ground = set(range(SHARDS))
         self._learned_due: dict[int, float] = {}
         self._opened: dict[int, float] = {}
-        self._skewed = False
-        self._server_clock: tuple[float, float] | None = None
+        self._clocks = FeedClocks(clock, events)
+        self._comparison = Comparison(
+            self.keys,
+            clock,
+            self._clocks,
+            events,
+            holder=holder,
+            ask=self._ask,
+            publish=self._publish,
+        )
         self._compared_at = clock.monotonic()
-        self._no_lease: set[int] = set()
+        self._uncompared: set[int] = set()
         self._wake = asyncio.Event()
         self._fresh_at = [float("-inf")] * SHARDS
         self.trouble: str | None = None
@@ -175,9 +179,10 @@ class TokenFeed:
         compare = now - self._compared_at >= COMPARE_EVERY
         if compare:
             self._compared_at = now
-            if (past := self._certainly_past()) is not None:
+            if (past := self._clocks.certainly_past()) is not None:
                 for shard in self.shards:
                     shard.drop_past(past)
+                    await asyncio.sleep(0)
         async with asyncio.TaskGroup() as group:
             looks = [
                 group.create_task(self._look_at(shard, compare=compare)) for shard in self.shards
@@ -197,39 +202,45 @@ class TokenFeed:
         return None
 
     async def _bring_in_step(self, shard: Shard, *, compare: bool) -> None:
-        keys = self.keys[shard.index]
         if shard.index in self._from_ground:
-            self._from_ground.discard(shard.index)
-            try:
-                # Opens a new era if one is due; a quiet join, so it changes nothing else.
-                joined = await self._ask(operations.join(keys, (), nonce=self.nonce))
-                await self._follow(shard)
-                if not joined.position.tells:
-                    await self._compare(shard)
-            except BaseException:
-                self._from_ground.add(shard.index)
-                raise
+            await self._look_from_the_ground(shard)
         else:
+            keys = self.keys[shard.index]
             standing = await self._ask(operations.standing(keys))
             if standing is None:  # emptied under us
                 await self._ask(operations.join(keys, (), nonce=self.nonce))
             if standing != shard.position:
                 await self._follow(shard)
-        if shard.dirty:
-            await self._publish(shard, shard.dirty, own=True)
+        if compare:
+            shard.release()
+        if due := shard.due:
+            await self._publish(shard, due, own=True)
         await self._publish_learned(shard)
-        if compare or shard.index in self._no_lease:
-            self._no_lease.discard(shard.index)
-            if not await self._compare_if_differing(shard, lease_within=0.0):
-                self._no_lease.add(shard.index)
+        if compare or shard.index in self._uncompared:
+            self._uncompared.discard(shard.index)
+            if not await self._comparison.compare_if_free(shard):
+                self._uncompared.add(shard.index)
         if shard.position is not None and not shard.learned:
             shard.reconciled = shard.position
+
+    async def _look_from_the_ground(self, shard: Shard) -> None:
+        self._from_ground.discard(shard.index)
+        try:
+            # Opens a new era if one is due; a quiet join, so it changes nothing else.
+            quiet = operations.join(self.keys[shard.index], (), nonce=self.nonce)
+            joined = await self._ask(quiet)
+            await self._follow(shard)
+            if not joined.position.tells:
+                await self._comparison.compare(shard)
+        except BaseException:
+            self._from_ground.add(shard.index)
+            raise
 
     async def _follow(self, shard: Shard) -> None:
         keys = self.keys[shard.index]
         asked_at = shard.position
         head = await self._ask(operations.survey(keys))
-        self._server_clock = (head.server_now / 1_000_000, self._clock.monotonic())
+        self._clocks.see(head)
         # By the clock of the server that has opened it, whatever others have.
         age = (head.server_now - head.opened) / 1_000_000
         self._opened[shard.index] = self._clock.monotonic() - age
@@ -243,7 +254,7 @@ class TokenFeed:
             due = self._clock.monotonic() + self._pause_for()
             self._learned_due.setdefault(shard.index, due)
         if plan.full or not await self._read_feed(shard, head):
-            await self._compare(shard)
+            await self._comparison.compare(shard)
 
     async def _publish_learned(self, shard: Shard) -> None:
         now = self._clock.monotonic()
@@ -271,97 +282,12 @@ class TokenFeed:
                 break
         return shard.arrive(head)
 
-    async def _compare(self, shard: Shard) -> None:
-        if not await self._compare_if_differing(shard, lease_within=LEASE_LIMIT):
-            raise OutageError("too many instances compare their revocations with Redis now")
-
-    async def _compare_if_differing(self, shard: Shard, *, lease_within: float) -> bool:
-        """Compare what differs, if anything; whether the two are one, False for want of a lease."""
-        head = await self._ask(operations.survey(self.keys[shard.index]))
-        self._check_clocks(head)
-        if not shard.differing_days(head, self._clock.wall()):
-            shard.on_full(head)
-            return True
-        until = self._clock.monotonic() + lease_within
-        lease = operations.lease(self.keys[shard.index], self._holder, take=True)
-        while not await self._ask(lease):
-            if self._clock.monotonic() >= until:
-                return False
-            await asyncio.sleep(random.uniform(0.02, 0.2))
-        await self._unite(shard)
-        return True
-
-    async def _unite(self, shard: Shard) -> None:
-        """Make both sides hold the union of both, day by day; then give the lease back."""
-        keys = self.keys[shard.index]
-        started = self._clock.monotonic()
-        pulled = pushed = 0
-        try:
-            head = await self._ask(operations.survey(keys))
-            self._check_clocks(head)
-            for day in shard.differing_days(head, self._clock.wall()):
-                theirs = await self._scan(keys, day)
-                # A cursor holds for the server that gave it; on another one it leaves members out.
-                if len(theirs) < head.digests.get(day, DayDigest()).size:
-                    raise OutageError(
-                        "the data moved to another server while it was compared",
-                        remedy="nothing is to be done: it is compared again",
-                    )
-                pulled += sum(
-                    shard.replica.apply(Entry(day, member, score))
-                    for member, score in theirs.items()
-                )
-                missing = [
-                    Entry(day, member, score)
-                    for member, score in lacking(shard.replica.day(day), theirs)
-                ]
-                pushed += len(missing)
-                await self._publish(shard, missing, own=False)
-            shard.on_full(head)
-        finally:
-            await self._ask(operations.lease(keys, self._holder, take=False))
-        seconds = self._clock.monotonic() - started
-        if pulled or pushed:
-            self._events.emit(FullSync(shard.index, pulled, pushed, seconds))
-
-    def _certainly_past(self) -> float | None:
-        """The earlier of our clock and Redis's: one that is ahead must not purge the living.
-
-        None while Redis's is not known: then ours alone would decide.
-        """
-        if self._server_clock is None:
-            return None
-        read, at = self._server_clock
-        return min(self._clock.wall(), read + self._clock.monotonic() - at)
-
-    def _check_clocks(self, head: Head) -> None:
-        """Refuse to compare where the clocks disagree about which days are over."""
-        self._server_clock = (head.server_now / 1_000_000, self._clock.monotonic())
-        skew = head.server_now / 1_000_000 - self._clock.wall()
-        skewed = abs(skew) > SKEW_LIMIT
-        if skewed and not self._skewed:
-            self._events.emit(ClockSkew(skew))
-        self._skewed = skewed
-        if skewed:
-            raise OutageError(
-                f"Redis's clock is {skew:+.0f} s from ours, so revocations are not compared",
-                remedy="synchronise the clocks (NTP)",
-            )
-
-    async def _scan(self, keys: ShardKeys, day: int) -> dict[bytes, int]:
-        found: dict[bytes, int] = {}
-        cursor = b"0"
-        while True:
-            cursor, page = await self._ask(operations.scan_day(keys, day, cursor))
-            found |= page
-            if cursor == b"0":
-                return found
-
     async def _publish(self, shard: Shard, entries: Iterable[Entry], *, own: bool) -> None:
         keys = self.keys[shard.index]
         for call in operations.calls(tuple(entries)):
             joined = await self._ask(operations.join(keys, call, nonce=self.nonce))
             refused = joined.refused(call, self._clock.wall())
+            shard.hold_back(refused)
             taken = [entry for entry in call if entry not in refused]
             shard.confirmed(joined.position, taken, own=own)
 

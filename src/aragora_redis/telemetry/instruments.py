@@ -213,6 +213,12 @@ FULL_SYNCS = Instrument(
     "comparisons",
     "Full comparisons of a token shard that found a difference.",
 )
+MEMBERS_CHANGED = Instrument(
+    "members_changed",
+    Kind.COUNTER,
+    "days",
+    "Days of a token shard that something else than this library changed in Redis.",
+)
 REPUBLISHED = Instrument(
     "republished",
     Kind.COUNTER,
@@ -241,6 +247,7 @@ INSTRUMENTS = (
     DEGRADED,
     ERA_CHANGES,
     FULL_SYNCS,
+    MEMBERS_CHANGED,
     REPUBLISHED,
 )
 """What events are counted by."""

@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from ..events import EraChanged, Event, Events, FullSync, LinkUp, Unreachable
+from ..events import Event, Events, LinkUp, Unreachable
 from ..settings.model import LogFormat
-from .words import Told, told, told_eras, told_syncs
+from .words import TOGETHER, Told, told, told_together
 
 _log = logging.getLogger(__name__)
 
@@ -28,8 +28,7 @@ class EventLog:
     """Writes events to the log, in the loop that emits them."""
 
     def __init__(self) -> None:
-        self._eras: list[EraChanged] = []
-        self._syncs: list[FullSync] = []
+        self._gathered: dict[type[Event], list[Event]] = {kind: [] for kind in TOGETHER}
         self._due: asyncio.TimerHandle | None = None
         self._linked = False
 
@@ -44,16 +43,12 @@ class EventLog:
         return end
 
     def _on_event(self, event: Event) -> None:
-        match event:
-            case EraChanged():
-                self._eras.append(event)
-                self._flush_soon()
-            case FullSync():
-                self._syncs.append(event)
-                self._flush_soon()
-            case _:
-                self._linked |= isinstance(event, LinkUp)
-                self._write(told(event), event)
+        if (gathered := self._gathered.get(type(event))) is not None:
+            gathered.append(event)
+            self._flush_soon()
+        else:
+            self._linked |= isinstance(event, LinkUp)
+            self._write(told(event), event)
 
     def _write(self, line: Told | None, event: Event) -> None:
         if line is not None:
@@ -69,10 +64,11 @@ class EventLog:
         if self._due is not None:
             self._due.cancel()
             self._due = None
-        eras, self._eras = self._eras, []
-        syncs, self._syncs = self._syncs, []
-        for line in ([told_eras(eras)] if eras else []) + ([told_syncs(syncs)] if syncs else []):
-            _log.log(line.level, "%s", line.text)
+        for events in self._gathered.values():
+            if events:
+                line = told_together(events)
+                _log.log(line.level, "%s", line.text)
+                events.clear()
 
 
 class JsonFormatter(logging.Formatter):

@@ -17,6 +17,7 @@ from ..events import (
     KeysFetched,
     LinkLost,
     LinkUp,
+    MembersChanged,
     Recovered,
     RenewalFailed,
     Revoked,
@@ -48,7 +49,7 @@ class Measures:
 
     def of(self, event: Event, now: float) -> Iterator[Measurement]:
         """What an event at `now` (monotonic seconds) adds."""
-        parts = (_of_call, _of_session, _of_circuit, _of_service, _of_link)
+        parts = (_of_call, _of_session, _of_circuit, _of_service, _of_revocations, _of_link)
         yield from next((found for part in parts if (found := part(event))), ())
         for span in self._timer.see(event, now):
             if span.phase is Phase.WHOLE:
@@ -108,6 +109,11 @@ def _of_service(event: Event) -> tuple[Measurement, ...]:
             return (Measurement(instruments.DEGRADED, 1),)
         case Recovered():
             return (Measurement(instruments.DEGRADED, 0),)
+    return ()
+
+
+def _of_revocations(event: Event) -> tuple[Measurement, ...]:
+    match event:
         case EraChanged():
             lost = event.republish_own + event.republish_learned
             return (
@@ -119,6 +125,8 @@ def _of_service(event: Event) -> tuple[Measurement, ...]:
                 Measurement(instruments.FULL_SYNCS, 1),
                 Measurement(instruments.REPUBLISHED, pushed),
             )
+        case MembersChanged():
+            return (Measurement(instruments.MEMBERS_CHANGED, 1),)
     return ()
 
 

@@ -18,6 +18,7 @@ from ..events import (
     LinkLost,
     LinkUp,
     MaintenanceAnnounced,
+    MembersChanged,
     OutboxAdopted,
     OutboxKept,
     OutboxTrouble,
@@ -34,6 +35,9 @@ from ..events import (
     Unreachable,
     ViewChanged,
 )
+
+TOGETHER = (EraChanged, FullSync, MembersChanged)
+"""Events that come for many token shards at once, so they are one line: see `told_together`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,19 +172,28 @@ def _told_of_sentinels(event: Event) -> Told | None:
     return None
 
 
-def told_eras(eras: Sequence[EraChanged]) -> Told:
-    """What happened to many token shards at once."""
-    return Told(
-        logging.INFO,
-        f"the data of {len({event.shard for event in eras})} token shards began a new history: "
-        f"{sum(event.republish_own for event in eras)} own and "
-        f"{sum(event.republish_learned for event in eras)} learned revocations "
-        "are published again",
-    )
-
-
-def told_syncs(syncs: Sequence[FullSync]) -> Told:
-    """What comparing many token shards has brought."""
+def told_together(events: Sequence[Event]) -> Told:
+    """What happened to many token shards at once; the events are of one type of `TOGETHER`."""
+    eras = [event for event in events if isinstance(event, EraChanged)]
+    syncs = [event for event in events if isinstance(event, FullSync)]
+    changes = [event for event in events if isinstance(event, MembersChanged)]
+    if changes:
+        return Told(
+            logging.ERROR,
+            f"something else than aragora-redis changed the revocations of "
+            f"{len({each.shard for each in changes})} token shards "
+            f"in Redis (an eviction, a hand, a clock): {sum(each.recorded for each in changes)} "
+            f"were to be there, {sum(each.found for each in changes)} were found; "
+            "all instances publish what they know",
+        )
+    if eras:
+        return Told(
+            logging.INFO,
+            f"the data of {len({event.shard for event in eras})} token shards began a new history: "
+            f"{sum(event.republish_own for event in eras)} own and "
+            f"{sum(event.republish_learned for event in eras)} learned revocations "
+            "are published again",
+        )
     return Told(
         logging.INFO,
         f"{len({event.shard for event in syncs})} token shards were compared in full: "

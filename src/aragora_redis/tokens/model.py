@@ -46,7 +46,23 @@ class ShardModel:
         """What a survey reads; None before the first join."""
         if self._position is None:
             return None
-        return Head(self._position, self._opened, dict(self._ends), dict(self.digests), now)
+        sizes = {day: len(members) for day, members in self.days.items()}
+        return Head(self._position, self._opened, dict(self._ends), dict(self.digests), now, sizes)
+
+    def redigest(self, day: int, *, stored: DayDigest, true: DayDigest, now: int) -> bool:
+        """Put a day's digest right and begin an era, see `scripts/redigest.lua`."""
+        size = len(self.days.get(day, ()))
+        if self._position is None or (self.digests.get(day, DayDigest()), size) != (
+            stored,
+            true.size,
+        ):
+            return False
+        self._position = self._position._replace(era=self._position.era + 1, seq=0)
+        self._opened = now
+        self.digests[day] = true
+        if not size:
+            del self.digests[day]
+        return True
 
     def after(self, position: Position) -> list[tuple[int, int, list[Entry]]]:
         """The records of the feed after a position."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from ..errors import UnexpectedReplyError
@@ -95,14 +96,26 @@ def calls(entries: Iterable[Entry]) -> Iterator[tuple[Entry, ...]]:
         yield tuple(call)
 
 
-def survey(keys: ShardKeys) -> Operation[Head]:
-    """Read where the shard stands, with the digests of its days."""
+def survey(keys: ShardKeys, counted: Sequence[int] = ()) -> Operation[Head]:
+    """Read where the shard stands, with the digests of its days, and the sizes of some sets."""
     return Operation(
         kind=Kind.READ,
-        keys=(keys.head, keys.digests),
+        keys=(keys.head, keys.digests, *map(keys.members, counted)),
         args=(),
-        read=_read_head,
+        read=partial(_read_head, counted),
         script=load("survey"),
+        lane=Lane.BULK,
+    )
+
+
+def redigest(keys: ShardKeys, day: int, *, stored: DayDigest, true: DayDigest) -> Operation[bool]:
+    """Replace the digest of a day that is not its set's; False where either changed since."""
+    return Operation(
+        kind=Kind.CAS,
+        keys=(keys.head, keys.digests, keys.members(day)),
+        args=(day, stored.size, f"{stored.xor:032x}", true.size, f"{true.xor:032x}"),
+        read=lambda reply: reply == 1,
+        script=load("redigest"),
         lane=Lane.BULK,
     )
 
@@ -214,9 +227,9 @@ def _read_joined(reply: Any) -> Joined:
         raise UnexpectedReplyError("the join script's answer cannot be read") from error
 
 
-def _read_head(reply: Any) -> Head:
+def _read_head(counted: Sequence[int], reply: Any) -> Head:
     try:
-        now, head_fields, digest_fields = reply
+        now, head_fields, digest_fields, sizes = reply
         head = dict(zip(head_fields[::2], head_fields[1::2], strict=True))
         ends: dict[int, tuple[bytes, int]] = {}
         for name, value in head.items():
@@ -228,6 +241,7 @@ def _read_head(reply: Any) -> Head:
             opened=int(head[b"opened"]),
             ends=ends,
             digests=_read_digests(digest_fields),
+            sizes=dict(zip(counted, map(int, sizes), strict=True)),
             server_now=int(now),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

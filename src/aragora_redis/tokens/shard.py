@@ -22,6 +22,8 @@ from .replica import ShardReplica
 
 RING_ENTRIES = 65_536
 """Entries that are remembered by their number; older ones are compared by digest instead."""
+COUNTED_DAYS = 33
+"""From yesterday on: as many as a cut-off lives by default, and both ends."""
 ACCEPTED_AFTER = 600
 """Seconds after the end of a day for which tokens of it may be accepted: by the greatest skew that
 may be allowed, 300 s, on a clock that is as far behind as one that compares may be."""
@@ -55,6 +57,9 @@ class Head:
     digests: dict[int, DayDigest] = field(default_factory=dict)
     server_now: int = 0
     """Server microseconds at which this was read."""
+    sizes: dict[int, int] = field(default_factory=dict)
+    """How many members the sets of some days have: not what their digests say, if something else
+    than the join script has changed them."""
 
     def surviving(self, rid: bytes, era: int) -> int | None:
         """The last number of an era that is part of this history; None for a foreign one.
@@ -105,6 +110,7 @@ class Shard:
         self._ring_entries = 0
         self._floors: dict[tuple[bytes, int], int] = {}
         self._dirty: dict[Key, Entry] = {}
+        self._held_back: set[Key] = set()
         self._learned: dict[Key, Entry] = {}
 
     # --- own revocations ----------------------------------------------------------------
@@ -125,6 +131,22 @@ class Shard:
     def dirty(self) -> tuple[Entry, ...]:
         """Own entries that no primary is known to hold."""
         return tuple(self._dirty.values())
+
+    @property
+    def due(self) -> tuple[Entry, ...]:
+        """Those of `dirty` that are to be joined now."""
+        return tuple(entry for key, entry in self._dirty.items() if key not in self._held_back)
+
+    def hold_back(self, entries: Iterable[Entry]) -> None:
+        """Join these again in another history, or after `release`, but not with each look.
+
+        For what a primary leaves out because its clock calls it over.
+        """
+        self._held_back.update((entry.day, entry.member) for entry in entries)
+
+    def release(self) -> None:
+        """Try again what was held back."""
+        self._held_back.clear()
 
     @property
     def learned(self) -> tuple[Entry, ...]:
@@ -161,6 +183,7 @@ class Shard:
         if mine is None or mine.nonce != there.nonce:
             self._must_compare = True
         elif new_era:
+            self.release()
             lost_track = self._collect_lost(head)
             survived = head.surviving(mine.rid, mine.era)
             self._must_compare |= lost_track or survived is None
@@ -168,7 +191,7 @@ class Shard:
                 self.position = mine._replace(seq=min(mine.seq, survived))
         elif asked_at is not None and asked_at[:3] == there[:3] and asked_at.seq > there.seq:
             self._must_compare = True  # behind us within one era: not a history that we know
-        return Plan(full=self._must_compare, own=self.dirty, learned=self.learned, new_era=new_era)
+        return Plan(full=self._must_compare, own=self.due, learned=self.learned, new_era=new_era)
 
     def on_feed(self, head: Head, records: Iterable[tuple[int, int, Sequence[Entry]]]) -> bool:
         """Apply records of the feed after the position; False at a hole: compare in full.
@@ -213,21 +236,36 @@ class Shard:
         self._ring_entries = sum(len(k.entries) for k in kept)
         self._learned.clear()
 
+    def counted_days(self, now: float) -> list[int]:
+        """Days whose sets are to be counted, since their digests alone may not tell the truth.
+
+        Those that we know of, and those that most tokens expire on: a starter knows of none.
+        """
+        first = int(now // DAY) - 1
+        mine = {day for day in self.replica.digests() if day >= first}
+        return sorted(mine | set(range(first, first + COUNTED_DAYS)))
+
     def differing_days(self, head: Head, now: float) -> list[int]:
-        """Days whose digests differ, among those of tokens that may still be accepted."""
+        """Days that are not ours in Redis, among those of tokens that may still be accepted.
+
+        Their digests differ, or the set has another size than its digest.
+        """
         latest = max(now, head.server_now / 1_000_000)
         mine = self.replica.digests()
-        days = set(mine) | set(head.digests)
         return sorted(
             day
-            for day in days
+            for day in {*mine, *head.digests, *head.sizes}
             if (day + 1) * DAY + ACCEPTED_AFTER > latest
-            and mine.get(day, DayDigest()) != head.digests.get(day, DayDigest())
+            and (
+                (theirs := head.digests.get(day, DayDigest())) != mine.get(day, DayDigest())
+                or head.sizes.get(day, theirs.size) != theirs.size
+            )
         )
 
     def drop_past(self, now: float) -> None:
         """Forget what no longer matters (`now` in Unix seconds)."""
         self.replica.drop_past(now)
+        self._held_back &= self._dirty.keys()
         for waiting in (self._dirty, self._learned):
             for key in [key for key in waiting if (key[0] + 2) * DAY <= now]:
                 del waiting[key]

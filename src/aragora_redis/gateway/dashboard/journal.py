@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 from ...clock import Clock
-from ...events import EraChanged, Event, FullSync, LinkLost, LinkUp
+from ...events import Event, LinkLost, LinkUp
 from ...operation import Lane
 from ...telemetry.logs import GATHER
-from ...telemetry.words import Told, told, told_eras, told_syncs
+from ...telemetry.words import TOGETHER, Told, told, told_together
 
 KEPT = 50
-_EventT = TypeVar("_EventT", bound=Event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +29,7 @@ class Journal:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._entries: deque[Entry] = deque(maxlen=KEPT)
-        self._eras = _Burst(told_eras)
-        self._syncs = _Burst(told_syncs)
+        self._bursts: dict[type[Event], _Burst] = {kind: _Burst() for kind in TOGETHER}
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -49,16 +45,14 @@ class Journal:
         match event:
             case LinkUp(lane=lane) | LinkLost(lane=lane) if lane != Lane.FAST:
                 return
-            case EraChanged():
-                self._gather(self._eras, event)
-            case FullSync():
-                self._gather(self._syncs, event)
+            case _ if (burst := self._bursts.get(type(event))) is not None:
+                self._gather(burst, event)
             case _:
                 line = told(event)
                 if line is not None:
                     self.note(line)
 
-    def _gather(self, burst: _Burst[_EventT], event: _EventT) -> None:
+    def _gather(self, burst: _Burst, event: Event) -> None:
         before = burst.entry
         after = burst.take(event, self._clock.wall())
         if before is not None and before.at == after.at and before in self._entries:
@@ -67,20 +61,19 @@ class Journal:
             self._entries.append(after)
 
 
-class _Burst(Generic[_EventT]):
+class _Burst:
     """What happens to many shards at once, as one line that grows."""
 
-    def __init__(self, words: Callable[[Sequence[_EventT]], Told]) -> None:
-        self._words = words
-        self._events: list[_EventT] = []
+    def __init__(self) -> None:
+        self._events: list[Event] = []
         self.entry: Entry | None = None
 
-    def take(self, event: _EventT, now: float) -> Entry:
+    def take(self, event: Event, now: float) -> Entry:
         """The line with this event in it: the last one, unless that is over."""
         if self.entry is None or now - self.entry.at > GATHER:
             self._events = []
         begun = self.entry.at if self.entry is not None and self._events else now
         self._events.append(event)
-        line = self._words(self._events)
+        line = told_together(self._events)
         self.entry = Entry(begun, line.level, line.text)
         return self.entry
