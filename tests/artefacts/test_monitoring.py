@@ -102,9 +102,9 @@ def test_prometheus_takes_the_configuration_and_the_rules(watch, tmp_path):
 @pytest.mark.parametrize(
     ("folder", "plan", "interval"),
     [
-        ("", Plan(), "15s"),
+        ("", Plan(), "30s"),
         ("", Plan(namespace="other", nodes=5), "1m"),
-        ("cluster", Plan.of_cluster(), "15s"),
+        ("cluster", Plan.of_cluster(), "30s"),
         ("cluster", Plan.of_cluster(namespace="other", nodes=8), "1m"),
     ],
     ids=["the defaults", "five nodes", "a cluster", "a cluster of eight"],
@@ -116,7 +116,7 @@ def test_each_alert_fires_when_it_should_and_only_then(tmp_path, folder, plan, i
     tests = tmp_path / folder / "rules_test.yaml"
     # Each evaluation costs the same; for how long an alert waits, the defaults have told.
     tests.write_text(
-        tests.read_text().replace("evaluation_interval: 15s", f"evaluation_interval: {interval}")
+        tests.read_text().replace("evaluation_interval: 30s", f"evaluation_interval: {interval}")
     )
     said = promtool("test", "rules", tests)
     assert said.returncode == 0, said.stdout + said.stderr
