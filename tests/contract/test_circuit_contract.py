@@ -174,7 +174,7 @@ def test_evidence_about_an_earlier_state_does_not_count(world):
 
 
 def test_a_known_later_state_is_taken_over(world):
-    known = Standing(3, 7, Phase.OPEN, 2**50, 2, "why")
+    known = Standing(3, 7, Phase.OPEN, 2**50, 2, 99, "why")
     told = world.report(known=known).standing
     assert (told, told.reason) == (known, "why")
     assert world.standing() == known
@@ -358,14 +358,19 @@ def test_changes_are_published(on_server):
     permit = world.acquire(opened)[0]
     again = world.settle(permit, "failed").standing
     forced = world.force(Phase.FORCED_CLOSED, "two words")
-    heard: list[tuple[str, Standing]] = []
+    heard: list[tuple[str, int, Standing]] = []
     while len(heard) < 3:
         message: Any = listener.get_message(timeout=5)
         assert message, heard
         heard.append(operations.read_change(message["data"]))
     listener.close()
-    assert heard == [("llm", opened), ("llm", again), ("llm", forced)]
-    assert heard[2][1].reason == "two words"
+    assert [(name, told) for name, _, told in heard] == [
+        ("llm", opened),
+        ("llm", again),
+        ("llm", forced),
+    ]
+    assert heard[2][2].reason == "two words"
+    assert heard[0][1] / 1e6 == pytest.approx(on_server.now(), abs=1)
 
 
 # --- any sequence, in step --------------------------------------------------------------

@@ -406,6 +406,25 @@ async def test_a_local_result_that_comes_after_redis_is_back_is_dropped(
         assert circuit.state != "closed"
 
 
+async def test_no_circuit_stays_as_it_is_for_longer_because_a_clock_is_behind(
+    standalone_lab, connect, name
+):
+    async with instances(standalone_lab, 2) as states:
+        here, there = (state.circuits[name] for state in states)
+        await states[0].circuits.force(name, "open", "why", lasts=30)
+        await until(lambda: there.state == "forced-open", within=3)
+        given = here._known.standing
+        client, key = connect(standalone_lab, "redis-0"), states[0].circuits._keys.state(name)
+        # What a primary whose clock is an hour behind would find.
+        client.hincrby(key, "until", 3600 * 1_000_000)
+        await until(lambda: here._known.standing.generation > given.generation, within=5)
+        await until(lambda: there._known.standing == here._known.standing, within=5)
+        assert here.snapshot().reason == there.snapshot().reason == "why"
+        until_ = int(client.hget(key, "until"))
+        assert until_ == here._known.standing.until
+        assert 0 < until_ / 1e6 - client.time()[0] <= 31
+
+
 async def test_a_slow_answer_is_no_outage(standalone_lab, name, monkeypatch):
     async with instances(standalone_lab, 2) as (one, two):
         await succeed(two.circuits[name], 20)

@@ -12,6 +12,7 @@ from aragora_redis.circuit.machine import (
     Evidence,
     Phase,
     Standing,
+    begun_again,
     closed,
     open_time,
     opened,
@@ -43,7 +44,7 @@ def test_the_later_state_holds():
 
 
 def test_half_open_is_open_with_its_time_over():
-    standing = opened(Standing(1, 1), 100)
+    standing = opened(Standing(1, 1), 40, 60)
     assert [standing.shown(now) for now in (99, 100)] == ["open", "half-open"]
     assert closed(standing).shown(0) == "closed"
     assert Standing(phase=Phase.FORCED_OPEN).shown(10**15) == "forced-open"
@@ -52,7 +53,16 @@ def test_half_open_is_open_with_its_time_over():
 def test_open_time_doubles_up_to_64_times():
     policy = CircuitPolicy(open_for=0.5)
     assert [open_time(policy, n) for n in (1, 2, 3, 7, 8, 1000)] == [0.5, 1, 2, 32, 32, 32]
-    assert opened(opened(Standing(), 1), 2).opens == 2
+    assert opened(opened(Standing(), 1, 0), 2, 0).opens == 2
+
+
+def test_a_state_that_would_last_for_longer_than_it_was_given_for_begins_again():
+    given = opened(Standing(1, 1), 10_000_000, 3_000_000)
+    assert not given.outlasts(9_000_000), "clocks differ by as much"
+    assert given.outlasts(8_999_999)
+    again = begun_again(given, 5_000_000)
+    assert (again.until, again.span) == (8_000_000, 3_000_000)
+    assert not Standing(phase=Phase.FORCED_OPEN).outlasts(0), "what has no end has no span"
 
 
 @pytest.mark.parametrize(

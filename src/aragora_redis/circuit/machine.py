@@ -18,6 +18,8 @@ from .policy import CircuitPolicy
 
 LONGEST_DOUBLING = 6
 """Doublings of the open time at most: 64 times the first."""
+CLOCK_TOLERANCE = 1_000_000
+"""Microseconds by which clocks may differ before one counts as set back."""
 
 Shown = Literal["closed", "open", "half-open", "forced-open", "forced-closed"]
 
@@ -40,6 +42,7 @@ class Standing:
         n: its number in that.
         until: Unix microseconds at which the open time, or what was forced, ends; 0 for never.
         opens: how often in a row it has opened.
+        span: microseconds for which the open time, or what was forced, was given.
         reason: who forced it, when and why, see `note`.
     """
 
@@ -48,6 +51,7 @@ class Standing:
     phase: Phase = Phase.CLOSED
     until: int = 0
     opens: int = 0
+    span: int = 0
     reason: str = field(default="", compare=False)
 
     @property
@@ -58,6 +62,10 @@ class Standing:
     def later_than(self, other: Standing) -> bool:
         """Whether this one holds over the other."""
         return (*self.generation, self.until) > (*other.generation, other.until)
+
+    def outlasts(self, now: int) -> bool:
+        """Whether it would last for longer than it was given for: the clock was set back since."""
+        return self.until - now > self.span + CLOCK_TOLERANCE
 
     def shown(self, now: int) -> Shown:
         """The state's name at an instant (Unix microseconds)."""
@@ -94,15 +102,23 @@ def open_time(policy: CircuitPolicy, opens: int) -> float:
     return policy.open_for * float(2 ** min(max(opens - 1, 0), LONGEST_DOUBLING))
 
 
-def opened(standing: Standing, until: int) -> Standing:
-    """The circuit, open until an instant: by a trip, or a failed trial call.
+def opened(standing: Standing, now: int, span: int) -> Standing:
+    """The circuit, open for so many microseconds: by a trip, or a failed trial call.
 
     Its number is that of the state before; whoever stores it gives it the next.
     """
     opens = standing.opens + 1 if standing.phase is Phase.OPEN else 1
-    return replace(standing, phase=Phase.OPEN, until=until, opens=opens, reason="")
+    return replace(standing, phase=Phase.OPEN, until=now + span, span=span, opens=opens, reason="")
 
 
 def closed(standing: Standing) -> Standing:
     """The circuit, closed by successful trial calls; see `opened`."""
-    return replace(standing, phase=Phase.CLOSED, until=0, opens=0)
+    return replace(standing, phase=Phase.CLOSED, until=0, span=0, opens=0)
+
+
+def begun_again(standing: Standing, now: int) -> Standing:
+    """One that outlasts what it was given for, for all of that from now on; see `opened`.
+
+    How much of it has passed is not known any more.
+    """
+    return replace(standing, until=now + standing.span)

@@ -10,7 +10,16 @@ from dataclasses import replace
 from typing import Any
 
 from ..memory import Memory, Model
-from .machine import Evidence, Phase, Standing, closed, opened, trips
+from .machine import (
+    CLOCK_TOLERANCE,
+    Evidence,
+    Phase,
+    Standing,
+    begun_again,
+    closed,
+    opened,
+    trips,
+)
 from .policy import CircuitPolicy
 
 _KEEP_US = 30 * 86_400_000_000
@@ -25,6 +34,7 @@ class _Stored:
         self.own_history = False
         self.successes = 0
         self.nonce = b""
+        self.lease = 0
 
     def merge(self, standing: Standing) -> None:
         """Take over a state of another history."""
@@ -37,19 +47,31 @@ class _Stored:
         self.standing, self.own_history = replace(standing, era=era, n=n), True
         self.successes = 0
 
+    def mind_clock(self, now: int) -> bool:
+        """Begin a state again that was given before the clock was set back."""
+        outlasts = self.standing.outlasts(now)
+        if outlasts:
+            self.move(begun_again(self.standing, now), now)
+        return outlasts
+
 
 def report(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     """`circuit_report.lua`."""
     stored, now = _stored(memory, keys[0]), memory.now
-    era, n, phase, until, opens, reason, own, calls, failures, slow, *policy = args
+    era, n, phase, until, span, opens, reason, own, calls, failures, slow, *policy = args
     known = Standing(
-        int(era), int(n), Phase(phase.decode()), int(until), int(opens), reason.decode()
+        int(era), int(n), Phase(phase.decode()), int(until), int(opens), int(span), reason.decode()
     )
-    if stored.standing.later_than(known):
-        return _reported(now, stored, Evidence())
-    if known.later_than(stored.standing):
+    earlier, later = stored.standing.later_than(known), known.later_than(stored.standing)
+    if later:
         stored.merge(known)
+    begun = stored.mind_clock(now)
+    if later or begun:
         _keep(memory, keys[0], stored)
+    if begun:
+        memory.delete(keys[1])
+    if earlier or begun:
+        return _reported(now, stored, Evidence())
     window = int(policy[0])
     pooled = _pool(memory, keys[1], own, (int(calls), int(failures), int(slow)), window)
     rules = CircuitPolicy(
@@ -59,7 +81,7 @@ def report(memory: Memory, keys: _Keys, args: _Keys) -> Any:
         reporters=int(policy[4]),
     )
     if stored.standing.shown(now) == "closed" and trips(rules, pooled):
-        stored.move(opened(stored.standing, now + int(policy[5])), now)
+        stored.move(opened(stored.standing, now, int(policy[5])), now)
         _keep(memory, keys[0], stored)
         memory.delete(keys[1])
     return _reported(now, stored, pooled)
@@ -69,8 +91,12 @@ def acquire(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     """`circuit_acquire.lua`."""
     stored, now = _stored(memory, keys[0]), memory.now
     era, n, token, budget, lease = int(args[0]), int(args[1]), args[2], int(args[3]), int(args[4])
-    standing, places = stored.standing, _places(memory, keys[1])
+    longest = max(stored.lease, lease)
+    places = _places(memory, keys[1], longest)
     if token not in places:
+        if stored.mind_clock(now):
+            _keep(memory, keys[0], stored)
+        standing = stored.standing
         if standing.generation != (era, n) or standing.phase is not Phase.OPEN:
             return _asked(b"changed", 0, now, stored)
         if now < standing.until:
@@ -79,7 +105,8 @@ def acquire(memory: Memory, keys: _Keys, args: _Keys) -> Any:
             return _asked(b"busy", min(places.values()) * 1000 - now, now, stored)
     places[token] = now // 1000 + lease
     memory.put(keys[1], places)
-    memory.expire_at(keys[1], now + lease * 1000)
+    memory.expire_at(keys[1], max(memory.expiry(keys[1]) or 0, now + lease * 1000))
+    stored.lease = longest
     return _asked(b"permit", 0, now, stored)
 
 
@@ -97,7 +124,7 @@ def settle(memory: Memory, keys: _Keys, args: _Keys) -> Any:
         del places[token]
         stored.successes += outcome == b"ok"
         return _asked(b"settled", 0, now, stored)
-    stored.move(closed(standing) if outcome == b"ok" else opened(standing, now + span), now)
+    stored.move(closed(standing) if outcome == b"ok" else opened(standing, now, span), now)
     _keep(memory, keys[0], stored)
     del places[token]
     memory.delete(keys[2])
@@ -109,8 +136,12 @@ def force(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     stored, now = _stored(memory, keys[0]), memory.now
     nonce, phase, reason, lasts, *_ = args
     if stored.nonce != nonce:
-        until = now + int(lasts) if int(lasts) else 0
-        stored.move(Standing(phase=Phase(phase.decode()), until=until, reason=reason.decode()), now)
+        span = int(lasts)
+        until = now + span if span else 0
+        forced = Standing(
+            phase=Phase(phase.decode()), until=until, span=span, reason=reason.decode()
+        )
+        stored.move(forced, now)
         _keep(memory, keys[0], stored)
         stored.nonce = nonce
         memory.delete(keys[1])
@@ -167,8 +198,10 @@ def _pool(
         rows[own] = (memory.now, *seen)
         memory.put(key, rows)
         memory.expire_at(key, memory.now + window)
-    for boot in [boot for boot, row in rows.items() if row[0] + window <= memory.now]:
-        del rows[boot]
+    now = memory.now
+    for boot, (at, *_) in list(rows.items()):
+        if at + window <= now or at > now + CLOCK_TOLERANCE:
+            del rows[boot]
     return Evidence(
         calls=sum(row[1] for row in rows.values()),
         failures=sum(row[2] for row in rows.values()),
@@ -179,10 +212,16 @@ def _pool(
     )
 
 
-def _places(memory: Memory, key: bytes) -> dict[bytes, int]:
+def _places(memory: Memory, key: bytes, longest: int | None = None) -> dict[bytes, int]:
+    """The places that are taken; none for longer than the longest lease (milliseconds)."""
     places: dict[bytes, int] = memory.get(key) or {}
     for token in [token for token, ends in places.items() if ends * 1000 <= memory.now]:
         del places[token]
+    if longest is not None:
+        last = memory.now // 1000 + longest
+        for token, ends in places.items():
+            if ends > last + CLOCK_TOLERANCE // 1000:
+                places[token] = last
     return places
 
 
@@ -193,13 +232,14 @@ def _fields(stored: _Stored) -> list[Any]:
         standing.n,
         standing.phase.value.encode(),
         standing.until,
+        standing.span,
         standing.opens,
         standing.reason.encode(),
     ]
 
 
 def _reported(now: int, stored: _Stored, pooled: Evidence) -> list[Any]:
-    return [now, *_fields(stored), pooled.calls, pooled.failures, pooled.slow]
+    return [now, pooled.calls, pooled.failures, pooled.slow, *_fields(stored)]
 
 
 def _asked(word: bytes, wait: int, now: int, stored: _Stored) -> list[Any]:

@@ -95,6 +95,7 @@ def report(
         known.n,
         known.phase.value,
         known.until,
+        known.span,
         known.opens,
         known.reason,
         own,
@@ -134,6 +135,8 @@ def acquire(
             permit.token,
             policy.half_open_probes,
             int(lease_of(policy) * 1000),
+            keys.channel,
+            name,
         ),
         read=_read_asked,
         script=load("circuit_acquire"),
@@ -216,7 +219,7 @@ def stored(keys: CircuitKeys, name: str) -> Operation[Standing]:
     return Operation(
         kind=Kind.READ,
         keys=(key,),
-        args=("HMGET", key, "era", "n", "state", "until", "opens", "reason"),
+        args=("HMGET", key, "era", "n", "state", "until", "span", "opens", "reason"),
         read=_read_stored,
         lane=Lane.BULK,
     )
@@ -234,15 +237,15 @@ def evidence(keys: CircuitKeys, name: str) -> Operation[list[Reporter]]:
     )
 
 
-def read_change(message: bytes) -> tuple[str, Standing]:
-    """A published change: the circuit's name and its new state.
+def read_change(message: bytes) -> tuple[str, int, Standing]:
+    """A published change: the circuit's name, the server's clock then, and the new state.
 
     Raises:
         UnexpectedReplyError: it is none.
     """
     try:
-        name, *fields = message.split(b" ", 6)
-        return name.decode(), _standing(fields)
+        name, now, *fields = message.split(b" ", 8)
+        return name.decode(), _number(now), _standing(fields)
     except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise UnexpectedReplyError("the change of a circuit cannot be read") from error
 
@@ -255,24 +258,31 @@ def _micros(seconds: float) -> int:
     return round(seconds * 1_000_000)
 
 
-def _standing(fields: Sequence[Any]) -> Standing:
-    era, n, state, until, opens, reason = fields
-    if not all(0 <= int(number) <= _LARGEST for number in (era, n, until, opens)):
+def _number(found: Any) -> int:
+    number = int(found)
+    if not 0 <= number <= _LARGEST:
         raise ValueError("a number is larger than any of ours")
+    return number
+
+
+def _standing(fields: Sequence[Any]) -> Standing:
+    era, n, state, until, span, opens, reason = fields
     return Standing(
-        int(era),
-        int(n),
+        _number(era),
+        _number(n),
         Phase(state.decode()),
-        int(until),
-        int(opens),
+        _number(until),
+        _number(opens),
+        _number(span),
         reason.decode("utf-8", "replace"),
     )
 
 
 def _read_reported(reply: Any) -> Reported:
     try:
-        now, *fields, calls, failures, slow = reply
-        return Reported(int(now), _standing(fields), Evidence(int(calls), int(failures), int(slow)))
+        now, calls, failures, slow, *fields = reply
+        pooled = Evidence(_number(calls), _number(failures), _number(slow))
+        return Reported(_number(now), _standing(fields), pooled)
     except (TypeError, ValueError, AttributeError) as error:
         raise UnexpectedReplyError("the state of a circuit cannot be read") from error
 
@@ -313,7 +323,7 @@ _WORDS: Mapping[bytes, Word] = {
 def _read_asked(reply: Any) -> Asked:
     try:
         word, wait, now, *fields = reply
-        return Asked(_WORDS[word], int(wait) / 1e6, int(now), _standing(fields))
+        return Asked(_WORDS[word], int(wait) / 1e6, _number(now), _standing(fields))
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise UnexpectedReplyError("the answer about a trial call cannot be read") from error
 

@@ -144,9 +144,9 @@ class Circuit:
         self.policy = policy
         self.bulkhead.let_in()
 
-    def adopt(self, standing: Standing) -> None:
+    def adopt(self, standing: Standing, server_now: int) -> None:
         """Take over a state that Redis has told, if it is later than what is known."""
-        self._known.adopt(standing)
+        self._known.adopt(standing, server_now)
 
     # --- calls --------------------------------------------------------------------------
 

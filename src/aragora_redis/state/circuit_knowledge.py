@@ -13,7 +13,7 @@ from ..circuit.operations import CircuitKeys
 from ..circuit.permit import Permit
 from ..circuit.policy import CircuitPolicy
 from ..circuit.window import Window
-from ..clock import Clock
+from ..clock import Clock, ServerTime
 from ..errors import AragoraRedisError, LinkDownError, RefusedError
 from ..events import CircuitChanged, Events
 from ..operation import Runs
@@ -56,6 +56,7 @@ class Knowledge:
         self._policy = policy
         self._around = around
         self._local: Standing | None = None
+        self._told_at: ServerTime | None = None
         self._turns = itertools.count(1)
         self._answered = False
         self.window = Window(policy().window)
@@ -99,8 +100,13 @@ class Knowledge:
         return 0.0
 
     def now(self) -> int:
-        """The server's clock in Unix microseconds."""
-        return int(self._around.server_now() * 1_000_000)
+        """The clock by which the present state was told, in Unix microseconds, carried on by ours.
+
+        So what is left of it is the same whatever becomes of the servers' clocks.
+        """
+        if self._told_at is None:
+            return int(self._around.server_now() * 1_000_000)
+        return self._told_at.at(self._around.clock.monotonic())
 
     def permit(self) -> Permit:
         """Leave to make a call through the circuit as it stands."""
@@ -110,9 +116,19 @@ class Knowledge:
         """Whether the state in which a permit was given still is the one."""
         return (*permit.generation, permit.turn) == (*self.current.generation, self.turn)
 
-    def adopt(self, standing: Standing) -> None:
-        """Take over a state that Redis has told, if it is later than what is known."""
-        if standing.later_than(self.standing):
+    def adopt(self, standing: Standing, server_now: int) -> None:
+        """Take over a state that Redis has told, if it is later than what is known.
+
+        Args:
+            standing: the state.
+            server_now: the clock of the server that told it, then.
+        """
+        later = standing.later_than(self.standing)
+        if later or (standing == self.standing and not self.alone):
+            # No state lasts for longer than it was given for, though a clock says so.
+            now = max(server_now, standing.until - standing.span)
+            self._told_at = ServerTime(self._around.clock.monotonic(), now)
+        if later:
             self.standing, self._local, self.turn = standing, None, 0
             self.window.clear()
             self._turned(self._around.source)
@@ -138,14 +154,13 @@ class Knowledge:
         self.asked = self._answered = True
         self.pooled = told.pooled
         if told.standing == self.standing or told.standing.later_than(self.standing):
-            self._return_to(told.standing)
+            self._return_to(told.standing, told.server_now)
 
     def open_alone(self) -> None:
         """Open it here, while Redis cannot be asked."""
         current = self.current
         opens = current.opens + 1 if current.phase is Phase.OPEN else 1
-        until = self.now() + int(self.open_for(opens) * 1_000_000)
-        self._decide(opened(current, until))
+        self._decide(opened(current, self.now(), int(self.open_for(opens) * 1_000_000)))
 
     def close_alone(self) -> None:
         """Close it here, while Redis cannot be asked."""
@@ -156,13 +171,13 @@ class Knowledge:
         """Seconds for which it is open the `opens`-th time in a row."""
         return open_time(self._policy(), opens) * self._around.jitter()
 
-    def _return_to(self, standing: Standing) -> None:
+    def _return_to(self, standing: Standing, server_now: int) -> None:
         """Go by what Redis says again; what was seen meanwhile is in the window, to be pooled."""
         alone = self._local is not None
         self._local, self.turn = None, 0
         if alone and standing == self.standing:
             self._turned(self._around.source)
-        self.adopt(standing)
+        self.adopt(standing, server_now)
 
     def _decide_alone(self) -> None:
         """While Redis cannot be asked, an instance goes by what it has seen itself."""

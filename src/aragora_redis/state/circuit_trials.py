@@ -49,7 +49,7 @@ class Trials:
             name,
             policy,
             clock=around.clock,
-            server_now=known.now,
+            server_now=lambda: int(around.server_now() * 1_000_000),
             fleet=around.fleet,
             own=around.own,
         )
@@ -82,7 +82,7 @@ class Trials:
             if isinstance(error, AragoraRedisError):
                 raise NoPlaceError(self._policy().open_for) from error
             raise
-        self._known.adopt(asked.standing)
+        self._known.adopt(asked.standing, asked.server_now)
         match asked.word:
             case "permit":
                 return permit
@@ -134,7 +134,7 @@ class Trials:
         except BaseException:
             self.give_up(permit)  # the task was cancelled as it told the result
             raise
-        self._known.adopt(asked.standing)
+        self._known.adopt(asked.standing, asked.server_now)
         return True
 
     async def tend(self, now: float) -> None:

@@ -208,7 +208,7 @@ class Circuits:
                 lasts=lasts or 0.0,
             )
         )
-        circuit.adopt(forced.standing)
+        circuit.adopt(forced.standing, forced.server_now)
         return circuit.snapshot()
 
     def on_push(self, push: list[Any]) -> None:
@@ -216,12 +216,12 @@ class Circuits:
         if len(push) != 3 or push[:2] != [b"message", self._keys.channel]:
             return
         try:
-            name, standing = operations.read_change(push[2])
+            name, server_now, standing = operations.read_change(push[2])
         except UnexpectedReplyError:
             self._wake.set()
             return
         if (circuit := self._circuits.get(name)) is not None:
-            circuit.adopt(standing)
+            circuit.adopt(standing, server_now)
 
     async def run(self) -> None:
         """Pool evidence, renew places and learn of changes, until cancelled."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...circuit import note, operations
-from ...circuit.machine import Phase, Standing
+from ...circuit.machine import Phase, Standing, begun_again
 from ...circuit.operations import CircuitKeys, Reporter
 from ...errors import AragoraRedisError
 from ...names import validate_name
@@ -81,8 +81,10 @@ async def look(desk: Desk, name: str) -> Circuit:
 
 
 def _current(desk: Desk, standing: Standing) -> Standing:
-    """What was forced for a time, which is over, is closed."""
+    """What was forced for a time, which is over, is closed; none lasts longer than was meant."""
     now = int(desk.server_now() * 1e6)
+    if standing.outlasts(now):
+        return begun_again(standing, now)
     if standing.phase is Phase.CLOSED or standing.shown(now) != "closed":
         return standing
     return replace(standing, phase=Phase.CLOSED, until=0, reason="")

@@ -1,0 +1,84 @@
+"""For how long a circuit's state holds here, whatever becomes of the server's clock: no Redis."""
+
+from __future__ import annotations
+
+import pytest
+
+from aragora_redis.errors import CircuitOpenError, LinkDownError
+from aragora_redis.testing import FakeClock, memory_state
+
+POLICIES = "[circuits.default]\nminimum_calls = 1\nreporters = 1\nopen_for = '30 seconds'\n"
+HOUR = 3600.0
+
+
+class SetBack(FakeClock):
+    """A clock that is set back, as that of the next primary may be."""
+
+    def set_back(self, seconds: float) -> None:
+        self._wall -= seconds
+
+
+@pytest.fixture
+def clock():
+    return SetBack()
+
+
+@pytest.fixture
+def state(clock):
+    return memory_state(POLICIES, clock=clock)
+
+
+async def tripped(state):
+    circuit = state.circuits["llm"]
+    circuit.count(await circuit.acquire(), ok=False, duration=0)
+    await circuit.report_evidence()
+    assert circuit.state == "open"
+    return circuit
+
+
+@pytest.mark.parametrize("asked", [False, True], ids=["unasked", "asked again"])
+async def test_an_open_circuit_is_tried_again_when_it_was_to_be(state, clock, asked):
+    circuit = await tripped(state)
+    left = circuit.snapshot().retry_after
+    clock.advance(10)
+    clock.set_back(HOUR)
+    assert circuit.snapshot().retry_after == pytest.approx(left - 10)
+    if asked:
+        await circuit.report_evidence()
+        assert circuit.snapshot().retry_after == pytest.approx(left), "the server has begun again"
+    clock.advance(left + 0.001)
+    assert circuit.state == "half-open"
+    if asked:
+        assert (await circuit.acquire()).trial
+        return
+    with pytest.raises(CircuitOpenError) as refused:
+        await circuit.acquire()
+    assert refused.value.retry_after == pytest.approx(left), "the server begins again only now"
+
+
+async def test_what_is_forced_ends_when_it_was_to(state, clock):
+    await state.circuits.force("llm", "open", "why", lasts=60)
+    circuit = state.circuits["llm"]
+    clock.set_back(HOUR)
+    with pytest.raises(CircuitOpenError):
+        await circuit.acquire()
+    await circuit.report_evidence()
+    assert circuit.snapshot().reason == "why"
+    clock.advance(59)
+    assert circuit.state == "forced-open"
+    clock.advance(1.001)
+    assert circuit.state == "closed"
+    assert not (await circuit.acquire()).trial
+
+
+async def test_what_this_instance_has_decided_alone_ends_too(state, clock):
+    circuit = state.circuits["llm"]
+    permit = await circuit.acquire()
+    state.embedded.outage = LinkDownError("Redis is away")
+    circuit.count(permit, ok=False, duration=0)
+    await circuit.report_evidence()
+    assert (circuit.state, circuit.snapshot().source) == ("open", "local")
+    clock.set_back(HOUR)
+    assert 30 <= circuit.snapshot().retry_after <= 36
+    clock.advance(36)
+    assert circuit.state == "half-open"
