@@ -97,7 +97,7 @@ CHAPTERS = (
         ("Circuit",),
         at='state.circuits["NAME"]',
         inner=(
-            *("use", "adopt", "idle", "admit", "count", "give_up", "follow"),
+            *("use", "adopt", "idle", "admit", "count", "give_up", "acquired"),
             *("monotonic", "tend", "report_evidence"),
         ),
     ),

@@ -202,7 +202,7 @@ async def test_who_waits_too_long_or_goes_away_leaves_no_trace(state):
         with pytest.raises(asyncio.CancelledError):
             await waiting
         assert circuit.bulkhead.in_flight == 0
-        circuit.bulkhead.in_flight += 1
+        circuit.bulkhead.take()
 
 
 async def test_any_mix_of_calls_and_cancels_gives_every_place_back(state):

@@ -106,7 +106,8 @@ def test_the_window_holds_what_a_list_would(times):
 
 @given(st.sampled_from("lp"), st.integers(0, 10**14), st.integers(0, 10**14), st.integers(0, 10**8))
 def test_a_permit_is_read_as_it_was_written(kind, era, n, turn):
-    for permit in (Permit("c", era, n, turn), Permit(kind, era, n, turn, "0123456789abcdef")):
+    one, two = Permit("c", era, n, turn), Permit(kind, era, n, turn, "0123456789abcdef")
+    for permit in (one, two, one.with_place(), two.with_place()):
         assert Permit.parse(str(permit)) == permit
         assert permit.trial == (permit.kind != "c")
 
@@ -117,13 +118,15 @@ def test_a_permit_is_read_as_it_was_written(kind, era, n, turn):
         "",
         "c",
         "c.1.1",
-        "x.1.1.0.-",
-        "p.1.1.0.-",
-        "l.1.1.0.-",
-        "c.1.1.0.0123456789abcdef",
-        "c.-1.1.0.-",
-        "c.1.1.0.-\n",
-        "c.\u0661.1.0.-",
+        "c.1.1.0.-",
+        "x.1.1.0.-.-",
+        "p.1.1.0.-.-",
+        "l.1.1.0.-.-",
+        "c.1.1.0.0123456789abcdef.-",
+        "c.-1.1.0.-.-",
+        "c.1.1.0.-.0123456789ABCDEF",
+        "c.1.1.0.-.-\n",
+        "c.\u0661.1.0.-.-",
     ],
 )
 def test_no_permit_is_made_up(text):

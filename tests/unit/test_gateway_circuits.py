@@ -189,7 +189,7 @@ async def test_permits_hold_the_places_of_a_bulkhead_until_they_are_back(client)
 
 
 async def test_a_place_whose_holder_is_never_heard_of_comes_free(client, monkeypatch):
-    monkeypatch.setattr("aragora_redis.gateway.places.lease_of", lambda _policy: 0.05)
+    monkeypatch.setattr("aragora_redis.state.circuit.lease_of", lambda _policy: 0.05)
     for _ in range(2):
         assert (await acquire(client, "narrow")).status_code == 200
     while (await acquire(client, "narrow")).status_code == 503:  # noqa: ASYNC110 - a timer frees it

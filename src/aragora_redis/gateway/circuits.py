@@ -18,7 +18,6 @@ from ..web.headers import retry_after
 from .auth import Role, needs
 from .bodies import Body, JsonRoute, Note
 from .permits import Permits
-from .places import Places
 from .problems import JSON_ANSWERS, answers
 
 
@@ -150,7 +149,7 @@ def _add_looks(router: APIRouter, state: SharedState) -> None:
 
 
 def _add_calls(router: APIRouter, state: SharedState) -> None:
-    permits, places = Permits(state.settings.digest_key.reveal_bytes()), Places()
+    permits = Permits(state.settings.digest_key.reveal_bytes())
 
     @router.post("/{name}/acquire", response_model=PermitBody, responses={503: _REFUSED})
     async def acquire(name: str) -> PermitBody | Response:
@@ -159,12 +158,8 @@ def _add_calls(router: APIRouter, state: SharedState) -> None:
         Where the policy bounds calls, a permit holds one of this gateway's places until its report,
         or for twice the time from which a call is slow (at least 5 seconds).
         """
-        circuit = state.circuits[name]
         try:
-            async with places.entered(circuit) as place:
-                permit = permits.seal(name, await circuit.acquire())
-                place.keep(permit)
-                return PermitBody(permit=permit)
+            return PermitBody(permit=permits.seal(name, await state.circuits[name].acquire()))
         except CircuitOpenError as error:
             refusal = {"state": error.state, "retry_after": error.retry_after}
             headers = {"Retry-After": retry_after(error.retry_after)}
@@ -174,7 +169,6 @@ def _add_calls(router: APIRouter, state: SharedState) -> None:
     async def report(name: str, body: Result) -> Response:
         """How the call went, told once. A result for a state that is over is dropped."""
         permit = permits.open(name, body.permit)
-        places.free(body.permit)
         if permits.take(body.permit):
             await state.circuits[name].report(permit, ok=body.ok, duration=body.duration)
         return Response(status_code=HTTPStatus.NO_CONTENT)
@@ -183,7 +177,6 @@ def _add_calls(router: APIRouter, state: SharedState) -> None:
     async def release(name: str, body: Returned) -> Response:
         """Give a permit back: the call was not made, or says nothing of the dependency."""
         permit = permits.open(name, body.permit)
-        places.free(body.permit)
         if permits.take(body.permit):
             await state.circuits[name].release(permit)
         return Response(status_code=HTTPStatus.NO_CONTENT)

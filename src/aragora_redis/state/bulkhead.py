@@ -1,33 +1,48 @@
 """A bulkhead: so many calls of a dependency at once, so that one that hangs takes not all of us.
 
-It counts the calls of this instance. Who finds it full waits in turn, where the policy lets it.
+It counts the calls of this instance. Who finds it full waits in turn, where the policy lets it. A
+place is given back by who took it, or is held under a name that goes with a permit, for a time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable
 
 from ..circuit.policy import CircuitPolicy
+from ..clock import Clock
 from ..errors import CircuitFullError
+
+HELD = 10_000
+"""Places that may be held by name where there is no limit; further calls are not counted."""
 
 
 class Bulkhead:
-    """Places for calls; used in one event loop.
+    """Places for calls; used in one event loop, but for what `count` counts.
 
     Args:
         refused: told of each call that got none.
     """
 
     def __init__(
-        self, name: str, policy: Callable[[], CircuitPolicy], refused: Callable[[], None]
+        self,
+        name: str,
+        policy: Callable[[], CircuitPolicy],
+        refused: Callable[[], None],
+        clock: Clock,
     ) -> None:
         self._name = name
         self._policy = policy
         self._refused = refused
+        self._clock = clock
         self._waiters: deque[asyncio.Future[None]] = deque()
-        self.in_flight = 0
+        self._inside = 0
+        self._outside = 0
+        self._counting = threading.Lock()
+        self._held: dict[str, float] = {}
+        self._lapses_at = float("inf")
 
     @property
     def bounded(self) -> bool:
@@ -35,9 +50,19 @@ class Bulkhead:
         return self._policy().max_concurrent > 0
 
     @property
+    def in_flight(self) -> int:
+        """Calls under way."""
+        return self._inside + self._outside
+
+    @property
     def waiting(self) -> int:
         """Calls that wait for a place."""
         return len(self._waiters)
+
+    @property
+    def lapses_at(self) -> float:
+        """Monotonic seconds before which no place that is held lapses."""
+        return self._lapses_at
 
     async def enter(self) -> None:
         """Take a place, waiting for one at most `max_wait` seconds.
@@ -45,17 +70,23 @@ class Bulkhead:
         Raises:
             CircuitFullError: there is none; nothing was called.
         """
+        if not self._has_place:
+            self.lapse()
         if self._has_place and not self._waiters:
-            self.in_flight += 1
+            self._inside += 1
             return
         if len(self._waiters) >= self._policy().max_waiting:
             self._refused()
             raise CircuitFullError(self._name)
         await self._wait()
 
+    def take(self) -> None:
+        """Take a place that was asked for elsewhere, though there be none."""
+        self._inside += 1
+
     def leave(self) -> None:
         """Give a place back."""
-        self.in_flight -= 1
+        self._inside -= 1
         self.let_in()
 
     def let_in(self) -> None:
@@ -63,8 +94,42 @@ class Bulkhead:
         while self._waiters and self._has_place:
             waiter = self._waiters.popleft()
             if not waiter.done():
-                self.in_flight += 1
+                self._inside += 1
                 waiter.set_result(None)
+
+    def count(self, calls: int) -> None:
+        """Count calls of other threads that begin (1) or end (-1), where there is no limit."""
+        with self._counting:
+            self._outside += calls
+
+    # --- places by name ------------------------------------------------------------------
+
+    def hold(self, place: str, until: float) -> None:
+        """Keep a place that was taken under a name, until it is freed or a monotonic instant."""
+        if len(self._held) >= HELD and not self.bounded:
+            self.leave()
+            return
+        self._held[place] = until
+        self._lapses_at = min(self._lapses_at, until)
+
+    def keep(self, place: str) -> None:
+        """Let a place that is held lapse no more."""
+        if place in self._held:
+            self._held[place] = float("inf")
+
+    def free(self, place: str) -> None:
+        """Give back what is held under a name, if anything is."""
+        if self._held.pop(place, None) is not None:
+            self.leave()
+
+    def lapse(self) -> None:
+        """Give back the places whose time is over."""
+        now = self._clock.monotonic()
+        if now < self._lapses_at:
+            return
+        for place in [place for place, until in self._held.items() if until <= now]:
+            self.free(place)
+        self._lapses_at = min(self._held.values(), default=float("inf"))
 
     @property
     def _has_place(self) -> bool:

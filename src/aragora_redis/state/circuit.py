@@ -11,6 +11,7 @@ from typing import Literal, ParamSpec, Self, TypeVar
 
 from ..circuit import note
 from ..circuit.machine import Phase, Shown, Standing, trips
+from ..circuit.operations import lease_of
 from ..circuit.outcome import DEFAULT, Classify, Kinds, Rules
 from ..circuit.permit import Permit
 from ..circuit.policy import CircuitPolicy
@@ -44,7 +45,7 @@ class CircuitStatus:
         forced_by: by whom,
         forced_at: and when (Unix seconds); None where it is not forced, or nobody told.
         forced_until: Unix seconds until which it is forced; None for as long as nobody ends it.
-        in_flight: guarded calls of this instance that are under way,
+        in_flight: calls of this instance that are under way, guarded or under a permit,
         waiting: and those that wait for a place.
         source: who decides now.
     """
@@ -75,7 +76,9 @@ class Circuit:
     def __init__(self, name: str, policy: CircuitPolicy, around: Surroundings) -> None:
         self.name = name
         self.policy = policy
-        self.bulkhead = Bulkhead(name, lambda: self.policy, lambda: self._refused("full"))
+        self.bulkhead = Bulkhead(
+            name, lambda: self.policy, lambda: self._refused("full"), around.clock
+        )
         self._around = around
         self._known = Knowledge(name, lambda: self.policy, around)
         self._trials = Trials(name, lambda: self.policy, around, self._known)
@@ -153,20 +156,31 @@ class Circuit:
     async def acquire(self) -> Permit:
         """Leave to make one call. Only the first, and a trial call, take a round trip.
 
+        It holds a place of the bulkhead until it is reported or released, or for as long as the
+        place of a trial call: twice the time from which a call is slow, and 5 seconds at least.
+
         Raises:
+            CircuitFullError: as many calls as the policy allows are under way here.
             CircuitOpenError: the dependency is to be left alone now.
         """
-        if not self._known.asked:
-            await self.report_evidence()
-        permit = self.admit()
-        return await self._acquire_trial() if permit is None else permit
+        permit = (await self._enter()).with_place()
+        self._hold(permit)
+        return permit
+
+    def acquired(self, permit: Permit) -> None:
+        """Hold a place for a permit that a thread has let itself have, see `admit`."""
+        self.bulkhead.take()
+        self._hold(permit)
 
     def admit(self) -> Permit | None:
         """Leave to make one call, as far as that is known here; None where it must be asked for.
 
         It must for a trial call, and for the first one: the circuit may be open elsewhere.
 
-        It changes nothing that threads share, so any thread may ask. Raises as `acquire` does.
+        It changes nothing that threads share, so any thread may ask. It takes no place.
+
+        Raises:
+            CircuitOpenError: the dependency is to be left alone now.
         """
         self._used_at = self._around.clock.monotonic()
         if not self._known.asked:
@@ -180,7 +194,7 @@ class Circuit:
                 raise self._refusal(state, self._known.wait)
 
     async def report(self, permit: Permit, *, ok: bool, duration: float) -> None:
-        """Tell how a call went that was let through; `duration` in seconds.
+        """Tell how a call went that was let through, once; `duration` in seconds.
 
         A result for a state that is over is dropped.
 
@@ -189,6 +203,7 @@ class Circuit:
         """
         validate_seconds(duration, "a duration")
         if permit.trial:
+            self.bulkhead.free(permit.place)
             slow = duration > self.policy.slow_call
             await self._trials.settle(permit, "ok" if ok and not slow else "failed")
         else:
@@ -196,16 +211,19 @@ class Circuit:
 
     def count(self, permit: Permit, *, ok: bool, duration: float) -> None:
         """Count a call through a closed circuit; it is pooled in the background."""
+        self.bulkhead.free(permit.place)
         if self._known.holds(permit):
             self._count(failed=not ok, slow=duration > self.policy.slow_call)
 
     async def release(self, permit: Permit) -> None:
         """Give leave back without a result: the call was not made, or says nothing."""
+        self.bulkhead.free(permit.place)
         if permit.trial:
             await self._trials.settle(permit, "released")
 
     def give_up(self, permit: Permit) -> None:
         """The same without waiting, in the background."""
+        self.bulkhead.free(permit.place)
         if permit.trial:
             self._trials.give_up(permit)
             self.due_at = self._around.clock.monotonic()
@@ -217,17 +235,13 @@ class Circuit:
             CircuitFullError: as many calls as the policy allows are under way here.
             CircuitOpenError: the dependency is to be left alone now.
         """
-        await self.bulkhead.enter()
-        try:
-            permit = await self.acquire()
-        except BaseException:
-            self.bulkhead.leave()
-            raise
+        permit = await self._enter()
         self.follow(permit)
         return permit
 
     def follow(self, permit: Permit) -> None:
-        """Keep the place of a trial call of this process for as long as the call takes."""
+        """Keep the places of a call of this process for as long as it takes."""
+        self.bulkhead.keep(permit.place)
         self._trials.follow(permit)
 
     def guard(
@@ -298,9 +312,11 @@ class Circuit:
         """Pool what was seen, learn what others know, keep places in use and give back others."""
         now = self._around.clock.monotonic()
         seen = self._known.window.seen(now).calls
+        self.bulkhead.lapse()
+        self.bulkhead.let_in()
         in_use = now - self._used_at < IN_USE_FOR or seen or len(self._trials)
         every = min(FLUSH_EVERY, self.policy.window / 10)
-        self.due_at = now + (every if in_use else IN_USE_FOR)
+        self.due_at = min(now + (every if in_use else IN_USE_FOR), self.bulkhead.lapses_at)
         await self.report_evidence()
         await self._trials.tend(now)
 
@@ -309,6 +325,22 @@ class Circuit:
         await self._known.report()
 
     # --- small parts --------------------------------------------------------------------
+
+    async def _enter(self) -> Permit:
+        await self.bulkhead.enter()
+        try:
+            if not self._known.asked:
+                await self.report_evidence()
+            permit = self.admit()
+            return await self._acquire_trial() if permit is None else permit
+        except BaseException:
+            self.bulkhead.leave()
+            raise
+
+    def _hold(self, permit: Permit) -> None:
+        until = self._around.clock.monotonic() + lease_of(self.policy)
+        self.bulkhead.hold(permit.place, until)
+        self.due_at = min(self.due_at, until)
 
     async def _acquire_trial(self) -> Permit:
         try:

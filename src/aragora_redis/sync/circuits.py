@@ -77,14 +77,19 @@ class Circuit:
         return self._circuit().state
 
     def acquire(self) -> Permit:
-        """Leave to make one call; only a trial call leaves this thread."""
+        """Leave to make one call, which holds a place as the asynchronous one does.
+
+        Only the first call, a trial call, and one of a circuit with a bulkhead waits for the loop.
+        """
         circuit = self._circuit()
-        permit = circuit.admit()
-        if permit is not None:
-            return permit
-        return self._crossing.cross(
-            lambda _: circuit.acquire(), self._crossing.deadline, undo=circuit.give_up
-        )
+        admitted = None if circuit.bulkhead.bounded else circuit.admit()
+        if admitted is None:
+            return self._crossing.cross(
+                lambda _: circuit.acquire(), self._longest(circuit), undo=circuit.give_up
+            )
+        permit = admitted.with_place()
+        self._crossing.later(lambda: circuit.acquired(permit))
+        return permit
 
     def report(self, permit: Permit, *, ok: bool, duration: float) -> None:
         """Tell how a call went that was let through; `duration` in seconds."""
@@ -102,12 +107,19 @@ class Circuit:
         if permit.trial:
             circuit = self._circuit()
             self._crossing.cross(lambda _: circuit.release(permit), self._crossing.deadline)
+        else:
+            self.give_up(permit)
 
     def give_up(self, permit: Permit) -> None:
         """The same without waiting, in the background."""
-        if permit.trial:
+        if permit.trial or permit.holds_place:
             circuit = self._circuit()
             self._crossing.later(lambda: circuit.give_up(permit))
+
+    def follow(self, permit: Permit) -> None:
+        """Keep the places of a call for as long as it takes."""
+        circuit = self._circuit()
+        self._crossing.later(lambda: circuit.follow(permit))
 
     def guard(
         self,
@@ -138,26 +150,31 @@ class Circuit:
 
         return decorate
 
-    def enter(self) -> tuple[Permit, Bulkhead | None]:
-        """Leave to make one call, and the bulkhead where a place was taken, if there is one."""
+    def enter(self) -> tuple[Permit, Callable[[], None]]:
+        """Leave to make one call, and what gives its place back, whatever the policy is by then."""
         circuit = self._circuit()
-        if circuit.bulkhead.bounded:
+        bulkhead = circuit.bulkhead
+        admitted = None if bulkhead.bounded else circuit.admit()
+        if admitted is not None:
+            bulkhead.count(1)
+            return admitted, lambda: self._uncount(bulkhead)
 
-            def undo(permit: Permit) -> None:
-                circuit.bulkhead.leave()
-                circuit.give_up(permit)
+        def undo(permit: Permit) -> None:
+            bulkhead.leave()
+            circuit.give_up(permit)
 
-            most = circuit.policy.max_wait + 1.0 + 2 * self._crossing.deadline
-            permit = self._crossing.cross(lambda _: circuit.enter(), most, undo=undo)
-            return permit, circuit.bulkhead
-        permit = self.acquire()
-        if permit.trial:
-            self._crossing.later(lambda: circuit.follow(permit))
-        return permit, None
+        permit = self._crossing.cross(lambda _: circuit.enter(), self._longest(circuit), undo=undo)
+        return permit, lambda: self._crossing.later(bulkhead.leave)
 
-    def leave(self, bulkhead: Bulkhead) -> None:
-        """Give a place back where it was taken, whatever the policy is by now."""
-        self._crossing.later(bulkhead.leave)
+    def _uncount(self, bulkhead: Bulkhead) -> None:
+        bulkhead.count(-1)
+        if bulkhead.waiting:  # there is a limit by now
+            self._crossing.later(bulkhead.let_in)
+
+    def _longest(self, circuit: AsyncCircuit) -> float:
+        """Seconds that leave to make a call may take."""
+        waits = circuit.policy.max_wait + 1.0 if circuit.bulkhead.bounded else 0.0
+        return waits + 2 * self._crossing.deadline
 
     def monotonic(self) -> float:
         """The clock by which calls are timed."""
@@ -196,13 +213,13 @@ class Guard:
         self._circuit = circuit
         self._rules = rules
         self._permit: Permit | None = None
-        self._inside: Bulkhead | None = None
+        self._leave: Callable[[], None] | None = None
         self._started = 0.0
         self._took: float | None = None
         self._outcome: Outcome = "ok"
 
     def __enter__(self) -> Self:
-        (self._permit, self._inside), self._outcome = self._circuit.enter(), "ok"
+        (self._permit, self._leave), self._outcome = self._circuit.enter(), "ok"
         self._started, self._took = self._circuit.monotonic(), None
         return self
 
@@ -232,7 +249,7 @@ class Guard:
         permit, self._permit = self._permit, None
         if permit is None:
             return
-        self._leave()
+        self._give_place_back()
         if outcome == "released":
             self._circuit.release(permit)
             return
@@ -243,10 +260,10 @@ class Guard:
         """Give the leave back without waiting: whoever held the call has dropped it."""
         permit, self._permit = self._permit, None
         if permit is not None:
-            self._leave()
+            self._give_place_back()
             self._circuit.give_up(permit)
 
-    def _leave(self) -> None:
-        bulkhead, self._inside = self._inside, None
-        if bulkhead is not None:
-            self._circuit.leave(bulkhead)
+    def _give_place_back(self) -> None:
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave()

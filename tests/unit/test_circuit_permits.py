@@ -1,0 +1,231 @@
+"""Places of a bulkhead that permits hold: until they are told back, or their time is over."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import random
+from contextlib import suppress
+
+import pytest
+
+from aragora_redis.circuit.operations import LEASE_FLOOR
+from aragora_redis.circuit.permit import Permit
+from aragora_redis.errors import CircuitFullError, CircuitOpenError, InvalidInputError
+from aragora_redis.settings import Settings
+from aragora_redis.sync import SharedState as SyncState
+from aragora_redis.testing import FakeClock, memory_state
+
+POLICIES = """
+[circuits.default]
+minimum_calls = 1000
+[circuits.few]
+max_concurrent = 2
+[circuits.patient]
+max_concurrent = 1
+max_waiting = 1
+max_wait = "1 minute"
+"""
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()
+
+
+@pytest.fixture
+def state(clock):
+    return memory_state(POLICIES, clock=clock)
+
+
+@pytest.fixture
+def threads(tmp_path):
+    path = tmp_path / "policies.toml"
+    path.write_text(POLICIES)
+    with SyncState(Settings(policies=path)) as made:
+        yield made
+
+
+async def test_a_permit_holds_a_place_until_it_is_told_back_once(state):
+    few = state.circuits["few"]
+    one, two = await few.acquire(), await few.acquire()
+    with pytest.raises(CircuitFullError):
+        await few.acquire()
+    with pytest.raises(CircuitFullError):
+        await few.guard().__aenter__()
+    assert few.snapshot().in_flight == 2
+    for _ in range(2):
+        await few.report(Permit.parse(str(one)), ok=True, duration=0.1)
+        assert few.snapshot().in_flight == 1
+    with pytest.raises(InvalidInputError):
+        await few.report(two, ok=True, duration=-1)
+    assert few.snapshot().in_flight == 1
+    three = await few.acquire()
+    await few.release(three)
+    few.give_up(two)
+    assert few.snapshot().in_flight == 0
+
+
+async def test_a_refusal_takes_none(state):
+    await state.circuits.force("few", "open")
+    with pytest.raises(CircuitOpenError):
+        await state.circuits["few"].acquire()
+    assert state.circuits["few"].snapshot().in_flight == 0
+
+
+async def test_who_is_never_heard_of_again_holds_it_for_as_long_as_a_trial_call(state, clock):
+    few = state.circuits["few"]
+    lost, slow = await few.acquire(), await few.acquire()
+    clock.advance(LEASE_FLOOR - 0.001)
+    with pytest.raises(CircuitFullError):
+        await few.acquire()
+    few.follow(slow)
+    clock.advance(0.001)
+    await few.acquire()
+    with pytest.raises(CircuitFullError):
+        await few.acquire()
+    await few.report(lost, ok=True, duration=LEASE_FLOOR)
+    assert few.snapshot().in_flight == 2, "that place is another's by now"
+    assert few._known.window.seen(clock.monotonic()).calls == 1, "but its result counts"
+    await few.release(slow)
+    assert few.snapshot().in_flight == 1
+
+
+async def test_who_waits_gets_the_place_that_has_lapsed(state, clock):
+    patient = state.circuits["patient"]
+    await patient.acquire()
+    waiting = asyncio.create_task(patient.acquire())
+    await asyncio.sleep(0)
+    assert patient.snapshot().waiting == 1
+    assert patient.due_at <= clock.monotonic() + LEASE_FLOOR
+    clock.advance(LEASE_FLOOR)
+    await patient.tend()
+    assert (await waiting).holds_place
+    assert patient.snapshot().in_flight == 1
+
+
+@pytest.mark.parametrize("when", ["it waits", "it asks"])
+async def test_who_is_cancelled_holds_none(state, monkeypatch, when):
+    patient = state.circuits["patient"]
+    held = await patient.acquire() if when == "it waits" else None
+    asking = asyncio.Event()
+
+    async def hang(*_, **__):
+        asking.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(state._executor, "run", hang)
+    task = asyncio.create_task(patient.acquire())
+    await (asyncio.sleep(0) if held else asking.wait())
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    assert patient.snapshot().waiting == 0
+    assert patient.snapshot().in_flight == (1 if held else 0)
+
+
+async def test_any_mix_of_holders_gives_every_place_back(state, clock):
+    few, most, chance = state.circuits["few"], 0, random.Random(9)
+
+    async def call(number):
+        nonlocal most
+        with suppress(CircuitFullError):
+            permit = await few.acquire()
+            most = max(most, few.snapshot().in_flight)
+            await asyncio.sleep(0)
+            match number % 4:
+                case 0:
+                    await few.report(permit, ok=True, duration=0)
+                case 1:
+                    await few.release(permit)
+                case 2:
+                    few.give_up(permit)
+
+    for _ in range(50):
+        tasks = [asyncio.create_task(call(chance.randrange(4))) for _ in range(5)]
+        await asyncio.sleep(0)
+        chance.choice(tasks).cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        clock.advance(chance.choice([0, 1, LEASE_FLOOR]))
+    clock.advance(LEASE_FLOOR)
+    await few.tend()
+    assert few.snapshot().in_flight == few.snapshot().waiting == 0
+    assert most == 2
+
+
+async def test_what_is_held_without_a_limit_is_bounded(state, monkeypatch):
+    monkeypatch.setattr("aragora_redis.state.bulkhead.HELD", 3)
+    circuit = state.circuits["any"]
+    permits = [await circuit.acquire() for _ in range(5)]
+    assert circuit.snapshot().in_flight == 3
+    for permit in permits:
+        await circuit.release(permit)
+    assert circuit.snapshot().in_flight == 0
+
+
+def settled(threads):
+    """What threads have left to the loop is done."""
+    threads._crossing.cross(lambda _: asyncio.sleep(0), 1)
+
+
+@pytest.mark.parametrize("name", ["few", "any"])
+def test_threads_hold_places_by_permits_and_by_guards(threads, name):
+    circuit = threads.circuits[name]
+    in_flight = lambda: circuit._circuit().bulkhead.in_flight  # noqa: E731
+    one, two = circuit.acquire(), circuit.acquire()
+    settled(threads)
+    assert in_flight() == 2
+    if name == "few":
+        with pytest.raises(CircuitFullError):
+            circuit.acquire()
+        with pytest.raises(CircuitFullError), circuit:
+            pass
+    circuit.follow(two)
+    circuit.report(one, ok=True, duration=0.1)
+    settled(threads)
+    assert circuit._circuit().bulkhead._held == {two.place: float("inf")}
+    with circuit:
+        assert in_flight() == 2
+    circuit.release(two)
+    settled(threads)
+    assert in_flight() == 0
+
+
+def test_a_permit_that_no_thread_waits_for_any_more_holds_none(threads, monkeypatch):
+    few = threads.circuits["few"]
+    there, wait = few._circuit(), concurrent.futures.Future.result
+
+    def interrupted(future, timeout=None):
+        wait(future, timeout)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(concurrent.futures.Future, "result", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            few.acquire()
+    settled(threads)
+    assert there.bulkhead.in_flight == 0
+
+
+def test_who_waits_is_let_in_when_a_thread_leaves_that_was_there_before_the_limit(threads):
+    circuit = threads.circuits["patient"]
+    there = circuit._circuit()
+    limited = there.policy
+    unlimited = threads.circuits["any"]._circuit().policy
+    threads._crossing.later(lambda: there.use(unlimited))
+    settled(threads)
+    with circuit:
+        pass
+    guard = circuit.guard()
+    guard.__enter__()
+    assert there.bulkhead._outside == 1
+    threads._crossing.later(lambda: there.use(limited))
+    settled(threads)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(circuit.acquire)
+        while there.bulkhead.waiting == 0:
+            assert not waiting.done()
+        guard.__exit__(None, None, None)
+        circuit.release(waiting.result(10))
+    settled(threads)
+    assert there.bulkhead.in_flight == 0
