@@ -394,7 +394,8 @@ async def test_i7_without_redis_trial_calls_that_hang_do_not_add_up(make_lab, po
 async def test_a_local_result_that_comes_after_redis_is_back_is_dropped(
     standalone_lab, name, monkeypatch
 ):
-    async with instances(standalone_lab, 1) as (state,):
+    # Of a fleet of its own: who else is seen in one may have the trial call without Redis.
+    async with instances(standalone_lab, 1, ARAGORA_KEY_PREFIX=name) as (state,):
         circuit = await half_open(state, name)
         answers = Answers(state, monkeypatch)
         answers.gone = {"circuit_acquire", "circuit_report"}
