@@ -8,13 +8,15 @@ from typing import Any, cast
 import pytest
 
 from aragora_redis.clock import SYSTEM_CLOCK
-from aragora_redis.errors import LinkDownError, OutcomeUnknownError
+from aragora_redis.errors import InvalidInputError, LinkDownError, OutcomeUnknownError, Ran
 from aragora_redis.ops.desk.audit import Act, recent
 from aragora_redis.ops.desk.desk import Desk, kept
 from aragora_redis.settings import Settings
 from aragora_redis.state.receipt import Level, Receipt
 
 ACT = Act(actor="alice", action="limits reset", target="api 0011", reason="asked for")
+IN_PART = InvalidInputError("a bad line")
+IN_PART.ran = Ran.YES
 
 
 class Redis:
@@ -64,6 +66,7 @@ async def test_what_is_done_is_recorded_before_and_after():
     [
         (OutcomeUnknownError("lost"), ["begun", "unknown"]),
         (LinkDownError("down"), ["begun", "did not run"]),
+        (IN_PART, ["begun", "ran, with an error"]),
         (asyncio.CancelledError(), ["begun"]),
         (KeyboardInterrupt(), ["begun"]),
     ],

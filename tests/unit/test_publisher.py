@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from aragora_redis.clock import SYSTEM_CLOCK
-from aragora_redis.errors import LevelUnavailableError
+from aragora_redis.errors import LevelUnavailableError, OutcomeUnknownError
 from aragora_redis.events import Events
 from aragora_redis.state.publisher import Publisher
 from aragora_redis.state.receipt import Level
@@ -59,6 +59,14 @@ async def test_a_level_that_is_named_and_not_to_be_had_is_refused():
     with pytest.raises(LevelUnavailableError):
         await made.publish(ENTRY, "jti", Level.FSYNCED, 0.1)
     assert not shard.dirty
+
+
+async def test_i5_an_import_that_no_primary_confirmed_is_not_called_undone():
+    """It is in force here, and a comparison of digests may carry it on at any time."""
+    made, shard = publisher(Down(), None)
+    with pytest.raises(OutcomeUnknownError):
+        await made.publish_all([ENTRY], 0.1)
+    assert shard.replica.score(ENTRY.member) == ENTRY.score
 
 
 class Ahead:

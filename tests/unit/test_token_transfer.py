@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aragora_redis import sync
-from aragora_redis.errors import InvalidInputError
+from aragora_redis.errors import InvalidInputError, Ran
 from aragora_redis.gateway.app import create_app
 from aragora_redis.settings import from_env
+from aragora_redis.state.loading import LOAD_STEP
 from aragora_redis.state.shared import SharedState
-from aragora_redis.state.tokens import LOAD_STEP
 from aragora_redis.tokens.entry import DAY, Entry, RevocationKind
 from aragora_redis.tokens.note import Note
 from aragora_redis.tokens.pardon import NO_PARDONS, Pardons, supposed
@@ -175,7 +175,7 @@ async def test_over_http(gateway):
     back = await client.post("/v1/tokens/import", content=exported.content)
     assert back.json() == {"entries": 2, "expired": 0, "level": "local"}
     cut = await client.post("/v1/tokens/import", content=exported.content[:-9])
-    assert cut.status_code == 422
+    assert (cut.status_code, cut.json()["ran"]) == (422, "yes")
     assert (await client.post("/v1/tokens/pardon", json={"jti": "y"})).status_code == 422
     assert (await client.post("/v1/tokens/pardon", json={"jti": "x"})).status_code == 200
     assert (await client.post("/v1/tokens/check", json={"jti": "x"})).json() == {"revoked": False}
@@ -183,6 +183,21 @@ async def test_over_http(gateway):
     assert [row["pardoned"] for row in rows if row["what"] == "token"] == [True]
     await state.tokens.revoke("x", expires_at=EXPIRES)
     assert state.tokens.is_revoked({"jti": "x"}), "what is revoked after a pardon is revoked"
+
+
+@pytest.mark.parametrize(
+    ("bad", "ran", "joined"),
+    [(0, Ran.NO, 0), (1, Ran.NO, 0), (9, Ran.YES, 8), (LOAD_STEP + 200, Ran.YES, LOAD_STEP + 199)],
+)
+async def test_i5_what_came_before_a_bad_line_is_joined_and_the_error_says_so(bad, ran, joined):
+    async with SharedState(from_env({})) as state:
+        today = int(time.time() // DAY)
+        many = [entry(number, day=today + 1) for number in range(LOAD_STEP + 500)]
+        lines = written(*many, key=state.settings.fingerprint)
+        lines[bad] = b"spoilt\n"
+        with pytest.raises(InvalidInputError) as caught:
+            await state.tokens.load(lines)
+        assert (caught.value.ran, len(state.tokens)) == (ran, joined)
 
 
 async def test_an_import_of_what_has_expired_does_not_hold_the_loop():

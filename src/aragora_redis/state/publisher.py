@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..clock import Clock
-from ..errors import InvalidInputError, LevelUnavailableError, OutageError
+from ..errors import InvalidInputError, LevelUnavailableError, OutcomeUnknownError
 from ..events import Events, Revoked
 from ..tokens.entry import Entry
 from ..tokens.operations import calls
@@ -80,7 +80,7 @@ class Publisher:
         They are Redis's to keep: neither the outbox nor what is owed takes them in.
 
         Raises:
-            OutageError: some of them did not get to the primary; join all of them again.
+            OutcomeUnknownError: the primary did not confirm all of them; they are in force here.
         """
         for entry in entries:
             self._shards[entry.shard].replica.apply(entry)
@@ -102,8 +102,9 @@ class Publisher:
         )
         reached = min((receipt.level for receipt in receipts), default=wanted)
         if reached is Level.LOCAL and wanted > Level.LOCAL:
-            raise OutageError(
-                "Redis did not take all of the revocations", remedy="import them again"
+            raise OutcomeUnknownError(
+                "Redis did not confirm all of the revocations in time",
+                remedy="import them again, which does no harm",
             )
         return reached
 

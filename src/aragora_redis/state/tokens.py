@@ -18,6 +18,7 @@ from collections.abc import (
     Sequence,
 )
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..clock import Clock
@@ -40,6 +41,7 @@ from ..tokens.told import RevocationList, told
 from ..tokens.transfer import Reader, Writer
 from .commitment import RedisSide
 from .ledger import Ledger, MemoryLedger, RedisLedger
+from .loading import LOAD_LIMIT, LOAD_STEP, Loading
 from .outbox import Outbox
 from .publisher import Publisher
 from .receipt import Instant, Level, Loaded, Receipt, unix
@@ -52,10 +54,6 @@ REVOKE_LIMIT = 1.0
 """Seconds that `revoke` may take by default."""
 FAR = 10 * 366 * 86_400.0
 """Seconds ahead after which an expiry is taken for a mistake, such as milliseconds."""
-LOAD_LIMIT = 10.0
-"""Seconds that one step of an import may take."""
-LOAD_STEP = 1_000
-"""Entries of one step."""
 EXPIRED_GRACE = 3600.0
 """Seconds for which an expired token is still revoked, for clocks that differ."""
 
@@ -486,7 +484,7 @@ class Tokens:
     ) -> Loaded:
         """Join what `export` wrote, line by line, to what is revoked here.
 
-        What came before an error is joined, which is harmless.
+        What came before a line that is refused is joined, which is harmless; `ran` says if any was.
 
         Args:
             lines: each with its line break.
@@ -494,22 +492,18 @@ class Tokens:
 
         Raises:
             InvalidInputError: it is damaged, cut short, or of another digest key.
-            OutageError: Redis did not take it.
+            OutcomeUnknownError: Redis did not confirm all of it in time; import it again.
         """
+        loading = self.loading(within=within)
+        async for step in _steps(lines):
+            await loading.step(step)
+        return loading.finish()
+
+    def loading(self, *, within: float = LOAD_LIMIT) -> Loading:
+        """An import to be fed with steps of lines; `within` seconds for each."""
         now = max(self._server_now(), self._clock.wall())
         reader = Reader(fingerprint_of(self._key), now=now, skew=self._skew)
-        level = self._publisher.attainable(None)
-        step: list[Entry] = []
-        async for line in _each(lines):
-            step.extend(reader.entries(line))
-            if len(step) >= LOAD_STEP:
-                level = min(level, await self._publisher.publish_all(step, within))
-                step = []
-            if reader.count % LOAD_STEP == 0:
-                await asyncio.sleep(0)  # what has expired awaits nothing else
-        level = min(level, await self._publisher.publish_all(step, within))
-        reader.finish()
-        return Loaded(reader.count, reader.expired, level)
+        return Loading(reader, self._publisher, within)
 
 
 def _one_of(**given: str | None) -> tuple[RevocationKind, str]:
@@ -519,10 +513,17 @@ def _one_of(**given: str | None) -> tuple[RevocationKind, str]:
     return named[0]
 
 
-async def _each(lines: Iterable[bytes] | AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    if isinstance(lines, AsyncIterable):
-        async for line in lines:
-            yield line
-    else:
-        for line in lines:
-            yield line
+async def _steps(lines: Iterable[bytes] | AsyncIterable[bytes]) -> AsyncIterator[list[bytes]]:
+    if not isinstance(lines, AsyncIterable):
+        given = iter(lines)
+        while step := list(islice(given, LOAD_STEP)):
+            yield step
+        return
+    step = []
+    async for line in lines:
+        step.append(line)
+        if len(step) == LOAD_STEP:
+            yield step
+            step = []
+    if step:
+        yield step

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..sessions.client import Client
 from ..sessions.stored import Session, SessionInfo
+from ..state.loading import LOAD_LIMIT, LOAD_STEP
 from ..state.receipt import Instant, Level, Loaded, Receipt
 from ..state.refresh import DEFAULT_LIFETIME, Rotation
 from ..state.sessions import ALIAS_FOR, WRITE_LIMIT, EndedSessions
 from ..state.shared import SharedState
-from ..state.tokens import LOAD_LIMIT, LOAD_STEP, REVOKE_LIMIT
+from ..state.tokens import REVOKE_LIMIT
 from ..state.verification import VERIFY_LIMIT
 from ..tokens.claims import Verdict
 from ..tokens.note import Note

@@ -52,6 +52,8 @@ HEAR_LIMIT = 1.0
 """Seconds for which the Sentinels are heard before an act: their word makes a level count."""
 PAGE = 256
 """Questions that are asked at once: the queue to Redis has an end."""
+_FAILED = {Ran.NO: "did not run", Ran.YES: "ran, with an error", Ran.UNKNOWN: "unknown"}
+"""What is recorded of an act that ends in an error."""
 
 
 class Desk:
@@ -201,7 +203,7 @@ class Desk:
         try:
             result = await work()
         except AragoraRedisError as error:
-            await self._amend(act, "did not run" if error.ran is Ran.NO else "unknown")
+            await self._amend(act, _FAILED[error.ran])
             raise
         await self._amend(act, outcome(result))
         return result
