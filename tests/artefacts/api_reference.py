@@ -67,7 +67,7 @@ CHAPTERS = (
         at="state.tokens",
         inner=(
             *("apply", "has_ended", "session_score", "end_sessions"),
-            *("use_up", "generation_used", "require_ready", "loading"),
+            *("use_up", "generation_used", "knows_family", "require_ready", "loading"),
         ),
     ),
     Chapter("What a revocation came to", "aragora_redis.state.receipt", ("Receipt", "Level")),

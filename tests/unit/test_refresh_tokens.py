@@ -19,13 +19,16 @@ from aragora_redis.gateway.app import create_app
 from aragora_redis.gateway.refresh import Refresh
 from aragora_redis.gateway.tokens import Question, Revocation
 from aragora_redis.settings import GatewaySettings, JwtSettings, Secret, Settings
+from aragora_redis.settings.model import TokenSettings
 from aragora_redis.testing import FakeClock, memory_state, outage
 from aragora_redis.tokens.refresh import Successor
+from aragora_redis.tokens.replica import ShardReplica
 
 KEY = "k" * 64
 SETTINGS = Settings(
     jwt=JwtSettings(Secret(KEY)),
     gateway=GatewaySettings(admin_tokens=(Secret("admin-token-000001"),)),
+    tokens=TokenSettings(pardon_key=Secret("p" * 32)),
 )
 
 
@@ -105,6 +108,32 @@ async def test_reuse_ends_the_family_and_its_access_tokens_alone(state, clock):
     access = {"jti": "a", "sid": first["sid"], "iat": int(clock.wall())}
     assert state.tokens.is_revoked(access)
     assert (await state.refresh_tokens.rotate(other)).claims["generation"] == 1
+
+
+async def test_no_refresh_undoes_the_pardon_of_a_family_that_reuse_has_ended(state, clock):
+    first = state.refresh_tokens.begin("42")
+    second = await state.refresh_tokens.rotate(first)
+    clock.advance(11.0)
+    with pytest.raises(RefreshReusedError):
+        await state.refresh_tokens.rotate(first)
+    await state.tokens.pardon(family=first["sid"])
+    access = {"jti": "a", "sid": first["sid"], "iat": int(clock.wall())}
+    with pytest.raises(TokenRevokedError):
+        await state.refresh_tokens.rotate(second.claims)
+    assert not state.tokens.is_revoked(access)
+
+
+async def test_a_family_that_has_ended_gets_back_a_cut_off_that_was_lost(state, clock):
+    first = state.refresh_tokens.begin("42")
+    second = await state.refresh_tokens.rotate(first)
+    clock.advance(11.0)
+    with pytest.raises(RefreshReusedError):
+        await state.refresh_tokens.rotate(first)
+    for shard in state._shards:
+        shard.replica = ShardReplica()
+    with pytest.raises(TokenRevokedError):
+        await state.refresh_tokens.rotate(second.claims)
+    assert state.tokens.is_revoked({"jti": "a", "sid": first["sid"], "iat": int(clock.wall())})
 
 
 async def test_who_asks_again_with_the_same_nonce_gets_the_same(state, clock):

@@ -79,7 +79,8 @@ def routes(state: SharedState) -> APIRouter:
     async def pardon(body: Pardon, response: Response) -> ReceiptBody:
         """Undo the revocation of exactly one token, user, tenant or family, as it stands now.
 
-        Needs `ARAGORA_PARDON_KEY`. What is not revoked cannot be pardoned: 422.
+        Needs `ARAGORA_PARDON_KEY`. What is not revoked cannot be pardoned: 422. The refresh tokens
+        of a family that was ended because one was presented again stay ended.
         """
         receipt = await state.tokens.pardon(
             **{name: getattr(body, name) for name in ("jti", "user", "tenant", "family")},

@@ -166,10 +166,13 @@ class RefreshTokens:
         )
         try:
             issued, level = await self._carry(operation, until)
-        except (RefreshReusedError, TokenRevokedError):
-            # In force here at once; what time is left is for Redis, then the feed goes on with it.
-            left = max(until - self._clock.monotonic(), 0.0)
-            await self._tokens.revoke_family(old.family, reason=REASON, within=left)
+        except (RefreshReusedError, TokenRevokedError) as error:
+            # Of a family that has ended a wipe may have lost the cut-off; one that is known is not
+            # made anew, since it may have been pardoned.
+            if isinstance(error, RefreshReusedError) or not self._tokens.knows_family(old.family):
+                # In force here at once; what time is left is for Redis, then the feed goes on.
+                left = max(until - self._clock.monotonic(), 0.0)
+                await self._tokens.revoke_family(old.family, reason=REASON, within=left)
             raise
         await self._tokens.use_up(refresh.used_up(self._key, old))
         ends = min(issued + lives, old.family_ends_at or float("inf"))

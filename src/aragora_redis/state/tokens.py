@@ -274,6 +274,11 @@ class Tokens:
         """The newest generation that is known to be used of a family, or None."""
         return self._score(member)
 
+    def knows_family(self, family: str) -> bool:
+        """Whether a cut-off of a family is known here, were it pardoned."""
+        member = member_of(self._key, RevocationKind.FAMILY, family)
+        return self._shards[member[0] % SHARDS].replica.score(member) is not None
+
     # --- revoking -----------------------------------------------------------------------
 
     async def revoke(
@@ -426,7 +431,8 @@ class Tokens:
         """Undo the revocation of exactly one of these, as it stands now, for the whole fleet.
 
         What is revoked after that is revoked again. An instance that has not heard of the pardon
-        yet, and revokes just the same, does nothing by that.
+        yet, and revokes just the same, does nothing by that. Of a family that ended because a
+        refresh token was presented again the access tokens pass; its refresh tokens stay ended.
 
         Raises:
             InvalidInputError: it is not revoked as far as is known here, or there is no key for
