@@ -10,8 +10,10 @@ from tests.integration.fleet import healthy, instances, until
 
 from aragora_redis.events import EraChanged
 from aragora_redis.tokens.entry import DAY, RevocationKind, member_of
+from aragora_redis.tokens.lines import entry_of
 from aragora_redis.tokens.operations import ShardKeys
-from aragora_redis.tokens.pardon import PARDONED
+from aragora_redis.tokens.pardon import PARDONED, Pardons
+from aragora_redis.tokens.replica import ShardReplica
 
 KEY = {"ARAGORA_PARDON_KEY": "p" * 32}
 
@@ -70,6 +72,12 @@ async def test_a_forged_or_altered_pardon_is_not_heeded_and_is_said(make_lab, co
         await until(lambda: "1 pardons" in state.status().troubles.get("pardons", ""))
 
 
+def due_of_all(pardons, known):
+    """What holds by all that was exported, as an instance with the key sees it."""
+    members = {entry.member for entry in known.named_by(frozenset([b""]), 0)}
+    return [entry for member in members for entry in pardons.due(known, member)]
+
+
 def test_by_hand(standalone_lab, cli, tmp_path, monkeypatch):
     env = standalone_lab.env() | {"ARAGORA_KEY_PREFIX": "byhand"}
     other = env | {"ARAGORA_KEY_PREFIX": "byhand2"}
@@ -110,3 +118,17 @@ def test_by_hand(standalone_lab, cli, tmp_path, monkeypatch):
     assert run("look", "--jti", "x")[1].startswith("revoked")
     code, out, _ = cli("audit", "--json", **env)
     assert "tokens pardon" in out
+    first = ()
+    for ago in (120, 60):  # the later one hides the earlier one, which is pardoned all the same
+        before = ("--issued-before", str(int(time.time()) - ago))
+        assert run("revoke", "--user", "u", *before, *signed)[0] == 0
+        assert run("pardon", "--user", "u", *signed)[0] == 0
+        first = first or before
+    assert run("revoke", "--user", "u", *first, *signed)[0] == 0
+    assert run("export", str(file))[0] == 0
+    known, pardons = ShardReplica(), Pardons(KEY["ARAGORA_PARDON_KEY"].encode())
+    for line in file.read_bytes().splitlines(keepends=True):
+        if (entry := entry_of(line)) is not None:
+            known.apply(entry)
+    cut_off = int(first[1]) * 1000
+    assert [e for e in due_of_all(pardons, known) if cut_off <= e.score < cut_off + 1000]

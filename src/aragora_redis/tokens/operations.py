@@ -169,14 +169,17 @@ def score_of(keys: ShardKeys, day: int, member: bytes) -> Operation[int | None]:
 
 
 def first_of_day(
-    keys: ShardKeys, day: int, low: int, high: int, count: int
+    keys: ShardKeys, day: int, low: int, high: int, count: int, *, skip: int = 0
 ) -> Operation[dict[bytes, int]]:
-    """Up to `count` members of a day with scores from `low` to `high`, the lowest first."""
+    """Up to `count` members of a day with scores from `low` to `high`, the lowest first.
+
+    The first `skip` of them are left out.
+    """
     return Operation(
         kind=Kind.READ,
         keys=(keys.members(day),),
         args=(
-            "ZRANGEBYSCORE", keys.members(day), low, high, "WITHSCORES", "LIMIT", 0, count,
+            "ZRANGEBYSCORE", keys.members(day), low, high, "WITHSCORES", "LIMIT", skip, count,
         ),
         read=_read_members,
         lane=Lane.BULK,

@@ -30,16 +30,18 @@ from ...policies import Policies, load_policies
 from ...sessions.operations import SessionKeys
 from ...settings import Settings
 from ...state.commitment import RedisSide
+from ...state.ledger import Held
 from ...state.pardons import pardons_of
 from ...state.presence import presence_keys
 from ...state.receipt import Level, Receipt
 from ...state.session_keyring import seal_of
 from ...state.sessions import Sessions
 from ...state.tokens import Tokens
+from ...tokens import operations
 from ...tokens.claims import ClaimNames
 from ...tokens.entry import SHARDS, Entry
-from ...tokens.operations import ShardKeys
-from ...tokens.pardon import supposed
+from ...tokens.operations import SCAN_PAGE, ShardKeys
+from ...tokens.pardon import NAMED_BYTES, PARDONED
 from ...tokens.shard import Shard
 from ..survey import Instance, read_instance
 from . import audit
@@ -124,20 +126,33 @@ class Desk:
         )
 
     async def learn(self, members: Iterable[bytes]) -> None:
-        """Take in what the primary has of some members, and their pardons: acts build on it.
+        """Take in what the primary has of some members, and their pardons: acts build on it."""
+        known = await self.tokens.ledger.held(members)
+        for member, held in known.items():
+            for at in held:
+                self.tokens.apply(Entry(at.day, member, at.score))
+                for pardon in await self._pardons(member, at):
+                    self.tokens.apply(pardon)
 
-        Without the key for pardons any of it may be pardoned: what is revoked again is made new.
-        """
-        tokens = self.tokens
-        known = await tokens.ledger.held(members)
-        entries = [Entry(at.day, member, at.score) for member, held in known.items() for at in held]
-        undone = await tokens.ledger.pardoned(entries, tokens.pardons)
-        for entry, gone in zip(entries, undone, strict=True):
-            tokens.apply(entry)
-            if gone:
-                tokens.apply(tokens.pardons.pardon(entry, ""))
-            elif not tokens.pardons.heeded:
-                tokens.apply(supposed(entry))
+    async def _pardons(self, member: bytes, at: Held) -> list[Entry]:
+        """All on its day that may be of this member, or of a score that it had before."""
+        keys = ShardKeys(self.settings.prefix, member[0] % SHARDS)
+        found: list[Entry] = []
+        read = 0
+        while True:
+            page = await self.ask(
+                operations.first_of_day(
+                    keys, at.day, PARDONED, PARDONED + at.score, SCAN_PAGE, skip=read
+                )
+            )
+            found += [
+                Entry(at.day, each, score)
+                for each, score in page.items()
+                if each[:NAMED_BYTES] == member[:NAMED_BYTES]
+            ]
+            read += len(page)
+            if len(page) < SCAN_PAGE:
+                return found
 
     @cached_property
     def session_keys(self) -> SessionKeys:
