@@ -12,7 +12,8 @@ import pytest
 from aragora_redis import sync
 from aragora_redis.errors import InvalidInputError
 from aragora_redis.gateway.app import create_app
-from aragora_redis.settings import from_env
+from aragora_redis.settings import Secret, Settings, from_env
+from aragora_redis.settings.model import TokenSettings
 from aragora_redis.state.shared import SharedState
 from aragora_redis.testing import memory_state
 from aragora_redis.tokens.claims import Verdict
@@ -72,6 +73,23 @@ async def test_no_cut_off_reaches_into_the_future(kind):
             later.not_before
         ), "an earlier cut-off takes nothing back"
         assert earlier.not_before < later.not_before
+
+
+async def test_after_a_pardon_a_cut_off_covers_what_was_asked_and_its_receipt_is_true():
+    settings = Settings(tokens=TokenSettings(pardon_key=Secret("p" * 32)))
+    async with memory_state(settings=settings) as state:
+        second = int(time.time()) - 60
+        await state.tokens.revoke_user("u", issued_before=second + 1.2)
+        await state.tokens.pardon(user="u")
+        again = await state.tokens.revoke_user("u", issued_before=second + 0.5)
+        assert again.not_before == second + 1
+        assert not state.tokens.is_revoked({"sub": "u", "iat": again.not_before})
+        assert state.tokens.is_revoked({"sub": "u", "iat": second})
+        await state.tokens.pardon(user="u")
+        once_more = await state.tokens.revoke_user("u", issued_before=second + 1.2)
+        assert once_more.not_before == second + 2
+        assert state.tokens.is_revoked({"sub": "u", "iat": second + 1})
+        assert not state.tokens.is_revoked({"sub": "u", "iat": once_more.not_before})
 
 
 async def test_over_http(gateway):

@@ -18,7 +18,7 @@ from aragora_redis.state.loading import LOAD_STEP
 from aragora_redis.state.shared import SharedState
 from aragora_redis.tokens.entry import DAY, Entry, RevocationKind
 from aragora_redis.tokens.note import Note
-from aragora_redis.tokens.pardon import NO_PARDONS, Pardons, supposed
+from aragora_redis.tokens.pardon import NAMED_BYTES, NO_PARDONS, Pardons, is_pardon
 from aragora_redis.tokens.replica import ShardReplica
 from aragora_redis.tokens.transfer import Reader, Writer
 
@@ -45,6 +45,13 @@ def read(lines, key="aa"):
 
 
 SOME = [entry(1), entry(2, note="u\tann\twhy"), entry(3, day=20_030)]
+
+
+def test_a_token_that_was_noted_as_one_is_no_cut_off():
+    """Whenever it ends: what a pardon moved to another day, too."""
+    late = int(NOW * 1000) + DAY * 1000
+    for good in (entry(1, late, day=20_002, note="j\tann\t"), entry(1, late, day=20_000)):
+        assert read(written(good)) == [good]
 
 
 def test_what_is_exported_is_read_again_but_what_has_expired():
@@ -87,38 +94,45 @@ def test_another_key_and_cut_offs_of_the_future_are_refused():
 
 @given(
     st.lists(
-        st.tuples(st.integers(0, 2), st.integers(1, 4), st.booleans(), st.booleans()), max_size=12
+        st.tuples(
+            st.integers(0, 2), st.integers(1, 4), st.booleans(), st.booleans(), st.booleans()
+        ),
+        max_size=12,
     ),
     st.integers(0, 2),
     st.integers(1, 4),
+    st.booleans(),
     st.sampled_from(["key", "no key", "desk", "desk without key"]),
 )
-def test_after_any_pardons_a_new_revocation_holds(steps, day, score, last):
+def test_after_any_pardons_a_new_revocation_holds(steps, day, score, ends, last):
     """Whatever was revoked and pardoned before, in whatever order: the last word counts.
 
-    Whoever revokes may lack the key, or know no more than what is held now, as a desk does.
+    Whoever revokes may lack the key, or know what Redis has of this member alone, as a desk does.
     """
     pardons, replica, member = Pardons(b"k" * 16), ShardReplica(), b"m" * 16
-    for at, value, undo, keyed in steps:
+    for at, value, undo, keyed, end in steps:
         by = pardons if keyed else NO_PARDONS
-        replica.apply(by.anew(replica, Entry(at, member, value)))
+        replica.apply(by.anew(replica, Entry(at, member, value), ends=end))
         assert pardons.due(replica, member)
         if undo:
             for each in pardons.due(replica, member):
                 replica.apply(pardons.pardon(each, ""))
             assert not pardons.due(replica, member)
     known = replica
-    keyed = last in {"key", "desk"}
     if last.startswith("desk"):
         known = ShardReplica()
-        due = pardons.due(replica, member)
         for each in replica.entries_of(member):
             known.apply(each)
-            if not keyed:
-                known.apply(supposed(each))
-            elif each not in due:
-                known.apply(pardons.pardon(each, ""))
-    new = (pardons if keyed else NO_PARDONS).anew(known, Entry(day, member, score))
+            for other in replica.named_by(frozenset([member[:NAMED_BYTES]]), NAMED_BYTES):
+                if other.day == each.day and is_pardon(other.score):
+                    known.apply(other)
+    by = pardons if last in {"key", "desk"} else NO_PARDONS
+    new = by.anew(known, Entry(day, member, score), ends=ends)
+    undone = [
+        each for each in range(score, new.score) if pardons.member(member, each) in replica.pardons
+    ]
+    assert ends or len(undone) == new.score - score, "a cut-off covers no more than it must"
+    assert not ends or new.day == day, "what only ends is where it is looked for"
     replica.apply(new)
     assert max(each.score for each in pardons.due(replica, member)) >= score
 
@@ -212,6 +226,19 @@ async def test_an_import_of_what_has_expired_does_not_hold_the_loop():
             turns += 1
         assert (await loading).expired == len(over)
         assert turns >= 5
+
+
+async def test_what_was_pardoned_and_revoked_again_is_still_a_token_and_can_be_imported():
+    async with SharedState(from_env(PARDON)) as state:
+        await state.tokens.revoke("x", expires_at=EXPIRES + 7200)
+        await state.tokens.pardon(jti="x")
+        await state.tokens.revoke("x", expires_at=EXPIRES)
+        shown = (await state.tokens.list()).shown
+        assert {each.what for each in shown} == {"token", "pardon"}
+        exported = b"".join([piece async for piece in state.tokens.export()])
+        async with SharedState(from_env(PARDON)) as other:
+            await other.tokens.load(exported.splitlines(keepends=True))
+            assert other.tokens.is_revoked({"jti": "x"})
 
 
 async def test_without_a_key_nothing_is_pardoned():

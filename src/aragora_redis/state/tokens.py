@@ -211,8 +211,10 @@ class Tokens:
         return max((each.score for each in self.pardons.due(replica, member)), default=None)
 
     async def _revoke(self, entry: Entry, kind: str, level: Level | None, within: float) -> Receipt:
-        replica = self._shards[entry.shard].replica
-        return await self._publisher.publish(self.pardons.anew(replica, entry), kind, level, within)
+        return await self._publisher.publish(self._anew(entry), kind, level, within)
+
+    def _anew(self, entry: Entry, *, ends: bool = False) -> Entry:
+        return self.pardons.anew(self._shards[entry.shard].replica, entry, ends=ends)
 
     def _vouch(self, shards: Collection[int]) -> None:
         self.require_ready()
@@ -313,8 +315,8 @@ class Tokens:
                 "expires_at is more than ten years ahead", remedy="give Unix seconds"
             )
         note = Note.of(RevocationKind.JTI, actor, reason)
-        entry = jti_entry(self._key, jti, expiry, note.text)
-        return await self._revoke(entry, "jti", level, within)
+        entry = self._anew(jti_entry(self._key, jti, expiry, note.text), ends=True)
+        return await self._publisher.publish(entry, "jti", level, within)
 
     async def revoke_user(
         self,
@@ -411,9 +413,9 @@ class Tokens:
             raise InvalidInputError("no token issued before issued_before can still be valid")
         kind = note.kind or RevocationKind.USER
         member = member_of(self._key, kind, name)
-        entry = cut_off_entry(member, cut_off, self._max_lifetime, note.text)
+        entry = self._anew(cut_off_entry(member, cut_off, self._max_lifetime, note.text))
         latest = max(self._score(entry.member) or 0, entry.score)
-        receipt = await self._revoke(entry, kind.name.lower(), level, within)
+        receipt = await self._publisher.publish(entry, kind.name.lower(), level, within)
         return replace(receipt, not_before=latest // 1000 + 1)
 
     async def pardon(

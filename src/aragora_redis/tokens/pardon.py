@@ -22,8 +22,6 @@ PARDONED = 500_000_000_000_000
 NAMED_BYTES = 4
 """Bytes of the pardoned member that a pardon begins with: both are in one shard, and a pardon that
 fits nothing is found."""
-_RUN = 1000
-"""Scores above its own in which a revocation that was pardoned often is found: each is one more."""
 
 
 class Holds(Protocol):
@@ -78,11 +76,17 @@ class Pardons:
             return entries
         return [e for e in entries if self.member(e.member, e.score) not in known.pardons]
 
-    def anew(self, known: Holds, entry: Entry) -> Entry:
+    def anew(self, known: Holds, entry: Entry, *, ends: bool = False) -> Entry:
         """An entry as it must be for a pardon of before not to undo it, with the key or without.
 
-        It gets a score that was not pardoned, and a day on which no greater score, pardoned, would
-        swallow it.
+        It gets the first score from its own on that was not pardoned, and a day on which no greater
+        score, pardoned, would swallow it.
+
+        Args:
+            known: all that is known of its member, and all pardons that begin as that does.
+            entry: as it would be without pardons.
+            ends: its score says when it ends, and may be greater than what would swallow it: then
+                it stays on its day. That of a cut-off says whom it covers, and may not.
         """
         if not known.pardons:
             return entry
@@ -95,8 +99,8 @@ class Pardons:
             each.day: each.score for each in known.entries_of(entry.member) if undone(each.score)
         }
         day, score = entry.day, entry.score
-        counted = [held for held in pardoned.values() if score <= held < score + _RUN]
-        score = max([score, *(held + 1 for held in counted)])
+        if ends:
+            score = max(score, pardoned.get(day, -1) + 1)
         while undone(score):
             score += 1
         while pardoned.get(day, -1) >= score:
@@ -109,12 +113,6 @@ class Pardons:
 
 
 NO_PARDONS = Pardons(None)
-
-
-def supposed(entry: Entry) -> Entry:
-    """What has `anew` take an entry for pardoned, where nobody here can tell; no key makes it."""
-    member = entry.member[:NAMED_BYTES] + bytes(MEMBER_BYTES - NAMED_BYTES)
-    return Entry(entry.day, member, PARDONED + entry.score)
 
 
 def _shown(known: Holds, member: bytes) -> set[int]:

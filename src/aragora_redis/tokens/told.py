@@ -71,7 +71,7 @@ def told(entry: Entry, *, kind: RevocationKind | None = None, pardoned: bool = F
     elif kind is not None and kind in _WORDS:
         what = _WORDS[kind]
     else:
-        what = "token" if entry.day == score // 1000 // DAY else "user"
+        what = "user" if entry.day > score // 1000 // DAY else "token"
     return Revocation(
         digest_of(entry.member),
         what,

@@ -126,7 +126,9 @@ class Reader:
     def _judge(self, entry: Entry) -> None:
         if entry.day > self._now // DAY + FARTHEST:
             raise self._bad("it would be kept for more than ten years")
-        is_cut_off = entry.day != entry.score // 1000 // DAY or Note.read(entry.note).is_cut_off
+        note = Note.read(entry.note)
+        outlasts = entry.day > entry.score // 1000 // DAY
+        is_cut_off = note.is_cut_off or (note.kind is None and outlasts)
         ahead = entry.score / 1000 > self._now + self._skew
         if is_cut_off and ahead and not is_pardon(entry.score):
             raise self._bad("its cut-off lies in the future: it would refuse all logins until then")
