@@ -173,6 +173,39 @@ def test_leased_tokens_stay_in_the_burst_until_they_are_used(both):
     assert both.run(operations.lease(API, KEY, Lease(90, 90, 1, "c" * 16, 5, "", 0))).tokens == 0
 
 
+def lease(both: BothSides, tokens: int, name: str, ttl: float = 60) -> None:
+    assert both.run(operations.lease(API, KEY, Lease(1, tokens, 1, name, ttl, "", 0))).tokens
+
+
+def test_a_reservation_that_lapses_leaves_the_tokens_that_are_leased(both):
+    lease(both, 50, "a" * 16)
+    reserve(both, 30, "b" * 16, ttl=30)
+    both.now += 31_000_000
+    assert both.run(operations.check(API, KEY, 51)) < 0
+    assert left(both) == 50
+
+
+def test_a_settlement_beside_a_lease_leaves_the_tokens_that_are_leased(both):
+    lease(both, 50, "a" * 16)
+    held = reserve(both, 30, "b" * 16)
+    both.now += 31_000_000
+    assert settle(both, held, 0).answer == API.full / 2
+    assert left(both) == 50
+
+
+def test_leased_tokens_are_used_when_their_lease_ends_whatever_comes_back_then(both):
+    lease(both, 40, "a" * 16, ttl=31)
+    lease(both, 10, "b" * 16, ttl=61)
+    reserve(both, 30, "c" * 16, ttl=31)
+    held = reserve(both, 20, "d" * 16)
+    both.now += 31_000_000
+    assert left(both) == 50, "40 were used, 10 are leased"
+    both.run(operations.lease(API, KEY, Lease(0, 0, 1, "", 5, "b" * 16, 10)))
+    assert left(both) == 50
+    settle(both, held, 0)
+    assert left(both) == 50, "what was reserved has come back long ago"
+
+
 def test_a_limit_of_its_own_holds_until_it_ends_and_keeps_what_was_used(both):
     assert both.run(operations.check(API, KEY, 100)) == API.full
     own = Rate("1000 per 10 seconds", burst=400)

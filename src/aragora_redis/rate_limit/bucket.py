@@ -11,7 +11,9 @@ A reservation that nobody ends lapses: its cost comes back, or, if it `keeps`, s
 sweeps; whoever opens the bucket next sees it so.
 
 One that keeps is a lease: its tokens are given away later, by whoever holds it. Until then they
-count as being in the bucket, which so never fills beyond the burst less what is leased.
+count as being in the bucket, which so never fills beyond the burst less what is leased, whatever is
+given back beside them: T is at least S, or now, and what is leased. And they count as used when
+the lease ends, in S too: a refund that comes later does not bring them back.
 """
 
 from __future__ import annotations
@@ -114,27 +116,31 @@ class Bucket:
         self.first, self.last = self._moved(first), self._moved(last)
         for name, cost, until, keeps in _HOLD.findall(holds):
             self.holds[name] = Hold(name, int(cost), self._moved(until), keeps == b"1")
-        self.level = min(max(self.level, self._least), self.policy.full)
-        if self.now < self.first:
-            return
-        for hold in [*self.holds.values()]:
-            if hold.until <= self.now:
-                self.settle(hold, hold.cost if hold.keeps else 0)
+        if self.now >= self.first:
+            self._end_lapsed()
+        self.level = min(max(self.level, self.kept * self.policy.period_us), self.policy.full)
+
+    def _end_lapsed(self) -> None:
+        """What was leased counts as used when the last lease lapsed, and comes back since then."""
+        count, period_us = self.policy.count, self.policy.period_us
+        lapsed = [hold for hold in self.holds.values() if hold.until <= self.now]
+        leases = [hold for hold in lapsed if hold.keeps]
+        was = self.kept
+        for hold in lapsed:
+            del self.holds[hold.id]
         self.first = min((hold.until for hold in self.holds.values()), default=0)
+        if leases:
+            since = (self.now - max(hold.until for hold in leases)) * count
+            self.level = max(self.level, was * period_us - since)
+            self.shadow = max(self.shadow, -since) + (was - self.kept) * period_us
+        self.level = min(max(self.level, self.kept * period_us), self.policy.full)
+        self.shadow = min(self.shadow, self.level)
+        for hold in lapsed:
+            if not hold.keeps:
+                self.settle(hold, 0)
 
     def _moved(self, instant: bytes) -> int:
         return max(int(instant) - self.went_back, 0)
-
-    @property
-    def _least(self) -> int:
-        """The level that leases make; those that have lapsed come back since then."""
-        count, period_us = self.policy.count, self.policy.period_us
-        ended = [hold for hold in self.holds.values() if hold.keeps and hold.until <= self.now]
-        if self.now < self.first or not ended:
-            return self.kept * period_us
-        since = self.now - max(hold.until for hold in ended)
-        open_now = self.kept - sum(hold.cost for hold in ended)
-        return max(self.kept * period_us - since * count, open_now * period_us)
 
     @property
     def kept(self) -> int:
@@ -162,12 +168,17 @@ class Bucket:
         """
         self.holds.pop(hold.id, None)
         period_us, full, over = self.policy.period_us, self.policy.full, 0
+        if hold.keeps:
+            self.shadow = max(self.shadow, 0)
         if actual <= hold.cost:
-            self.level = max(self.level - (hold.cost - actual) * period_us, self.shadow)
+            level = max(self.level - (hold.cost - actual) * period_us, self.shadow)
         else:
-            raised = max(self.level, 0) + (actual - hold.cost) * period_us
-            self.level, over = min(raised, full), max(raised - full, 0)
-        self.shadow = min(self.shadow + actual * period_us, self.level)
+            level = max(self.level, 0) + (actual - hold.cost) * period_us
+            over = max(level - full, 0)
+        self.shadow = min(self.shadow + actual * period_us, level)
+        if self.kept:
+            level = max(level, max(self.shadow, 0) + self.kept * period_us)
+        self.level = min(level, full)
         return over
 
     def encode(self) -> bytes:

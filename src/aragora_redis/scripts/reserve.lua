@@ -25,8 +25,8 @@ if known then return {known.cost, known.till, answer(bucket, max(bucket.level, 0
 
 local ended = find_hold(bucket, ARGV[12])
 if ended then
-  settle(bucket, ended.cost, tonumber(ARGV[13]))
   drop_hold(bucket, ended)
+  settle(bucket, ended, tonumber(ARGV[13]))
 end
 local granted, till, said = 0, 0, nil
 local level = max(bucket.level, 0)

@@ -27,8 +27,8 @@ end
 
 local hold, found, over = find_hold(bucket, ARGV[5]), 'held', nil
 if hold then
-  over = settle(bucket, hold.cost, used)
   drop_hold(bucket, hold)
+  over = settle(bucket, hold, used)
 else
   found = now < till and 'lost' or 'lapsed'
   local raised = max(bucket.level, 0) + used * bucket.period

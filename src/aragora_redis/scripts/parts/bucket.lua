@@ -60,44 +60,47 @@ local function bucket_rules()
     bucket.level = raised
   end
 
-  -- A reservation ends: `actual` of its cost was used. Returns what a full burst could not pay.
-  local function settle(bucket, cost, actual)
-    local used, over, level = actual * bucket.period, 0, bucket.level
-    if actual <= cost then
-      level = max(level - (cost - actual) * bucket.period, bucket.shadow)
+  -- A reservation that `holds` has no longer ends: `actual` of its cost was used. Returns what a full
+  -- burst could not pay.
+  local function settle(bucket, hold, actual)
+    local period, full, over, level = bucket.period, bucket.full, 0, bucket.level
+    if hold.kept > 0 then bucket.shadow = max(bucket.shadow, 0) end
+    if actual <= hold.cost then
+      level = max(level - (hold.cost - actual) * period, bucket.shadow)
     else
-      level = max(level, 0) + (actual - cost) * bucket.period
-      over = max(level - bucket.full, 0)
-      level = min(level, bucket.full)
+      level = max(level, 0) + (actual - hold.cost) * period
+      over = max(level - full, 0)
     end
-    bucket.level, bucket.shadow = level, min(bucket.shadow + used, level)
+    bucket.shadow = min(bucket.shadow + actual * period, level)
+    if bucket.kept > 0 then level = max(level, max(bucket.shadow, 0) + bucket.kept * period) end
+    bucket.level = min(level, full)
     return over
   end
 
   local HOLD = '([%w_-]+)/(%d+)/(%d+)/([01]);'
 
   local function end_lapsed(bucket, now)
-    local left, first, kept, ended = {}, nil, bucket.kept, 0
-    for _, cost, till, keeps in string.gmatch(bucket.holds, HOLD) do
-      if keeps == '1' and tonumber(till) <= now then
-        kept, ended = kept - cost, max(ended, tonumber(till))
-      end
-    end
-    -- What was leased comes back from when the lease lapsed, not from when that is seen.
-    local was = bucket.kept * bucket.period
-    if ended > 0 then was = max(was - (now - ended) * bucket.count, kept * bucket.period) end
-    bucket.level = min(max(bucket.level, was), bucket.full)
+    local left, back, first, ended, was = {}, {}, nil, nil, bucket.kept
     for id, cost, till, keeps in string.gmatch(bucket.holds, HOLD) do
-      if tonumber(till) <= now then
-        settle(bucket, tonumber(cost), keeps == '1' and tonumber(cost) or 0)
-        if keeps == '1' then bucket.kept = bucket.kept - cost end
-      else
+      if tonumber(till) > now then
         left[#left + 1] = id .. '/' .. cost .. '/' .. till .. '/' .. keeps .. ';'
         first = min(first or tonumber(till), tonumber(till))
+      elseif keeps == '1' then
+        bucket.kept, ended = bucket.kept - cost, max(ended or 0, tonumber(till))
+      else
+        back[#back + 1] = {cost = tonumber(cost), kept = 0}
       end
     end
-    bucket.holds, bucket.first = table.concat(left), first
-    if not first then bucket.holds = nil end
+    bucket.holds, bucket.first = first and table.concat(left), first
+    -- What was leased comes back from when the lease lapsed, not from when that is seen.
+    if ended then
+      local since = (now - ended) * bucket.count
+      bucket.level = max(bucket.level, was * bucket.period - since)
+      bucket.shadow = max(bucket.shadow, -since) + (was - bucket.kept) * bucket.period
+    end
+    bucket.level = min(max(bucket.level, bucket.kept * bucket.period), bucket.full)
+    bucket.shadow = min(bucket.shadow, bucket.level)
+    for _, hold in ipairs(back) do settle(bucket, hold, 0) end
   end
 
   -- The clock has gone back, and what is to come lies that much further ahead.
