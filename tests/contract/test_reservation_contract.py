@@ -256,6 +256,15 @@ def test_leases_and_reservations_end_no_later_because_the_clock_went_back(both):
     assert left(both) == 50
 
 
+def test_a_limit_of_its_own_ends_no_later_because_the_clock_went_back(both):
+    both.run(operations.set_quota(API, KEY, Rate("1000/second"), 60, b"c"))
+    both.run(operations.check(API, KEY, 1000))
+    both.now -= HOUR
+    assert both.run(operations.check(API, KEY, 1000)).until == both.now + MINUTE
+    both.now += MINUTE
+    assert both.run(operations.check(API, KEY, 100)) == API.full
+
+
 def test_a_limit_set_again_keeps_what_comes_back(both):
     own = Rate("1 per minute", burst=2)
     for _ in range(7):

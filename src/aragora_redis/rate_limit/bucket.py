@@ -88,10 +88,10 @@ class Bucket:
         if tat is None:
             return bucket
         rest = found["rest"] if found else b""
+        bucket.went_back = tat.went_back(now)
         if (quota := _QUOTA.match(rest)) is not None:
             rest = rest[quota.end() :]
             bucket._set_quota(*(int(part) for part in quota.groups()))
-        bucket.went_back = tat.went_back(now)
         bucket.level = span(bucket.policy, tat.on(now), now)
         if (shadow := _SHADOW.fullmatch(rest)) is not None:
             bucket._read_holds(*shadow.groups())
@@ -102,8 +102,8 @@ class Bucket:
             policy = self.policy.at(count, period_us, burst)
         except InvalidInputError:
             return
-        if not until or until > self.now:
-            self.policy, self.quota_until = policy, until
+        if not until or until - self.went_back > self.now:
+            self.policy, self.quota_until = policy, until and until - self.went_back
 
     def _read_holds(
         self, shadow: bytes, first: bytes, last: bytes, _kept: bytes, holds: bytes

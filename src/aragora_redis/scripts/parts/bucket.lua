@@ -126,7 +126,11 @@ local function bucket_rules()
     local quota, c, p, b, till, after = match(value, '^(q(%d+)/(%d+)/(%d+)/(%d+);)()', at)
     if us and quota then
       c, p, b, till, at = tonumber(c), tonumber(p), tonumber(b), tonumber(till), after
-      if (till == 0 or till > now) and is_exact(c, p, b) then
+      if (till == 0 or till - back > now) and is_exact(c, p, b) then
+        if till > 0 and back > 0 then
+          till = till - back
+          quota = format('q%.0f/%.0f/%.0f/%.0f;', c, p, b, till)
+        end
         bucket.count, bucket.period, bucket.burst = c, p, b
         bucket.quota, bucket.quota_until = quota, till
       end
