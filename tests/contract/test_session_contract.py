@@ -108,7 +108,7 @@ class World:
         return self.side.lasts(self.keys.index(HOME))
 
     def look(self, *members):
-        return self.run(operations.look(self.keys, HOME, members))
+        return self.run(operations.look(self.keys, HOME, members)).infos
 
 
 def raw_fields(keys, ref) -> Operation[set[bytes]]:
@@ -547,8 +547,8 @@ class Pair(RuleBasedStateMachine):
     def normal(self, answer):
         if isinstance(answer, Stored):
             return ("stored", answer.user, answer.fields, answer.before)
-        if isinstance(answer, Full):  # which is oldest may differ: the sides' clocks do
-            return ("full", len(answer.oldest))
+        if isinstance(answer, Full):  # which ends first may differ: the sides' clocks do
+            return ("full", len(answer.first))
         return ("ended", answer.before) if isinstance(answer, Ended) else answer
 
     def saw(self, ref, answers):

@@ -13,7 +13,7 @@
 --       (0 for none), which the time of another primary can have been ahead of ours: what begins
 --       now is younger; then name and JSON of each field
 -- Reply: {"session", now in microseconds, the hash as a flat list}
---     or {"full", now, members of the user's oldest sessions, as many as are too many}
+--     or {"full", now, members of the user's sessions that end first, as many as are too many}
 -- Traits: write
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]

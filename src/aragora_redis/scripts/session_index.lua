@@ -2,7 +2,7 @@
 --
 -- KEYS: 1 the index of the user's sessions (sorted set: member -> end in microseconds)
 -- ARGV: none
--- Reply: flat list of member and end in microseconds, oldest first
+-- Reply: flat list of member and end in microseconds, in the order of the ends
 -- Traits: read
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]

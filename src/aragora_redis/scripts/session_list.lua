@@ -2,8 +2,8 @@
 --
 -- KEYS: 1 the index of the user's sessions, then the sessions (see session_create.lua)
 -- ARGV: 1 not_after, then the member of each session
--- Reply: for each session {created, absolute end, unused end, last use (all in Unix
---        microseconds), where it is used from}, or {}
+-- Reply: {now in microseconds, for each session {created, absolute end, unused end, last use (all
+--        in Unix microseconds), where it is used from}, or {}}
 -- Traits: write
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -23,4 +23,4 @@ for i = 2, #KEYS do
     replies[i - 1] = {}
   end
 end
-return replies
+return {now, replies}

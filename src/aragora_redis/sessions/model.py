@@ -33,8 +33,8 @@ def create(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     if index is not None and int(limit) > 0:
         over = len(index) - int(limit)
         if over >= 0:
-            oldest = sorted(index, key=lambda each: (index[each], each))
-            return [b"full", now, oldest[: over + 1]]
+            ranked = sorted(index, key=lambda each: (index[each], each))
+            return [b"full", now, ranked[: over + 1]]
     ends = now + int(absolute)
     created = max(now, (int(cut_off) + 2) * 1000) if int(cut_off) else now
     made: _Hash = {b"u": user, b"v": b"%d" % now, b"h": b"", b"c": b"%d" % created}
@@ -185,7 +185,7 @@ def look(memory: Memory, keys: _Keys, args: _Keys) -> Any:
             unused = memory.expiry(key) or memory.now
             used, client = int(found.get(b"t", found[b"c"])), found.get(b"w", b"")
             replies.append([int(found[b"c"]), int(found[b"a"]), unused, used, client])
-    return replies
+    return [memory.now, replies]
 
 
 MODELS: Mapping[str, Model] = {

@@ -21,6 +21,7 @@ from .stored import (
     DATA,
     USER,
     Answer,
+    Listed,
     Moved,
     SessionInfo,
     Stored,
@@ -209,7 +210,7 @@ def end(
 
 
 def of_user(keys: SessionKeys, user: SessionRef) -> Operation[tuple[tuple[bytes, float], ...]]:
-    """The digests of a user's sessions and their absolute ends (Unix seconds), oldest first."""
+    """The digests of a user's sessions and their absolute ends (Unix seconds), in their order."""
     return Operation(
         kind=Kind.READ,
         keys=(keys.index(user),),
@@ -220,16 +221,16 @@ def of_user(keys: SessionKeys, user: SessionRef) -> Operation[tuple[tuple[bytes,
     )
 
 
-def look(
-    keys: SessionKeys, user: SessionRef, members: Sequence[bytes]
-) -> Operation[list[SessionInfo | None]]:
+def look(keys: SessionKeys, user: SessionRef, members: Sequence[bytes]) -> Operation[Listed]:
     """Which of a user's sessions live; at most `LIST_PAGE` of them."""
 
-    def read_list(reply: Any) -> list[SessionInfo | None]:
+    def read_list(reply: Any) -> Listed:
         try:
-            return [
-                _info(keys, member, found) for member, found in zip(members, reply, strict=True)
+            now, listed = reply
+            infos = [
+                _info(keys, member, found) for member, found in zip(members, listed, strict=True)
             ]
+            return Listed(int(now) / 1e6, infos)
         except (TypeError, ValueError) as error:
             raise UnexpectedReplyError("a list of sessions cannot be read") from error
 

@@ -109,6 +109,13 @@ class SessionInfo(NamedTuple):
     address: str | None
 
 
+class Listed(NamedTuple):
+    """What may be shown of some sessions, None for what does not live, and the server's time."""
+
+    now: float
+    infos: list[SessionInfo | None]
+
+
 class Moved(NamedTuple):
     """The id was rotated: the session is stored under another digest of the same slot."""
 
@@ -117,9 +124,9 @@ class Moved(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Full:
-    """The user has too many sessions; these are the oldest, as many as are too many."""
+    """The user has too many sessions; these end first, as many as are too many."""
 
-    oldest: tuple[bytes, ...]
+    first: tuple[bytes, ...]
 
 
 Refusal = Literal["gone", "conflict", "large"]

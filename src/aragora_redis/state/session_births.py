@@ -77,7 +77,7 @@ class SessionBirths:
             if isinstance(answer, Stored):
                 self._store.keep(ref, answer)
                 if home is not None and self._ends_oldest:
-                    await self._end_oldest(home, until)
+                    await self._end_oldest(home, ref.member, until)
                 return answer.session(ref, named=session_id, source=self._source)
             if not isinstance(answer, Full) or home is None:
                 raise UnexpectedReplyError("the answer does not fit the beginning of a session")
@@ -104,7 +104,7 @@ class SessionBirths:
     def _ends_oldest(self) -> bool:
         return self._policy().max_per_user > 0 and self._policy().on_full is OnFull.END_OLDEST
 
-    async def _end_oldest(self, home: SessionRef, until: float) -> None:
+    async def _end_oldest(self, home: SessionRef, made: bytes, until: float) -> None:
         """End the user's oldest sessions, as many as are too many by now.
 
         It is done after the new one has begun, so that of any number of logins at once each is
@@ -114,12 +114,7 @@ class SessionBirths:
         lock = self._ending.setdefault(home.member, asyncio.Lock())
         with contextlib.suppress(*NO_ANSWER):
             async with lock:
-                index = await self._ends.index(home, until)
-                if len(index) > self._policy().max_per_user:
-                    living = await self._ends.living(home, until)
-                    over = max(len(living) - self._policy().max_per_user, 0)
-                    too_many = {member: ends for member, (_, ends) in list(living.items())[:over]}
-                    await self._ends.end_members(home, too_many, until)
+                await self._ends.end_too_many(home, made, until)
 
     async def _move_to(self, made: Session, old: Session, until: float) -> Session:
         """End the anonymous session as it was copied; what has changed since is carried over.

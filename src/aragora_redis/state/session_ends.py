@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from ..errors import SessionConflictError
 from ..sessions import operations
+from ..sessions.ages import by_age, too_many
 from ..sessions.ids import SessionRef
 from ..sessions.operations import LIST_PAGE, Ended
 from ..sessions.policy import SessionPolicy
@@ -127,27 +128,41 @@ class SessionEnds:
         return _least(await self._bury(members, answer.expires_at, until))
 
     async def index(self, home: SessionRef, until: float) -> dict[bytes, float]:
-        """The digests of a user's sessions with their absolute ends, oldest first.
+        """The digests of a user's sessions with their absolute ends, in the order of these.
 
         Some may have lapsed, or ended while Redis could not be asked.
         """
         found = await self._store.run(operations.of_user(self._store.keys, home), until)
         return dict(found)
 
-    async def living(
-        self, home: SessionRef, until: float
-    ) -> dict[bytes, tuple[SessionInfo, float]]:
-        """What may be shown of a user's sessions, with their absolute ends, oldest first.
+    async def living(self, home: SessionRef, until: float) -> dict[bytes, SessionInfo]:
+        """What may be shown of a user's sessions, oldest first.
 
         What has lapsed is taken out of the index.
         """
+        return by_age(*await self._living(home, until))
+
+    async def end_too_many(self, home: SessionRef, made: bytes, until: float) -> None:
+        """End the user's oldest sessions, where the policy allows fewer; `made` began just now."""
+        most = self._policy().max_per_user
+        if len(await self.index(home, until)) > most:
+            living, now = await self._living(home, until)
+            await self.end_members(home, too_many(living, now, most=most, made=made), until)
+
+    async def _living(
+        self, home: SessionRef, until: float
+    ) -> tuple[dict[bytes, SessionInfo], float]:
+        """The sessions that live, in no order, and the server's time by then."""
         index = await self.index(home, until)
-        looked = await self._look(home, [m for m in index if not self._tokens.has_ended(m)], until)
-        return {
-            member: (info, index[member])
+        looked, now = await self._look(
+            home, [m for m in index if not self._tokens.has_ended(m)], until
+        )
+        living = {
+            member: info
             for member, info in looked.items()
             if info and not self._store.has_ended(SessionRef(home.shard, member), info.created_at)
         }
+        return living, now
 
     async def take_out_lapsed(self, home: SessionRef, until: float) -> bool:
         """Take out of a user's index what does not live; whether there was any."""
@@ -155,7 +170,7 @@ class SessionEnds:
         ended = [member for member in index if self._tokens.has_ended(member)]
         for page in _pages([SessionRef(home.shard, member) for member in ended]):
             await asyncio.gather(*(self._remove(ref, home, until) for ref in page))
-        looked = await self._look(home, [m for m in index if m not in ended], until)
+        looked, _ = await self._look(home, [m for m in index if m not in ended], until)
         with_all = [
             ref
             for member, info in looked.items()
@@ -168,20 +183,25 @@ class SessionEnds:
 
     async def _look(
         self, home: SessionRef, members: list[bytes], until: float
-    ) -> dict[bytes, SessionInfo | None]:
-        """What may be shown of each; None for those that have lapsed, which leave the index."""
+    ) -> tuple[dict[bytes, SessionInfo | None], float]:
+        """What may be shown of each, and the server's time at the last look (0 for none).
+
+        None stands for those that have lapsed, which leave the index.
+        """
         found: dict[bytes, SessionInfo | None] = {}
+        now = 0.0
         for page in _pages(members):
-            looked = await self._store.run(operations.look(self._store.keys, home, page), until)
-            found |= zip(page, looked, strict=True)
-        return found
+            listed = await self._store.run(operations.look(self._store.keys, home, page), until)
+            found |= zip(page, listed.infos, strict=True)
+            now = listed.now
+        return found, now
 
     async def end_members(
-        self, home: SessionRef, members: Mapping[bytes, float], until: float
+        self, home: SessionRef, members: Mapping[bytes, SessionInfo], until: float
     ) -> Receipt:
-        """End these sessions of one user, given with their absolute ends."""
+        """End these sessions of one user."""
         receipts: list[Receipt] = []
-        left = dict(members)
+        left = {member: info.expires_at for member, info in members.items()}
         for _ in range(HOPS):
             moved: dict[bytes, float] = {}
             for page in _pages(list(left.items())):

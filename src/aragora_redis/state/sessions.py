@@ -414,7 +414,7 @@ class Sessions:
             OutageError, OutcomeUnknownError: Redis cannot be asked.
         """
         until, home = self._store.until(within), self._home(user)
-        return [info for info, _ in (await self._ends.living(home, until)).values()]
+        return list((await self._ends.living(home, until)).values())
 
     async def end_user(
         self, user: str, *, keep: str | None = None, within: float = WRITE_LIMIT
@@ -432,12 +432,8 @@ class Sessions:
         with self._counted("end-user"):
             until, home = self._store.until(within), self._home(user)
             living = await self._ends.living(home, until)
-            ends = {
-                member: expires_at
-                for member, (info, expires_at) in living.items()
-                if info.handle != keep
-            }
-            return EndedSessions(len(ends), await self._ends.end_members(home, ends, until))
+            ended = {member: info for member, info in living.items() if info.handle != keep}
+            return EndedSessions(len(ended), await self._ends.end_members(home, ended, until))
 
     async def end_all(self, *, within: float = WRITE_LIMIT) -> Receipt:
         """End all sessions of everybody that exist now, also where Redis cannot be asked."""
@@ -456,14 +452,10 @@ class Sessions:
         with self._counted("end"):
             until, home = self._store.until(within), self._home(user)
             living = await self._ends.living(home, until)
-            ends = {
-                member: expires_at
-                for member, (info, expires_at) in living.items()
-                if info.handle == handle
-            }
-            if not ends:
+            named = {member: info for member, info in living.items() if info.handle == handle}
+            if not named:
                 raise gone()
-            return await self._ends.end_members(home, ends, until)
+            return await self._ends.end_members(home, named, until)
 
     # --- small parts --------------------------------------------------------------------
 
