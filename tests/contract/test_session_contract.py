@@ -211,6 +211,26 @@ def test_what_is_sealed_is_rotated_only_as_it_was_read(world):
     assert world.read(to) == moved
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(UNKNOWN, Client("d", None)), (Client("d", None), UNKNOWN)],
+    ids=["told", "forgotten"],
+)
+def test_a_rotation_that_has_read_another_client_does_not_move_what_is_sealed(world, before, after):
+    world.keys.seal = Reversed(1)
+    ref, made = world.made()
+    read = world.update(ref, made.version, client=before)
+    newer = world.update(ref, made.version, client=after)
+    to = world.ref()
+    answers = [
+        world.run(operations.rotate(world.keys, ref, to, index=HOME, grace=30.0, stored=stored))
+        for stored in (read, newer)
+    ]
+    assert answers[0] == "conflict"
+    assert world.read(to) == answers[1]
+    assert answers[1].client == after
+
+
 def test_another_key_is_put_in_without_a_change(world):
     world.keys.seal = Reversed(1)
     ref, made = world.made(data={"a": b"12", "b": b"3"})

@@ -4,11 +4,12 @@
 -- KEYS: 1 the session under its old id (see session_create.lua), 2 under its new one
 --       for a user: 3 the index of the user's sessions
 -- ARGV: 1 not_after, 2 old member, 3 new member, 4 milliseconds for which the old id leads on,
---       5 version that it must have (0 for any), then fields of the hash and what they become: what
---       is sealed is sealed anew for the new id
+--       5 version that it must have (0 for any), and with one 6 what must be stored of where it is used
+--       from, which moves no version; then fields of the hash and what they become: what is sealed is
+--       sealed anew for the new id
 -- Reply: {"session", now in microseconds, the hash as a flat list}, {"moved", now, member} where
---        it was rotated before, {"conflict", now} where the new id was rotated on or the version is
---        another, or {"gone", now}
+--        it was rotated before, {"conflict", now} where the new id was rotated on or it is not as
+--        it must be, or {"gone", now}
 -- Traits: write
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -23,10 +24,12 @@ if redis.call('EXISTS', new) == 1 then
   if redis.call('HEXISTS', new, 'to') == 1 then return {'conflict', now} end
   return {'session', now, redis.call('HGETALL', new)}
 end
-local meta = redis.call('HMGET', old, 'to', 'a', 'i', 'p', 'v')
+local meta = redis.call('HMGET', old, 'to', 'a', 'i', 'p', 'v', 'w')
 if meta[1] then return {'moved', now, meta[1]} end
 if not meta[2] or tonumber(meta[2]) <= now then return {'gone', now} end
-if ARGV[5] ~= '0' and meta[5] ~= ARGV[5] then return {'conflict', now} end
+if ARGV[5] ~= '0' and (meta[5] ~= ARGV[5] or (meta[6] or '') ~= ARGV[6]) then
+  return {'conflict', now}
+end
 
 local moved = redis.pcall('RENAME', old, new)
 if moved.err then return moved end
@@ -34,7 +37,7 @@ local left = math.ceil(math.min(tonumber(meta[3]), tonumber(meta[2]) - now) / 10
 redis.call('PEXPIRE', new, int(left))
 -- Whoever ends the session ends these too: a failover that loses the rotation brings them back.
 redis.call('HSET', new, 'p', string.sub((meta[4] or '') .. ARGV[2], -128))
-for i = 6, #ARGV, 2 do redis.call('HSET', new, ARGV[i], ARGV[i + 1]) end
+for i = 7, #ARGV, 2 do redis.call('HSET', new, ARGV[i], ARGV[i + 1]) end
 if tonumber(ARGV[4]) > 0 then
   redis.call('HSET', old, 'to', ARGV[3])
   redis.call('PEXPIRE', old, int(math.min(tonumber(ARGV[4]), left)))

@@ -109,8 +109,8 @@ def rotate(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     found: _Hash = memory.get(old) or {}
     if (refusal := _refusal(memory, found)) is not None:
         return refusal
-    old_member, new_member, grace, version, *resealed = args
-    if version not in {b"0", found[b"v"]}:
+    old_member, new_member, grace, version, client, *resealed = args
+    if version != b"0" and (version, client) != (found[b"v"], found.get(b"w", b"")):
         return [b"conflict", memory.now]
     memory.delete(old)
     found[b"p"] = (found.get(b"p", b"") + old_member)[-MEMBERS_BEFORE:]

@@ -170,7 +170,7 @@ def rotate(
     """
     moved = (keys.session(old), *_with_index(keys, new, index))
     args: list[Argument] = [old.member, new.member, int(grace * 1000)]
-    args.append(0 if stored is None else stored.version)
+    args += [0, b""] if stored is None else [stored.version, stored.sealed.get(CLIENT, b"")]
     for name, value in stored.sealed.items() if stored else ():
         args += [name, _resealed(keys, old, new, name, value)]
     return _cas("session_rotate", moved, args, keys, new)
