@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aragora_redis.gateway.app import create_app
+from aragora_redis.gateway.sessions import _body_of
 from aragora_redis.settings import from_env
 from aragora_redis.state.shared import SharedState
 
@@ -48,6 +49,16 @@ async def client(state):
         ) as made,
     ):
         yield made
+
+
+async def test_no_session_id_is_shown(state):
+    made = await state.sessions.create("42")
+    told = _body_of(state.sessions, made)
+    presented = state.sessions.witness.read(told.cookie)
+    shown = f"{made!r} {told!r} {told} {presented!r}"
+    assert "SessionBody()" in shown
+    assert made.id not in shown
+    assert presented.session_id == made.id
 
 
 async def create(client, **body):

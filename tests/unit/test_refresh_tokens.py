@@ -16,7 +16,7 @@ from aragora_redis.errors import (
     TokenRevokedError,
 )
 from aragora_redis.gateway.app import create_app
-from aragora_redis.gateway.refresh import Refresh
+from aragora_redis.gateway.refresh import Refresh, RotationBody
 from aragora_redis.gateway.tokens import Question, Revocation
 from aragora_redis.settings import GatewaySettings, JwtSettings, Secret, Settings
 from aragora_redis.settings.model import TokenSettings
@@ -49,6 +49,7 @@ def test_no_token_or_id_of_one_is_shown():
         repr(Revocation(token="secret")),
         f"{Question(jti='secret')}",
         repr(Successor("secret", b"secret")),
+        repr(RotationBody(claims={"jti": "secret"}, level="local")),
     ]
     assert shown[0] == "Refresh()"
     assert "secret" not in "".join(shown)

@@ -136,10 +136,14 @@ def test_an_unknown_policy_is_told_at_once(state):
         ("10.0.0.1", ["9.9.9.9, garbage, 10.0.0.2"], "10.0.0.2"),
         ("10.0.0.1", ["", " "], "10.0.0.1"),
         (None, ["9.9.9.9"], None),
+        ("::ffff:10.0.0.1", ["9.9.9.9, ::ffff:10.0.0.2"], "9.9.9.9"),
+        ("::ffff:1.2.3.4", ["9.9.9.9"], "::ffff:1.2.3.4"),
+        ("2001:db8::1", ["9.9.9.9"], "9.9.9.9"),
     ],
 )
 def test_forwarded_counts_as_far_as_proxies_are_trusted(peer, forwarded, expected):
-    assert client_address(peer, forwarded, networks(["10.0.0.0/8"])) == expected
+    trusted = networks(["10.0.0.0/8", "2001:db8::/64"])
+    assert client_address(peer, forwarded, trusted) == expected
 
 
 def test_an_ipv6_customer_is_a_network():

@@ -21,15 +21,19 @@ _RFC_3339 = re.compile(
 )
 
 
-class Body(BaseModel):
+class Unshown(BaseModel):
+    """Holds tokens or ids, which must not reach a log."""
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        return ()
+
+
+class Body(Unshown):
     """A request's body."""
 
     model_config = ConfigDict(
         strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True
     )
-
-    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        return ()  # most hold tokens or ids, which must not reach a log
 
 
 def _instant(value: Any) -> float:

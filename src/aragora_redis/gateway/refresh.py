@@ -6,11 +6,11 @@ from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from ..state.shared import SharedState
 from .auth import Role, needs
-from .bodies import Body, JsonRoute, Jwt, Text
+from .bodies import Body, JsonRoute, Jwt, Text, Unshown
 from .problems import JSON_ANSWERS, answers
 
 
@@ -24,7 +24,7 @@ class Refresh(Body):
     """Seconds that the successor lives; as long as this one by default."""
 
 
-class RotationBody(BaseModel):
+class RotationBody(Unshown):
     """The claims to sign for the successor, and how far the rotation got."""
 
     claims: dict[str, Any]

@@ -21,7 +21,7 @@ from ..state.sessions import ALIAS_FOR, Sessions
 from ..state.shared import SharedState
 from ..web.problems import ProblemError, problem_of
 from .auth import Role, needs
-from .bodies import Body, JsonRoute, Note, Text
+from .bodies import Body, JsonRoute, Note, Text, Unshown
 from .problems import JSON_ANSWERS, answers
 from .tokens import LevelWord
 
@@ -89,7 +89,7 @@ class Everybody(Body):
     confirm: Literal["everybody"]
 
 
-class SessionBody(BaseModel):
+class SessionBody(Unshown):
     """A session. `id` is null where it was reached through the id that it had before."""
 
     id: str | None

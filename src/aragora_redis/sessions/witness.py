@@ -28,6 +28,9 @@ class Presented(NamedTuple):
     session_id: str
     seen: int
 
+    def __repr__(self) -> str:
+        return f"Presented(seen={self.seen})"
+
 
 class Witness:
     """Signs and reads cookies with the fleet's key."""

@@ -63,7 +63,9 @@ def subject_of(address: str) -> str:
 
 def _is_trusted(address: str, trusted: tuple[Network, ...]) -> bool:
     parsed = _parsed(address)
-    return parsed is not None and any(parsed in network for network in trusted)
+    # A socket for both families writes IPv4 as ::ffff:10.0.0.1.
+    forms = (parsed, getattr(parsed, "ipv4_mapped", None))
+    return any(form in network for form in forms if form is not None for network in trusted)
 
 
 def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
