@@ -262,10 +262,8 @@ class MemoryLedger:
     def _entries(self) -> Iterator[Entry]:
         today = int(self._now() // DAY)
         for shard in self._shards:
-            for day in sorted(shard.replica.digests()):
-                if day >= today:
-                    for member, score in shard.replica.day(day).items():
-                        yield Entry(day, member, score, self._notes.get(member, ""))
+            for entry in shard.replica.entries_from(today):
+                yield entry._replace(note=self._notes.get(entry.member, ""))
 
 
 def _score(held: Held | Entry) -> int:

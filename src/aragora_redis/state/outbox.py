@@ -29,7 +29,8 @@ RETRY_AFTER = 2.0
 OWED_LIMIT = 65_536
 """Entries that wait for a disk that refuses them; what is older stays in memory alone."""
 PIECE = 1000
-"""Entries that are written at once: what the disk refuses has cost no more to prepare."""
+"""Entries that are written, or taken in, at once: what the disk refuses has cost no more to make
+ready, and the loop's other tasks get their turn."""
 WRITE_LIMIT, TIDY_LIMIT = 1.0, 5.0
 """Seconds that a piece, and the rest, may take before nobody waits for the disk any more."""
 START_LIMIT = 5.0
@@ -160,14 +161,16 @@ class Outbox:
             if self.adopted and (today != self._day or self.trouble is not None):
                 await self._in_thread(self._file.compact)
                 self._day = today
-            self._admit(await self._in_thread(self._file.adopt))
+            await self._admit(await self._in_thread(self._file.adopt))
         except OSError as error:
             self._fail(error.strerror or str(error))
         self._adopted.set()
 
-    def _admit(self, found: Found) -> None:
-        for entry in found.entries:
+    async def _admit(self, found: Found) -> None:
+        for number, entry in enumerate(found.entries, 1):
             self._take(entry)
+            if number % PIECE == 0:
+                await asyncio.sleep(0)
         for reason in found.unread:
             self._fail(reason)
         strange = [reason for reason in found.foreign if reason not in self._foreign]

@@ -6,7 +6,7 @@ the same state. Nothing is removed but by its day being over: that is invariant 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from .entry import DAY, DayDigest, Entry, fingerprint
 from .pardon import is_pardon
@@ -64,6 +64,10 @@ class ShardReplica:
         if day not in self._digests:
             return {}
         return {entry.member: entry.score for entry in self._table if entry.day == day}
+
+    def entries_from(self, day: int) -> Iterator[Entry]:
+        """All of that day and later ones, in no order."""
+        return (entry for entry in self._table if entry.day >= day)
 
     def named_by(self, prefixes: frozenset[bytes], length: int) -> list[Entry]:
         """Entries whose members begin with one of these, each of `length` bytes."""
