@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,12 @@ from aragora_redis.ops.gateway_process import GatewayProcess, end_gateways
 
 DEPLOYED = Path(__file__).parents[2] / "deploy" / "monitoring"
 MONITOR_PASSWORD = "may-look"
+KEYS = """\
+{"keys": [{"kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": "1",
+"x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+"y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}
+"""
+"""What an issuer publishes: the public key of RFC 7517, appendix A.1."""
 POLICIES = """\
 [limits.api]
 rate = "1000/second"
@@ -114,7 +121,7 @@ def site(directory: Path) -> Iterator[Site]:
         for node in lab.status().nodes:
             _let_monitor(lab, node.name)
         exporter = stack.enter_context(_exporter(directory / "exporter.log"))
-        gateway = _gateway(directory, lab)
+        gateway = _gateway(directory, lab, stack.enter_context(_issuer()))
         stack.callback(end_gateways, [gateway])
         until(gateway.ready)
         stack.enter_context(_in_use(str(gateway.url), lab.credentials.admin_token))
@@ -169,15 +176,43 @@ def _exporter(log: Path) -> Iterator[str]:
         yield where
 
 
-def _gateway(directory: Path, lab: Lab) -> GatewayProcess:
+@contextmanager
+def _issuer() -> Iterator[str]:
+    """Where keys of tokens are published."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(KEYS.encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/keys"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _gateway(directory: Path, lab: Lab, keys_url: str) -> GatewayProcess:
     policies = directory / "policies.toml"
     policies.write_text(POLICIES)
     around = {name: text for name, text in os.environ.items() if not name.startswith("ARAGORA_")}
-    settings = {"ARAGORA_POLICIES": str(policies), "ARAGORA_RATE_LIMIT_FAIL_OPEN": "true"}
+    ours = lab.env()
+    del ours["ARAGORA_JWT_SECRET"]  # its keys are published instead
+    settings = {
+        "ARAGORA_POLICIES": str(policies),
+        "ARAGORA_RATE_LIMIT_FAIL_OPEN": "true",
+        "ARAGORA_JWT_JWKS_URL": keys_url,
+    }
     return GatewayProcess.launch(
         lab.directory,
         Address("127.0.0.1", free_port()),
-        around | lab.env() | settings,
+        around | ours | settings,
         has_lab=False,
     )
 

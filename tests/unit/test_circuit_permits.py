@@ -8,12 +8,14 @@ import random
 from contextlib import suppress
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from aragora_redis.circuit.operations import LEASE_FLOOR
 from aragora_redis.circuit.permit import Permit
 from aragora_redis.errors import CircuitFullError, CircuitOpenError, InvalidInputError
 from aragora_redis.settings import Settings
 from aragora_redis.sync import SharedState as SyncState
+from aragora_redis.telemetry.prometheus import Metrics
 from aragora_redis.testing import FakeClock, memory_state
 
 POLICIES = """
@@ -161,6 +163,21 @@ async def test_what_is_held_without_a_limit_is_bounded(state, monkeypatch):
     for permit in permits:
         await circuit.release(permit)
     assert circuit.snapshot().in_flight == 0
+
+
+async def test_calls_under_way_are_a_metric(state):
+    registry = CollectorRegistry()
+    Metrics(registry).watch(state.status)
+
+    def shown(name):
+        return registry.get_sample_value("aragora_redis_circuit_in_flight", {"circuit": name})
+
+    assert shown("few") is None
+    permit = await state.circuits["few"].acquire()
+    async with state.circuits["any"]:
+        assert (shown("few"), shown("any")) == (1, 1)
+    await state.circuits["few"].release(permit)
+    assert (shown("few"), shown("any")) == (0, 0)
 
 
 def settled(threads):

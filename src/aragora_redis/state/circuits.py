@@ -116,6 +116,11 @@ class Circuits:
             self._circuits.move_to_end(name)
         return circuit
 
+    @property
+    def in_flight(self) -> dict[str, int]:
+        """Calls under way here, by circuit."""
+        return {name: circuit.bulkhead.in_flight for name, circuit in list(self._circuits.items())}
+
     def use(self, policies: Policies) -> None:
         """Put other policies in force."""
         self._policies = policies

@@ -209,6 +209,7 @@ class SharedState:
                 ready=self.ready,
                 tokens=len(self.tokens),
                 keys_age=keys.keys_age,
+                in_flight=self.circuits.in_flight,
                 troubles=self._troubles(),
                 policies=self.policies.hash,
             )
@@ -236,6 +237,7 @@ class SharedState:
             lag=redis.lag.last,
             staleness=redis.staleness(),
             keys_age=keys.keys_age,
+            in_flight=self.circuits.in_flight,
             lacks=reach.lacks,
             troubles=self._troubles(),
         )

@@ -31,6 +31,7 @@ class Status:
         lag: how far the primary's replicas are behind it; None where none is known.
         staleness: seconds since it was certainly in step with the primary.
         keys_age: seconds since the issuer's keys were fetched; None where none are published.
+        in_flight: calls under way here, by circuit.
         lacks: what Redis does not offer of what is used, and what it costs, as sentences.
         troubles: what cannot be reached, and why.
     """
@@ -51,6 +52,7 @@ class Status:
     lag: Lag | None = None
     staleness: float = 0.0
     keys_age: float | None = None
+    in_flight: Mapping[str, int] = field(default_factory=dict)
     lacks: tuple[str, ...] = ()
     troubles: Mapping[str, str] = field(default_factory=dict)
 

@@ -7,7 +7,7 @@ words of ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -255,14 +255,18 @@ INSTRUMENTS = (
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A gauge that is read off the status; None where there is nothing to tell."""
+    """A gauge that is read off the status: values by their labels, none where none is known."""
 
     instrument: Instrument
-    of: Callable[[Status], float | None]
+    of: Callable[[Status], Mapping[tuple[str, ...], float]]
 
 
 def _gauge(name: str, unit: str, meaning: str, of: Callable[[Status], float | None]) -> Reading:
-    return Reading(Instrument(name, Kind.GAUGE, unit, meaning), of)
+    def read(status: Status) -> Mapping[tuple[str, ...], float]:
+        value = of(status)
+        return {} if value is None else {(): float(value)}
+
+    return Reading(Instrument(name, Kind.GAUGE, unit, meaning), read)
 
 
 READINGS = (
@@ -316,5 +320,15 @@ READINGS = (
         lambda status: status.keys_age,
     ),
     _gauge("ready", "0 or 1", "Whether tokens can be judged.", lambda status: status.ready),
+    Reading(
+        Instrument(
+            "circuit_in_flight",
+            Kind.GAUGE,
+            "calls",
+            "Calls under way through circuits that this instance follows.",
+            (("circuit", "its name"),),
+        ),
+        lambda status: {(name,): float(calls) for name, calls in status.in_flight.items()},
+    ),
 )
 """What is read off the status at each scrape."""

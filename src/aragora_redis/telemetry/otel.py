@@ -77,8 +77,11 @@ class OpenTelemetry:
                 found = [reading.of(status()) for status in asked]
             except RuntimeError:  # a thread of the exporter's asks, while the loop changes it
                 return []
+            names = reading.instrument.label_names
             return [
-                Observation(float(value), self._attributes) for value in found if value is not None
+                Observation(value, self._attributes | dict(zip(names, labels, strict=True)))
+                for values in found
+                for labels, value in values.items()
             ]
 
         return observe

@@ -88,7 +88,11 @@ class _StatusCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         status = self._status()
         for reading in READINGS:
-            value = reading.of(status)
-            if value is not None:
-                name = f"{PREFIX}{reading.instrument.name}"
-                yield GaugeMetricFamily(name, reading.instrument.meaning, value=float(value))
+            instrument = reading.instrument
+            family = GaugeMetricFamily(
+                f"{PREFIX}{instrument.name}", instrument.meaning, labels=instrument.label_names
+            )
+            for labels, value in reading.of(status).items():
+                family.add_metric(labels, value)
+            if family.samples:
+                yield family

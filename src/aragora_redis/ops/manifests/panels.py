@@ -102,6 +102,13 @@ _USERS = (
             "{{circuit}}": "sum by (circuit) "
             "(rate(aragora_redis_circuit_refusals_total{@gateway}[$__rate_interval]))"
         },
+        width=6,
+    ),
+    Panel(
+        "Calls under way through circuits",
+        "none",
+        {"{{circuit}}": "sum by (circuit) (aragora_redis_circuit_in_flight{@gateway})"},
+        width=6,
     ),
     Panel(
         "Instances without Redis, or not ready",
@@ -110,11 +117,13 @@ _USERS = (
             "without Redis": "sum(aragora_redis_degraded{@gateway})",
             "not ready": "sum(1 - aragora_redis_ready{@gateway})",
         },
+        width=6,
     ),
     Panel(
         "Links to the primary that are up, by lane",
         "none",
         {"{{lane}}": "sum by (lane) (aragora_redis_link_up{@gateway})"},
+        width=6,
     ),
 )
 
