@@ -20,7 +20,8 @@ from aragora_redis.errors import (
     TokenInvalidError,
 )
 from aragora_redis.jwt import VerifiedToken, Verifier
-from aragora_redis.settings import JwtSettings, Secret
+from aragora_redis.settings import JwtSettings, Secret, Settings
+from aragora_redis.testing import FakeClock, memory_state
 from aragora_redis.tokens.identity import token_id
 
 KEY = "0123456789abcdef" * 4
@@ -160,6 +161,17 @@ def test_scopes(claims, scopes):
 def test_clocks_of_issuers_may_differ():
     now = time.time()
     verified(signed({"jti": "a", "iat": now + 1, "nbf": now + 1, "exp": now - 1}))
+
+
+async def test_a_token_may_have_the_first_iat_after_a_cut_off():
+    clock = FakeClock(wall=1_000.9)
+    async with memory_state(settings=Settings(jwt=SETTINGS), clock=clock) as state:
+        first = (await state.tokens.revoke_user("42")).not_before
+        assert first == 1_003
+        token = signed({"jti": "a", "sub": "42", "iat": first})
+        assert (await state.tokens.verify(token)).id == "a"
+        with pytest.raises(TokenInvalidError, match="not come yet"):
+            await state.tokens.verify(signed({"jti": "a", "iat": first + 1}))
 
 
 @pytest.mark.parametrize("times", [{"exp": 1}, {"nbf": 32_503_680_000}, {"iat": 32_503_680_000}])

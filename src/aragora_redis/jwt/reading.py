@@ -30,6 +30,8 @@ _PARSING = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError
 """What a hostile token makes a parser raise is not only what PyJWT names."""
 _FARTHEST = 1e12
 """Seconds from 1970 beyond which nothing is an instant; keeps sums of them exact."""
+_ROUNDED = 1.0
+"""Seconds that an `iat` may lie further ahead: a cut-off's `not_before` is rounded up."""
 _ELSEWHERE = {
     "verify_exp": False,
     "verify_nbf": False,
@@ -142,8 +144,8 @@ def _decode(
 
 
 def _alive(claims: Mapping[str, Any], leeway: float, now: float) -> None:
-    begins = [unix_seconds(claims[name]) for name in ("nbf", "iat") if name in claims]
-    if any(instant > now + leeway for instant in begins):
+    latest = {"nbf": now + leeway, "iat": now + leeway + _ROUNDED}
+    if any(unix_seconds(claims.get(name, now)) > until for name, until in latest.items()):
         raise invalid("its time has not come yet")
     if "exp" in claims and claims["exp"] <= now - leeway:
         raise TokenExpiredError("the token is not valid: it has expired")
