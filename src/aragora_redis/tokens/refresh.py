@@ -32,7 +32,8 @@ FAMILY_END = "family_exp"
 """The claim beyond which no token of the family lives, where it has one."""
 AGAIN_WITHIN = 10.0
 """Seconds for which who did not get the answer may ask again, and who was too late is no thief."""
-_GENERATIONS = 1_000_000_000
+GENERATIONS = 1_000_000_000
+"""A family has fewer."""
 _END = 1e11
 """Unix seconds beyond which an instant is none."""
 _NONCE = 1024
@@ -63,8 +64,11 @@ def presented(claims: Mapping[str, Any], family_claim: str) -> Presented:
     issued_at, family_ends_at = claims.get("iat"), claims.get(FAMILY_END)
     if not isinstance(family, str) or not isinstance(jti, str):
         raise InvalidInputError(f"a refresh token has the texts {family_claim} and jti")
-    if type(generation) is not int or not 0 <= generation < _GENERATIONS:
-        raise InvalidInputError(f"a refresh token has a {GENERATION}, a whole number from 0")
+    if type(generation) is not int or not 0 <= generation < GENERATIONS:
+        raise InvalidInputError(
+            f"a refresh token has a {GENERATION}, a whole number from 0; an access token has none",
+            remedy="give the claims of a refresh token; revoke_family ends a login without one",
+        )
     for instant in (expires_at, *(i for i in (issued_at, family_ends_at) if i is not None)):
         number = isinstance(instant, int | float) and not isinstance(instant, bool)
         if not number or not 0 <= instant < _END:
