@@ -469,7 +469,10 @@ class Sessions:
             self._store.require_living(session)
             return session.id, session.ref, session.version if version is None else version
         if version is None:
-            raise InvalidInputError("an id alone does not say which version was read")
+            raise InvalidInputError(
+                "an id alone does not say which version was read",
+                remedy="give the session that was read, or its id and its version",
+            )
         ref = parse_id(self._digest_key, session)
         if ref is None:
             raise gone()
