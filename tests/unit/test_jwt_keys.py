@@ -18,7 +18,7 @@ from aragora_redis.jwt import Verifier
 from aragora_redis.jwt.fetch import DOCUMENT_LIMIT, Fetched, Fetcher
 from aragora_redis.jwt.freshness import COOL_DOWN, Freshness
 from aragora_redis.jwt.key_set import KEYS_LIMIT, KeySetError, parse
-from aragora_redis.jwt.published import PublishedKeys
+from aragora_redis.jwt.published import SOUGHT_LIMIT, PublishedKeys
 from aragora_redis.jwt.verifier import Issuer
 from aragora_redis.settings import JwtSettings, Secret
 from aragora_redis.testing import FakeClock
@@ -179,6 +179,48 @@ async def test_a_key_published_just_after_a_fetch_logs_nobody_out():
         verifier.verify_at_once(token(EC, "new", "ES256"))
     clock.advance(caught.value.retry_after)
     assert (await verifier.verify(token(EC, "new", "ES256"))).id == "new"
+
+
+async def test_a_key_that_was_withdrawn_is_told_to_all_of_its_tokens():
+    issuer, clock = Published(jwk(RSA, "r", "RS256")), FakeClock()
+    verifier, _ = following(issuer, clock)
+    await verifier.verify(token(RSA, "r", "RS256"))
+    clock.advance(COOL_DOWN)
+    withdrawn = token(EC, "old", "ES256")
+    for _ in range(100):
+        with pytest.raises(TokenInvalidError, match="publishes no such key"):
+            await verifier.verify(withdrawn)
+        clock.advance(COOL_DOWN / 50)
+        if not verifier._issuers[0].keys.may_look_again:
+            with pytest.raises(TokenInvalidError):
+                verifier.verify_at_once(withdrawn)
+    assert issuer.asked <= 4
+
+
+async def test_a_key_that_is_published_while_another_is_looked_for_logs_nobody_out():
+    issuer, clock = Published(jwk(RSA, "r", "RS256")), FakeClock()
+    verifier, _ = following(issuer, clock)
+    await verifier.verify(token(RSA, "r", "RS256"))
+    clock.advance(COOL_DOWN)
+    issuer.held = asyncio.Event()
+    looking = asyncio.create_task(verifier.verify(token(ED, "none", "EdDSA"), within=60))
+    await until(lambda: issuer.asked == 2)
+    joining = asyncio.create_task(verifier.verify(token(EC, "new", "ES256"), within=60))
+    await asyncio.sleep(0)
+    issuer.held.set()
+    with pytest.raises(TokenInvalidError):
+        await looking
+    with pytest.raises(KeysUnavailableError):
+        await joining
+
+
+async def test_what_is_remembered_of_garbage_has_an_end():
+    issuer = Published(jwk(RSA, "r", "RS256"))
+    verifier, keys = following(issuer, FakeClock())
+    await verifier.verify(token(RSA, "r", "RS256"))
+    for each in range(SOUGHT_LIMIT + 10):
+        await keys.look_again("EdDSA", str(each), 1.0)
+    assert len(keys._sought) == SOUGHT_LIMIT
 
 
 async def test_who_cannot_ask_cannot_say():

@@ -2,7 +2,8 @@
 
 They are fetched in the background and ahead of their end, so no request waits for the issuer. Only
 a `kid` that is not known asks at once: one fetch for all who wait, and not again for a while,
-whatever comes, so that garbage does not reach the issuer.
+whatever comes, so that garbage does not reach the issuer. One is said not to be published once a
+fetch that began after it was first seen has not brought it; before that nobody can say.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from ..events import Events, KeysFetched
 from .fetch import Fetched, Fetcher
 from .freshness import Freshness
 from .key_set import KeySet, KeySetError, parse
+
+SOUGHT_LIMIT = 1_000
+"""Kids that are remembered as asked for in vain; those asked for longest ago make room."""
 
 
 class Fetches(Protocol):
@@ -54,6 +58,9 @@ class PublishedKeys:
         self._keys = KeySet(())
         self._freshness = Freshness(hold)
         self._under_way: asyncio.Task[None] | None = None
+        self._begun = 0
+        self._told_by = 0  # the number of the fetch that brought the present keys
+        self._sought: dict[tuple[str, str | None], int] = {}  # how many fetches had begun by then
         self.trouble: str | None = None
         """Why the last attempt has failed."""
 
@@ -68,16 +75,12 @@ class PublishedKeys:
             return ()
         return self._keys.fitting(algorithm, kid)
 
-    def cannot_say(self, *, looked: bool) -> KeysUnavailableError | None:
-        """Why a `kid` that is not known may be a good one all the same, if it may.
-
-        Args:
-            looked: whether `look_again` was awaited for it: else it may have been published since.
-        """
+    def cannot_say(self, algorithm: str, kid: str | None) -> KeysUnavailableError | None:
+        """Why a key that is not known may be a good one all the same, if it may."""
         now = self._clock.monotonic()
         retry_after = max(self._freshness.cool_down(now), 1.0)
         if self.trouble is None and self._freshness.counts(now):
-            if looked:
+            if self._sought.get((algorithm, kid), self._told_by) < self._told_by:
                 return None
             return KeysUnavailableError(
                 "the issuer was asked for its keys just now, before this one was needed",
@@ -96,12 +99,13 @@ class PublishedKeys:
             self._under_way is not None or self._freshness.cool_down(self._clock.monotonic()) == 0.0
         )
 
-    async def look_again(self, within: float) -> None:
+    async def look_again(self, algorithm: str, kid: str | None, within: float) -> None:
         """Fetch the keys for one that is not known, with all others who wait for that.
 
         Raises:
             KeysUnavailableError: they did not come within `within` seconds.
         """
+        self._seek((algorithm, kid))
         if not self.may_look_again:
             return
         try:
@@ -125,6 +129,12 @@ class PublishedKeys:
                 with contextlib.suppress(asyncio.CancelledError):
                     await self._under_way
 
+    def _seek(self, key: tuple[str, str | None]) -> None:
+        """Remember since when a key is asked for."""
+        self._sought[key] = self._sought.pop(key, self._begun)
+        if len(self._sought) > SOUGHT_LIMIT:
+            del self._sought[next(iter(self._sought))]
+
     def _one_fetch(self) -> asyncio.Task[None]:
         if self._under_way is None or self._under_way.done():
             self._under_way = asyncio.create_task(self._fetch())
@@ -132,6 +142,7 @@ class PublishedKeys:
 
     async def _fetch(self) -> None:
         started = self._clock.monotonic()
+        self._begun += 1
         try:
             fetched = await self._fetcher.fetch()
             keys = parse(fetched.document, self._algorithms)
@@ -139,7 +150,7 @@ class PublishedKeys:
             self._freshness = self._freshness.failed(started, self._clock.monotonic())
             self._told(str(error))
         else:
-            self._keys = keys
+            self._keys, self._told_by = keys, self._begun
             self._freshness = self._freshness.succeeded(started, fetched.life)
             self._told(None)
         finally:

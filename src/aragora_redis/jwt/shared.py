@@ -61,10 +61,10 @@ class SharedKeys:
             return (self._current[algorithm],)
         return (self._current[algorithm], former.keys[algorithm])
 
-    def cannot_say(self, *, looked: bool) -> None:
+    def cannot_say(self, algorithm: str, kid: str | None) -> None:
         """What is given is always known."""
 
-    async def look_again(self, within: float) -> None:
+    async def look_again(self, algorithm: str, kid: str | None, within: float) -> None:
         """There is nobody to ask."""
 
     async def run(self) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from ..clock import SYSTEM_CLOCK, Clock
-from ..errors import InvalidInputError, KeysUnavailableError, SettingsError
+from ..errors import AragoraRedisError, InvalidInputError, KeysUnavailableError, SettingsError
 from ..events import Events
 from ..settings import JwtSettings
-from .reading import header_of, invalid, issuer_said, read
+from .reading import Header, header_of, invalid, issuer_said, read
 from .shared import SharedKeys
 from .verified import VerifiedToken
 
@@ -34,10 +34,10 @@ class Keys(Protocol):
     def fitting(self, algorithm: str, kid: str | None) -> Sequence[Any]:
         """The keys to try; nothing where none is known."""
 
-    def cannot_say(self, *, looked: bool) -> KeysUnavailableError | None:
-        """Why a key that is not known may be a good one, if it may; `looked` for it just now."""
+    def cannot_say(self, algorithm: str, kid: str | None) -> KeysUnavailableError | None:
+        """Why a key that is not known may be a good one, if it may."""
 
-    async def look_again(self, within: float) -> None:
+    async def look_again(self, algorithm: str, kid: str | None, within: float) -> None:
         """Ask for a key that is not known, for at most `within` seconds."""
 
     async def run(self) -> None:
@@ -113,12 +113,11 @@ class Verifier:
         try:
             return self._verify(token, alive=alive)
         except _UnknownKeyError as unknown:
-            looked = unknown.keys.may_look_again
-            await unknown.keys.look_again(within)
+            await unknown.keys.look_again(*unknown.header, within)
         try:
             return self._verify(token, alive=alive)
         except _UnknownKeyError as unknown:
-            raise unknown.keys.cannot_say(looked=looked) or invalid(_NOT_PUBLISHED) from None
+            raise unknown.refusal() from None
 
     def verify_at_once(self, token: str, *, alive: bool = True) -> VerifiedToken | None:
         """Verify a token with the keys that are known here; None where they have to be asked for.
@@ -130,14 +129,14 @@ class Verifier:
         except _UnknownKeyError as unknown:
             if unknown.keys.may_look_again:
                 return None
-            raise unknown.keys.cannot_say(looked=False) or invalid(_NOT_PUBLISHED) from None
+            raise unknown.refusal() from None
 
     def _verify(self, token: str, *, alive: bool) -> VerifiedToken:
         issuer = self._issuer_of(token)
         header = header_of(token, issuer.settings.algorithms)
         keys = issuer.keys.fitting(header.algorithm, header.kid)
         if not keys:
-            raise _UnknownKeyError(issuer.keys)
+            raise _UnknownKeyError(issuer.keys, header)
         return read(
             token,
             header,
@@ -175,8 +174,13 @@ class Verifier:
 class _UnknownKeyError(Exception):
     """The key that a token names is not known here."""
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, header: Header) -> None:
         self.keys = keys
+        self.header = header
+
+    def refusal(self) -> AragoraRedisError:
+        """What is answered where the issuer cannot be asked again now."""
+        return self.keys.cannot_say(*self.header) or invalid(_NOT_PUBLISHED)
 
 
 def _keys_of(settings: JwtSettings, clock: Clock, events: Events) -> Keys:
