@@ -91,9 +91,7 @@ async def test_a_long_chain_leaves_one_entry_a_day(state):
     for _ in range(50):
         claims = (await state.refresh_tokens.rotate(claims)).claims
     assert len(state.tokens) <= 2
-    for told in (await state.tokens.list()).shown:
-        assert told.what == "refresh"
-        assert 0 <= told.moment - first["exp"] <= 86_400
+    assert not (await state.tokens.list()).shown
     assert state.refresh_tokens.is_used_up(first)
     assert not state.refresh_tokens.is_used_up(claims)
 

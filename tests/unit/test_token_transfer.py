@@ -241,6 +241,17 @@ async def test_what_was_pardoned_and_revoked_again_is_still_a_token_and_can_be_i
             assert other.tokens.is_revoked({"jti": "x"})
 
 
+async def test_a_list_shows_what_was_revoked_and_no_refreshed_login():
+    async with SharedState(from_env({})) as state:
+        for user in range(20):
+            await state.refresh_tokens.rotate(state.refresh_tokens.begin(str(user)))
+        await state.sessions.end_all()
+        await state.tokens.revoke("x", expires_at=EXPIRES)
+        page = await state.tokens.list(limit=10)
+        assert sorted(each.what for each in page.shown) == ["sessions", "token"]
+        assert page.total == await state.tokens.count() == 2
+
+
 async def test_without_a_key_nothing_is_pardoned():
     async with SharedState(from_env({})) as state:
         await state.tokens.revoke("x", expires_at=EXPIRES)

@@ -300,4 +300,6 @@ def _moment(found: Revocation) -> str:
         return "of the revocation beside it"
     if found.what in ("user", "tenant", "family"):
         return f"issued until {when(found.moment)}"
+    if found.what == "sessions":
+        return f"begun until {when(found.moment)}"
     return f"until {when(found.moment)}"

@@ -13,6 +13,7 @@ from ..tokens import operations
 from ..tokens.entry import DAY, SHARDS, Entry
 from ..tokens.operations import SCAN_PAGE, ShardKeys
 from ..tokens.pardon import Pardons
+from ..tokens.refresh import GENERATIONS
 from ..tokens.shard import Shard
 
 T = TypeVar("T")
@@ -32,7 +33,10 @@ class Held(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some entries with their notes, and how many are kept, those over by now of today included."""
+    """Some revocations with their notes, and how many are kept.
+
+    Those of today that are over by now are counted too; what refresh tokens left behind is not.
+    """
 
     total: int
     shown: tuple[Entry, ...]
@@ -113,7 +117,15 @@ class RedisLedger:
             rows += await self._of_day(day, [s for s in days if day in days[s]], limit)
             if len(rows) >= limit:
                 break
-        return Page(_total(days), tuple(await self._noted(rows[:limit])))
+        used_up = await self._ask_all(
+            [
+                operations.count_of_day(self._keys[shard], day, 0, GENERATIONS - 1)
+                for shard, sizes in days.items()
+                for day in sizes
+            ]
+        )
+        total = sum(size for sizes in days.values() for size in sizes.values()) - sum(used_up)
+        return Page(total, tuple(await self._noted(rows[:limit])))
 
     async def pardoned(self, entries: Sequence[Entry], pardons: Pardons) -> list[bool]:
         """See `Ledger.pardoned`."""
@@ -161,7 +173,7 @@ class RedisLedger:
         now = int(self._now() * 1000)
         begins = day * DAY * 1000
         # What has a score of an earlier day is a cut-off, which is kept for longer.
-        spans = [(0, begins - 1), (max(begins, now), 2**53)]
+        spans = [(GENERATIONS, begins - 1), (max(begins, now), 2**53)]
         pages = await self._ask_all(
             [
                 operations.first_of_day(self._keys[shard], day, low, high, limit)
@@ -232,14 +244,12 @@ class MemoryLedger:
     async def first(self, limit: int) -> Page:
         """See `Ledger.first`."""
         now = self._now() * 1000
-        days = await self.days()
+        kept = [entry for entry in self._entries() if entry.score >= GENERATIONS]
         rows = [
-            entry
-            for entry in self._entries()
-            if entry.day * DAY * 1000 > entry.score or entry.score >= now
+            entry for entry in kept if entry.day * DAY * 1000 > entry.score or entry.score >= now
         ]
         rows.sort(key=lambda entry: (entry.day, entry.score))
-        return Page(_total(days), tuple(rows[:limit]))
+        return Page(len(kept), tuple(rows[:limit]))
 
     async def pardoned(self, entries: Sequence[Entry], pardons: Pardons) -> list[bool]:
         """See `Ledger.pardoned`."""
@@ -268,7 +278,3 @@ class MemoryLedger:
 
 def _score(held: Held | Entry) -> int:
     return held.score
-
-
-def _total(days: dict[int, dict[int, int]]) -> int:
-    return sum(size for sizes in days.values() for size in sizes.values())

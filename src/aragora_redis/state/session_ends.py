@@ -20,7 +20,8 @@ from ..sessions.ids import SessionRef
 from ..sessions.operations import LIST_PAGE, Ended
 from ..sessions.policy import SessionPolicy
 from ..sessions.stored import Answer, Moved, Session, SessionInfo
-from ..tokens.entry import DAY, Entry, ended_session
+from ..tokens.entry import DAY, Entry, RevocationKind, ended_session
+from ..tokens.note import Note
 from .owed_ends import OwedEnds, Removal
 from .receipt import Receipt
 from .session_store import HOPS, NO_ANSWER, SessionStore, gone
@@ -241,7 +242,8 @@ class SessionEnds:
         """
         now, last = math.floor(self._server_now() * 1000), self._store.cut_off
         cut_off = max(now, last + 2) if last else now
-        entry = Entry(int(self.latest_end() // DAY), all_sessions, cut_off)
+        note = Note(RevocationKind.SESSION).text
+        entry = Entry(int(self.latest_end() // DAY), all_sessions, cut_off, note)
         return await self._tokens.end_sessions([entry], within=self._store.left(until))
 
     def latest_end(self) -> float:

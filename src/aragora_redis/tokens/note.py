@@ -12,7 +12,14 @@ ACTOR_LIMIT = 100
 """Characters that the name of who revokes may have."""
 
 
-_CUT_OFFS = frozenset({RevocationKind.USER, RevocationKind.TENANT, RevocationKind.FAMILY})
+_CUT_OFFS = frozenset(
+    {
+        RevocationKind.USER,
+        RevocationKind.TENANT,
+        RevocationKind.FAMILY,
+        RevocationKind.SESSION,  # of everybody: one alone has no note
+    }
+)
 
 
 class Note(NamedTuple):

@@ -186,6 +186,17 @@ def first_of_day(
     )  # fmt: skip
 
 
+def count_of_day(keys: ShardKeys, day: int, low: int, high: int) -> Operation[int]:
+    """How many members of a day have scores from `low` to `high`."""
+    return Operation(
+        kind=Kind.READ,
+        keys=(keys.members(day),),
+        args=("ZCOUNT", keys.members(day), low, high),
+        read=int,
+        lane=Lane.BULK,
+    )
+
+
 def note_of(keys: ShardKeys, day: int, member: bytes) -> Operation[str | None]:
     """Why a member was revoked, if a reason was given."""
     return Operation(

@@ -33,7 +33,7 @@ FAMILY_END = "family_exp"
 AGAIN_WITHIN = 10.0
 """Seconds for which who did not get the answer may ask again, and who was too late is no thief."""
 GENERATIONS = 1_000_000_000
-"""A family has fewer."""
+"""Every generation is below, and every cut-off in milliseconds above."""
 _END = 1e11
 """Unix seconds beyond which an instant is none."""
 _NONCE = 1024

@@ -8,14 +8,13 @@ from typing import Any
 from .entry import DAY, Entry, RevocationKind
 from .note import Note
 from .pardon import PARDONED, is_pardon
-from .refresh import GENERATIONS
 
 _WORDS = {
     RevocationKind.JTI: "token",
     RevocationKind.USER: "user",
     RevocationKind.TENANT: "tenant",
     RevocationKind.FAMILY: "family",
-    RevocationKind.SESSION: "session",
+    RevocationKind.SESSION: "sessions",
 }
 
 
@@ -25,10 +24,10 @@ class Revocation:
 
     Attributes:
         digest: stands for what is revoked.
-        what: `token` (or an ended session, which looks alike), `user`, `tenant`, `family`;
-            `refresh`, a login that was refreshed; or `pardon`, what undoes one of these.
-        moment: when the token ends by itself, of a refresh the end of that day; or up to when
-            tokens that were issued are refused.
+        what: `token` (or an ended session, which looks alike), `user`, `tenant`, `family`, or
+            `sessions`, all of everybody; or `pardon`, what undoes one of these.
+        moment: when the token ends by itself; or up to when tokens that were issued, or sessions
+            that began, are refused.
         reason: as it was given.
         actor: who did it, as they named themselves.
         pardoned: whether it was undone.
@@ -72,8 +71,6 @@ def told(entry: Entry, *, kind: RevocationKind | None = None, pardoned: bool = F
         what, score = "pardon", score - PARDONED
     elif kind is not None and kind in _WORDS:
         what = _WORDS[kind]
-    elif score < GENERATIONS:  # it counts refreshes, and is no instant
-        what, score = "refresh", (entry.day + 1) * DAY * 1000
     else:
         what = "user" if entry.day > score // 1000 // DAY else "token"
     return Revocation(
