@@ -292,6 +292,45 @@ def test_a_bucket_is_kept_until_what_is_leased_has_come_back(both):
     assert both._raw.pttl(KEY) > 12_000
 
 
+SLOW = policy("10 per hour")
+FAST = policy("1000/second")
+
+
+def used_up(both: BothSides) -> None:
+    """Under a slow limit, with a reservation and a lease in it that were made under a fast one."""
+    both.run(operations.reserve(FAST, KEY, 1, "a" * 16, 60))
+    both.run(operations.lease(FAST, KEY, Lease(2, 2, 1, "b" * 16, 30, "", 0)))
+    while both.run(operations.check(SLOW, KEY, 1)) >= 0:
+        pass
+
+
+FAST_LIMIT: dict[str, Any] = {
+    "settle": operations.settle(
+        FAST, Reservation("api", KEY, "a" * 16, 1, EPOCH + MINUTE), 1, late=300, channel=b"c"
+    ),
+    "settle-lost": operations.settle(
+        FAST, Reservation("api", KEY, "c" * 16, 1, EPOCH + MINUTE), 1, late=300, channel=b"c"
+    ),
+    "return": operations.lease(FAST, KEY, Lease(0, 0, 1, "", 5, "b" * 16, 2)),
+    "return-and-fetch": operations.lease(FAST, KEY, Lease(1, 9, 1, "d" * 16, 5, "b" * 16, 2)),
+    "charge": operations.charge(FAST, KEY, 7),
+    "check": operations.check(FAST, KEY, 1000),
+    "look-at-lapsed": operations.peek(FAST, KEY),
+    "reserve": operations.reserve(FAST, KEY, 1, "e" * 16, 60),
+}
+
+
+@pytest.mark.parametrize("passed", [2_000_000, 62_000_000, -HOUR], ids=["soon", "lapsed", "back"])
+@pytest.mark.parametrize("asked", FAST_LIMIT)
+def test_another_limit_with_a_shorter_burst_gives_no_more_back_than_it_took(both, asked, passed):
+    used_up(both)
+    both.now += passed
+    for _ in range(2):
+        both.run(FAST_LIMIT[asked])
+        both.now += 2_000_000
+    assert both.run(operations.check(SLOW, KEY, 1)) < 0
+
+
 NAMES = [letter * 16 for letter in "abcd"]
 RATES = ["3 per 2 seconds", "100 per 10 seconds", "700000/second", "1 per day", "9 per 10 seconds"]
 SPOILED = [
@@ -312,6 +351,7 @@ STEPS = st.one_of(
     st.tuples(st.just("settle"), st.sampled_from(NAMES), st.integers(0, 30)),
     st.tuples(st.just("own"), st.sampled_from([*RATES, None]), st.sampled_from([1.0, None])),
     st.tuples(st.just("reset")),
+    st.tuples(st.just("under"), st.sampled_from(RATES)),
     st.tuples(st.just("spoil"), st.sampled_from(SPOILED)),
 )
 
@@ -353,5 +393,7 @@ def test_scripts_and_models_agree_whatever_happens(both, rate, burst, steps):
             both.now += given_[0]
         elif kind == "spoil":
             both.spoil(given_[0])
+        elif kind == "under":
+            limit = policy(given_[0], burst)
         else:
             both.run(ASKED[kind](limit, *given_))

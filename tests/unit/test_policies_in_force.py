@@ -9,6 +9,7 @@ import pytest
 from aragora_redis import LimitCheck, Rate, SharedState
 from aragora_redis.errors import LimitUnavailableError
 from aragora_redis.events import Decided, Event, PoliciesRefused, PoliciesReloaded
+from aragora_redis.policies import parse_policies
 from aragora_redis.rate_limit.gcra import Source
 from aragora_redis.rate_limit.reservation import unseal
 from aragora_redis.settings import from_env
@@ -119,6 +120,21 @@ async def test_a_lease_that_is_not_used_comes_back(state, clock):
         await asyncio.sleep(0.01)
     else:
         pytest.fail("it did not come back")
+
+
+async def test_a_lease_of_before_a_reload_brings_back_no_more_than_is_left_of_it(state, clock):
+    limits, before = state.rate_limits, POLICIES
+    assert (await limits.check("hot", "s")).allowed
+    slow = before.replace(
+        '[limits.hot]\nrate = "100 per minute"', '[limits.hot]\nrate = "100 per day"'
+    )
+    state.use_policies(parse_policies(slow, source="policies"))
+    clock.advance(2)
+    taken = [(await limits.check("hot", "s", 11)).allowed for _ in range(9)]
+    await limits.finish()
+    clock.advance(5)
+    taken += [(await limits.check("hot", "s", 11)).allowed for _ in range(9)]
+    assert sum(taken) == 9
 
 
 async def test_a_lease_that_ends_while_all_are_brought_back_hinders_nobody(state):

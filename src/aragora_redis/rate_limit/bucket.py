@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ..errors import InvalidInputError
-from .gcra import Tat, span, tat_of
+from .gcra import Tat, beyond_full, span, tat_of
 from .policy import LimitPolicy
 
 MOST_HOLDS: Final = 1024
@@ -64,6 +64,8 @@ class Bucket:
         now: server microseconds.
         level: span to the arrival time, as `gcra.span` has it; below 0 it has been full for long.
         shadow: the same of the shadow; means nothing without holds.
+        beyond: microseconds that both lie further ahead than `level` and `shadow` say, because
+            another limit took more than a full burst of this one. Only where the level is full.
         quota_until: when the limit that operators have set ends, 0 for never; None where none is.
     """
 
@@ -71,6 +73,7 @@ class Bucket:
     now: int
     level: int = 0
     shadow: int = 0
+    beyond: int = 0
     holds: dict[bytes, Hold] = field(default_factory=dict)
     first: int = 0
     """No hold lapses before that."""
@@ -93,6 +96,7 @@ class Bucket:
             rest = rest[quota.end() :]
             bucket._set_quota(*(int(part) for part in quota.groups()))
         bucket.level = span(bucket.policy, tat.on(now), now)
+        bucket.beyond = beyond_full(bucket.policy, tat.on(now), now)
         if (shadow := _SHADOW.fullmatch(rest)) is not None:
             bucket._read_holds(*shadow.groups())
         return bucket
@@ -111,7 +115,7 @@ class Bucket:
         tat = Tat.parse(shadow)
         if tat is None or _HOLD.match(holds) is None:
             return
-        tat = tat._replace(us=tat.us - self.went_back)
+        tat = tat._replace(us=tat.us - self.went_back - self.beyond)
         self.shadow = min(span(self.policy, tat, self.now), self.level)
         self.first, self.last = self._moved(first), self._moved(last)
         for name, cost, until, keeps in _HOLD.findall(holds):
@@ -179,12 +183,22 @@ class Bucket:
         if self.kept:
             level = max(level, max(self.shadow, 0) + self.kept * period_us)
         self.level = min(level, full)
+        self._draw_near()
         return over
+
+    def _draw_near(self) -> None:
+        """What lies beyond a full burst comes first: only what is left of a return is tokens."""
+        room = (self.policy.full - self.level) // self.policy.count
+        moved = min(self.beyond, room)
+        span = moved * self.policy.count
+        self.level = self.policy.full if self.beyond > room else self.level + span
+        self.shadow += span
+        self.beyond -= moved
 
     def encode(self) -> bytes:
         """The value to store."""
         policy = self.policy
-        value = tat_of(policy, self.level, self.now).encode()
+        value = tat_of(policy, self.level, self.now, self.beyond).encode()
         if self.quota_until is None and not self.holds:
             return value
         value += b";"
@@ -192,7 +206,8 @@ class Bucket:
             limit = policy.count, policy.period_us, policy.burst, self.quota_until
             value += b"q%d/%d/%d/%d;" % limit
         if self.holds:
-            shadow = tat_of(policy, self.shadow, self.now)._replace(ahead=None).encode()
+            tat = tat_of(policy, self.shadow, self.now, self.beyond)
+            shadow = tat._replace(ahead=None).encode()
             value += b"s%b/%d/%d/%d;" % (shadow, self.first, self.last, self.kept)
             value += b"".join(hold.encode() for hold in self.holds.values())
         return value
@@ -202,7 +217,7 @@ class Bucket:
         """Milliseconds to keep it, a second longer than needed; None for good."""
         if self.quota_until == 0:
             return None
-        left = -(-self.level // self.policy.count)
+        left = -(-self.level // self.policy.count) + self.beyond
         if self.holds:
             kept = -(-self.kept * self.policy.period_us // self.policy.count)
             left = max(left, self.last - self.now + kept)  # it comes back only once it is used
@@ -228,5 +243,6 @@ def with_quota(bucket: Bucket, policy: LimitPolicy, until: int | None) -> Bucket
         policy=policy,
         level=moved(bucket.level),
         shadow=moved(bucket.shadow),
+        beyond=0,
         quota_until=until,
     )

@@ -5,7 +5,9 @@ moves it c tokens into the future, and is refused where that lies further ahead 
 Spans are integers in units of 1/count microseconds (see `LimitPolicy`), so 700 000 per second or
 3 per 2 seconds lose nothing to rounding.
 
-No TAT counts as further ahead than a full burst. And a promoted node's clock may be behind the
+No TAT counts as further ahead than a full burst; but one that is, under a limit with a shorter
+burst than the one that wrote it, stays so when it is stored anew, or nothing would have been used
+under the other. And a promoted node's clock may be behind the
 one that wrote it, or a clock may be set back, and nobody shall wait for the difference: with a TAT
 is kept how far ahead it was when it was written, and if that moment still lies ahead, the TAT is as
 far ahead now as it was then. That is stored by a refusal too, or the wait would never begin.
@@ -143,10 +145,18 @@ def span(policy: LimitPolicy, tat: Tat, now_us: int) -> int:
     return max(min((tat.us - now_us) * policy.count + frac, policy.full), -policy.full)
 
 
-def tat_of(policy: LimitPolicy, spanned: int, now_us: int) -> Tat:
-    """The arrival time that lies a span ahead."""
+def beyond_full(policy: LimitPolicy, tat: Tat, now_us: int) -> int:
+    """Microseconds that an arrival time lies further ahead than a full burst.
+
+    Whoever stores it adds them, since it was another limit that took so much.
+    """
+    return max(min(tat.us - now_us - policy.full // policy.count, EXACT), 0)
+
+
+def tat_of(policy: LimitPolicy, spanned: int, now_us: int, beyond: int = 0) -> Tat:
+    """The arrival time that lies a span ahead, and `beyond` microseconds."""
     whole, frac = divmod(spanned, policy.count)
-    return Tat(now_us + whole, frac, whole)
+    return Tat(now_us + whole + beyond, frac, whole + beyond)
 
 
 def level(policy: LimitPolicy, tat: Tat | None, now_us: int) -> int:
@@ -173,14 +183,15 @@ def decide(
         return policy.full - raised, _kept(policy, tat, before, now_us)
     if not cost:
         return raised, tat
-    return raised, tat_of(policy, raised, now_us)
+    beyond = 0 if tat is None else beyond_full(policy, tat.on(now_us), now_us)
+    return raised, tat_of(policy, raised, now_us, beyond)
 
 
 def _kept(policy: LimitPolicy, tat: Tat | None, before: int, now_us: int) -> Tat | None:
     """What a refusal leaves: what was there, or what that is on a clock that has gone back."""
     if tat is None or not tat.went_back(now_us):
         return tat
-    return tat_of(policy, before, now_us)
+    return tat_of(policy, before, now_us, beyond_full(policy, tat.on(now_us), now_us))
 
 
 def decide_all(

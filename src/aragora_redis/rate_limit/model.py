@@ -54,7 +54,7 @@ def reset(memory: Memory, keys: _Keys, _args: _Keys) -> Any:
     if bucket.quota_until is None:
         return int(memory.delete(key))
     taken = bucket.level > 0 or bool(bucket.holds)
-    bucket.level = 0
+    bucket.level = bucket.beyond = 0
     bucket.holds.clear()
     _store(memory, key, bucket)
     return int(taken)

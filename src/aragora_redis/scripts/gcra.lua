@@ -34,7 +34,7 @@ end
 
 local values = redis.call('MGET', unpack(KEYS))
 local replies, levels, buckets, limits, changed, said = {}, {}, {}, {}, {}, {}
-local went_back = {}
+local beyond, went_back = {}, {}
 local open, close, take, answer
 for first = 1, #KEYS, width do
   local refused = false
@@ -44,7 +44,7 @@ for first = 1, #KEYS, width do
     local key, full, step = KEYS[at], fulls[j], steps[j]
     local level, bucket = levels[key], buckets[key]
     if not level and not bucket and values[at] then
-      level, went_back[key] = plain_level(values[at], now, counts[j], full)
+      level, beyond[key], went_back[key] = plain_level(values[at], now, counts[j], full)
       if level then
         if went_back[key] then levels[key] = level end
       else
@@ -88,10 +88,10 @@ for i = 1, #changed do
   if buckets[key] then
     value, ttl_ms = close(buckets[key], now)
   else
-    local level, count = levels[key], counts[limits[key]]
-    value = stamped(level, now, count)
+    local level, count, further = levels[key], counts[limits[key]], beyond[key] or 0
+    value = stamped(level, now, count, further)
     -- One second more than needed, so that no rounding and no clock drops a bucket still in use.
-    ttl_ms = format('%.0f', math.ceil(level / count / 1000) + 1000)
+    ttl_ms = format('%.0f', math.ceil((level / count + further) / 1000) + 1000)
   end
   local stored = store(key, value, ttl_ms)
   if stored.err then

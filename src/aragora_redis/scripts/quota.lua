@@ -29,7 +29,7 @@ if ARGV[6] ~= '0' then
   bucket.quota = format('q%.0f/%.0f/%.0f/%.0f;', count, period, burst, bucket.quota_until)
 end
 bucket.count, bucket.period, bucket.burst, bucket.full = count, period, burst, burst * period
-bucket.level = moved(bucket.level, bucket.full)
+bucket.level, bucket.beyond = moved(bucket.level, bucket.full), 0
 if bucket.holds then bucket.shadow = moved(bucket.shadow, bucket.full) end
 local stored = store(KEYS[1], close(bucket, now))
 if stored.err then return stored end

@@ -17,7 +17,7 @@ for _, key in ipairs(KEYS) do
   local bucket, done = open(read(key), now, 1, 1, 1)
   if bucket.quota then
     if bucket.level > 0 or bucket.holds then taken = taken + 1 end
-    bucket.level, bucket.holds = 0, nil
+    bucket.level, bucket.beyond, bucket.holds = 0, 0, nil
     done = store(key, close(bucket, now))
   else
     done = redis.pcall('DEL', key)

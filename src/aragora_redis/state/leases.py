@@ -18,7 +18,6 @@ from ..errors import AragoraRedisError
 from ..rate_limit import operations
 from ..rate_limit.gcra import Decision, Source, decode, in_force, validate_payable
 from ..rate_limit.local import LocalLimiter, Record
-from ..rate_limit.policy import LimitPolicy
 from ..rate_limit.reservation import new_name
 from .limit_decider import UNDECIDED, Decider
 
@@ -61,7 +60,7 @@ class Leases:
 
     def __init__(self, decider: Decider) -> None:
         self._decider = decider
-        self._leases: dict[bytes, tuple[LimitPolicy, _Lease]] = {}
+        self._leases: dict[bytes, tuple[LocalLimiter, _Lease]] = {}
         self._fetching: dict[bytes, asyncio.Task[Decision | None]] = {}
         self._recalled: set[bytes] = set()
         self._wake = asyncio.Event()
@@ -170,7 +169,7 @@ class Leases:
         # Granted before a reset it is none any more; after it, it is brought back.
         until = 0.0 if record.key in self._recalled else sent_at + USED_FOR
         self._recalled.discard(record.key)
-        self._leases[record.key] = asked, _Lease(grant.tokens, name, until, told)
+        self._leases[record.key] = limiter, _Lease(grant.tokens, name, until, told)
         self._wake.set()
         return None
 
@@ -188,12 +187,12 @@ class Leases:
         found = self._leases.pop(key, None)
         if found is None:
             return  # a reset or a fetch has ended it
-        policy, lease = found
+        limiter, lease = found
         used, left = lease.end()
         if not left:
             return
         back = operations.Lease(0, 0, 1, "", HELD_FOR, lease.name, used)
         try:
-            await self._decider.run(operations.lease(policy, key, back))
+            await self._decider.run(operations.lease(limiter.policy, key, back))
         except AragoraRedisError:
             return  # it counts as used, in a moment

@@ -12,10 +12,16 @@ local function span_to(us, frac, now, count, full)
   return max(min((us - now) * count + frac, full), -full)
 end
 
--- The stored form of an instant that lies a span ahead.
-local function stamped(span, now, count)
+-- Microseconds that an arrival time lies further ahead than a full burst: whoever stores it adds
+-- them, since it was another limit that took so much.
+local function beyond_full(us, now, count, full)
+  return max(min(us - now - (full - full % count) / count, 2 ^ 52), 0)
+end
+
+-- The stored form of an instant that lies a span ahead, and `beyond` microseconds.
+local function stamped(span, now, count, beyond)
   local frac = span % count
-  local ahead = (span - frac) / count + 0  -- of -0 it makes 0
+  local ahead = (span - frac) / count + beyond  -- which makes 0 of -0
   if frac > 0 then return format('%.0f:%.0f@%.0f', now + ahead, frac, ahead) end
   return format('%.0f@%.0f', now + ahead, ahead)
 end
@@ -34,11 +40,14 @@ local function arrival(text, now)
   if us then return tonumber(us), tonumber(frac), 0 end
 end
 
--- The level of a bucket that is nothing but its arrival time, and whether the clock has gone back;
--- nil for another.
+-- The level of a bucket that is nothing but its arrival time, what lies beyond it, and whether the
+-- clock has gone back; nil for another.
 local function plain_level(value, now, count, full)
   local us, frac, back = arrival(value, now)
-  if us then return max(span_to(us - back, frac, now, count, full), 0), back > 0 end
+  if not us then return nil end
+  us = us - back
+  local level = max(span_to(us, frac, now, count, full), 0)
+  return level, level == full and beyond_full(us, now, count, full) or 0, back > 0
 end
 
 -- What is stored; of another type counts as nothing, and is replaced.
@@ -74,6 +83,13 @@ local function bucket_rules()
     bucket.shadow = min(bucket.shadow + actual * period, level)
     if bucket.kept > 0 then level = max(level, max(bucket.shadow, 0) + bucket.kept * period) end
     bucket.level = min(level, full)
+    -- What lies beyond a full burst comes first: only what is left of the return is tokens.
+    if bucket.beyond > 0 then
+      local count, room = bucket.count, math.floor((full - bucket.level) / bucket.count)
+      local moved = min(bucket.beyond, room)
+      bucket.level = bucket.beyond > room and full or bucket.level + moved * count
+      bucket.shadow, bucket.beyond = bucket.shadow + moved * count, bucket.beyond - moved
+    end
     return over
   end
 
@@ -117,7 +133,7 @@ local function bucket_rules()
   end
 
   local function open(value, now, count, period, burst)
-    local bucket = {count = count, period = period, burst = burst, level = 0}
+    local bucket = {count = count, period = period, burst = burst, level = 0, beyond = 0}
     value = value or ''
     local text, at = match(value, '^([%d:@-]+);()')
     at = at or #value + 1
@@ -139,12 +155,14 @@ local function bucket_rules()
     if not us then return bucket end
     bucket.went_back = back > 0
     bucket.level = span_to(us - back, frac, now, bucket.count, bucket.full)
+    bucket.beyond = beyond_full(us - back, now, bucket.count, bucket.full)
     local shadow, first, last, kept, holds_at =
       match(value, '^s([%d:]+)/(%d+)/(%d+)/(%d+);()', at)
     if not shadow or not find(value, '^' .. HOLD, holds_at) then return bucket end
     us, frac = arrival(shadow, now)
     if us then
-      bucket.shadow = min(span_to(us - back, frac, now, bucket.count, bucket.full), bucket.level)
+      us = us - back - bucket.beyond
+      bucket.shadow = min(span_to(us, frac, now, bucket.count, bucket.full), bucket.level)
       bucket.first, bucket.last, bucket.holds = tonumber(first), tonumber(last), value:sub(holds_at)
       bucket.kept = tonumber(kept)
       if back > 0 then move_holds(bucket, back) end
@@ -159,11 +177,12 @@ local function bucket_rules()
 
   -- What to store of a bucket, and for how many milliseconds; nil for good.
   local function close(bucket, now)
-    local value, left = stamped(bucket.level, now, bucket.count), bucket.level / bucket.count
+    local value = stamped(bucket.level, now, bucket.count, bucket.beyond)
+    local left = bucket.level / bucket.count + bucket.beyond
     if bucket.quota or bucket.holds then value = value .. ';' end
     if bucket.quota then value = value .. bucket.quota end
     if bucket.holds then
-      local shadow = match(stamped(bucket.shadow, now, bucket.count), '^[^@]+')
+      local shadow = match(stamped(bucket.shadow, now, bucket.count, bucket.beyond), '^[^@]+')
       value = value .. 's' .. shadow
         .. format('/%.0f/%.0f/%.0f;', bucket.first, bucket.last, bucket.kept) .. bucket.holds
       -- What is leased comes back only once it is used.
