@@ -266,6 +266,51 @@ def test_a_reset_elsewhere_ends_the_refusal_here() -> None:
     local.on_reset(record.key)
     assert local.recent_denial(record, 1, 5.0) is None
     assert local.decide(record, 10, WHOLE, 5.0).allowed
+    other = local.record("used up and not refused")
+    local.note(other, 10, answer(local, 10, 0), 5.0)
+    local.on_reset(other.key)
+    assert local.decide(other, 10, WHOLE, 5.0).allowed
+
+
+def test_a_redis_that_has_lost_what_it_knew_gives_no_second_burst_here() -> None:
+    local = limiter()
+    record = local.record("s")
+    local.note(record, 1, answer(local, 1, 9), 5.0)
+    local.note(record, 1, answer(local, 1, 0), 5.0)
+    assert not local.decide(record, 1, WHOLE, 5.0).allowed
+
+
+def test_what_came_back_elsewhere_is_known_here_with_the_next_answer_of_redis() -> None:
+    local = limiter()
+    record = local.record("s")
+    local.note(record, 1, answer(local, 1, 8), 5.0)
+    local.on_returned(record.key)
+    brought = LimitPolicy("api", 1, 1_000, 1)
+    local.note(record, 1, answer(local, 1, 0), 5.0, asked=brought)
+    assert not local.decide(record, 9, WHOLE, 5.0).allowed, "that limit sees no further"
+    local.note(record, 1, answer(local, 1, 0), 5.0)
+    assert local.decide(record, 9, WHOLE, 5.0).allowed
+    local.on_returned(record.key)
+    local.note(record, 1, answer(local, 1, 0), 5.0)
+    assert not local.decide(record, 9, WHOLE, 5.0).allowed, "Redis has not heard of nine"
+
+
+def test_another_limit_of_the_subject_is_known_here_with_the_next_answer_of_redis() -> None:
+    local = limiter(count=10, seconds=3600)
+    record = local.record("s")
+    local.note(record, 1, answer(local, 1, 9), 5.0)
+    own = LimitPolicy("api", 1000, 1_000_000, 1000)
+    local.note(record, 1, decode(own, 1, 9 * own.period_us), 5.0, own=own)
+    assert local.decide(record, 900, WHOLE, 5.0).allowed
+
+
+def test_nobody_is_told_to_wait_for_longer_than_a_full_burst_takes() -> None:
+    local = limiter(count=1, seconds=3600)
+    record = local.record("s")
+    local.note(record, 10, answer(local, 10, 0), 5.0)
+    local.policy = limiter(count=1000).policy
+    refused = local.decide(record, 1, WHOLE, 5.0)
+    assert (refused.allowed, refused.reset_after) == (False, 0.01)
 
 
 def test_a_debt_that_could_not_be_charged_is_owed_again() -> None:

@@ -3,7 +3,9 @@
 A subject has one record. Its bucket is kept as the instant at which it is full again, on our own
 monotonic clock. That instant is the same for the whole limit and for any share of it: a share
 regenerates slower by as much as its burst is smaller. So the record simply follows what Redis
-says, and at a switch the share begins as empty as the limit was (PROTOCOL: never refilled).
+says, and at a switch the share begins as empty as the limit was (PROTOCOL: never refilled). It is
+full sooner only where Redis has said that something came back or that the limit is another: one
+that has lost what it knew, and says less, gives no second burst here.
 """
 
 from __future__ import annotations
@@ -39,6 +41,8 @@ class Record:
         key: its key in Redis.
         digest: its digest, for `share_of`.
         owed_under: the limit under which its debt was made.
+        eased: Redis may have more by now than is known here; its next answer says how much.
+        untold: reservations and charges that Redis has not heard of yet, or not for certain.
     """
 
     __slots__ = (
@@ -48,12 +52,14 @@ class Record:
         "denied_under",
         "denied_until",
         "digest",
+        "eased",
         "full_at",
         "key",
         "owed_under",
         "own",
         "own_until",
         "token_seconds",
+        "untold",
     )
 
     def __init__(self, key: bytes, digest: bytes) -> None:
@@ -69,6 +75,8 @@ class Record:
         self.owed_under: LimitPolicy | None = None
         self.debt_until = 0.0
         self.token_seconds = 1.0
+        self.eased = False
+        self.untold = 0
 
     def own_at(self, now: float) -> LimitPolicy | None:
         """The limit that operators have set for it, as Redis last said, until that ends."""
@@ -92,7 +100,6 @@ class LocalLimiter:
         self._records: OrderedDict[_Name, Record] = OrderedDict()
         self._keyed: dict[bytes, Record] = {}
         self._indebted: dict[Record, None] = {}
-        self._refused: dict[bytes, Record] = {}
 
     def __len__(self) -> int:
         return len(self._records)
@@ -135,15 +142,15 @@ class LocalLimiter:
 
     def on_reset(self, key: bytes) -> None:
         """Another instance has reset the limit of the subject with this key in Redis."""
-        record = self._refused.pop(key, None)
+        record = self._keyed.get(key)
         if record is not None:
             record.denied_until = record.full_at = 0.0
 
     def on_returned(self, key: bytes) -> None:
         """Tokens came back to the subject with this key, or it has another limit now."""
-        record = self._refused.pop(key, None)
+        record = self._keyed.get(key)
         if record is not None:
-            record.denied_until = 0.0
+            record.denied_until, record.eased = 0.0, True
 
     def recent_denial(
         self, record: Record, cost: int, now: float, asked: LimitPolicy | None = None
@@ -182,7 +189,12 @@ class LocalLimiter:
     ) -> None:
         """Take in what Redis answered to a check of `cost`, and the subject's own limit."""
         full_at = now + decision.reset_after
-        record.full_at = max(record.full_at, full_at)
+        record.eased = record.eased or own != record.own
+        # A limit that a call brings may have a shorter burst, and see no further than that.
+        if record.eased and self._told(record) and (own or asked in (None, self.policy)):
+            record.full_at, record.eased = full_at, False
+        else:
+            record.full_at = max(record.full_at, full_at)
         record.own, record.own_until = own, own_until
         if decision.allowed:
             if cost >= record.denied_cost:
@@ -192,16 +204,15 @@ class LocalLimiter:
             record.denied_until = now + min(decision.retry_after, DENIAL_SECONDS)
             record.denied_full_at = full_at
             record.denied_under = asked or self.policy
-            self._refused[record.key] = record
 
-    def note_returned(self, record: Record, reset_after: float, now: float) -> None:
-        """Redis has given tokens back; its bucket is full in `reset_after` seconds.
+    def note_returned(self, record: Record, reset_after: float | None, now: float) -> None:
+        """Redis has given tokens back; its bucket is full in `reset_after` seconds, if it says so.
 
         Where it has not been told of all that was admitted here, that is no news.
         """
-        if record not in self._indebted:
-            record.full_at = now + reset_after
-        record.denied_until = 0.0
+        self.on_returned(record.key)
+        if reset_after is not None and self._told(record):
+            record.full_at, record.eased = now + reset_after, False
 
     def decide(
         self,
@@ -290,7 +301,7 @@ class LocalLimiter:
     ) -> Decision:
         """What `decide` would say, with nothing taken."""
         policy = record.own_at(now) or asked or self.policy
-        reset_after = max(record.full_at - now, 0.0)
+        reset_after = min(max(record.full_at - now, 0.0), policy.burst * policy.interval)
         if not share.fraction:
             return _decision(policy, reset_after, _UNOWNED_RETRY, 0.0, Source.LOCAL)
         token_seconds = policy.interval / share.fraction
@@ -324,7 +335,10 @@ class LocalLimiter:
     def _let_go(self, record: Record) -> None:
         self._keyed.pop(record.key, None)
         self._indebted.pop(record, None)
-        self._refused.pop(record.key, None)
+
+    def _told(self, record: Record) -> bool:
+        """Whether Redis has heard of all that was admitted here."""
+        return record not in self._indebted and not record.untold
 
     def _owe(self, record: Record, cost: int, token_seconds: float, now: float) -> None:
         record.debt_until = now + (_debt(record, now) + cost) * token_seconds

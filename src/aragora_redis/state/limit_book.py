@@ -28,8 +28,8 @@ class LimitBook:
     def use(self, policies: Mapping[str, LimitPolicy]) -> None:
         """Put other policies in force: what subjects have used stays used, refusals end.
 
-        A bucket whose rate has changed is full at the same instant as before, at most a full burst
-        from now.
+        A bucket whose rate has changed is full at the same instant as before: what was in
+        force when it was taken from is not known.
         """
         limiters = {}
         for name, policy in policies.items():

@@ -227,7 +227,7 @@ class Reservations:
         self._decider.service.answered()
         if record is not None and not self._owed:
             under, reply = in_force(policy, settled.answer)
-            reset_after = reply / (under.count * 1e6)
+            reset_after = reply / (under.count * 1e6) if reply < under.full else None
             limiter.note_returned(record, reset_after, self._decider.now)
         used = used if settled.found is Found.PAST else settled.used
         return settlement(reservation.cost, used, settled.found, settled.unpaid)
