@@ -208,6 +208,15 @@ def test_debt_that_was_handed_over_is_not_owed_again() -> None:
     assert local.debts(100.0) == [(record, 1)]
 
 
+def test_debts_are_handed_over_page_by_page() -> None:
+    local = limiter()
+    records = [local.record(str(n)) for n in range(3)]
+    for record in records:
+        local.decide(record, 1, WHOLE, 5.0)
+    assert local.debts(5.0, 2) == [(record, 1) for record in records[:2]]
+    assert local.debtors == 1
+
+
 def test_debt_follows_a_share_that_changes() -> None:
     local = limiter()
     record = local.record("s")
@@ -318,9 +327,9 @@ def test_a_debt_that_could_not_be_charged_is_owed_again() -> None:
     record = local.record("s")
     local.decide(record, 3, WHOLE, 5.0)
     assert local.debts(5.0) == [(record, 3)]
-    assert not local.in_debt
+    assert not local.debtors
     local.restore(record, 3, 5.0)
-    assert local.in_debt
+    assert local.debtors
     assert local.debts(5.0) == [(record, 3)]
 
 

@@ -16,6 +16,7 @@ from aragora_redis.errors import (
 )
 from aragora_redis.rate_limit.gcra import Source
 from aragora_redis.rate_limit.reservation import LATE, Found, Reservation, unseal
+from aragora_redis.state.limit_decider import CHARGES_AT_ONCE
 from aragora_redis.state.rate_limits import RateLimits
 from aragora_redis.testing import FakeClock, memory_state, outage
 
@@ -241,6 +242,25 @@ async def test_what_is_owed_is_told_once_at_a_time(state, limits):
         state.embedded.outage, state.embedded.run = None, run_slowly
         await asyncio.gather(limits.settle_debts(), limits.settle_debts())
     assert len(sent) == 1
+
+
+async def test_an_instance_that_ends_soon_after_an_outage_has_told_what_it_admitted(state, limits):
+    run, subjects = state.embedded.run, [f"org:{n}" for n in range(2 * CHARGES_AT_ONCE)]
+
+    async def run_slowly(operation, *, within):
+        await asyncio.sleep(0.01)
+        return await run(operation, within=within)
+
+    state.embedded.outage = LinkDownError("an outage")
+    for subject in subjects:
+        await limits.check("llm", subject, 1000)
+    state.embedded.outage, state.embedded.run = None, run_slowly
+    limits.on_accepted()
+    await asyncio.sleep(0)
+    await state.close()
+    state.embedded.run = run
+    for subject in subjects:
+        assert (await limits.look("llm", subject)).decision.remaining == 0
 
 
 async def test_a_limit_that_operators_set_for_a_while_ends_in_an_outage_too(limits, state, clock):

@@ -11,6 +11,7 @@ that has lost what it knew, and says less, gives no second burst here.
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import islice
 from math import inf
 from typing import Final
 
@@ -311,12 +312,18 @@ class LocalLimiter:
             return _decision(policy, reset_after, wait, share.fraction, Source.LOCAL)
         return _decision(policy, raised, 0.0, share.fraction, Source.LOCAL)
 
-    def debts(self, now: float) -> list[tuple[Record, int]]:
-        """Hand over what was admitted locally and has not come back yet, to be charged to Redis."""
-        owed = [(record, round(_debt(record, now))) for record in self._indebted]
-        for record in self._indebted:
+    def debts(self, now: float, most: int | None = None) -> list[tuple[Record, int]]:
+        """Hand over what was admitted locally and has not come back yet, to be charged to Redis.
+
+        Args:
+            now: monotonic seconds.
+            most: subjects whose debts are handed over, the oldest; all by default.
+        """
+        debtors = [*islice(self._indebted, most)]
+        owed = [(record, round(_debt(record, now))) for record in debtors]
+        for record in debtors:
             record.debt_until = 0.0
-        self._indebted.clear()
+            del self._indebted[record]
         return [
             (record, min(cost, (record.owed_under or self.policy).burst))
             for record, cost in owed
@@ -328,9 +335,9 @@ class LocalLimiter:
         self._owe(record, cost, record.token_seconds, now)
 
     @property
-    def in_debt(self) -> bool:
-        """Whether anything was admitted locally since `debts` was asked."""
-        return bool(self._indebted)
+    def debtors(self) -> int:
+        """Subjects to whom something was admitted locally that `debts` has not handed over."""
+        return len(self._indebted)
 
     def _let_go(self, record: Record) -> None:
         self._keyed.pop(record.key, None)

@@ -171,19 +171,17 @@ class Decider:
     async def settle_debts(self, limiters: Iterable[LocalLimiter]) -> None:
         """Charge to Redis what was admitted without it, so that an outage is no second burst."""
         for limiter in limiters:
-            debts = limiter.debts(self.now)
-            for start in range(0, len(debts), CHARGES_AT_ONCE):
-                await asyncio.gather(
-                    *(
-                        self._charge(limiter, record, cost)
-                        for record, cost in debts[start : start + CHARGES_AT_ONCE]
-                    )
-                )
+            for _ in range(0, limiter.debtors, CHARGES_AT_ONCE):
+                debts = limiter.debts(self.now, CHARGES_AT_ONCE)
+                await asyncio.gather(*(self._charge(limiter, *debt) for debt in debts))
 
     async def _charge(self, limiter: LocalLimiter, record: Record, cost: int) -> None:
         charge = operations.charge(record.owed_under or limiter.policy, record.key, cost)
+        record.untold += 1
         try:
             await self.executor.run(charge, within=CHARGE_LIMIT)
         except AragoraRedisError as error:
             if error.ran is Ran.NO:
                 limiter.restore(record, cost, self.now)
+        finally:
+            record.untold -= 1

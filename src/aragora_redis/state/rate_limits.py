@@ -40,6 +40,7 @@ class RateLimits:
         self._reservations = Reservations(decider)
         self._leases = Leases(decider)
         self._settling = asyncio.Lock()
+        self._settler: asyncio.Task[None] | None = None
         self._waiting = Waiting(decider.clock)
         self._book = LimitBook(policies, prefix=decider.prefix, digest_key=decider.digest_key)
         self._asking = Asking(decider, self._leases, events)
@@ -344,8 +345,20 @@ class RateLimits:
 
     async def finish(self) -> None:
         """Bring back what is leased and tell Redis what it has not got yet, at the end."""
-        await self._leases.finish()
-        await self.settle_debts()
+        try:
+            await self._leases.finish()
+            await self.settle_debts()
+        finally:
+            if self._settler is not None:
+                self._settler.cancel()
+
+    def on_accepted(self) -> None:
+        """Redis takes writes: it is told in the background what it has not got.
+
+        That is no task of the caller's to end: `finish` waits for it.
+        """
+        if self.in_debt:
+            self._settler = asyncio.create_task(self.settle_debts())
 
     async def settle_debts(self) -> None:
         """Tell Redis what was admitted and settled without it."""
@@ -359,7 +372,7 @@ class RateLimits:
         if self._settling.locked():
             return False
         limiters = self._book
-        return self._reservations.owing or any(limiter.in_debt for limiter in limiters)
+        return self._reservations.owing or any(limiter.debtors for limiter in limiters)
 
 
 def _under(policy: LimitPolicy, limit: Rate | None) -> LimitPolicy:

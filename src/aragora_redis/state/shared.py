@@ -262,8 +262,7 @@ class SharedState:
         self._background.append(asyncio.create_task(work))
 
     def _on_accepted(self) -> None:
-        if self.rate_limits.in_debt:
-            self._spawn(self.rate_limits.settle_debts())
+        self.rate_limits.on_accepted()
 
     def _on_push(self, push: list[Any]) -> None:
         self.rate_limits.on_push(push)
