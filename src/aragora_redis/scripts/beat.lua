@@ -27,6 +27,10 @@ local added = redis.pcall('ZADD', KEYS[1], string.format('%.0f', ms), ARGV[2])
 if type(added) == 'table' and added.err then return added end
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
 
+-- A beat from ahead came before the clock went back, perhaps the last of one that has died since.
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. string.format('%.0f', ms), '+inf')) do
+  redis.call('ZADD', KEYS[1], string.format('%.0f', ms), id)
+end
 local limit = string.format('%.0f', ms - ARGV[5])
 local gone = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', limit)
 if #gone > 0 then
