@@ -66,6 +66,32 @@ async def test_a_clock_far_ahead_removes_nothing_from_memory_while_redis_has_not
     assert shard.replica.score(ENTRY.member) == ENTRY.score
 
 
+async def test_an_era_that_lies_ahead_of_a_clock_that_went_back_is_as_old_as_the_first_look():
+    """Or whoever starts would not be ready for as long as the clock went back."""
+
+    class Behind:
+        def __init__(self, server_now):
+            self.head: Any = Head(Position(b"n", b"r", 1, 4), 3_600_000_000, {}, {}, server_now)
+
+        async def run(self, operation, **_: Any):
+            if operation.script is None or operation.script.name != "survey":
+                raise OutageError("away")
+            return self.head
+
+    clock = Moved()
+    made = feed(Behind(1_000_000), clock)
+    for _ in range(3):
+        for shard in made.shards:
+            with pytest.raises(OutageError):
+                await made._follow(shard)
+        clock.passed += 3.0
+        assert made.settled is (clock.passed >= 6.0)
+    made._executor = Behind(3_601_000_000)  # a later era, by a clock that goes well
+    with pytest.raises(OutageError):
+        await made._follow(made.shards[0])
+    assert not made.settled
+
+
 async def test_a_record_of_the_feed_that_cannot_be_read_is_a_hole():
     """Or the shard would be stuck until it is trimmed: a comparison leads past it."""
     made = feed(Away(UnexpectedReplyError("odd")), Moved())

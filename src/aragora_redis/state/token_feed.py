@@ -243,7 +243,10 @@ class TokenFeed:
         self._clocks.see(head)
         # By the clock of the server that has opened it, whatever others have.
         age = (head.server_now - head.opened) / 1_000_000
-        self._opened[shard.index] = self._clock.monotonic() - age
+        if age >= 0:
+            self._opened[shard.index] = self._clock.monotonic() - age
+        else:  # its clock has gone back since
+            self._opened.setdefault(shard.index, self._clock.monotonic())
         plan = shard.on_head(head, asked_at=asked_at)
         if plan.new_era:
             self._events.emit(
