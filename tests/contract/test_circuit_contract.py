@@ -171,6 +171,10 @@ def test_evidence_about_an_earlier_state_does_not_count(world):
     opened = world.trip()
     told = world.report("b", 50, 50, known=NOTHING)
     assert (told.standing, told.pooled[:3]) == (opened, (0, 0, 0))
+    world.report("a", 3, 1, known=opened)
+    for calls in (50, 0):
+        told = world.report("a", calls, calls, known=NOTHING)
+        assert told.pooled[:3] == (3, 1, 0), "what does count is told"
 
 
 def test_a_known_later_state_is_taken_over(world):

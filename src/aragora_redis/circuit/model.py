@@ -70,10 +70,12 @@ def report(memory: Memory, keys: _Keys, args: _Keys) -> Any:
         _keep(memory, keys[0], stored)
     if begun:
         memory.delete(keys[1])
-    if earlier or begun:
         return _reported(now, stored, Evidence())
-    window = int(policy[0])
-    pooled = _pool(memory, keys[1], own, (int(calls), int(failures), int(slow)), window)
+    if not earlier:
+        _note(memory, keys[1], own, (int(calls), int(failures), int(slow)), int(policy[0]))
+    pooled = _pool(memory, keys[1], int(policy[0]))
+    if earlier:
+        return _reported(now, stored, pooled)
     rules = CircuitPolicy(
         minimum_calls=int(policy[1]),
         failure_rate=float(policy[2]),
@@ -189,15 +191,17 @@ def _keep(memory: Memory, key: bytes, stored: _Stored) -> None:
     memory.expire_at(key, None if endless else max(memory.now, until) + _KEEP_US)
 
 
-def _pool(
-    memory: Memory, key: bytes, own: bytes, seen: tuple[int, int, int], window: int
-) -> Evidence:
+def _note(memory: Memory, key: bytes, own: bytes, seen: tuple[int, int, int], window: int) -> None:
     rows: dict[bytes, tuple[int, int, int, int]] = memory.get(key) or {}
     rows.pop(own, None)
     if seen[0]:
         rows[own] = (memory.now, *seen)
         memory.put(key, rows)
         memory.expire_at(key, memory.now + window)
+
+
+def _pool(memory: Memory, key: bytes, window: int) -> Evidence:
+    rows: dict[bytes, tuple[int, int, int, int]] = memory.get(key) or {}
     now = memory.now
     for boot, (at, *_) in list(rows.items()):
         if at + window <= now or at > now + CLOCK_TOLERANCE:

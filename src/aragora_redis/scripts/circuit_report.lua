@@ -33,14 +33,16 @@ if ahead > 0 or begun_again then
   if refused then return refused end
 end
 if begun_again then redis.call('DEL', evidence) end
-if ahead < 0 or begun_again then return answer() end
+if begun_again then return answer() end
 
-if tonumber(ARGV[10]) > 0 then
+-- What is told of an earlier state does not count; who tells it learns what counts all the same.
+local counts = ahead >= 0
+if counts and tonumber(ARGV[10]) > 0 then
   local noted = redis.pcall('HSET', evidence, ARGV[9],
     int(now) .. ' ' .. ARGV[10] .. ' ' .. ARGV[11] .. ' ' .. ARGV[12])
   if type(noted) == 'table' then return noted end
   redis.call('PEXPIRE', evidence, int(math.ceil(window / 1000)))
-else
+elseif counts then
   redis.pcall('HDEL', evidence, ARGV[9])
 end
 local reporting, failing, slowing = 0, 0, 0
@@ -57,6 +59,7 @@ for i = 1, #rows, 2 do
     if tonumber(w) > 0 then slowing = slowing + 1 end
   end
 end
+if not counts then return answer() end
 
 local needed = math.min(tonumber(ARGV[17]), reporting)
 -- What was forced for a time, which is over, is closed.
