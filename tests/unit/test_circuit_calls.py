@@ -251,6 +251,37 @@ def test_threads_share_the_bulkhead(threads):
     assert circuit._circuit().bulkhead.in_flight == 0
 
 
+async def test_who_is_not_the_one_that_entered_may_leave(state):
+    """A streamed response closes what its request has entered, whose task may still run."""
+    circuit, left = state.circuits["few"], asyncio.Event()
+
+    async def enter(stay):
+        await circuit.__aenter__()
+        if stay:
+            await left.wait()
+
+    request, fixture = (asyncio.create_task(enter(stay)) for stay in (True, False))
+    await until(lambda: circuit.bulkhead.in_flight == 2)
+    await fixture
+    for in_flight in (1, 0):
+        await circuit.__aexit__(None, None, None)
+        assert circuit.bulkhead.in_flight == in_flight
+    with pytest.raises(RuntimeError, match="more often"):
+        await circuit.__aexit__(None, None, None)
+    left.set()
+    await request
+
+
+def test_so_may_threads(threads):
+    circuit = threads.circuits["few"]
+    circuit.__enter__()
+    leaving = threading.Thread(target=circuit.__exit__, args=(None, None, None))
+    leaving.start()
+    leaving.join(10)
+    threads._crossing.cross(lambda _: asyncio.sleep(0), 1)
+    assert circuit._circuit().bulkhead.in_flight == 0
+
+
 async def test_a_force_says_who_why_and_until_when_and_ends_by_itself(state):
     circuit = state.circuits["forced"]
     forced = await state.circuits.force("forced", "open", "a\tb", by="ann", lasts=0.2)

@@ -20,6 +20,7 @@ from ..errors import CircuitOpenError
 from ..events import CircuitRefused
 from ..names import validate_seconds
 from .bulkhead import Bulkhead
+from .circuit_entered import Entered
 from .circuit_guard import Guard
 from .circuit_knowledge import Knowledge, Surroundings
 from .circuit_trials import NoPlaceError, Trials
@@ -82,7 +83,9 @@ class Circuit:
         self._around = around
         self._known = Knowledge(name, lambda: self.policy, around)
         self._trials = Trials(name, lambda: self.policy, around, self._known)
-        self._entered: dict[asyncio.Task[object] | None, list[Guard]] = {}
+        self._entered: Entered[asyncio.Task[object] | None, Guard] = Entered(
+            lambda task: task is None or task.done()
+        )
         self._used_at = around.clock.monotonic()
         self.due_at = self._used_at
         """Monotonic seconds at which it wants to be tended."""
@@ -284,7 +287,7 @@ class Circuit:
     async def __aenter__(self) -> Self:
         guard = self.guard()
         await guard.__aenter__()
-        self._entered.setdefault(asyncio.current_task(), []).append(guard)
+        self._entered.add(asyncio.current_task(), guard)
         return self
 
     async def __aexit__(
@@ -293,14 +296,7 @@ class Circuit:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        task = asyncio.current_task()
-        if task not in self._entered:  # entered by a task that has ended, such as a fixture's
-            task = next((other for other in self._entered if other is None or other.done()), task)
-        guards = self._entered[task]
-        guard = guards.pop()
-        if not guards:
-            del self._entered[task]
-        await guard.__aexit__(kind, error, trace)
+        await self._entered.take(asyncio.current_task()).__aexit__(kind, error, trace)
 
     def monotonic(self) -> float:
         """The clock by which calls are timed."""

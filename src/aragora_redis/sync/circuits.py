@@ -14,6 +14,7 @@ from ..circuit.permit import Permit
 from ..state.bulkhead import Bulkhead
 from ..state.circuit import Circuit as AsyncCircuit
 from ..state.circuit import CircuitStatus
+from ..state.circuit_entered import Entered
 from ..state.circuits import Forced
 from ..state.sessions import WRITE_LIMIT
 from ..state.shared import SharedState
@@ -65,7 +66,9 @@ class Circuit:
     def __init__(self, crossing: Crossing, name: str) -> None:
         self._crossing = crossing
         self._name = name
-        self._entered = threading.local()
+        self._entered: Entered[threading.Thread, Guard] = Entered(
+            lambda thread: not thread.is_alive()
+        )
         self._there: tuple[SharedState, AsyncCircuit] | None = None
 
     def __repr__(self) -> str:
@@ -183,9 +186,7 @@ class Circuit:
     def __enter__(self) -> Self:
         guard = self.guard()
         guard.__enter__()
-        if not hasattr(self._entered, "guards"):
-            self._entered.guards = []
-        self._entered.guards.append(guard)
+        self._entered.add(threading.current_thread(), guard)
         return self
 
     def __exit__(
@@ -194,7 +195,7 @@ class Circuit:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._entered.guards.pop().__exit__(kind, error, trace)
+        self._entered.take(threading.current_thread()).__exit__(kind, error, trace)
 
     def _circuit(self) -> AsyncCircuit:
         here = self._crossing.here
