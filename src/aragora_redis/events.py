@@ -218,6 +218,36 @@ class PardonsIgnored(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Acted(Event):
+    """Somebody did something by hand through this instance; see `aragora_redis.audit.act.Act`."""
+
+    actor: str
+    action: str
+    target: str
+    outcome: str
+    via: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActLost(Event):
+    """What somebody did by hand could not be recorded, and is told only here."""
+
+    actor: str
+    action: str
+    target: str
+    outcome: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditTrouble(Event):
+    """Acts by hand wait to be recorded; said again only after they were."""
+
+    waiting: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SessionServed(Event):
     """A session was read, from `redis` or, while that cannot be asked, as a `copy`."""
 

@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import pytest
 
+from aragora_redis.audit.act import Act
 from aragora_redis.clock import SYSTEM_CLOCK
 from aragora_redis.errors import InvalidInputError, LinkDownError, OutcomeUnknownError, Ran
-from aragora_redis.ops.desk.audit import Act, recent
 from aragora_redis.ops.desk.desk import Desk, kept
 from aragora_redis.settings import Settings
 from aragora_redis.state.receipt import Level, Receipt
@@ -28,11 +28,14 @@ class Redis:
         self.outcomes: list[str] = []
         self._answers = answers
 
+    def lead(self, slot):
+        del slot
+
     async def run(self, operation, *, within):  # noqa: ARG002 - as the executor is called
         if self._answers <= len(self.outcomes):
             raise LinkDownError("it is gone")
         named = dict(zip(operation.args[6::2], operation.args[7::2], strict=True))
-        assert (named["actor"], named["reason"]) == ("alice", "asked for")
+        assert (named["actor"], named["reason"], named["via"]) == ("alice", "asked for", "cli")
         self.outcomes.append(named["outcome"])
         return operation.read(b"1-1")
 
@@ -100,25 +103,6 @@ async def test_what_was_done_is_told_though_its_end_cannot_be_recorded():
 async def test_the_error_of_an_act_is_told_and_not_that_of_its_record():
     with pytest.raises(OutcomeUnknownError, match="lost"):
         await desk_over(Redis(answers=1)).act(ACT, doing(OutcomeUnknownError("lost")), str)
-
-
-def record(at, **named):
-    return [f"{at}-0".encode(), [part.encode() for pair in named.items() for part in pair]]
-
-
-def test_two_records_of_an_act_are_one_and_unknown_fields_cost_nothing():
-    reply = [
-        record(9000, id="b", actor="bob", outcome="unknown", of_a_later_version="x"),
-        record(8000, id="b", actor="bob", outcome="begun"),
-        record(2000, id="a", actor="alice", outcome="begun"),
-        record(1000, actor="eve"),
-    ]
-    acts = recent("aragora", 9).read(reply)
-    assert [(each.at, each.act.actor, each.act.outcome) for each in acts] == [
-        (8.0, "bob", "unknown"),
-        (2.0, "alice", "begun"),
-        (1.0, "eve", "begun"),
-    ]
 
 
 def test_what_only_this_process_knows_is_not_called_done():

@@ -11,6 +11,9 @@ import pytest
 
 from aragora_redis.address import Address
 from aragora_redis.events import (
+    Acted,
+    ActLost,
+    AuditTrouble,
     ClockSkew,
     Decided,
     Degraded,
@@ -55,6 +58,9 @@ def events(caplog):
         (SwitchAnnounced(OLD), logging.INFO, "127.0.0.1:6379"),
         (LinkUp(str(NEW), "fast", 0.0), logging.INFO, "fast"),
         (LinkLost(str(NEW), "fast", "reset by peer"), logging.INFO, "reset by peer"),
+        (Acted("ann", "limits reset", "api 0011", "filled", "http"), logging.INFO, "by ann"),
+        (ActLost("ann", "limits reset", "api 0011", "filled", "full"), logging.ERROR, "by ann"),
+        (AuditTrouble(3, "WRONGTYPE"), logging.WARNING, "3 acts"),
     ],
     ids=lambda value: type(value).__name__,
 )

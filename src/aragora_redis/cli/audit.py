@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from ..ops.desk import audit as records
 from . import output
 from .deployment import OfLab, settings_of
 from .desk import Limit, at_desk, when
@@ -23,33 +22,29 @@ def audit(
     lab: OfLab = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what was done with these commands, by whom and why, the newest first.
+    """Show what was done by hand, by whom and why, the newest first: from every face and instance.
 
     Tokens, users and sessions stand there as digests, the same as in `tokens list`. What stays
     `begun` was interrupted, or could not be told of any more.
     """
-    settings = settings_of(lab)
-    everything = actor is not None or target is not None
-    asked = records.recent(settings.prefix, records.KEPT if everything else limit)
-    found = [
-        each
-        for each in at_desk(settings, lambda desk: desk.ask(asked))
-        if actor in (None, each.act.actor) and (target or "") in each.act.target
-    ][:limit]
+    found = at_desk(
+        settings_of(lab), lambda desk: desk.records.recent(limit, actor=actor, target=target)
+    )
     if as_json:
-        output.write_json([each.as_dict() for each in found])
+        output.write_json([each.as_dict() for each in found.acts])
         return
     output.write_table(
-        ("WHEN", "ACTOR", "ACTION", "TARGET", "OUTCOME", "REASON"),
+        ("WHEN", "ACTOR", "VIA", "ACTION", "TARGET", "OUTCOME", "REASON"),
         [
             (
                 when(each.at),
-                each.act.actor,
-                each.act.action,
-                each.act.target,
-                each.act.outcome,
-                each.act.reason,
+                each.actor,
+                f"{each.via} {each.instance}".strip(),
+                each.action,
+                each.target,
+                each.outcome,
+                each.reason,
             )
-            for each in found
+            for each in found.acts
         ],
     )

@@ -13,10 +13,10 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from ..audit.act import validate_signature
 from ..clock import SYSTEM_CLOCK
 from ..errors import InvalidInputError
 from ..ops.desk import Desk, open_desk
-from ..ops.desk.audit import validate_signature
 from ..settings import Settings
 from ..state.receipt import Receipt
 from . import output

@@ -18,6 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
+from ..audit.act import Act
 from ..circuit import note, operations
 from ..circuit.machine import Phase
 from ..circuit.operations import CircuitKeys, Reporter
@@ -28,6 +29,7 @@ from ..names import validate_name
 from ..operation import Operation, Runs
 from ..policies import Policies
 from ..rate_limit.share import FleetSize
+from .audit import UNRECORDED, Recorder
 from .circuit import Circuit, CircuitStatus
 from .circuit_knowledge import Surroundings
 
@@ -59,6 +61,7 @@ class Circuits:
         own: boot id of this instance.
         deadline: seconds that a round trip may take.
         source: who it is that decides there.
+        audit: records what names who does it.
     """
 
     def __init__(
@@ -74,8 +77,10 @@ class Circuits:
         prefix: str,
         deadline: float,
         source: Literal["redis", "local"],
+        audit: Recorder = UNRECORDED,
     ) -> None:
         self._policies = policies
+        self._audit = audit
         self._clock = clock
         self._wake = asyncio.Event()
         self._keys = CircuitKeys(prefix)
@@ -179,7 +184,7 @@ class Circuits:
             name: which.
             state: `open`, `closed`, or `auto` for as its calls decide.
             reason: why, for people.
-            by: who does it, as they name themselves.
+            by: who does it, as they name themselves; the act is recorded then (`state.audit`).
             lasts: seconds for which it holds; None until it is told otherwise.
 
         Raises:
@@ -203,15 +208,17 @@ class Circuits:
         except InvalidInputError:  # too many; but whoever acts by hand can always do so
             circuit = self._made(name)
         await circuit.report_evidence()  # what is known here must not be later than what is forced
-        forced = await self._run(
-            operations.force(
-                self._keys,
-                name,
-                phases[state],
-                reason=said,
-                nonce=secrets.token_hex(8),
-                lasts=lasts or 0.0,
-            )
+        force = operations.force(
+            self._keys,
+            name,
+            phases[state],
+            reason=said,
+            nonce=secrets.token_hex(8),
+            lasts=lasts or 0.0,
+        )
+        act = Act(actor=by, action=f"circuits force {state}", target=name, reason=reason)
+        forced = await self._audit.act(
+            act, lambda: self._run(force), lambda forced: forced.standing.phase.value
         )
         circuit.adopt(forced.standing, forced.server_now)
         return circuit.snapshot()

@@ -35,6 +35,7 @@ class Connected:
         on_push: gets every published message.
         on_link_up: told that messages are published to us again.
         on_accepted: told of each accepted beat: Redis takes writes.
+        on_new_history: told that what Redis holds may lack what was written last.
         prepared: waits until this instance has what it must publish as soon as it follows.
     """
 
@@ -52,11 +53,13 @@ class Connected:
         on_push: Callable[[list[Any]], None],
         on_link_up: Callable[[], None],
         on_accepted: Callable[[], None],
+        on_new_history: Callable[[], None],
         prepared: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
         self._on_other_push = on_push
         self._on_link_up = on_link_up
         self._on_accepted = on_accepted
+        self._on_new_history = on_new_history
         self._prepared = prepared
         self._events = events
         self._differing = 0
@@ -203,6 +206,7 @@ class Connected:
 
     def _on_reconciled(self) -> None:
         self.presence.poke()
+        self._on_new_history()
 
     def _instances(self) -> int:
         return self.presence.instances

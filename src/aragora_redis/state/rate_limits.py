@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from ..audit.act import Act
 from ..errors import LimitUnavailableError
 from ..events import Events
 from ..names import validate_seconds
@@ -17,6 +18,8 @@ from ..rate_limit.joint import (
 )
 from ..rate_limit.policy import LimitPolicy, Rate
 from ..rate_limit.reservation import TTL, Settlement, unseal
+from ..tokens.told import digest_of
+from .audit import UNRECORDED, Recorder
 from .leases import Leases
 from .limit_asking import Asking
 from .limit_book import LimitBook
@@ -30,12 +33,19 @@ class RateLimits:
 
     Args:
         decider: what decisions are made with.
+        audit: records what names an actor.
     """
 
     def __init__(
-        self, policies: Mapping[str, LimitPolicy], *, decider: Decider, events: Events
+        self,
+        policies: Mapping[str, LimitPolicy],
+        *,
+        decider: Decider,
+        events: Events,
+        audit: Recorder = UNRECORDED,
     ) -> None:
         self._decider = decider
+        self._audit = audit
         self._events = events
         self._reservations = Reservations(decider)
         self._leases = Leases(decider)
@@ -257,8 +267,23 @@ class RateLimits:
         decision = self._asking.at_hand(limiter, record, cost, asked)
         return None if decision is None else self._asking.said(limiter.policy, decision)
 
-    async def reset(self, policy: str, subject: str, *, at: str | None = None) -> bool:
+    async def reset(
+        self,
+        policy: str,
+        subject: str,
+        *,
+        at: str | None = None,
+        reason: str = "",
+        actor: str = "",
+    ) -> bool:
         """Fill the subject's bucket again; True if anything had been taken.
+
+        Args:
+            policy: name of a policy in the policies file.
+            subject: whom it counts.
+            at: for a limit with `co_locate`, the subject of that other limit.
+            reason: why, for the record.
+            actor: who does this; the act is recorded then (`state.audit`).
 
         Raises:
             UnknownPolicyError, InvalidInputError: the arguments.
@@ -266,10 +291,16 @@ class RateLimits:
             OutcomeUnknownError: it may have run.
         """
         limiter = self._book.of(policy, subject, at)
-        key = limiter.record(subject, at).key
-        limiter.forget(subject, at)
-        self._leases.recall(key, gone=True)
-        return await self._decider.run(operations.reset(key, self._decider.channel))
+        record = limiter.record(subject, at)
+
+        async def work() -> bool:
+            limiter.forget(subject, at)
+            self._leases.recall(record.key, gone=True)
+            return await self._decider.run(operations.reset(record.key, self._decider.channel))
+
+        target = f"{policy} {digest_of(record.digest)}"
+        act = Act(actor=actor, action="limits reset", target=target, reason=reason)
+        return await self._audit.act(act, work, lambda taken: "filled" if taken else "was full")
 
     async def look(self, policy: str, subject: str, *, at: str | None = None) -> Look:
         """What a check of the subject would meet now, and under which limit; takes nothing.
@@ -291,6 +322,8 @@ class RateLimits:
         *,
         lasts: float | None = None,
         at: str | None = None,
+        reason: str = "",
+        actor: str = "",
     ) -> bool:
         """Give a subject a limit of its own, for the whole fleet; True if it had one before.
 
@@ -302,6 +335,8 @@ class RateLimits:
             limit: rate and burst; None for the policy's again.
             lasts: seconds for which it holds; None for good.
             at: for a limit with `co_locate`, the subject of that other limit.
+            reason: as for `reset`.
+            actor: as for `reset`.
 
         Raises:
             UnknownPolicyError, InvalidInputError: the arguments.
@@ -313,8 +348,20 @@ class RateLimits:
             validate_seconds(lasts, "how long a limit holds")
         record = limiter.record(subject, at)
         record.denied_until = 0.0
-        return await self._decider.run(
-            operations.set_quota(limiter.policy, record.key, limit, lasts, self._decider.channel)
+        setting = operations.set_quota(
+            limiter.policy, record.key, limit, lasts, self._decider.channel
+        )
+        act = Act(
+            actor=actor,
+            action="limits set" if limit is not None else "limits unset",
+            target=f"{policy} {digest_of(record.digest)}",
+            reason=reason,
+        )
+        said = f"{limit}" if limit is not None else "the policy's"
+        return await self._audit.act(
+            act,
+            lambda: self._decider.run(setting),
+            lambda _had: said if lasts is None else f"{said}, for {lasts:g} s",
         )
 
     def policy(self, name: str) -> LimitPolicy:

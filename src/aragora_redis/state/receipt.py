@@ -77,6 +77,9 @@ class Loaded:
     expired: int
     level: Level
 
+    def __str__(self) -> str:
+        return f"{self.entries} entries, {self.level.word}"
+
 
 def unix(value: Instant, name: str) -> float:
     """An instant in Unix seconds; `name` names it in the error.

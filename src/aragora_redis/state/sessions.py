@@ -9,10 +9,11 @@ them before and after it asks Redis, and no update creates a session.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from ..audit.act import Act
 from ..clock import Clock
 from ..errors import (
     InvalidInputError,
@@ -36,6 +37,8 @@ from ..sessions.policy import SessionPolicy
 from ..sessions.stored import Session, SessionInfo, Source
 from ..sessions.witness import Witness
 from ..tokens.entry import VALUE_LIMIT
+from ..tokens.told import digest_of
+from .audit import UNRECORDED, Recorder
 from .owed_ends import OwedEnds
 from .receipt import Receipt
 from .session_births import SessionBirths
@@ -43,6 +46,8 @@ from .session_changes import SessionChanges
 from .session_ends import SessionEnds
 from .session_store import HOPS, NO_ANSWER, Found, SessionStore, gone
 from .tokens import Tokens
+
+T = TypeVar("T")
 
 WRITE_LIMIT = 1.0
 """Seconds that a change may take: it waits for a failover that is nearly over."""
@@ -57,6 +62,9 @@ class EndedSessions:
     count: int
     receipt: Receipt
 
+    def __str__(self) -> str:
+        return f"{self.count} ended, {self.receipt.level.word}" if self.count else "had none"
+
 
 class Sessions:
     """The sessions of the service. A call keeps one deadline, `within` seconds, for all it does.
@@ -69,6 +77,7 @@ class Sessions:
         deny_on_outage: give no copy while Redis cannot be asked.
         deadline: seconds that a read may take.
         source: who it is that is asked.
+        audit: records what names an actor.
     """
 
     def __init__(
@@ -85,8 +94,10 @@ class Sessions:
         deny_on_outage: bool,
         deadline: float,
         source: Source,
+        audit: Recorder = UNRECORDED,
     ) -> None:
         self._tokens = tokens
+        self._audit = audit
         self._policy = policy
         self._events = events
         self._digest_key = digest_key
@@ -349,29 +360,51 @@ class Sessions:
 
     # --- ending -------------------------------------------------------------------------
 
-    async def end(self, session: Session | str, *, within: float = WRITE_LIMIT) -> Receipt:
+    async def end(
+        self,
+        session: Session | str,
+        *,
+        reason: str = "",
+        actor: str = "",
+        within: float = WRITE_LIMIT,
+    ) -> Receipt:
         """End a session for good: here at once, and as far as the receipt's level says.
 
         The ids that it had before rotations end with it.
 
+        Args:
+            session: it, or its id.
+            reason: why, for the record.
+            actor: who does this; the act is recorded then (`state.audit`). Leave it out where users
+                end what is theirs, as at a logout.
+            within: seconds that it may take.
+
         Raises:
+            InvalidInputError: the actor or the reason cannot be; nothing was ended.
             SessionGoneError: there is no such session.
             SessionConflictError: it keeps being rotated; end it once more.
         """
         with self._counted("end"):
             until = self._store.until(within)
-            if isinstance(session, Session):
-                return await self._ends.end(
-                    session.ref,
-                    session.expires_at,
-                    self._index(session.user),
-                    until,
-                    before=session.before,
-                )
-            ref = parse_id(self._digest_key, session)
+            read = session if isinstance(session, Session) else None
+            ref = (
+                session.ref if isinstance(session, Session) else parse_id(self._digest_key, session)
+            )
             if ref is None:
                 raise gone()
+            return await self._by_hand(
+                f"session {digest_of(ref.member)}",
+                lambda: self._end(ref, read, until),
+                _level,
+                actor,
+                reason,
+            )
+
+    async def _end(self, ref: SessionRef, read: Session | None, until: float) -> Receipt:
+        if read is None:
             return await self._end_unread(ref, until)
+        index = self._index(read.user)
+        return await self._ends.end(ref, read.expires_at, index, until, before=read.before)
 
     async def _end_unread(self, ref: SessionRef, until: float) -> Receipt:
         """End what an id names.
@@ -417,35 +450,77 @@ class Sessions:
         return list((await self._ends.living(home, until)).values())
 
     async def end_user(
-        self, user: str, *, keep: str | None = None, within: float = WRITE_LIMIT
+        self,
+        user: str,
+        *,
+        keep: str | None = None,
+        reason: str = "",
+        actor: str = "",
+        within: float = WRITE_LIMIT,
     ) -> EndedSessions:
         """End all sessions that a user has, rotated ones too. One that begins now may be missed.
 
         Args:
             user: whose.
             keep: the handle of one that lives on, for "log out everywhere else".
+            reason: as for `end`.
+            actor: as for `end`.
             within: seconds that it may take.
 
         Raises:
+            InvalidInputError: the actor or the reason cannot be; nothing was ended.
             OutageError, OutcomeUnknownError: Redis cannot be asked which those are.
         """
         with self._counted("end-user"):
             until, home = self._store.until(within), self._home(user)
-            living = await self._ends.living(home, until)
-            ended = {member: info for member, info in living.items() if info.handle != keep}
-            return EndedSessions(len(ended), await self._ends.end_members(home, ended, until))
-
-    async def end_all(self, *, within: float = WRITE_LIMIT) -> Receipt:
-        """End all sessions of everybody that exist now, also where Redis cannot be asked."""
-        with self._counted("end-all"):
-            return await self._ends.end_all(
-                all_sessions(self._digest_key), self._store.until(within)
+            return await self._by_hand(
+                f"sessions of user {digest_of(home.member)}",
+                lambda: self._end_user(home, keep, until),
+                str,
+                actor,
+                reason,
             )
 
-    async def end_one_of(self, user: str, handle: str, *, within: float = WRITE_LIMIT) -> Receipt:
+    async def _end_user(self, home: SessionRef, keep: str | None, until: float) -> EndedSessions:
+        living = await self._ends.living(home, until)
+        ended = {member: info for member, info in living.items() if info.handle != keep}
+        return EndedSessions(len(ended), await self._ends.end_members(home, ended, until))
+
+    async def end_all(
+        self, *, reason: str = "", actor: str = "", within: float = WRITE_LIMIT
+    ) -> Receipt:
+        """End all sessions of everybody that exist now, also where Redis cannot be asked.
+
+        Args:
+            reason: as for `end`.
+            actor: as for `end`.
+            within: seconds that it may take.
+        """
+        with self._counted("end-all"):
+            until = self._store.until(within)
+            return await self._by_hand(
+                "sessions of everybody",
+                lambda: self._ends.end_all(all_sessions(self._digest_key), until),
+                _level,
+                actor,
+                reason,
+            )
+
+    async def end_one_of(
+        self,
+        user: str,
+        handle: str,
+        *,
+        reason: str = "",
+        actor: str = "",
+        within: float = WRITE_LIMIT,
+    ) -> Receipt:
         """End the one of a user's sessions that a handle of the list names.
 
+        `reason` and `actor` are as for `end`.
+
         Raises:
+            InvalidInputError: the actor or the reason cannot be; nothing was ended.
             SessionGoneError: the user has none of that handle.
             OutageError, OutcomeUnknownError: Redis cannot be asked which those are.
         """
@@ -455,9 +530,26 @@ class Sessions:
             named = {member: info for member, info in living.items() if info.handle == handle}
             if not named:
                 raise gone()
-            return await self._ends.end_members(home, named, until)
+            return await self._by_hand(
+                f"session {digest_of(next(iter(named)))}",
+                lambda: self._ends.end_members(home, named, until),
+                _level,
+                actor,
+                reason,
+            )
 
     # --- small parts --------------------------------------------------------------------
+
+    async def _by_hand(
+        self,
+        target: str,
+        work: Callable[[], Awaitable[T]],
+        outcome: Callable[[T], str],
+        actor: str,
+        reason: str,
+    ) -> T:
+        act = Act(actor=actor, action="sessions end", target=target, reason=reason)
+        return await self._audit.act(act, work, outcome)
 
     def _named(
         self, session: Session | str, version: int | None
@@ -505,3 +597,7 @@ class Sessions:
             raise
         finally:
             self._events.emit(SessionWrite(operation, outcome))
+
+
+def _level(receipt: Receipt) -> str:
+    return receipt.level.word

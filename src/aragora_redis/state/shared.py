@@ -24,6 +24,8 @@ from ..settings import Settings, from_env
 from ..tokens.claims import ClaimNames
 from ..tokens.entry import DAY, SHARDS, Entry
 from ..tokens.shard import Shard
+from .audit import Audit
+from .audit_log import AuditLog, MemoryAuditLog, RedisAuditLog
 from .circuits import Circuits
 from .connected import Connected
 from .embedded import EmbeddedExecutor
@@ -86,6 +88,7 @@ class SharedState:
             self._redis.feed.shards if self._redis else [Shard(index) for index in range(SHARDS)]
         )
         self._outbox = self._build_outbox()
+        self.audit = self._build_audit()
         self.rate_limits = self._build_rate_limits()
         self.tokens = self._build_tokens()
         self._strays = StrayPardons(self._shards, self.tokens.pardons, self.events)
@@ -144,6 +147,7 @@ class SharedState:
         self._spawn(supervised("the keys of tokens", self.tokens.verification.run))
         self._spawn(supervised("circuits", self.circuits.run))
         self._spawn(supervised("leases", self.rate_limits.run))
+        self._spawn(supervised("the record of acts by hand", self.audit.run))
         if self._watch is not None:
             self._spawn(supervised("the policies file", self._watch.run))
 
@@ -155,7 +159,9 @@ class SharedState:
         await asyncio.gather(*tasks, return_exceptions=True)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_LIMIT):
-                await asyncio.gather(self.sessions.finish(), self.rate_limits.finish())
+                await asyncio.gather(
+                    self.sessions.finish(), self.rate_limits.finish(), self.audit.finish()
+                )
         if self._redis is not None:
             await self._redis.close()
         if self._outbox is not None:
@@ -249,6 +255,8 @@ class SharedState:
             found["outbox"] = self._outbox.trouble
         if self._strays.trouble is not None:
             found["pardons"] = self._strays.trouble
+        if self.audit.trouble is not None:
+            found["audit"] = self.audit.trouble
         return found
 
     def _across_slots(self) -> bool:
@@ -263,6 +271,11 @@ class SharedState:
 
     def _on_accepted(self) -> None:
         self.rate_limits.on_accepted()
+        if self._redis is not None:
+            self.audit.in_step(self._redis.feed.fresh_at())
+
+    def _on_new_history(self) -> None:
+        self.audit.record_again()
 
     def _on_push(self, push: list[Any]) -> None:
         self.rate_limits.on_push(push)
@@ -287,6 +300,7 @@ class SharedState:
             on_push=self._on_push,
             on_link_up=self._on_link_up,
             on_accepted=self._on_accepted,
+            on_new_history=self._on_new_history,
             prepared=self._prepared,
         )
 
@@ -306,7 +320,22 @@ class SharedState:
             deadline=self.settings.deadline,
             server_now=self._redis.server_now if self._redis else self._clock.wall,
         )
-        return RateLimits(self.policies.limits, decider=decider, events=self.events)
+        return RateLimits(
+            self.policies.limits, decider=decider, events=self.events, audit=self.audit
+        )
+
+    def _build_audit(self) -> Audit:
+        settings, redis = self.settings, self._redis
+        log: AuditLog = MemoryAuditLog()
+        if redis is not None:
+            log = RedisAuditLog(redis.executor, settings.prefix)
+        return Audit(
+            log,
+            clock=self._clock,
+            events=self.events,
+            server_now=redis.server_now if redis else self._clock.wall,
+            instance=settings.instance_id or self.boot_id,
+        )
 
     def _build_tokens(self) -> Tokens:
         tokens = self.settings.tokens
@@ -327,6 +356,7 @@ class SharedState:
             pardons=pardons_of(tokens),
             outbox=self._outbox,
             issuers=(self.settings.jwt, *self.settings.issuers),
+            audit=self.audit,
         )
 
     def _build_outbox(self) -> Outbox | None:
@@ -388,6 +418,7 @@ class SharedState:
             deny_on_outage=settings.sessions.on_outage == "deny",
             deadline=settings.deadline,
             source="redis" if self._redis else "local",
+            audit=self.audit,
         )
 
     def _build_circuits(self) -> Circuits:
@@ -402,4 +433,5 @@ class SharedState:
             prefix=self.settings.prefix,
             deadline=self.settings.deadline,
             source="redis" if self._redis else "local",
+            audit=self.audit,
         )

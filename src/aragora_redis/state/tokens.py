@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import (
     AsyncIterable,
     AsyncIterator,
+    Awaitable,
     Callable,
     Collection,
     Iterable,
@@ -21,6 +22,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from ..audit.act import Act
 from ..clock import Clock
 from ..errors import (
     AragoraRedisError,
@@ -37,8 +39,9 @@ from ..tokens.entry import SHARDS, Entry, RevocationKind, cut_off_entry, jti_ent
 from ..tokens.note import Note
 from ..tokens.pardon import NO_PARDONS, Pardons
 from ..tokens.shard import Shard
-from ..tokens.told import RevocationList, told
+from ..tokens.told import RevocationList, digest_of, told
 from ..tokens.transfer import Reader, Writer
+from .audit import UNRECORDED, Recorder
 from .commitment import RedisSide
 from .ledger import Ledger, MemoryLedger, RedisLedger
 from .loading import LOAD_LIMIT, LOAD_STEP, Loading
@@ -73,6 +76,7 @@ class Tokens:
         pardons: what knows a pardon.
         outbox: where revocations outlive this instance; None keeps them in memory.
         issuers: whose tokens `verify` accepts.
+        audit: records what names an actor.
     """
 
     def __init__(
@@ -93,6 +97,7 @@ class Tokens:
         pardons: Pardons = NO_PARDONS,
         outbox: Outbox | None = None,
         issuers: tuple[JwtSettings, ...] = (),
+        audit: Recorder = UNRECORDED,
     ) -> None:
         self._shards = shards
         self._redis = redis
@@ -104,6 +109,7 @@ class Tokens:
         self._max_lifetime = max_lifetime
         self._skew = skew
         self._claims = claims
+        self._audit = audit
         self.verification = Verification(
             issuers, self.verdict, leeway=skew, clock=clock, events=events
         )
@@ -299,7 +305,8 @@ class Tokens:
             jti: the token's id, from verified claims.
             expires_at: the token's own expiry, in Unix seconds or as an aware datetime.
             reason: for people; not a secret, it is stored as it is.
-            actor: who does this, for people; stored beside the reason.
+            actor: who does this; stored beside the reason, and the act is recorded
+                (`state.audit`). Leave it out where users end what is theirs, as at a logout.
             level: what to wait for; the deployment's highest by default.
             within: seconds to wait for it. The receipt tells the level truly reached.
 
@@ -316,7 +323,12 @@ class Tokens:
             )
         note = Note.of(RevocationKind.JTI, actor, reason)
         entry = self._anew(jti_entry(self._key, jti, expiry, note.text), ends=True)
-        return await self._publisher.publish(entry, "jti", level, within)
+        return await self._by_hand(
+            note,
+            "revoke",
+            entry.member,
+            lambda: self._publisher.publish(entry, "jti", level, within),
+        )
 
     async def revoke_user(
         self,
@@ -415,7 +427,12 @@ class Tokens:
         member = member_of(self._key, kind, name)
         entry = self._anew(cut_off_entry(member, cut_off, self._max_lifetime, note.text))
         latest = max(self._score(entry.member) or 0, entry.score)
-        receipt = await self._publisher.publish(entry, kind.name.lower(), level, within)
+        receipt = await self._by_hand(
+            note,
+            "revoke",
+            member,
+            lambda: self._publisher.publish(entry, kind.name.lower(), level, within),
+        )
         return replace(receipt, not_before=latest // 1000 + 1)
 
     async def pardon(
@@ -447,15 +464,31 @@ class Tokens:
         due = self.pardons.due(self._shards[member[0] % SHARDS].replica, member)
         if not due:
             raise InvalidInputError(f"this {kind.name.lower()} is not revoked, so nothing was done")
-        receipts = await asyncio.gather(
-            *(
-                self._publisher.publish(
-                    self.pardons.pardon(entry, note.text), "pardon", level, within
+
+        async def work() -> Receipt:
+            receipts = await asyncio.gather(
+                *(
+                    self._publisher.publish(
+                        self.pardons.pardon(entry, note.text), "pardon", level, within
+                    )
+                    for entry in due
                 )
-                for entry in due
             )
+            return min(receipts, key=lambda receipt: receipt.level)
+
+        return await self._by_hand(note, "pardon", member, work)
+
+    async def _by_hand(
+        self, note: Note, verb: str, member: bytes, work: Callable[[], Awaitable[Receipt]]
+    ) -> Receipt:
+        what = note.kind.name.lower() if note.kind is not None else ""
+        act = Act(
+            actor=note.actor,
+            action=f"tokens {verb}",
+            target=f"{what} {digest_of(member)}",
+            reason=note.reason,
         )
-        return min(receipts, key=lambda receipt: receipt.level)
+        return await self._audit.act(act, work, lambda receipt: receipt.level.word)
 
     # --- all of them --------------------------------------------------------------------
 
@@ -488,7 +521,12 @@ class Tokens:
         yield writer.end()
 
     async def load(
-        self, lines: Iterable[bytes] | AsyncIterable[bytes], *, within: float = LOAD_LIMIT
+        self,
+        lines: Iterable[bytes] | AsyncIterable[bytes],
+        *,
+        reason: str = "",
+        actor: str = "",
+        within: float = LOAD_LIMIT,
     ) -> Loaded:
         """Join what `export` wrote, line by line, to what is revoked here.
 
@@ -496,16 +534,23 @@ class Tokens:
 
         Args:
             lines: each with its line break.
+            reason: as for a token.
+            actor: as for a token.
             within: seconds for one step of 1 000 lines.
 
         Raises:
             InvalidInputError: it is damaged, cut short, or of another digest key.
             OutcomeUnknownError: Redis did not confirm all of it in time; import it again.
         """
-        loading = self.loading(within=within)
-        async for step in _steps(lines):
-            await loading.step(step)
-        return loading.finish()
+
+        async def work() -> Loaded:
+            loading = self.loading(within=within)
+            async for step in _steps(lines):
+                await loading.step(step)
+            return loading.finish()
+
+        act = Act(actor=actor, action="tokens import", target="revocations", reason=reason)
+        return await self._audit.act(act, work, str)
 
     def loading(self, *, within: float = LOAD_LIMIT) -> Loading:
         """An import to be fed with steps of lines; `within` seconds for each."""

@@ -19,12 +19,14 @@ from ..settings import Settings, from_env
 from ..state import shared as state
 from ..state.shared import START_LIMIT
 from ..state.status import Status
+from .audit import Audit
 from .circuits import Circuit, Circuits
 from .crossing import Crossing
 from .faces import RefreshTokens, Sessions, Tokens
 from .rate_limits import RateLimits
 
 __all__ = [
+    "Audit",
     "Circuit",
     "Circuits",
     "RateLimits",
@@ -46,15 +48,19 @@ class SharedState:
         self, settings: Settings, *, policies: Policies | None = None, events: Events | None = None
     ) -> None:
         self.settings = settings
-        self._crossing = Crossing(
-            lambda: state.SharedState(settings, policies=policies, events=events),
-            deadline=settings.deadline,
-        )
+
+        def make() -> state.SharedState:
+            made = state.SharedState(settings, policies=policies, events=events)
+            made.audit.via = "sync"
+            return made
+
+        self._crossing = Crossing(make, deadline=settings.deadline)
         self.rate_limits = RateLimits(self._crossing)
         self.tokens = Tokens(self._crossing)
         self.refresh_tokens = RefreshTokens(self._crossing)
         self.sessions = Sessions(self._crossing)
         self.circuits = Circuits(self._crossing)
+        self.audit = Audit(self._crossing)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:

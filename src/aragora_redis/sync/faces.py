@@ -191,7 +191,14 @@ class Tokens:
         while (found := self._crossing.cross(piece, LOAD_LIMIT)) is not None:
             yield found
 
-    def load(self, lines: Iterable[bytes], *, within: float = LOAD_LIMIT) -> Loaded:
+    def load(
+        self,
+        lines: Iterable[bytes],
+        *,
+        reason: str = "",
+        actor: str = "",
+        within: float = LOAD_LIMIT,
+    ) -> Loaded:
         """Join what `export` wrote; `within` seconds for all of it."""
         given = iter(lines)
 
@@ -202,7 +209,8 @@ class Tokens:
                     yield line
 
         return self._crossing.cross(
-            lambda state: state.tokens.load(pulled(), within=within), within
+            lambda state: state.tokens.load(pulled(), reason=reason, actor=actor, within=within),
+            within,
         )
 
     def note(self, claims: Mapping[str, Any]) -> Note | None:
@@ -334,10 +342,18 @@ class Sessions:
             within,
         )
 
-    def end(self, session: Session | str, *, within: float = WRITE_LIMIT) -> Receipt:
+    def end(
+        self,
+        session: Session | str,
+        *,
+        reason: str = "",
+        actor: str = "",
+        within: float = WRITE_LIMIT,
+    ) -> Receipt:
         """End a session for good."""
         return self._crossing.cross(
-            lambda state: state.sessions.end(session, within=within), within
+            lambda state: state.sessions.end(session, reason=reason, actor=actor, within=within),
+            within,
         )
 
     def of_user(self, user: str, *, within: float = WRITE_LIMIT) -> list[SessionInfo]:
@@ -346,20 +362,43 @@ class Sessions:
             lambda state: state.sessions.of_user(user, within=within), within
         )
 
-    def end_one_of(self, user: str, handle: str, *, within: float = WRITE_LIMIT) -> Receipt:
+    def end_one_of(
+        self,
+        user: str,
+        handle: str,
+        *,
+        reason: str = "",
+        actor: str = "",
+        within: float = WRITE_LIMIT,
+    ) -> Receipt:
         """End the one of a user's sessions that a handle of the list names."""
         return self._crossing.cross(
-            lambda state: state.sessions.end_one_of(user, handle, within=within), within
+            lambda state: state.sessions.end_one_of(
+                user, handle, reason=reason, actor=actor, within=within
+            ),
+            within,
         )
 
     def end_user(
-        self, user: str, *, keep: str | None = None, within: float = WRITE_LIMIT
+        self,
+        user: str,
+        *,
+        keep: str | None = None,
+        reason: str = "",
+        actor: str = "",
+        within: float = WRITE_LIMIT,
     ) -> EndedSessions:
         """End all sessions that a user has, but for the one with the handle `keep`."""
         return self._crossing.cross(
-            lambda state: state.sessions.end_user(user, keep=keep, within=within), within
+            lambda state: state.sessions.end_user(
+                user, keep=keep, reason=reason, actor=actor, within=within
+            ),
+            within,
         )
 
-    def end_all(self, *, within: float = WRITE_LIMIT) -> Receipt:
+    def end_all(self, *, reason: str = "", actor: str = "", within: float = WRITE_LIMIT) -> Receipt:
         """End all sessions of everybody that exist now."""
-        return self._crossing.cross(lambda state: state.sessions.end_all(within=within), within)
+        return self._crossing.cross(
+            lambda state: state.sessions.end_all(reason=reason, actor=actor, within=within),
+            within,
+        )

@@ -218,16 +218,30 @@ class RateLimits:
         *,
         lasts: float | None = None,
         at: str | None = None,
+        reason: str = "",
+        actor: str = "",
     ) -> bool:
         """Give a subject a limit of its own, for the whole fleet; True if it had one before."""
         return self._crossing.cross(
-            lambda state: state.rate_limits.set_limit(policy, subject, limit, lasts=lasts, at=at),
+            lambda state: state.rate_limits.set_limit(
+                policy, subject, limit, lasts=lasts, at=at, reason=reason, actor=actor
+            ),
             self._crossing.deadline,
         )
 
-    def reset(self, policy: str, subject: str, *, at: str | None = None) -> bool:
+    def reset(
+        self,
+        policy: str,
+        subject: str,
+        *,
+        at: str | None = None,
+        reason: str = "",
+        actor: str = "",
+    ) -> bool:
         """Fill the subject's bucket again; True if anything had been taken."""
         return self._crossing.cross(
-            lambda state: state.rate_limits.reset(policy, subject, at=at),
+            lambda state: state.rate_limits.reset(
+                policy, subject, at=at, reason=reason, actor=actor
+            ),
             self._crossing.deadline,
         )

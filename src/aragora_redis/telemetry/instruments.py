@@ -157,6 +157,12 @@ CIRCUIT_REFUSALS = Instrument(
     "Calls that a circuit did not let through.",
     (("circuit", "its name"), ("state", "`open`, `half-open`, `forced-open`, `full`")),
 )
+ACTS_LOST = Instrument(
+    "acts_lost",
+    Kind.COUNTER,
+    "acts",
+    "Acts by hand that could not be recorded: the log tells them.",
+)
 LINK_UP = Instrument(
     "link_up",
     Kind.GAUGE,
@@ -238,6 +244,7 @@ INSTRUMENTS = (
     SESSION_WRITES,
     CIRCUIT_CHANGES,
     CIRCUIT_REFUSALS,
+    ACTS_LOST,
     LINK_UP,
     LINK_LOST,
     RENEWALS_FAILED,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..events import (
+    ActLost,
     CircuitChanged,
     CircuitRefused,
     DeadlineMissed,
@@ -73,6 +74,8 @@ def _of_call(event: Event) -> tuple[Measurement, ...]:
             return (Measurement(instruments.DECISIONS, 1, labels),)
         case TokenJudged(outcome):
             return (Measurement(instruments.TOKENS_JUDGED, 1, (outcome,)),)
+        case ActLost():
+            return (Measurement(instruments.ACTS_LOST, 1),)
         case DeadlineMissed(lane, sent):
             return (Measurement(instruments.DEADLINE_MISSED, 1, (lane, _word(sent))),)
     return ()

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..events import (
+    Acted,
+    ActLost,
+    AuditTrouble,
     CircuitChanged,
     ClockSkew,
     Degraded,
@@ -52,12 +55,25 @@ def told(event: Event) -> Told | None:
     """An event in words; None for one that is no line of its own."""
     return (
         _told_of_service(event)
+        or _told_of_acts(event)
         or _told_of_outbox(event)
         or _told_of_policies(event)
         or _told_of_access(event)
         or _told_of_links(event)
         or _told_of_sentinels(event)
     )
+
+
+def _told_of_acts(event: Event) -> Told | None:
+    match event:
+        case Acted(actor, action, target, outcome):
+            return Told(logging.INFO, f"by hand: {action} {target}, by {actor}: {outcome}")
+        case ActLost(actor, action, target, outcome, reason):
+            text = f"not recorded: {action} {target}, by {actor}: {outcome} ({reason})"
+            return Told(logging.ERROR, text)
+        case AuditTrouble(waiting, reason):
+            return Told(logging.WARNING, f"{waiting} acts by hand wait to be recorded: {reason}")
+    return None
 
 
 def _told_of_policies(event: Event) -> Told | None:

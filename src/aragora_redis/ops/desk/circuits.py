@@ -8,12 +8,12 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ...audit.act import Act
 from ...circuit import note, operations
 from ...circuit.machine import Phase, Standing, begun_again
 from ...circuit.operations import CircuitKeys, Reporter
 from ...errors import AragoraRedisError
 from ...names import validate_name
-from .audit import Act
 from .desk import Desk
 
 FORCES = {"open": Phase.FORCED_OPEN, "closed": Phase.FORCED_CLOSED, "auto": Phase.CLOSED}

@@ -15,12 +15,13 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, TypeVar
 
+from ...audit.act import Act, outcome_of
+from ...audit.operations import record
 from ...clock import Clock
 from ...errors import (
     AragoraRedisError,
     LinkDownError,
     OutcomeUnknownError,
-    Ran,
     SettingsError,
 )
 from ...events import Events
@@ -29,6 +30,7 @@ from ...operation import Kind, Lane, Operation
 from ...policies import Policies, load_policies
 from ...sessions.operations import SessionKeys
 from ...settings import Settings
+from ...state.audit_log import RedisAuditLog
 from ...state.commitment import RedisSide
 from ...state.ledger import Held
 from ...state.pardons import pardons_of
@@ -44,7 +46,6 @@ from ...tokens.operations import SCAN_PAGE, ShardKeys
 from ...tokens.pardon import NAMED_BYTES, PARDONED
 from ...tokens.shard import Shard
 from ..survey import Instance, read_instance
-from . import audit
 
 T = TypeVar("T")
 
@@ -54,8 +55,6 @@ HEAR_LIMIT = 1.0
 """Seconds for which the Sentinels are heard before an act: their word makes a level count."""
 PAGE = 256
 """Questions that are asked at once: the queue to Redis has an end."""
-_FAILED = {Ran.NO: "did not run", Ran.YES: "ran, with an error", Ran.UNKNOWN: "unknown"}
-"""What is recorded of an act that ends in an error."""
 
 
 class Desk:
@@ -198,8 +197,13 @@ class Desk:
             found += await asyncio.gather(*(self.ask(operation) for operation in page))
         return found
 
+    @cached_property
+    def records(self) -> RedisAuditLog:
+        """What was done by hand, here and through instances."""
+        return RedisAuditLog(self._reach.executor, self.settings.prefix)
+
     async def act(
-        self, act: audit.Act, work: Callable[[], Awaitable[T]], outcome: Callable[[T], str]
+        self, act: Act, work: Callable[[], Awaitable[T]], outcome: Callable[[T], str]
     ) -> T:
         """Record what is about to be done, do it, and record what became of it.
 
@@ -208,8 +212,9 @@ class Desk:
         Raises:
             AragoraRedisError: it could not be recorded, and was not done; or as the work does.
         """
+        act = replace(act, at=self.server_now(), via="cli")
         try:
-            await self.ask(audit.record(self.settings.prefix, act))
+            await self._record(act)
         except AragoraRedisError as error:
             raise LinkDownError(
                 f"it cannot be recorded, so nothing was done: {error.message}",
@@ -218,14 +223,17 @@ class Desk:
         try:
             result = await work()
         except AragoraRedisError as error:
-            await self._amend(act, _FAILED[error.ran])
+            await self._amend(act, outcome_of(error))
             raise
         await self._amend(act, outcome(result))
         return result
 
-    async def _amend(self, act: audit.Act, outcome: str) -> None:
+    async def _record(self, act: Act) -> None:
+        await self.ask(record(self.settings.prefix, act))
+
+    async def _amend(self, act: Act, outcome: str) -> None:
         with contextlib.suppress(AragoraRedisError):
-            await self.ask(audit.record(self.settings.prefix, replace(act, outcome=outcome)))
+            await self._record(replace(act, outcome=outcome))
 
 
 def kept(receipt: Receipt) -> Receipt:

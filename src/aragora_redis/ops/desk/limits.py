@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from ...audit.act import Act
 from ...errors import UnknownPolicyError
 from ...rate_limit import operations
 from ...rate_limit.gcra import Look, Source, look_at
 from ...rate_limit.local import LocalLimiter, Record, validate_location, validate_subject
 from ...rate_limit.policy import LimitPolicy, Rate
 from ...tokens.told import digest_of
-from .audit import Act
 from .desk import Desk
 
 

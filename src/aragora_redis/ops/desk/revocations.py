@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Mapping
 from typing import Any
 
+from ...audit.act import Act
 from ...state.receipt import Instant, Loaded, Receipt
 from ...tokens import operations
 from ...tokens.claims import ClaimNames, judge
 from ...tokens.entry import SHARDS, Entry, RevocationKind, member_of
 from ...tokens.operations import ShardKeys
 from ...tokens.told import Revocation, RevocationList, digest_of, told
-from .audit import Act
 from .desk import Desk, kept
 
 
@@ -73,7 +73,7 @@ async def load(
 ) -> Loaded:
     """Join exported revocations; raises as `Tokens.load`, and as `Desk.act`."""
     act = Act(actor=actor, action="tokens import", target="revocations", reason=reason)
-    return await desk.act(act, lambda: desk.tokens.load(lines), _loaded)
+    return await desk.act(act, lambda: desk.tokens.load(lines), str)
 
 
 async def revoke_token(
@@ -151,7 +151,3 @@ async def _told(desk: Desk, entry: Entry, kind: RevocationKind) -> Revocation:
 
 def _level(receipt: Receipt) -> str:
     return receipt.level.word
-
-
-def _loaded(loaded: Loaded) -> str:
-    return f"{loaded.entries} entries, {loaded.level.word}"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ...audit.act import Act
 from ...errors import SessionGoneError
 from ...sessions import operations
 from ...sessions.client import Client
@@ -16,7 +17,6 @@ from ...state.receipt import Receipt
 from ...state.session_store import HOPS
 from ...state.sessions import EndedSessions
 from ...tokens.told import digest_of
-from .audit import Act
 from .desk import Desk, kept
 from .revocations import held
 
@@ -123,7 +123,7 @@ async def end_user(desk: Desk, user: str, *, actor: str, reason: str) -> EndedSe
 
     home = user_ref(desk.digest_key, user)
     act = _act(actor, f"sessions of user {digest_of(home.member)}", reason)
-    return await desk.act(act, work, _ended)
+    return await desk.act(act, work, str)
 
 
 async def end_all(desk: Desk, *, actor: str, reason: str) -> Receipt:
@@ -146,10 +146,6 @@ async def _ended_of(desk: Desk, members: list[bytes]) -> Callable[[SessionRef, S
         return ref.member in scores or stored.created_at <= cut_off
 
     return ended
-
-
-def _ended(ended: EndedSessions) -> str:
-    return f"{ended.count} ended, {ended.receipt.level.word}" if ended.count else "had none"
 
 
 def _digest_of_handle(handle: str) -> str:
