@@ -556,6 +556,7 @@ async def test_the_description_is_complete(client):
         "/v1/circuits/{name}/report",
         "/v1/circuits/{name}/release",
         "/v1/circuits/{name}/force",
+        "/v1/audit",
         "/v1/status",
         "/healthz",
         "/readyz",

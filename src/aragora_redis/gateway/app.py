@@ -16,7 +16,18 @@ from ..lab import Lab
 from ..state.shared import SharedState
 from ..telemetry.logs import EventLog
 from ..telemetry.prometheus import Metrics
-from . import circuits, limits, oauth, problems, refresh, sessions, status, token_admin, tokens
+from . import (
+    audit,
+    circuits,
+    limits,
+    oauth,
+    problems,
+    refresh,
+    sessions,
+    status,
+    token_admin,
+    tokens,
+)
 from .auth import AcceptedTokens
 from .dashboard import routes as dashboard_routes
 from .dashboard.dashboard import Dashboard
@@ -66,6 +77,7 @@ def create_app(
     metrics = metrics if metrics is not None else Metrics()
     metrics.watch(state.status)
     stopping = asyncio.Event()
+    state.audit.via = "http"
     dashboard = Dashboard(state, lab=lab, stopping=stopping)
 
     @asynccontextmanager
@@ -105,6 +117,7 @@ def create_app(
     app.include_router(oauth.routes(state))
     app.include_router(sessions.routes(state))
     app.include_router(circuits.routes(state))
+    app.include_router(audit.routes(state))
     app.include_router(status.routes(state, metrics))
     app.include_router(dashboard_routes.routes(dashboard))
     problems.install(app)

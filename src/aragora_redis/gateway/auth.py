@@ -72,6 +72,12 @@ class AcceptedTokens:
         ]
         return max(proven) if proven and scheme.lower() == "bearer" else None
 
+    def name_of(self, role: Role) -> str:
+        """Who acts, where nobody is named: by what they proved that they may."""
+        if not self.required:
+            return "no token"
+        return "admin token" if role is Role.ADMIN else "gateway token"
+
     def role_of_client(self, authorization: str | None) -> Role | None:
         """The same for a client of OAuth, which may send its token as a Basic password."""
         password = password_of(authorization)
@@ -111,3 +117,12 @@ def needs(role: Role) -> Dependency:
 
     dependency: Dependency = Depends(check)
     return dependency
+
+
+def _caller(request: Request) -> str:
+    caller: str = request.state.caller
+    return caller
+
+
+Caller = Annotated[str, Depends(_caller)]
+"""By what a request has proved that it may act: who acts, where its body names nobody."""

@@ -7,12 +7,13 @@ import json
 import re
 from collections.abc import Callable, Coroutine, Iterable
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
-from fastapi import Request, Response
+from fastapi import Depends, Query, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from ..audit.act import ACTOR_LIMIT
 from ..jwt.reading import unix_seconds
 from ..web.problems import Problem, ProblemError
 
@@ -58,10 +59,18 @@ def _without_nul(text: str) -> str:
     return text
 
 
+def _printable(text: str) -> str:
+    if text and not text.isprintable():
+        raise ValueError("it holds a control character")
+    return text
+
+
 Note = Annotated[str, Field(max_length=1024), AfterValidator(_without_nul)]
 """Words for people."""
 Text = Annotated[Note, Field(min_length=1)]
 """An id or a subject."""
+Actor = Annotated[str, Field(max_length=ACTOR_LIMIT), AfterValidator(_printable)]
+"""Who acts, as they name themselves."""
 Jwt = Annotated[str, Field(max_length=16_384)]
 """A token, whole."""
 Instant = Annotated[
@@ -70,6 +79,30 @@ Instant = Annotated[
     WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "format": "date-time"}]}),
 ]
 """Unix seconds; RFC 3339 is accepted."""
+
+
+class Signed(Body):
+    """Why something is done, and by whom, for the record (`/v1/audit`)."""
+
+    reason: Note = ""
+    """Only its first 200 characters are kept."""
+    actor: Actor = ""
+
+
+class Signature(NamedTuple):
+    """The same in the query, where there is no body for it."""
+
+    reason: str
+    actor: str
+
+
+def _signature(
+    reason: Annotated[Note, Query()] = "", actor: Annotated[Actor, Query()] = ""
+) -> Signature:
+    return Signature(reason, actor)
+
+
+QuerySigned = Annotated[Signature, Depends(_signature)]
 
 
 class JsonRequest(Request):

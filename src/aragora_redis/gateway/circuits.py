@@ -15,7 +15,7 @@ from ..errors import CircuitOpenError, OutageError, OutcomeUnknownError
 from ..state.circuits import LONGEST_FORCE, Forced
 from ..state.shared import SharedState
 from ..web.headers import retry_after
-from .auth import Role, needs
+from .auth import Caller, Role, needs
 from .bodies import Body, JsonRoute, Note
 from .permits import Permits
 from .problems import JSON_ANSWERS, answers
@@ -40,7 +40,7 @@ class Force(Body):
     state: Forced
     reason: Annotated[Note, Field(max_length=REASON_LIMIT)] = ""
     by: Annotated[Note, Field(max_length=BY_LIMIT)] = ""
-    """Who does it, as they name themselves."""
+    """Who does it, as they name themselves; by default, by which token."""
     lasts: Annotated[float, Field(ge=0.001, le=LONGEST_FORCE)] | None = None
     """Seconds for which it holds; null until it is told otherwise."""
 
@@ -140,10 +140,10 @@ def _add_looks(router: APIRouter, state: SharedState) -> None:
         )
 
     @router.post("/{name}/force", dependencies=[needs(Role.ADMIN)])
-    async def force(name: str, body: Force) -> CircuitBody:
+    async def force(name: str, body: Force, caller: Caller) -> CircuitBody:
         """Hold the circuit open or closed, or let its calls decide again."""
         forced = await state.circuits.force(
-            name, body.state, body.reason, by=body.by, lasts=body.lasts
+            name, body.state, body.reason, by=body.by or caller, lasts=body.lasts
         )
         return CircuitBody.model_validate(forced, from_attributes=True)
 

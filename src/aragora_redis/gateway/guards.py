@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..web.problems import Problem
-from .auth import AcceptedTokens, is_loopback, unauthenticated
+from .auth import AcceptedTokens, Role, is_loopback, unauthenticated
 from .oauth_protocol import OAuthError, invalid_client
 
 BODY_LIMIT = 64 * 1024
@@ -132,16 +132,20 @@ class Guards:
             role = self._tokens.role_of_client(headers.get("authorization"))
             if role is None:
                 return invalid_client(headers.get("authorization"))
-            scope.setdefault("state", {})["role"] = role
+            self._admit(scope, role)
         elif scope["path"].startswith(self._closed):
             authorization = headers.get("authorization")
             role = self._tokens.role_of(authorization)
             if role is None:
                 return unauthenticated(authorization)
-            scope.setdefault("state", {})["role"] = role
+            self._admit(scope, role)
         length = headers.get("content-length", "")
         limit = self._body_limit(scope)
         return _too_large(limit) if length.isdecimal() and int(length[:20]) > limit else None
+
+    def _admit(self, scope: Scope, role: Role) -> None:
+        state = scope.setdefault("state", {})
+        state["role"], state["caller"] = role, self._tokens.name_of(role)
 
     def _body_limit(self, scope: Scope) -> int:
         if scope["path"] == "/v1/tokens/import":

@@ -15,8 +15,8 @@ from ..rate_limit.reservation import LONGEST_TTL, TTL, Found
 from ..state.shared import SharedState
 from ..web.headers import fields, joint_fields
 from ..web.rate_limit import x_now
-from .auth import Role, needs
-from .bodies import Body, JsonRoute, Text
+from .auth import Caller, Role, needs
+from .bodies import Body, JsonRoute, QuerySigned, Signed, Text
 from .problems import JSON_ANSWERS, answers
 
 LONGEST_LASTS = 10 * 365 * 86_400.0
@@ -32,6 +32,10 @@ class Reset(Body):
     at: Text | None = None
 
 
+class Refill(Reset, Signed):
+    """Whose limit to fill again, by whom and why."""
+
+
 class Own(Body):
     """Rate and burst for one subject, instead of the policy's."""
 
@@ -43,7 +47,7 @@ class Own(Body):
         return Rate(self.rate, self.burst)
 
 
-class OwnLimit(Own):
+class OwnLimit(Own, Signed):
     """A limit for one subject, and for how many seconds; for good without `lasts`."""
 
     lasts: Annotated[float, Field(gt=0, le=LONGEST_LASTS)] | None = None
@@ -222,9 +226,12 @@ def routes(state: SharedState) -> APIRouter:
         return SettlementBody.model_validate(settled, from_attributes=True)
 
     @router.post("/{policy}/reset", dependencies=[needs(Role.ADMIN)])
-    async def reset(policy: str, body: Reset) -> ResetBody:
+    async def reset(policy: str, body: Refill, caller: Caller) -> ResetBody:
         """Fill the subject's bucket again."""
-        return ResetBody(reset=await state.rate_limits.reset(policy, body.subject, at=body.at))
+        taken = await state.rate_limits.reset(
+            policy, body.subject, at=body.at, reason=body.reason, actor=body.actor or caller
+        )
+        return ResetBody(reset=taken)
 
     _add_subjects(router, state)
     return router
@@ -240,18 +247,33 @@ def _add_subjects(router: APIRouter, state: SharedState) -> None:
 
     @router.put(path, dependencies=[needs(Role.ADMIN)])
     async def set_limit(
-        policy: str, subject: PathSubject, body: OwnLimit, at: At = None
+        policy: str, subject: PathSubject, body: OwnLimit, caller: Caller, at: At = None
     ) -> OwnBody:
         """Give one subject a limit of its own, for the whole fleet."""
         had = await state.rate_limits.set_limit(
-            policy, subject, body.read(), lasts=body.lasts, at=at
+            policy,
+            subject,
+            body.read(),
+            lasts=body.lasts,
+            at=at,
+            reason=body.reason,
+            actor=body.actor or caller,
         )
         return OwnBody(had=had)
 
     @router.delete(path, dependencies=[needs(Role.ADMIN)])
-    async def unset_limit(policy: str, subject: PathSubject, at: At = None) -> OwnBody:
+    async def unset_limit(
+        policy: str,
+        subject: PathSubject,
+        caller: Caller,
+        signed: QuerySigned,
+        at: At = None,
+    ) -> OwnBody:
         """Let the policy's limit hold for the subject again."""
-        return OwnBody(had=await state.rate_limits.set_limit(policy, subject, None, at=at))
+        had = await state.rate_limits.set_limit(
+            policy, subject, None, at=at, reason=signed.reason, actor=signed.actor or caller
+        )
+        return OwnBody(had=had)
 
 
 def look_body(found: Look) -> LookBody:

@@ -20,8 +20,8 @@ from ..sessions.stored import Session
 from ..state.sessions import ALIAS_FOR, Sessions
 from ..state.shared import SharedState
 from ..web.problems import ProblemError, problem_of
-from .auth import Role, needs
-from .bodies import Body, JsonRoute, Note, Text, Unshown
+from .auth import Caller, Role, needs
+from .bodies import Body, JsonRoute, Note, QuerySigned, Signed, Text, Unshown
 from .problems import JSON_ANSWERS, answers
 from .tokens import LevelWord
 
@@ -83,7 +83,7 @@ class Named(Body):
     id: Id
 
 
-class Everybody(Body):
+class Everybody(Signed):
     """Says that everybody is meant."""
 
     confirm: Literal["everybody"]
@@ -248,9 +248,9 @@ def _add_ends(router: APIRouter, state: SharedState) -> None:
         return await rotate(None, body, header)
 
     @router.post("/sessions/end-all", dependencies=[needs(Role.ADMIN)])
-    async def end_all(_: Everybody) -> EndBody:
+    async def end_all(body: Everybody, caller: Caller) -> EndBody:
         """End all sessions of everybody that exist now."""
-        receipt = await sessions.end_all()
+        receipt = await sessions.end_all(reason=body.reason, actor=body.actor or caller)
         return EndBody.model_validate({"level": receipt.level.word})
 
     accepted = {"model": EndBody, "description": "In force here, and published as soon as may be"}
@@ -262,19 +262,31 @@ def _add_ends(router: APIRouter, state: SharedState) -> None:
 
     @router.delete("/sessions/{session_id}", **ended)
     async def end(
-        session_id: PathId, body: Named | None = None, header: HeaderId = None
+        session_id: PathId,
+        signed: QuerySigned,
+        body: Named | None = None,
+        header: HeaderId = None,
     ) -> Response:
-        """End a session for good: 204, or 202 with the level where not all replicas have it yet."""
-        receipt = await sessions.end(_one_id(session_id, header, body.id if body else None))
+        """End a session for good: 204, or 202 with the level where not all replicas have it yet.
+
+        It is recorded (`/v1/audit`) where it names an actor.
+        """
+        named = _one_id(session_id, header, body.id if body else None)
+        receipt = await sessions.end(named, reason=signed.reason, actor=signed.actor)
         if receipt.level >= receipt.wanted:
             return Response(status_code=HTTPStatus.NO_CONTENT)
         content = EndBody.model_validate({"level": receipt.level.word}).model_dump_json()
         return Response(content, HTTPStatus.ACCEPTED, media_type="application/json")
 
     @router.delete("/sessions", **ended)
-    async def end_named(body: Named | None = None, header: HeaderId = None) -> Response:
-        """End a session for good: 204, or 202 with the level where not all replicas have it yet."""
-        return await end(None, body, header)
+    async def end_named(
+        signed: QuerySigned, body: Named | None = None, header: HeaderId = None
+    ) -> Response:
+        """End a session for good: 204, or 202 with the level where not all replicas have it yet.
+
+        It is recorded (`/v1/audit`) where it names an actor.
+        """
+        return await end(None, signed, body, header)
 
 
 def _add_users(router: APIRouter, state: SharedState) -> None:
@@ -288,15 +300,24 @@ def _add_users(router: APIRouter, state: SharedState) -> None:
     @router.delete(
         "/users/{user:path}/sessions/{handle}", dependencies=[needs(Role.ADMIN)], responses=_GONE
     )
-    async def end_one(user: str, handle: str) -> EndedBody:
-        """End the one that a handle of the list names."""
-        receipt = await state.sessions.end_one_of(user, handle)
+    async def end_one(user: str, handle: str, signed: QuerySigned) -> EndedBody:
+        """End the one that a handle of the list names.
+
+        It is recorded (`/v1/audit`) where it names an actor.
+        """
+        receipt = await state.sessions.end_one_of(
+            user, handle, reason=signed.reason, actor=signed.actor
+        )
         return EndedBody.model_validate({"ended": 1, "level": receipt.level.word})
 
     @router.delete("/users/{user:path}/sessions", dependencies=[needs(Role.ADMIN)])
-    async def end_user(user: str, keep: str | None = None) -> EndedBody:
+    async def end_user(
+        user: str, caller: Caller, signed: QuerySigned, keep: str | None = None
+    ) -> EndedBody:
         """End all of them for good, but for the one with the handle `keep`."""
-        ended = await state.sessions.end_user(user, keep=keep)
+        ended = await state.sessions.end_user(
+            user, keep=keep, reason=signed.reason, actor=signed.actor or caller
+        )
         return EndedBody.model_validate({"ended": ended.count, "level": ended.receipt.level.word})
 
 

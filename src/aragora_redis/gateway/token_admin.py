@@ -12,25 +12,21 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, model_validator
 
 from ..state.shared import SharedState
-from .auth import Role, needs
-from .bodies import Body, JsonRoute, Note, Text
+from .auth import Caller, Role, needs
+from .bodies import JsonRoute, QuerySigned, Signed, Text
 from .problems import JSON_ANSWERS, answers
-from .tokens import ActorName, LevelWord, ReceiptBody, body_of, one_of
+from .tokens import LevelWord, ReceiptBody, body_of, one_of
 
 LINES = "application/x-ndjson"
 
 
-class Pardon(Body):
+class Pardon(Signed):
     """What to pardon."""
 
     jti: Text | None = None
     user: Text | None = None
     tenant: Text | None = None
     family: Text | None = None
-    reason: Note = ""
-    """For people: it is stored as it is, and only its first 200 characters."""
-    actor: ActorName = ""
-    """Who does this, for people: it is stored beside the reason."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -76,7 +72,7 @@ def routes(state: SharedState) -> APIRouter:
     accepted = {"model": ReceiptBody, "description": "In force, at a lower level than asked for"}
 
     @router.post("/pardon", responses={202: accepted})
-    async def pardon(body: Pardon, response: Response) -> ReceiptBody:
+    async def pardon(body: Pardon, response: Response, caller: Caller) -> ReceiptBody:
         """Undo the revocation of exactly one token, user, tenant or family, as it stands now.
 
         Needs `ARAGORA_PARDON_KEY`. What is not revoked cannot be pardoned: 422. The refresh tokens
@@ -85,7 +81,7 @@ def routes(state: SharedState) -> APIRouter:
         receipt = await state.tokens.pardon(
             **{name: getattr(body, name) for name in ("jti", "user", "tenant", "family")},
             reason=body.reason,
-            actor=body.actor,
+            actor=body.actor or caller,
         )
         if receipt.level < receipt.wanted:
             response.status_code = HTTPStatus.ACCEPTED
@@ -125,13 +121,13 @@ def _transfers(state: SharedState) -> APIRouter:
     @router.post(
         "/import", openapi_extra={"requestBody": {"content": {LINES: {}}, "required": True}}
     )
-    async def load(request: Request) -> LoadedBody:
+    async def load(request: Request, caller: Caller, signed: QuerySigned) -> LoadedBody:
         """Join exported revocations to those here: at most 8 MiB of lines in one request.
 
         It may be repeated, and takes nothing back.
         """
         lines = (await request.body()).splitlines(keepends=True)
-        loaded = await state.tokens.load(lines)
+        loaded = await state.tokens.load(lines, reason=signed.reason, actor=signed.actor or caller)
         return LoadedBody.model_validate(asdict(loaded) | {"level": loaded.level.word})
 
     return router

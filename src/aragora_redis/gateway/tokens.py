@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Response
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from ..clock import SYSTEM_CLOCK, Clock
 from ..errors import InvalidInputError
@@ -14,22 +14,11 @@ from ..state.receipt import Level, Receipt
 from ..state.shared import SharedState
 from ..state.tokens import EXPIRED_GRACE, Tokens
 from ..state.verification import Verification
-from ..tokens.note import ACTOR_LIMIT
-from .auth import Role, needs
-from .bodies import Body, Instant, JsonRoute, Jwt, Note, Text
+from .auth import Caller, Role, needs
+from .bodies import Actor, Body, Instant, JsonRoute, Jwt, Note, Text
 from .problems import JSON_ANSWERS, answers
 
-
-def _printable(text: str) -> str:
-    if text and not text.isprintable():
-        raise ValueError("it holds a control character")
-    return text
-
-
 LevelWord = Literal["local", "primary", "replicated", "fsynced"]
-
-
-ActorName = Annotated[str, Field(max_length=ACTOR_LIMIT), AfterValidator(_printable)]
 
 
 class Revocation(Body):
@@ -51,8 +40,11 @@ class Revocation(Body):
     """For a tenant, and needed there: how many users this logs out, by your own directory."""
     reason: Note = ""
     """For people: it is stored as it is, and only its first 200 characters."""
-    actor: ActorName = ""
-    """Who does this, for people: it is stored beside the reason."""
+    actor: Actor = ""
+    """Who does this: it is stored beside the reason, and the act is recorded (`/v1/audit`).
+
+    A cut-off is recorded in any case. Leave it out at a logout that revokes one token.
+    """
     level: LevelWord | None = None
     """What to wait for; the deployment's highest by default."""
 
@@ -138,10 +130,11 @@ def routes(state: SharedState, *, clock: Clock = SYSTEM_CLOCK) -> APIRouter:
         responses=answers(*JSON_ANSWERS),
     )
 
-    async def apply(body: Revocation, level: Level | None) -> Receipt | None:
+    async def apply(body: Revocation, level: Level | None, caller: str) -> Receipt | None:
         """Revoke; None where the token has expired long ago, and nothing need be kept."""
         words: dict[str, Any] = {"reason": body.reason, "actor": body.actor, "level": level}
         if body.jti is None and body.token is None:
+            words["actor"] = body.actor or caller
             return await _cut_off(state.tokens, body, words)
         jti, expires_at = await _named(body, verification)
         if body.token is not None and expires_at < clock.wall() - EXPIRED_GRACE:
@@ -156,7 +149,7 @@ def routes(state: SharedState, *, clock: Clock = SYSTEM_CLOCK) -> APIRouter:
         responses={202: accepted},
         response_model_exclude_none=True,
     )
-    async def revoke(body: Revocation, response: Response) -> ReceiptBody:
+    async def revoke(body: Revocation, response: Response, caller: Caller) -> ReceiptBody:
         """Refuse a token, or all tokens of a user, tenant or family, from now on.
 
         200 once the level asked for is reached, 202 where the time allowed reached a lower one: it
@@ -166,7 +159,7 @@ def routes(state: SharedState, *, clock: Clock = SYSTEM_CLOCK) -> APIRouter:
         refused: nobody shall believe that it was revoked.
         """
         level = Level[body.level.upper()] if body.level else None
-        receipt = await apply(body, level)
+        receipt = await apply(body, level, caller)
         if receipt is None:
             return body_of(Receipt(Level.LOCAL, Level.LOCAL, outbox="none"))
         if receipt.level < receipt.wanted:

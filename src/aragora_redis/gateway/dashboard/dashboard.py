@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from ...clock import SYSTEM_CLOCK, Clock
 from ...lab import Lab
 from ...state.shared import SharedState
-from ..auth import Role
+from ..auth import AcceptedTokens, Role
 from . import assets
 from .desk import Desk
 from .door import Door
@@ -42,7 +42,10 @@ class Dashboard:
         settings = state.settings
         journal = Journal(clock)
         self.door = Door(settings.gateway, state.tokens, clock)
-        self.desk = Desk(lab, journal, clock) if lab is not None else None
+        operator = AcceptedTokens(settings.gateway).name_of(Role.ADMIN)
+        self.desk = None
+        if lab is not None:
+            self.desk = Desk(lab, journal, clock, note=state.audit.note, operator=operator)
         self.places = Places()
         self.assets = assets.load()
         self._observer = Observer(

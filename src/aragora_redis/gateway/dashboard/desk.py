@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from ...audit.act import Act
 from ...clock import Clock
 from ...errors import LabError
 from ...lab import Lab, LabStatus, State
@@ -54,12 +56,26 @@ class Desk:
 
     Each call of a lab ends by itself, after half a minute at most where servers do not come up; so
     what is waited for here only bounds requests, and no second thread begins beside a slow one.
+
+    Args:
+        note: records an action that was done.
+        operator: who acts.
     """
 
-    def __init__(self, lab: Lab, journal: Journal, clock: Clock) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        journal: Journal,
+        clock: Clock,
+        *,
+        note: Callable[[Act], None],
+        operator: str,
+    ) -> None:
         self._lab = lab
         self._journal = journal
         self._clock = clock
+        self._note = note
+        self._operator = operator
         self._seen = LabPicture()
         self._seen_at = -LOOK_EVERY
         self._looking: asyncio.Future[LabStatus] | None = None
@@ -104,6 +120,15 @@ class Desk:
         action, self._working = self._working, None
         self._seen_at = -LOOK_EVERY  # what was just done is to be seen at once
         error = done.exception()
+        self._note(
+            Act(
+                actor=self._operator,
+                action=f"lab {action.verb}" if action is not None else "lab",
+                target=action.target if action is not None else "",
+                outcome="failed" if error is not None else "done",
+                via="dashboard",
+            )
+        )
         self._say(_told(error, str(action)) if error else Told(logging.INFO, done.result()))
 
     def _say(self, line: Told) -> None:

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from ...clock import Clock
-from ...events import Event, LinkLost, LinkUp
+from ...events import Acted, Event, LinkLost, LinkUp
 from ...operation import Lane
 from ...telemetry.logs import GATHER
 from ...telemetry.words import TOGETHER, Told, told, told_together
@@ -45,6 +45,8 @@ class Journal:
         match event:
             case LinkUp(lane=lane) | LinkLost(lane=lane) if lane != Lane.FAST:
                 return
+            case Acted(via="dashboard"):
+                return  # it has told that itself
             case _ if (burst := self._bursts.get(type(event))) is not None:
                 self._gather(burst, event)
             case _:
