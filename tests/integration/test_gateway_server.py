@@ -17,6 +17,7 @@ from tests.ports import free_port
 from aragora_redis.errors import SettingsError
 from aragora_redis.gateway.app import create_app
 from aragora_redis.gateway.server import listen, serve
+from aragora_redis.policies import parse_policies
 from aragora_redis.settings import from_env
 from aragora_redis.state.shared import SharedState
 
@@ -25,6 +26,8 @@ PROGRAM = """
 import asyncio
 from aragora_redis.gateway.server import run
 from aragora_redis.settings import from_env
+from aragora_redis.telemetry.logs import configure_logging
+configure_logging("INFO", "text")
 asyncio.run(run(from_env(), on_listening=lambda url: print(url, flush=True)))
 """
 
@@ -37,19 +40,27 @@ def policies(tmp_path):
 
 
 @asynccontextmanager
-async def gateway(env, **tokens):
-    """A gateway on a free port, and a client of it."""
-    state = SharedState(from_env(env))
+async def served(state):
+    """A gateway over a state on a free port: its URL, and what stops it."""
     (listener,) = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
     stop = asyncio.Event()
     serving = asyncio.create_task(serve(create_app(state), [listener], stop))
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", **tokens) as client:
-            yield client
+        yield f"http://127.0.0.1:{port}", stop
     finally:
         stop.set()
         await serving
+
+
+@asynccontextmanager
+async def gateway(env, **tokens):
+    """A gateway on a free port, and a client of it."""
+    async with (
+        served(SharedState(from_env(env))) as (url, _),
+        httpx.AsyncClient(base_url=url, **tokens) as client,
+    ):
+        yield client
 
 
 def bearer(env):
@@ -127,6 +138,35 @@ async def test_without_redis_it_serves_and_says_so(policies, fail_open):
         assert (revoked.status_code, revoked.json()["level"]) == (202, "local")
 
 
+WAITING = '[limits.api]\nrate = "4 per minute"\nburst = 1\n'
+
+
+async def test_who_waits_and_goes_away_frees_its_place_and_a_stop_answers_the_others():
+    state = SharedState(from_env({}), policies=parse_policies(WAITING, source="test"))
+    path, body = "/v1/limits/api/check", {"subject": "a", "wait": 30}
+    async with served(state) as (url, stop), httpx.AsyncClient(base_url=url) as client:
+        assert (await client.post(path, json=body)).status_code == 200
+        gone = asyncio.create_task(client.post(path, json=body))
+        await until(waiting(state, 1))
+        gone.cancel()
+        await until(waiting(state, 0))
+        stays = asyncio.create_task(client.post(path, json=body))
+        await until(waiting(state, 1))
+        stop.set()
+        async with asyncio.timeout(3):
+            answer = await stays
+        assert (answer.status_code, answer.json()["allowed"]) == (429, False)
+        assert 1 <= int(answer.headers["Retry-After"]) <= 15
+    assert not state.rate_limits._waiting._lines
+
+
+def waiting(state, count):
+    async def seen():
+        return state.rate_limits._waiting._count == count
+
+    return seen
+
+
 async def test_a_body_without_end_is_refused_over_tcp(policies):
     async with gateway(policies) as client:
         reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
@@ -160,30 +200,36 @@ def test_a_host_that_is_not_ours(host):
         listen(host, 0)
 
 
-@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_ends_it_in_order(policies, by):
+@asynccontextmanager
+async def running(env):
+    """A gateway of its own process: that, and its URL."""
     port = free_port()
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
         PROGRAM,
-        env=dict(os.environ) | policies | {"ARAGORA_PORT": str(port)},
+        env=dict(os.environ) | env | {"ARAGORA_PORT": str(port)},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
         assert process.stdout is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             url = (await process.stdout.readline()).decode().strip()
         assert url == f"http://127.0.0.1:{port}"
-        async with httpx.AsyncClient(base_url=url) as client:  # an idle connection is kept open
-            assert (await client.get("/healthz")).status_code == 200
-            process.send_signal(by)
-            async with asyncio.timeout(10):
-                _, told = await process.communicate()
-        assert process.returncode == 0
-        assert b"Traceback" not in told
+        yield process, url
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_it_in_order(policies, by):
+    async with running(policies) as (process, url), httpx.AsyncClient(base_url=url) as client:
+        assert (await client.get("/healthz")).status_code == 200  # its connection is kept open
+        process.send_signal(by)
+        async with asyncio.timeout(10):
+            _, told = await process.communicate()
+        assert process.returncode == 0
+        assert b"Traceback" not in told

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 import httpx
 import pytest
 
@@ -13,6 +16,9 @@ GATEWAY, ADMIN = "gateway-token-0001", "admin-token-000001"
 POLICIES = """
 [limits.llm]
 rate = "1000 per hour"
+[limits.quick]
+rate = "20 per second"
+burst = 1
 """
 SUBJECT = "/v1/limits/llm/subjects/org%2F7"
 
@@ -109,3 +115,21 @@ async def test_only_an_admin_sets_limits(client):
     assert (await client.get(SUBJECT)).status_code == 200
     assert (await client.put(SUBJECT, json={"rate": "1/second"})).status_code == 403
     assert (await client.delete(SUBJECT)).status_code == 403
+
+
+async def check(client, wait, **given):
+    body = {"subject": "s", "wait": wait} | given
+    return await client.post("/v1/limits/quick/check", json=body)
+
+
+async def test_a_check_waits_for_its_turn_and_not_in_vain(client):
+    answers = await asyncio.gather(*(check(client, 10) for _ in range(5)))
+    assert {answer.status_code for answer in answers} == {200}
+    own = {"rate": "1 per hour"}
+    assert (await check(client, 10, subject="t", limit=own)).status_code == 200
+    began = time.monotonic()
+    refused = await check(client, 30, subject="t", limit=own)
+    assert (refused.status_code, time.monotonic() - began < 5) == (429, True)
+    assert int(refused.headers["Retry-After"]) > 3000
+    for wait in (-1, 31, "1", None):
+        assert (await check(client, wait)).status_code == 422

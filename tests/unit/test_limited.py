@@ -7,11 +7,13 @@ import time
 
 import pytest
 
+from aragora_redis import Rate
 from aragora_redis.errors import InvalidInputError, LimitExceededError, UnknownPolicyError
 from aragora_redis.policies import parse_policies
 from aragora_redis.settings import Settings
-from aragora_redis.state import limited
+from aragora_redis.state import waiting
 from aragora_redis.state.rate_limits import RateLimits
+from aragora_redis.state.waiting import Waiter
 from aragora_redis.sync import SharedState
 from aragora_redis.testing import memory_state
 
@@ -72,7 +74,7 @@ async def test_who_waits_is_served_in_turn_and_nobody_waits_in_vain(limits, monk
     began = time.monotonic()
     assert not (await limits.acquire("slow", "s", wait=60)).allowed
     assert time.monotonic() - began < 1, "it could not be served in time"
-    monkeypatch.setattr(limited, "MOST_WAITING", 1)
+    monkeypatch.setattr(waiting, "MOST_WAITING", 1)
     await one(9, 5)
     assert sorted(await asyncio.gather(*(one(number, 5) for number in range(4)))) == [
         *(False, False, False),
@@ -90,7 +92,48 @@ async def test_who_is_cancelled_while_waiting_lets_the_next_one_in(limits):
     await asyncio.sleep(0)
     first.cancel()
     assert (await second).allowed
-    assert not limits._waiting._queues
+    assert not limits._waiting._lines
+
+
+async def test_who_comes_behind_others_that_wait_is_refused_at_once_if_that_is_in_vain(limits):
+    await limits.check("api", "s")
+    early = [asyncio.create_task(limits.acquire("api", "s", wait=0.25)) for _ in range(4)]
+    await asyncio.sleep(0)
+    began = time.monotonic()
+    assert not (await limits.acquire("api", "s", wait=0.2)).allowed
+    assert time.monotonic() - began < 0.15, "four are promised to others, a fifth is too late"
+    served = await asyncio.gather(*early)
+    assert all(decision.allowed for decision in served)
+
+
+async def test_who_gives_up_is_told_what_was_said_and_the_next_one_is_served(limits):
+    await limits.check("slow", "s", 2)
+    first, second = Waiter(), Waiter()
+    waits = [
+        asyncio.create_task(limits.acquire("slow", "s", wait=3600, waiter=each))
+        for each in (first, second)
+    ]
+    await asyncio.sleep(0)
+    first.give_up()
+    refused = await waits[0]
+    assert not refused.allowed
+    assert refused.retry_after == pytest.approx(1800, rel=0.01)
+    await limits.reset("slow", "s")
+    async with asyncio.timeout(5):
+        assert (await waits[1]).allowed, "what comes back before its time wakes who waits"
+    assert not limits._waiting._lines
+
+
+async def test_what_is_settled_and_a_limit_that_is_raised_wake_who_waits(limits):
+    reserved = await limits.reserve("slow", "s", 2)
+    first = asyncio.create_task(limits.acquire("slow", "s", wait=3600))
+    second = asyncio.create_task(limits.acquire("slow", "s", wait=3600))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await reserved.settle(1)
+        assert (await first).allowed
+        await limits.set_limit("slow", "s", Rate("9 per hour"))
+        assert (await second).allowed
 
 
 def test_threads_have_the_same():

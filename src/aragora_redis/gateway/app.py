@@ -110,7 +110,7 @@ def create_app(
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.include_router(limits.routes(state))
+    app.include_router(limits.routes(state, stopping))
     app.include_router(tokens.routes(state))
     app.include_router(token_admin.routes(state))
     app.include_router(refresh.routes(state))

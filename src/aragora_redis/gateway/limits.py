@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import nullcontext
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from ..rate_limit.gcra import Decision, Look, Source
@@ -18,8 +20,11 @@ from ..web.rate_limit import x_now
 from .auth import Caller, Role, needs
 from .bodies import Body, JsonRoute, QuerySigned, Signed, Text
 from .problems import JSON_ANSWERS, answers
+from .waiting import waiter_of
 
 LONGEST_LASTS = 10 * 365 * 86_400.0
+LONGEST_WAIT = 30.0
+"""Seconds: proxies and clients give a request up after more."""
 Text2k = Annotated[Text, Field(max_length=2048)]
 PathSubject = Annotated[Text, Path()]
 At = Annotated[Text | None, Query()]
@@ -63,6 +68,8 @@ class Check(Take):
     """Whom to count, what it takes, and the subject's limit where the policy's is not meant."""
 
     limit: Own | None = None
+    wait: Annotated[float, Field(ge=0, le=LONGEST_WAIT)] = 0
+    """Seconds for which the answer may wait for the tokens; it does not wait in vain."""
 
 
 class OneOfAll(Take):
@@ -163,8 +170,8 @@ _REFUSED = {"model": DecisionBody, "description": "Over the limit, see Retry-Aft
 _ONE_REFUSED = {"model": JointBody, "description": "Over one of the limits, see Retry-After"}
 
 
-def routes(state: SharedState) -> APIRouter:
-    """The routes over one state."""
+def routes(state: SharedState, stopping: asyncio.Event) -> APIRouter:
+    """The routes over one state; who waits is answered when `stopping` is set."""
     router = APIRouter(
         prefix="/v1/limits",
         tags=["limits"],
@@ -193,12 +200,23 @@ def routes(state: SharedState) -> APIRouter:
         return JointBody.model_validate(joint, from_attributes=True)
 
     @router.post("/{policy}/check", responses={429: _REFUSED})
-    async def check(policy: str, body: Check, response: Response) -> DecisionBody:
-        """Take tokens from the subject's bucket: 200 if they were there, else 429."""
+    async def check(policy: str, body: Check, request: Request, response: Response) -> DecisionBody:
+        """Take tokens from the subject's bucket: 200 if they were there, else 429.
+
+        With `wait` it is answered when they are, at the latest after so many seconds; 429 at once
+        where they will not be, behind those who wait already, or a thousand requests wait.
+        """
         limit = body.limit.read() if body.limit else None
-        decision = await state.rate_limits.check(
-            policy, body.subject, body.cost, at=body.at, limit=limit
-        )
+        async with waiter_of(request, stopping) if body.wait else nullcontext() as waiter:
+            decision = await state.rate_limits.acquire(
+                policy,
+                body.subject,
+                body.cost,
+                wait=body.wait,
+                at=body.at,
+                limit=limit,
+                waiter=waiter,
+            )
         _tell(response, state, policy, decision)
         return DecisionBody.model_validate(decision, from_attributes=True)
 

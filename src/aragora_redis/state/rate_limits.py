@@ -12,10 +12,7 @@ from ..events import Events
 from ..names import validate_seconds
 from ..rate_limit import operations
 from ..rate_limit.gcra import Decision, Look, look_at, validate_cost, validate_payable
-from ..rate_limit.joint import (
-    JointDecision,
-    LimitCheck,
-)
+from ..rate_limit.joint import JointDecision, LimitCheck
 from ..rate_limit.policy import LimitPolicy, Rate
 from ..rate_limit.reservation import TTL, Settlement, unseal
 from ..tokens.told import digest_of
@@ -24,8 +21,9 @@ from .leases import Leases
 from .limit_asking import Asking
 from .limit_book import LimitBook
 from .limit_decider import Decider
-from .limited import Limited, Waiting
+from .limited import Limited
 from .reservations import Reservations, Reserved, Reserving, validate_ttl
+from .waiting import Waiter, Waiting
 
 
 class RateLimits:
@@ -101,11 +99,22 @@ class RateLimits:
         wait: float,
         at: str | None = None,
         limit: Rate | None = None,
+        waiter: Waiter | None = None,
     ) -> Decision:
         """Take tokens as `check` does, and wait for them for at most `wait` seconds.
 
-        Nobody waits in vain: who cannot be served in time is refused at once, and so is everybody
-        while a thousand calls wait here. Raises as `check` does.
+        Nobody waits in vain: who cannot be served in time is refused at once, those who wait
+        already counted in, and so is everybody while a thousand calls wait here. Raises as `check`
+        does.
+
+        Args:
+            policy: name of a policy in the policies file.
+            subject: whom the limit counts.
+            cost: whole tokens.
+            wait: seconds.
+            at: for a limit with `co_locate`, the subject of that other limit.
+            limit: as for `check`.
+            waiter: of this call, by which others let it give up.
         """
         validate_seconds(wait, "how long to wait")
 
@@ -115,7 +124,10 @@ class RateLimits:
         decision = await check()
         if decision.allowed or not wait:
             return decision
-        return await self._waiting.until_given((policy, subject), check, decision, wait)
+        waiter = waiter if waiter is not None else Waiter()
+        waiter.cost = cost
+        key = self._book.of(policy, subject, at).record(subject, at).key
+        return await self._waiting.until_given(key, waiter, check, decision, wait)
 
     def limit(
         self,
@@ -224,7 +236,10 @@ class RateLimits:
         """
         found = unseal(reservation, self._decider.digest_key)
         limiter = self._book.named(found.policy)
-        return await self._reservations.end(limiter, limiter.keyed(found.key), found, cost)
+        settled = await self._reservations.end(limiter, limiter.keyed(found.key), found, cost)
+        if settled.returned:
+            self._waiting.wake(found.key)
+        return settled
 
     async def refund(self, reservation: str) -> Settlement:
         """Give a reservation back whole; raises as `settle` does."""
@@ -296,7 +311,9 @@ class RateLimits:
         async def work() -> bool:
             limiter.forget(subject, at)
             self._leases.recall(record.key, gone=True)
-            return await self._decider.run(operations.reset(record.key, self._decider.channel))
+            taken = await self._decider.run(operations.reset(record.key, self._decider.channel))
+            self._waiting.wake(record.key)
+            return taken
 
         target = f"{policy} {digest_of(record.digest)}"
         act = Act(actor=actor, action="limits reset", target=target, reason=reason)
@@ -358,11 +375,13 @@ class RateLimits:
             reason=reason,
         )
         said = f"{limit}" if limit is not None else "the policy's"
-        return await self._audit.act(
+        had = await self._audit.act(
             act,
             lambda: self._decider.run(setting),
             lambda _had: said if lasts is None else f"{said}, for {lasts:g} s",
         )
+        self._waiting.wake(record.key)
+        return had
 
     def policy(self, name: str) -> LimitPolicy:
         """The policy of that name.
@@ -385,6 +404,7 @@ class RateLimits:
                 limiter.on_returned(key)
             else:
                 limiter.on_reset(key)
+        self._waiting.wake(key)
 
     async def run(self) -> None:
         """Bring leases back that are not used, until cancelled."""
