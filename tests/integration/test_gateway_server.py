@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 import time
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -233,3 +235,56 @@ async def test_a_signal_ends_it_in_order(policies, by):
             _, told = await process.communicate()
         assert process.returncode == 0
         assert b"Traceback" not in told
+
+
+async def test_a_hangup_rereads_the_policies_and_a_mismatch_shows(
+    standalone_lab, policies, tmp_path
+):
+    """A file is followed by its age, too, so here it keeps that: the signal alone tells."""
+    env = standalone_lab.env() | policies | {"ARAGORA_REDIS_DEADLINE": "2"}
+    ours, theirs = Path(policies["ARAGORA_POLICIES"]), tmp_path / "theirs.toml"
+    theirs.write_text(POLICIES)
+
+    def rewrite(text):
+        before = ours.stat()
+        assert len(text) == before.st_size
+        ours.write_text(text)
+        os.utime(ours, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    async with (
+        running(env | {"ARAGORA_POLICIES": str(theirs)}) as (other, _),
+        running(env) as (process, url),
+        httpx.AsyncClient(base_url=url, **bearer(env)) as client,
+    ):
+
+        async def burst():
+            check = await client.post("/v1/limits/api/check", json={"subject": "a", "cost": 0})
+            return check.json().get("limit")
+
+        async def differing():
+            return (await client.get("/v1/status")).json()["differing"]
+
+        async def alike():
+            status = (await client.get("/v1/status")).json()
+            return (status["instances"], status["differing"]) == (2, 0)
+
+        async def hears(line):
+            assert process.stderr is not None
+            async with asyncio.timeout(10):
+                while line not in (said := (await process.stderr.readline()).decode()):
+                    assert said, "it has ended"
+
+        await until(alike)
+        assert await burst() == 2
+        rewrite(POLICIES.replace("= 2", "= x"))
+        process.send_signal(signal.SIGHUP)
+        await hears("line 3")
+        assert await burst() == 2, "a bad file changes nothing"
+        rewrite(POLICIES.replace("= 2", "= 7"))
+        process.send_signal(signal.SIGHUP)
+        await hears("in force")
+        assert await burst() == 7
+        await until(differing)
+        shutil.copy(ours, theirs)
+        await until(alike)
+        assert (process.returncode, other.returncode) == (None, None)
