@@ -97,7 +97,7 @@ def refilled_at_a_switch() -> None:
         record.full_at = 0.0
 
     LocalLimiter.note = forgetful  # type: ignore[method-assign,assignment]
-    LocalLimiter.debts = lambda self, now: []  # type: ignore[method-assign]  # noqa: ARG005
+    LocalLimiter.debts = lambda *_: []  # type: ignore[method-assign]
 
 
 def fallback_at_the_full_limit() -> None:

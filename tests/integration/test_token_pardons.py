@@ -118,7 +118,7 @@ def test_by_hand(standalone_lab, cli, tmp_path, monkeypatch):
     assert run("look", "--jti", "x")[1].startswith("revoked")
     code, out, _ = cli("audit", "--json", **env)
     assert "tokens pardon" in out
-    first = ()
+    first: tuple[str, ...] = ()
     for ago in (120, 60):  # the later one hides the earlier one, which is pardoned all the same
         before = ("--issued-before", str(int(time.time()) - ago))
         assert run("revoke", "--user", "u", *before, *signed)[0] == 0
