@@ -353,6 +353,22 @@ def test_a_row_that_no_instance_has_told_disables_nothing(on_server):
     assert world.report("a", 9, 9).standing.phase is Phase.OPEN
 
 
+def test_a_state_that_nobody_of_ours_has_stored_is_closed(on_server):
+    world = World(on_server)
+    spoilt = dict.fromkeys(("era", "n", "until", "span", "opens", "ok", "lease"), "x")
+    for state in ("weird", "open"):
+        on_server.client.hset(world.keys.state("llm"), mapping=spoilt | {"state": state})
+        found = world.report().standing
+        assert (found.generation, found.until) == ((0, 0), 0)
+        assert found.phase is (Phase.OPEN if state == "open" else Phase.CLOSED)
+    permit, asked = world.acquire(found)
+    assert asked.word == "permit"
+    world.settle(permit, "failed", open_for=7)
+    assert world.standing().phase is Phase.OPEN
+    world.force(Phase.CLOSED)
+    assert world.report("a", 9, 9, known=world.standing()).standing.phase is Phase.OPEN
+
+
 def test_changes_are_published(on_server):
     world = World(on_server)
     listener = on_server.client.pubsub(ignore_subscribe_messages=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from aragora_redis.circuit.machine import Phase, Standing
 from aragora_redis.errors import CircuitOpenError, LinkDownError
 from aragora_redis.testing import FakeClock, memory_state
 
@@ -69,6 +70,16 @@ async def test_what_is_forced_ends_when_it_was_to(state, clock):
     clock.advance(1.001)
     assert circuit.state == "closed"
     assert not (await circuit.acquire()).trial
+
+
+def test_no_word_of_a_server_makes_more_of_a_span(state, clock):
+    """As of one that has told of it before it found out."""
+    circuit, now = state.circuits["llm"], int(clock.wall() * 1e6)
+    given = Standing(1, 1, Phase.OPEN, now + 30_000_000, 1, 30_000_000)
+    circuit.adopt(given, now - int(HOUR * 1e6))
+    assert circuit.snapshot().retry_after == 30
+    clock.advance(30)
+    assert circuit.state == "half-open"
 
 
 async def test_what_this_instance_has_decided_alone_ends_too(state, clock):

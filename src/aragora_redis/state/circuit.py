@@ -309,7 +309,7 @@ class Circuit:
         now = self._around.clock.monotonic()
         seen = self._known.window.seen(now).calls
         self.bulkhead.lapse()
-        self.bulkhead.let_in()
+        self.bulkhead.let_in()  # where threads have left that came before there was a limit
         in_use = now - self._used_at < IN_USE_FOR or seen or len(self._trials)
         every = min(FLUSH_EVERY, self.policy.window / 10)
         self.due_at = min(now + (every if in_use else IN_USE_FOR), self.bulkhead.lapses_at)

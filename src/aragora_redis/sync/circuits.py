@@ -11,7 +11,6 @@ from typing import ParamSpec, Self, TypeVar
 from ..circuit.operations import Reporter
 from ..circuit.outcome import DEFAULT, Classify, Kinds, Outcome, Rules
 from ..circuit.permit import Permit
-from ..state.bulkhead import Bulkhead
 from ..state.circuit import Circuit as AsyncCircuit
 from ..state.circuit import CircuitStatus
 from ..state.circuit_entered import Entered
@@ -160,7 +159,7 @@ class Circuit:
         admitted = None if bulkhead.bounded else circuit.admit()
         if admitted is not None:
             bulkhead.count(1)
-            return admitted, lambda: self._uncount(bulkhead)
+            return admitted, lambda: bulkhead.count(-1)
 
         def undo(permit: Permit) -> None:
             bulkhead.leave()
@@ -168,11 +167,6 @@ class Circuit:
 
         permit = self._crossing.cross(lambda _: circuit.enter(), self._longest(circuit), undo=undo)
         return permit, lambda: self._crossing.later(bulkhead.leave)
-
-    def _uncount(self, bulkhead: Bulkhead) -> None:
-        bulkhead.count(-1)
-        if bulkhead.waiting:  # there is a limit by now
-            self._crossing.later(bulkhead.let_in)
 
     def _longest(self, circuit: AsyncCircuit) -> float:
         """Seconds that leave to make a call may take."""
