@@ -115,6 +115,11 @@ CHAPTERS = (
     Chapter("One act", "aragora_redis.audit.act", ("Act",)),
     Chapter("Calls by httpx", "aragora_redis.web.httpx"),
     Chapter("Web services", "aragora_redis.web"),
+    Chapter(
+        "FastAPI",
+        "aragora_redis.web.fastapi",
+        ("install", "lifespan", "state_of", "RateLimit", "RequireToken"),
+    ),
     Chapter("Errors", "aragora_redis.errors"),
     Chapter("Events", "aragora_redis.events"),
     Chapter("Tests of a service", "aragora_redis.testing"),
