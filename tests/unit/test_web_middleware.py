@@ -313,6 +313,22 @@ async def test_dependencies_limit_and_tell_all_limits(service):
         assert answers[2].headers["content-type"] == "application/problem+json"
 
 
+async def test_a_middleware_tells_of_its_limit_beside_those_of_a_route(state):
+    app = FastAPI()
+    install(app, state)
+
+    @app.get("/", dependencies=[Depends(RateLimit("wide", x_headers=True))])
+    async def root():
+        return "ok"
+
+    app.add_middleware(RateLimitMiddleware, state=state, policy="api", x_headers=True)
+    async with client_of(app) as client:
+        told = (await client.get("/")).headers
+        assert told["ratelimit"] == '"wide";r=99;t=1, "api";r=1;t=60'
+        assert told["ratelimit-policy"] == '"wide";q=100;w=60, "api";q=2;w=120'
+        assert told["x-ratelimit-limit"] == "100"
+
+
 async def test_dependencies_judge_tokens(service, state):
     async with client_of(service) as client:
         assert (await get(client, f"Bearer {token()}", "/me")).json() == "42"

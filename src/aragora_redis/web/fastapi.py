@@ -16,7 +16,7 @@ from ..rate_limit.gcra import Decision
 from ..state.shared import SharedState
 from .headers import fields, x_fields
 from .problems import Problem, ProblemError, problem_of
-from .rate_limit import Subject, by_address, refusal
+from .rate_limit import Subject, add_members, by_address, refusal
 from .tokens import TokenCheck
 from .tokens import refusal as token_refusal
 
@@ -98,10 +98,7 @@ class RateLimit:
             raise ProblemError(refusal(policy, decision, x_headers=self._x_headers))
         if self._x_headers:
             response.headers.update(x_fields(decision, SYSTEM_CLOCK.wall()))
-        # Both fields are lists (RFC 9651): each limit of a route adds its member.
-        for name, value in fields(policy, decision).items():
-            before = response.headers.get(name)
-            response.headers[name] = f"{before}, {value}" if before else value
+        add_members(response.headers, fields(policy, decision))
         return decision
 
 

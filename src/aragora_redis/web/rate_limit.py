@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -15,7 +15,7 @@ from ..rate_limit.policy import LimitPolicy
 from ..state.shared import SharedState
 from .asgi import answer, is_below
 from .client_address import client_address, networks, subject_of
-from .headers import fields
+from .headers import fields, x_fields
 from .problems import Problem, problem_of
 
 Subject = Callable[[Scope], str | None]
@@ -52,6 +52,13 @@ def refusal(policy: LimitPolicy, decision: Decision, *, x_headers: bool = False)
         kind="over-limit",
         headers=fields(policy, decision, x_now=x_now(wanted=x_headers)),
     )
+
+
+def add_members(headers: MutableHeaders, told: Mapping[str, str]) -> None:
+    """Tell of one more limit: both fields are lists (RFC 9651), and each limit adds its member."""
+    for name, value in told.items():
+        before = headers.get(name)
+        headers[name] = f"{before}, {value}" if before else value
 
 
 class RateLimitMiddleware:
@@ -108,13 +115,14 @@ class RateLimitMiddleware:
         await self._app(scope, receive, self._telling(decision, send))
 
     def _telling(self, decision: Decision, send: Send) -> Send:
-        policy = self._state.rate_limits.policy(self._policy)
-        told = fields(policy, decision, x_now=x_now(wanted=self._x_headers))
+        told = fields(self._state.rate_limits.policy(self._policy), decision)
+        x_told = x_fields(decision, SYSTEM_CLOCK.wall()) if self._x_headers else {}
 
         async def send_with_fields(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in told.items():
+                add_members(headers, told)
+                for name, value in x_told.items():
                     headers.setdefault(name, value)
             await send(message)
 
