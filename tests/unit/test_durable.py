@@ -75,6 +75,16 @@ def soon(seconds=1.0):
     return SYSTEM_CLOCK.monotonic() + seconds
 
 
+async def test_what_nobody_waits_for_any_more_is_never_sent(group, mux):
+    """Its owner was told so, and a timer may be ahead of the clock by a grain."""
+    ticket = group.submit(join("J"), soon())
+    ticket.primary.cancel()
+    other = group.submit(join("other"), soon())
+    await other.primary
+    assert (ticket.sent, other.sent) == (False, True)
+    assert "J" not in mux.asked
+
+
 async def test_joins_of_one_moment_share_a_wait(group, mux):
     mux.waits = [2]
     tickets = [group.submit(join(f"J{n}"), soon()) for n in range(3)]

@@ -8,8 +8,10 @@ import pytest
 
 from aragora_redis import Level
 from aragora_redis.errors import (
+    DeadlineError,
     InvalidInputError,
     LinkDownError,
+    OutcomeUnknownError,
     RefreshRacedError,
     RefreshReusedError,
     TokenInvalidError,
@@ -18,6 +20,7 @@ from aragora_redis.errors import (
 from aragora_redis.gateway.app import create_app
 from aragora_redis.gateway.refresh import Refresh, RotationBody
 from aragora_redis.gateway.tokens import Question, Revocation
+from aragora_redis.link.durable import Ticket
 from aragora_redis.settings import GatewaySettings, JwtSettings, Secret, Settings
 from aragora_redis.settings.model import TokenSettings
 from aragora_redis.testing import FakeClock, memory_state, outage
@@ -160,6 +163,37 @@ async def test_an_outage_leaves_the_token_good(state):
         with pytest.raises(LinkDownError):
             await state.refresh_tokens.rotate(first)
     assert (await state.refresh_tokens.rotate(first)).claims["generation"] == 1
+
+
+class Lane:
+    """A way to Redis that is there; whether it has sent what it was given before time is up."""
+
+    def __init__(self, sent):
+        self.sent = sent
+        self.executor = self
+
+    def required(self, _slot):
+        return 1
+
+    async def usable(self, _operation, until):
+        return until > 1000.0
+
+    def submit(self, operation, until):
+        return Ticket(operation, until, sent=self.sent)
+
+
+@pytest.mark.parametrize(
+    ("sent", "within", "error", "said"),
+    [
+        (True, 0.01, OutcomeUnknownError, "may have been used up"),
+        (False, 0.01, DeadlineError, "its turn"),
+        (True, 0.0, DeadlineError, "taken all the time"),
+    ],
+)
+async def test_i5_what_was_never_sent_is_not_unknown(state, sent, within, error, said):
+    state.refresh_tokens._redis = Lane(sent)
+    with pytest.raises(error, match=said):
+        await state.refresh_tokens.rotate(state.refresh_tokens.begin("42"), within=within)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,8 @@ class Ticket(Generic[T]):
 
     `primary` gets the reply, or the error after which the join is to be sent again by its owner.
     `replicated` gets how many replicas acknowledged, once that is all that were required. With
-    `fsync`, `fsynced` gets how many have it on disk, once those have and the primary has.
+    `fsync`, `fsynced` gets how many have it on disk, once those have and the primary has. One that
+    is not `sent` when its owner ceases to wait for `primary` never will be.
     """
 
     operation: Operation[T]
@@ -54,6 +55,7 @@ class Ticket(Generic[T]):
     replicated: asyncio.Future[int] = field(default_factory=_future)
     fsync: bool = False
     fsynced: asyncio.Future[int] = field(default_factory=_future)
+    sent: bool = False
 
     def waits(self, required: int) -> bool:
         """Whether a later acknowledgement may still tell its owner something."""
@@ -146,7 +148,8 @@ class GroupCommit:
         group: list[Ticket[Any]] = []
         while self._pending and len(group) < GROUP_LIMIT:
             ticket = self._pending.popleft()
-            if ticket.until > now:
+            if ticket.until > now and not ticket.primary.cancelled():
+                ticket.sent = True
                 group.append(ticket)
             else:
                 _settle(ticket, DeadlineError("its turn to be committed did not come in time"))

@@ -16,6 +16,7 @@ from typing import Any
 from ..clock import Clock
 from ..errors import (
     AragoraRedisError,
+    DeadlineError,
     InvalidInputError,
     LinkDownError,
     OutcomeUnknownError,
@@ -150,6 +151,8 @@ class RefreshTokens:
         """
         until = self._clock.monotonic() + within
         claims = await self._verified(token, within)
+        if self._clock.monotonic() >= until:
+            raise DeadlineError("verifying the token has taken all the time there was")
         old = refresh.presented(claims, self._family_claim)
         new = refresh.successor(self._key, old, nonce or secrets.token_hex(16))
         lives = lifetime if lifetime is not None else self._life_of(old)
@@ -248,7 +251,8 @@ class RefreshTokens:
             except _FINAL:
                 raise
             except TimeoutError:
-                unknown = True
+                failed = DeadlineError("its turn to be committed did not come in time")
+                unknown |= ticket is not None and ticket.sent
                 break
             except OverloadedError as error:
                 failed = error
