@@ -67,7 +67,7 @@ CHAPTERS = (
         ("Tokens",),
         at="state.tokens",
         inner=(
-            *("apply", "has_ended", "session_score", "end_sessions"),
+            *("apply", "adopt", "has_ended", "session_score", "end_sessions"),
             *("use_up", "generation_used", "knows_family", "require_ready", "loading"),
         ),
     ),

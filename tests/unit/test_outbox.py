@@ -239,7 +239,19 @@ async def test_without_redis_it_carries_revocations_over_a_restart(tmp_path):
     async with later as state:
         assert all(state.tokens.is_revoked({"jti": f"t{n}"}) for n in range(200))
         assert not state.tokens.is_revoked({"jti": "other"})
+        assert state.tokens.outbox_depth == 0, "there is nobody to whom anything is owed"
     assert said == [OutboxAdopted(1, 200, 0)]
+
+
+async def test_without_redis_what_was_imported_outlives_a_restart_too(tmp_path):
+    async with memory_state() as elsewhere:
+        await elsewhere.tokens.revoke("x", expires_at=time.time() + 60, reason="why")
+        exported = b"".join([piece async for piece in elsewhere.tokens.export()])
+    of_outbox = Settings(tokens=TokenSettings(outbox=tmp_path / "outbox"))
+    async with memory_state(settings=of_outbox) as state:
+        await state.tokens.load(exported.splitlines(keepends=True))
+    async with memory_state(settings=of_outbox) as state:
+        assert await state.tokens.reason({"jti": "x"}) == "why"
 
 
 async def test_a_disk_that_hangs_holds_nobody_up(outbox, monkeypatch):

@@ -58,11 +58,10 @@ class Publisher:
         started = self._clock.monotonic()
         until = started + within
         shard = self._shards[entry.shard]
-        shard.add_own(entry)
+        self.take_in(entry)
         kept = self._outbox.keep(entry) if self._outbox is not None else None
         if self._redis is None:  # with a Redis, the feed does
             shard.drop_past(self._clock.wall())
-            self._note(entry)
         if self._redis is None or wanted is Level.LOCAL:
             if self._redis is not None:
                 self._redis.wake()
@@ -74,20 +73,32 @@ class Publisher:
         self._events.emit(Revoked(kind, receipt.level.word, self._clock.monotonic() - started))
         return replace(receipt, outbox=outbox)
 
+    def take_in(self, entry: Entry) -> None:
+        """Have an entry in force here, and owed to Redis where there is one."""
+        shard = self._shards[entry.shard]
+        if self._redis is not None:
+            shard.add_own(entry)
+        else:
+            shard.replica.apply(entry)
+            self._note(entry)
+
     async def publish_all(self, entries: Sequence[Entry], within: float) -> Level:
         """Join entries that exist elsewhere too; the level that all of them reached.
 
-        They are Redis's to keep: neither the outbox nor what is owed takes them in.
+        They are Redis's to keep: neither the outbox nor what is owed takes them in, unless there
+        is no Redis.
 
         Raises:
             OutcomeUnknownError: the primary did not confirm all of them; they are in force here.
         """
+        if self._redis is None:
+            for entry in entries:
+                self.take_in(entry)
+            if self._outbox is not None and entries:
+                await asyncio.wait([self._outbox.keep(each) for each in entries], timeout=within)
+            return Level.LOCAL
         for entry in entries:
             self._shards[entry.shard].replica.apply(entry)
-            if self._redis is None:
-                self._note(entry)
-        if self._redis is None:
-            return Level.LOCAL
         redis, wanted = self._redis, self.attainable(None)
         until = self._clock.monotonic() + within
         shares: dict[int, list[Entry]] = {}

@@ -383,7 +383,7 @@ class SharedState:
         return (entry.day + 2) * DAY > now
 
     def _take(self, entry: Entry) -> None:
-        self._shards[entry.shard].add_own(entry)
+        self.tokens.adopt(entry)
 
     async def _prepared(self) -> None:
         if self._outbox is not None:

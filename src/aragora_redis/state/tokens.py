@@ -247,6 +247,10 @@ class Tokens:
         """Take in what is known of a revocation from elsewhere; nothing is published by that."""
         self._shards[entry.shard].replica.apply(entry)
 
+    def adopt(self, entry: Entry) -> None:
+        """Take over what an instance that died had revoked, to be published as our own."""
+        self._publisher.take_in(entry)
+
     # --- sessions -----------------------------------------------------------------------
 
     def has_ended(self, member: bytes) -> bool:
