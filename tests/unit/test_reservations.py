@@ -14,6 +14,7 @@ from aragora_redis.errors import (
     LinkDownError,
     UnknownPolicyError,
 )
+from aragora_redis.rate_limit import operations
 from aragora_redis.rate_limit.gcra import Source
 from aragora_redis.rate_limit.reservation import LATE, Found, Reservation, unseal
 from aragora_redis.state.limit_decider import CHARGES_AT_ONCE
@@ -24,6 +25,10 @@ POLICIES = """
 [limits.llm]
 rate = "1000 per hour"
 on_outage = "fail-open"
+[limits.shadow]
+rate = "10000 per hour"
+on_outage = "fail-open"
+shadow = true
 [limits.strict]
 rate = "10 per hour"
 on_outage = "fail-closed"
@@ -196,6 +201,12 @@ async def test_reservations_that_overlap_an_outage_bring_no_second_burst(state, 
             given += (await limits.check("llm", "org:7", 1000)).allowed
             await reserved.refund()
         assert given == 1
+
+
+async def test_a_limit_in_shadow_mode_lets_more_through_than_can_be_held(limits, monkeypatch):
+    monkeypatch.setattr(operations, "MOST_HOLDS", 8)
+    made = [await limits.reserve("shadow", "org:7", 1) for _ in range(9)]
+    assert all(reserved.allowed for reserved in made)
 
 
 async def test_a_slower_limit_of_the_call_comes_back_at_its_own_rate(state, limits):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ..audit.act import Act
-from ..errors import LimitUnavailableError
+from ..errors import LimitUnavailableError, OverloadedError
 from ..events import Events
 from ..names import validate_seconds
 from ..rate_limit import operations
@@ -208,7 +208,7 @@ class RateLimits:
                     decision, made = await self._reservations.make(
                         limiter, record, estimate, asked, ttl
                     )
-            except LimitUnavailableError:
+            except (LimitUnavailableError, OverloadedError):
                 decision = self._asking.undecided(limiter.policy)
             said = self._asking.said(limiter.policy, decision)
             sealed = made.seal(self._decider.digest_key) if said.allowed else ""
