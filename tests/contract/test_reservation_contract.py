@@ -6,6 +6,7 @@ decide at the same microsecond and hours pass at once.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -171,6 +172,18 @@ def test_leased_tokens_stay_in_the_burst_until_they_are_used(both):
     both.now += 5_000_000
     assert left(both) == 78, "who died with tokens has used them"
     assert both.run(operations.lease(API, KEY, Lease(90, 90, 1, "c" * 16, 5, "", 0))).tokens == 0
+
+
+def test_what_was_reserved_elsewhere_is_held_as_far_as_it_is_there_and_not_once_it_is_settled(both):
+    both.run(operations.check(API, KEY, 70))
+    made = Reservation("api", KEY, "a" * 16, 50, EPOCH + MINUTE)
+    assert both.run(operations.hold(API, made, 60)).tokens == 30
+    assert both.run(operations.hold(API, made, 60)).tokens == 30, "sent twice it is one"
+    assert both.run(operations.hold(API, replace(made, name="b" * 16), 60)).tokens == 0
+    assert settle(both, made, 10).found is Found.HELD
+    assert left(both) == 20
+    assert both.run(operations.hold(API, made, 60)).tokens == 0
+    assert left(both) == 20
 
 
 def lease(both: BothSides, tokens: int, name: str, ttl: float = 60) -> None:
@@ -349,6 +362,7 @@ STEPS = st.one_of(
     st.tuples(st.just("lease"), st.sampled_from(NAMES), st.integers(1, 3), st.integers(3, 12)),
     st.tuples(st.just("return"), st.sampled_from(NAMES), st.integers(0, 3)),
     st.tuples(st.just("settle"), st.sampled_from(NAMES), st.integers(0, 30)),
+    st.tuples(st.just("hold"), st.sampled_from(NAMES), st.integers(1, 12)),
     st.tuples(st.just("own"), st.sampled_from([*RATES, None]), st.sampled_from([1.0, None])),
     st.tuples(st.just("reset")),
     st.tuples(st.just("under"), st.sampled_from(RATES)),
@@ -376,6 +390,9 @@ ASKED: dict[str, Any] = {
         limit, KEY, Lease(0, 0, 1, "", 1, name, used)
     ),
     "settle": settle_one,
+    "hold": lambda limit, name, cost: operations.hold(
+        limit, Reservation("api", KEY, name, cost, EPOCH + 2_000_000), 2
+    ),
     "own": give_own,
     "reset": lambda _limit: operations.reset(KEY, b"c"),
 }

@@ -12,11 +12,13 @@ from aragora_redis.errors import (
     LimitExceededError,
     LimitUnavailableError,
     LinkDownError,
+    OverloadedError,
     UnknownPolicyError,
 )
-from aragora_redis.rate_limit import operations
+from aragora_redis.rate_limit import held, operations
 from aragora_redis.rate_limit.gcra import Source
 from aragora_redis.rate_limit.reservation import LATE, Found, Reservation, unseal
+from aragora_redis.state import reservations
 from aragora_redis.state.limit_decider import CHARGES_AT_ONCE
 from aragora_redis.state.rate_limits import RateLimits
 from aragora_redis.testing import FakeClock, memory_state, outage
@@ -51,8 +53,13 @@ def limits(state):
     return state.rate_limits
 
 
-async def left(limits):
-    return (await limits.check("llm", "org:7", 0)).remaining
+async def left(limits, subject="org:7"):
+    return (await limits.check("llm", subject, 0)).remaining
+
+
+def charge_of(limits, subject, cost):
+    limiter = limits._book.named("llm")
+    return operations.charge(limiter.policy, limiter.record(subject).key, cost)
 
 
 async def test_a_context_settles_the_estimate_or_gives_it_back(limits):
@@ -121,8 +128,10 @@ async def test_without_redis_what_was_really_used_is_charged_later(state, limits
         assert await limits.settle(one.id, 0) == settled
         forgotten = await limits.reserve("llm", "org:7", 800, ttl=5)
         clock.advance(6)
-        assert (await limits.reserve("llm", "org:7", 800)).allowed, "it has lapsed"
+        last = await limits.reserve("llm", "org:7", 800)
+        assert last.allowed, "it has lapsed"
         assert (await limits.settle(forgotten.id, 20)).found is Found.LAPSED
+        await last.refund()
     assert await left(limits) == pytest.approx(880, abs=3), "100 and 20 were used"
 
 
@@ -201,6 +210,76 @@ async def test_reservations_that_overlap_an_outage_bring_no_second_burst(state, 
             given += (await limits.check("llm", "org:7", 1000)).allowed
             await reserved.refund()
         assert given == 1
+
+
+async def test_what_is_reserved_in_outages_that_come_and_go_is_the_limit_once(state, limits, clock):
+    reserved = 0
+    for _ in range(6):
+        async with outage(state):
+            made = await limits.reserve("llm", "org:7", 990, ttl=3600)
+            reserved += made.allowed
+        clock.advance(1)
+        other = await limits.reserve("llm", "org:7", 1)
+        if other.allowed:
+            await other.refund()
+    assert reserved == 1
+
+
+async def test_what_is_open_when_redis_is_back_is_held_there_and_settled_like_any_other(
+    state, limits
+):
+    await limits.check("llm", "org:8", 400)
+    async with outage(state):
+        held = await limits.reserve("llm", "org:7", 400, ttl=600)
+        more = await limits.reserve("llm", "org:8", 300, ttl=600)
+        state.embedded.outage, instead = None, state.embedded.outage
+        await state.embedded.run(charge_of(limits, "org:8", 500), within=1)
+        state.embedded.outage = instead
+    assert (await left(limits), await left(limits, "org:8")) == (600, 0)
+    settled = await limits.settle(held.id, 100)
+    assert (settled.found, settled.returned, settled.confirmed) == (Found.HELD, 300, True)
+    assert await left(limits) == 900
+    await more.refund()
+    assert await left(limits, "org:8") == 100, "no more comes back than was there to be held"
+
+
+async def test_what_another_has_settled_before_it_is_held_counts_once(state, limits):
+    other = RateLimits({"llm": limits.policy("llm")}, decider=limits._decider, events=state.events)
+    async with outage(state):
+        reserved = await limits.reserve("llm", "org:7", 400, ttl=600)
+        state.embedded.outage = None
+        assert (await other.settle(reserved.id, 100)).found is Found.LOST
+    assert await left(limits) == 900
+
+
+async def test_what_redis_cannot_hold_any_more_counts_as_used(state, limits, monkeypatch):
+    monkeypatch.setattr(operations, "MOST_HOLDS", 8)
+    async with outage(state):
+        made = [await limits.reserve("llm", "org:7", 10) for _ in range(10)]
+    assert not limits.in_debt
+    assert await left(limits) == 900
+    for reserved in made:
+        await reserved.refund()
+    assert await left(limits) == 980
+
+
+async def test_those_that_are_over_leave_room_for_others(state, limits, monkeypatch):
+    for module in (held, reservations):
+        monkeypatch.setattr(module, "KEPT_HERE", 5)
+    async with outage(state):
+        settled = []
+        for _ in range(12):
+            one = await limits.reserve("llm", "org:7", 10)
+            settled.append((one.id, await one.settle(10)))
+        for made, said in settled[-5:]:
+            assert await limits.settle(made, 0) == said
+        for _ in range(5):
+            assert (await limits.reserve("llm", "org:7", 10)).allowed
+        with pytest.raises(OverloadedError, match="are open"):
+            await limits.reserve("llm", "org:7", 10)
+        for _ in range(6):
+            assert (await limits.reserve("shadow", "org:7", 10)).allowed
+    assert await left(limits) == 1000 - 170
 
 
 async def test_a_limit_in_shadow_mode_lets_more_through_than_can_be_held(limits, monkeypatch):

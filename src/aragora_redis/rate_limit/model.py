@@ -62,12 +62,14 @@ def reset(memory: Memory, keys: _Keys, _args: _Keys) -> Any:
 
 def reserve(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     """`reserve.lua`."""
-    now, [key] = memory.now, keys
+    now, (key, *outcome_keys) = memory.now, keys
     count, period_us, burst, least, most, shares = (int(arg) for arg in args[:6])
     name, lasts_us, keeps, open_at_most, ended_name, used = args[6:]
     bucket = _open(memory, key, (count, period_us, burst), now)
     if (known := bucket.holds.get(name)) is not None:
         return [known.cost, known.until, _answer(bucket, max(bucket.level, 0))]
+    if any(memory.get(outcome_key) is not None for outcome_key in outcome_keys):
+        return [0, 0, _answer(bucket, max(bucket.level, 0))]
     ended = bucket.holds.get(ended_name)
     if ended is not None:
         bucket.settle(ended, int(used))

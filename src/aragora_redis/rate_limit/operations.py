@@ -147,7 +147,17 @@ def reserve(policy: LimitPolicy, key: bytes, cost: int, name: str, ttl: float) -
         name: of the reservation, 16 characters of its own: it makes a second run harmless.
         ttl: after it the tokens come back by themselves.
     """
-    return _reserve(policy, key, (cost, cost, 1, name, int(ttl * 1e6), 0, MOST_HOLDS, "", 0))
+    args = cost, cost, 1, name, int(ttl * 1e6), 0, MOST_HOLDS, "", 0
+    return _reserve(policy, args, key)
+
+
+def hold(policy: LimitPolicy, made: Reservation, ttl: float) -> Operation[Grant]:
+    """Have Redis hold a reservation that was made without it, or as much of it as is there.
+
+    One that was settled elsewhere already holds nothing.
+    """
+    args = 0, made.cost, 1, made.name, max(int(ttl * 1e6), 1), 0, MOST_HOLDS, "", 0
+    return _reserve(policy, args, made.key, made.outcome_key)
 
 
 class Lease(NamedTuple):
@@ -176,13 +186,13 @@ def lease(policy: LimitPolicy, key: bytes, wanted: Lease) -> Operation[Grant]:
     """Take tokens to give away here; who dies with some has used them."""
     least, most, shares, name, ttl, ended, used = wanted
     rest = name, int(ttl * 1e6), 1, MOST_HOLDS, ended, used
-    return _reserve(policy, key, (least, most, shares, *rest))
+    return _reserve(policy, (least, most, shares, *rest), key)
 
 
-def _reserve(policy: LimitPolicy, key: bytes, args: tuple[str | int, ...]) -> Operation[Grant]:
+def _reserve(policy: LimitPolicy, args: tuple[str | int, ...], *keys: bytes) -> Operation[Grant]:
     return Operation(
         kind=Kind.CAS,
-        keys=(key,),
+        keys=keys,
         args=(policy.count, policy.period_us, policy.burst, *args),
         read=_grant,
         script=load("reserve"),
@@ -205,7 +215,7 @@ def settle(
     """
     return Operation(
         kind=Kind.CAS,
-        keys=(reservation.key, b"%b:%b" % (reservation.key, reservation.name.encode())),
+        keys=(reservation.key, reservation.outcome_key),
         args=(
             policy.count,
             policy.period_us,

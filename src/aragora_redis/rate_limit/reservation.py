@@ -62,6 +62,11 @@ class Reservation:
     holder: str = ""
     rate: tuple[int, int, int] | None = None
 
+    @property
+    def outcome_key(self) -> bytes:
+        """Where it is kept what became of it."""
+        return b"%b:%b" % (self.key, self.name.encode())
+
     def seal(self, digest_key: bytes) -> str:
         """The id by which any instance can end it."""
         numbers = " ".join(map(str, (self.cost, self.until_us, *(self.rate or ()))))

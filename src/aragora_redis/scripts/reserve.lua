@@ -1,6 +1,7 @@
 -- Reserve tokens of a bucket until they are settled, or lapse; and end an earlier reservation first.
 --
--- KEYS: the bucket (see gcra.lua)
+-- KEYS: 1 the bucket (see gcra.lua), 2 what became of the reservation, of one that was made elsewhere:
+--       where it has been settled, nothing is taken
 -- ARGV: 1 not_after, 2 count, 3 period_us, 4 burst, 5 the fewest tokens that are of use, 6 the most,
 --       7 how many share what there is: each gets that part of it, within these bounds, 8 id,
 --       9 microseconds after which it lapses, 10 whether its cost stays taken then (1) or comes back
@@ -22,6 +23,7 @@ local value = read(KEYS[1])
 local bucket = open(value, now, tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]))
 local known = find_hold(bucket, id)
 if known then return {known.cost, known.till, answer(bucket, max(bucket.level, 0))} end
+if KEYS[2] and read(KEYS[2]) then return {0, 0, answer(bucket, max(bucket.level, 0))} end
 
 local ended = find_hold(bucket, ARGV[12])
 if ended then

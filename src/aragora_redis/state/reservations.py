@@ -1,18 +1,17 @@
 """Reservations: an estimate is taken before the work, and what it really cost is settled after it.
 
 A reservation that nobody ends lapses after its time, and its cost comes back, so a holder that dies
-keeps nothing. While Redis cannot be asked, a fail-open policy reserves from this instance's share;
-what that really costs is charged to Redis when it is back.
+keeps nothing. While Redis cannot be asked, a fail-open policy reserves from this instance's share.
+When it is back it is given what is still open to hold, and what was settled is charged.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
-from heapq import heappop, heappush
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import (
     AragoraRedisError,
@@ -21,9 +20,11 @@ from ..errors import (
     OverloadedError,
     Ran,
 )
+from ..operation import Operation
 from ..rate_limit import operations
 from ..rate_limit.bucket import MOST_HOLDS
 from ..rate_limit.gcra import Decision, decode, in_force, validate_payable
+from ..rate_limit.held import KEPT_HERE, Held, HeldHere
 from ..rate_limit.local import LocalLimiter, Record
 from ..rate_limit.policy import EXACT, LimitPolicy
 from ..rate_limit.reservation import (
@@ -35,11 +36,9 @@ from ..rate_limit.reservation import (
     new_name,
     settlement,
 )
-from ..rate_limit.share import Share
 from .limit_decider import CHARGE_LIMIT, CHARGES_AT_ONCE, UNDECIDED, Decider
 
-KEPT_HERE = 10_000
-"""Reservations made without Redis, and settlements that it has not got yet, that are kept."""
+T = TypeVar("T")
 
 Settle = Callable[[str, int], Awaitable[Settlement]]
 
@@ -109,20 +108,6 @@ class Reserving:
             await reserved.settle(0 if error is not None else reserved.cost)
 
 
-@dataclass(slots=True)
-class _Held:
-    """A reservation that was decided without Redis."""
-
-    limiter: LocalLimiter
-    record: Record
-    share: Share
-    under: LimitPolicy
-    cost: int
-    since: float
-    until: float
-    ended: Settlement | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class _Owed:
     """A settlement that Redis has not got yet."""
@@ -132,6 +117,7 @@ class _Owed:
     used: int
     said: Settlement
     at: float
+    record: Record | None
 
 
 class Reservations:
@@ -139,8 +125,7 @@ class Reservations:
 
     def __init__(self, decider: Decider) -> None:
         self._decider = decider
-        self._held: dict[str, _Held] = {}
-        self._ends: list[tuple[float, str]] = []
+        self._here = HeldHere()
         self._owed: dict[str, _Owed] = {}
 
     async def make(
@@ -150,7 +135,7 @@ class Reservations:
 
         Raises:
             InvalidInputError: no bucket of the limit in force could pay it.
-            OverloadedError: too many reservations of this subject are open.
+            OverloadedError: too many reservations are open: of this subject, or here without Redis.
             LimitUnavailableError: the policy is fail-closed and Redis cannot be asked.
         """
         decider, name = self._decider, new_name()
@@ -163,9 +148,13 @@ class Reservations:
             validate_payable(asked, cost, (record.own_at(decider.now) or asked).burst)
             share = decider.share(limiter, record, error, asked)
             now = decider.now
-            under = record.own_at(now) or asked
-            held = _Held(limiter, record, share, under, cost, now, now + ttl)
-            return self._hold(held, replace(made, until_us=self._server_us(ttl)))
+            self._here.require_room(now)
+            decision = limiter.hold(record, cost, share, now, asked)
+            made = replace(made, until_us=self._server_us(ttl), holder=decider.own)
+            if decision.allowed:
+                under = record.own_at(now) or asked
+                self._here.add(Held(made, limiter, record, share, under, cost, now, now + ttl))
+            return decision, made
         if grant.tokens < 0:
             raise OverloadedError(
                 f"{MOST_HOLDS} reservations of this subject are open",
@@ -200,20 +189,17 @@ class Reservations:
         Raises:
             OutageError, OutcomeUnknownError: Redis cannot be asked, and too many wait for it.
         """
-        policy = limiter.policy.at(*reservation.rate) if reservation.rate else limiter.policy
+        policy = _policy_of(limiter, reservation)
         if type(used) is not int or not 0 <= used * policy.period_us < EXACT:
             raise InvalidInputError("that many tokens cannot have been used")
-        if reservation.name in self._held:
-            return self._end_here(policy, reservation, used)
+        held = self._here.known(reservation.name)
+        if held is not None:
+            return self._end_here(held, policy, used)
         if reservation.name in self._owed:
             return self._owed[reservation.name].said
-        owed = _Owed(
-            policy,
-            reservation,
-            used,
-            settlement(reservation.cost, used, Found.HELD, 0, confirmed=False),
-            self._decider.now,
-        )
+        found = Found.HELD if self._server_us(0) < reservation.until_us else Found.LAPSED
+        said = settlement(reservation.cost, used, found, 0, confirmed=False)
+        owed = _Owed(policy, reservation, used, said, self._decider.now, record)
         try:
             settled = await self._send(owed, self._decider.deadline)
         except UNDECIDED as error:
@@ -222,10 +208,10 @@ class Reservations:
                 return settlement(reservation.cost, used, Found.PAST, 0)
             if len(self._owed) >= KEPT_HERE:
                 raise
-            self._owed[reservation.name] = owed
-            return owed.said
+            self._owe(owed)
+            return said
         self._decider.service.answered()
-        if record is not None and not self._owed:
+        if record is not None:
             under, reply = in_force(policy, settled.answer)
             reset_after = reply / (under.count * 1e6) if reply < under.full else None
             limiter.note_returned(record, reset_after, self._decider.now)
@@ -233,17 +219,38 @@ class Reservations:
         return settlement(reservation.cost, used, settled.found, settled.unpaid)
 
     async def flush(self) -> None:
-        """Tell Redis what it has not got yet."""
-        waiting = [*self._owed.items()]
-        for start in range(0, len(waiting), CHARGES_AT_ONCE):
-            batch = waiting[start : start + CHARGES_AT_ONCE]
-            told = await asyncio.gather(*(self._tell(owed) for _, owed in batch))
-            for (name, owed), done in zip(batch, told, strict=True):
-                del self._owed[name]
+        """Tell Redis what it has not got yet: what is open, and how the rest has ended."""
+        self._here.lapse(self._decider.now)
+        for holds in _pages([*self._here]):
+            told = await asyncio.gather(*(self._entrust(held) for held in holds))
+            for held, done in zip(holds, told, strict=True):
+                (self._here.entrusted if done else self._here.put_last)(held)
+            if not any(told):
+                break
+        for page in _pages([*self._owed.values()]):
+            told = await asyncio.gather(*(self._tell(owed) for owed in page))
+            for owed, done in zip(page, told, strict=True):
+                self._told(owed)
                 if not done:
-                    self._owed[name] = owed  # behind the others: its shard alone may be down
+                    self._owe(owed)  # behind the others: its shard alone may be down
             if not any(told):
                 return
+
+    async def _entrust(self, held: Held) -> bool:
+        """Have Redis hold it, or what is there of it; False if it is to be told again."""
+        run, made = self._decider.executor.run, held.made
+        policy = _policy_of(held.limiter, made)
+        hold = operations.hold(policy, made, held.until - self._decider.now)
+        try:
+            grant = await run(hold, within=CHARGE_LIMIT)
+            if grant.tokens < 0:
+                # It holds too many of this subject: this one is used, whatever settles it later.
+                await run(self._settle(policy, made, made.cost), within=CHARGE_LIMIT)
+        except UNDECIDED:
+            return False
+        except AragoraRedisError:
+            return True  # it will not take it the next time either
+        return True
 
     async def _tell(self, owed: _Owed) -> bool:
         """Tell Redis of one settlement; False if it is to be told again."""
@@ -271,62 +278,54 @@ class Reservations:
     @property
     def owing(self) -> bool:
         """Whether there is anything to flush."""
-        return bool(self._owed)
+        return bool(self._owed or self._here)
 
     def _send(self, owed: _Owed, within: float) -> Awaitable[operations.Settled]:
-        settle = operations.settle(
-            owed.policy, owed.reservation, owed.used, late=LATE, channel=self._decider.channel
-        )
+        settle = self._settle(owed.policy, owed.reservation, owed.used)
         return self._decider.executor.run(settle, within=within)
+
+    def _settle(
+        self, policy: LimitPolicy, reservation: Reservation, used: int
+    ) -> Operation[operations.Settled]:
+        channel = self._decider.channel
+        return operations.settle(policy, reservation, used, late=LATE, channel=channel)
 
     def _server_us(self, ttl: float) -> int:
         return int((self._decider.server_now() + ttl) * 1e6)
 
-    def _hold(self, held: _Held, made: Reservation) -> tuple[Decision, Reservation]:
-        now = self._decider.now
-        self._lapse(now)
-        if len(self._held) >= KEPT_HERE:
-            raise OverloadedError(f"{KEPT_HERE} reservations made without Redis are open")
-        decision = held.limiter.hold(held.record, held.cost, held.share, now, held.under)
-        if decision.allowed:
-            self._held[made.name] = held
-            heappush(self._ends, (held.until, made.name))
-        return decision, replace(made, holder=self._decider.own)
-
-    def _end_here(self, policy: LimitPolicy, reservation: Reservation, used: int) -> Settlement:
-        held, now = self._held[reservation.name], self._decider.now
-        self._lapse(now)
+    def _end_here(self, held: Held, policy: LimitPolicy, used: int) -> Settlement:
         if held.ended is not None:
             return held.ended
-        if now >= held.until + LATE:
-            return settlement(held.cost, used, Found.PAST, 0)
-        found = Found.HELD if now < held.until else Found.LAPSED
-        self._release(held, used, now)
-        held.ended = settlement(held.cost, used, found, 0, confirmed=False)
+        now = self._decider.now
+        said = self._here.end(held, used, now)
+        if said.found is Found.PAST:
+            return said
         # Under its name: whoever had no answer may settle it elsewhere, and the first one counts.
         if len(self._owed) < KEPT_HERE:
-            self._owed[reservation.name] = _Owed(policy, reservation, used, held.ended, now)
+            self._owe(_Owed(policy, held.made, used, said, now, held.record))
         elif used:
             held.limiter.owe(held.record, used, held.share, now, policy)
-        return held.ended
+        return said
 
-    def _release(self, held: _Held, used: int, now: float) -> None:
-        held.limiter.release(
-            held.record, held.cost, used, held.share, now, under=held.under, since=held.since
-        )
+    def _owe(self, owed: _Owed) -> None:
+        self._owed[owed.reservation.name] = owed
+        if owed.record is not None:
+            owed.record.untold += 1
 
-    def _lapse(self, now: float) -> None:
-        """Give back what nobody has settled, and forget what nobody can settle any more."""
-        while self._ends and self._ends[0][0] <= now:
-            _, name = heappop(self._ends)
-            held = self._held[name]
-            if now >= held.until + LATE:
-                del self._held[name]
-                continue
-            if held.ended is None:
-                self._release(held, 0, now)
-                held.cost = 0
-            heappush(self._ends, (held.until + LATE, name))
+    def _told(self, owed: _Owed) -> None:
+        del self._owed[owed.reservation.name]
+        if owed.record is not None:
+            owed.record.untold -= 1
+
+
+def _pages(entries: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(entries), CHARGES_AT_ONCE):
+        yield entries[start : start + CHARGES_AT_ONCE]
+
+
+def _policy_of(limiter: LocalLimiter, reservation: Reservation) -> LimitPolicy:
+    """The limit under which it was asked for."""
+    return limiter.policy.at(*reservation.rate) if reservation.rate else limiter.policy
 
 
 def _made(
