@@ -130,7 +130,7 @@ async def test_tasks_share_one_object(standalone_lab, policies, name):
 
         results = await asyncio.gather(*(call(n) for n in range(20)), return_exceptions=True)
         assert sum(isinstance(each, ConnectionError) for each in results) == 10
-        assert not circuit._entered
+        assert not circuit._entered._guards
 
 
 async def test_force_holds_for_all_until_it_is_lifted(standalone_lab, name):
@@ -457,7 +457,7 @@ async def test_a_circuit_that_is_left_in_another_task(standalone_lab, name):
         circuit = state.circuits[name]
         await asyncio.create_task(circuit.__aenter__())
         await circuit.__aexit__(None, None, None)
-        assert not circuit._entered
+        assert not circuit._entered._guards
 
 
 async def test_a_list_takes_no_places(standalone_lab, name):
