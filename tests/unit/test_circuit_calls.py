@@ -14,7 +14,8 @@ import pytest
 from tests.integration.fleet import until
 
 from aragora_redis import SharedState
-from aragora_redis.circuit import note
+from aragora_redis.circuit import note, operations
+from aragora_redis.circuit.machine import Phase
 from aragora_redis.circuit.permit import Permit
 from aragora_redis.errors import (
     CircuitFullError,
@@ -378,6 +379,37 @@ async def test_dead_hosts_make_room_for_others_when_nobody_has_called_them_for_l
         state.circuits["another"]
     monkeypatch.setattr(dead._known, "now", lambda now=dead._known.now: now() + 3600 * 1_000_000)
     assert state.circuits["another"].state == "closed"
+
+
+async def test_who_holds_a_circuit_that_made_room_is_still_heard_and_told(state, monkeypatch):
+    monkeypatch.setattr("aragora_redis.state.circuits.CIRCUITS", 1)
+    circuits, keys = state.circuits, state.circuits._keys
+    held = circuits["few"]
+    held.count(await held.acquire(), ok=True, duration=0)
+    held._used_at -= 3600
+    other = circuits["another"]
+    assert held.resting
+    assert circuits["few"] is held, "or its bulkhead would be there twice"
+    circuits.use(parse_policies("[circuits.few]\nmax_concurrent = 7\n", source="test"))
+    assert held.policy.max_concurrent == 7
+
+    async def force(phase, nonce):
+        """As another instance does it."""
+        return await circuits._run(
+            operations.force(keys, "few", phase, reason="", nonce=nonce, lasts=0)
+        )
+
+    await force(Phase.FORCED_OPEN, "1")
+    with pytest.raises(CircuitOpenError):
+        await held.acquire()
+    assert circuits["few"] is held, "before it is followed again"
+    other._used_at -= 3600
+    await until(lambda: list(circuits._circuits) == ["few"] and other.resting)
+    closed = (await force(Phase.FORCED_CLOSED, "2")).standing
+    await until(lambda: held.state == "forced-closed")
+    told = f"another 1 {closed.era} {closed.n} forced-open 0 0 0 "
+    circuits.on_push([b"message", circuits.channel, told.encode()])
+    assert (other.state, other.resting) == ("forced-open", True)
 
 
 def test_a_place_is_given_back_where_it_was_taken_whatever_the_policy_is_by_then(threads):

@@ -6,6 +6,7 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from math import inf
 from types import TracebackType
 from typing import Literal, ParamSpec, Self, TypeVar
 
@@ -117,6 +118,16 @@ class Circuit:
                 over = self._known.current.until + self.policy.window * 1_000_000
                 return self._known.now() > over
         return False
+
+    @property
+    def resting(self) -> bool:
+        """Whether nobody has used it since `rest`."""
+        return self._used_at == -inf and self.due_at == inf
+
+    def rest(self) -> None:
+        """Tell and learn nothing until it is used again; the next call asks for its state first."""
+        self._known.asked = False
+        self._used_at, self.due_at = -inf, inf
 
     def snapshot(self) -> CircuitStatus:
         """How it is, now."""

@@ -17,6 +17,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
+from weakref import WeakValueDictionary
 
 from ..audit.act import Act
 from ..circuit import note, operations
@@ -98,6 +99,8 @@ class Circuits:
             jitter=lambda: random.uniform(1.0, 1.2),
         )
         self._circuits: OrderedDict[str, Circuit] = OrderedDict()
+        # Those that made room for others, as long as somebody holds them.
+        self._resting: WeakValueDictionary[str, Circuit] = WeakValueDictionary()
         self._named_at: dict[str, float] = {}
 
     @property
@@ -111,13 +114,17 @@ class Circuits:
         Raises:
             InvalidInputError: the name cannot be one, or too many circuits are in use.
         """
-        circuit = self._circuits.get(name) if isinstance(name, str) else None
+        circuit = self._held(name) if isinstance(name, str) else None
         if circuit is None:
             validate_name(name, "a circuit")
-            self._make_room()
-            circuit = self._circuits[name] = self._made(name)
-            self._wake.set()
-        else:
+            if not self._make_room():
+                raise InvalidInputError(
+                    f"{CIRCUITS} circuits are in use",
+                    remedy="name a circuit after a dependency, and not after a request",
+                )
+            circuit = self._made(name)
+            self._follow(circuit)
+        elif name in self._circuits:
             self._circuits.move_to_end(name)
         return circuit
 
@@ -129,8 +136,8 @@ class Circuits:
     def use(self, policies: Policies) -> None:
         """Put other policies in force."""
         self._policies = policies
-        for name, circuit in self._circuits.items():
-            circuit.use(policies.circuit(name))
+        for circuit in (*self._circuits.values(), *self._resting.values()):
+            circuit.use(policies.circuit(circuit.name))
 
     async def all(self) -> list[CircuitStatus]:
         """All circuits in use in the fleet, by name; only those of this instance without Redis."""
@@ -141,7 +148,7 @@ class Circuits:
         except AragoraRedisError:
             return [self._circuits[name].snapshot() for name in sorted(known)]
         # Whoever only looks takes no place among the circuits that are followed.
-        shown = {name: self._circuits.get(name) or self._made(name) for name in sorted(known)}
+        shown = {name: self._held(name) or self._made(name) for name in sorted(known)}
         new = [circuit for name, circuit in shown.items() if name not in self._circuits]
         for start in range(0, len(new), AT_ONCE):
             page = new[start : start + AT_ONCE]
@@ -155,7 +162,7 @@ class Circuits:
             InvalidInputError: the name cannot be one.
         """
         validate_name(name, "a circuit")
-        circuit = self._circuits.get(name) or self._made(name)
+        circuit = self._held(name) or self._made(name)
         await circuit.report_evidence()
         return circuit.snapshot()
 
@@ -232,13 +239,14 @@ class Circuits:
         except UnexpectedReplyError:
             self._wake.set()
             return
-        if (circuit := self._circuits.get(name)) is not None:
+        if (circuit := self._held(name)) is not None:
             circuit.adopt(standing, server_now)
 
     async def run(self) -> None:
         """Pool evidence, renew places and learn of changes, until cancelled."""
         while True:
             self._wake.clear()
+            self._follow_those_in_use()
             now = self._clock.monotonic()
             due = [each for each in self._circuits.values() if each.due_at <= now]
             for start in range(0, len(due), AT_ONCE):
@@ -273,6 +281,9 @@ class Circuits:
 
     def on_link_up(self) -> None:
         """Ask for every circuit anew: a change may have been missed meanwhile."""
+        self._follow_those_in_use()
+        for circuit in self._resting.values():
+            circuit.rest()
         now = self._clock.monotonic()
         for circuit in self._circuits.values():
             circuit.due_at = now
@@ -281,18 +292,34 @@ class Circuits:
     def _made(self, name: str) -> Circuit:
         return Circuit(name, self._policies.circuit(name), self._around)
 
-    def _make_room(self) -> None:
+    def _held(self, name: str) -> Circuit | None:
+        """The circuit of a name that somebody here may hold: it must not be made twice."""
+        return self._circuits.get(name) or self._resting.get(name)
+
+    def _make_room(self) -> bool:
+        """Follow one less where there are too many; False where all are in use."""
         if len(self._circuits) < CIRCUITS:
-            return
+            return True
         for name, circuit in self._circuits.items():
             if circuit.idle:
                 del self._circuits[name]
                 self._named_at.pop(name, None)
-                return
-        raise InvalidInputError(
-            f"{CIRCUITS} circuits are in use",
-            remedy="name a circuit after a dependency, and not after a request",
-        )
+                circuit.rest()
+                self._resting[name] = circuit
+                return True
+        return False
+
+    def _follow(self, circuit: Circuit) -> None:
+        circuit.due_at = self._clock.monotonic()
+        self._circuits[circuit.name] = circuit
+        self._wake.set()
+
+    def _follow_those_in_use(self) -> None:
+        """Follow again what made room and is used since, also where that is one too many."""
+        for circuit in [each for each in self._resting.values() if not each.resting]:
+            del self._resting[circuit.name]
+            self._make_room()
+            self._follow(circuit)
 
     async def _run(self, operation: Operation[T]) -> T:
         return await self._around.executor.run(operation, within=self._around.deadline)
