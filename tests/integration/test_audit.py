@@ -16,6 +16,7 @@ from aragora_redis.audit.act import Act
 from aragora_redis.audit.operations import record
 from aragora_redis.events import ActLost, AuditTrouble, Event
 from aragora_redis.gateway.app import create_app
+from aragora_redis.operation import Lane
 from aragora_redis.settings import from_env
 from aragora_redis.state.receipt import Level
 
@@ -96,7 +97,7 @@ async def test_a_page_tells_each_act_once_whatever_stands_beside_it(env, server,
 
     def stored(number, outcome):
         act = Act(actor="ann", action="x", target=f"{number}", outcome=outcome, id=f"id-{number}")
-        server.execute_command(*record(prefix, act).args)
+        server.execute_command(*record(prefix, act, Lane.BULK).args)
 
     for number in range(60):  # each has ended when the next three have begun
         stored(number, "begun")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import pytest
 
@@ -21,7 +21,7 @@ from aragora_redis.events import Acted, ActLost, AuditTrouble, Events
 from aragora_redis.settings import Settings
 from aragora_redis.state import audit as state_audit
 from aragora_redis.state.audit import SURE_AFTER, Audit
-from aragora_redis.state.audit_log import KEPT_HERE, MemoryAuditLog
+from aragora_redis.state.audit_log import KEPT_HERE, MemoryAuditLog, RedisAuditLog
 from aragora_redis.sync import SharedState as SyncState
 from aragora_redis.testing import FakeClock, memory_state
 
@@ -78,6 +78,28 @@ async def test_pages_of_a_process_alone_follow_each_other_and_are_bounded():
     assert found == list(range(KEPT_HERE + 4, 4, -1))
     with pytest.raises(InvalidInputError, match="no place in the record"):
         await log.recent(1, before="yesterday", actor=None, target=None)
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+async def test_a_record_that_may_be_there_is_looked_for_before_it_is_repeated(arrived):
+    class Slow:
+        held: ClassVar[list[Any]] = []
+
+        async def run(self, operation, *, within):
+            del within
+            if operation.args[0] == "XADD":
+                if arrived:
+                    fields = [str(part).encode() for part in operation.args[6:]]
+                    self.held.append([b"1-0", fields])
+                raise OutcomeUnknownError("no answer in time")
+            return operation.read(self.held)
+
+    log = RedisAuditLog(cast("Any", Slow()), "aragora")
+    if arrived:
+        await log.append(ACT, within=1)
+    else:
+        with pytest.raises(OutcomeUnknownError):
+            await log.append(ACT, within=1)
 
 
 class Log(MemoryAuditLog):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any, cast
 
@@ -9,6 +10,7 @@ import httpx
 import pytest
 
 from aragora_redis.audit.act import Act
+from aragora_redis.events import Acted
 from aragora_redis.gateway.app import create_app
 from aragora_redis.gateway.dashboard.desk import Action, Desk, Verb
 from aragora_redis.gateway.dashboard.journal import Journal
@@ -144,8 +146,11 @@ async def test_an_everyday_logout_leaves_no_record_and_one_by_hand_does(client):
 async def test_what_was_refused_is_no_act(client):
     refused = await client.post("/v1/limits/nothing/reset", json={"subject": "x"})
     assert refused.status_code == 404
-    for body in ({"actor": "\x1b[2J"}, {"actor": "x" * 101}, {"actor": 7}, {"whoever": "x"}):
-        refused = await client.post("/v1/tokens/revoke", json={"user": "mallory"} | body)
+    wrong = ({"actor": "\x1b[2J"}, {"actor": "x" * 101}, {"actor": 7}, {"whoever": "x"})
+    for body in (*wrong, {"actor": "\ud800"}, {"actor": "ann", "reason": "\ud800"}):
+        content = json.dumps({"user": "mallory"} | body)
+        headers = {"Content-Type": "application/json"}
+        refused = await client.post("/v1/tokens/revoke", content=content, headers=headers)
         assert refused.status_code == 422
     refused = await client.delete(OWN, params={"actor": "a\nb"})
     assert refused.status_code == 422
@@ -184,8 +189,15 @@ async def test_the_levers_of_the_dashboard_are_recorded():
 
     noted: list[Act] = []
     lab, clock = cast("Any", Lab()), FakeClock()
-    desk = Desk(lab, Journal(clock), clock, note=noted.append, operator="admin token")
+    journal = Journal(clock)
+    desk = Desk(lab, journal, clock, note=noted.append, operator="admin token")
     await desk.act(Action(Verb.KILL, "redis-0"))
     (act,) = noted
     assert (act.actor, act.action, act.target) == ("admin token", "lab kill", "redis-0")
     assert (act.outcome, act.via) == ("done", "dashboard")
+    for via in ("dashboard", "http"):
+        journal.see(Acted("ann", "limits reset", "api 0011", "filled", via))
+    assert [entry.text for entry in journal.entries] == [
+        "by hand: limits reset api 0011, by ann: filled",
+        "by hand: killed redis-0",
+    ]

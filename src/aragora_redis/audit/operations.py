@@ -19,7 +19,7 @@ _PLACE = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
 _NAMES = frozenset(each.name for each in fields(Act))
 
 
-def record(prefix: str, act: Act) -> Operation[None]:
+def record(prefix: str, act: Act, lane: Lane) -> Operation[None]:
     """Append what is known of an act."""
     texts = asdict(act) | {"at": f"{act.at:.3f}"}
     parts = [part for pair in texts.items() for part in pair]
@@ -29,8 +29,7 @@ def record(prefix: str, act: Act) -> Operation[None]:
         keys=(key,),
         args=("XADD", key, "MAXLEN", "~", KEPT, "*", *parts),
         read=lambda _reply: None,
-        # On the connection whose WAIT speaks for the act too.
-        lane=Lane.DURABLE,
+        lane=lane,
     )
 
 

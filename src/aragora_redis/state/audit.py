@@ -28,7 +28,7 @@ T = TypeVar("T")
 WAITING = 1_024
 """Acts that may wait to be recorded."""
 AT_ONCE = 64
-RECORD_LIMIT = 2.0
+RECORD_LIMIT = 1.0
 """Seconds that one attempt to record may take."""
 RETRY_AFTER = 1.0
 SURE_AFTER = 5.0

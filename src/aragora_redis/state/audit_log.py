@@ -8,14 +8,15 @@ from typing import Protocol
 from ..audit.act import Act
 from ..audit.operations import KEPT, earlier, later, record, valid_place
 from ..audit.page import Gathered, Page, Record
-from ..operation import Operation, Runs
+from ..errors import OutcomeUnknownError
+from ..operation import Lane, Operation, Runs
 
 ASK_LIMIT = 1.0
 """Seconds that one question may take."""
 CHUNK = 500
 """Records that are read at once."""
 OVERLAP = 256
-"""Newer records that are looked at for acts which the page before has told."""
+"""Records that are looked at for an act that was recorded before."""
 KEPT_HERE = 1_000
 """Records that a process keeps which has no Redis."""
 
@@ -49,7 +50,15 @@ class RedisAuditLog:
 
     async def append(self, act: Act, *, within: float) -> None:
         """See `AuditLog.append`."""
-        await self._runs.run(record(self._prefix, act), within=within)
+        # On no connection whose WAIT would hold it up, or that a revocation waits for.
+        recording = record(self._prefix, act, Lane.BULK)
+        try:
+            await self._runs.run(recording, within=within)
+        except OutcomeUnknownError:
+            # A slow server would be given a copy with each attempt, and old records make room.
+            last = await self._ask(earlier(self._prefix, None, OVERLAP))
+            if act.id not in {each.id for _, each in last}:
+                raise
 
     async def recent(
         self,

@@ -229,7 +229,8 @@ class Desk:
         return result
 
     async def _record(self, act: Act) -> None:
-        await self.ask(record(self.settings.prefix, act))
+        # On the connection whose WAIT speaks for the act too.
+        await self.ask(record(self.settings.prefix, act, Lane.DURABLE))
 
     async def _amend(self, act: Act, outcome: str) -> None:
         with contextlib.suppress(AragoraRedisError):
