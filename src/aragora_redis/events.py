@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from .address import Address
 
@@ -160,16 +161,25 @@ class Revoked(Event):
     seconds: float
 
 
+DiskTrouble = Literal["full", "error", "hung", "unread"]
+
+
 @dataclass(frozen=True, slots=True)
 class OutboxTrouble(Event):
-    """What is revoked here is not on disk, until `OutboxKept`: it is in force all the same."""
+    """The outbox on disk does not do its part, until `OutboxKept`; revocations hold all the same.
+
+    Attributes:
+        kind: what is revoked here is in memory alone because the disk is `full`, answers with an
+            `error`, or does not answer (`hung`); or files of dead instances stay `unread`.
+    """
 
     reason: str
+    kind: DiskTrouble
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxKept(Event):
-    """What is revoked here is on disk again, and so is what was revoked meanwhile."""
+    """The outbox is whole again: what was revoked meanwhile is on disk too."""
 
 
 @dataclass(frozen=True, slots=True)

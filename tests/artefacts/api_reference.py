@@ -47,7 +47,7 @@ class Chapter(NamedTuple):
 _LIMITS = "aragora_redis.rate_limit"
 CHAPTERS = (
     Chapter("The state", "aragora_redis.state.shared", ("SharedState",), at="state"),
-    Chapter("Its status", "aragora_redis.state.status", ("Status",)),
+    Chapter("Its status", "aragora_redis.state.status", ("Status", "OnDisk")),
     Chapter(
         "Rate limits",
         "aragora_redis.state.rate_limits",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -28,7 +29,9 @@ from aragora_redis.gateway.dashboard.rates import Rates
 from aragora_redis.gateway.dashboard.stream import Places, follow
 from aragora_redis.gateway.dashboard.throttle import AT_ONCE, CLIENTS, EVERY, Throttle
 from aragora_redis.gateway.dashboard.timeline import Instant, Timeline
+from aragora_redis.gateway.dashboard.wording import on_disk
 from aragora_redis.settings import GatewaySettings, Secret
+from aragora_redis.state.status import OnDisk
 from aragora_redis.telemetry.words import Told
 from aragora_redis.testing import FakeClock
 
@@ -107,6 +110,16 @@ def test_the_journal_keeps_the_last_lines_and_gathers_bursts():
     assert len(journal.entries) == KEPT
     assert journal.entries[0].text.startswith("the data of 16 token shards")
     assert journal.entries[1].text == str(KEPT + 4)
+
+
+def test_the_outbox_on_disk_is_one_line():
+    well = OnDisk(entries=1, size=1536, waiting=0, delay=0.0, trouble=None)
+    assert on_disk(None) == "none"
+    assert on_disk(well) == "1 revocation, 1.5 KiB"
+    hung = replace(well, waiting=3, delay=75.0, trouble="hung")
+    assert on_disk(hung) == "disk hangs, 3 wait since 1 min 15 s (1 revocation, 1.5 KiB)"
+    unread = "files of ended instances not taken in (1 revocation, 1.5 KiB)"
+    assert on_disk(replace(well, trouble="unread")) == unread
 
 
 def test_rates_are_those_of_the_last_minute():

@@ -500,6 +500,16 @@ async def test_status(client):
     assert body["health"] == "healthy"
     assert body["ready"] is True
     assert {"primary", "epoch", "replicas", "instances", "staleness"} <= set(body)
+    assert body["disk"] is None
+
+
+async def test_status_tells_what_the_outbox_holds(open_gateway, tmp_path):
+    _, client = await open_gateway(**TOKENS, ARAGORA_TOKENS_OUTBOX=str(tmp_path / "outbox"))
+    made = await client.post(REVOKE, json={"jti": "x", "expires_at": time.time() + 60})
+    assert made.json()["outbox"] == "disk"
+    told = (await client.get("/v1/status")).json()["disk"]
+    size = sum(file.stat().st_size for file in (tmp_path / "outbox").iterdir())
+    assert told == {"entries": 1, "size": size, "waiting": 0, "delay": 0.0, "trouble": None}
 
 
 async def test_health_and_readiness(state, client, monkeypatch):

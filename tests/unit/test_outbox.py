@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,9 +21,11 @@ from aragora_redis.events import Event, Events, OutboxAdopted, OutboxKept, Outbo
 from aragora_redis.settings import Settings, from_env
 from aragora_redis.settings.files import reason_unsafe
 from aragora_redis.settings.model import TokenSettings
-from aragora_redis.state.outbox import WRITE_LIMIT, Outbox
+from aragora_redis.state import outbox_file
+from aragora_redis.state.outbox import Outbox
 from aragora_redis.state.outbox_file import OutboxFile
 from aragora_redis.state.shared import SharedState
+from aragora_redis.state.status import OnDisk
 from aragora_redis.testing import FakeClock, memory_state
 from aragora_redis.tokens.entry import DAY, Entry
 from aragora_redis.tokens.lines import entry_of, line_of
@@ -39,9 +42,9 @@ def outbox(tmp_path):
     made = []
 
     def make(boot="boot", *, directory=tmp_path / "outbox", fingerprint="aa", **options):
-        alive = options.pop("alive", lambda _entry: True)
+        today = options.pop("today", lambda: None)
         file = OutboxFile(
-            directory, boot, fingerprint=fingerprint, prefix="p", alive=alive, **options
+            directory, boot, fingerprint=fingerprint, prefix="p", today=today, **options
         )
         made.append(file)
         return file
@@ -124,28 +127,49 @@ def test_what_another_key_has_digested_is_left_alone(outbox, other):
 
 
 def test_what_has_expired_goes(outbox, tmp_path):
-    file = outbox(alive=lambda each: each.day >= TODAY)
-    file.append([entry(number, day=TODAY - 3) for number in range(100)] + [entry(1)])
+    today = [TODAY - 1]
+    file = outbox(today=lambda: today[0])
+    file.append([entry(number, day=TODAY - 2) for number in range(100)] + [entry(1)])
     size = (tmp_path / "outbox" / "boot.outbox").stat().st_size
     file.compact()
-    assert (tmp_path / "outbox" / "boot.outbox").stat().st_size < size / 20
+    assert (file.entries, file.size) == (101, size)
+    today[0] = TODAY
+    file.compact()
+    assert (tmp_path / "outbox" / "boot.outbox").stat().st_size == file.size < size / 20
+    assert file.entries == 1
     file.close()
     assert outbox("next").adopt().entries == [entry(1)]
 
 
-def test_it_has_an_end_and_makes_room_for_what_matters(outbox, tmp_path):
-    file = outbox(limit=4000, alive=lambda each: each.day >= TODAY)
-    file.append([entry(number, day=TODAY - 3) for number in range(30)])
+def counted(calls, real, *args):
+    calls.append(args)
+    return real(*args)
+
+
+def test_it_has_an_end_and_makes_room_for_what_matters(outbox, tmp_path, monkeypatch):
+    today = [TODAY - 1]
+    file = outbox(limit=4000, today=lambda: today[0])
+    file.append([entry(number, day=TODAY - 2) for number in range(30)])
+    today[0] = TODAY
     file.append([entry(number) for number in range(30)])
+    reads: list[object] = []
+    monkeypatch.setattr(outbox_file, "_contents", partial(counted, reads, outbox_file._contents))
+    for _ in range(3):
+        with pytest.raises(OSError, match="4000 bytes"):
+            file.append([entry(number) for number in range(30, 60)])
+        file.compact()
+    assert len(reads) == 1, "to read it again would bring nothing"
+    file.append([entry(30)])
     with pytest.raises(OSError, match="4000 bytes"):
-        file.append([entry(number) for number in range(30, 60)])
+        file.append([entry(number) for number in range(31, 61)])
+    assert len(reads) == 2
     assert (tmp_path / "outbox" / "boot.outbox").stat().st_size <= 4000
     file.close()
     small = outbox("next", limit=1000)
-    assert len(small.adopt().entries) == 30, "what does not fit is published all the same"
+    assert len(small.adopt().entries) == 31, "what does not fit is published all the same"
     assert small.adopt().files == 0, "and not each minute"
     small.close()
-    assert len(outbox("third").adopt().entries) == 30
+    assert len(outbox("third").adopt().entries) == 31
 
 
 def test_a_directory_that_is_taken_away_is_noticed_and_made_again(outbox, tmp_path):
@@ -180,7 +204,7 @@ import os, sys, time
 from pathlib import Path
 from aragora_redis.state.outbox_file import OutboxFile
 file = OutboxFile(Path({str(tmp_path / "outbox")!r}), "parent", fingerprint="aa", prefix="p",
-                  alive=lambda entry: True)
+                  today=lambda: None)
 file.append([])
 if os.fork() == 0:
     print(os.getpid(), flush=True)
@@ -193,7 +217,7 @@ os._exit(0)
     child = int(run.stdout)
     try:
         heir = OutboxFile(
-            tmp_path / "outbox", "heir", fingerprint="aa", prefix="p", alive=lambda _e: True
+            tmp_path / "outbox", "heir", fingerprint="aa", prefix="p", today=lambda: None
         )
         assert heir.adopt().files == 1
         heir.close()
@@ -216,7 +240,7 @@ async def test_a_full_disk_is_said_and_what_it_refused_is_written_later(outbox, 
     made = Outbox(outbox(), SYSTEM_CLOCK, events, lambda _entry: None)
     running = asyncio.create_task(made.run())
     assert [await made.keep(entry(number)) for number in range(3)] == [False] * 3
-    assert said == [OutboxTrouble("No space left on device")], "said once"
+    assert said == [OutboxTrouble("No space left on device", "full")], "said once"
     full = False
     await until(lambda: made.trouble is None)
     assert said[1:] == [OutboxKept()]
@@ -224,6 +248,56 @@ async def test_a_full_disk_is_said_and_what_it_refused_is_written_later(outbox, 
     running.cancel()
     await made.close()
     assert len(outbox("next").adopt().entries) == 4
+
+
+async def test_trouble_is_said_before_there_is_anything_to_lose_and_ends_by_itself(
+    outbox, monkeypatch
+):
+    monkeypatch.setattr("aragora_redis.state.outbox.TIDY_EVERY", 0.05)
+    file, said = outbox(), list[Event]()
+    events = Events()
+    events.subscribe(said.append)
+    made = Outbox(file, SYSTEM_CLOCK, events, lambda _entry: None)
+    running = asyncio.create_task(made.run())
+    await until(lambda: made.on_disk.size > 0)
+    file._directory.chmod(0o750)
+    await until(lambda: said)
+    file._directory.chmod(0o700)
+    await until(lambda: len(said) > 1)
+    assert said == [OutboxTrouble("others may look into it; chmod 700", "error"), OutboxKept()]
+    running.cancel()
+    await made.close()
+    assert list(file._directory.iterdir()) == [], "what holds nothing does not stay"
+
+
+async def test_what_the_dead_left_and_cannot_be_read_is_said_until_it_can(outbox, monkeypatch):
+    monkeypatch.setattr("aragora_redis.state.outbox.TIDY_EVERY", 0.05)
+    dead = outbox("dead")
+    dead.append([entry(1)])
+    dead.close()
+    real, failing = os.open, True
+
+    def open_(path, *args, **kwargs):
+        if failing and path == "dead.outbox":
+            raise OSError(5, "Input/output error")
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr("aragora_redis.state.outbox_file.os.open", open_)
+    events, said, taken = Events(), list[Event](), list[Entry]()
+    events.subscribe(said.append)
+    made = Outbox(outbox("heir"), SYSTEM_CLOCK, events, taken.append)
+    running = asyncio.create_task(made.run())
+    await until(lambda: said)
+    assert await made.keep(entry(2)), "what is revoked now is kept"
+    assert made.on_disk.trouble == "unread"
+    failing = False
+    await until(lambda: len(said) > 2)
+    trouble, adopted, kept = said
+    assert isinstance(trouble, OutboxTrouble)
+    assert "dead.outbox: Input/output error" in trouble.reason
+    assert (adopted, kept, taken) == (OutboxAdopted(1, 1, 0), OutboxKept(), [entry(1)])
+    running.cancel()
+    await made.close()
 
 
 async def test_without_redis_it_carries_revocations_over_a_restart(tmp_path):
@@ -277,30 +351,63 @@ async def test_while_the_disk_hangs_nobody_waits_and_what_it_is_owed_is_written_
     outbox, monkeypatch
 ):
     monkeypatch.setattr("aragora_redis.state.outbox.RETRY_AFTER", 0.05)
-    hangs, real, clock = threading.Event(), os.fsync, FakeClock()
+    monkeypatch.setattr("aragora_redis.state.outbox.WRITE_LIMIT", 0.05)
+    answers, real, clock = threading.Event(), os.fsync, FakeClock()
+    answers.set()
 
     def fsync(descriptor):
-        assert hangs.wait(20)
+        assert answers.wait(20)
         real(descriptor)
 
     monkeypatch.setattr("aragora_redis.state.outbox_file.os.fsync", fsync)
-    file = outbox()
-    file._directory.mkdir(mode=0o700)
-    made = Outbox(file, clock, Events(), lambda _entry: None)
+    events, said = Events(), list[Event]()
+    events.subscribe(said.append)
+    made = Outbox(outbox(), clock, events, lambda _entry: None)
     running = asyncio.create_task(made.run())
+    await until(lambda: made.on_disk.size > 0)
+    answers.clear()
     first = made.keep(entry(0))
-    await until(lambda: made.adopted and not made._waiting)
-    clock.advance(WRITE_LIMIT + 0.1)
+    await until(lambda: said)
+    assert said == [OutboxTrouble("the disk does not answer", "hung")]
+    clock.advance(3)
     later = [made.keep(entry(number)) for number in range(1, 4)]
     assert [each.done() and each.result() for each in later] == [False] * 3
-    assert made.trouble == "the disk does not answer"
-    hangs.set()
+    size = made.on_disk.size
+    assert made.on_disk == OnDisk(entries=0, size=size, waiting=4, delay=3.0, trouble="hung")
+    answers.set()
     assert await first
     await until(lambda: made.trouble is None)
     assert await made.keep(entry(4))
+    assert (made.on_disk.entries, made.on_disk.waiting, made.on_disk.delay) == (5, 0, 0)
     running.cancel()
     await made.close()
     assert len(outbox("next").adopt().entries) == 5
+
+
+async def test_a_start_waits_for_what_the_dead_left_while_the_disk_gives_it(outbox, monkeypatch):
+    """A full file takes a processor for a quarter of a minute."""
+    monkeypatch.setattr("aragora_redis.state.outbox.START_LIMIT", 0.1)
+    monkeypatch.setattr("aragora_redis.state.outbox.TIDY_LIMIT", 0.1)
+    file, said, release = outbox(), list[Event](), threading.Event()
+    real, events = file.adopt, Events()
+    events.subscribe(said.append)
+
+    def adopt():
+        while not release.wait(0.01):
+            file.steps += 1
+        return real()
+
+    monkeypatch.setattr(file, "adopt", adopt)
+    made = Outbox(file, SYSTEM_CLOCK, events, lambda _entry: None)
+    running = asyncio.create_task(made.run())
+    waiting = asyncio.create_task(made.wait_adopted())
+    await asyncio.wait({waiting}, timeout=0.5)
+    assert not waiting.done()
+    release.set()
+    await waiting
+    assert (made.adopted, said) == (True, [])
+    running.cancel()
+    await made.close()
 
 
 async def test_what_a_disk_refuses_is_not_offered_again_with_each_new_entry(outbox, monkeypatch):
@@ -316,9 +423,9 @@ async def test_what_a_disk_refuses_is_not_offered_again_with_each_new_entry(outb
     made = Outbox(file, SYSTEM_CLOCK, Events(), lambda _entry: None)
     running = asyncio.create_task(made.run())
     assert [await made.keep(entry(number)) for number in range(200)] == [False] * 200
-    assert offered == [1]
-    await until(lambda: len(offered) > 1)
-    assert offered[1:] == [10], "no more than a piece of it"
+    assert offered == [0, 1], "at the start, and the first"
+    await until(lambda: len(offered) > 2)
+    assert offered[2:] == [10], "no more than a piece of it"
     running.cancel()
     await made.close()
 

@@ -20,13 +20,16 @@ from aragora_redis.events import (
     LinkLost,
     LinkUp,
     MembersChanged,
+    OutboxAdopted,
+    OutboxKept,
+    OutboxTrouble,
     Recovered,
     Revoked,
     SessionServed,
     SessionWrite,
     ViewChanged,
 )
-from aragora_redis.state.status import Status
+from aragora_redis.state.status import OnDisk, Status
 from aragora_redis.telemetry.prometheus import Metrics
 from aragora_redis.testing import FakeClock
 from aragora_redis.topology.statement import Lag
@@ -94,6 +97,9 @@ def events(registry, clock):
         (Degraded("no link"), ("degraded", {}), 1),
         (EraChanged(3, 2, 5, 7), ("era_changes_total", {}), 1),
         (EraChanged(3, 2, 5, 7), ("republished_total", {}), 12),
+        (OutboxTrouble("why", "hung"), ("outbox_trouble", {"kind": "hung"}), 1),
+        (OutboxTrouble("why", "hung"), ("outbox_trouble", {"kind": "full"}), 0),
+        (OutboxAdopted(2, 5, 0), ("outbox_adopted_total", {}), 2),
         (FullSync(3, 1, 4, 0.1), ("full_syncs_total", {}), 1),
         (MembersChanged(3, 9, 4), ("members_changed_total", {}), 1),
         (FullSync(3, 1, 4, 0.1), ("republished_total", {}), 4),
@@ -110,6 +116,20 @@ def test_degraded_ends_with_recovery(registry, events):
     events.emit(Degraded("no link"))
     events.emit(Recovered(1.0))
     assert registry.get_sample_value("aragora_redis_degraded") == 0
+
+
+def test_trouble_of_the_outbox_is_of_one_kind_and_ends(registry, events):
+    def kinds():
+        told = ("full", "error", "hung", "unread")
+        name = "aragora_redis_outbox_trouble"
+        return [registry.get_sample_value(name, {"kind": kind}) for kind in told]
+
+    assert kinds() == [0, 0, 0, 0]
+    events.emit(OutboxTrouble("why", "hung"))
+    events.emit(OutboxTrouble("why", "full"))
+    assert kinds() == [1, 0, 0, 0]
+    events.emit(OutboxKept())
+    assert kinds() == [0, 0, 0, 0]
 
 
 def test_a_failover_is_timed(registry, events, clock):
@@ -159,7 +179,12 @@ def test_the_status_is_read_at_each_scrape(registry):
     assert registry.get_sample_value("aragora_redis_instances") == 1
     assert registry.get_sample_value("aragora_redis_replicas") == 0
     assert registry.get_sample_value("aragora_redis_ready") == 0
-    status = Status(mode="sentinel", health="healthy", ready=True)
+    assert registry.get_sample_value("aragora_redis_outbox_disk_entries") is None
+    disk = OnDisk(entries=4, size=500, waiting=1, delay=2.5, trouble="full")
+    status = Status(mode="sentinel", health="healthy", ready=True, disk=disk)
+    assert registry.get_sample_value("aragora_redis_outbox_disk_entries") == 4
+    assert registry.get_sample_value("aragora_redis_outbox_disk_bytes") == 500
+    assert registry.get_sample_value("aragora_redis_outbox_disk_delay_seconds") == 2.5
     assert registry.get_sample_value("aragora_redis_ready") == 1
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from aragora_redis.state.status import Status
+from aragora_redis.state.status import OnDisk, Status
 from aragora_redis.telemetry.prometheus import Metrics
 from aragora_redis.telemetry.reference import main, reference
 from aragora_redis.topology.statement import Lag
@@ -21,7 +21,9 @@ def test_the_committed_page_is_the_generated_one():
 
 def test_what_is_exported_is_listed_and_no_more():
     metrics = Metrics()
-    metrics.watch(lambda: Status(mode="sentinel", health="healthy", lag=Lag(0, 0), keys_age=0))
+    disk = OnDisk(entries=0, size=0, waiting=0, delay=0, trouble=None)
+    status = Status(mode="sentinel", health="healthy", lag=Lag(0, 0), keys_age=0, disk=disk)
+    metrics.watch(lambda: status)
     content, _ = metrics.exposition()
     exported = {
         f"{family.name}_total" if family.type == "counter" else family.name

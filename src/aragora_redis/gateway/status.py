@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from ..errors import NotReadyError
 from ..settings import Mode
 from ..state.shared import SharedState
-from ..state.status import Health
+from ..state.status import Health, OnDisk
 from ..telemetry.prometheus import Metrics
 from .auth import Role, needs
 from .problems import answers
@@ -36,6 +36,8 @@ class StatusBody(BaseModel):
     sentinels: int | None
     tokens: int
     outbox: int
+    disk: OnDisk | None
+    """The outbox on disk; null where there is none."""
     staleness: float | None
     """Seconds; null while it has never been in step."""
     keys_age: float | None

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar
+from itertools import chain
+from typing import NamedTuple, TypeVar
 
 from ..clock import Clock
-from ..events import Events, OutboxAdopted, OutboxKept, OutboxTrouble
-from ..tokens.entry import DAY, Entry
+from ..events import DiskTrouble, Events, OutboxAdopted, OutboxKept, OutboxTrouble
+from ..tokens.entry import Entry
 from .outbox_file import Found, OutboxFile
+from .status import OnDisk
 
 T = TypeVar("T")
 
@@ -32,9 +35,17 @@ PIECE = 1000
 """Entries that are written, or taken in, at once: what the disk refuses has cost no more to make
 ready, and the loop's other tasks get their turn."""
 WRITE_LIMIT, TIDY_LIMIT = 1.0, 5.0
-"""Seconds that a piece, and the rest, may take before nobody waits for the disk any more."""
+"""Seconds without an answer, to a piece and to the rest, before nobody waits for the disk."""
 START_LIMIT = 5.0
-"""Seconds for which a start waits for what the dead have left."""
+"""Seconds without an answer of the disk after which a start goes on without what the dead left."""
+_HUNG = OutboxTrouble("the disk does not answer", "hung")
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class _Owed(NamedTuple):
+    entry: Entry
+    since: float
+    """Monotonic seconds."""
 
 
 class Outbox:
@@ -55,30 +66,50 @@ class Outbox:
         self._events = events
         self._take = take
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="aragora-outbox")
-        self._waiting: list[tuple[Entry, asyncio.Future[bool]]] = []
-        self._owed: deque[Entry] = deque(maxlen=OWED_LIMIT)
+        self._waiting: list[tuple[_Owed, asyncio.Future[bool]]] = []
+        self._writing: list[_Owed] = []
+        self._owed: deque[_Owed] = deque(maxlen=OWED_LIMIT)
         self._refused = False
-        self._late_at = float("inf")
+        self._hangs = False
+        self._late: asyncio.TimerHandle | None = None
         self._wake = asyncio.Event()
         self._adopted = asyncio.Event()
-        self._day = 0
         self._foreign: set[str] = set()
-        self.trouble: str | None = None
-        """Why what is revoked now is not on disk."""
+        self._unwritten: OutboxTrouble | None = None
+        self._unread: OutboxTrouble | None = None
+        self.trouble: OutboxTrouble | None = None
+        """What keeps revocations from disk, or those of the dead from being taken in."""
 
     @property
     def adopted(self) -> bool:
         """Whether what the dead had left has been taken in."""
         return self._adopted.is_set()
 
+    @property
+    def on_disk(self) -> OnDisk:
+        """What is on disk, and what is not yet."""
+        since = next((each.since for each in self._unkept()), None)
+        return OnDisk(
+            entries=self._file.entries,
+            size=self._file.size,
+            waiting=len(self._writing) + len(self._owed) + len(self._waiting),
+            delay=0.0 if since is None else self._clock.monotonic() - since,
+            trouble=self.trouble.kind if self.trouble is not None else None,
+        )
+
+    def _unkept(self) -> Iterator[_Owed]:
+        return chain(self._writing, self._owed, (owed for owed, _ in self._waiting))
+
     async def wait_adopted(self) -> None:
-        """Wait until it has been, or for as long as a start may take."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(START_LIMIT):
-                await self._adopted.wait()
-        if not self.adopted:
-            self._fail("the disk does not answer")
-            self._adopted.set()
+        """Wait until it has been, or until the disk has not answered for as long as a start may."""
+        while not self.adopted:
+            steps = self._file.steps
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(START_LIMIT):
+                    await self._adopted.wait()
+            if not self.adopted and self._file.steps == steps:
+                self._fail(_HUNG)
+                self._adopted.set()
 
     def keep(self, entry: Entry) -> asyncio.Future[bool]:
         """Write an entry with the next group; whether it is on disk, once that is known.
@@ -86,20 +117,17 @@ class Outbox:
         While the disk refuses or hangs that is said at once, and the entry is written later.
         """
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        if self._hangs:
+        owed = _Owed(entry, self._clock.monotonic())
+        if self._hangs or len(self._waiting) >= OWED_LIMIT:
             self._refused = True
-            self._fail("the disk does not answer")
+            self._fail(_HUNG)
         if self._refused:
-            self._owed.append(entry)
+            self._owed.append(owed)
             future.set_result(False)
         else:
-            self._waiting.append((entry, future))
+            self._waiting.append((owed, future))
             self._wake.set()
         return future
-
-    @property
-    def _hangs(self) -> bool:
-        return self._clock.monotonic() > self._late_at or len(self._waiting) >= OWED_LIMIT
 
     async def run(self) -> None:
         """Adopt, and then write until cancelled."""
@@ -131,48 +159,48 @@ class Outbox:
         self._wake.clear()
         group, self._waiting = self._waiting, []
         owed, self._owed = self._owed, deque(maxlen=OWED_LIMIT)
-        entries = [*owed, *(entry for entry, _ in group)]
-        if not entries:
+        self._writing = [*owed, *(each for each, _ in group)]
+        if not self._writing:
             return
-        written = 0
+        failure: OSError | None = None
         try:
-            while written < len(entries):
-                piece = entries[written : written + PIECE]
+            while self._writing:
+                piece = [each.entry for each in self._writing[:PIECE]]
                 await self._in_thread(partial(self._file.append, piece), WRITE_LIMIT)
-                written += PIECE
+                del self._writing[:PIECE]
         except OSError as error:
-            self._owed = deque([*entries[written:], *self._owed], OWED_LIMIT)
-            self._fail(error.strerror or str(error))
+            failure = error
+            self._owed = deque([*self._writing, *self._owed], OWED_LIMIT)
         except asyncio.CancelledError:
             self._waiting = group + self._waiting  # written twice, it is one entry all the same
             self._owed = deque([*owed, *self._owed], OWED_LIMIT)
             raise
-        self._refused = bool(self._owed)
-        if self.trouble is not None and not self._refused:
-            self.trouble = None
-            self._events.emit(OutboxKept())
+        finally:
+            self._writing = []
+        self._settle(failure)
         for _, future in group:
             if not future.done():
-                future.set_result(written >= len(entries))
+                future.set_result(failure is None)
 
     async def _tidy(self) -> None:
-        today = int(self._clock.wall() // DAY)
+        failure: OSError | None = None
         try:
-            if self.adopted and (today != self._day or self.trouble is not None):
-                await self._in_thread(self._file.compact)
-                self._day = today
             await self._admit(await self._in_thread(self._file.adopt))
+            self._adopted.set()
+            await self._in_thread(self._file.compact)
+            # A disk that would refuse the next revocation is told of before there is one.
+            await self._in_thread(partial(self._file.append, ()), WRITE_LIMIT)
         except OSError as error:
-            self._fail(error.strerror or str(error))
+            failure = error
+        self._settle(failure)
         self._adopted.set()
 
     async def _admit(self, found: Found) -> None:
-        for number, entry in enumerate(found.entries, 1):
+        for number, entry in enumerate(found.entries, start=1):
             self._take(entry)
             if number % PIECE == 0:
-                await asyncio.sleep(0)
-        for reason in found.unread:
-            self._fail(reason)
+                await asyncio.sleep(0)  # the loop has others to serve
+        self._unread = OutboxTrouble("; ".join(found.unread), "unread") if found.unread else None
         strange = [reason for reason in found.foreign if reason not in self._foreign]
         self._foreign.update(strange)
         if found.files or strange:
@@ -180,14 +208,43 @@ class Outbox:
                 OutboxAdopted(found.files, len(found.entries), found.damaged, tuple(strange))
             )
 
-    def _fail(self, reason: str) -> None:
-        if reason != self.trouble:
-            self.trouble = reason
-            self._events.emit(OutboxTrouble(reason))
+    def _settle(self, failure: OSError | None) -> None:
+        """Take in what came of asking the disk."""
+        self._refused = bool(self._owed)
+        if failure is not None:
+            kind: DiskTrouble = "full" if failure.errno in _FULL else "error"
+            self._unwritten = OutboxTrouble(failure.strerror or str(failure), kind)
+        elif not self._refused:
+            self._unwritten = None
+        self._say()
+
+    def _fail(self, trouble: OutboxTrouble) -> None:
+        self._unwritten = trouble
+        self._say()
+
+    def _say(self) -> None:
+        """Tell what is wrong now, once."""
+        trouble = self._unwritten or self._unread
+        if trouble != self.trouble:
+            self.trouble = trouble
+            self._events.emit(trouble if trouble is not None else OutboxKept())
 
     async def _in_thread(self, work: Callable[[], T], limit: float = TIDY_LIMIT) -> T:
-        self._late_at = self._clock.monotonic() + limit
+        self._expect(limit)
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
         finally:
-            self._late_at = float("inf")
+            if self._late is not None:
+                self._late.cancel()
+            self._hangs = False
+
+    def _expect(self, limit: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._late = loop.call_later(limit, self._judge, limit, self._file.steps)
+
+    def _judge(self, limit: float, steps: int) -> None:
+        if self._file.steps != steps:
+            self._expect(limit)
+            return
+        self._hangs = True
+        self._fail(_HUNG)

@@ -16,15 +16,17 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from ..settings.files import directory_fault
 from ..tokens.entry import Entry
 from ..tokens.lines import LINE_LIMIT, entry_of, joined, line_of, sealed, unsealed
 
+T = TypeVar("T")
+
 SUFFIX: Final = ".outbox"
 LIMIT: Final = 64 * 1024 * 1024
-"""Bytes that a file may have: about 400 000 revocations."""
+"""Bytes that a file may have: 400 000 revocations with a note, or twice as many without."""
 ATTEMPTS: Final = 8
 """Times that a new file is made where another instance has just taken it for a dead one's."""
 _OPEN: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -57,7 +59,7 @@ class OutboxFile:
         boot_id: names the file.
         fingerprint: of the digest key: what another key has digested means nothing under ours.
         prefix: of the keys in Redis.
-        alive: whether an entry still matters.
+        today: the day whose end makes entries expire; None while nobody knows it for certain.
         limit: bytes that it may have.
     """
 
@@ -68,18 +70,23 @@ class OutboxFile:
         *,
         fingerprint: str,
         prefix: str,
-        alive: Callable[[Entry], bool],
+        today: Callable[[], int | None],
         limit: int = LIMIT,
     ) -> None:
         self._directory = directory
         self._name = boot_id + SUFFIX
-        self._header = {"outbox": 1, "key": fingerprint, "prefix": prefix}
-        self._alive = alive
+        self._header = header_of(fingerprint, prefix)
+        self._today = today
         self._limit = limit
         self._file: int | None = None
-        self._size = 0
         self._sound = False
-        self._full = False
+        self._made_of: tuple[int | None, int] | None = None
+        self.entries = 0
+        """Revocations in it."""
+        self.size = 0
+        """Bytes that it has."""
+        self.steps = 0
+        """Lines read or written so far: while it grows, the disk answers."""
         self._held: dict[str, int] = {}
         _OPEN_FILES.add(self)
 
@@ -89,38 +96,38 @@ class OutboxFile:
         Raises:
             OSError: they do not; what the file held before it still holds.
         """
-        lines = b"".join(map(line_of, entries))
+        lines = [line_of(entry) for entry in self._stepped(entries)]
+        data = b"".join(lines)
         if not (self._sound and self._in_place()):
             self._make_anew()
-        if self._size + len(lines) > self._limit:
-            if not self._full:
-                self._make_anew()
-            self._full = self._size + len(lines) > self._limit
-        if self._full:
+        if self.size + len(data) > self._limit and self._made_of != (self._today(), self.size):
+            self._make_anew()
+        if self.size + len(data) > self._limit:
             raise OSError(errno.EFBIG, f"the outbox has its {self._limit} bytes")
         assert self._file is not None  # noqa: S101 - made above
         self._sound = False
         try:
-            _write(self._file, lines)
+            _write(self._file, data)
         except OSError:
-            os.ftruncate(self._file, self._size)
+            os.ftruncate(self._file, self.size)
             self._sound = True
             raise
         # What a failed fsync has left in the page cache is never written (fsyncgate), so then the
         # file is made anew before it is written again.
         os.fsync(self._file)
-        self._size += len(lines)
+        self.size += len(data)
+        self.entries += len(lines)
         self._sound = True
         if not self._in_place():
             raise OSError(errno.ENOENT, f"{self._directory / self._name} was taken away")
 
     def compact(self) -> None:
-        """Drop what has expired.
+        """Drop what has expired, once a day: all of it has to be read for that.
 
         Raises:
             OSError: the file stays as it was.
         """
-        if self._file is not None:
+        if self._made_of is not None and self._made_of[0] != self._today():
             self._make_anew()
 
     def adopt(self) -> Found:
@@ -147,8 +154,11 @@ class OutboxFile:
         return found
 
     def close(self) -> None:
-        """Let go of the file: it stays, for the next to adopt."""
+        """Let go of the file: it stays for the next to adopt, if it holds anything."""
         _OPEN_FILES.discard(self)
+        if self._file is not None and self._sound and not self.entries and self._in_place():
+            with contextlib.suppress(OSError):
+                (self._directory / self._name).unlink()
         self.forget()
 
     def forget(self) -> None:
@@ -157,25 +167,25 @@ class OutboxFile:
             if descriptor is not None:
                 with contextlib.suppress(OSError):
                     os.close(descriptor)
-        self._file, self._sound = None, False
+        self._file, self._sound, self._made_of = None, False, None
         self._held.clear()
 
     def _adopt_one(self, directory: int, name: str, found: Found) -> None:
         descriptor = os.open(name, os.O_RDWR | _OPEN, dir_fd=directory)
         keeps = False
         try:
-            if why := _file_fault(os.fstat(descriptor)):
+            if why := file_fault(os.fstat(descriptor), os.geteuid()):
                 found.foreign.append(f"{self._directory / name} is left alone: {why}")
                 return
             if not _lock(descriptor) or not _names(directory, name, descriptor):
                 return  # its instance lives, or another has just adopted it
-            header, entries, damaged = _contents(descriptor)
+            header, entries, damaged = _contents(self._stepped(_lines(descriptor)))
             if header is not None and header != self._header:
                 found.foreign.append(
                     f"{self._directory / name} is left alone: it is of another digest key or prefix"
                 )
                 return
-            alive = list(joined(entry for entry in entries if self._alive(entry)))
+            alive = list(joined(self._alive(entries, self._today())))
             found.files += 1
             found.entries += alive
             found.damaged += damaged
@@ -197,25 +207,37 @@ class OutboxFile:
         """Write what the file holds and still matters into a new one, in its place."""
         directory = _directory(self._directory)
         new: int | None = None
+        today = self._today()
         try:
             new = _created(directory, self._name + _NEW)
-            entries = _contents(self._file)[1] if self._file is not None else ()
-            lines = b"".join(line_of(each) for each in joined(filter(self._alive, entries)))
-            _write(new, sealed(self._header) + lines)
+            held = _lines(self._file) if self._file is not None else ()
+            entries = _contents(self._stepped(held))[1]
+            alive = joined(self._alive(entries, today))
+            lines = [line_of(entry) for entry in self._stepped(alive)]
+            _write(new, sealed(self._header) + b"".join(lines))
             os.fsync(new)
             os.rename(self._name + _NEW, self._name, src_dir_fd=directory, dst_dir_fd=directory)
             os.fsync(directory)
             old, self._file, new = self._file, new, None
             if old is not None:
                 os.close(old)
-            self._size, self._sound = os.fstat(self._file).st_size, True
-            self._full = False
+            self.size, self.entries = os.fstat(self._file).st_size, len(lines)
+            self._sound, self._made_of = True, (today, self.size)
         finally:
             if new is not None:
                 with contextlib.suppress(OSError):  # it may hold the last of a full disk
                     os.unlink(self._name + _NEW, dir_fd=directory)
                 os.close(new)
             os.close(directory)
+
+    def _alive(self, entries: Iterable[Entry], today: int | None) -> Iterator[Entry]:
+        """Those that Redis keeps too."""
+        return (entry for entry in entries if today is None or entry.day + 2 > today)
+
+    def _stepped(self, items: Iterable[T]) -> Iterator[T]:
+        for item in items:
+            self.steps += 1
+            yield item
 
     def _in_place(self) -> bool:
         """Whether the file is where the next process will look for it."""
@@ -250,10 +272,21 @@ def _directory(path: Path) -> int:
     return descriptor
 
 
-def _file_fault(found: os.stat_result) -> str | None:
+def header_of(fingerprint: str, prefix: str) -> dict[str, object]:
+    """What the first line of a file says: whose it is."""
+    return {"outbox": 1, "key": fingerprint, "prefix": prefix}
+
+
+def read_header(descriptor: int) -> dict[str, object] | None:
+    """What the first line of an open file says; None where it does not."""
+    return unsealed(next(_lines(descriptor), b""))
+
+
+def file_fault(found: os.stat_result, owner: int) -> str | None:
+    """Why a file is not trusted to hold what its owner wrote; None where it is."""
     if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
         return "it is no plain file"
-    if found.st_uid != os.geteuid():
+    if found.st_uid != owner:
         return "it belongs to somebody else"
     return "others may read or write it" if found.st_mode & _OTHERS else None
 
@@ -302,12 +335,12 @@ def _write(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _contents(descriptor: int) -> tuple[dict[str, object] | None, list[Entry], int]:
+def _contents(lines: Iterable[bytes]) -> tuple[dict[str, object] | None, list[Entry], int]:
     """The header, the entries, and how many lines are not as they were written."""
     header: dict[str, object] | None = None
     entries: list[Entry] = []
     damaged = 0
-    for number, line in enumerate(_lines(descriptor)):
+    for number, line in enumerate(lines):
         entry = entry_of(line) if line.endswith(b"\n") else None
         if entry is not None:
             entries.append(entry)

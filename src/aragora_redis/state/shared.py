@@ -208,12 +208,14 @@ class SharedState:
     def status(self) -> Status:
         """How this instance is, now."""
         redis, keys = self._redis, self.tokens.verification
+        disk = self._outbox.on_disk if self._outbox is not None else None
         if redis is None:
             return Status(
                 mode="embedded",
                 health="healthy",
                 ready=self.ready,
                 tokens=len(self.tokens),
+                disk=disk,
                 keys_age=keys.keys_age,
                 in_flight=self.circuits.in_flight,
                 troubles=self._troubles(),
@@ -240,6 +242,7 @@ class SharedState:
             sentinels=len(watcher.panel.recent(self._clock.monotonic())) if watcher else None,
             tokens=len(self.tokens),
             outbox=self.tokens.outbox_depth,
+            disk=disk,
             lag=redis.lag.last,
             staleness=redis.staleness(),
             keys_age=keys.keys_age,
@@ -252,7 +255,7 @@ class SharedState:
         found = self._redis.troubles() if self._redis is not None else {}
         found |= self.tokens.verification.troubles
         if self._outbox is not None and self._outbox.trouble is not None:
-            found["outbox"] = self._outbox.trouble
+            found["outbox"] = self._outbox.trouble.reason
         if self._strays.trouble is not None:
             found["pardons"] = self._strays.trouble
         if self.audit.trouble is not None:
@@ -368,19 +371,19 @@ class SharedState:
             self.boot_id,
             fingerprint=self.settings.fingerprint,
             prefix=self.settings.prefix,
-            alive=self._matters,
+            today=self._today,
         )
         return Outbox(file, self._clock, self.events, self._take)
 
-    def _matters(self, entry: Entry) -> bool:
-        """Whether Redis keeps an entry by all clocks that are known: one alone may be far ahead."""
+    def _today(self) -> int | None:
+        """The day by all clocks; None until Redis's is known, for one alone may be far ahead."""
         now = self._clock.wall()
         if self._redis is not None:
             read = self._redis.server_clock()
             if read is None:
-                return True
+                return None
             now = min(now, read)
-        return (entry.day + 2) * DAY > now
+        return int(now // DAY)
 
     def _take(self, entry: Entry) -> None:
         self.tokens.adopt(entry)

@@ -6,9 +6,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ..events import DiskTrouble
 from ..topology.statement import Lag
 
 Health = Literal["healthy", "failing-over", "degraded"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnDisk:
+    """What the outbox on disk of an instance holds, and what it does not hold yet.
+
+    Attributes:
+        entries: revocations in its file.
+        size: bytes that this has.
+        waiting: revocations made here that are not in it.
+        delay: seconds since the first of those was made; 0 where there is none.
+        trouble: what is wrong: revocations stay in memory because the disk is `full`, answers with
+            an `error`, or hangs (`hung`); or files of dead instances are `unread`. Why is said
+            among the troubles of the status.
+    """
+
+    entries: int
+    size: int
+    waiting: int
+    delay: float
+    trouble: DiskTrouble | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +50,7 @@ class Status:
         sentinels: Sentinels heard in the last seconds.
         tokens: revocations held.
         outbox: own revocations that no primary is known to hold.
+        disk: the outbox on disk; None where there is none.
         lag: how far the primary's replicas are behind it; None where none is known.
         staleness: seconds since it was certainly in step with the primary.
         keys_age: seconds since the issuer's keys were fetched; None where none are published.
@@ -49,6 +72,7 @@ class Status:
     sentinels: int | None = None
     tokens: int = 0
     outbox: int = 0
+    disk: OnDisk | None = None
     lag: Lag | None = None
     staleness: float = 0.0
     keys_age: float | None = None

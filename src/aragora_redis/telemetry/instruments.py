@@ -231,6 +231,27 @@ REPUBLISHED = Instrument(
     "revocations",
     "Revocations published again because Redis had lost them.",
 )
+OUTBOX_TROUBLE = Instrument(
+    "outbox_trouble",
+    Kind.GAUGE,
+    "0 or 1",
+    "Whether the outbox on disk does not do its part.",
+    (
+        (
+            "kind",
+            (
+                "`full`, `error`, `hung` (revocations stay in memory), `unread` (files of "
+                "instances that ended cannot be taken over)"
+            ),
+        ),
+    ),
+)
+OUTBOX_ADOPTED = Instrument(
+    "outbox_adopted",
+    Kind.COUNTER,
+    "files",
+    "Files of instances that had ended, taken over from the outbox on disk.",
+)
 
 INSTRUMENTS = (
     DECISIONS,
@@ -256,6 +277,8 @@ INSTRUMENTS = (
     FULL_SYNCS,
     MEMBERS_CHANGED,
     REPUBLISHED,
+    OUTBOX_TROUBLE,
+    OUTBOX_ADOPTED,
 )
 """What events are counted by."""
 
@@ -283,6 +306,24 @@ READINGS = (
         "revocations",
         "Own revocations that no primary is known to hold.",
         lambda status: status.outbox,
+    ),
+    _gauge(
+        "outbox_disk_entries",
+        "revocations",
+        "Revocations that this instance keeps in its outbox on disk, where it has one.",
+        lambda status: status.disk.entries if status.disk else None,
+    ),
+    _gauge(
+        "outbox_disk_bytes",
+        "bytes",
+        "Bytes of that file, which may have 64 MiB.",
+        lambda status: status.disk.size if status.disk else None,
+    ),
+    _gauge(
+        "outbox_disk_delay_seconds",
+        "seconds",
+        "Since the oldest revocation that is not on disk yet was made; 0 where all are.",
+        lambda status: status.disk.delay if status.disk else None,
     ),
     _gauge(
         "staleness_seconds",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from ..events import (
     ActLost,
@@ -12,6 +12,7 @@ from ..events import (
     DeadlineMissed,
     Decided,
     Degraded,
+    DiskTrouble,
     EraChanged,
     Event,
     FullSync,
@@ -19,6 +20,9 @@ from ..events import (
     LinkLost,
     LinkUp,
     MembersChanged,
+    OutboxAdopted,
+    OutboxKept,
+    OutboxTrouble,
     Recovered,
     RenewalFailed,
     Revoked,
@@ -50,7 +54,15 @@ class Measures:
 
     def of(self, event: Event, now: float) -> Iterator[Measurement]:
         """What an event at `now` (monotonic seconds) adds."""
-        parts = (_of_call, _of_session, _of_circuit, _of_service, _of_revocations, _of_link)
+        parts = (
+            _of_call,
+            _of_session,
+            _of_circuit,
+            _of_service,
+            _of_revocations,
+            _of_outbox,
+            _of_link,
+        )
         yield from next((found for part in parts if (found := part(event))), ())
         for span in self._timer.see(event, now):
             if span.phase is Phase.WHOLE:
@@ -65,6 +77,7 @@ def zeros() -> Iterator[Measurement]:
     yield Measurement(instruments.DEGRADED, 0)
     for lane in Lane:
         yield Measurement(instruments.LINK_UP, 0, (lane.value,))
+    yield from _outbox_troubles(None)
 
 
 def _of_call(event: Event) -> tuple[Measurement, ...]:
@@ -131,6 +144,24 @@ def _of_revocations(event: Event) -> tuple[Measurement, ...]:
         case MembersChanged():
             return (Measurement(instruments.MEMBERS_CHANGED, 1),)
     return ()
+
+
+def _of_outbox(event: Event) -> tuple[Measurement, ...]:
+    match event:
+        case OutboxTrouble(kind=kind):
+            return _outbox_troubles(kind)
+        case OutboxKept():
+            return _outbox_troubles(None)
+        case OutboxAdopted(files=files):
+            return (Measurement(instruments.OUTBOX_ADOPTED, files),)
+    return ()
+
+
+def _outbox_troubles(present: DiskTrouble | None) -> tuple[Measurement, ...]:
+    kinds = get_args(DiskTrouble)
+    return tuple(
+        Measurement(instruments.OUTBOX_TROUBLE, kind == present, (kind,)) for kind in kinds
+    )
 
 
 def _of_link(event: Event) -> tuple[Measurement, ...]:

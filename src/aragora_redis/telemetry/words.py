@@ -112,6 +112,9 @@ def _told_of_service(event: Event) -> Told | None:
 
 def _told_of_outbox(event: Event) -> Told | None:
     match event:
+        case OutboxTrouble(reason, "unread"):
+            text = f"what instances that ended had left in the outbox is not taken in: {reason}"
+            return Told(logging.ERROR, text)
         case OutboxTrouble(reason):
             text = f"revocations are kept in memory alone, and not in the outbox: {reason}"
             return Told(logging.ERROR, text)

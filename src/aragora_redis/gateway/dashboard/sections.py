@@ -13,7 +13,7 @@ from .journal import Entry
 from .markup import Html, join, tag
 from .picture import LabPicture, Picture
 from .rates import SECONDS, Rate
-from .wording import clock_time, count, per_second, staleness
+from .wording import clock_time, count, on_disk, per_second, staleness
 
 FORM = "levers"
 """Id of the form that the levers belong to; it holds what is not to be sent with every change."""
@@ -239,6 +239,7 @@ def facts(picture: Picture) -> Html:
         "Instances": str(status.instances),
         "Revocations held": str(status.tokens),
         "Outbox": str(status.outbox),
+        "Outbox on disk": on_disk(status.disk),
         "Revocation feed": staleness(status.staleness),
         "Replicas up": str(status.replicas),
         "Sentinels heard": None if status.sentinels is None else str(status.sentinels),

@@ -5,9 +5,17 @@ from __future__ import annotations
 import datetime as dt
 import math
 
+from ...events import DiskTrouble
+from ...state.status import OnDisk
 from .markup import Html, tag
 
 _IN_STEP = 5.0
+_TROUBLES: dict[DiskTrouble, str] = {
+    "full": "disk full",
+    "error": "disk fails",
+    "hung": "disk hangs",
+    "unread": "files of ended instances not taken in",
+}
 
 
 def clock_time(at: float) -> Html:
@@ -32,6 +40,17 @@ def staleness(value: float) -> str:
 def count(number: int, noun: str) -> str:
     """Such as `1 replica`, `2 replicas`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def on_disk(outbox: OnDisk | None) -> str:
+    """What is on disk, and what is wrong with that."""
+    if outbox is None:
+        return "none"
+    held = f"{count(outbox.entries, 'revocation')}, {outbox.size / 1024:.1f} KiB"
+    if outbox.trouble is None:
+        return held
+    wait = f", {outbox.waiting} wait since {seconds(outbox.delay)}" if outbox.waiting else ""
+    return f"{_TROUBLES[outbox.trouble]}{wait} ({held})"
 
 
 def per_second(total: int, over: int) -> str:
