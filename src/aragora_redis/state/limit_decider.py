@@ -163,8 +163,8 @@ class Decider:
         )
         if share is None:
             raise LimitUnavailableError(
-                f"the limit {policy.name!r} cannot be shared out: the fleet's size is not known",
-                remedy="set ARAGORA_EXPECTED_INSTANCES",
+                f"the limit {policy.name!r} cannot be shared out: the fleet was not seen yet",
+                remedy="wait until the state has started, or set ARAGORA_EXPECTED_INSTANCES",
             ) from error
         return share
 

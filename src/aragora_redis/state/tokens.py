@@ -240,7 +240,8 @@ class Tokens:
         """
         if self._redis is not None and not self._redis.ready():
             raise NotReadyError(
-                "the revocations are not loaded yet", remedy="wait for readiness, see /readyz"
+                "the revocations are not loaded yet",
+                remedy="wait until the state is started and ready, see /readyz",
             )
 
     def apply(self, entry: Entry) -> None:
