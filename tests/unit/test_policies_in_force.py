@@ -111,6 +111,47 @@ async def test_leases_never_give_away_more_than_the_limit(state):
     assert (await limits.check("hot", "s")).allowed
 
 
+@pytest.mark.parametrize(
+    ("takes", "asked"),
+    [
+        (0.02, [("reserve", 0.05), ("reserve", 0.05)]),
+        (0.04, [("reserve", 0.05), ("gcra", 0.01)]),
+    ],
+)
+async def test_a_check_of_a_leased_limit_is_asked_within_one_deadline(state, clock, takes, asked):
+    limits, run, seen = state.rate_limits, state.embedded.run, []
+    limits._decider.fleet.observe([str(n) for n in range(20)], healthy=True)
+
+    async def run_slowly(operation, *, within):
+        seen.append((operation.script.name, pytest.approx(within)))
+        await asyncio.sleep(0)
+        clock.advance(takes)
+        return await run(operation, within=within)
+
+    state.embedded.run = run_slowly
+    said = await asyncio.gather(limits.check("hot", "s"), limits.check("hot", "s", 10))
+    assert all(each.allowed for each in said)
+    assert seen == asked
+    assert limits._decider.deadline == 0.05
+    state.embedded.run = run
+    await limits.finish()
+    assert (await limits.check("hot", "s", 0)).remaining == 89, "nothing is charged twice"
+
+
+async def test_who_waits_for_a_lease_waits_no_longer_than_for_redis(state):
+    limits, run, never = state.rate_limits, state.embedded.run, asyncio.Event()
+
+    async def run_never(operation, *, within):
+        await never.wait()
+        return await run(operation, within=within)
+
+    state.embedded.run = run_never
+    with pytest.raises(LimitUnavailableError):
+        await limits.check("hot", "s")
+    assert (await limits.check("hot-open", "s")).source is Source.LOCAL
+    never.set()
+
+
 async def test_a_lease_that_is_not_used_comes_back(state, clock):
     await state.rate_limits.check("hot", "s")
     clock.advance(2.0)

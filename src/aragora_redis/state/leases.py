@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from ..errors import AragoraRedisError
+from ..errors import AragoraRedisError, DeadlineError
 from ..rate_limit import operations
 from ..rate_limit.gcra import Decision, Source, decode, in_force, validate_payable
 from ..rate_limit.local import LocalLimiter, Record
@@ -77,24 +77,30 @@ class Leases:
             InvalidInputError: no bucket of the limit in force could pay it.
             LimitUnavailableError: the policy is fail-closed and Redis cannot be asked.
         """
-        until = self._decider.now + self._decider.deadline
-        while self._decider.now <= until:
+        decider = self._decider
+        until = decider.now + decider.deadline
+        halfway = until - decider.deadline / 2
+        while True:
             known = self.take(record, cost)
-            known = known or limiter.recent_denial(record, cost, self._decider.now)
+            known = known or limiter.recent_denial(record, cost, decider.now)
             if known is not None:
                 return known
+            if decider.now > halfway:
+                break  # what is left is for asking
+            fetching = self._fetched(limiter, record, cost)
+            await asyncio.wait({fetching}, timeout=until - decider.now)
             try:
-                refused = await asyncio.shield(self._fetched(limiter, record, cost))
+                refused = _arrived(fetching)
             except UNDECIDED as error:
-                share = self._decider.share(limiter, record, error)
-                return limiter.decide(record, cost, share, self._decider.now)
+                return decider.undecided(limiter, record, cost, limiter.policy, error)
             if refused is not None:
-                denial = limiter.recent_denial(record, cost, self._decider.now)
+                denial = limiter.recent_denial(record, cost, decider.now)
                 if denial is None:
                     break
                 return replace(denial, source=refused.source)
-        # Others are quicker each time, or the limit is another by now: it is asked as any is.
-        return await self._decider.ask(limiter, record, cost, limiter.policy)
+        # Others were quicker each time, or the limit is another by now: it is asked as any is.
+        left = max(until - decider.now, 0.0)
+        return await decider.ask(limiter, record, cost, limiter.policy, within=left)
 
     def recall(self, key: bytes, *, gone: bool) -> None:
         """Give no more away to a subject whose limit has changed.
@@ -196,3 +202,9 @@ class Leases:
             await self._decider.run(operations.lease(limiter.policy, key, back))
         except AragoraRedisError:
             return  # it counts as used, in a moment
+
+
+def _arrived(fetching: asyncio.Task[Decision | None]) -> Decision | None:
+    if not fetching.done():
+        raise DeadlineError("the deadline passed before a lease came")
+    return fetching.result()

@@ -74,28 +74,33 @@ class Decider:
         """Monotonic seconds."""
         return self.clock.monotonic()
 
-    async def run(self, operation: Operation[T]) -> T:
-        """Run one operation within the deadline; raises as the executor does."""
-        return await self.executor.run(operation, within=self.deadline)
+    async def run(self, operation: Operation[T], within: float | None = None) -> T:
+        """Run one operation within the deadline, or what is left of it; raises as the executor."""
+        return await self.executor.run(
+            operation, within=self.deadline if within is None else within
+        )
 
     async def ask(
-        self, limiter: LocalLimiter, record: Record, cost: int, asked: LimitPolicy
+        self,
+        limiter: LocalLimiter,
+        record: Record,
+        cost: int,
+        asked: LimitPolicy,
+        *,
+        within: float | None = None,
     ) -> Decision:
-        """Decide one check.
+        """Decide one check, within the deadline or what is left of it.
 
         Raises:
             InvalidInputError: no bucket of the limit in force could pay it.
             LimitUnavailableError: the policy is fail-closed and Redis cannot be asked.
         """
         try:
-            answer = await self.run(operations.check(asked, record.key, cost))
+            answer = await self.run(operations.check(asked, record.key, cost), within)
             policy, reply = in_force(asked, answer)
             decision = decode(policy, cost, reply, self.source)
         except UNDECIDED as error:
-            self.service.failed(error)
-            validate_payable(asked, cost, (record.own_at(self.now) or asked).burst)
-            share = self.share(limiter, record, error, asked)
-            return limiter.decide(record, cost, share, self.now, asked)
+            return self.undecided(limiter, record, cost, asked, error)
         # A refusal writes nothing, so it says nothing about a Redis that refuses writes.
         if decision.allowed and cost:
             self.service.answered()
@@ -104,6 +109,20 @@ class Decider:
         own, own_until = self.own_of(asked, answer)
         limiter.note(record, cost, decision, self.now, asked=asked, own=own, own_until=own_until)
         return decision
+
+    def undecided(
+        self,
+        limiter: LocalLimiter,
+        record: Record,
+        cost: int,
+        asked: LimitPolicy,
+        error: AragoraRedisError,
+    ) -> Decision:
+        """Decide a check within this instance's share, since Redis did not; raises as `ask`."""
+        self.service.failed(error)
+        validate_payable(asked, cost, (record.own_at(self.now) or asked).burst)
+        share = self.share(limiter, record, error, asked)
+        return limiter.decide(record, cost, share, self.now, asked)
 
     def own_of(self, asked: LimitPolicy, answer: Answer) -> tuple[LimitPolicy | None, float]:
         """The limit that operators have set for a subject, and when it ends here."""
