@@ -40,6 +40,12 @@ def test_what_began_just_now_is_not_taken_for_old_by_a_clock_that_went_back_sinc
     assert list(too_many(living(-50, 2, -40), NOW, most=2, made=b"a")) == [b"b"]
 
 
+def test_what_began_just_now_is_not_taken_for_old_beside_others_of_its_instant():
+    sessions = living(-1, 0, 0, ends={2: NOW + 10})
+    assert list(too_many(sessions, NOW, most=1, made=b"c")) == [b"a"]
+    assert list(too_many(sessions, NOW, most=1, made=b"b")) == [b"a", b"c"], "so one of them stays"
+
+
 @given(st.lists(st.integers(-50, 0), min_size=1, max_size=8, unique=True), st.integers(1, 4))
 def test_of_logins_at_once_exactly_the_newest_stay(created, most):
     sessions = living(*created)

@@ -27,7 +27,9 @@ def too_many(
     """Those to end, oldest first, so that `most` stay.
 
     All who ask at once agree, so each may find that the one it has just `made` is too old by now;
-    but not because the clock went back since: then one more stays until the next login.
+    but not where others began at the same instant, nor because the clock went back since: then one
+    more stays until the next login.
     """
     oldest = list(by_age(living, now).items())[: max(len(living) - most, 0)]
-    return {member: info for member, info in oldest if member != made or info.created_at <= now}
+    newest = max((i.created_at for i in living.values() if i.created_at <= now), default=now)
+    return {member: info for member, info in oldest if member != made or info.created_at < newest}
