@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import shutil
 import time
 from dataclasses import replace
 
@@ -415,6 +416,23 @@ async def test_instances_with_another_digest_key(single):
         (found,) = await diagnosed(single, "digest-keys-differ")
         assert found.subject == "instances the-other"
         assert "another-key" not in str(found)
+
+
+async def test_instances_tell_of_their_outbox(single, tmp_path):
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    env = {"ARAGORA_TOKENS_OUTBOX": str(volume / "outbox"), "ARAGORA_INSTANCE_ID": "the-one"}
+    async with instances(single, 1, **env) as (one,), instances(single) as (bare,):
+        await one.tokens.revoke("x", expires_at=time.time() + 60)
+        notes: tuple[str, ...] = ()
+        while not notes:
+            notes = (await examined(single)).notes
+        assert f"of 2 instances not {bare.boot_id} keeps" in notes[0]
+        shutil.rmtree(volume)
+        await one.tokens.revoke("y", expires_at=time.time() + 60)
+        (found,) = await diagnosed(single, "outbox-in-trouble")
+        assert (found.subject, found.status) == ("instance the-one", Status.WARNING)
+        assert "refused by its disk" in found.evidence
 
 
 async def test_our_own_instances(sentinel_lab, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from ..address import Address
 from ..errors import InvalidInputError, SettingsError
 from ..lab import Lab
 from ..ops.targets import Target, target_of
-from ..settings import Settings, from_env
+from ..settings import Settings, from_env, names
 from ..topology.nodes import SLOTS
 
 OfLab = Annotated[
@@ -39,10 +40,19 @@ Deadline = Annotated[
 def settings_of(lab: Path | None) -> Settings:
     """The settings of the environment, or of a lab.
 
+    Without an outbox on disk: who acts by hand keeps nothing there, and mostly may not look in.
+
     Raises:
         SettingsError, LabError: there are none that can be used.
     """
-    return from_env(None if lab is None else Lab.open(lab).env())
+    environ = os.environ if lab is None else Lab.open(lab).env()
+    return from_env({key: text for key, text in environ.items() if key != names.TOKENS_OUTBOX})
+
+
+def outbox_named() -> Path | None:
+    """The directory of the outbox on this machine, where the environment names one."""
+    named = os.environ.get(names.TOKENS_OUTBOX, "").strip()
+    return Path(named) if named else None
 
 
 def demand_target(settings: Settings) -> Target:

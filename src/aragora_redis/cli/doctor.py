@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -11,8 +12,9 @@ from ..clock import SYSTEM_CLOCK
 from ..ops.asking import survey
 from ..ops.connect import ConnectReport, check_ways
 from ..ops.doctor import Examination, examine
+from ..ops.outbox_look import look
 from . import output
-from .deployment import Deadline, OfLab, demand_target, settings_of
+from .deployment import Deadline, OfLab, demand_target, outbox_named, settings_of
 from .options import AsJson
 
 
@@ -38,6 +40,8 @@ def doctor(
 ) -> None:
     """Ask every Sentinel, server and node, and say what is wrong, what follows, and what mends it.
 
+    With ARAGORA_TOKENS_OUTBOX the outbox on this machine is looked at too, as its owner or root.
+
     Nothing is changed. The exit code is 0 for nothing found, 1 for warnings, 2 for what is or will
     be an outage or a loss.
     """
@@ -55,6 +59,11 @@ def doctor(
     seen = asyncio.run(
         survey(target, prefix=settings.prefix, clock=SYSTEM_CLOCK, deadline=deadline, flush=flush)
     )
+    if (outbox := outbox_named()) is not None:
+        sight = look(
+            outbox, fingerprint=settings.fingerprint, prefix=settings.prefix, deadline=deadline
+        )
+        seen = replace(seen, outbox=sight)
     found = examine(seen)
     if as_json:
         output.write_json(found.as_dict())

@@ -9,6 +9,7 @@ from typing import Any
 from ..address import Address
 from .access import Failure
 from .cluster_view import ClusterView, ClusterWord
+from .outbox_sight import OutboxSight
 
 Row = Mapping[str, Any]
 
@@ -117,6 +118,10 @@ class Instance:
     """Those that it decided by itself."""
     fingerprint: str = ""
     """Of its digest key; empty where it did not say."""
+    outbox: str = ""
+    """`none`, `ok`, or a `DiskTrouble`: how its outbox on disk is; empty where it did not say."""
+    tokens: int = 0
+    """Revocations that it holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +136,8 @@ class Survey:
     """Unix seconds, by our clock."""
     cluster: ClusterView | None = None
     """What the nodes of a Redis Cluster together say; None for other deployments."""
+    outbox: OutboxSight | None = None
+    """The outbox on disk of this machine; None where none is named."""
 
     @property
     def heard(self) -> dict[Address, SentinelSurvey]:
@@ -176,6 +183,12 @@ class Survey:
         return () if self.primary is None else (self.primary,)
 
     @property
+    def boots(self) -> frozenset[str]:
+        """Boot ids of our own instances that live."""
+        alive = [self.alive[at] for at in self.primaries if at in self.alive]
+        return frozenset(boot for node in alive for boot in node.rows)
+
+    @property
     def instances(self) -> tuple[Instance, ...]:
         """Our own instances, by what the primaries have; in a cluster one has it all."""
         alive = [self.alive[at] for at in self.primaries if at in self.alive]
@@ -185,12 +198,21 @@ class Survey:
 
 def read_instance(boot: str, row: str) -> Instance:
     """Read a row of presence, see scripts/beat.lua."""
-    words = row.split(" ", 6)
-    if len(words) < 7:
+    words = row.split(" ", 8)
+    if len(words) < 9:
         return Instance(boot, words[1] if len(words) > 1 else "")
-    _, policies, staleness, by_redis, alone, fingerprint, name = words
+    _, policies, staleness, by_redis, alone, fingerprint, outbox, tokens, name = words
     try:
-        return Instance(name, policies, float(staleness), int(by_redis), int(alone), fingerprint)
+        return Instance(
+            name,
+            policies,
+            float(staleness),
+            int(by_redis),
+            int(alone),
+            fingerprint,
+            outbox,
+            int(tokens),
+        )
     except ValueError:
         return Instance(name, policies)
 

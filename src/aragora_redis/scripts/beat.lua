@@ -6,7 +6,7 @@
 --       5 expiry in milliseconds, 6 the version this instance knows, 7 the hash of its policies
 -- A row is "<eras> <policies hash> <seconds by which its revocations may be behind> <checks that
 -- Redis decided since its last beat> <those that it decided without> <fingerprint of its digest key>
--- <instance id>"; two instances have reconciled the same eras where the first words are equal.
+-- <how its outbox on disk is> <revocations that it holds> <instance id>"; two instances have reconciled the same eras where the first words are equal.
 -- Reply: {now in microseconds, instances, instances whose eras equal ours, version,
 --         list of boot ids where the version differs from ours, instances with our policies}
 -- Traits: write

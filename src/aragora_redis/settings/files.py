@@ -9,6 +9,11 @@ from pathlib import Path
 from ..errors import SettingsError
 from .secret import Secret, unexpanded
 
+IS_LINK = "it is a symbolic link; name the directory itself"
+NO_DIRECTORY = "it is no directory"
+OF_ANOTHER = "it belongs to somebody else"
+IS_OPEN = "others may look into it; chmod 700"
+
 
 def reason_unreadable(path: Path) -> str | None:
     """Why the file cannot be read, in the words of the system; None where it can."""
@@ -22,17 +27,15 @@ def reason_unreadable(path: Path) -> str | None:
     return None
 
 
-def directory_fault(found: os.stat_result) -> str | None:
-    """What is wrong with a directory that nobody but us may look into; None where nothing is."""
+def directory_fault(found: os.stat_result, owner: int | None = None) -> str | None:
+    """What is wrong with a directory that nobody but its owner, or we, may look into, or None."""
     if stat.S_ISLNK(found.st_mode):
-        return "it is a symbolic link; name the directory itself"
+        return IS_LINK
     if not stat.S_ISDIR(found.st_mode):
-        return "it is no directory"
-    if found.st_uid != os.geteuid():
-        return "it belongs to somebody else"
-    if found.st_mode & 0o077:
-        return "others may look into it; chmod 700"
-    return None
+        return NO_DIRECTORY
+    if found.st_uid != (os.geteuid() if owner is None else owner):
+        return OF_ANOTHER
+    return IS_OPEN if found.st_mode & 0o077 else None
 
 
 def reason_unsafe(path: Path) -> str | None:

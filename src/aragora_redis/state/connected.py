@@ -37,6 +37,7 @@ class Connected:
         on_accepted: told of each accepted beat: Redis takes writes.
         on_new_history: told that what Redis holds may lack what was written last.
         prepared: waits until this instance has what it must publish as soon as it follows.
+        outbox: a word for how the outbox on disk is.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Connected:
         on_accepted: Callable[[], None],
         on_new_history: Callable[[], None],
         prepared: Callable[[], Coroutine[Any, Any, None]],
+        outbox: Callable[[], str],
     ) -> None:
         self._on_other_push = on_push
         self._on_link_up = on_link_up
@@ -105,6 +107,7 @@ class Connected:
                     f"{self.staleness():.1f}",
                     tally.take(),
                     settings.fingerprint,
+                    f"{outbox()} {sum(len(shard.replica) for shard in self.feed.shards)}",
                     name,
                 )
             ),

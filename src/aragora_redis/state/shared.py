@@ -305,6 +305,7 @@ class SharedState:
             on_accepted=self._on_accepted,
             on_new_history=self._on_new_history,
             prepared=self._prepared,
+            outbox=self._said_of_outbox,
         )
 
     def _build_rate_limits(self) -> RateLimits:
@@ -384,6 +385,9 @@ class SharedState:
                 return None
             now = min(now, read)
         return int(now // DAY)
+
+    def _said_of_outbox(self) -> str:
+        return "none" if self._outbox is None else self._outbox.on_disk.trouble or "ok"
 
     def _take(self, entry: Entry) -> None:
         self.tokens.adopt(entry)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..offered import unseen
 from ..survey import Survey
-from . import access, clusters, fleet, replicas, roles, sentinels, storage
+from . import access, clusters, fleet, outboxes, replicas, roles, sentinels, storage
 from .diagnosis import Check, Diagnosis, Examination
 
 __all__ = ["CHECKS", "Check", "Diagnosis", "Examination", "examine"]
@@ -23,6 +23,7 @@ CHECKS: tuple[Check, ...] = (
     *storage.CHECKS,
     *access.CHECKS,
     *fleet.CHECKS,
+    *outboxes.CHECKS,
 )
 
 
@@ -37,4 +38,5 @@ def examine(survey: Survey) -> Examination:
     if survey.cluster is not None:
         facts["primaries"] = len(survey.primaries)
     ordered = tuple(sorted(found, key=lambda each: -each.status))
-    return Examination(ordered, facts, unseen(survey.forbidden))
+    notes = (*unseen(survey.forbidden), *outboxes.notes(survey))
+    return Examination(ordered, facts, notes)

@@ -42,7 +42,7 @@ class Examination:
     diagnoses: tuple[Diagnosis, ...]
     facts: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    """What could not be seen, and is nobody's fault."""
+    """What could not be seen, or is worth knowing, and is nobody's fault."""
 
     @property
     def status(self) -> Status:
