@@ -55,6 +55,18 @@ async def test_a_limit_as_a_context(limits):
             pass
     with pytest.raises(UnknownPolicyError):
         limits.limit("none")
+    with pytest.raises(InvalidInputError, match="key is a function"):
+        async with limits.limit("slow", key="s"):
+            pass
+
+
+async def test_a_limit_of_a_subjects_own_is_a_rate(limits):
+    for wrong in (
+        lambda: limits.check("slow", "s", limit="9 per hour"),
+        lambda: limits.set_limit("slow", "s", "9 per hour"),
+    ):
+        with pytest.raises(InvalidInputError, match="is a Rate"):
+            await wrong()
 
 
 async def test_who_waits_is_served_in_turn_and_nobody_waits_in_vain(limits, monkeypatch):

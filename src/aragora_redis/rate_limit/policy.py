@@ -101,6 +101,16 @@ class Rate:
         return f"{_per_unit(self.count, self.period_us)}, burst {self.burst}"
 
 
+def validate_rate(limit: Rate) -> None:
+    """Check what a caller gives as a subject's own limit.
+
+    Raises:
+        InvalidInputError: it is none; the text of a rate, most likely.
+    """
+    if not isinstance(limit, Rate):
+        raise InvalidInputError("a limit is a Rate", remedy='give Rate("500/second", burst=2000)')
+
+
 def _per_unit(count: int, period_us: int) -> str:
     per_second = count * 1e6 / period_us
     for unit, seconds in (("second", 1), ("minute", 60), ("hour", 3600)):

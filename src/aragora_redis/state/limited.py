@@ -71,7 +71,7 @@ def subject_of_call(
     """Whom a limited call counts for.
 
     Raises:
-        InvalidInputError: nothing says it.
+        InvalidInputError: nothing says it, or the subject itself was given as the key.
     """
     if subject is not None:
         return subject
@@ -79,4 +79,6 @@ def subject_of_call(
         raise InvalidInputError(
             "nothing says whom this limit counts", remedy="give a subject, or a key for decorators"
         )
+    if not callable(key):
+        raise InvalidInputError("a key is a function", remedy="give a subject without key=")
     return key(*args, **kwargs)

@@ -13,7 +13,7 @@ from ..names import validate_seconds
 from ..rate_limit import operations
 from ..rate_limit.gcra import Decision, Look, look_at, validate_cost, validate_payable
 from ..rate_limit.joint import JointDecision, LimitCheck
-from ..rate_limit.policy import LimitPolicy, Rate
+from ..rate_limit.policy import LimitPolicy, Rate, validate_rate
 from ..rate_limit.reservation import TTL, Settlement, unseal
 from ..tokens.told import digest_of
 from .audit import UNRECORDED, Recorder
@@ -361,6 +361,8 @@ class RateLimits:
             OutcomeUnknownError: it may have run.
         """
         limiter = self._book.of(policy, subject, at)
+        if limit is not None:
+            validate_rate(limit)
         if lasts is not None:
             validate_seconds(lasts, "how long a limit holds")
         record = limiter.record(subject, at)
@@ -444,4 +446,7 @@ class RateLimits:
 
 def _under(policy: LimitPolicy, limit: Rate | None) -> LimitPolicy:
     """The policy, with the limit that a call brings."""
-    return policy if limit is None else policy.at(limit.count, limit.period_us, limit.burst)
+    if limit is None:
+        return policy
+    validate_rate(limit)
+    return policy.at(limit.count, limit.period_us, limit.burst)
