@@ -53,7 +53,7 @@ CHAPTERS = (
         "aragora_redis.state.rate_limits",
         ("RateLimits",),
         at="state.rate_limits",
-        inner=("use", "run", "finish"),
+        inner=("use", "run", "finish", "on_accepted"),
     ),
     Chapter("What a check says", f"{_LIMITS}.gcra", ("Decision", "Source")),
     Chapter("Several limits as one", f"{_LIMITS}.joint", ("LimitCheck", "JointDecision")),
