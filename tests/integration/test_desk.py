@@ -389,6 +389,11 @@ def test_a_whole_token_is_verified_before_it_is_revoked(standalone_lab, cli, tmp
     arguments = ("tokens", "revoke", "--token-file", str(file), "--reason", "r", "--json")
     code, out, _ = cli(*arguments, **env)
     assert (code, json.loads(out)["level"]) == (0, "primary")
+    for exp, level in ((20 * 366 * 86_400, "primary"), (-7200, "local")):
+        other = {"jti": f"whole{exp}", "exp": int(time.time()) + exp}
+        file.write_text(jwt.encode(other, env["ARAGORA_JWT_SECRET"]))
+        code, out, _ = cli(*arguments, **env)
+        assert (code, json.loads(out)["level"]) == (0, level)
     file.write_text(jwt.encode(claims, "another-secret-of-enough-length-000"))
     code, out, err = cli(*arguments, **env)
     assert (code, out) == (1, "")

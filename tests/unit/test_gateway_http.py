@@ -235,6 +235,12 @@ async def test_revoking_an_expired_token_is_fine(client, ago):
     assert (response.status_code, response.json()["level"]) == (200, "local")
 
 
+async def test_a_token_that_outlives_what_may_be_kept_is_revoked_all_the_same(client):
+    token = jwt.encode({"jti": "t", "exp": int(time.time()) + 20 * 366 * 86_400}, KEY)
+    assert (await client.post(REVOKE, json={"token": token})).status_code == 200
+    assert (await client.post(ASK, json={"token": token})).json()["revoked"]
+
+
 async def test_asking_about_an_expired_token(client):
     token = jwt.encode({"jti": "t", "exp": 1}, KEY)
     found = problem(await client.post(ASK, json={"token": token}), 422)

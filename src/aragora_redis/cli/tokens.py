@@ -11,11 +11,13 @@ from typing import Annotated, Any, BinaryIO
 
 import typer
 
+from ..clock import SYSTEM_CLOCK
 from ..errors import InvalidInputError, SettingsError
 from ..ops.desk import Desk, revocations
 from ..settings import Settings
-from ..state.receipt import Receipt
+from ..state.receipt import Level, Receipt
 from ..tokens.entry import RevocationKind
+from ..tokens.lifetime import revoked_until
 from ..tokens.lines import LINE_LIMIT
 from ..tokens.told import Revocation
 from . import output
@@ -123,8 +125,9 @@ def revoke(
 ) -> None:
     """Refuse one token, or all tokens that were issued so far, on every instance.
 
-    A tenant is revoked only by whoever says how many users that logs out (--users). The exit code
-    is 0 once all replicas have it, 1 where they have not confirmed that.
+    A tenant is revoked only by whoever says how many users that logs out (--users). A whole token
+    that expired over an hour ago needs no revocation. The exit code is 0 once all replicas have it,
+    1 where they have not confirmed that.
     """
     kind, name = _named(jti, user, tenant, family, token_file)
     who, settings = signed(actor, reason), settings_of(lab)
@@ -137,7 +140,7 @@ def revoke(
         if token_file is not None:
             claims = _claims(settings, secret_from(token_file, "token"))
             name, ends = claims["jti"], claims.get("exp", ends)
-        receipt = _revoke_token(settings, name, ends, who, reason)
+        receipt = _revoke_token(settings, name, ends, who, reason, whole=token_file is not None)
     else:
         if expires_at is not None:
             raise typer.BadParameter("--expires-at belongs to a token; a cut-off takes none")
@@ -240,14 +243,18 @@ def _bounded(lines: BinaryIO) -> Iterator[bytes]:
 
 
 def _revoke_token(
-    settings: Settings, jti: str, ends: float | None, actor: str, reason: str
+    settings: Settings, jti: str, ends: float | None, actor: str, reason: str, *, whole: bool
 ) -> Receipt:
     if ends is None:
         raise typer.BadParameter("give --expires-at: until then the token must be refused")
+    until = revoked_until(ends, SYSTEM_CLOCK.wall()) if whole else ends
+    if until is None:
+        output.note(f"the token expired at {when(ends)}: that refuses it, and nothing was stored")
+        return Receipt(Level.LOCAL, Level.LOCAL, outbox="none")
     return at_desk(
         settings,
         lambda desk: revocations.revoke_token(
-            desk, jti, expires_at=ends, actor=actor, reason=reason
+            desk, jti, expires_at=until, actor=actor, reason=reason
         ),
         acts=True,
     )

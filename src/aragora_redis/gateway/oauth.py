@@ -17,7 +17,7 @@ from ..errors import InvalidInputError
 from ..jwt import VerifiedToken
 from ..state.receipt import Level, Receipt
 from ..state.shared import SharedState
-from ..state.tokens import EXPIRED_GRACE, FAR
+from ..tokens.lifetime import revoked_until
 from ..tokens.refresh import GENERATION
 from .auth import Role
 from .oauth_protocol import (
@@ -34,7 +34,6 @@ from .oauth_protocol import (
 SCHEMES = {"HTTPBasic": {"type": "http", "scheme": "basic"}}
 """How a client may authenticate too: with its token as the password of any name."""
 _REASON = "oauth"
-_DAY = 86_400.0
 _INSTANTS = ("exp", "iat", "nbf")
 _AS_THEY_ARE = ("client_id", "username", "sub", "aud", "iss", "jti")
 _NO_KEY = "no key is set here to read tokens with (ARAGORA_JWT_SECRET or ARAGORA_JWT_JWKS_URL)"
@@ -141,9 +140,8 @@ async def _revoked(state: SharedState, token: VerifiedToken, now: float) -> Rece
     """Revoke a token; a refresh token with all that was issued in its family."""
     if GENERATION in token.claims:
         return await state.refresh_tokens.end(token.claims, reason=_REASON)
-    far = now + FAR - _DAY
-    expires_at = min(token.claims.get("exp", far), far)
-    if expires_at < now - EXPIRED_GRACE:
+    expires_at = revoked_until(token.claims.get("exp", float("inf")), now)
+    if expires_at is None:
         return Receipt(Level.LOCAL, Level.LOCAL)
     return await state.tokens.revoke(token.id, expires_at=expires_at, reason=_REASON)
 

@@ -12,8 +12,9 @@ from ..clock import SYSTEM_CLOCK, Clock
 from ..errors import InvalidInputError
 from ..state.receipt import Level, Receipt
 from ..state.shared import SharedState
-from ..state.tokens import EXPIRED_GRACE, Tokens
+from ..state.tokens import Tokens
 from ..state.verification import Verification
+from ..tokens.lifetime import revoked_until
 from .auth import Caller, Role, needs
 from .bodies import Actor, Body, Instant, JsonRoute, Jwt, Note, Text
 from .problems import JSON_ANSWERS, answers
@@ -137,8 +138,11 @@ def routes(state: SharedState, *, clock: Clock = SYSTEM_CLOCK) -> APIRouter:
             words["actor"] = body.actor or caller
             return await _cut_off(state.tokens, body, words)
         jti, expires_at = await _named(body, verification)
-        if body.token is not None and expires_at < clock.wall() - EXPIRED_GRACE:
-            return None
+        if body.token is not None:
+            until = revoked_until(expires_at, clock.wall())
+            if until is None:
+                return None
+            expires_at = until
         return await state.tokens.revoke(jti, expires_at=expires_at, **words)
 
     accepted = {"model": ReceiptBody, "description": "In force, at a lower level than asked for"}
@@ -155,8 +159,9 @@ def routes(state: SharedState, *, clock: Clock = SYSTEM_CLOCK) -> APIRouter:
         200 once the level asked for is reached, 202 where the time allowed reached a lower one: it
         is in force here, and is published as soon as Redis takes it. A token that expired more than
         an hour ago needs no revocation, so it is answered with 200 and `local` and nothing is
-        stored, in the spirit of RFC 7009 section 2.2. One that is not valid for another reason is
-        refused: nobody shall believe that it was revoked.
+        stored, in the spirit of RFC 7009 section 2.2; one that lives for more than ten years is
+        revoked for ten. One that is not valid for another reason is refused: nobody shall believe
+        that it was revoked.
         """
         level = Level[body.level.upper()] if body.level else None
         receipt = await apply(body, level, caller)

@@ -36,6 +36,7 @@ from ..settings.model import fingerprint_of
 from ..tokens import operations
 from ..tokens.claims import ClaimNames, Verdict, judge
 from ..tokens.entry import SHARDS, Entry, RevocationKind, cut_off_entry, jti_entry, member_of
+from ..tokens.lifetime import EXPIRED_GRACE, FAR
 from ..tokens.note import Note
 from ..tokens.pardon import NO_PARDONS, Pardons
 from ..tokens.shard import Shard
@@ -55,10 +56,6 @@ if TYPE_CHECKING:
 
 REVOKE_LIMIT = 1.0
 """Seconds that `revoke` may take by default."""
-FAR = 10 * 366 * 86_400.0
-"""Seconds ahead after which an expiry is taken for a mistake, such as milliseconds."""
-EXPIRED_GRACE = 3600.0
-"""Seconds for which an expired token is still revoked, for clocks that differ."""
 
 
 class Tokens:
