@@ -13,8 +13,8 @@ from ..operation import Lane, Operation, Runs
 
 ASK_LIMIT = 1.0
 """Seconds that one question may take."""
-CHUNK = 500
-"""Records that are read at once."""
+CHUNK = 100
+"""Records that are read at once: they hold up the loop for about a millisecond."""
 OVERLAP = 256
 """Records that are looked at for an act that was recorded before."""
 KEPT_HERE = 1_000
