@@ -18,6 +18,7 @@ from aragora_redis.errors import (
     SessionGoneError,
 )
 from aragora_redis.events import Acted, ActLost, AuditTrouble, Events
+from aragora_redis.link import supervision
 from aragora_redis.settings import Settings
 from aragora_redis.state import audit as state_audit
 from aragora_redis.state.audit import SURE_AFTER, Audit
@@ -138,7 +139,8 @@ async def audit(log, heard, clock, monkeypatch):
     events = Events()
     events.subscribe(heard.append)
     made = Audit(log, clock=clock, events=events, server_now=lambda: 1234.5, instance="gw-1")
-    running = asyncio.create_task(made.run())
+    monkeypatch.setattr(supervision, "PAUSE", 0.01)
+    running = asyncio.create_task(supervision.supervised("the record", made.run))
     yield made
     running.cancel()
 
@@ -212,6 +214,14 @@ async def test_acts_do_not_wait_for_their_record_and_none_is_lost_in_an_outage(a
     await until(lambda: audit.trouble is None)
     acts = (await audit.recent(200)).acts
     assert [int(act.target) for act in acts] == list(range(99, -1, -1))
+
+
+async def test_a_fault_of_ours_leaves_no_act_behind(audit, log):
+    log.error = ZeroDivisionError()
+    audit.note(Act(actor="ann", target="x", outcome="done"))
+    await until(lambda: log.tries)
+    log.error = None
+    await until(lambda: log._records)
 
 
 async def test_what_finds_no_room_is_counted_and_told_and_done_all_the_same(

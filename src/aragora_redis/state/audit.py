@@ -198,11 +198,11 @@ class Audit:
     async def run(self) -> None:
         """Record what was done, until cancelled."""
         while True:
-            await self._wake.wait()
-            self._wake.clear()
             while self._waiting:
                 if not await self._record(RECORD_LIMIT):
                     await asyncio.sleep(RETRY_AFTER)
+            await self._wake.wait()
+            self._wake.clear()
 
     async def finish(self) -> None:
         """Record what is left when this instance ends."""
