@@ -208,6 +208,7 @@ def _gateway(directory: Path, lab: Lab, keys_url: str) -> GatewayProcess:
         "ARAGORA_POLICIES": str(policies),
         "ARAGORA_RATE_LIMIT_FAIL_OPEN": "true",
         "ARAGORA_JWT_JWKS_URL": keys_url,
+        "ARAGORA_TOKENS_OUTBOX": str(directory / "outbox"),
     }
     return GatewayProcess.launch(
         lab.directory,

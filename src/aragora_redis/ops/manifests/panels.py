@@ -357,6 +357,15 @@ _FLEET = (
         "Revocations that no primary is known to hold.",
     ),
     Panel(
+        "Outbox on disk",
+        "none",
+        {
+            "{{instance}}": "aragora_redis_outbox_disk_entries{@gateway}",
+            "{{instance}} {{kind}}": "aragora_redis_outbox_trouble{@gateway} > 0",
+        },
+        "Revocations that each instance keeps on disk, and what is wrong with that.",
+    ),
+    Panel(
         "Age of what is known of the revocations",
         "s",
         {"{{instance}}": "aragora_redis_staleness_seconds{@gateway}"},
