@@ -22,6 +22,7 @@ from aragora_redis.rate_limit.local import LocalLimiter
 from aragora_redis.rate_limit.share import Share
 from aragora_redis.scripts import catalog
 from aragora_redis.state import rate_limits
+from aragora_redis.state.outbox_file import Found, OutboxFile
 from aragora_redis.tokens.shard import Plan, Shard
 from aragora_redis.topology.endpoint import EndpointPanel
 
@@ -150,6 +151,11 @@ def unsafe_replay() -> None:
     Operation.replayable = True  # type: ignore[method-assign,assignment]
 
 
+def outbox_not_adopted() -> None:
+    """What instances that died had on disk stays there."""
+    OutboxFile.adopt = lambda self: Found()  # type: ignore[method-assign]  # noqa: ARG005
+
+
 def _rewrite(script: str, old: str, new: str) -> None:
     parse = catalog.parse
 
@@ -179,6 +185,7 @@ BREAKS: dict[str, Callable[[], None]] = {
         upsert,
         trial_calls_without_lease,
         unsafe_replay,
+        outbox_not_adopted,
     )
 }
 

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import NamedTuple
 
 from .history import Band, Call, History
 from .timing import deadlines, outage_latency, spared
@@ -47,9 +48,19 @@ def check(history: History, expected: Expectations) -> list[Violation]:
 # --- I1 ---------------------------------------------------------------------------------
 
 
+class _Lives(NamedTuple):
+    ends: dict[str, float]
+    """Of each process that has ended."""
+    starts: list[float]
+    """When any was ready."""
+
+
 def revocations(history: History) -> Iterator[Violation]:
     """I1: a revoked id that is accepted where it was known, or anywhere once that must be known."""
-    ends = {each.process: each.at for each in history.noted("ended")}
+    lives = _Lives(
+        {each.process: each.at for each in history.noted("ended")},
+        [each.at for each in history.noted("started")],
+    )
     revoked: dict[str, list[Call]] = defaultdict(list)
     for call in history.of("revoke"):
         if call.outcome == "ok":
@@ -66,7 +77,7 @@ def revocations(history: History) -> Iterator[Violation]:
         if _quiet(history.bands, heard_by, call.began) and any(
             made.ended is not None
             and made.ended < heard_by
-            and _must_last(made, call, history.bands, known, ends)
+            and _must_last(made, call, history.bands, known, lives)
             for made in revoked[call.on]
         ):
             yield Violation(
@@ -90,15 +101,21 @@ def _must_last(
     asked: Call,
     bands: Iterable[Band],
     known: dict[tuple[str, str], float],
-    ends: dict[str, float],
+    lives: _Lives,
 ) -> bool:
     """Whether a revocation is remembered by somebody when `asked` began."""
     ended = made.ended if made.ended is not None else float("inf")
     wiped = any(band.wiped and band.settled > ended and band.began < asked.began for band in bands)
     if made.answer == "replicated" and not wiped:
         return True
+    died = lives.ends.get(made.process, float("inf"))
+    # Who starts takes in what the dead have left, and publishes it.
+    if made.disk and any(died < start < asked.began - PROPAGATION for start in lives.starts):
+        return True
     return any(
-        on == made.on and since < asked.began and ends.get(process, float("inf")) > asked.began
+        on == made.on
+        and since < asked.began
+        and lives.ends.get(process, float("inf")) > asked.began
         for (on, process), since in known.items()
     )
 

@@ -18,7 +18,7 @@ from . import checker
 from .checker import PROPAGATION
 from .fleet import Fleet
 from .history import History, Recorder, load
-from .nemesis import FAULTS, GROUNDS
+from .nemesis import FAULTS, GROUNDS, NEED_OUTBOX
 from .nemesis.stage import Stage
 from .subjects import COUNTED, COUNTED_BURST, HOT, SLOW
 from .verdict import AT_ONCE, Expectations, Violation
@@ -83,7 +83,12 @@ class Result:
 async def run(plan: Plan, directory: Path) -> Result:
     """Run a drill in an empty directory; everything that it has started ends with it."""
     async with opened(
-        directory, plan.mode, seed=plan.seed, subject=plan.subject, breaks=plan.breaks
+        directory,
+        plan.mode,
+        seed=plan.seed,
+        subject=plan.subject,
+        breaks=plan.breaks,
+        outbox=not NEED_OUTBOX.isdisjoint(plan.faults),
     ) as stage:
         await _play(plan, stage)
     history = await asyncio.to_thread(loaded, directory)
@@ -112,12 +117,14 @@ async def opened(
     subject: str = "ours",
     breaks: tuple[str, ...] = (),
     env: Mapping[str, str] = MappingProxyType({}),
+    outbox: bool = False,
 ) -> AsyncIterator[Stage]:
-    """A lab that runs, and a fleet with nobody in it yet."""
+    """A lab that runs, and a fleet with nobody in it yet; with an `outbox`, one that all share."""
     policies = await asyncio.to_thread(_prepare, directory)
     lab = Lab.create(directory / "lab", mode, ports="free")
     recorder = Recorder(directory / "drill.jsonl", "drill")
-    env = {"ARAGORA_POLICIES": str(policies), **env}
+    kept = {"ARAGORA_TOKENS_OUTBOX": str(directory / "outbox")} if outbox else {}
+    env = {"ARAGORA_POLICIES": str(policies), **kept, **env}
     fleet = Fleet(lab, directory, recorder, env, seed=seed, subject=subject, breaks=breaks)
     async with AsyncExitStack() as cleanup:
         cleanup.callback(recorder.close)

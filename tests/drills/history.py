@@ -27,6 +27,7 @@ class Call(msgspec.Struct, tag="call", omit_defaults=True, kw_only=True):
             (`conflict`, `gone`, `not-ready`, `refused`).
         answer: what was answered, where that is more than the outcome.
         field, base, value: of an update: the field, what it held when it was read, what it gets.
+        disk: whether the receipt of a revocation says that it is on disk.
         version: of a session, as read or made.
         data: of a session, as read.
         slot: the hash slot of its keys; -1 where there is none, or several.
@@ -44,6 +45,7 @@ class Call(msgspec.Struct, tag="call", omit_defaults=True, kw_only=True):
     field: str = ""
     base: str | None = None
     value: str = ""
+    disk: bool = False
     version: int = 0
     data: dict[str, str] = {}
     slot: int = -1

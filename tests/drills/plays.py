@@ -19,9 +19,10 @@ from . import checker
 from .drill import CALM, loaded, opened, sweep
 from .fleet import Client
 from .nemesis import cluster, managed
+from .nemesis.faults import extinction
 from .nemesis.sentinel import island
 from .nemesis.stage import UNTIL_SEEN, Stage, Victim
-from .verdict import Expectations, Violation
+from .verdict import AT_ONCE, Expectations, Violation
 
 TAIL = [f"tail-{number}" for number in range(8)]
 LATER = [f"later-{number}" for number in range(8)]
@@ -29,17 +30,21 @@ REPLICAS = "replica-0,replica-1"
 Play = Callable[[Stage], Awaitable[None]]
 
 
-async def judged(play: Play, directory: Path, *breaks: str) -> list[Violation]:
+async def judged(
+    play: Play, directory: Path, *breaks: str, at_once: float = AT_ONCE
+) -> list[Violation]:
     """Let clients, broken as told, play; and check what they wrote down."""
     clients, deadline = CLIENTS.get(play, 2), DEADLINES.get(play, 0.05)
     env = {"ARAGORA_REDIS_DEADLINE": str(deadline)}
     mode = MODES.get(play, "sentinel")
-    async with opened(directory, mode, breaks=breaks, env=env) as stage:
+    outbox = play in OUTBOX
+    async with opened(directory, mode, breaks=breaks, env=env, outbox=outbox) as stage:
         await asyncio.gather(*(stage.fleet.spawn(number) for number in range(clients)))
         await play(stage)
         await sweep(stage)
     history = await asyncio.to_thread(loaded, directory)
-    return checker.check(history, Expectations(instances=clients, deadline=deadline))
+    expected = Expectations(instances=clients, deadline=deadline, at_once=at_once)
+    return checker.check(history, expected)
 
 
 async def lost_tail(stage: Stage) -> None:
@@ -126,6 +131,15 @@ async def outage(stage: Stage) -> None:
     await stage.fleet.all({"do": "rest"})
 
 
+async def extinct(stage: Stage) -> None:
+    """All of Redis and all clients die, and Redis comes back empty."""
+    await stage.fleet.all({"do": "load"})
+    await asyncio.sleep(1)
+    async with extinction(stage):
+        pass
+    await stage.fleet.all({"do": "rest"})
+
+
 async def cut_off(stage: Stage) -> None:
     """A client is alone with a primary that has a replica left, and the others have another one."""
     await stage.fleet.all({"do": "load"})
@@ -194,6 +208,8 @@ CLIENTS: dict[Play, int] = {
 }
 MODES: dict[Play, str] = {left_by_the_name: "managed", moving_slots: "cluster"}
 """Of the lab, where it is not `sentinel`."""
+OUTBOX = {extinct}
+"""Those whose clients keep on disk what they revoke."""
 DEADLINES: dict[Play, float] = {dropped_connections: 0.5}
 """Seconds for a check: enough for a new connection, where a replay is what is looked for."""
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import coredis
 from redis import exceptions as redis_errors
@@ -57,6 +57,13 @@ class Checked:
     taken: int = 0
 
 
+class Made(NamedTuple):
+    """How far a revocation got."""
+
+    level: str
+    disk: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Read:
     """A session as it was read; `held` is the subject's own."""
@@ -79,7 +86,7 @@ class Subject(Protocol):
 
     async def well(self) -> bool: ...
 
-    async def revoke(self, name: str) -> str: ...
+    async def revoke(self, name: str) -> Made: ...
 
     async def verify(self, name: str) -> bool: ...
 
@@ -128,9 +135,9 @@ class Ours:
     async def well(self) -> bool:
         return self.state.ready and self.state.status().health == "healthy"
 
-    async def revoke(self, name: str) -> str:
+    async def revoke(self, name: str) -> Made:
         receipt = await self.state.tokens.revoke(name, expires_at=time.time() + HOUR)
-        return receipt.level.word
+        return Made(receipt.level.word, receipt.outbox == "disk")
 
     async def verify(self, name: str) -> bool:
         return self.state.tokens.is_revoked({"jti": name})
@@ -196,9 +203,9 @@ class RedisPy:
             return False
         return True
 
-    async def revoke(self, name: str) -> str:
+    async def revoke(self, name: str) -> Made:
         await self.client.set(f"revoked:{name}", "1", ex=int(HOUR))
-        return "primary"
+        return Made("primary")
 
     async def verify(self, name: str) -> bool:
         return bool(await self.client.exists(f"revoked:{name}"))

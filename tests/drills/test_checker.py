@@ -27,8 +27,12 @@ def call(what: Any, on: str, began: float, **given: Any) -> Call:
     )
 
 
-def revoked(at: float, level: str = "replicated", by: str = "a") -> Call:
-    return call("revoke", "x", at, answer=level, by=by)
+def revoked(at: float, level: str = "replicated", by: str = "a", **given: Any) -> Call:
+    return call("revoke", "x", at, answer=level, by=by, **given)
+
+
+def started(process: str, at: float) -> Happening:
+    return Happening(process=process, what="started", at=at)
 
 
 def refused(at: float, by: str = "b") -> Call:
@@ -71,6 +75,10 @@ def invariants(*lines: Call | Happening | Band, **expected: Any) -> list[str]:
         ((revoked(1), ended("a", 2), accepted(10)), True),  # that is what the level is for
         ((revoked(1), ended("a", 2), fault(3, 4, wiped=True), accepted(10)), False),
         ((revoked(1), fault(3, 4, wiped=True), accepted(10)), True),  # a is alive
+        ((revoked(1, "local", disk=True), ended("a", 2), accepted(20)), False),  # nobody has looked
+        ((revoked(1, "local", disk=True), ended("a", 2), started("b", 9), accepted(20)), True),
+        ((revoked(1, "local", disk=True), ended("a", 2), started("b", 19), accepted(20)), False),
+        ((revoked(1, "local"), ended("a", 2), started("b", 9), accepted(20)), False),
     ],
 )
 def test_revocations(lines, broken):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 import pytest
-from tests.drills import report
-from tests.drills.drill import Plan, run
+from tests.drills import plays, report
+from tests.drills.drill import Plan, loaded, run
 from tests.drills.figures import figures
 from tests.drills.nemesis import FAULTS, NEED_CUTS
 from tests.drills.verdict import Expectations
@@ -39,6 +39,17 @@ async def test_a_short_drill_of_each_other_mode(mode, fault, tmp_path):
     assert not result.violations
     assert len(result.history.of("verify")) > 1000
     assert [band.name for band in result.history.bands] == [fault]
+
+
+@pytest.mark.timeout(120)
+async def test_what_is_on_disk_outlives_all_of_redis_and_all_who_knew_it(tmp_path):
+    assert not await plays.judged(plays.extinct, tmp_path, at_once=0.04)
+    history = loaded(tmp_path)
+    (band,) = history.bands
+    alone = [c for c in history.of("revoke") if c.disk and c.answer == "local"]
+    assert alone, "revoked while there was no Redis"
+    asked = {c.on: c.answer for c in history.of("verify") if c.began > band.settled}
+    assert {asked[call.on] for call in alone} == {True}
 
 
 @pytest.mark.drill

@@ -100,7 +100,8 @@ class Workload:
 
     async def revoke(self, name: str) -> None:
         with self._recorder.call("revoke", name, early=True) as call:
-            call.answer = await self._tried(call, self._subject.revoke(name))
+            if (made := await self._tried(call, self._subject.revoke(name))) is not None:
+                call.answer, call.disk = made
 
     async def verify_some(self) -> None:
         """One of what anybody may have revoked by now; all do so at about the same rate."""

@@ -21,3 +21,4 @@ GROUNDS: dict[str, type[Ground]] = {
     "cluster": cluster.ClusterGround,
 }
 NEED_CUTS = {"cut", "cut-with-clients", "island"}
+NEED_OUTBOX = {"extinction"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -70,6 +71,21 @@ async def wipe(stage: Stage) -> AsyncIterator[None]:
         yield
         await stage.hold(0.2, 1.5)
         await stage.do(stage.lab.start_all, wipe=True)
+
+
+@asynccontextmanager
+async def extinction(stage: Stage) -> AsyncIterator[None]:
+    """All of Redis and all clients die, and Redis has lost its data; what is on disk remains."""
+    fleet = stage.fleet
+    async with stage.band("extinction", wiped=True, total=True):
+        await stage.do(stage.lab.kill, "all")
+        await stage.hold(2, 3)  # what is revoked now is nowhere else; each call waits for 1 s
+        yield
+        places = [client.number for client in fleet.living.values()]
+        await asyncio.gather(*map(fleet.kill, list(fleet.living.values())))
+        await stage.do(stage.lab.start_all, wipe=True)
+        heirs = await asyncio.gather(*map(fleet.spawn, places))
+        await asyncio.gather(*(heir.ask({"do": "load"}) for heir in heirs))
 
 
 @asynccontextmanager

@@ -170,6 +170,7 @@ FAULTS: dict[str, Fault] = {
     "two-sentinels": two_sentinels,
     "rolling": rolling,
     "wipe": faults.wipe,
+    "extinction": faults.extinction,
     "oom": oom,
     "loading": loading,
     "outage": outage,
