@@ -22,6 +22,8 @@ LABEL org.opencontainers.image.title="aragora-redis" \
 # What installs packages is of use to intruders alone.
 RUN python -m pip uninstall --yes --quiet --root-user-action=ignore setuptools wheel pip
 COPY --from=build /opt/aragora-redis /opt/aragora-redis
+# A new volume that is mounted here has the same owner; the outbox is made in it.
+RUN install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/aragora-redis
 
 # 0.0.0.0 is all of the container; the gateway then demands tokens.
 ENV PATH=/opt/aragora-redis/bin:$PATH \

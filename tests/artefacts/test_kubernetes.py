@@ -196,7 +196,7 @@ def test_no_secret_is_in_it_and_each_that_is_wanted_is_documented(build, path):
             if source:
                 assert source["key"] in SECRETS[source["name"]]
                 assert source["key"] in readme
-            elif "PASSWORD" in variable["name"] or "TOKEN" in variable["name"]:
+            elif "PASSWORD" in variable["name"] or "TOKEN" in variable["name"].split("_"):
                 assert variable["value"].startswith("/run/"), variable
     for _, template in pods(objects):
         for volume in template["spec"].get("volumes", ()):
@@ -405,7 +405,21 @@ def test_a_managed_redis_needs_nothing_of_ours(build):
     variables = {variable["name"] for variable in gateway["env"]}
     assert "ARAGORA_REDIS_URL" in variables
     assert not variables & {"ARAGORA_REDIS_PASSWORD_FILE", "ARAGORA_REDIS_SENTINEL_PASSWORD"}
-    assert not gateway.get("volumeMounts")
+    assert [mount["name"] for mount in gateway["volumeMounts"]] == ["outbox"]
+
+
+@needs_kubectl
+@pytest.mark.parametrize("path", [f"{REDIS}/gateway", f"{REDIS}/overlays/cluster"])
+def test_the_outbox_of_a_gateway_is_on_a_disk_that_outlives_its_container(build, path):
+    template = named(build(path), "Deployment", "aragora-gateway")["spec"]["template"]["spec"]
+    (gateway,) = template["containers"]
+    env = {each["name"]: each.get("value") for each in gateway["env"]}
+    (mount,) = (each for each in gateway["volumeMounts"] if each["name"] == "outbox")
+    # Not the volume itself, which belongs to root, and to the group of the pod.
+    assert env["ARAGORA_TOKENS_OUTBOX"] == f"{mount['mountPath']}/outbox"
+    assert not mount.get("readOnly")
+    (volume,) = (each for each in template["volumes"] if each["name"] == "outbox")
+    assert "medium" not in volume["emptyDir"], "memory outlives nothing"
 
 
 @needs_kubectl

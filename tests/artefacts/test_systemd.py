@@ -134,7 +134,12 @@ def test_the_gateway_takes_its_settings(plan, installed):
     assert {key: env[key] for key in plan.environment} == dict(plan.environment)
     password = installed / "etc/aragora-redis/secrets/password"
     assert env["ARAGORA_REDIS_PASSWORD_FILE"] == "/run/credentials/unit/password"
-    settings = from_env(env | {"ARAGORA_REDIS_PASSWORD_FILE": str(password)})
+    assert env["ARAGORA_TOKENS_OUTBOX"] == f"/var/lib/{unit['StateDirectory'][0]}/outbox"
+    here = {
+        "ARAGORA_REDIS_PASSWORD_FILE": str(password),
+        "ARAGORA_TOKENS_OUTBOX": str(installed / "outbox"),
+    }
+    settings = from_env(env | here)
     assert isinstance(settings.topology, Sentinel)
     assert [str(each) for each in settings.topology.hosts] == [
         f"127.0.0.{11 + number}:26379" for number in range(plan.nodes)

@@ -87,6 +87,7 @@ def test_the_settings_go_along_but_no_secret_and_nothing_of_this_machine():
             "ARAGORA_REDIS_PASSWORD": "x",
             "ARAGORA_REDIS_URL": "redis://:x@h",
             "ARAGORA_POLICIES": "/home/me/policies.toml",
+            "ARAGORA_TOKENS_OUTBOX": "/home/me/outbox",
             "ARAGORA_PORT": "9",
             "HOME": "/root",
         }

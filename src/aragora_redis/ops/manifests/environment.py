@@ -8,7 +8,13 @@ from ...settings.doc import Group
 from ...settings.environment import variables
 
 _GROUPS = {Group.LIMITS, Group.TOKENS, Group.SESSIONS, Group.GENERAL, Group.GATEWAY}
-_OF_ONE_PLACE = {"ARAGORA_POLICIES", "ARAGORA_INSTANCE_ID", "ARAGORA_HOST", "ARAGORA_PORT"}
+_OF_ONE_PLACE = {
+    "ARAGORA_POLICIES",
+    "ARAGORA_TOKENS_OUTBOX",
+    "ARAGORA_INSTANCE_ID",
+    "ARAGORA_HOST",
+    "ARAGORA_PORT",
+}
 """They mean this machine: a file of it, an instance on it, an address of it."""
 
 
