@@ -16,7 +16,8 @@ _HEAD = """\
 
 <!-- Written by `python -m aragora_redis.telemetry.reference --write`; edit telemetry/ instead. -->
 
-The gateway serves these at `/metrics`. A service that uses the library exports them itself:
+The gateway serves these at `/metrics`. A service that uses the library exports them itself, with
+the package `prometheus-client`:
 
 ```python
 from aragora_redis.telemetry.prometheus import Metrics
