@@ -226,6 +226,8 @@ async def test_what_cannot_be_kept_is_refused(state, how):
     with pytest.raises(InvalidInputError):
         await state.refresh_tokens.rotate(first, **how)
     assert await state.refresh_tokens.rotate(first)
+    with pytest.raises(InvalidInputError, match="a user must be text"):
+        state.refresh_tokens.begin(42)
 
 
 async def test_over_http(clock):

@@ -25,8 +25,10 @@ from ..errors import (
     RefreshReusedError,
     TokenRevokedError,
 )
+from ..names import validate_text
 from ..operation import Operation, Runs
 from ..tokens import refresh
+from ..tokens.entry import VALUE_LIMIT
 from ..tokens.refresh import FAMILY_END, GENERATION, Presented
 from .commitment import RETRY_AFTER, RedisSide
 from .receipt import Level, Receipt
@@ -108,8 +110,10 @@ class RefreshTokens:
             claims: others that it and its successors carry.
 
         Raises:
-            InvalidInputError: it would live longer than revocations are kept.
+            InvalidInputError: the user is no text, or it would live longer than revocations are
+                kept.
         """
+        validate_text(user, "a user", most=VALUE_LIMIT)
         now = self._server_now()
         self._check_lifetime(lifetime)
         end = {} if in_all is None else {FAMILY_END: int(now + in_all)}
