@@ -68,7 +68,7 @@ CHAPTERS = (
         at="state.tokens",
         inner=(
             *("apply", "adopt", "has_ended", "session_score", "end_sessions"),
-            *("use_up", "generation_used", "knows_family", "require_ready", "loading"),
+            *("use_up", "generation_used", "knows_family", "require_ready"),
         ),
     ),
     Chapter("What a revocation came to", "aragora_redis.state.receipt", ("Receipt", "Level")),

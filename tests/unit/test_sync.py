@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import inspect
 import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from tests.artefacts.api_reference import CHAPTERS
 
 from aragora_redis import Rate
 from aragora_redis.errors import (
     CircuitOpenError,
     DeadlineError,
+    InvalidInputError,
     LimitExceededError,
     OutcomeUnknownError,
     SessionGoneError,
@@ -21,8 +25,10 @@ from aragora_redis.errors import (
 )
 from aragora_redis.policies import parse_policies
 from aragora_redis.settings import Settings
-from aragora_redis.sync import SharedState
+from aragora_redis.state.loading import LOAD_STEP
+from aragora_redis.sync import SharedState, faces
 from aragora_redis.sync.loop import Loop
+from aragora_redis.tokens.entry import jti_entry
 
 POLICIES = parse_policies(
     """
@@ -200,6 +206,74 @@ def test_what_the_loop_began_is_unknown_and_what_it_did_not_never_runs(monkeypat
     assert loop.run(asyncio.sleep(0, "round"), 5) == "round"
     loop.stop()
     assert ran == ["begun"]
+
+
+AT = {
+    "Tokens": "state.tokens",
+    "RefreshTokens": "state.refresh_tokens",
+    "Sessions": "state.sessions",
+}
+
+
+@pytest.mark.parametrize("part", AT)
+def test_threads_have_what_the_api_names(part):
+    (chapter,) = (each for each in CHAPTERS if each.at == AT[part])
+    theirs = getattr(importlib.import_module(chapter.module), part)
+    public = {name for name in vars(theirs) if not name.startswith("_")}
+    known = {name for name in public if inspect.isfunction(getattr(theirs, name))}
+    assert known - {*chapter.inner} <= {*vars(getattr(faces, part))}
+
+
+EXPIRES = time.time() + 3600
+MANY = 3 * LOAD_STEP + 7
+
+
+@pytest.fixture
+def exported(state):
+    for number in range(MANY):
+        state._crossing.here.tokens.apply(jti_entry(b"k", str(number), EXPIRES, ""))
+    return b"".join(state.tokens.export()).splitlines(keepends=True)
+
+
+def test_an_import_has_its_time_for_each_step_and_reads_in_its_own_thread(
+    state, exported, monkeypatch
+):
+    monkeypatch.setattr("aragora_redis.sync.loop.CROSSING", 0.1)
+    publisher = state._crossing.here.tokens._publisher
+    publish, steps, readers = publisher.publish_all, [], set()
+
+    async def slow(entries, within):
+        steps.append(len(entries))
+        await asyncio.sleep(0.2)
+        return await publish(entries, within)
+
+    def read():
+        for line in exported:
+            readers.add(threading.get_ident())
+            yield line
+
+    monkeypatch.setattr(publisher, "publish_all", slow)
+    assert state.tokens.load(read(), within=0.4).entries == MANY
+    assert sum(steps) == MANY
+    assert len(steps) == 4, "that took longer than a step may"
+    assert readers == {threading.get_ident()}
+
+
+def test_an_import_whose_reading_fails_ends_and_has_joined_what_came_before(exported):
+    def read():
+        yield from exported[: LOAD_STEP + 5]
+        raise OSError("the file is gone")
+
+    with SharedState(Settings()) as state:
+        with pytest.raises(OSError, match="gone"):
+            state.tokens.load(read())
+        with pytest.raises(InvalidInputError, match="line 4"):
+            state.tokens.load([*exported[:3], b"spoilt\n", *exported[4:]])
+        assert len(state._crossing.here.tokens) == LOAD_STEP - 1
+        life = state._crossing._life
+        assert life is not None
+        tasks = asyncio.all_tasks(life.loop.loop)
+        assert not [each for each in tasks if "load" in str(each.get_coro())]
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")

@@ -546,19 +546,15 @@ class Tokens:
         """
 
         async def work() -> Loaded:
-            loading = self.loading(within=within)
+            now = max(self._server_now(), self._clock.wall())
+            reader = Reader(fingerprint_of(self._key), now=now, skew=self._skew)
+            loading = Loading(reader, self._publisher, within)
             async for step in _steps(lines):
                 await loading.step(step)
             return loading.finish()
 
         act = Act(actor=actor, action="tokens import", target="revocations", reason=reason)
         return await self._audit.act(act, work, str)
-
-    def loading(self, *, within: float = LOAD_LIMIT) -> Loading:
-        """An import to be fed with steps of lines; `within` seconds for each."""
-        now = max(self._server_now(), self._clock.wall())
-        reader = Reader(fingerprint_of(self._key), now=now, skew=self._skew)
-        return Loading(reader, self._publisher, within)
 
 
 def _one_of(**given: str | None) -> tuple[RevocationKind, str]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..sessions.client import Client
 from ..sessions.stored import Session, SessionInfo
-from ..state.loading import LOAD_LIMIT, LOAD_STEP
+from ..state.loading import LOAD_LIMIT
 from ..state.receipt import Instant, Level, Loaded, Receipt
 from ..state.refresh import DEFAULT_LIFETIME, Rotation
 from ..state.sessions import ALIAS_FOR, WRITE_LIMIT, EndedSessions
@@ -20,6 +18,7 @@ from ..tokens.claims import Verdict
 from ..tokens.note import Note
 from ..tokens.told import RevocationList
 from .crossing import Crossing
+from .importing import Import
 
 if TYPE_CHECKING:
     from ..jwt import VerifiedToken
@@ -199,23 +198,20 @@ class Tokens:
         actor: str = "",
         within: float = LOAD_LIMIT,
     ) -> Loaded:
-        """Join what `export` wrote; `within` seconds for all of it."""
-        given = iter(lines)
+        """Join what `export` wrote; `within` seconds for one step of 1 000 lines."""
 
-        async def pulled() -> AsyncIterator[bytes]:
-            # Reading may block, and must not hold up the loop.
-            while step := await asyncio.to_thread(list, islice(given, LOAD_STEP)):
-                for line in step:
-                    yield line
+        def load(state: SharedState, given: AsyncIterator[bytes]) -> Coroutine[Any, Any, Loaded]:
+            return state.tokens.load(given, reason=reason, actor=actor, within=within)
 
-        return self._crossing.cross(
-            lambda state: state.tokens.load(pulled(), reason=reason, actor=actor, within=within),
-            within,
-        )
+        return Import(self._crossing, load, within).run(lines)
 
     def note(self, claims: Mapping[str, Any]) -> Note | None:
         """Who revoked a token and why; None where it is not revoked."""
         return self._crossing.cross(lambda state: state.tokens.note(claims), REVOKE_LIMIT)
+
+    def reason(self, claims: Mapping[str, Any]) -> str | None:
+        """The reason given when a token was revoked, where one was and Redis can be asked."""
+        return self._crossing.cross(lambda state: state.tokens.reason(claims), REVOKE_LIMIT)
 
 
 class RefreshTokens:
@@ -242,6 +238,10 @@ class RefreshTokens:
         return self._crossing.cross(
             lambda state: state.refresh_tokens.end(claims, reason=reason), REVOKE_LIMIT
         )
+
+    def is_used_up(self, claims: Mapping[str, Any]) -> bool:
+        """Whether a refresh token is known to have been used. Does not leave this thread."""
+        return self._crossing.here.refresh_tokens.is_used_up(claims)
 
     def rotate(
         self,
@@ -354,6 +354,12 @@ class Sessions:
         return self._crossing.cross(
             lambda state: state.sessions.end(session, reason=reason, actor=actor, within=within),
             within,
+        )
+
+    def end_unchanged(self, session: Session, *, within: float = WRITE_LIMIT) -> Receipt:
+        """End a session for good, if nobody has changed it since it was read."""
+        return self._crossing.cross(
+            lambda state: state.sessions.end_unchanged(session, within=within), within
         )
 
     def of_user(self, user: str, *, within: float = WRITE_LIMIT) -> list[SessionInfo]:

@@ -1,0 +1,76 @@
+"""An import by a thread, which reads the lines itself and hands them over a step at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from ..state.loading import LOAD_STEP
+from ..state.receipt import Loaded
+from ..state.shared import SharedState
+from .crossing import Crossing
+
+Load = Callable[[SharedState, AsyncIterator[bytes]], Coroutine[Any, Any, Loaded]]
+
+
+class Import:
+    """One import.
+
+    Args:
+        crossing: the way to the loop, where it goes on between the steps.
+        load: the whole of it, given the lines.
+        within: seconds for one step.
+    """
+
+    def __init__(self, crossing: Crossing, load: Load, within: float) -> None:
+        self._crossing = crossing
+        self._load = load
+        self._within = within
+        self._steps: asyncio.Queue[list[bytes]] = asyncio.Queue()
+        self._work: asyncio.Task[Loaded] | None = None
+
+    def run(self, lines: Iterable[bytes]) -> Loaded:
+        """Hand over all lines; raises as the import does."""
+        given = iter(lines)
+        try:
+            while step := list(islice(given, LOAD_STEP)):
+                if not self._crossing.cross(partial(self._take, step=step), self._within):
+                    break
+            return self._crossing.cross(self._finish, self._within)
+        except BaseException:
+            self._crossing.later(self._abandon)
+            raise
+
+    async def _take(self, state: SharedState, step: list[bytes]) -> bool:
+        """Have a step joined; whether there can be another one."""
+        work = self._begun(state)
+        self._steps.put_nowait(step)
+        taken = asyncio.ensure_future(self._steps.join())
+        try:
+            await asyncio.wait((work, taken), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            taken.cancel()
+        return not work.done()
+
+    async def _finish(self, state: SharedState) -> Loaded:
+        work = self._begun(state)
+        self._steps.put_nowait([])
+        return await work
+
+    def _begun(self, state: SharedState) -> asyncio.Task[Loaded]:
+        if self._work is None:
+            self._work = asyncio.create_task(self._load(state, self._lines()))
+        return self._work
+
+    async def _lines(self) -> AsyncIterator[bytes]:
+        while step := await self._steps.get():
+            for line in step:
+                yield line
+            self._steps.task_done()  # the next line is asked for once these are joined
+
+    def _abandon(self) -> None:
+        if self._work is not None:
+            self._work.cancel()
