@@ -21,8 +21,12 @@ from aragora_redis.operation import Fence, Operation
 from aragora_redis.rate_limit.local import LocalLimiter
 from aragora_redis.rate_limit.share import Share
 from aragora_redis.scripts import catalog
+<<<<<<< Updated upstream
 from aragora_redis.state import rate_limits
 from aragora_redis.state.outbox_file import Found, OutboxFile
+=======
+from aragora_redis.state import limit_decider
+>>>>>>> Stashed changes
 from aragora_redis.tokens.shard import Plan, Shard
 from aragora_redis.topology.endpoint import EndpointPanel
 
@@ -93,17 +97,17 @@ def refilled_at_a_switch() -> None:
     """The local bucket knows nothing of what Redis has admitted."""
     note = LocalLimiter.note
 
-    def forgetful(self: Any, record: Any, *args: Any) -> None:
-        note(self, record, *args)
+    def forgetful(self: Any, record: Any, *args: Any, **known: Any) -> None:
+        note(self, record, *args, **known)
         record.full_at = 0.0
 
-    LocalLimiter.note = forgetful  # type: ignore[method-assign,assignment]
+    LocalLimiter.note = forgetful  # type: ignore[method-assign]
     LocalLimiter.debts = lambda *_: []  # type: ignore[method-assign]
 
 
 def fallback_at_the_full_limit() -> None:
     """Without Redis every instance admits the whole limit."""
-    rate_limits.share_of = lambda *_, **__: Share(1.0)  # type: ignore[attr-defined]
+    limit_decider.share_of = lambda *_, **__: Share(1.0)  # type: ignore[attr-defined]
 
 
 def no_standing() -> None:
