@@ -22,7 +22,14 @@ def test_the_committed_page_is_the_generated_one():
 def test_what_is_exported_is_listed_and_no_more():
     metrics = Metrics()
     disk = OnDisk(entries=0, size=0, waiting=0, delay=0, trouble=None)
-    status = Status(mode="sentinel", health="healthy", lag=Lag(0, 0), keys_age=0, disk=disk)
+    status = Status(
+        mode="sentinel",
+        health="healthy",
+        lag=Lag(0, 0),
+        keys_age=0,
+        disk=disk,
+        in_flight={"llm": 1},
+    )
     metrics.watch(lambda: status)
     content, _ = metrics.exposition()
     exported = {
