@@ -21,12 +21,8 @@ from aragora_redis.operation import Fence, Operation
 from aragora_redis.rate_limit.local import LocalLimiter
 from aragora_redis.rate_limit.share import Share
 from aragora_redis.scripts import catalog
-<<<<<<< Updated upstream
-from aragora_redis.state import rate_limits
-from aragora_redis.state.outbox_file import Found, OutboxFile
-=======
 from aragora_redis.state import limit_decider
->>>>>>> Stashed changes
+from aragora_redis.state.outbox_file import Found, OutboxFile
 from aragora_redis.tokens.shard import Plan, Shard
 from aragora_redis.topology.endpoint import EndpointPanel
 
