@@ -238,24 +238,28 @@ def exported(state):
 def test_an_import_has_its_time_for_each_step_and_reads_in_its_own_thread(
     state, exported, monkeypatch
 ):
-    monkeypatch.setattr("aragora_redis.sync.loop.CROSSING", 0.1)
-    publisher = state._crossing.here.tokens._publisher
-    publish, steps, readers = publisher.publish_all, [], set()
+    publisher, cross = state._crossing.here.tokens._publisher, state._crossing.cross
+    publish, readers = publisher.publish_all, set[int]()
+    steps, allowed = list[tuple[int, float]](), list[float]()
 
-    async def slow(entries, within):
-        steps.append(len(entries))
-        await asyncio.sleep(0.2)
+    async def counted(entries, within):
+        steps.append((len(allowed), within))
         return await publish(entries, within)
+
+    def crossed(work, within):
+        allowed.append(within)
+        return cross(work, within)
 
     def read():
         for line in exported:
             readers.add(threading.get_ident())
             yield line
 
-    monkeypatch.setattr(publisher, "publish_all", slow)
-    assert state.tokens.load(read(), within=0.4).entries == MANY
-    assert sum(steps) == MANY
-    assert len(steps) == 4, "that took longer than a step may"
+    monkeypatch.setattr(publisher, "publish_all", counted)
+    monkeypatch.setattr(state._crossing, "cross", crossed)
+    assert state.tokens.load(read(), within=7.0).entries == MANY
+    assert steps == [(1, 7.0), (2, 7.0), (3, 7.0), (5, 7.0)], "the last one at its end"
+    assert set(allowed) == {7.0}
     assert readers == {threading.get_ident()}
 
 
