@@ -44,11 +44,14 @@ def target(lab):
     return found
 
 
-async def examined(lab, *, at=None, clock=SYSTEM_CLOCK, deadline=1.0, flush=False):
-    seen = await survey(
+async def seen(lab, *, at=None, clock=SYSTEM_CLOCK, deadline=1.0, flush=False):
+    return await survey(
         at or target(lab), prefix="aragora", clock=clock, deadline=deadline, flush=flush
     )
-    return examine(seen)
+
+
+async def examined(lab, **how):
+    return examine(await seen(lab, **how))
 
 
 async def diagnoses(lab, **how):
@@ -433,6 +436,12 @@ async def test_instances_tell_of_their_outbox(single, tmp_path):
         (found,) = await diagnosed(single, "outbox-in-trouble")
         assert (found.subject, found.status) == ("instance the-one", Status.WARNING)
         assert "refused by its disk" in found.evidence
+        volume.mkdir()
+        (boot,) = {one.boot_id} & (await seen(single)).boots
+    # Their rows stay, as nobody is there to take them away.
+    while boot in (await seen(single)).boots:  # noqa: ASYNC110 - Redis forgets, and tells nobody
+        await asyncio.sleep(0.2)
+    assert boot in (await seen(single)).alive[single.node("primary").address].rows
 
 
 async def test_our_own_instances(sentinel_lab, tmp_path):

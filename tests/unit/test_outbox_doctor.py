@@ -26,7 +26,8 @@ MIB = 1024 * 1024
 
 
 def seen(sight=None, **rows):
-    node = NodeSurvey(role="master", source=None, info={}, config={}, rows=rows)
+    beating = frozenset(rows)
+    node = NodeSurvey(role="master", source=None, info={}, config={}, rows=rows, beating=beating)
     return Survey(
         master_name=None, sentinels={}, nodes={PRIMARY: node}, now=time.time(), outbox=sight
     )

@@ -21,7 +21,7 @@ from ..errors import UnexpectedReplyError
 from ..scripts.catalog import commands_used
 from ..settings import names
 from ..settings.hosts import dialed
-from ..state.presence import presence_keys
+from ..state.presence import EXPIRY, presence_keys
 from ..topology.nodes import read_nodes
 from .access import Access, Failure, Fault, connected, failure
 from .cluster_view import ClusterWord, listed, view_of
@@ -159,7 +159,7 @@ class _Asking:
         details: bool,
     ) -> None:
         self._access = access
-        self._rows = presence_keys(prefix)[1]
+        self._beats, self._rows, _ = presence_keys(prefix)
         self._key = f"{prefix}:doctor"
         self._clock = clock
         self._deadline = deadline
@@ -227,6 +227,7 @@ class _Asking:
                     missing=missing,
                     excessive=excessive,
                     rows=await self._presence(asked),
+                    beating=await self._beating(asked, seconds),
                     certificate_ends=await self._certificate_ends(address),
                     word=word,
                     forbidden=asked.forbidden,
@@ -269,6 +270,13 @@ class _Asking:
         """The rows of our own instances; a node of a cluster has them or refuses."""
         rows = await asked.ask_if_allowed("HGETALL", self._rows) if self._details else None
         return rows or {}
+
+    async def _beating(self, asked: Questions, now: int) -> frozenset[str]:
+        """Who of them has said lately that it lives; rows of the last to end stay."""
+        since = int((now - EXPIRY) * 1000)
+        ask = asked.ask_if_allowed
+        beats = await ask("ZRANGEBYSCORE", self._beats, str(since), "+inf") if self._details else ()
+        return frozenset(beats or ())
 
     async def _certificate_ends(self, address: Address) -> float | None:
         return await _certificate_ends(address, self._access) if self._details else None

@@ -73,6 +73,8 @@ class NodeSurvey:
     """What that user may and this library never needs."""
     rows: Mapping[str, str] = field(default_factory=dict)
     """Our own instances: boot id to row of presence."""
+    beating: frozenset[str] = frozenset()
+    """Boot ids of those that have said within their time that they live."""
     certificate_ends: float | None = None
     """Unix seconds at which its certificate expires."""
     word: ClusterWord | None = None
@@ -186,7 +188,7 @@ class Survey:
     def boots(self) -> frozenset[str]:
         """Boot ids of our own instances that live."""
         alive = [self.alive[at] for at in self.primaries if at in self.alive]
-        return frozenset(boot for node in alive for boot in node.rows)
+        return frozenset(boot for node in alive for boot in node.beating)
 
     @property
     def instances(self) -> tuple[Instance, ...]:
