@@ -58,6 +58,9 @@ CHAPTERS = (
     Chapter("What a check says", f"{_LIMITS}.gcra", ("Decision", "Source")),
     Chapter("Several limits as one", f"{_LIMITS}.joint", ("LimitCheck", "JointDecision")),
     Chapter("Calls that wait", "aragora_redis.state.waiting", ("Waiter",), inner=("wake", "rest")),
+    Chapter(
+        "Who has a limit of its own", "aragora_redis.state.own_limits", ("OwnLimits", "OwnLimit")
+    ),
     Chapter("Reservations", "aragora_redis.state.reservations", ("Reserved", "Reserving")),
     Chapter("What a settlement says", f"{_LIMITS}.reservation", ("Settlement",)),
     Chapter("Limits as the policies file has them", f"{_LIMITS}.policy", ("LimitPolicy", "Rate")),

@@ -133,3 +133,33 @@ async def test_a_check_waits_for_its_turn_and_not_in_vain(client):
     assert int(refused.headers["Retry-After"]) > 3000
     for wait in (-1, 31, "1", None):
         assert (await check(client, wait)).status_code == 422
+
+
+async def test_operators_see_who_has_a_limit_of_its_own_page_by_page(client):
+    own = {"rate": "9/second", "actor": "ann"}
+    for number in range(5):
+        lasts = {} if number % 2 else {"lasts": 1000 - number}
+        url = f"/v1/limits/llm/subjects/org{number}"
+        assert (await client.put(url, json=own | lasts)).status_code == 200
+    digests = [
+        (await client.get(f"/v1/limits/llm/subjects/org{n}")).json()["digest"] for n in range(5)
+    ]
+    assert (await client.delete("/v1/limits/llm/subjects/org4")).json() == {"had": True}
+    shown, after = [], 0
+    while after is not None:
+        answer = await client.get(f"/v1/limits/llm/subjects?limit=2&after={after}")
+        page = answer.json()
+        assert len(page["shown"]) <= 2
+        shown += page["shown"]
+        after = page["after"]
+    assert [each["digest"] for each in shown] == [digests[n] for n in (2, 0, 1, 3)]
+    assert {(each["rate"], each["burst"], each["actor"]) for each in shown} == {
+        ("9 per second", 9, "ann")
+    }
+    assert [each["until"] is None for each in shown] == [False, False, True, True]
+    assert all(abs(each["since"] - time.time()) < 60 for each in shown)
+    assert "org" not in answer.text
+    assert (await client.get("/v1/limits/none/subjects")).status_code == 404
+    assert (await client.get("/v1/limits/llm/subjects?limit=251")).status_code == 422
+    client.headers["Authorization"] = f"Bearer {GATEWAY}"
+    assert (await client.get("/v1/limits/llm/subjects")).status_code == 403

@@ -12,10 +12,12 @@ from ..rate_limit.policy import LimitPolicy, Rate
 from ..settings.values import duration
 from . import output
 from .deployment import OfLab, settings_of
-from .desk import Actor, Reason, at_desk, signed, when
+from .desk import Actor, Limit, Reason, at_desk, signed, when
 from .options import AsJson
 
-app = typer.Typer(no_args_is_help=True, help="Look at rate limits; reset a subject's, or set it.")
+app = typer.Typer(
+    no_args_is_help=True, help="Look at rate limits; reset a subject's, set it, or reserve."
+)
 
 Policy = Annotated[str, typer.Argument(help="Name of the limit.", show_default=False)]
 Subject = Annotated[
@@ -44,6 +46,30 @@ def list_(*, lab: OfLab = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def own(policy: Policy, *, limit: Limit = 50, lab: OfLab = None, as_json: AsJson = False) -> None:
+    """Show the subjects that have a limit of their own: digests of them, ids are not stored."""
+    found = at_desk(settings_of(lab), lambda desk: limits.own_limits(desk, policy, limit))
+    if as_json:
+        output.write_json([each.as_dict() for each in found])
+        return
+    output.write_table(
+        ("DIGEST", "AT", "RATE", "BURST", "SINCE", "UNTIL", "ACTOR"),
+        [
+            (
+                each.digest,
+                each.at or "",
+                each.policy.rate,
+                str(each.policy.burst),
+                when(each.since) if each.since else "",
+                when(each.until) if each.until else "for good",
+                each.actor or "",
+            )
+            for each in found
+        ],
+    )
+
+
+@app.command()
 def look(
     policy: Policy, subject: Subject, *, at: At = None, lab: OfLab = None, as_json: AsJson = False
 ) -> None:
@@ -61,6 +87,7 @@ def look(
                 "rate": looked.policy.rate,
                 "own": looked.until is not None,
                 "until": looked.until or None,
+                "digest": looked.digest,
             }
         )
         return
@@ -72,6 +99,7 @@ def look(
     if looked.until is not None:
         said += f"; its own limit of {looked.policy.rate}"
         said += f" until {when(looked.until)}" if looked.until else ""
+        said += f", listed as {looked.digest}"
     output.write(said)
 
 

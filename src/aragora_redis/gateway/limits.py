@@ -14,6 +14,7 @@ from ..rate_limit.gcra import Decision, Look, Source
 from ..rate_limit.joint import MOST_LIMITS, LimitCheck
 from ..rate_limit.policy import EXACT, Rate
 from ..rate_limit.reservation import LONGEST_TTL, TTL, Found
+from ..state.own_limits import LONGEST_LASTS, MOST_ON_A_PAGE
 from ..state.shared import SharedState
 from ..web.headers import fields, joint_fields
 from ..web.rate_limit import x_now
@@ -22,12 +23,13 @@ from .bodies import Body, JsonRoute, QuerySigned, Signed, Text
 from .problems import JSON_ANSWERS, answers
 from .waiting import waiter_of
 
-LONGEST_LASTS = 10 * 365 * 86_400.0
 LONGEST_WAIT = 30.0
 """Seconds: proxies and clients give a request up after more."""
 Text2k = Annotated[Text, Field(max_length=2048)]
 PathSubject = Annotated[Text, Path()]
 At = Annotated[Text | None, Query()]
+After = Annotated[int, Query(ge=0, lt=2**53)]
+OnAPage = Annotated[int, Query(ge=1, le=MOST_ON_A_PAGE)]
 
 
 class Reset(Body):
@@ -144,12 +146,33 @@ class LookBody(BaseModel):
     """Whether operators have set it for this subject."""
     until: float | None
     """Unix seconds at which a limit of its own ends; null for never."""
+    digest: str
+    """Stands for the subject in the list of those that have one, and in records."""
 
 
 class OwnBody(BaseModel):
     """Whether the subject had a limit of its own before."""
 
     had: bool
+
+
+class OwnLimitBody(BaseModel):
+    """A subject that has a limit of its own, and digests of it; instants are Unix seconds."""
+
+    digest: str
+    at: str | None
+    rate: str
+    burst: int
+    until: float | None
+    since: float | None
+    actor: str | None
+
+
+class OwnLimitsBody(BaseModel):
+    """A page of them, and where the next one begins; null after the last."""
+
+    shown: list[OwnLimitBody]
+    after: int | None
 
 
 class JointBody(BaseModel):
@@ -258,6 +281,16 @@ def routes(state: SharedState, stopping: asyncio.Event) -> APIRouter:
 def _add_subjects(router: APIRouter, state: SharedState) -> None:
     path = "/{policy}/subjects/{subject:path}"
 
+    @router.get("/{policy}/subjects", dependencies=[needs(Role.ADMIN)])
+    async def own_limits(policy: str, after: After = 0, limit: OnAPage = 50) -> OwnLimitsBody:
+        """The subjects that have a limit of their own, as digests; those that end first in front.
+
+        A page may show fewer than `limit` though more follow: go on until `after` is null.
+        """
+        page = await state.rate_limits.own_limits(policy, after=after, most=limit)
+        shown = [OwnLimitBody.model_validate(each.as_dict()) for each in page.shown]
+        return OwnLimitsBody(shown=shown, after=page.after)
+
     @router.get(path)
     async def look(policy: str, subject: PathSubject, at: At = None) -> LookBody:
         """What a check of the subject would meet now; takes nothing."""
@@ -302,6 +335,7 @@ def look_body(found: Look) -> LookBody:
         burst=found.policy.burst,
         own=found.until is not None,
         until=found.until or None,
+        digest=found.digest,
     )
 
 

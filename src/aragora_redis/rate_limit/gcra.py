@@ -121,18 +121,20 @@ class Look(NamedTuple):
     Attributes:
         policy: the limit in force.
         until: Unix seconds at which a limit of its own ends, 0.0 for never; None where it has none.
+        digest: stands for the subject in lists and records.
     """
 
     decision: Decision
     policy: LimitPolicy
     until: float | None
+    digest: str
 
 
-def look_at(policy: LimitPolicy, answer: Answer, source: Source) -> Look:
-    """Read the answer to a look."""
+def look_at(policy: LimitPolicy, answer: Answer, source: Source, digest: str) -> Look:
+    """Read the answer to a look at the subject with this digest."""
     under, reply = in_force(policy, answer)
     until = answer.until / 1e6 if isinstance(answer, Own) else None
-    return Look(decode(under, 0, reply, source), under, until)
+    return Look(decode(under, 0, reply, source), under, until, digest)
 
 
 def span(policy: LimitPolicy, tat: Tat, now_us: int) -> int:

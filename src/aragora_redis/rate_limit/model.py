@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..memory import Memory, Model
+from . import own_model
 from .bucket import Bucket, Hold, with_quota
 from .gcra import decide, decide_all, tat_of
 from .policy import LimitPolicy
@@ -160,4 +161,7 @@ MODELS: Mapping[str, Model] = {
     "reserve": reserve,
     "settle": settle,
     "quota": quota,
+    "own_listed": own_model.listed,
+    "own_page": own_model.page,
+    "own_dropped": own_model.dropped,
 }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from functools import partial
 from hashlib import blake2b
@@ -15,6 +16,8 @@ from .bucket import MOST_HOLDS
 from .gcra import Answer, Mode, Own, validate_cost
 from .policy import LimitPolicy, Rate
 from .reservation import Found, Reservation
+
+_KEY: Final = re.compile(rb":l:\{([\w-]{22})\}:[\w.-]+(?::([\w-]{22}))?\Z")
 
 
 def subject_digest(key: bytes, subject: str) -> bytes:
@@ -39,8 +42,22 @@ def limit_key(prefix: str, policy: str, digest: bytes, at: bytes | None = None) 
     return b"%b:%b" % (key, _text(digest)) if at else key
 
 
+def digests_in(key: bytes) -> tuple[bytes, bytes | None] | None:
+    """The subject's digest in the key of its bucket, and `at` of that; None of another key."""
+    found = _KEY.search(key)
+    if found is None:
+        return None
+    first, second = (part and urlsafe_b64decode(part + b"==") for part in found.groups())
+    return (first, None) if second is None else (second, first)
+
+
 def _text(digest: bytes) -> bytes:
     return urlsafe_b64encode(digest).rstrip(b"=")
+
+
+def micros(seconds: float | None) -> int:
+    """A span for a script; 0 for good, which None is."""
+    return 0 if seconds is None else max(int(seconds * 1e6), 1)
 
 
 def check(policy: LimitPolicy, key: bytes, cost: int) -> Operation[Answer]:
@@ -257,7 +274,7 @@ def set_quota(
             policy.burst,
             channel,
             *own,
-            0 if lasts is None else max(int(lasts * 1e6), 1),
+            micros(lasts),
         ),
         read=_truth,
         script=load("quota"),

@@ -22,6 +22,7 @@ from .limit_asking import Asking
 from .limit_book import LimitBook
 from .limit_decider import Decider
 from .limited import Limited
+from .own_limits import MOST_ON_A_PAGE, OwnLimits, OwnLimitsBook, validate_given
 from .reservations import Reservations, Reserved, Reserving, validate_ttl
 from .waiting import Waiter, Waiting
 
@@ -52,6 +53,9 @@ class RateLimits:
         self._waiting = Waiting(decider.clock)
         self._book = LimitBook(policies, prefix=decider.prefix, digest_key=decider.digest_key)
         self._asking = Asking(decider, self._leases, events)
+        self._own = OwnLimitsBook(
+            decider.executor, prefix=decider.prefix, deadline=decider.deadline
+        )
 
     def use(self, policies: Mapping[str, LimitPolicy]) -> None:
         """Put other policies in force, see `LimitBook.use`."""
@@ -327,9 +331,9 @@ class RateLimits:
             OutageError, OutcomeUnknownError: Redis cannot be asked.
         """
         limiter = self._book.of(policy, subject, at)
-        key = limiter.record(subject, at).key
-        answer = await self._decider.run(operations.peek(limiter.policy, key))
-        return look_at(limiter.policy, answer, self._decider.source)
+        record = limiter.record(subject, at)
+        answer = await self._decider.run(operations.peek(limiter.policy, record.key))
+        return look_at(limiter.policy, answer, self._decider.source, digest_of(record.digest))
 
     async def set_limit(
         self,
@@ -350,10 +354,10 @@ class RateLimits:
             policy: name of a policy in the policies file.
             subject: whom it counts.
             limit: rate and burst; None for the policy's again.
-            lasts: seconds for which it holds; None for good.
+            lasts: seconds for which it holds, 10 years at most; None for good.
             at: for a limit with `co_locate`, the subject of that other limit.
             reason: as for `reset`.
-            actor: as for `reset`.
+            actor: as for `reset`; `own_limits` shows it.
 
         Raises:
             UnknownPolicyError, InvalidInputError: the arguments.
@@ -363,13 +367,9 @@ class RateLimits:
         limiter = self._book.of(policy, subject, at)
         if limit is not None:
             validate_rate(limit)
-        if lasts is not None:
-            validate_seconds(lasts, "how long a limit holds")
+        validate_given(lasts, actor)
         record = limiter.record(subject, at)
         record.denied_until = 0.0
-        setting = operations.set_quota(
-            limiter.policy, record.key, limit, lasts, self._decider.channel
-        )
         act = Act(
             actor=actor,
             action="limits set" if limit is not None else "limits unset",
@@ -379,11 +379,30 @@ class RateLimits:
         said = f"{limit}" if limit is not None else "the policy's"
         had = await self._audit.act(
             act,
-            lambda: self._decider.run(setting),
+            lambda: self._own.give(limiter.policy, record.key, limit, lasts=lasts, actor=actor),
             lambda _had: said if lasts is None else f"{said}, for {lasts:g} s",
         )
         self._waiting.wake(record.key)
         return had
+
+    async def own_limits(
+        self, policy: str, *, after: int = 0, most: int = MOST_ON_A_PAGE
+    ) -> OwnLimits:
+        """A page of the subjects that have a limit of their own; those that end first in front.
+
+        Of a subject its digest alone is known. What is shown was in force when it was looked at.
+
+        Args:
+            policy: name of a policy in the policies file.
+            after: what the page before said; 0 for the first.
+            most: how many are shown at most, up to 250.
+
+        Raises:
+            UnknownPolicyError, InvalidInputError: the arguments.
+            OutageError, OutcomeUnknownError: Redis cannot be asked.
+        """
+        known = self._book.named(policy).policy
+        return await self._own.page(known, after, most, tidies=True)
 
     def policy(self, name: str) -> LimitPolicy:
         """The policy of that name.

@@ -14,6 +14,7 @@ from ..rate_limit.joint import JointDecision, LimitCheck
 from ..rate_limit.policy import Rate
 from ..rate_limit.reservation import TTL, Settlement
 from ..state.limited import subject_of_call
+from ..state.own_limits import LOOK_LIMIT, MOST_ON_A_PAGE, OwnLimits
 from ..state.reservations import Reserved as ReservedThere
 from ..state.shared import SharedState
 from .crossing import Crossing
@@ -226,7 +227,14 @@ class RateLimits:
             lambda state: state.rate_limits.set_limit(
                 policy, subject, limit, lasts=lasts, at=at, reason=reason, actor=actor
             ),
-            self._crossing.deadline,
+            2 * self._crossing.deadline,
+        )
+
+    def own_limits(self, policy: str, *, after: int = 0, most: int = MOST_ON_A_PAGE) -> OwnLimits:
+        """A page of the subjects that have a limit of their own."""
+        return self._crossing.cross(
+            lambda state: state.rate_limits.own_limits(policy, after=after, most=most),
+            2 * LOOK_LIMIT,
         )
 
     def reset(

@@ -33,6 +33,7 @@ from ...settings import Settings
 from ...state.audit_log import RedisAuditLog
 from ...state.commitment import RedisSide
 from ...state.ledger import Held
+from ...state.own_limits import OwnLimitsBook
 from ...state.pardons import pardons_of
 from ...state.presence import presence_keys
 from ...state.receipt import Level, Receipt
@@ -174,6 +175,11 @@ class Desk:
             deadline=ASK_LIMIT,
             source="redis",
         )
+
+    @cached_property
+    def own_limits(self) -> OwnLimitsBook:
+        """What gives subjects limits of their own, and lists them."""
+        return OwnLimitsBook(self._reach.executor, prefix=self.settings.prefix, deadline=ASK_LIMIT)
 
     async def fleet(self) -> list[Instance]:
         """The instances that live under our prefix and in our database."""

@@ -1,4 +1,4 @@
-"""The limit of one subject: looked at, filled again, and set by hand."""
+"""The limit of one subject: looked at, filled again, set by hand; and who has one of its own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from ...rate_limit import operations
 from ...rate_limit.gcra import Look, Source, look_at
 from ...rate_limit.local import LocalLimiter, Record, validate_location, validate_subject
 from ...rate_limit.policy import LimitPolicy, Rate
+from ...state.own_limits import MOST_ON_A_PAGE, OwnLimit, validate_given
 from ...tokens.told import digest_of
 from .desk import Desk
 
@@ -26,7 +27,8 @@ async def look(desk: Desk, policy: str, subject: str, *, at: str | None = None) 
         OutageError, OutcomeUnknownError: the primary cannot be asked.
     """
     known, record = _found(desk, policy, subject, at)
-    return look_at(known, await desk.ask(operations.peek(known, record.key)), Source.REDIS)
+    answer = await desk.ask(operations.peek(known, record.key))
+    return look_at(known, answer, Source.REDIS, digest_of(record.digest))
 
 
 async def set_limit(
@@ -57,41 +59,47 @@ async def set_limit(
         OutageError, OutcomeUnknownError: the primary cannot be asked.
     """
     known, record = _found(desk, policy, subject, at)
-    channel = operations.reset_channel(desk.settings.prefix)
-    act = Act(
-        actor=actor,
-        action="limits set" if rate is not None else "limits unset",
-        target=f"{policy} {digest_of(record.digest)}",
-        reason=reason,
-    )
+    validate_given(lasts, actor)
+    act = _act(actor, "set" if rate is not None else "unset", known, record, reason)
     said = f"{rate}" if rate is not None else "the policy's"
     return await desk.act(
         act,
-        lambda: desk.ask(operations.set_quota(known, record.key, rate, lasts, channel)),
+        lambda: desk.own_limits.give(known, record.key, rate, lasts=lasts, actor=actor),
         lambda _had: said if lasts is None else f"{said}, for {lasts:g} s",
     )
+
+
+async def own_limits(desk: Desk, policy: str, most: int) -> list[OwnLimit]:
+    """The first of the subjects that have a limit of their own; raises as `look` does."""
+    known, found, after = _known(desk, policy), list[OwnLimit](), 0
+    while True:
+        left = min(most - len(found), MOST_ON_A_PAGE)
+        page = await desk.own_limits.page(known, after, left, tidies=False)
+        found += page.shown
+        if page.after is None or len(found) == most:
+            return found
+        after = page.after
 
 
 async def reset(
     desk: Desk, policy: str, subject: str, *, actor: str, reason: str, at: str | None = None
 ) -> bool:
     """Fill the subject's bucket again; True if anything had been taken. Raises as `look` does."""
-    _, record = _found(desk, policy, subject, at)
+    known, record = _found(desk, policy, subject, at)
     channel = operations.reset_channel(desk.settings.prefix)
-    act = Act(
-        actor=actor,
-        action="limits reset",
-        target=f"{policy} {digest_of(record.digest)}",
-        reason=reason,
-    )
     return await desk.act(
-        act,
+        _act(actor, "reset", known, record, reason),
         lambda: desk.ask(operations.reset(record.key, channel)),
         lambda taken: "filled" if taken else "was full",
     )
 
 
-def _found(desk: Desk, policy: str, subject: str, at: str | None) -> tuple[LimitPolicy, Record]:
+def _act(actor: str, done: str, policy: LimitPolicy, record: Record, reason: str) -> Act:
+    target = f"{policy.name} {digest_of(record.digest)}"
+    return Act(actor=actor, action=f"limits {done}", target=target, reason=reason)
+
+
+def _known(desk: Desk, policy: str) -> LimitPolicy:
     known = desk.policies.limits.get(policy)
     if known is None:
         names = ", ".join(sorted(desk.policies.limits)) or "none is defined"
@@ -99,6 +107,11 @@ def _found(desk: Desk, policy: str, subject: str, at: str | None) -> tuple[Limit
             f"there is no limit named {policy[:80]!r}: {names}",
             remedy="ARAGORA_POLICIES names the file that defines them",
         )
+    return known
+
+
+def _found(desk: Desk, policy: str, subject: str, at: str | None) -> tuple[LimitPolicy, Record]:
+    known = _known(desk, policy)
     validate_subject(subject)
     validate_location(known, at)
     limiter = LocalLimiter(
