@@ -173,6 +173,27 @@ def test_a_limit_is_looked_at_and_reset_by_hand(state, desk):
     }
 
 
+def test_tokens_are_reserved_and_settled_by_hand(state, desk, cli, env):
+    why = "--reason", "a look at its bill"
+    made = desk("limits", "reserve", "api", "org:7", "3", "--for", "5 minutes", *why)
+    assert (made["allowed"], made["remaining"]) == (True, 0)
+    refused = cli("limits", "reserve", "api", "org:7", "1", *why, **env)
+    assert (refused[0], "refused" in refused[1]) == (1, True)
+    settled = desk("limits", "settle", made["reservation"], "1", *why)
+    assert (settled["found"], settled["returned"]) == ("held", 2)
+    assert state.rate_limits.settle(made["reservation"], 3).returned == 2, "the first one counts"
+    assert desk("limits", "look", "api", "org:7")["remaining"] == 2
+    theirs = state.rate_limits.reserve("api", "org:7", 2)
+    assert desk("limits", "refund", theirs.id, *why)["returned"] == 2
+    acts = desk("audit", "--limit", "10")
+    targets = {each["target"] for each in acts if each["action"].startswith("limits ")}
+    assert targets == {f"api {desk('limits', 'look', 'api', 'org:7')['digest']}"}
+    assert "3 reserved" in {each["outcome"] for each in acts}
+    for arguments in (("settle", "made-up", "1"), ("reserve", "api", "org:7", "4")):
+        code, out, err = cli("limits", *arguments, *why, **env)
+        assert (code, out, "Traceback" in err) == (1, "", False), err
+
+
 def test_who_has_a_limit_of_its_own_is_listed_by_hand(state, desk, connect, sentinel_lab):
     why = "--reason", "bought more"
     for number in range(260):  # more than a page

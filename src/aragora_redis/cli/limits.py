@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from ..ops.desk import limits
 from ..policies import load_policies
 from ..rate_limit.policy import LimitPolicy, Rate
+from ..rate_limit.reservation import TTL
 from ..settings.values import duration
 from . import output
 from .deployment import OfLab, settings_of
@@ -24,6 +26,7 @@ Subject = Annotated[
     str, typer.Argument(help="Whom it counts, such as ip:203.0.113.9.", show_default=False)
 ]
 
+Reservation = Annotated[str, typer.Argument(help="Its id, as it was given.", show_default=False)]
 At = Annotated[
     str | None,
     typer.Option(help="Subject of the limit that this one is co-located with.", show_default=False),
@@ -185,6 +188,93 @@ def unset(
         output.write_json({"had": had})
     else:
         output.write("the policy's limit holds" if had else "it had no limit of its own")
+
+
+@app.command()
+def reserve(
+    policy: Policy,
+    subject: Subject,
+    estimate: Annotated[int, typer.Argument(min=1, help="Tokens.", show_default=False)],
+    *,
+    reason: Reason,
+    ttl: Annotated[
+        str, typer.Option("--for", help='When they come back unsettled, such as "5 minutes".')
+    ] = "1 minute",
+    actor: Actor = None,
+    at: At = None,
+    lab: OfLab = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take tokens until they are settled, or come back. The exit code is 1 if they are refused."""
+    who, seconds = signed(actor, reason), _seconds(ttl) or TTL
+    decision, made = at_desk(
+        settings_of(lab),
+        lambda desk: limits.reserve(
+            desk, policy, subject, estimate, ttl=seconds, actor=who, reason=reason, at=at
+        ),
+        acts=True,
+    )
+    if as_json:
+        output.write_json(
+            {
+                "allowed": decision.allowed,
+                "remaining": decision.remaining,
+                "retry_after": decision.retry_after,
+                "reservation": made or None,
+            }
+        )
+    elif made:
+        output.write(made)
+        output.note(f"{estimate} reserved for {ttl}, {decision.remaining} left")
+    else:
+        output.write(f"refused: they are there in {decision.retry_after:.1f} s", style="yellow")
+    raise typer.Exit(0 if made else 1)
+
+
+@app.command()
+def settle(
+    reservation: Reservation,
+    used: Annotated[int, typer.Argument(min=0, help="Tokens.", show_default=False)],
+    *,
+    reason: Reason,
+    actor: Actor = None,
+    lab: OfLab = None,
+    as_json: AsJson = False,
+) -> None:
+    """End a reservation with what was really used; whoever comes first counts."""
+    _settle(reservation, used, signed(actor, reason), reason, lab, as_json=as_json)
+
+
+@app.command()
+def refund(
+    reservation: Reservation,
+    *,
+    reason: Reason,
+    actor: Actor = None,
+    lab: OfLab = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a reservation back whole; whoever comes first counts."""
+    _settle(reservation, 0, signed(actor, reason), reason, lab, as_json=as_json)
+
+
+def _settle(
+    reservation: str, used: int, who: str, reason: str, lab: OfLab, *, as_json: bool
+) -> None:
+    done = at_desk(
+        settings_of(lab),
+        lambda desk: limits.settle(desk, reservation, used, actor=who, reason=reason),
+        acts=True,
+    )
+    if as_json:
+        output.write_json(asdict(done))
+        return
+    said = f"it was {done.found.value}: {done.cost} used, {done.returned} came back"
+    if done.charged:
+        said += f", {done.charged} charged"
+    if done.overrun:
+        said += f", {done.overrun} could not be paid"
+    output.write(said)
 
 
 def _seconds(text: str | None) -> float | None:

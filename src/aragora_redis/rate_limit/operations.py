@@ -9,13 +9,13 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
-from ..errors import UnexpectedReplyError
+from ..errors import OverloadedError, UnexpectedReplyError
 from ..operation import Fence, Kind, Operation
 from ..scripts.catalog import load
 from .bucket import MOST_HOLDS
 from .gcra import Answer, Mode, Own, validate_cost
 from .policy import LimitPolicy, Rate
-from .reservation import Found, Reservation
+from .reservation import Found, Reservation, Settlement, settlement
 
 _KEY: Final = re.compile(rb":l:\{([\w-]{22})\}:[\w.-]+(?::([\w-]{22}))?\Z")
 
@@ -139,6 +139,14 @@ class Grant(NamedTuple):
     until_us: int
     answer: Answer
 
+    def demand_room(self) -> None:
+        """Raises `OverloadedError` where too many reservations of the subject are open."""
+        if self.tokens < 0:
+            raise OverloadedError(
+                f"{MOST_HOLDS} reservations of this subject are open",
+                remedy="settle them, or give them a shorter ttl",
+            )
+
 
 class Settled(NamedTuple):
     """How a reservation has ended.
@@ -152,6 +160,12 @@ class Settled(NamedTuple):
     unpaid: int
     answer: Answer
     used: int
+
+    def settlement(self, reservation: Reservation, used: int) -> Settlement:
+        """What ending it with `used` tokens came to; an earlier settlement counts instead."""
+        if self.found is not Found.PAST:
+            used = self.used
+        return settlement(reservation.cost, used, self.found, self.unpaid)
 
 
 def reserve(policy: LimitPolicy, key: bytes, cost: int, name: str, ttl: float) -> Operation[Grant]:

@@ -15,6 +15,7 @@ from hashlib import blake2b
 from typing import Final
 
 from ..errors import InvalidInputError
+from .policy import EXACT, LimitPolicy
 
 NAME_BYTES: Final = 12
 TTL: Final = 60.0
@@ -101,6 +102,26 @@ def unseal(sealed: str, digest_key: bytes) -> Reservation:
         holder.decode(),
         (rate[0], rate[1], rate[2]) if rate else None,
     )
+
+
+def validate_ttl(ttl: float) -> None:
+    """Accept how long a reservation may last.
+
+    Raises:
+        InvalidInputError: it is no number of seconds from a millisecond to a day.
+    """
+    if isinstance(ttl, bool) or not isinstance(ttl, int | float) or not 1e-3 <= ttl <= LONGEST_TTL:
+        raise InvalidInputError(f"a reservation lasts 0.001 to {LONGEST_TTL:.0f} seconds")
+
+
+def validate_used(policy: LimitPolicy, used: int) -> None:
+    """Accept how many tokens were used.
+
+    Raises:
+        InvalidInputError: it is no whole number from 0 that could have been.
+    """
+    if type(used) is not int or not 0 <= used * policy.period_us < EXACT:
+        raise InvalidInputError("that many tokens cannot have been used")
 
 
 def new_name() -> str:

@@ -14,7 +14,7 @@ from ..rate_limit import operations
 from ..rate_limit.gcra import Decision, Look, look_at, validate_cost, validate_payable
 from ..rate_limit.joint import JointDecision, LimitCheck
 from ..rate_limit.policy import LimitPolicy, Rate, validate_rate
-from ..rate_limit.reservation import TTL, Settlement, unseal
+from ..rate_limit.reservation import TTL, Settlement, unseal, validate_ttl
 from ..tokens.told import digest_of
 from .audit import UNRECORDED, Recorder
 from .leases import Leases
@@ -23,7 +23,7 @@ from .limit_book import LimitBook
 from .limit_decider import Decider
 from .limited import Limited
 from .own_limits import MOST_ON_A_PAGE, OwnLimits, OwnLimitsBook, validate_given
-from .reservations import Reservations, Reserved, Reserving, validate_ttl
+from .reservations import Reservations, Reserved, Reserving
 from .waiting import Waiter, Waiting
 
 

@@ -15,26 +15,23 @@ from typing import Any, TypeVar
 
 from ..errors import (
     AragoraRedisError,
-    InvalidInputError,
     LimitExceededError,
-    OverloadedError,
     Ran,
 )
 from ..operation import Operation
 from ..rate_limit import operations
-from ..rate_limit.bucket import MOST_HOLDS
 from ..rate_limit.gcra import Decision, decode, in_force, validate_payable
 from ..rate_limit.held import KEPT_HERE, Held, HeldHere
 from ..rate_limit.local import LocalLimiter, Record
-from ..rate_limit.policy import EXACT, LimitPolicy
+from ..rate_limit.policy import LimitPolicy
 from ..rate_limit.reservation import (
     LATE,
-    LONGEST_TTL,
     Found,
     Reservation,
     Settlement,
     new_name,
     settlement,
+    validate_used,
 )
 from .limit_decider import CHARGE_LIMIT, CHARGES_AT_ONCE, UNDECIDED, Decider
 
@@ -155,11 +152,7 @@ class Reservations:
                 under = record.own_at(now) or asked
                 self._here.add(Held(made, limiter, record, share, under, cost, now, now + ttl))
             return decision, made
-        if grant.tokens < 0:
-            raise OverloadedError(
-                f"{MOST_HOLDS} reservations of this subject are open",
-                remedy="settle them, or give them a shorter ttl",
-            )
+        grant.demand_room()
         decision = decode(policy, cost, reply, decider.source)
         if decision.allowed:
             decider.service.answered()
@@ -190,8 +183,7 @@ class Reservations:
             OutageError, OutcomeUnknownError: Redis cannot be asked, and too many wait for it.
         """
         policy = _policy_of(limiter, reservation)
-        if type(used) is not int or not 0 <= used * policy.period_us < EXACT:
-            raise InvalidInputError("that many tokens cannot have been used")
+        validate_used(policy, used)
         held = self._here.known(reservation.name)
         if held is not None:
             return self._end_here(held, policy, used)
@@ -201,7 +193,7 @@ class Reservations:
         said = settlement(reservation.cost, used, found, 0, confirmed=False)
         owed = _Owed(policy, reservation, used, said, self._decider.now, record)
         try:
-            settled = await self._send(owed, self._decider.deadline)
+            answer = await self._send(owed, self._decider.deadline)
         except UNDECIDED as error:
             self._decider.service.failed(error)
             if self._server_us(0) > reservation.until_us + LATE * 1e6:
@@ -212,11 +204,10 @@ class Reservations:
             return said
         self._decider.service.answered()
         if record is not None:
-            under, reply = in_force(policy, settled.answer)
+            under, reply = in_force(policy, answer.answer)
             reset_after = reply / (under.count * 1e6) if reply < under.full else None
             limiter.note_returned(record, reset_after, self._decider.now)
-        used = used if settled.found is Found.PAST else settled.used
-        return settlement(reservation.cost, used, settled.found, settled.unpaid)
+        return answer.settlement(reservation, used)
 
     async def flush(self) -> None:
         """Tell Redis what it has not got yet: what is open, and how the rest has ended."""
@@ -339,13 +330,3 @@ def _made(
 ) -> Reservation:
     rate = (asked.count, asked.period_us, asked.burst) if asked is not limiter.policy else None
     return Reservation(limiter.policy.name, record.key, name, cost, until_us, rate=rate)
-
-
-def validate_ttl(ttl: float) -> None:
-    """Accept how long a reservation may last.
-
-    Raises:
-        InvalidInputError: it is no number of seconds from a millisecond to a day.
-    """
-    if isinstance(ttl, bool) or not isinstance(ttl, int | float) or not 1e-3 <= ttl <= LONGEST_TTL:
-        raise InvalidInputError(f"a reservation lasts 0.001 to {LONGEST_TTL:.0f} seconds")

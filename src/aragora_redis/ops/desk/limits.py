@@ -1,13 +1,31 @@
-"""The limit of one subject: looked at, filled again, set by hand; and who has one of its own."""
+"""The limit of one subject: looked at, filled again, set, reserved from and settled by hand."""
 
 from __future__ import annotations
 
 from ...audit.act import Act
 from ...errors import UnknownPolicyError
 from ...rate_limit import operations
-from ...rate_limit.gcra import Look, Source, look_at
+from ...rate_limit.gcra import (
+    Decision,
+    Look,
+    Source,
+    decode,
+    in_force,
+    look_at,
+    validate_cost,
+    validate_payable,
+)
 from ...rate_limit.local import LocalLimiter, Record, validate_location, validate_subject
 from ...rate_limit.policy import LimitPolicy, Rate
+from ...rate_limit.reservation import (
+    LATE,
+    Reservation,
+    Settlement,
+    new_name,
+    unseal,
+    validate_ttl,
+    validate_used,
+)
 from ...state.own_limits import MOST_ON_A_PAGE, OwnLimit, validate_given
 from ...tokens.told import digest_of
 from .desk import Desk
@@ -92,6 +110,74 @@ async def reset(
         lambda: desk.ask(operations.reset(record.key, channel)),
         lambda taken: "filled" if taken else "was full",
     )
+
+
+async def reserve(
+    desk: Desk,
+    policy: str,
+    subject: str,
+    estimate: int,
+    *,
+    ttl: float,
+    actor: str,
+    reason: str,
+    at: str | None = None,
+) -> tuple[Decision, str]:
+    """Reserve tokens for `ttl` seconds; the id of the reservation is empty if they are refused.
+
+    Raises:
+        UnknownPolicyError, InvalidInputError: there is no such limit, no such subject of it, or
+            not that many tokens of it.
+        OverloadedError: too many reservations of the subject are open.
+        OutageError, OutcomeUnknownError: the primary cannot be asked.
+    """
+    known, record = _found(desk, policy, subject, at)
+    validate_cost(known, estimate)
+    validate_payable(known, 1 - estimate, 0)
+    validate_ttl(ttl)
+    name = new_name()
+
+    async def work() -> tuple[Decision, str]:
+        grant = await desk.ask(operations.reserve(known, record.key, estimate, name, ttl))
+        under, reply = in_force(known, grant.answer)
+        grant.demand_room()
+        decision = decode(under, estimate, reply)
+        if not decision.allowed:
+            validate_payable(known, estimate, decision.limit)
+            return decision, ""
+        made = Reservation(known.name, record.key, name, estimate, grant.until_us)
+        return decision, made.seal(desk.digest_key)
+
+    return await desk.act(
+        _act(actor, "reserve", known, record, reason),
+        work,
+        lambda made: f"{estimate} reserved" if made[1] else "refused",
+    )
+
+
+async def settle(desk: Desk, reservation: str, used: int, *, actor: str, reason: str) -> Settlement:
+    """End a reservation with what was used, 0 to give it back whole; whoever comes first counts.
+
+    Raises:
+        InvalidInputError: that is no reservation, or no such number of tokens.
+        UnknownPolicyError: its limit is not defined any more.
+        OutageError, OutcomeUnknownError: the primary cannot be asked.
+    """
+    found = unseal(reservation, desk.digest_key)
+    known = _known(desk, found.policy)
+    under = known.at(*found.rate) if found.rate else known
+    validate_used(under, used)
+    settle = operations.settle(
+        under, found, used, late=LATE, channel=operations.reset_channel(desk.settings.prefix)
+    )
+
+    async def work() -> Settlement:
+        return (await desk.ask(settle)).settlement(found, used)
+
+    digests = operations.digests_in(found.key)
+    whose = digest_of(digests[0]) if digests is not None else "?"
+    act = Act(actor=actor, action="limits settle", target=f"{found.policy} {whose}", reason=reason)
+    return await desk.act(act, work, lambda done: f"{done.cost} used, it was {done.found.value}")
 
 
 def _act(actor: str, done: str, policy: LimitPolicy, record: Record, reason: str) -> Act:
