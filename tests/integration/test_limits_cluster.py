@@ -48,7 +48,7 @@ async def back(state, subject, count):
 
 
 async def test_reservations_and_own_limits_move_with_their_slots(cluster_lab, env):
-    lab, moving = cluster_lab, range(1500)
+    lab, moving = cluster_lab, range(200)
     async with instances(lab, 2, **env) as (one, two):
         busy, idle, short, *own = subjects_where(one, moving.__contains__, 6)
         own += subjects_where(one, lambda slot: slot > 9000, 3)
