@@ -466,7 +466,11 @@ def test_of_many_who_adopt_at_once_each_file_goes_to_one(outbox):
     assert len(outbox("last").adopt().entries) == 30
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100,
+    deadline=None,  # a disk is synced
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(st.binary(max_size=300), st.integers(0, 400), st.integers(0, 300))
 def test_nothing_is_read_out_of_rubbish_that_was_not_written(outbox, rubbish, at, cut):
     whole = b"".join(line_of(entry(number)) for number in range(4))

@@ -75,7 +75,7 @@ async def test_a_limit_is_told_and_kept(state):
         assert answers[0].headers["ratelimit-policy"] == '"api";q=2;w=120'
         refused = answers[2]
         assert 0 < int(refused.headers["retry-after"]) <= 60
-        assert refused.json()["type"] == "urn:aragora-redis:over-limit"
+        assert refused.json()["type"] == "urn:aragora-redis:limit-exceeded"
         assert (await client.get("/health/live")).status_code == 200
     async with client_of(app, "203.0.113.10") as other:
         assert (await other.get("/")).status_code == 200
@@ -93,14 +93,16 @@ async def test_a_subject_may_be_anything_and_none_is_not_counted(state):
         assert statuses == [200, 200, 429]
 
 
-async def test_a_limit_that_cannot_be_decided_is_503(state, monkeypatch):
+async def test_a_limit_that_cannot_be_decided_is_503_and_names_no_server(state, monkeypatch):
     async def away(*_):
-        raise LinkDownError("Redis is away")
+        raise LinkDownError("10.0.0.7:6379 cannot be reached")
 
     monkeypatch.setattr(state.rate_limits, "check", away)
     async with client_of(RateLimitMiddleware(PLAIN, state=state)) as client:
         answer = await client.get("/")
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert answer.json()["ran"] == "no"
+        assert "10.0.0.7" not in answer.text
 
 
 async def test_a_websocket_over_its_limit_does_not_open(state):

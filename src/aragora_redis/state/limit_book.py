@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..errors import UnknownPolicyError
+from ..errors import InvalidInputError, UnknownPolicyError
 from ..rate_limit.gcra import validate_cost
 from ..rate_limit.joint import Asked, LimitCheck, located
 from ..rate_limit.local import LocalLimiter, validate_location, validate_subject
@@ -67,6 +67,8 @@ class LimitBook:
 
     def asked(self, check: LimitCheck, among: Sequence[LimitCheck]) -> Asked:
         """One of several limits as it is asked; raises as `of` does."""
+        if not isinstance(check, LimitCheck):
+            raise InvalidInputError("each of several limits is a LimitCheck(policy, subject)")
         policy, subject, cost, at = check
         beside = self.named(policy).policy.co_locate
         if at is None and beside is not None:

@@ -1,6 +1,6 @@
 """At home in a Starlette or FastAPI service: middleware, sessions, problems."""
 
-from .problems import Problem, ProblemError, problem_of
+from .problems import Problem, ProblemError, problem_of, problem_outside
 from .rate_limit import RateLimitMiddleware, by_address
 from .session import NotLoadedError, WebSession, session_of
 from .session_middleware import SessionMiddleware
@@ -17,5 +17,6 @@ __all__ = [
     "WebSession",
     "by_address",
     "problem_of",
+    "problem_outside",
     "session_of",
 ]

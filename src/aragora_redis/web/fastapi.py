@@ -15,7 +15,7 @@ from ..jwt import VerifiedToken
 from ..rate_limit.gcra import Decision
 from ..state.shared import SharedState
 from .headers import fields, x_fields
-from .problems import Problem, ProblemError, problem_of
+from .problems import Problem, ProblemError, problem_outside
 from .rate_limit import Subject, add_members, by_address, refusal
 from .tokens import TokenCheck
 from .tokens import refusal as token_refusal
@@ -28,7 +28,7 @@ def install(app: FastAPI, state: SharedState) -> None:
     app.state.aragora = state
 
     async def ours(_: Request, error: AragoraRedisError) -> JSONResponse:
-        return problem_of(error).response()
+        return problem_outside(error).response()
 
     async def refused(_: Request, error: ProblemError) -> JSONResponse:
         return error.problem.response()

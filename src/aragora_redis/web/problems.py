@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
 from starlette.responses import JSONResponse
@@ -50,6 +50,10 @@ _STATUS: Mapping[type[AragoraRedisError], HTTPStatus] = {
     AragoraRedisError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 """The status of an error and of all that derive from it, as far as they are not named."""
+
+
+_OF_REDIS = (OutageError, OutcomeUnknownError, UnexpectedReplyError, LayoutError)
+"""Errors whose messages tell of servers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +104,15 @@ def problem_of(error: AragoraRedisError) -> Problem:
         headers["Retry-After"] = retry_after(wait)
     slug = re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__.removesuffix("Error")).lower()
     return Problem(status, str(error.args[0]), error.remedy, error.ran, slug, headers)
+
+
+def problem_outside(error: AragoraRedisError) -> Problem:
+    """How it is answered to whoever is not to know how a service is built: without addresses.
+
+    What exactly cannot be used is told in the log, once, and in `status()`.
+    """
+    problem = problem_of(error)
+    if not isinstance(error, _OF_REDIS):
+        return problem
+    detail = "the state of this service cannot be used now"
+    return replace(problem, detail=detail, remedy="try again shortly")

@@ -16,7 +16,7 @@ from ..state.shared import SharedState
 from .asgi import answer, is_below
 from .client_address import client_address, networks, subject_of
 from .headers import fields, x_fields
-from .problems import Problem, problem_of
+from .problems import Problem, problem_outside
 
 Subject = Callable[[Scope], str | None]
 
@@ -49,7 +49,7 @@ def refusal(policy: LimitPolicy, decision: Decision, *, x_headers: bool = False)
         HTTPStatus.TOO_MANY_REQUESTS,
         "too many requests",
         "wait as long as Retry-After says",
-        kind="over-limit",
+        kind="limit-exceeded",
         headers=fields(policy, decision, x_now=x_now(wanted=x_headers)),
     )
 
@@ -106,7 +106,7 @@ class RateLimitMiddleware:
         try:
             decision = await self._state.rate_limits.check(self._policy, subject)
         except AragoraRedisError as error:
-            await answer(problem_of(error), scope, receive, send)
+            await answer(problem_outside(error), scope, receive, send)
             return
         if not decision.allowed:
             found = self._state.rate_limits.policy(self._policy)

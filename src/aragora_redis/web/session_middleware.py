@@ -15,7 +15,7 @@ from ..sessions.client import Client
 from ..state.shared import SharedState
 from .asgi import answer, is_below
 from .client_address import client_address, networks
-from .problems import Problem, problem_of
+from .problems import Problem, problem_outside
 from .session import Cookie, WebSession
 
 _log = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ class SessionMiddleware:
             if error is not session.told:
                 raise
             if not response.started:
-                await answer(problem_of(error), scope, receive, send)
+                await answer(problem_outside(error), scope, receive, send)
             elif not response.replaced:
                 raise
 
@@ -166,7 +166,7 @@ class _Response:
             if self._session.told is not None and message["status"] == _FAILED:
                 # The application's own handler of errors was nearer, and knows less.
                 self.replaced = True
-                await self._put(problem_of(self._session.told))
+                await self._put(problem_outside(self._session.told))
                 return
             try:
                 await self._session.save()
@@ -175,7 +175,7 @@ class _Response:
                     # What cannot be stored may be the client's: it is told, and so is the log.
                     _log.warning("the session of a request is not written: %s", error.message)
                 self.replaced = True
-                await self._put(problem_of(error))
+                await self._put(problem_outside(error))
                 return
             self._add_fields(message)
         if not self.replaced:

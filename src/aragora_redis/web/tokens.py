@@ -13,7 +13,7 @@ from ..errors import AragoraRedisError, SettingsError, TokenRefusedError
 from ..jwt import VerifiedToken
 from ..state.shared import SharedState
 from .asgi import answer, is_below
-from .problems import Problem, ProblemError, problem_of
+from .problems import Problem, ProblemError, problem_outside
 
 _SCHEME = "bearer"
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
@@ -63,7 +63,7 @@ class TokenCheck:
         except TokenRefusedError as error:
             raise ProblemError(refusal(error, self._realm)) from None
         except AragoraRedisError as error:
-            raise ProblemError(problem_of(error)) from None
+            raise ProblemError(problem_outside(error)) from None
         wanted = self._scopes.union(scopes)
         if not wanted <= verified.scopes:
             raise ProblemError(_insufficient(self._realm, wanted))
