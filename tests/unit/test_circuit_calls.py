@@ -431,19 +431,22 @@ def test_a_place_is_given_back_where_it_was_taken_whatever_the_policy_is_by_then
     assert there.bulkhead.in_flight == 0
 
 
-def test_leave_that_nobody_waits_for_any_more_is_given_back(threads, monkeypatch):
+@pytest.mark.parametrize("way", ["enter", "acquire"])
+def test_leave_that_nobody_waits_for_any_more_is_given_back(threads, monkeypatch, way):
     few = threads.circuits["few"]
     there = few._circuit()
-    wait = concurrent.futures.Future.result
+    wait, interrupts = concurrent.futures.Future.result, threading.get_ident()
 
     def interrupted(future, timeout=None):
-        wait(future, timeout)
-        raise KeyboardInterrupt
+        result = wait(future, timeout)
+        if threading.get_ident() == interrupts:  # the loop's own thread waits for files by futures
+            raise KeyboardInterrupt
+        return result
 
     with monkeypatch.context() as patched:
         patched.setattr(concurrent.futures.Future, "result", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            few.enter()
+            getattr(few, way)()
     threads._crossing.cross(lambda _: asyncio.sleep(0), 1)
     assert there.bulkhead.in_flight == 0
 

@@ -208,22 +208,6 @@ def test_threads_hold_places_by_permits_and_by_guards(threads, name):
     assert in_flight() == 0
 
 
-def test_a_permit_that_no_thread_waits_for_any_more_holds_none(threads, monkeypatch):
-    few = threads.circuits["few"]
-    there, wait = few._circuit(), concurrent.futures.Future.result
-
-    def interrupted(future, timeout=None):
-        wait(future, timeout)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(concurrent.futures.Future, "result", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            few.acquire()
-    settled(threads)
-    assert there.bulkhead.in_flight == 0
-
-
 def test_who_waits_is_let_in_when_a_thread_leaves_that_was_there_before_the_limit(threads):
     circuit = threads.circuits["patient"]
     there = circuit._circuit()
