@@ -160,6 +160,17 @@ def test_a_refund_brings_no_second_burst(both):
     assert left(both) == 50, "as though only 50 had ever been taken"
 
 
+def test_a_refund_takes_nothing_from_another_reservation(both):
+    one = reserve(both, 60, "a" * 16)
+    both.now += 10_000_000
+    two = reserve(both, 80, "b" * 16)
+    both.run(operations.check(API, KEY, 20))
+    settle(both, one, 0)
+    assert left(both) == 0, "what it held has come back long ago"
+    settle(both, two, 80)
+    assert left(both) == 0
+
+
 def test_leased_tokens_stay_in_the_burst_until_they_are_used(both):
     granted = both.run(operations.lease(API, KEY, Lease(1, 40, 1, "a" * 16, 5, "", 0)))
     assert granted.tokens == 40

@@ -4,8 +4,9 @@ A reservation takes its cost, and gives back what was not used. It shall not giv
 have been lost by then had nothing been reserved: a bucket that is full stays no fuller than full.
 So beside the arrival time T stands a second one, the shadow S: T as it would be had none of the
 reservations that are open now ever been made. When one of cost c ends of which a were used, T
-becomes max(T - (c - a), S). For a single reservation that is exactly the T of a bucket from which
-a had been taken in the first place; where several overlap, it is never less.
+becomes max(T - (c - a), S + O), O being what other reservations hold, and never more than it was.
+For a single reservation that is exactly the T of a bucket from which a had been taken in the first
+place; where several overlap, it is never less.
 
 A reservation that nobody ends lapses: its cost comes back, or, if it `keeps`, stays taken. Nothing
 sweeps; whoever opens the bucket next sees it so.
@@ -160,6 +161,7 @@ class Bucket:
         """Take what is reserved, which is there: the shadow does not see it."""
         if not self.holds:
             self.shadow, self.first = self.level, hold.until
+        self.shadow = max(self.shadow, 0)
         self.level = max(self.level, 0) + hold.cost * self.policy.period_us
         self.holds[hold.id] = hold
         self.first, self.last = min(self.first, hold.until), max(self.last, hold.until)
@@ -175,7 +177,9 @@ class Bucket:
         if hold.keeps:
             self.shadow = max(self.shadow, 0)
         if actual <= hold.cost:
-            level = max(self.level - (hold.cost - actual) * period_us, self.shadow)
+            others = sum(other.cost for other in self.holds.values()) * period_us
+            returned = self.level - (hold.cost - actual) * period_us
+            level = max(returned, min(self.level, self.shadow + others))
         else:
             level = max(self.level, 0) + (actual - hold.cost) * period_us
             over = max(level - full, 0)

@@ -47,6 +47,7 @@ if granted > 0 then
     bucket.holds, bucket.shadow, bucket.first, bucket.last = '', bucket.level, till, till
     bucket.kept = 0
   end
+  bucket.shadow = max(bucket.shadow, 0)
   bucket.first, bucket.last = min(bucket.first, till), max(bucket.last, till)
   bucket.holds = bucket.holds .. format('%s/%.0f/%.0f/%s;', id, granted, till, ARGV[10])
   bucket.level, bucket.kept = level + granted * bucket.period, bucket.kept + granted * ARGV[10]

@@ -69,13 +69,25 @@ local function bucket_rules()
     bucket.level = raised
   end
 
+  local HOLD = '([%w_-]+)/(%d+)/(%d+)/([01]);'
+
+  -- Tokens that open reservations hold.
+  local function held(bucket)
+    if not bucket.held then
+      bucket.held = 0
+      for _, cost in string.gmatch(bucket.holds or '', HOLD) do bucket.held = bucket.held + cost end
+    end
+    return bucket.held
+  end
+
   -- A reservation that `holds` has no longer ends: `actual` of its cost was used. Returns what a full
   -- burst could not pay.
   local function settle(bucket, hold, actual)
     local period, full, over, level = bucket.period, bucket.full, 0, bucket.level
     if hold.kept > 0 then bucket.shadow = max(bucket.shadow, 0) end
     if actual <= hold.cost then
-      level = max(level - (hold.cost - actual) * period, bucket.shadow)
+      local least = min(level, bucket.shadow + held(bucket) * period)
+      level = max(level - (hold.cost - actual) * period, least)
     else
       level = max(level, 0) + (actual - hold.cost) * period
       over = max(level - full, 0)
@@ -93,8 +105,6 @@ local function bucket_rules()
     return over
   end
 
-  local HOLD = '([%w_-]+)/(%d+)/(%d+)/([01]);'
-
   local function end_lapsed(bucket, now)
     local left, back, first, ended, was = {}, {}, nil, nil, bucket.kept
     for id, cost, till, keeps in string.gmatch(bucket.holds, HOLD) do
@@ -107,7 +117,7 @@ local function bucket_rules()
         back[#back + 1] = {cost = tonumber(cost), kept = 0}
       end
     end
-    bucket.holds, bucket.first = first and table.concat(left), first
+    bucket.holds, bucket.held, bucket.first = first and table.concat(left), nil, first
     -- What was leased comes back from when the lease lapsed, not from when that is seen.
     if ended then
       local since = (now - ended) * bucket.count
@@ -212,7 +222,7 @@ local function bucket_rules()
 
   local function drop_hold(bucket, hold)
     bucket.holds = bucket.holds:sub(1, hold.from - 1) .. bucket.holds:sub(hold.last)
-    bucket.kept = bucket.kept - hold.kept
+    bucket.held, bucket.kept = nil, bucket.kept - hold.kept
     if bucket.holds == '' then bucket.holds = nil end
   end
   return open, close, take, answer, settle, find_hold, drop_hold
