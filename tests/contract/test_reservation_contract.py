@@ -46,8 +46,9 @@ class BothSides:
 
     def run(self, operation: Any) -> Any:
         script, key = operation.script, operation.keys[0]
-        if self.memory.get(key) is None:
-            self._raw.delete(key)  # it has ended: the server's own clock has not come so far
+        for each in operation.keys:
+            if self.memory.get(each) is None:
+                self._raw.delete(each)  # it has ended: the server's own clock has not come so far
         source = script.source.decode().replace(
             "redis.call('TIME')", "{redis.call('GET', 'clock-s'), redis.call('GET', 'clock-us')}"
         )
@@ -287,6 +288,14 @@ def test_a_limit_of_its_own_ends_no_later_because_the_clock_went_back(both):
     assert both.run(operations.check(API, KEY, 1000)).until == both.now + MINUTE
     both.now += MINUTE
     assert both.run(operations.check(API, KEY, 100)) == API.full
+
+
+def test_a_reservation_that_lapsed_long_ago_is_written_alike(both):
+    reserve(both, 1, "a" * 16, ttl=2)
+    both.run(operations.set_quota(API, KEY, Rate("1/second"), None, b"c"))
+    both.now += HOUR
+    both.run(operations.set_quota(API, KEY, Rate("1/second"), 1, b"c"))
+    assert both.run(operations.peek(API, KEY)).reply == 0
 
 
 def test_a_limit_set_again_keeps_what_comes_back(both):

@@ -123,7 +123,8 @@ class Bucket:
             self.holds[name] = Hold(name, int(cost), self._moved(until), keeps == b"1")
         if self.now >= self.first:
             self._end_lapsed()
-        self.level = min(max(self.level, self.kept * self.policy.period_us), self.policy.full)
+        else:
+            self.level = min(max(self.level, self.kept * self.policy.period_us), self.policy.full)
 
     def _end_lapsed(self) -> None:
         """What was leased counts as used when the last lease lapsed, and comes back since then."""
