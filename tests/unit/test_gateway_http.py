@@ -547,6 +547,7 @@ async def test_the_description_is_complete(client):
         "/v1/limits/{policy}/check",
         "/v1/limits/{policy}/reset",
         "/v1/limits/{policy}/reserve",
+        "/v1/limits/{policy}/subjects",
         "/v1/limits/{policy}/subjects/{subject}",
         "/v1/limits/settle",
         "/v1/limits/refund",
