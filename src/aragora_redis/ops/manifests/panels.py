@@ -361,7 +361,7 @@ _FLEET = (
         "none",
         {
             "{{instance}}": "aragora_redis_outbox_disk_entries{@gateway}",
-            "{{instance}} {{kind}}": "aragora_redis_outbox_trouble{@gateway} > 0",
+            "{{instance}}: trouble": "max by (instance) (aragora_redis_outbox_trouble{@gateway})",
         },
         "Revocations that each instance keeps on disk, and what is wrong with that.",
     ),
