@@ -58,7 +58,7 @@ def valid_place(text: str) -> str:
     Raises:
         InvalidInputError: it is none.
     """
-    if not _PLACE.fullmatch(text):
+    if not _PLACE.fullmatch(text) or max(map(int, text.split("-"))) >= 2**64:
         raise InvalidInputError(
             "`before` is no place in the record", remedy="give what a page says under `older`"
         )

@@ -15,6 +15,7 @@ from hashlib import blake2b
 from typing import Final
 
 from ..errors import InvalidInputError
+from .gcra import validate_cost
 from .policy import EXACT, LimitPolicy
 
 NAME_BYTES: Final = 12
@@ -112,6 +113,20 @@ def validate_ttl(ttl: float) -> None:
     """
     if isinstance(ttl, bool) or not isinstance(ttl, int | float) or not 1e-3 <= ttl <= LONGEST_TTL:
         raise InvalidInputError(f"a reservation lasts 0.001 to {LONGEST_TTL:.0f} seconds")
+
+
+def validate_estimate(policy: LimitPolicy, estimate: int) -> None:
+    """Accept how many tokens are reserved; whether a bucket could pay them, Redis knows.
+
+    Raises:
+        InvalidInputError: it is no whole number from 1.
+    """
+    if type(estimate) is int and estimate < 1:
+        raise InvalidInputError(
+            f"an estimate for {policy.name!r} is a whole number from 1",
+            remedy="reserve what is needed at least; settle tells what it was",
+        )
+    validate_cost(policy, estimate)
 
 
 def validate_used(policy: LimitPolicy, used: int) -> None:

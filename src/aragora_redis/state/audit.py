@@ -171,7 +171,7 @@ class Audit:
             Acted(noted.actor, noted.action, noted.target, noted.outcome, via=noted.via)
         )
         if self._ended or len(self._waiting) >= WAITING:
-            self._lose(noted, self.trouble or "this instance has ended")
+            self._lose(noted, self._why_lost)
             return
         self._waiting[noted.id] = noted
         self._idle.clear()
@@ -212,7 +212,7 @@ class Audit:
         finally:
             self._ended = True
             for act in self._waiting.values():
-                self._lose(act, self.trouble or "this instance has ended")
+                self._lose(act, self._why_lost)
             self._waiting.clear()
 
     async def _record(self, within: float) -> bool:
@@ -239,6 +239,11 @@ class Audit:
         if trouble is not None and self.trouble is None:
             self._events.emit(AuditTrouble(len(self._waiting), trouble))
         self.trouble = trouble
+
+    @property
+    def _why_lost(self) -> str:
+        at_once = "more was done at once than can be recorded"
+        return self.trouble or ("this instance has ended" if self._ended else at_once)
 
     def _lose(self, act: Act, reason: str) -> None:
         self._events.emit(ActLost(act.actor, act.action, act.target, act.outcome, reason))

@@ -146,7 +146,8 @@ class Circuits:
             elsewhere = await self._run(operations.names(self._keys, ()))
             known.update(elsewhere)
         except AragoraRedisError:
-            return [self._circuits[name].snapshot() for name in sorted(known)]
+            mine = sorted(self._circuits.items())  # others may have come and gone meanwhile
+            return [circuit.snapshot() for _, circuit in mine]
         # Whoever only looks takes no place among the circuits that are followed.
         shown = {name: self._held(name) or self._made(name) for name in sorted(known)}
         new = [circuit for name, circuit in shown.items() if name not in self._circuits]

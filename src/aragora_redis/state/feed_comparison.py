@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from ..clock import Clock
@@ -130,6 +130,8 @@ class Comparison:
             if await self._redigested(shard, day, theirs, after):
                 one = False
                 before = await self._survey(shard)
+            elif _digest(shard.replica.digests(), day) == _digest(after.digests, day):
+                continue
             pushed += await self._push(shard, day, theirs)
         if one:
             shard.on_full(head)
@@ -153,8 +155,6 @@ class Comparison:
 
     async def _push(self, shard: Shard, day: int, theirs: dict[bytes, int]) -> int:
         """Publish what a day's set in Redis lacks; how much it was."""
-        if shard.replica.digests().get(day, DayDigest()).size == len(theirs):
-            return 0  # all of theirs was taken in, so there is nothing else
         missing = [Entry(day, *pair) for pair in lacking(shard.replica.day(day), theirs)]
         await self._publish(shard, missing, own=False)
         return len(missing)
@@ -185,8 +185,8 @@ class Comparison:
         era that begins with it is a foreign history to all, so everybody compares in full, which
         brings back what is missing, and no starter is ready before all the others have.
         """
-        stored = head.digests.get(day, DayDigest())
-        if stored == shard.replica.digests().get(day) and stored.size == len(theirs):
+        stored = _digest(head.digests, day)
+        if stored == _digest(shard.replica.digests(), day) and stored.size == len(theirs):
             return False
         true = await _digest_of(theirs)
         if true == stored:
@@ -195,6 +195,10 @@ class Comparison:
         if await self._ask(operations.redigest(keys, day, stored=stored, true=true)):
             self._events.emit(MembersChanged(shard.index, stored.size, true.size))
         return True
+
+
+def _digest(digests: Mapping[int, DayDigest], day: int) -> DayDigest:
+    return digests.get(day, DayDigest())
 
 
 def _completed(theirs: dict[bytes, int], day: int, since: Sequence[Entry], after: Head) -> bool:

@@ -11,10 +11,10 @@ from ..errors import LimitUnavailableError, OverloadedError
 from ..events import Events
 from ..names import validate_seconds
 from ..rate_limit import operations
-from ..rate_limit.gcra import Decision, Look, look_at, validate_cost, validate_payable
+from ..rate_limit.gcra import Decision, Look, look_at, validate_cost
 from ..rate_limit.joint import JointDecision, LimitCheck
 from ..rate_limit.policy import LimitPolicy, Rate, validate_rate
-from ..rate_limit.reservation import TTL, Settlement, unseal, validate_ttl
+from ..rate_limit.reservation import TTL, Settlement, unseal, validate_estimate, validate_ttl
 from ..tokens.told import digest_of
 from .audit import UNRECORDED, Recorder
 from .leases import Leases
@@ -199,8 +199,7 @@ class RateLimits:
         """
         limiter = self._book.of(policy, subject, at)
         asked = _under(limiter.policy, limit)
-        validate_cost(asked, estimate)
-        validate_payable(asked, 1 - estimate, 0)
+        validate_estimate(asked, estimate)
         validate_ttl(ttl)
 
         async def make() -> Reserved:
@@ -382,6 +381,7 @@ class RateLimits:
             lambda: self._own.give(limiter.policy, record.key, limit, lasts=lasts, actor=actor),
             lambda _had: said if lasts is None else f"{said}, for {lasts:g} s",
         )
+        self._leases.recall(record.key, gone=False)  # what was fetched under the former limit
         self._waiting.wake(record.key)
         return had
 

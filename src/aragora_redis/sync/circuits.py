@@ -37,6 +37,12 @@ class Circuits:
         """All circuits in use in the fleet, by name."""
         return self._crossing.cross(lambda state: state.circuits.all(), WRITE_LIMIT)
 
+    def look(self, name: str) -> CircuitStatus:
+        """One circuit, as Redis tells it; nothing is begun by looking."""
+        return self._crossing.cross(
+            lambda state: state.circuits.look(name), self._crossing.deadline
+        )
+
     def reporters(self, name: str) -> list[Reporter]:
         """What each instance has told of a circuit's calls."""
         return self._crossing.cross(

@@ -11,7 +11,7 @@ from typing import ParamSpec, Self, TypeVar
 from ..errors import LimitExceededError
 from ..rate_limit.gcra import Decision, Look
 from ..rate_limit.joint import JointDecision, LimitCheck
-from ..rate_limit.policy import Rate
+from ..rate_limit.policy import LimitPolicy, Rate
 from ..rate_limit.reservation import TTL, Settlement
 from ..state.limited import subject_of_call
 from ..state.own_limits import LOOK_LIMIT, MOST_ON_A_PAGE, OwnLimits
@@ -204,6 +204,10 @@ class RateLimits:
     def refund(self, reservation: str) -> Settlement:
         """Give a reservation back whole."""
         return self.settle(reservation, 0)
+
+    def policy(self, name: str) -> LimitPolicy:
+        """The policy of that name."""
+        return self._crossing.here.rate_limits.policy(name)
 
     def look(self, policy: str, subject: str, *, at: str | None = None) -> Look:
         """What a check of the subject would meet now, and under which limit; takes nothing."""

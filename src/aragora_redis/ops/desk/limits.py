@@ -12,7 +12,6 @@ from ...rate_limit.gcra import (
     decode,
     in_force,
     look_at,
-    validate_cost,
     validate_payable,
 )
 from ...rate_limit.local import LocalLimiter, Record, validate_location, validate_subject
@@ -23,6 +22,7 @@ from ...rate_limit.reservation import (
     Settlement,
     new_name,
     unseal,
+    validate_estimate,
     validate_ttl,
     validate_used,
 )
@@ -132,8 +132,7 @@ async def reserve(
         OutageError, OutcomeUnknownError: the primary cannot be asked.
     """
     known, record = _found(desk, policy, subject, at)
-    validate_cost(known, estimate)
-    validate_payable(known, 1 - estimate, 0)
+    validate_estimate(known, estimate)
     validate_ttl(ttl)
     name = new_name()
 

@@ -1,0 +1,76 @@
+"""A comparison of a day with a Redis that is the join script's model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from aragora_redis.clock import SYSTEM_CLOCK
+from aragora_redis.events import Events
+from aragora_redis.state.feed_clocks import FeedClocks
+from aragora_redis.state.feed_comparison import Comparison
+from aragora_redis.tokens.entry import DAY, Entry
+from aragora_redis.tokens.model import ShardModel
+from aragora_redis.tokens.operations import ShardKeys
+from aragora_redis.tokens.shard import Shard
+
+
+def now():
+    return int(SYSTEM_CLOCK.wall() * 1_000_000)
+
+
+TODAY = now() // 1_000_000 // DAY
+
+
+def entry(number, score):
+    return Entry(TODAY, bytes([0]) * 15 + bytes([number]), score)
+
+
+class There:
+    """Answers as the scripts do."""
+
+    def __init__(self, entries):
+        self.model = ShardModel(b"r")
+        self.model.join(entries, nonce=b"n", now=now())
+
+    async def ask(self, operation: Any) -> Any:
+        name = operation.args[0] if operation.script is None else operation.script.name
+        match name:
+            case "survey":
+                return self.model.head(now())
+            case "ZSCAN":
+                day = int(operation.keys[0].rpartition(b":")[2])
+                return b"0", dict(self.model.days.get(day, {}))
+            case _:
+                return True
+
+    async def publish(self, shard, entries, *, own):  # noqa: ARG002 - as the feed does
+        self.model.join(list(entries), nonce=b"n", now=now())
+
+
+@pytest.mark.parametrize(
+    ("here", "there"),
+    [
+        ([entry(1, 2000)], [entry(1, 1000)]),
+        ([entry(1, 1000)], [entry(1, 2000)]),
+        ([entry(1, 2000), entry(2, 5)], [entry(1, 1000), entry(3, 7)]),
+        ([entry(1, 2000)], [entry(1, 2000)]),
+        ([entry(1, 2000)], [entry(9, 1)]),
+    ],
+    ids=["greater here", "greater there", "each has more", "equal", "as many, of others"],
+)
+async def test_in_the_end_both_hold_the_greater_scores_of_both(here, there):
+    redis, shard, events = There(there), Shard(0), Events()
+    for each in here:
+        shard.replica.apply(each)
+    clocks = FeedClocks(SYSTEM_CLOCK, events)
+    keys = [ShardKeys("p", 0)]
+    comparison = Comparison(
+        keys, SYSTEM_CLOCK, clocks, events, holder="h", ask=redis.ask, publish=redis.publish
+    )
+    assert await comparison.compare_if_free(shard)
+    united: dict[bytes, int] = {}
+    for each in (*here, *there):
+        united[each.member] = max(united.get(each.member, 0), each.score)
+    assert shard.replica.day(TODAY) == redis.model.days[TODAY] == united
