@@ -100,7 +100,7 @@ class LedClient(Redis):
         """
         try:
             # Redis-py does not type it.
-            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # redis-py's
         except RedisError as error:
             raise ConnectionError(f"Redis did not do that: {type(error).__name__}") from error
 
