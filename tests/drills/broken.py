@@ -22,13 +22,18 @@ from aragora_redis.rate_limit.local import LocalLimiter
 from aragora_redis.rate_limit.share import Share
 from aragora_redis.scripts import catalog
 from aragora_redis.state import limit_decider
+from aragora_redis.state.feed_comparison import Comparison
 from aragora_redis.state.outbox_file import Found, OutboxFile
 from aragora_redis.tokens.shard import Plan, Shard
 from aragora_redis.topology.endpoint import EndpointPanel
 
 
 def no_reconciliation() -> None:
-    """What a new history lacks is not published again."""
+    """What a new history lacks is not published again.
+
+    Neither at once nor by comparing: who looks before its era has begun finds itself ahead of Redis
+    within one era, and compares.
+    """
 
     def forget(self: Any, _head: Any) -> bool:
         self._ring.clear()
@@ -36,7 +41,11 @@ def no_reconciliation() -> None:
         self._floors = {}
         return False
 
+    async def keep(*_: Any) -> int:
+        return 0
+
     Shard._collect_lost = forget  # type: ignore[method-assign,assignment]
+    Comparison._push = keep  # type: ignore[method-assign,assignment]
 
 
 def positions_by_id_alone() -> None:
