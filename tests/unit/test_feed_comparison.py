@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from aragora_redis.clock import SYSTEM_CLOCK
 from aragora_redis.events import Events
 from aragora_redis.state.feed_clocks import FeedClocks
-from aragora_redis.state.feed_comparison import Comparison
+from aragora_redis.state.feed_comparison import BREATH, Comparison
 from aragora_redis.tokens.entry import DAY, Entry
 from aragora_redis.tokens.model import ShardModel
 from aragora_redis.tokens.operations import ShardKeys
@@ -25,6 +26,10 @@ TODAY = now() // 1_000_000 // DAY
 
 def entry(number, score):
     return Entry(TODAY, bytes([0]) * 15 + bytes([number]), score)
+
+
+def held(shard):
+    return {each.member: each.score for each in shard.replica.entries()}
 
 
 class There:
@@ -49,6 +54,15 @@ class There:
         self.model.join(list(entries), nonce=b"n", now=now())
 
 
+def comparing(redis):
+    events = Events()
+    clocks = FeedClocks(SYSTEM_CLOCK, events)
+    keys = [ShardKeys("p", 0)]
+    return Comparison(
+        keys, SYSTEM_CLOCK, clocks, events, holder="h", ask=redis.ask, publish=redis.publish
+    )
+
+
 @pytest.mark.parametrize(
     ("here", "there"),
     [
@@ -61,16 +75,41 @@ class There:
     ids=["greater here", "greater there", "each has more", "equal", "as many, of others"],
 )
 async def test_in_the_end_both_hold_the_greater_scores_of_both(here, there):
-    redis, shard, events = There(there), Shard(0), Events()
+    redis, shard = There(there), Shard(0)
     for each in here:
         shard.replica.apply(each)
-    clocks = FeedClocks(SYSTEM_CLOCK, events)
-    keys = [ShardKeys("p", 0)]
-    comparison = Comparison(
-        keys, SYSTEM_CLOCK, clocks, events, holder="h", ask=redis.ask, publish=redis.publish
-    )
-    assert await comparison.compare_if_free(shard)
+    assert await comparing(redis).compare_if_free(shard)
     united: dict[bytes, int] = {}
     for each in (*here, *there):
         united[each.member] = max(united.get(each.member, 0), each.score)
-    assert shard.replica.day(TODAY) == redis.model.days[TODAY] == united
+    assert held(shard) == redis.model.days[TODAY] == united
+
+
+async def test_what_a_wipe_took_is_found_in_one_walk_that_lets_others_run(monkeypatch):
+    redis, shard = There([]), Shard(0)
+    days, a_day = 30, 500
+    lost = [Entry(TODAY + number % days, number.to_bytes(16), 1) for number in range(days * a_day)]
+    for each in lost:
+        shard.replica.apply(each)
+    walks = turns = 0
+    entries = shard.replica.entries
+
+    def walked():
+        nonlocal walks
+        walks += 1
+        return entries()
+
+    monkeypatch.setattr(shard.replica, "entries", walked)
+
+    async def take_turns():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(take_turns())
+    assert await comparing(redis).compare_if_free(shard)
+    other.cancel()
+    assert sum(len(members) for members in redis.model.days.values()) == len(lost)
+    assert walks == 1
+    assert turns >= len(lost) / BREATH

@@ -30,6 +30,10 @@ entries = st.builds(
 days = st.integers(TODAY, TODAY + 1)
 
 
+def held(shard, day):
+    return {each.member: each.score for each in shard.replica.entries() if each.day == day}
+
+
 class Fleet(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
@@ -105,7 +109,7 @@ class Fleet(RuleBasedStateMachine):
             if true != stored:
                 one = False
                 assert self.primary.redigest(day, stored=stored, true=true, now=NOW)
-            missing = [Entry(day, *pair) for pair in lacking(shard.replica.day(day), theirs)]
+            missing = [Entry(day, *pair) for pair in lacking(held(shard, day), theirs)]
             if missing:
                 self._join(shard, missing, own=False)
         if one:
@@ -152,7 +156,7 @@ class Fleet(RuleBasedStateMachine):
 
     @staticmethod
     def _known_to(shard):
-        return {day: shard.replica.day(day) for day in (TODAY, TODAY + 1)}
+        return {day: held(shard, day) for day in (TODAY, TODAY + 1)}
 
     # --- what must hold -----------------------------------------------------------------------
 

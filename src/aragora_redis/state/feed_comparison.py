@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from ..clock import Clock
@@ -27,7 +27,7 @@ from .feed_clocks import FeedClocks
 T = TypeVar("T")
 
 BREATH = 1000
-"""Members after whose digests the loop's other tasks get their turn."""
+"""Members after which the loop's other tasks get their turn."""
 LEASE_LIMIT = 5.0
 """Seconds that a comparison which cannot wait may wait for its lease: then the others go on."""
 
@@ -118,7 +118,9 @@ class Comparison:
         pulled = pushed = 0
         one = True
         head = before = await self._survey(shard)
-        for day in shard.differing_days(head, self._clock.wall()):
+        days = shard.differing_days(head, self._clock.wall())
+        mine = await _held_by(shard, days) if days else {}
+        for day in days:
             theirs, news = await self._pull(shard, day)
             pulled += news
             after = await self._survey(shard)
@@ -129,10 +131,10 @@ class Comparison:
                 continue
             if await self._redigested(shard, day, theirs, after):
                 one = False
-                before = await self._survey(shard)
             elif _digest(shard.replica.digests(), day) == _digest(after.digests, day):
                 continue
-            pushed += await self._push(shard, day, theirs)
+            pushed += await self._push(shard, day, mine[day], theirs)
+            before = await self._survey(shard)
         if one:
             shard.on_full(head)
         seconds = self._clock.monotonic() - started
@@ -153,9 +155,11 @@ class Comparison:
             if cursor == b"0":
                 return found, news
 
-    async def _push(self, shard: Shard, day: int, theirs: dict[bytes, int]) -> int:
+    async def _push(
+        self, shard: Shard, day: int, mine: dict[bytes, int], theirs: dict[bytes, int]
+    ) -> int:
         """Publish what a day's set in Redis lacks; how much it was."""
-        missing = [Entry(day, *pair) for pair in lacking(shard.replica.day(day), theirs)]
+        missing = [Entry(day, *pair) async for pair in _breathing(lacking(mine, theirs))]
         await self._publish(shard, missing, own=False)
         return len(missing)
 
@@ -212,10 +216,27 @@ def _completed(theirs: dict[bytes, int], day: int, since: Sequence[Entry], after
     return len(theirs) == after.sizes.get(day, len(theirs))
 
 
+async def _held_by(shard: Shard, days: Collection[int]) -> dict[int, dict[bytes, int]]:
+    """What is known here of each of these days, found in one walk.
+
+    What is taken in meanwhile is published on its own, or is in Redis already.
+    """
+    held: dict[int, dict[bytes, int]] = {day: {} for day in days}
+    async for entry in _breathing(shard.replica.entries()):
+        if entry.day in held:
+            held[entry.day][entry.member] = entry.score
+    return held
+
+
 async def _digest_of(members: dict[bytes, int]) -> DayDigest:
     xor = 0
-    for number, (member, score) in enumerate(members.items(), 1):
+    async for member, score in _breathing(members.items()):
         xor ^= fingerprint(member, score)
+    return DayDigest(len(members), xor)
+
+
+async def _breathing(items: Iterable[T]) -> AsyncIterator[T]:
+    for number, item in enumerate(items, 1):
+        yield item
         if number % BREATH == 0:
             await asyncio.sleep(0)
-    return DayDigest(len(members), xor)

@@ -59,11 +59,9 @@ class ShardReplica:
         """The digest of each day."""
         return dict(self._digests)
 
-    def day(self, day: int) -> dict[bytes, int]:
-        """The members of one day and their scores, as a copy."""
-        if day not in self._digests:
-            return {}
-        return {entry.member: entry.score for entry in self._table if entry.day == day}
+    def entries(self) -> Iterator[Entry]:
+        """All of all days, in no order. Some may come twice if entries are joined meanwhile."""
+        return iter(self._table)
 
     def entries_from(self, day: int) -> Iterator[Entry]:
         """All of that day and later ones, in no order."""
