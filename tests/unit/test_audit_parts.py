@@ -234,6 +234,25 @@ async def test_what_finds_no_room_is_counted_and_told_and_done_all_the_same(
     assert [each.target for each in heard if isinstance(each, ActLost)] == ["2", "3", "4"]
 
 
+async def test_more_acts_at_once_than_there_is_room_for_are_all_recorded(audit, monkeypatch):
+    monkeypatch.setattr(state_audit, "WAITING", 20)
+    acts = [Act(actor="ann", target=f"{number}") for number in range(300)]
+    await asyncio.gather(*(audit.act(act, doing(1), str) for act in acts))
+    assert len((await audit.recent(400)).acts) == 300
+
+
+async def test_an_act_that_is_cancelled_as_it_waits_for_room_was_done_and_is_told(
+    audit, heard, monkeypatch
+):
+    monkeypatch.setattr(state_audit, "WAITING", 0)
+    acting = asyncio.create_task(audit.act(Act(actor="ann", target="x"), doing(1), str))
+    await asyncio.sleep(0)
+    acting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await acting
+    assert [each.outcome for each in heard if isinstance(each, ActLost)] == ["1"]
+
+
 async def test_the_end_of_an_instance_records_what_waits(audit):
     for number in range(100):
         audit.note(Act(actor="ann", target=f"{number}", outcome="done"))

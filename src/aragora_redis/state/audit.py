@@ -1,7 +1,8 @@
-"""Acts by hand, recorded behind their backs: none fails or waits because of its record.
+"""Acts by hand, recorded behind their backs: none fails because of its record.
 
 What was done is told in the log at once, and recorded in the background. In an outage so many wait;
 what finds no room, or is left when this instance ends, is told in the log as lost, and counted.
+More acts at once than there is room for wait a moment while Redis is well, and none else waits.
 A failover may lose what was recorded last, so that is recorded again in a new history: a record
 names its act by an id, and a second copy tells no other.
 """
@@ -27,6 +28,8 @@ T = TypeVar("T")
 
 WAITING = 1_024
 """Acts that may wait to be recorded."""
+ROOM_WITHIN = 2.0
+"""Seconds for which an act may wait for room, while Redis is well."""
 AT_ONCE = 64
 RECORD_LIMIT = 1.0
 """Seconds that one attempt to record may take."""
@@ -102,6 +105,7 @@ class Audit:
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._tried = asyncio.Event()
         self.via = "python"
         """By what the acts of this instance are done, see `Act.via`."""
         self.trouble: str | None = None
@@ -150,13 +154,24 @@ class Audit:
         except AragoraRedisError as error:
             slip = isinstance(error, InvalidInputError) and error.ran is Ran.NO
             if not slip:  # of the pen, which is no act
-                self.note(replace(begun, outcome=outcome_of(error)))
+                await self._note_in_time(replace(begun, outcome=outcome_of(error)))
             raise
         except BaseException:
             self.note(replace(begun, outcome="unknown"))
             raise
-        self.note(replace(begun, outcome=outcome(result)))
+        await self._note_in_time(replace(begun, outcome=outcome(result)))
         return result
+
+    async def _note_in_time(self, act: Act) -> None:
+        try:
+            async with asyncio.timeout(ROOM_WITHIN):
+                while self._is_full and self.trouble is None and not self._ended:
+                    self._tried.clear()
+                    await self._tried.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self.note(act)
 
     def note(self, act: Act) -> None:
         """Have an act recorded that was done, without waiting for it."""
@@ -170,7 +185,7 @@ class Audit:
         self._events.emit(
             Acted(noted.actor, noted.action, noted.target, noted.outcome, via=noted.via)
         )
-        if self._ended or len(self._waiting) >= WAITING:
+        if self._ended or self._is_full:
             self._lose(noted, self._why_lost)
             return
         self._waiting[noted.id] = noted
@@ -211,6 +226,7 @@ class Audit:
                 pass
         finally:
             self._ended = True
+            self._tried.set()
             for act in self._waiting.values():
                 self._lose(act, self._why_lost)
             self._waiting.clear()
@@ -230,6 +246,7 @@ class Audit:
             self._idle.set()
         failed = [error for error in tried if error is not None]
         self._tell(str(failed[0]) if failed else None)
+        self._tried.set()
         for error in failed:
             if not isinstance(error, AragoraRedisError):
                 raise error
@@ -239,6 +256,10 @@ class Audit:
         if trouble is not None and self.trouble is None:
             self._events.emit(AuditTrouble(len(self._waiting), trouble))
         self.trouble = trouble
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._waiting) >= WAITING
 
     @property
     def _why_lost(self) -> str:
