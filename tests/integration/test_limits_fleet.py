@@ -8,8 +8,9 @@ import pytest
 from tests.integration.fleet import instances, until
 
 from aragora_redis import Rate
+from aragora_redis.errors import InvalidInputError
 from aragora_redis.events import Event, PoliciesDiffer
-from aragora_redis.rate_limit.gcra import Source
+from aragora_redis.rate_limit.gcra import Decision, Source
 from aragora_redis.rate_limit.reservation import Found
 
 POLICIES = """
@@ -48,6 +49,23 @@ async def test_instances_that_lease_never_admit_more_than_the_limit_and_share_it
             await state.rate_limits.finish()
         left = [await state.rate_limits.check("hot", "everybody", 0) for state in states]
         assert {each.remaining for each in left} == {400 - sum(admitted)}
+
+
+async def test_who_waits_for_a_lease_is_not_told_that_the_cost_of_another_cannot_be_paid(
+    standalone_lab, env
+):
+    async with instances(standalone_lab, 2, **env) as (one, two):
+        await one.rate_limits.set_limit("hot", "few", Rate("5 per hour"))
+        dear, *cheap = await asyncio.gather(
+            *(two.rate_limits.check("hot", "few", cost) for cost in (20, 1, 2)),
+            return_exceptions=True,
+        )
+        assert isinstance(dear, InvalidInputError)
+        assert all(isinstance(each, Decision) and each.allowed for each in cheap), cheap
+        await two.rate_limits.check("hot", "few", 2)
+        assert not (await two.rate_limits.check("hot", "few", 5)).allowed
+        with pytest.raises(InvalidInputError, match="its burst, 5"):
+            await two.rate_limits.check("hot", "few", 20)
 
 
 async def test_a_reservation_goes_from_one_instance_to_another_and_ends_refusals(

@@ -16,7 +16,7 @@ from typing import Final
 
 from ..errors import AragoraRedisError, DeadlineError
 from ..rate_limit import operations
-from ..rate_limit.gcra import Decision, Source, decode, in_force, validate_payable
+from ..rate_limit.gcra import Decision, Source, decode, in_force
 from ..rate_limit.local import LocalLimiter, Record
 from ..rate_limit.reservation import new_name
 from .limit_decider import UNDECIDED, Decider
@@ -77,12 +77,12 @@ class Leases:
             InvalidInputError: no bucket of the limit in force could pay it.
             LimitUnavailableError: the policy is fail-closed and Redis cannot be asked.
         """
-        decider = self._decider
+        decider, policy = self._decider, limiter.policy
         until = decider.now + decider.deadline
         halfway = until - decider.deadline / 2
         while True:
             known = self.take(record, cost)
-            known = known or limiter.recent_denial(record, cost, decider.now)
+            known = known or decider.recent_denial(limiter, record, cost, policy)
             if known is not None:
                 return known
             if decider.now > halfway:
@@ -92,15 +92,15 @@ class Leases:
             try:
                 refused = _arrived(fetching)
             except UNDECIDED as error:
-                return decider.undecided(limiter, record, cost, limiter.policy, error)
+                return decider.undecided(limiter, record, cost, policy, error)
             if refused is not None:
-                denial = limiter.recent_denial(record, cost, decider.now)
+                denial = decider.recent_denial(limiter, record, cost, policy)
                 if denial is None:
                     break
                 return replace(denial, source=refused.source)
         # Others were quicker each time, or the limit is another by now: it is asked as any is.
         left = max(until - decider.now, 0.0)
-        return await decider.ask(limiter, record, cost, limiter.policy, within=left)
+        return await decider.ask(limiter, record, cost, policy, within=left)
 
     def recall(self, key: bytes, *, gone: bool) -> None:
         """Give no more away to a subject whose limit has changed.
@@ -168,9 +168,9 @@ class Leases:
         own, own_until = decider.own_of(asked, grant.answer)
         limiter.note(record, least, told, decider.now, own=own, own_until=own_until)
         if grant.tokens <= 0:
-            if not told.allowed:
-                validate_payable(asked, least, told.limit)
-            return told
+            return (
+                told  # perhaps for a cost that no bucket pays, which is that caller's error alone
+            )
         decider.service.answered()
         # Granted before a reset it is none any more; after it, it is brought back.
         until = 0.0 if record.key in self._recalled else sent_at + USED_FOR

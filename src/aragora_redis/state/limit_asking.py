@@ -79,10 +79,7 @@ class Asking:
             leased = self._leases.take(record, cost)
             if leased is not None:
                 return leased
-        denial = limiter.recent_denial(record, cost, self._decider.now, asked)
-        if denial is not None:
-            validate_payable(asked, cost, denial.limit)
-        return denial
+        return self._decider.recent_denial(limiter, record, cost, asked)
 
     def said(self, policy: LimitPolicy, decision: Decision) -> Decision:
         """Count a decision, and let through what only a shadow refuses."""

@@ -110,6 +110,19 @@ class Decider:
         limiter.note(record, cost, decision, self.now, asked=asked, own=own, own_until=own_until)
         return decision
 
+    def recent_denial(
+        self, limiter: LocalLimiter, record: Record, cost: int, asked: LimitPolicy
+    ) -> Decision | None:
+        """A refusal of a moment ago, which Redis would repeat. From any thread.
+
+        Raises:
+            InvalidInputError: no bucket of the limit in force could ever pay it.
+        """
+        denial = limiter.recent_denial(record, cost, self.now, asked)
+        if denial is not None:
+            validate_payable(asked, cost, denial.limit)
+        return denial
+
     def undecided(
         self,
         limiter: LocalLimiter,

@@ -204,7 +204,7 @@ class RateLimits:
 
         async def make() -> Reserved:
             record = limiter.record(subject, at)
-            decision = limiter.recent_denial(record, estimate, self._decider.now, asked)
+            decision = self._decider.recent_denial(limiter, record, estimate, asked)
             made = self._reservations.unheld(limiter, record, estimate, asked, ttl)
             try:
                 if decision is None:
