@@ -146,6 +146,26 @@ async def test_what_is_settled_during_an_outage_reaches_redis_once_when_it_is_ba
     assert await left(limits) == 900
 
 
+async def test_two_that_settle_at_once_as_redis_hangs_are_told_of_the_first(
+    state, limits, monkeypatch
+):
+    reserved = await limits.reserve("llm", "org:7", 400)
+    run = state.embedded.run
+
+    async def hang(*args, **given):
+        await asyncio.sleep(0)
+        return await run(*args, **given)
+
+    async with outage(state):
+        monkeypatch.setattr(state.embedded, "run", hang)
+        first, second = await asyncio.gather(
+            limits.settle(reserved.id, 100), limits.settle(reserved.id, 400)
+        )
+        assert (first.cost, second) == (100, first)
+    assert not limits.in_debt
+    assert await left(limits) == 900
+
+
 async def test_a_limit_of_the_call_and_one_that_operators_set(limits):
     rate = Rate("10 per hour", burst=20)
     assert (await limits.check("llm", "u", 20, limit=rate)).remaining == 0
@@ -239,7 +259,8 @@ async def test_what_is_open_when_redis_is_back_is_held_there_and_settled_like_an
     settled = await limits.settle(held.id, 100)
     assert (settled.found, settled.returned, settled.confirmed) == (Found.HELD, 300, True)
     assert await left(limits) == 900
-    await more.refund()
+    assert (await more.refund()).returned == 100
+    assert (await limits.settle(more.id, 0)).returned == 100
     assert await left(limits, "org:8") == 100, "no more comes back than was there to be held"
 
 

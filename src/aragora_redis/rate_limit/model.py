@@ -100,10 +100,10 @@ def settle(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     ends = until + late_us
     bucket = _open(memory, key, [int(arg) for arg in args[:3]], now)
     if now > ends:
-        return [b"past", 0, _answer(bucket, max(bucket.level, 0)), 0]
+        return [b"past", 0, _answer(bucket, max(bucket.level, 0)), 0, 0]
     if (before := memory.get(outcome_key)) is not None:
-        was_found, was_unpaid, was_used = before
-        return [was_found, was_unpaid, _answer(bucket, max(bucket.level, 0)), was_used]
+        was_found, was_unpaid, *was = before
+        return [was_found, was_unpaid, _answer(bucket, max(bucket.level, 0)), *was]
     hold, policy = bucket.holds.get(name), bucket.policy
     if hold is not None:
         found, over = b"held", bucket.settle(hold, used)
@@ -113,10 +113,11 @@ def settle(memory: Memory, keys: _Keys, args: _Keys) -> Any:
         over = max(raised - policy.full, 0)
         bucket.take(min(raised, policy.full), used)
     unpaid = -(-over // policy.period_us)
-    memory.put(outcome_key, (found, unpaid, used))
+    held = hold.cost if hold is not None else 0
+    memory.put(outcome_key, (found, unpaid, used, held))
     memory.expire_at(outcome_key, ends + 1_000_000)
     _store(memory, key, bucket)
-    return [found, unpaid, _answer(bucket, max(bucket.level, 0)), used]
+    return [found, unpaid, _answer(bucket, max(bucket.level, 0)), used, held]
 
 
 def quota(memory: Memory, keys: _Keys, args: _Keys) -> Any:

@@ -154,18 +154,20 @@ class Settled(NamedTuple):
     Attributes:
         unpaid: tokens that were used, and that even a full burst could not pay.
         used: tokens that were used, as the first settlement said.
+        held: tokens that were held, perhaps a part of those reserved, see `hold`.
     """
 
     found: Found
     unpaid: int
     answer: Answer
     used: int
+    held: int
 
-    def settlement(self, reservation: Reservation, used: int) -> Settlement:
+    def settlement(self, used: int) -> Settlement:
         """What ending it with `used` tokens came to; an earlier settlement counts instead."""
         if self.found is not Found.PAST:
             used = self.used
-        return settlement(reservation.cost, used, self.found, self.unpaid)
+        return settlement(self.held, used, self.found, self.unpaid)
 
 
 def reserve(policy: LimitPolicy, key: bytes, cost: int, name: str, ttl: float) -> Operation[Grant]:
@@ -334,8 +336,9 @@ def _grant(reply: Any) -> Grant:
 
 
 def _settled(reply: Any) -> Settled:
-    found, unpaid, answer, used = reply
-    return Settled(Found(found.decode()), _integer(unpaid), _answer(answer), _integer(used))
+    found, unpaid, answer, *tokens = reply
+    used, held = (_integer(each) for each in tokens)
+    return Settled(Found(found.decode()), _integer(unpaid), _answer(answer), used, held)
 
 
 def _truth(reply: Any) -> bool:

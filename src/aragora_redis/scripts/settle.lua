@@ -6,7 +6,8 @@
 --       microseconds, 8 microseconds after that within which it may still be settled, 9 channel on
 --       which the key is published, with " returned" behind it, where something came back
 -- Reply: {held, lapsed or lost: how it was found, tokens that a full burst could not pay, TAT - now as
---        in gcra.lua, tokens used}, or {past, 0, TAT - now, 0} where it is too late for anything
+--        in gcra.lua, tokens used, tokens that were held}, or {past, 0, TAT - now, 0, 0} where it is
+--        too late for anything
 -- Traits: write
 -- Uses: bucket
 local open, close, take, answer, settle, find_hold, drop_hold = bucket_rules()
@@ -19,10 +20,11 @@ local used, till = tonumber(ARGV[6]), tonumber(ARGV[7])
 local ends = till + tonumber(ARGV[8])
 local value = read(KEYS[1])
 local bucket = open(value, now, tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]))
-if now > ends then return {'past', 0, answer(bucket, max(bucket.level, 0)), 0} end
-local before, unpaid, was = match(read(KEYS[2]) or '', '^(%l+)/(%d+)/(%d+)$')
+if now > ends then return {'past', 0, answer(bucket, max(bucket.level, 0)), 0, 0} end
+local before, unpaid, was, held = match(read(KEYS[2]) or '', '^(%l+)/(%d+)/(%d+)/(%d+)$')
 if before then
-  return {before, tonumber(unpaid), answer(bucket, max(bucket.level, 0)), tonumber(was)}
+  local level = answer(bucket, max(bucket.level, 0))
+  return {before, tonumber(unpaid), level, tonumber(was), tonumber(held)}
 end
 
 local hold, found, over = find_hold(bucket, ARGV[5]), 'held', nil
@@ -36,10 +38,12 @@ else
   take(bucket, min(raised, bucket.full), used * bucket.period)
 end
 over = math.ceil(over / bucket.period)
-local outcome = redis.pcall('SET', KEYS[2], format('%s/%.0f/%.0f', found, over, used), 'PX',
+local was_held = hold and hold.cost or 0
+local outcome = redis.pcall('SET', KEYS[2],
+  format('%s/%.0f/%.0f/%.0f', found, over, used, was_held), 'PX',
   format('%.0f', math.ceil((ends - now) / 1000) + 1000))
 if outcome.err then return outcome end
 local stored = store(KEYS[1], close(bucket, now))
 if stored.err then return stored end
 if hold and used < hold.cost then redis.pcall('PUBLISH', ARGV[9], KEYS[1] .. ' returned') end
-return {found, over, answer(bucket, max(bucket.level, 0)), used}
+return {found, over, answer(bucket, max(bucket.level, 0)), used, was_held}

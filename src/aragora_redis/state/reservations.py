@@ -196,6 +196,8 @@ class Reservations:
             answer = await self._send(owed, self._decider.deadline)
         except UNDECIDED as error:
             self._decider.service.failed(error)
+            if reservation.name in self._owed:  # by another, who ended it as this one waited
+                return self._owed[reservation.name].said
             if self._server_us(0) > reservation.until_us + LATE * 1e6:
                 return settlement(reservation.cost, used, Found.PAST, 0)
             if len(self._owed) >= KEPT_HERE:
@@ -207,7 +209,7 @@ class Reservations:
             under, reply = in_force(policy, answer.answer)
             reset_after = reply / (under.count * 1e6) if reply < under.full else None
             limiter.note_returned(record, reset_after, self._decider.now)
-        return answer.settlement(reservation, used)
+        return answer.settlement(used)
 
     async def flush(self) -> None:
         """Tell Redis what it has not got yet: what is open, and how the rest has ended."""

@@ -171,7 +171,7 @@ async def settle(desk: Desk, reservation: str, used: int, *, actor: str, reason:
     )
 
     async def work() -> Settlement:
-        return (await desk.ask(settle)).settlement(found, used)
+        return (await desk.ask(settle)).settlement(used)
 
     digests = operations.digests_in(found.key)
     whose = digest_of(digests[0]) if digests is not None else "?"
