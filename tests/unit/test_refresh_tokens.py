@@ -62,6 +62,59 @@ def signed(claims):
     return jwt.encode(dict(claims), KEY)
 
 
+async def test_a_login_right_after_a_cut_off_lives_and_so_do_its_successors(state):
+    cuts = [
+        await state.tokens.revoke_user("ann", reason="password changed"),
+        await state.tokens.revoke_tenant("acme", users=1),
+    ]
+    login = state.refresh_tokens.begin("ann", org_id="acme")
+    assert login["iat"] == max(cut.not_before for cut in cuts)
+    following = (await state.refresh_tokens.rotate(signed(login))).claims
+    assert following["iat"] == login["iat"]
+    assert not state.tokens.is_revoked(following)
+    last = await state.refresh_tokens.rotate(following)
+    await state.tokens.revoke_user("ann")
+    assert state.tokens.is_revoked(last.claims), "of before this one"
+    assert not state.tokens.is_revoked(state.refresh_tokens.begin("ann"))
+
+
+async def test_each_cut_off_covers_the_login_between_it_and_the_one_before_and_none_locks_out(
+    state, clock
+):
+    logins = []
+    for _ in range(3):
+        cut = await state.tokens.revoke_user("ann")
+        assert all(state.tokens.is_revoked(login) for login in logins)
+        logins.append(state.refresh_tokens.begin("ann"))
+        assert not state.tokens.is_revoked(logins[-1])
+        clock.advance(0.1)
+    for _ in range(100):
+        cut = await state.tokens.revoke_user("ann")
+    assert cut.not_before <= clock.wall() + 2 + 2 + 1
+
+
+async def test_a_cut_off_that_comes_while_a_token_is_refreshed_covers_its_successor(
+    state, monkeypatch
+):
+    login = state.refresh_tokens.begin("ann")
+    run = state.embedded.run
+
+    async def cut_off_first(*args, **given):
+        answer = await run(*args, **given)
+        await state.tokens.revoke_user("ann")
+        return answer
+
+    monkeypatch.setattr(state.refresh_tokens._runs, "run", cut_off_first)
+    following = await state.refresh_tokens.rotate(login)
+    assert state.tokens.is_revoked(following.claims)
+
+
+@pytest.mark.parametrize("name", ["iat", "exp", "jti", "generation", "sid", "family_exp"])
+def test_what_a_login_sets_itself_cannot_be_given(state, name):
+    with pytest.raises(InvalidInputError, match=name):
+        state.refresh_tokens.begin("ann", **{name: 1})
+
+
 async def test_a_chain_of_refresh_tokens(state, clock):
     first = state.refresh_tokens.begin("42", lifetime=600.0, org_id="acme")
     assert (first["sub"], first["generation"]) == ("42", 0)

@@ -101,7 +101,8 @@ class RefreshTokens:
     ) -> dict[str, Any]:
         """Claims of the first refresh token of a new family, such as of a login.
 
-        Give the access tokens that come with it the same family, so that they end with it.
+        Give the access tokens that come with it the same family, so that they end with it, and
+        the same `iat`, see `Tokens.issued_at`.
 
         Args:
             user: its subject.
@@ -110,23 +111,28 @@ class RefreshTokens:
             claims: others that it and its successors carry.
 
         Raises:
-            InvalidInputError: the user is no text, or it would live longer than revocations are
-                kept.
+            InvalidInputError: the user is no text, it would live longer than revocations are kept,
+                or `claims` has what is set here.
         """
         validate_text(user, "a user", most=VALUE_LIMIT)
-        now = self._server_now()
         self._check_lifetime(lifetime)
-        end = {} if in_all is None else {FAMILY_END: int(now + in_all)}
-        return {
-            **claims,
-            **end,
-            "sub": user,
+        whose = {**claims, "sub": user}
+        issued = self._tokens.issued_at(whose)
+        end = {} if in_all is None else {FAMILY_END: int(issued + in_all)}
+        first = {
             self._family_claim: secrets.token_urlsafe(16),
             GENERATION: 0,
             "jti": secrets.token_urlsafe(16),
-            "iat": int(now),
-            "exp": int(now + min(lifetime, in_all or lifetime)),
+            "iat": issued,
+            "exp": int(issued + min(lifetime, in_all or lifetime)),
+            **end,
         }
+        if taken := sorted(claims.keys() & {*first, FAMILY_END}):
+            raise InvalidInputError(
+                f"a login sets {', '.join(taken)} itself",
+                remedy="give lifetime, in_all, and other claims",
+            )
+        return whose | first
 
     async def rotate(
         self,
@@ -183,7 +189,9 @@ class RefreshTokens:
             raise
         await self._tokens.use_up(refresh.used_up(self._key, old))
         ends = min(issued + lives, old.family_ends_at or float("inf"))
-        following = {"jti": new.jti, "iat": int(issued), "exp": int(ends)}
+        # Never before its predecessor, which may bear the instant right after a cut-off.
+        at = max(int(issued), int(old.issued_at or 0))
+        following = {"jti": new.jti, "iat": at, "exp": int(ends)}
         carried = {name: value for name, value in claims.items() if name != "nbf"}
         return Rotation({**carried, GENERATION: old.generation + 1, **following}, level)
 

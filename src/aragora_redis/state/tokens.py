@@ -34,8 +34,17 @@ from ..events import Events
 from ..settings import JwtSettings
 from ..settings.model import fingerprint_of
 from ..tokens import operations
-from ..tokens.claims import ClaimNames, Verdict, judge
-from ..tokens.entry import SHARDS, Entry, RevocationKind, cut_off_entry, jti_entry, member_of
+from ..tokens.claims import ClaimNames, Verdict, earliest_issue, judge
+from ..tokens.entry import (
+    SHARDS,
+    Entry,
+    RevocationKind,
+    cut_off_entry,
+    first_issue,
+    jti_entry,
+    member_of,
+    newest_cut_off,
+)
 from ..tokens.lifetime import EXPIRED_GRACE, FAR
 from ..tokens.note import Note
 from ..tokens.pardon import NO_PARDONS, Pardons
@@ -177,6 +186,19 @@ class Tokens:
             self._vouch(consulted)
             return None
         return found.verdict
+
+    def issued_at(self, claims: Mapping[str, Any]) -> int:
+        """The `iat` to sign for a login that was checked just now, in whole Unix seconds.
+
+        It is now, or right after the newest cut-off of its user, tenant and family that is known
+        here: a cut-off lies ahead by the allowed skew of clocks, and who logs in anew is not meant
+        by it. Of what was checked before a cut-off, sign the `iat` of then.
+
+        Raises:
+            InvalidInputError: the claims are of wrong types.
+        """
+        now = int(self._server_now())
+        return max(now, earliest_issue(claims, self._key, self._score, self._claims))
 
     async def note(self, claims: Mapping[str, Any]) -> Note | None:
         """Who revoked a token and why; None where it is not revoked. Raises as `is_revoked` does.
@@ -345,7 +367,8 @@ class Tokens:
         """Refuse all tokens that were issued to a user at or before a moment.
 
         By default that moment is now plus the allowed skew of clocks, so a token issued in the next
-        seconds is refused too: give new ones an `iat` of at least the receipt's `not_before`.
+        seconds is refused too: give new ones the `iat` of `issued_at`, or at least the receipt's
+        `not_before`, which the next cut-off covers, however soon it comes.
 
         Raises:
             InvalidInputError, LevelUnavailableError: nothing was revoked.
@@ -417,16 +440,17 @@ class Tokens:
     ) -> Receipt:
         now = max(self._server_now(), self._clock.wall())
         limit = now + self._skew
-        cut_off = limit if issued_before is None else unix(issued_before, "issued_before")
-        if cut_off > limit:
+        kind = note.kind or RevocationKind.USER
+        member = member_of(self._key, kind, name)
+        if issued_before is None:
+            cut_off = newest_cut_off(limit, self._score(member))
+        elif (cut_off := unix(issued_before, "issued_before")) > limit:
             raise InvalidInputError(
                 "issued_before lies in the future",
                 remedy="it would refuse every login until then; give a past moment, or none",
             )
-        if cut_off + self._max_lifetime < now:
+        elif cut_off + self._max_lifetime < now:
             raise InvalidInputError("no token issued before issued_before can still be valid")
-        kind = note.kind or RevocationKind.USER
-        member = member_of(self._key, kind, name)
         entry = self._anew(cut_off_entry(member, cut_off, self._max_lifetime, note.text))
         latest = max(self._score(entry.member) or 0, entry.score)
         receipt = await self._by_hand(
@@ -435,7 +459,7 @@ class Tokens:
             member,
             lambda: self._publisher.publish(entry, kind.name.lower(), level, within),
         )
-        return replace(receipt, not_before=latest // 1000 + 1)
+        return replace(receipt, not_before=first_issue(latest))
 
     async def pardon(
         self,

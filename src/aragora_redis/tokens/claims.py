@@ -100,6 +100,22 @@ def judge(
     return None
 
 
+def earliest_issue(
+    claims: Mapping[str, Any],
+    key: bytes,
+    score: Callable[[bytes], int | None],
+    names: ClaimNames = ClaimNames(),
+) -> int:
+    """The first `iat` (Unix seconds) that no cut-off of the user, tenant or family covers.
+
+    Args and errors as of `judge`; 0 where nothing was cut off.
+    """
+    members = (member_of(key, _KINDS[verdict], name) for verdict, name in _scopes(claims, names))
+    return max(
+        (found // 1000 + 1 for each in members if (found := score(each)) is not None), default=0
+    )
+
+
 def _scopes(claims: Mapping[str, Any], names: ClaimNames) -> list[tuple[Verdict, str]]:
     """Whose a token is; an empty name of a tenant or family is an issuer's way to say none."""
     get = claims.get
