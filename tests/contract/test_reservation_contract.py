@@ -199,6 +199,24 @@ def test_what_was_reserved_elsewhere_is_held_as_far_as_it_is_there_and_not_once_
     assert left(both) == 20
 
 
+def test_what_is_kept_lapses_later_and_what_had_lapsed_is_held_again_as_far_as_it_is_there(both):
+    made = reserve(both, 50, "a" * 16, ttl=60)
+    lease(both, 10, "b" * 16)
+    both.now += 40_000_000
+    assert both.run(operations.hold(API, made, 60)).tokens == 50
+    assert both.run(operations.hold(API, made, 1)).until_us == both.now + 60_000_000, "no sooner"
+    both.now += 59_000_000
+    assert both.run(operations.hold(API, made, 2)).tokens == 50
+    assert settle(both, made, 5).settlement(5).returned == 45
+    assert both.run(operations.hold(API, made, 60)).tokens == 0, "it is settled"
+
+    made = reserve(both, 50, "c" * 16, ttl=1)
+    both.now += 2_000_000
+    both.run(operations.check(API, KEY, int(left(both)) - 20))
+    assert both.run(operations.hold(API, made, 60)).tokens == 20
+    assert left(both) == 0
+
+
 def lease(both: BothSides, tokens: int, name: str, ttl: float = 60) -> None:
     assert both.run(operations.lease(API, KEY, Lease(1, tokens, 1, name, ttl, "", 0))).tokens
 

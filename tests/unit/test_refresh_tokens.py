@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import jwt
 import pytest
@@ -81,7 +83,7 @@ async def test_a_login_right_after_a_cut_off_lives_and_so_do_its_successors(stat
 async def test_each_cut_off_covers_the_login_between_it_and_the_one_before_and_none_locks_out(
     state, clock
 ):
-    logins = []
+    logins: list[dict[str, Any]] = []
     for _ in range(3):
         cut = await state.tokens.revoke_user("ann")
         assert all(state.tokens.is_revoked(login) for login in logins)

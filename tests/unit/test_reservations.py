@@ -146,6 +146,45 @@ async def test_what_is_settled_during_an_outage_reaches_redis_once_when_it_is_ba
     assert await left(limits) == 900
 
 
+async def test_a_context_keeps_what_it_has_reserved_while_it_lasts():
+    async with memory_state(POLICIES) as state:
+        limits = state.rate_limits
+        async with limits.reserve("llm", "org:7", 400, ttl=0.2) as reserved:
+            kept = {reserved.id}
+            while len(kept) < 6:  # more than its time has passed
+                await asyncio.sleep(0.01)
+                kept.add(reserved.id)
+            assert await left(limits) == pytest.approx(600, abs=2)
+            await reserved.settle(100)
+        assert (await limits.keep(reserved.id)).held == 0
+        assert await left(limits) == pytest.approx(900, abs=2)
+
+
+async def test_what_was_reserved_without_redis_is_kept_here_too(state, limits, clock):
+    async with outage(state):
+        reserved = await limits.reserve("llm", "org:7", 400, ttl=60)
+        lapses = await limits.reserve("llm", "org:7", 100, ttl=60)
+        clock.advance(50)
+        assert await reserved.keep(60) == 400
+        clock.advance(50)
+        settled = await reserved.settle(300)
+        assert (settled.found, settled.returned) == (Found.HELD, 100)
+        assert (await limits.keep(reserved.id)).held == 0
+        assert (await limits.keep(lapses.id)).held == 0
+    with pytest.raises(InvalidInputError):
+        await limits.keep("none")
+    with pytest.raises(InvalidInputError):
+        await limits.keep(reserved.id, 0)
+
+
+async def test_in_an_outage_what_redis_holds_cannot_be_kept_and_that_is_said(state, limits):
+    reserved = await limits.reserve("llm", "org:7", 400)
+    async with outage(state):
+        with pytest.raises(LinkDownError):
+            await reserved.keep()
+    assert await reserved.keep() == 400
+
+
 async def test_two_that_settle_at_once_as_redis_hangs_are_told_of_the_first(
     state, limits, monkeypatch
 ):

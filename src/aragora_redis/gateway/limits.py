@@ -100,6 +100,12 @@ class Refund(Body):
     reservation: Text2k
 
 
+class Keep(Refund):
+    """For how many seconds from now it is to last."""
+
+    ttl: Annotated[float, Field(ge=1e-3, le=LONGEST_TTL)] = TTL
+
+
 class Settle(Refund):
     """What the work really cost, in tokens."""
 
@@ -123,6 +129,13 @@ class ReservedBody(DecisionBody):
     """A decision, and the id of what was reserved; empty if it was refused."""
 
     reservation: str
+
+
+class KeptBody(BaseModel):
+    """The id by which the reservation ends from now on, and how many tokens it holds."""
+
+    reservation: str
+    held: int
 
 
 class SettlementBody(BaseModel):
@@ -253,6 +266,12 @@ def routes(state: SharedState, stopping: asyncio.Event) -> APIRouter:
         _tell(response, state, policy, reserved.decision)
         said = DecisionBody.model_validate(reserved.decision, from_attributes=True)
         return ReservedBody(**said.model_dump(), reservation=reserved.id)
+
+    @router.post("/keep")
+    async def keep(body: Keep) -> KeptBody:
+        """Let a reservation last longer, while the work goes on."""
+        kept = await state.rate_limits.keep(body.reservation, body.ttl)
+        return KeptBody.model_validate(kept, from_attributes=True)
 
     @router.post("/settle")
     async def settle(body: Settle) -> SettlementBody:

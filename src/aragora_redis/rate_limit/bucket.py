@@ -167,6 +167,12 @@ class Bucket:
         self.holds[hold.id] = hold
         self.first, self.last = min(self.first, hold.until), max(self.last, hold.until)
 
+    def keep(self, hold: Hold, until: int) -> None:
+        """A reservation is to lapse later."""
+        del self.holds[hold.id]
+        self.holds[hold.id] = replace(hold, until=until)
+        self.last = max(self.last, until)
+
     def settle(self, hold: Hold, actual: int) -> int:
         """A reservation ends, and `actual` tokens were used; what lies above empties the bucket.
 

@@ -77,13 +77,25 @@ class HeldHere:
 
     def add(self, held: Held) -> None:
         """Keep one whose tokens were taken."""
-        name = held.made.name
-        self._open[name] = held
+        self._open[held.made.name] = held
         held.record.untold += 1
-        heappush(self._ends, (held.until, name))
+        self._ends_at(held)
+
+    def _ends_at(self, held: Held) -> None:
+        heappush(self._ends, (held.until, held.made.name))
         if len(self._ends) > 2 * KEPT_HERE:
             self._ends = [(each.until, name) for name, each in self._open.items()]
             heapify(self._ends)
+
+    def keep(self, held: Held, until: float, now: float) -> int:
+        """Let one lapse later; how many tokens it holds, 0 if it is over."""
+        self.lapse(now)
+        if held.made.name not in self._open:
+            return 0
+        if until > held.until:
+            held.until = until
+            self._ends_at(held)
+        return held.cost
 
     def end(self, held: Held, used: int, now: float) -> Settlement:
         """Settle one; a second time it is told what the first one did, and nothing is done."""
@@ -103,7 +115,7 @@ class HeldHere:
         """Give back what nobody has settled in time."""
         while self._ends and self._ends[0][0] <= now:
             held = self._open.get(heappop(self._ends)[1])
-            if held is not None and self._take_out(held):
+            if held is not None and held.until <= now and self._take_out(held):
                 held.release(0, now)
                 held.cost = 0
                 self._remember(held)

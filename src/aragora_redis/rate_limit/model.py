@@ -68,7 +68,11 @@ def reserve(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     name, lasts_us, keeps, open_at_most, ended_name, used = args[6:]
     bucket = _open(memory, key, (count, period_us, burst), now)
     if (known := bucket.holds.get(name)) is not None:
-        return [known.cost, known.until, _answer(bucket, max(bucket.level, 0))]
+        until = max(known.until, now + int(lasts_us))
+        if until > known.until:
+            bucket.keep(known, until)
+            _store(memory, key, bucket)
+        return [known.cost, until, _answer(bucket, max(bucket.level, 0))]
     if any(memory.get(outcome_key) is not None for outcome_key in outcome_keys):
         return [0, 0, _answer(bucket, max(bucket.level, 0))]
     ended = bucket.holds.get(ended_name)

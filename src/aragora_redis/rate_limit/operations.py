@@ -185,9 +185,9 @@ def reserve(policy: LimitPolicy, key: bytes, cost: int, name: str, ttl: float) -
 
 
 def hold(policy: LimitPolicy, made: Reservation, ttl: float) -> Operation[Grant]:
-    """Have Redis hold a reservation that was made without it, or as much of it as is there.
+    """Have Redis hold a reservation for `ttl` seconds from now, or as much of it as is there.
 
-    One that was settled elsewhere already holds nothing.
+    One that it holds already is only kept; one that was settled holds nothing.
     """
     args = 0, made.cost, 1, made.name, max(int(ttl * 1e6), 1), 0, MOST_HOLDS, "", 0
     return _reserve(policy, args, made.key, made.outcome_key)

@@ -150,6 +150,20 @@ def _mac(digest_key: bytes, said: bytes) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """A reservation that lasts longer now.
+
+    Attributes:
+        reservation: its id from now on: it says when it lapses.
+        held: tokens that it holds. Fewer than were reserved where it had lapsed before, and less
+            was there to be held again; 0 once it is settled.
+    """
+
+    reservation: str
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
 class Settlement:
     """What became of a reservation.
 

@@ -9,7 +9,7 @@
 --       its tokens were used
 -- Reply: {tokens reserved, when they lapse in server microseconds, TAT - now after it}, refused:
 --        {0, 0, minus the wait}, and {-1, 0, TAT - now} where too many are open; the third as in
---        gcra.lua. An id that is open already is told again, and nothing is taken
+--        gcra.lua. An id that is open already is told again, lasts as long from now, and takes nothing
 -- Traits: write
 -- Uses: bucket
 local open, close, _, answer, settle, find_hold, drop_hold = bucket_rules()
@@ -22,7 +22,18 @@ local least, most, id = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[8]
 local value = read(KEYS[1])
 local bucket = open(value, now, tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]))
 local known = find_hold(bucket, id)
-if known then return {known.cost, known.till, answer(bucket, max(bucket.level, 0))} end
+if known then
+  local till = max(known.till, now + tonumber(ARGV[9]))
+  if till > known.till then
+    drop_hold(bucket, known)
+    bucket.kept, bucket.last = bucket.kept + known.kept, max(bucket.last, till)
+    bucket.holds = (bucket.holds or '')
+      .. format('%s/%.0f/%.0f/%d;', id, known.cost, till, known.kept > 0 and 1 or 0)
+    local stored = store(KEYS[1], close(bucket, now))
+    if stored.err then return stored end
+  end
+  return {known.cost, till, answer(bucket, max(bucket.level, 0))}
+end
 if KEYS[2] and read(KEYS[2]) then return {0, 0, answer(bucket, max(bucket.level, 0))} end
 
 local ended = find_hold(bucket, ARGV[12])

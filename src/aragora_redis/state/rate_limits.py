@@ -14,7 +14,14 @@ from ..rate_limit import operations
 from ..rate_limit.gcra import Decision, Look, look_at, validate_cost
 from ..rate_limit.joint import JointDecision, LimitCheck
 from ..rate_limit.policy import LimitPolicy, Rate, validate_rate
-from ..rate_limit.reservation import TTL, Settlement, unseal, validate_estimate, validate_ttl
+from ..rate_limit.reservation import (
+    TTL,
+    Kept,
+    Settlement,
+    unseal,
+    validate_estimate,
+    validate_ttl,
+)
 from ..tokens.told import digest_of
 from .audit import UNRECORDED, Recorder
 from .leases import Leases
@@ -190,7 +197,7 @@ class RateLimits:
             policy: name of a policy in the policies file.
             subject: whom the limit counts.
             estimate: whole tokens, from 1.
-            ttl: seconds after which what was not settled comes back by itself.
+            ttl: seconds after which what was not settled, nor kept, comes back by itself.
             at: for a limit with `co_locate`, the subject of that other limit.
             limit: as for `check`.
 
@@ -215,9 +222,30 @@ class RateLimits:
                 decision = self._asking.undecided(limiter.policy)
             said = self._asking.said(limiter.policy, decision)
             sealed = made.seal(self._decider.digest_key) if said.allowed else ""
-            return Reserved(said, sealed, estimate if said.allowed else 0, self.settle)
+            return Reserved(said, sealed, estimate if said.allowed else 0, self)
 
-        return Reserving(policy, make)
+        return Reserving(policy, ttl, make)
+
+    async def keep(self, reservation: str, ttl: float = TTL) -> Kept:
+        """Let a reservation lapse `ttl` seconds from now, if it would have before.
+
+        A context does so by itself. One that has lapsed takes what is there of it again, and one
+        that is settled stays settled.
+
+        Args:
+            reservation: its id.
+            ttl: seconds.
+
+        Raises:
+            InvalidInputError: that is no reservation, or no such time.
+            UnknownPolicyError: its limit is not defined any more.
+            OutageError, OutcomeUnknownError: Redis cannot be asked; it lapses as it would have.
+            OverloadedError: it had lapsed, and too many others are open by now.
+        """
+        validate_ttl(ttl)
+        found = unseal(reservation, self._decider.digest_key)
+        kept, held = await self._reservations.keep(self._book.named(found.policy), found, ttl)
+        return Kept(kept.seal(self._decider.digest_key), held)
 
     async def settle(self, reservation: str, cost: int) -> Settlement:
         """End a reservation with what was really used.

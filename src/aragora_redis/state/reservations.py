@@ -1,17 +1,19 @@
 """Reservations: an estimate is taken before the work, and what it really cost is settled after it.
 
 A reservation that nobody ends lapses after its time, and its cost comes back, so a holder that dies
-keeps nothing. While Redis cannot be asked, a fail-open policy reserves from this instance's share.
-When it is back it is given what is still open to hold, and what was settled is charged.
+keeps nothing; one that lives keeps it for as long as it works. While Redis cannot be asked, a
+fail-open policy reserves from this instance's share. When it is back it is given what is still open
+to hold, and what was settled is charged.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ..errors import (
     AragoraRedisError,
@@ -26,7 +28,10 @@ from ..rate_limit.local import LocalLimiter, Record
 from ..rate_limit.policy import LimitPolicy
 from ..rate_limit.reservation import (
     LATE,
+    LONGEST_TTL,
+    TTL,
     Found,
+    Kept,
     Reservation,
     Settlement,
     new_name,
@@ -37,7 +42,18 @@ from .limit_decider import CHARGE_LIMIT, CHARGES_AT_ONCE, UNDECIDED, Decider
 
 T = TypeVar("T")
 
-Settle = Callable[[str, int], Awaitable[Settlement]]
+KEPT_EVERY = 1 / 3
+"""Parts of its time after which a context keeps its reservation."""
+
+
+class Ends(Protocol):
+    """Keeps and ends reservations by their ids."""
+
+    async def keep(self, reservation: str, ttl: float) -> Kept:
+        """Let it lapse later."""
+
+    async def settle(self, reservation: str, cost: int) -> Settlement:
+        """End it."""
 
 
 class Reserved:
@@ -50,12 +66,12 @@ class Reserved:
         settled: what became of it in the end.
     """
 
-    def __init__(self, decision: Decision, sealed: str, cost: int, settle: Settle) -> None:
+    def __init__(self, decision: Decision, sealed: str, cost: int, limits: Ends) -> None:
         self.decision = decision
         self.id = sealed
         self.cost = cost
         self.settled: Settlement | None = None
-        self._settle = settle
+        self._limits = limits
 
     @property
     def allowed(self) -> bool:
@@ -65,8 +81,14 @@ class Reserved:
     async def settle(self, cost: int) -> Settlement:
         """End it with what was used, see `RateLimits.settle`. A second time changes nothing."""
         if self.settled is None:
-            self.settled = await self._settle(self.id, cost)
+            self.settled = await self._limits.settle(self.id, cost)
         return self.settled
+
+    async def keep(self, ttl: float = TTL) -> int:
+        """Let it lapse `ttl` seconds from now, see `RateLimits.keep`; how many tokens it holds."""
+        kept = await self._limits.keep(self.id, ttl)
+        self.id = kept.reservation
+        return kept.held
 
     async def refund(self) -> Settlement:
         """Give everything back: the work was not done."""
@@ -76,14 +98,17 @@ class Reserved:
 class Reserving:
     """What `RateLimits.reserve` returns: to be awaited for a `Reserved`, or entered.
 
-    As a context it raises `LimitExceededError` where the tokens are refused. At its end, unless it
-    was settled, the estimate stands; after an exception everything is given back.
+    As a context it raises `LimitExceededError` where the tokens are refused, and keeps them as long
+    as it lasts, a day at most. At its end, unless it was settled, the estimate stands; after an
+    exception everything is given back.
     """
 
-    def __init__(self, policy: str, made: Callable[[], Awaitable[Reserved]]) -> None:
+    def __init__(self, policy: str, ttl: float, made: Callable[[], Awaitable[Reserved]]) -> None:
         self._policy = policy
+        self._ttl = ttl
         self._made = made
         self._reserved: Reserved | None = None
+        self._keeping: asyncio.Task[None] | None = None
 
     def __await__(self) -> Generator[Any, None, Reserved]:
         return self._made().__await__()
@@ -92,6 +117,7 @@ class Reserving:
         reserved = self._reserved = await self._made()
         if not reserved.allowed:
             raise LimitExceededError(self._policy, reserved.decision.retry_after)
+        self._keeping = asyncio.create_task(keep_alive(reserved, self._ttl))
         return reserved
 
     async def __aexit__(
@@ -101,8 +127,20 @@ class Reserving:
         trace: TracebackType | None,
     ) -> None:
         reserved = self._reserved
+        if self._keeping is not None:
+            self._keeping.cancel()
         if reserved is not None and reserved.settled is None:
             await reserved.settle(0 if error is not None else reserved.cost)
+
+
+async def keep_alive(reserved: Reserved, ttl: float) -> None:
+    """Keep a reservation until it is settled or this is cancelled; an outage does not end it."""
+    for _ in range(int(LONGEST_TTL / (ttl * KEPT_EVERY))):
+        await asyncio.sleep(ttl * KEPT_EVERY)
+        if reserved.settled is not None:
+            return
+        with contextlib.suppress(AragoraRedisError):
+            await reserved.keep(ttl)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +205,34 @@ class Reservations:
     ) -> Reservation:
         """A reservation for which nothing was taken: what it cost is charged when it is settled."""
         return _made(limiter, record, new_name(), cost, self._server_us(ttl), asked=asked)
+
+    async def keep(
+        self, limiter: LocalLimiter, reservation: Reservation, ttl: float
+    ) -> tuple[Reservation, int]:
+        """Let a reservation last for `ttl` seconds from now; how many tokens it holds.
+
+        Raises:
+            OutageError, OutcomeUnknownError: Redis cannot be asked; it lapses as it would have.
+            OverloadedError: it had lapsed, and too many others are open by now.
+        """
+        decider, kept = self._decider, replace(reservation, until_us=self._server_us(ttl))
+        held = self._here.known(reservation.name)
+        if held is not None:
+            tokens = self._here.keep(held, decider.now + ttl, decider.now)
+            if tokens:
+                held.made = kept
+            return held.made, tokens
+        if reservation.name in self._owed:
+            return reservation, 0
+        hold = operations.hold(_policy_of(limiter, reservation), reservation, ttl)
+        try:
+            grant = await decider.run(hold)
+        except UNDECIDED as error:
+            decider.service.failed(error)
+            raise
+        decider.service.answered()
+        grant.demand_room()
+        return (kept if grant.tokens else reservation), grant.tokens
 
     async def end(
         self, limiter: LocalLimiter, record: Record | None, reservation: Reservation, used: int

@@ -48,6 +48,10 @@ class Tokens:
         """By which rule a token is revoked, or None. Does not leave this thread."""
         return self._crossing.here.tokens.verdict(claims)
 
+    def issued_at(self, claims: Mapping[str, Any]) -> int:
+        """The `iat` to sign for a login that was checked just now. Does not leave this thread."""
+        return self._crossing.here.tokens.issued_at(claims)
+
     def revoke(
         self,
         jti: str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -12,10 +13,11 @@ from ..errors import LimitExceededError
 from ..rate_limit.gcra import Decision, Look
 from ..rate_limit.joint import JointDecision, LimitCheck
 from ..rate_limit.policy import LimitPolicy, Rate
-from ..rate_limit.reservation import TTL, Settlement
+from ..rate_limit.reservation import TTL, Kept, Settlement
 from ..state.limited import subject_of_call
 from ..state.own_limits import LOOK_LIMIT, MOST_ON_A_PAGE, OwnLimits
 from ..state.reservations import Reserved as ReservedThere
+from ..state.reservations import keep_alive
 from ..state.shared import SharedState
 from .crossing import Crossing
 
@@ -26,13 +28,19 @@ R = TypeVar("R")
 class Reserved:
     """See `aragora_redis.state.reservations.Reserved`; a context as what makes that one is."""
 
-    def __init__(self, crossing: Crossing, policy: str, there: ReservedThere) -> None:
+    def __init__(self, crossing: Crossing, policy: str, ttl: float, there: ReservedThere) -> None:
         self._crossing = crossing
         self._policy = policy
+        self._ttl = ttl
         self._there = there
+        self._keeping: asyncio.Task[None] | None = None
         self.decision = there.decision
-        self.id = there.id
         self.cost = there.cost
+
+    @property
+    def id(self) -> str:
+        """By which any instance, and the HTTP service, can end it; empty if refused."""
+        return self._there.id
 
     @property
     def allowed(self) -> bool:
@@ -54,9 +62,18 @@ class Reserved:
         """Give everything back: the work was not done."""
         return self.settle(0)
 
+    def keep(self, ttl: float = TTL) -> int:
+        """Let it lapse `ttl` seconds from now; how many tokens it holds."""
+        return self._crossing.cross(lambda _state: self._there.keep(ttl), self._crossing.deadline)
+
     def __enter__(self) -> Self:
         if not self.allowed:
             raise LimitExceededError(self._policy, self.decision.retry_after)
+
+        async def start(_state: SharedState) -> asyncio.Task[None]:
+            return asyncio.create_task(keep_alive(self._there, self._ttl))
+
+        self._keeping = self._crossing.cross(start, self._crossing.deadline)
         return self
 
     def __exit__(
@@ -65,8 +82,13 @@ class Reserved:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self.settled is None:
-            self.settle(0 if error is not None else self.cost)
+        async def end(_state: SharedState) -> None:
+            if self._keeping is not None:
+                self._keeping.cancel()
+            if self.settled is None:
+                await self._there.settle(0 if error is not None else self.cost)
+
+        self._crossing.cross(end, self._crossing.deadline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +215,13 @@ class RateLimits:
             )
 
         there = self._crossing.cross(made, self._crossing.deadline)
-        return Reserved(self._crossing, policy, there)
+        return Reserved(self._crossing, policy, ttl, there)
+
+    def keep(self, reservation: str, ttl: float = TTL) -> Kept:
+        """Let a reservation lapse `ttl` seconds from now, if it would have before."""
+        return self._crossing.cross(
+            lambda state: state.rate_limits.keep(reservation, ttl), self._crossing.deadline
+        )
 
     def settle(self, reservation: str, cost: int) -> Settlement:
         """End a reservation with what was really used."""
