@@ -69,10 +69,6 @@ CHAPTERS = (
         "aragora_redis.state.tokens",
         ("Tokens",),
         at="state.tokens",
-        inner=(
-            *("apply", "adopt", "has_ended", "session_score", "end_sessions"),
-            *("use_up", "generation_used", "knows_family", "require_ready"),
-        ),
     ),
     Chapter("What a revocation came to", "aragora_redis.state.receipt", ("Receipt", "Level")),
     Chapter("Verified tokens", "aragora_redis.jwt", ("VerifiedToken",)),

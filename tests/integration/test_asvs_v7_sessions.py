@@ -138,7 +138,7 @@ async def test_7_4_1_a_session_that_was_ended_is_of_no_more_use(standalone_lab, 
         session = await two.sessions.of_cookie(after)
         answer = await client.get("/logout")
         assert "Max-Age=0" in answer.headers["set-cookie"]
-        await until(lambda: two.tokens.has_ended(session.ref.member))
+        await until(lambda: two.revocations.has_ended(session.ref.member))
         for cookie in (before, after):
             for state in (one, two):
                 assert await state.sessions.of_cookie(cookie) is None
@@ -151,7 +151,7 @@ async def test_7_4_2_all_sessions_of_a_disabled_account_end(standalone_lab, user
         made = [await state.sessions.create(user) for state in (one, two, one)]
         rotated = await two.sessions.rotate(made[1])
         assert (await one.sessions.end_user(user)).count == 3
-        await until(lambda: two.tokens.has_ended(rotated.ref.member))
+        await until(lambda: two.revocations.has_ended(rotated.ref.member))
         for each in (*made, rotated):
             assert await two.sessions.get(each.id) is None
 
@@ -179,7 +179,7 @@ async def test_7_4_5_administrators_end_sessions_of_one_user_or_of_all(make_lab,
         why = ("--actor", "a", "--reason", "r")
         done = await command("end", "--user", user, *why)
         assert done[0] == 0, done
-        await until(lambda: state.tokens.has_ended(mine.ref.member))
+        await until(lambda: state.revocations.has_ended(mine.ref.member))
         assert await state.sessions.get(mine.id) is None
         assert await state.sessions.get(other.id) is not None
         done = await command("end", "--everybody", *why)
@@ -198,7 +198,7 @@ async def test_7_5_2_users_see_and_end_their_own_sessions(standalone_lab, user):
         assert [each.handle for each in listed] == [here.handle, there.handle]
         assert await one.sessions.get(listed[1].handle) is None, "a handle opens nothing"
         await one.sessions.end_one_of(user, there.handle)
-        await until(lambda: two.tokens.has_ended(there.ref.member))
+        await until(lambda: two.revocations.has_ended(there.ref.member))
         assert await two.sessions.get(there.id) is None
         with pytest.raises(SessionGoneError):
             await one.sessions.end_one_of(user, stranger.handle)

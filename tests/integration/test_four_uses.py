@@ -87,7 +87,7 @@ async def test_a_killed_primary_under_load_over_all_four_uses(sentinel_lab):
         ended = await one.sessions.create(user="42")
         await one.sessions.end(ended)
         await one.circuits.force("down", "open")
-        await until(lambda: two.tokens.has_ended(ended.ref.member), within=2)
+        await until(lambda: two.revocations.has_ended(ended.ref.member), within=2)
         await until(lambda: two.circuits["down"].state == "forced-open", within=3)
         load = Load(two, kept, ended)
         tasks = load.start()

@@ -39,7 +39,7 @@ async def test_users_see_their_sessions_and_end_the_others(standalone_lab, user)
         assert first.created_at == pytest.approx(first.seen_at, abs=1)
         ended = await one.sessions.end_user(user, keep=here.handle)
         assert ended.count == 1
-        await until(lambda: two.tokens.has_ended(rotated.ref.member))
+        await until(lambda: two.revocations.has_ended(rotated.ref.member))
         assert await two.sessions.get(rotated.id) is None
         assert [each.handle for each in await two.sessions.of_user(user)] == [here.handle]
 

@@ -87,7 +87,7 @@ async def test_a_rolled_back_session_is_ended_and_not_gone_on_with(standalone_la
                 assert (await second.get("/read")).json() == {"user": None}, (
                     "nobody goes on with it"
                 )
-                await until(lambda: one.tokens.has_ended(stored.ref.member))
+                await until(lambda: one.revocations.has_ended(stored.ref.member))
                 assert (await tab.get("/read")).json() == {"user": None}
 
 

@@ -80,7 +80,7 @@ async def test_an_end_by_a_rotated_id_ends_what_it_leads_to(standalone_lab):
         rotated = await two.sessions.rotate(made)
         assert (await one.sessions.get(made.id)).version == rotated.version
         await one.sessions.end(made)
-        await until(lambda: two.tokens.has_ended(rotated.ref.member), within=2)
+        await until(lambda: two.revocations.has_ended(rotated.ref.member), within=2)
         assert await two.sessions.get(rotated.id) is None
         assert await two.sessions.get(made.id) is None
 
@@ -90,7 +90,7 @@ async def test_a_rotated_id_is_ended_when_its_time_is_over(standalone_lab):
         made = await one.sessions.create()
         rotated = await one.sessions.rotate(made, grace=0.3)
         assert await two.sessions.get(made.id) is not None
-        await until(lambda: two.tokens.has_ended(made.ref.member), within=5)
+        await until(lambda: two.revocations.has_ended(made.ref.member), within=5)
         assert await two.sessions.get(made.id) is None
         assert (await two.sessions.get(rotated.id)).id == rotated.id
 
@@ -100,7 +100,7 @@ async def test_closing_ends_rotated_ids_before_their_time(standalone_lab):
         async with instances(standalone_lab, 1) as (two,):
             made = await two.sessions.create()
             rotated = await two.sessions.rotate(made)
-        await until(lambda: one.tokens.has_ended(made.ref.member), within=5)
+        await until(lambda: one.revocations.has_ended(made.ref.member), within=5)
         assert await one.sessions.get(rotated.id) is not None
 
 
@@ -213,7 +213,7 @@ async def test_i6_an_end_outlives_the_primary_that_alone_had_it(sentinel_lab, co
             client.replicaof("127.0.0.1", 1)
         receipt = await one.sessions.end(made, within=0.5)
         assert receipt.level < Level.REPLICATED
-        await until(lambda: two.tokens.has_ended(made.ref.member))
+        await until(lambda: two.revocations.has_ended(made.ref.member))
         await asyncio.to_thread(lab.kill, "primary")
         await one.close()
         await until(lambda: two.status().health != "healthy")
@@ -241,7 +241,7 @@ async def test_i6_an_end_takes_the_ids_from_before_rotations_with_it(sentinel_la
             client.replicaof("127.0.0.1", 1)
         rotated = await two.sessions.rotate(made)
         await one.sessions.end(made.id if by == "old id" else rotated.id, within=0.5)
-        await until(lambda: two.tokens.has_ended(made.ref.member))
+        await until(lambda: two.revocations.has_ended(made.ref.member))
         await asyncio.to_thread(lab.kill, "primary")
         await until(lambda: two.status().health != "healthy")
         await until(healthy(one, two), within=40)
@@ -261,7 +261,7 @@ async def test_i6_an_end_without_redis_reaches_what_the_id_was_rotated_to(make_l
         await asyncio.to_thread(lab.freeze, "redis-0")
         assert (await one.sessions.end(made.id, within=0.3)).level is Level.LOCAL
         await asyncio.to_thread(lab.thaw, "redis-0")
-        await until(lambda: two.tokens.has_ended(rotated.ref.member))
+        await until(lambda: two.revocations.has_ended(rotated.ref.member))
         assert await two.sessions.get(rotated.id) is None
         assert await two.sessions.of_user("42") == []
 
@@ -302,7 +302,7 @@ async def test_i6_an_anonymous_session_goes_to_one_login_only(standalone_lab):
             assert time.monotonic() < end
         ended = await one.sessions.create(data={"cart": 1})
         await one.sessions.end(ended)
-        await until(lambda: two.tokens.has_ended(ended.ref.member))
+        await until(lambda: two.revocations.has_ended(ended.ref.member))
         with pytest.raises(SessionGoneError):
             await two.sessions.authenticate(ended, "login-one")
 
@@ -316,7 +316,7 @@ async def test_who_ended_without_redis_takes_no_place_of_the_living(make_lab, po
         await asyncio.to_thread(lab.freeze, "redis-0")
         await one.sessions.end(made, within=0.3)
         await asyncio.to_thread(lab.thaw, "redis-0")
-        await until(lambda: two.tokens.has_ended(made.ref.member))
+        await until(lambda: two.revocations.has_ended(made.ref.member))
         assert await two.sessions.create(user="42") is not None
 
 
@@ -329,7 +329,9 @@ async def test_i6_an_end_that_comes_while_a_read_is_under_way_holds(standalone_l
             reply = await run(operation, within=within)
             if operation.script and operation.script.name in during:
                 during.clear()
-                await state.tokens.end_sessions([ended_session(made.ref.member, made.expires_at)])
+                await state.revocations.end_sessions(
+                    [ended_session(made.ref.member, made.expires_at)]
+                )
             return reply
 
         monkeypatch.setattr(state._executor, "run", end_behind)

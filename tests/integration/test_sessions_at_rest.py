@@ -83,7 +83,7 @@ async def test_a_value_that_was_moved_or_changed_counts_as_no_session(standalone
                 await state.sessions.update(poor, set={"x": 1})
             assert isinstance(refused.value, SessionGoneError)
             await state.sessions.end(poor.id)  # what cannot be read can be ended
-            await until(lambda poor=poor: state.tokens.has_ended(poor.ref.member))
+            await until(lambda poor=poor: state.revocations.has_ended(poor.ref.member))
         assert set(heard) == {"tampered"}
 
 

@@ -231,7 +231,7 @@ MANY = 3 * LOAD_STEP + 7
 @pytest.fixture
 def exported(state):
     for number in range(MANY):
-        state._crossing.here.tokens.apply(jti_entry(b"k", str(number), EXPIRES, ""))
+        state._crossing.here.revocations.apply(jti_entry(b"k", str(number), EXPIRES, ""))
     return b"".join(state.tokens.export()).splitlines(keepends=True)
 
 

@@ -401,10 +401,10 @@ async def test_a_store_that_may_not_write_ends_nothing_that_it_is_behind_of(stat
         patched.setattr(state._executor, "run", deposed)
         with pytest.raises(OutageError):
             await state.sessions.get(made.id, seen=made.version + 1)
-    assert not state.tokens.has_ended(made.ref.member)
+    assert not state.revocations.has_ended(made.ref.member)
     assert await state.sessions.get(made.id, seen=made.version) is not None
     assert await state.sessions.get(made.id, seen=made.version + 1) is None
-    assert state.tokens.has_ended(made.ref.member)
+    assert state.revocations.has_ended(made.ref.member)
 
 
 async def test_who_has_a_session_with_a_field_that_is_no_json_can_log_in_again_and_out(state):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from itertools import islice
 
 from ..errors import InvalidInputError, Ran
 from ..tokens.entry import Entry
@@ -71,3 +72,20 @@ class Loading:
         self._joined |= bool(entries)
         self._level = min(self._level, await self._publisher.publish_all(entries, self._within))
         await asyncio.sleep(0)  # what has expired awaits nothing else
+
+
+async def in_steps(lines: Iterable[bytes] | AsyncIterable[bytes]) -> AsyncIterator[list[bytes]]:
+    """The lines of an import, as many at a time as one step joins."""
+    if not isinstance(lines, AsyncIterable):
+        given = iter(lines)
+        while step := list(islice(given, LOAD_STEP)):
+            yield step
+        return
+    step = []
+    async for line in lines:
+        step.append(line)
+        if len(step) == LOAD_STEP:
+            yield step
+            step = []
+    if step:
+        yield step

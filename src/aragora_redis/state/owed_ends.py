@@ -16,7 +16,7 @@ from typing import NamedTuple
 from ..clock import Clock
 from ..sessions.ids import SessionRef
 from ..tokens.entry import Entry
-from .tokens import Tokens
+from .revocations import Revocations
 
 PENDING = 65_536
 """Tombstones, and removals, that may wait; beyond that the first is done early, or dropped."""
@@ -46,8 +46,10 @@ class OwedEnds:
         server_now: the server's clock in Unix seconds.
     """
 
-    def __init__(self, tokens: Tokens, clock: Clock, server_now: Callable[[], float]) -> None:
-        self._tokens = tokens
+    def __init__(
+        self, revocations: Revocations, clock: Clock, server_now: Callable[[], float]
+    ) -> None:
+        self._revocations = revocations
         self._clock = clock
         self._server_now = server_now
         self._due: list[_Due] = []
@@ -97,7 +99,7 @@ class OwedEnds:
             self._due and len(due) < CALL and (self._due[0].at <= now or len(self._due) > PENDING)
         ):
             due.append(heapq.heappop(self._due).tombstone)
-        await self._tokens.end_sessions(due)
+        await self._revocations.end_sessions(due)
 
     async def _remove_some(self, remove: Callable[[Removal], Awaitable[bool]]) -> None:
         """Try each once, until one is not answered: then the others would not be either."""

@@ -28,11 +28,12 @@ from ..errors import (
 from ..names import validate_text
 from ..operation import Operation, Runs
 from ..tokens import refresh
-from ..tokens.entry import VALUE_LIMIT
+from ..tokens.entry import VALUE_LIMIT, RevocationKind, member_of
 from ..tokens.refresh import FAMILY_END, GENERATION, Presented
 from .commitment import RETRY_AFTER, RedisSide
 from .receipt import Level, Receipt
-from .tokens import REVOKE_LIMIT, Tokens
+from .revocations import REVOKE_LIMIT, Revocations
+from .tokens import Tokens
 
 DEFAULT_LIFETIME = 14 * 86_400.0
 """Seconds that the first token of a family lives by default."""
@@ -59,7 +60,8 @@ class RefreshTokens:
     Args:
         runs: where there is no Redis, runs operations in this process.
         redis: the way to Redis; None where this process is all there is.
-        tokens: the revocations.
+        tokens: what judges and revokes tokens.
+        revocations: what is known of families.
         server_now: the server's clock, in Unix seconds.
         max_lifetime: seconds for which a cut-off is kept, so the longest that a token may live.
         skew: seconds by which clocks may differ.
@@ -71,6 +73,7 @@ class RefreshTokens:
         runs: Runs,
         redis: RedisSide | None,
         tokens: Tokens,
+        revocations: Revocations,
         *,
         clock: Clock,
         server_now: Callable[[], float],
@@ -83,6 +86,7 @@ class RefreshTokens:
         self._runs = runs
         self._redis = redis
         self._tokens = tokens
+        self._revocations = revocations
         self._clock = clock
         self._server_now = server_now
         self._prefix = prefix
@@ -182,12 +186,13 @@ class RefreshTokens:
         except (RefreshReusedError, TokenRevokedError) as error:
             # Of a family that has ended a wipe may have lost the cut-off; one that is known is not
             # made anew, since it may have been pardoned.
-            if isinstance(error, RefreshReusedError) or not self._tokens.knows_family(old.family):
+            family = member_of(self._key, RevocationKind.FAMILY, old.family)
+            if isinstance(error, RefreshReusedError) or not self._revocations.knows(family):
                 # In force here at once; what time is left is for Redis, then the feed goes on.
                 left = max(until - self._clock.monotonic(), 0.0)
                 await self._tokens.revoke_family(old.family, reason=REASON, within=left)
             raise
-        await self._tokens.use_up(refresh.used_up(self._key, old))
+        await self._revocations.use_up(refresh.used_up(self._key, old))
         ends = min(issued + lives, old.family_ends_at or float("inf"))
         # Never before its predecessor, which may bear the instant right after a cut-off.
         at = max(int(issued), int(old.issued_at or 0))
@@ -216,7 +221,7 @@ class RefreshTokens:
         return self._is_used_up(refresh.presented(claims, self._family_claim))
 
     def _is_used_up(self, old: Presented) -> bool:
-        newest = self._tokens.generation_used(refresh.used_up_member(self._key, old.family))
+        newest = self._revocations.score(refresh.used_up_member(self._key, old.family))
         return newest is not None and old.generation <= newest
 
     async def _verified(self, token: str | Mapping[str, Any], within: float) -> Mapping[str, Any]:

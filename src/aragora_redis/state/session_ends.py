@@ -24,8 +24,8 @@ from ..tokens.entry import DAY, Entry, RevocationKind, ended_session
 from ..tokens.note import Note
 from .owed_ends import OwedEnds, Removal
 from .receipt import Receipt
+from .revocations import Revocations
 from .session_store import HOPS, NO_ANSWER, SessionStore, gone
-from .tokens import Tokens
 
 T = TypeVar("T")
 
@@ -44,14 +44,14 @@ class SessionEnds:
     def __init__(
         self,
         store: SessionStore,
-        tokens: Tokens,
+        revocations: Revocations,
         owed: OwedEnds,
         *,
         policy: Callable[[], SessionPolicy],
         server_now: Callable[[], float],
     ) -> None:
         self._store = store
-        self._tokens = tokens
+        self._revocations = revocations
         self._owed = owed
         self._policy = policy
         self._server_now = server_now
@@ -156,7 +156,7 @@ class SessionEnds:
         """The sessions that live, in no order, and the server's time by then."""
         index = await self.index(home, until)
         looked, now = await self._look(
-            home, [m for m in index if not self._tokens.has_ended(m)], until
+            home, [m for m in index if not self._revocations.has_ended(m)], until
         )
         living = {
             member: info
@@ -168,7 +168,7 @@ class SessionEnds:
     async def take_out_lapsed(self, home: SessionRef, until: float) -> bool:
         """Take out of a user's index what does not live; whether there was any."""
         index = await self.index(home, until)
-        ended = [member for member in index if self._tokens.has_ended(member)]
+        ended = [member for member in index if self._revocations.has_ended(member)]
         for page in _pages([SessionRef(home.shard, member) for member in ended]):
             await asyncio.gather(*(self._remove(ref, home, until) for ref in page))
         looked, _ = await self._look(home, [m for m in index if m not in ended], until)
@@ -218,7 +218,7 @@ class SessionEnds:
             left = moved
             if not left:
                 break
-        return _least(receipts) if receipts else await self._tokens.end_sessions(())
+        return _least(receipts) if receipts else await self._revocations.end_sessions(())
 
     async def _end_one(
         self, home: SessionRef, member: bytes, expires_at: float, until: float
@@ -244,7 +244,7 @@ class SessionEnds:
         cut_off = max(now, last + 2) if last else now
         note = Note(RevocationKind.SESSION).text
         entry = Entry(int(self.latest_end() // DAY), all_sessions, cut_off, note)
-        return await self._tokens.end_sessions([entry], within=self._store.left(until))
+        return await self._revocations.end_sessions([entry], within=self._store.left(until))
 
     def latest_end(self) -> float:
         """When a session that exists now ends by itself at the latest."""
@@ -262,7 +262,7 @@ class SessionEnds:
         tombstones = [ended_session(member, expires_at) for member in members]
         if not tombstones:
             return []
-        return [await self._tokens.end_sessions(tombstones, within=self._store.left(until))]
+        return [await self._revocations.end_sessions(tombstones, within=self._store.left(until))]
 
     async def _remove(
         self, ref: SessionRef, index: SessionRef | None, until: float

@@ -30,8 +30,8 @@ from ..sessions import operations
 from ..sessions.ids import SessionRef
 from ..sessions.operations import SessionKeys
 from ..sessions.stored import Answer, Moved, Session, Source, Stored
+from .revocations import Revocations
 from .session_copies import Copies
-from .tokens import Tokens
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ class SessionStore:
 
     Args:
         executor: the way to Redis, or this process alone.
-        tokens: the revocations, among which ended sessions are.
+        revocations: of the fleet, among which ended sessions are.
         server_now: the server's clock in Unix seconds.
         keys: where and how they are stored.
         all_sessions: the member of the cut-off of all sessions.
@@ -67,7 +67,7 @@ class SessionStore:
     def __init__(
         self,
         executor: Runs,
-        tokens: Tokens,
+        revocations: Revocations,
         *,
         clock: Clock,
         events: Events,
@@ -80,7 +80,7 @@ class SessionStore:
         self.keys = keys
         self._all_sessions = all_sessions
         self._executor = executor
-        self._tokens = tokens
+        self._revocations = revocations
         self._clock = clock
         self._events = events
         self._deny_on_outage = deny_on_outage
@@ -115,7 +115,7 @@ class SessionStore:
         """
         for _ in range(HOPS):
             self.require_alive(ref)
-            self._tokens.require_ready()
+            self._revocations.require_ready()
             answer = await self._run_change(ref, change(ref), until)
             if isinstance(answer, Stored):
                 if self.has_ended(ref, answer.created_at):
@@ -165,7 +165,7 @@ class SessionStore:
         Raises:
             SessionGoneError: it has.
         """
-        if self._tokens.has_ended(ref.member):
+        if self._revocations.has_ended(ref.member):
             raise gone()
 
     def require_living(self, session: Session) -> None:
@@ -180,12 +180,12 @@ class SessionStore:
     def has_ended(self, ref: SessionRef, created_at: float) -> bool:
         """Whether a session that began then (Unix seconds) has ended, by itself or with all."""
         ended_with_all = math.floor(created_at * 1000) <= self.cut_off
-        return ended_with_all or self._tokens.has_ended(ref.member)
+        return ended_with_all or self._revocations.has_ended(ref.member)
 
     @property
     def cut_off(self) -> int:
         """Until when all sessions that had begun have ended, in Unix milliseconds; 0 for never."""
-        return self._tokens.session_score(self._all_sessions) or 0
+        return self._revocations.score(self._all_sessions) or 0
 
     def until(self, within: float) -> float:
         """The deadline of a call that may take `within` seconds from now."""
@@ -196,9 +196,9 @@ class SessionStore:
         return max(until - self._clock.monotonic(), 0.0)
 
     async def _read(self, ref: SessionRef, until: float) -> Found | Moved | None:
-        if self._tokens.has_ended(ref.member):
+        if self._revocations.has_ended(ref.member):
             return None
-        self._tokens.require_ready()
+        self._revocations.require_ready()
         found: Found | Moved | None
         copy = None if self._deny_on_outage else self._copies.get(ref.member)
         # Who has a copy does not wait for a link that is down.
@@ -213,7 +213,7 @@ class SessionStore:
                 raise
             found = copy if isinstance(copy, Moved) else Found(copy, "copy")
         # It may have been ended while the answer was under way.
-        if self._tokens.has_ended(ref.member):
+        if self._revocations.has_ended(ref.member):
             return None
         if isinstance(found, Found):
             if self.has_ended(ref, found.stored.created_at):

@@ -41,11 +41,11 @@ from ..tokens.told import digest_of
 from .audit import UNRECORDED, Recorder
 from .owed_ends import OwedEnds
 from .receipt import Receipt
+from .revocations import Revocations
 from .session_births import SessionBirths
 from .session_changes import SessionChanges
 from .session_ends import SessionEnds
 from .session_store import HOPS, NO_ANSWER, Found, SessionStore, gone
-from .tokens import Tokens
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class Sessions:
 
     Args:
         executor: the way to Redis, or this process alone.
-        tokens: the revocations, among which ended sessions are.
+        revocations: of the fleet, among which ended sessions are.
         keys: where and how they are stored.
         server_now: the server's clock in Unix seconds.
         deny_on_outage: give no copy while Redis cannot be asked.
@@ -83,7 +83,7 @@ class Sessions:
     def __init__(
         self,
         executor: Runs,
-        tokens: Tokens,
+        revocations: Revocations,
         *,
         policy: SessionPolicy,
         clock: Clock,
@@ -96,7 +96,6 @@ class Sessions:
         source: Source,
         audit: Recorder = UNRECORDED,
     ) -> None:
-        self._tokens = tokens
         self._audit = audit
         self._policy = policy
         self._events = events
@@ -106,7 +105,7 @@ class Sessions:
         self._source = source
         self._store = SessionStore(
             executor,
-            tokens,
+            revocations,
             clock=clock,
             events=events,
             server_now=server_now,
@@ -115,9 +114,9 @@ class Sessions:
             deny_on_outage=deny_on_outage,
             source=source,
         )
-        self._owed = OwedEnds(tokens, clock, server_now)
+        self._owed = OwedEnds(revocations, clock, server_now)
         self._ends = SessionEnds(
-            self._store, tokens, self._owed, policy=lambda: self._policy, server_now=server_now
+            self._store, revocations, self._owed, policy=lambda: self._policy, server_now=server_now
         )
         self._changes = SessionChanges(self._store, self._owed, lambda: self._policy)
         self._births = SessionBirths(

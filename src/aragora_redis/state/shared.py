@@ -37,6 +37,7 @@ from .policies_watch import PoliciesWatch
 from .rate_limits import RateLimits
 from .receipt import Level
 from .refresh import RefreshTokens
+from .revocations import Revocations
 from .service import Service
 from .session_keyring import seal_of
 from .sessions import Sessions
@@ -90,8 +91,9 @@ class SharedState:
         self._outbox = self._build_outbox()
         self.audit = self._build_audit()
         self.rate_limits = self._build_rate_limits()
+        self.revocations = self._build_revocations()
         self.tokens = self._build_tokens()
-        self._strays = StrayPardons(self._shards, self.tokens.pardons, self.events)
+        self._strays = StrayPardons(self._shards, self.revocations.pardons, self.events)
         self.refresh_tokens = self._build_refresh_tokens()
         self.sessions = self._build_sessions()
         self.circuits = self._build_circuits()
@@ -341,24 +343,32 @@ class SharedState:
             instance=settings.instance_id or self.boot_id,
         )
 
-    def _build_tokens(self) -> Tokens:
-        tokens = self.settings.tokens
-        redis = self._redis
-        return Tokens(
+    def _build_revocations(self) -> Revocations:
+        tokens, redis = self.settings.tokens, self._redis
+        return Revocations(
             self._shards,
             redis.for_tokens(lambda: self.ready) if redis else None,
             clock=self._clock,
             events=self.events,
             server_now=redis.server_now if redis else self._clock.wall,
-            digest_key=self.settings.digest_key.reveal_bytes(),
             deny_when_stale=tokens.on_outage == "deny",
             max_staleness=tokens.max_staleness,
             level=Level[tokens.level.upper()] if tokens.level else None,
+            pardons=pardons_of(tokens),
+            outbox=self._outbox,
+        )
+
+    def _build_tokens(self) -> Tokens:
+        tokens = self.settings.tokens
+        return Tokens(
+            self.revocations,
+            clock=self._clock,
+            events=self.events,
+            server_now=self._redis.server_now if self._redis else self._clock.wall,
+            digest_key=self.settings.digest_key.reveal_bytes(),
             max_lifetime=tokens.max_lifetime,
             skew=tokens.skew,
             claims=ClaimNames(tokens.tenant_claim, tokens.family_claim),
-            pardons=pardons_of(tokens),
-            outbox=self._outbox,
             issuers=(self.settings.jwt, *self.settings.issuers),
             audit=self.audit,
         )
@@ -390,7 +400,7 @@ class SharedState:
         return "none" if self._outbox is None else self._outbox.on_disk.trouble or "ok"
 
     def _take(self, entry: Entry) -> None:
-        self.tokens.adopt(entry)
+        self.revocations.adopt(entry)
 
     async def _prepared(self) -> None:
         if self._outbox is not None:
@@ -402,6 +412,7 @@ class SharedState:
             self._executor,
             redis.for_tokens(lambda: self.ready) if redis else None,
             self.tokens,
+            self.revocations,
             clock=self._clock,
             server_now=redis.server_now if redis else self._clock.wall,
             prefix=settings.prefix,
@@ -415,7 +426,7 @@ class SharedState:
         settings = self.settings
         return Sessions(
             self._executor,
-            self.tokens,
+            self.revocations,
             policy=self.policies.sessions,
             clock=self._clock,
             events=self.events,

@@ -1,43 +1,28 @@
-"""Revoked tokens: checked here without a round trip, revoked in memory first and in Redis next.
-
-Invariant I1, revocation is monotone: a revocation is a join, applied to this instance before
-anything is sent, kept by it until the token expires, and published again after every failover.
-"""
+"""Tokens: checked here without a round trip, and revoked or pardoned for the whole fleet."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import (
     AsyncIterable,
     AsyncIterator,
     Awaitable,
     Callable,
-    Collection,
     Iterable,
     Mapping,
-    Sequence,
 )
 from dataclasses import replace
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..audit.act import Act
 from ..clock import Clock
-from ..errors import (
-    AragoraRedisError,
-    InvalidInputError,
-    NotReadyError,
-    StaleError,
-)
+from ..errors import InvalidInputError
 from ..events import Events
 from ..settings import JwtSettings
 from ..settings.model import fingerprint_of
-from ..tokens import operations
 from ..tokens.claims import ClaimNames, Verdict, earliest_issue, judge
 from ..tokens.entry import (
     SHARDS,
-    Entry,
     RevocationKind,
     cut_off_entry,
     first_issue,
@@ -45,73 +30,52 @@ from ..tokens.entry import (
     member_of,
     newest_cut_off,
 )
-from ..tokens.lifetime import EXPIRED_GRACE, FAR
+from ..tokens.lifetime import check_cut_off, check_expiry
 from ..tokens.note import Note
-from ..tokens.pardon import NO_PARDONS, Pardons
-from ..tokens.shard import Shard
 from ..tokens.told import RevocationList, digest_of, told
 from ..tokens.transfer import Reader, Writer
 from .audit import UNRECORDED, Recorder
-from .commitment import RedisSide
-from .ledger import Ledger, MemoryLedger, RedisLedger
-from .loading import LOAD_LIMIT, LOAD_STEP, Loading
-from .outbox import Outbox
-from .publisher import Publisher
+from .loading import LOAD_LIMIT, Loading, in_steps
 from .receipt import Instant, Level, Loaded, Receipt, unix
+from .revocations import REVOKE_LIMIT, Revocations
 from .verification import VERIFY_LIMIT, Verification
 
 if TYPE_CHECKING:
     from ..jwt import VerifiedToken
-
-REVOKE_LIMIT = 1.0
-"""Seconds that `revoke` may take by default."""
 
 
 class Tokens:
     """The revocations of the fleet, as this instance knows them.
 
     Args:
-        shards: the replica.
-        redis: the way to Redis; None where this process is all there is.
+        revocations: what is known of them.
         server_now: the server's clock, in Unix seconds; ours where it is not known.
-        deny_when_stale: refuse to vouch for tokens when staler than `max_staleness` seconds.
-        level: what `revoke` waits for where it can be had; None for the highest that can.
         max_lifetime: seconds for which a cut-off is kept.
         skew: seconds by which the clocks of issuers may differ.
         claims: what the claims are called that name a token's tenant and family.
-        pardons: what knows a pardon.
-        outbox: where revocations outlive this instance; None keeps them in memory.
         issuers: whose tokens `verify` accepts.
         audit: records what names an actor.
     """
 
     def __init__(
         self,
-        shards: list[Shard],
-        redis: RedisSide | None,
+        revocations: Revocations,
         *,
         clock: Clock,
         events: Events,
         server_now: Callable[[], float],
         digest_key: bytes,
-        deny_when_stale: bool,
-        max_staleness: float,
-        level: Level | None,
         max_lifetime: float,
         skew: float,
         claims: ClaimNames = ClaimNames(),  # noqa: B008 - it is frozen
-        pardons: Pardons = NO_PARDONS,
-        outbox: Outbox | None = None,
         issuers: tuple[JwtSettings, ...] = (),
         audit: Recorder = UNRECORDED,
     ) -> None:
-        self._shards = shards
-        self._redis = redis
+        self._revocations = revocations
+        self._publisher = revocations.publisher
         self._clock = clock
         self._server_now = server_now
         self._key = digest_key
-        self._deny_when_stale = deny_when_stale
-        self._max_staleness = max_staleness
         self._max_lifetime = max_lifetime
         self._skew = skew
         self._claims = claims
@@ -119,24 +83,14 @@ class Tokens:
         self.verification = Verification(
             issuers, self.verdict, leeway=skew, clock=clock, events=events
         )
-        self.pardons = pardons
-        self._publisher = Publisher(
-            shards, redis, clock=clock, events=events, level=level, outbox=outbox
-        )
-        self.ledger: Ledger = (
-            RedisLedger(redis.executor, redis.keys, server_now)
-            if redis is not None
-            else MemoryLedger(shards, self._publisher.notes, clock.wall)
-        )
-        """The revocations as the primary has them."""
 
     def __len__(self) -> int:
-        return sum(len(shard.replica) for shard in self._shards)
+        return len(self._revocations)
 
     @property
     def outbox_depth(self) -> int:
         """Own revocations that no primary is known to hold."""
-        return sum(len(shard.dirty) for shard in self._shards)
+        return self._revocations.outbox_depth
 
     async def verify(self, token: str, *, within: float = VERIFY_LIMIT) -> VerifiedToken:
         """Verify a whole token, and look it up among the revoked ones.
@@ -170,9 +124,9 @@ class Tokens:
     def verdict(self, claims: Mapping[str, Any]) -> Verdict | None:
         """By which rule a token is revoked, or None. Raises as `is_revoked` does."""
         consulted: list[int] = []
-        shards, pardons = self._shards, self.pardons
+        shards, pardons = self._revocations.shards, self._revocations.pardons
 
-        def score(member: bytes) -> int | None:  # as `_score`, without its calls
+        def score(member: bytes) -> int | None:  # as `Revocations.score`, without its calls
             index = member[0] % SHARDS
             consulted.append(index)
             replica = shards[index].replica
@@ -183,7 +137,7 @@ class Tokens:
 
         found = judge(claims, self._key, score, self._claims)
         if found is None:  # what is known to be revoked is so, however little else is known
-            self._vouch(consulted)
+            self._revocations.vouch(consulted)
             return None
         return found.verdict
 
@@ -198,118 +152,23 @@ class Tokens:
             InvalidInputError: the claims are of wrong types.
         """
         now = int(self._server_now())
-        return max(now, earliest_issue(claims, self._key, self._score, self._claims))
+        return max(now, earliest_issue(claims, self._key, self._revocations.score, self._claims))
 
     async def note(self, claims: Mapping[str, Any]) -> Note | None:
         """Who revoked a token and why; None where it is not revoked. Raises as `is_revoked` does.
 
         The words are empty where none were given, or Redis cannot be asked now.
         """
-        found = judge(claims, self._key, self._score, self._claims)
+        found = judge(claims, self._key, self._revocations.score, self._claims)
         if found is None:
             return None
-        text = await self._note_text(found.member)
+        text = await self._revocations.note_of(found.member)
         return Note.read(text)._replace(kind=found.verdict.kind)
 
     async def reason(self, claims: Mapping[str, Any]) -> str | None:
         """The reason given when a token was revoked, where one was and Redis can be asked."""
         note = await self.note(claims)
         return (note.reason or None) if note is not None else None
-
-    async def _note_text(self, member: bytes) -> str | None:
-        shard = self._shards[member[0] % SHARDS]
-        day = shard.replica.day_of(member)
-        if day is None:
-            return None
-        if self._redis is None:
-            return self._publisher.notes.get(member)
-        note = operations.note_of(self._redis.keys[shard.index], day, member)
-        with contextlib.suppress(AragoraRedisError):
-            return await self._redis.executor.run(note, within=0.05)
-        return None
-
-    def _score(self, member: bytes) -> int | None:
-        replica = self._shards[member[0] % SHARDS].replica
-        score = replica.score(member)
-        if score is None or not replica.pardons:
-            return score
-        return max((each.score for each in self.pardons.due(replica, member)), default=None)
-
-    async def _revoke(self, entry: Entry, kind: str, level: Level | None, within: float) -> Receipt:
-        return await self._publisher.publish(self._anew(entry), kind, level, within)
-
-    def _anew(self, entry: Entry, *, ends: bool = False) -> Entry:
-        return self.pardons.anew(self._shards[entry.shard].replica, entry, ends=ends)
-
-    def _vouch(self, shards: Collection[int]) -> None:
-        self.require_ready()
-        if self._redis is None or not self._deny_when_stale:
-            return
-        if (age := self._redis.staleness(shards)) > self._max_staleness:
-            raise StaleError(
-                f"the revocations are {age:.1f} s old",
-                remedy="ARAGORA_TOKENS_ON_OUTAGE=known would enforce what is known",
-            )
-
-    def require_ready(self) -> None:
-        """Refuse to say that something was not revoked before that can be known.
-
-        Raises:
-            NotReadyError: the revocations have not been loaded since this instance started.
-        """
-        if self._redis is not None and not self._redis.ready():
-            raise NotReadyError(
-                "the revocations are not loaded yet",
-                remedy="wait until the state is started and ready, see /readyz",
-            )
-
-    def apply(self, entry: Entry) -> None:
-        """Take in what is known of a revocation from elsewhere; nothing is published by that."""
-        self._shards[entry.shard].replica.apply(entry)
-
-    def adopt(self, entry: Entry) -> None:
-        """Take over what an instance that died had revoked, to be published as our own."""
-        self._publisher.take_in(entry)
-
-    # --- sessions -----------------------------------------------------------------------
-
-    def has_ended(self, member: bytes) -> bool:
-        """Whether the session with this digest is known to have ended."""
-        return self._score(member) is not None
-
-    def session_score(self, member: bytes) -> int | None:
-        """The score of a tombstone, or of the cut-off of all sessions; None where there is none."""
-        return self._score(member)
-
-    async def end_sessions(
-        self, tombstones: Sequence[Entry], *, within: float = REVOKE_LIMIT
-    ) -> Receipt:
-        """Let sessions stay ended, whatever becomes of what Redis holds of them.
-
-        Returns:
-            The receipt of the one that got least far.
-        """
-        if not tombstones:
-            return Receipt(Level.LOCAL, Level.LOCAL)
-        receipts = await asyncio.gather(
-            *(self._revoke(entry, "session", None, within) for entry in tombstones)
-        )
-        return min(receipts, key=lambda receipt: receipt.level)
-
-    # --- refresh tokens -----------------------------------------------------------------
-
-    async def use_up(self, entry: Entry) -> None:
-        """Remember that a refresh token was used; it is published in the background."""
-        await self._revoke(entry, "refresh", Level.LOCAL, 0)
-
-    def generation_used(self, member: bytes) -> int | None:
-        """The newest generation that is known to be used of a family, or None."""
-        return self._score(member)
-
-    def knows_family(self, family: str) -> bool:
-        """Whether a cut-off of a family is known here, were it pardoned."""
-        member = member_of(self._key, RevocationKind.FAMILY, family)
-        return self._shards[member[0] % SHARDS].replica.score(member) is not None
 
     # --- revoking -----------------------------------------------------------------------
 
@@ -338,15 +197,9 @@ class Tokens:
             InvalidInputError, LevelUnavailableError: nothing was revoked.
         """
         expiry = unix(expires_at, "expires_at")
-        now = self._clock.wall()
-        if expiry < now - EXPIRED_GRACE:
-            raise InvalidInputError("expires_at is past: the token's own expiry refuses it")
-        if expiry > now + FAR:
-            raise InvalidInputError(
-                "expires_at is more than ten years ahead", remedy="give Unix seconds"
-            )
+        check_expiry(expiry, self._clock.wall())
         note = Note.of(RevocationKind.JTI, actor, reason)
-        entry = self._anew(jti_entry(self._key, jti, expiry, note.text), ends=True)
+        entry = self._revocations.anew(jti_entry(self._key, jti, expiry, note.text), ends=True)
         return await self._by_hand(
             note,
             "revoke",
@@ -439,20 +292,16 @@ class Tokens:
         within: float,
     ) -> Receipt:
         now = max(self._server_now(), self._clock.wall())
-        limit = now + self._skew
         kind = note.kind or RevocationKind.USER
         member = member_of(self._key, kind, name)
         if issued_before is None:
-            cut_off = newest_cut_off(limit, self._score(member))
-        elif (cut_off := unix(issued_before, "issued_before")) > limit:
-            raise InvalidInputError(
-                "issued_before lies in the future",
-                remedy="it would refuse every login until then; give a past moment, or none",
-            )
-        elif cut_off + self._max_lifetime < now:
-            raise InvalidInputError("no token issued before issued_before can still be valid")
-        entry = self._anew(cut_off_entry(member, cut_off, self._max_lifetime, note.text))
-        latest = max(self._score(entry.member) or 0, entry.score)
+            cut_off = newest_cut_off(now + self._skew, self._revocations.score(member))
+        else:
+            cut_off = unix(issued_before, "issued_before")
+            check_cut_off(cut_off, now, skew=self._skew, max_lifetime=self._max_lifetime)
+        entry = cut_off_entry(member, cut_off, self._max_lifetime, note.text)
+        entry = self._revocations.anew(entry)
+        latest = max(self._revocations.score(member) or 0, entry.score)
         receipt = await self._by_hand(
             note,
             "revoke",
@@ -487,7 +336,7 @@ class Tokens:
         kind, name = _one_of(jti=jti, user=user, tenant=tenant, family=family)
         note = Note.of(kind, actor, reason)
         member = member_of(self._key, kind, name)
-        due = self.pardons.due(self._shards[member[0] % SHARDS].replica, member)
+        due = self._revocations.due(member)
         if not due:
             raise InvalidInputError(f"this {kind.name.lower()} is not revoked, so nothing was done")
 
@@ -495,7 +344,7 @@ class Tokens:
             receipts = await asyncio.gather(
                 *(
                     self._publisher.publish(
-                        self.pardons.pardon(entry, note.text), "pardon", level, within
+                        self._revocations.pardons.pardon(entry, note.text), "pardon", level, within
                     )
                     for entry in due
                 )
@@ -524,12 +373,13 @@ class Tokens:
         Raises:
             OutageError, OutcomeUnknownError: the primary cannot be asked.
         """
-        return (await self.ledger.first(0)).total
+        return (await self._revocations.ledger.first(0)).total
 
     async def list(self, limit: int = 50) -> RevocationList:
         """Up to `limit` revocations, those first that may be forgotten first; raises as `count`."""
-        page = await self.ledger.first(limit)
-        undone = await self.ledger.pardoned(page.shown, self.pardons)
+        ledger = self._revocations.ledger
+        page = await ledger.first(limit)
+        undone = await ledger.pardoned(page.shown, self._revocations.pardons)
         pairs = zip(page.shown, undone, strict=True)
         return RevocationList(page.total, tuple(told(each, pardoned=gone) for each, gone in pairs))
 
@@ -542,7 +392,7 @@ class Tokens:
         """
         writer = Writer(fingerprint_of(self._key), self._clock.wall())
         yield writer.head
-        async for page in self.ledger.pages():
+        async for page in self._revocations.ledger.pages():
             yield writer.lines(page)
         yield writer.end()
 
@@ -573,7 +423,7 @@ class Tokens:
             now = max(self._server_now(), self._clock.wall())
             reader = Reader(fingerprint_of(self._key), now=now, skew=self._skew)
             loading = Loading(reader, self._publisher, within)
-            async for step in _steps(lines):
+            async for step in in_steps(lines):
                 await loading.step(step)
             return loading.finish()
 
@@ -586,19 +436,3 @@ def _one_of(**given: str | None) -> tuple[RevocationKind, str]:
     if len(named) != 1:
         raise InvalidInputError(f"give exactly one of {', '.join(given)}")
     return named[0]
-
-
-async def _steps(lines: Iterable[bytes] | AsyncIterable[bytes]) -> AsyncIterator[list[bytes]]:
-    if not isinstance(lines, AsyncIterable):
-        given = iter(lines)
-        while step := list(islice(given, LOAD_STEP)):
-            yield step
-        return
-    step = []
-    async for line in lines:
-        step.append(line)
-        if len(step) == LOAD_STEP:
-            yield step
-            step = []
-    if step:
-        yield step

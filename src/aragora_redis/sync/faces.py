@@ -10,9 +10,9 @@ from ..sessions.stored import Session, SessionInfo
 from ..state.loading import LOAD_LIMIT
 from ..state.receipt import Instant, Level, Loaded, Receipt
 from ..state.refresh import DEFAULT_LIFETIME, Rotation
+from ..state.revocations import REVOKE_LIMIT
 from ..state.sessions import ALIAS_FOR, WRITE_LIMIT, EndedSessions
 from ..state.shared import SharedState
-from ..state.tokens import REVOKE_LIMIT
 from ..state.verification import VERIFY_LIMIT
 from ..tokens.claims import Verdict
 from ..tokens.note import Note

@@ -1,7 +1,8 @@
-"""Until when a token is revoked. Pure."""
+"""Until when a token is revoked, and up to which moment of issue. Pure."""
 
 from __future__ import annotations
 
+from ..errors import InvalidInputError
 from .entry import DAY
 
 FAR = 10 * 366 * 86_400.0
@@ -18,3 +19,32 @@ def revoked_until(expires_at: float, now: float) -> float | None:
     if expires_at < now - EXPIRED_GRACE:
         return None
     return min(expires_at, now + FAR - DAY)
+
+
+def check_expiry(expires_at: float, now: float) -> None:
+    """Refuse what somebody names as a token's expiry, where that is over or a mistake.
+
+    Raises:
+        InvalidInputError: it is.
+    """
+    if expires_at < now - EXPIRED_GRACE:
+        raise InvalidInputError("expires_at is past: the token's own expiry refuses it")
+    if expires_at > now + FAR:
+        raise InvalidInputError(
+            "expires_at is more than ten years ahead", remedy="give Unix seconds"
+        )
+
+
+def check_cut_off(cut_off: float, now: float, *, skew: float, max_lifetime: float) -> None:
+    """Refuse what somebody names as the latest moment of issue to be revoked, where it cannot be.
+
+    Raises:
+        InvalidInputError: it lies ahead, or so far back that it concerns no token.
+    """
+    if cut_off > now + skew:
+        raise InvalidInputError(
+            "issued_before lies in the future",
+            remedy="it would refuse every login until then; give a past moment, or none",
+        )
+    if cut_off + max_lifetime < now:
+        raise InvalidInputError("no token issued before issued_before can still be valid")

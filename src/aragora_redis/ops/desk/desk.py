@@ -37,6 +37,7 @@ from ...state.own_limits import OwnLimitsBook
 from ...state.pardons import pardons_of
 from ...state.presence import presence_keys
 from ...state.receipt import Level, Receipt
+from ...state.revocations import Revocations
 from ...state.session_keyring import seal_of
 from ...state.sessions import Sessions
 from ...state.tokens import Tokens
@@ -95,12 +96,12 @@ class Desk:
         return load_policies(self.settings.policies)
 
     @cached_property
-    def tokens(self) -> Tokens:
-        """What revokes; it does not know what is revoked."""
+    def revocations(self) -> Revocations:
+        """What carries revocations; it does not know what is revoked."""
         settings = self.settings
         # A level that only this process reaches ends with it.
         level = Level[settings.tokens.level.upper()] if settings.tokens.level else None
-        return Tokens(
+        return Revocations(
             [Shard(index) for index in range(SHARDS)],
             RedisSide(
                 executor=self._reach.executor,
@@ -115,24 +116,35 @@ class Desk:
             clock=self.clock,
             events=self._events,
             server_now=self.server_now,
-            digest_key=self.digest_key,
             deny_when_stale=False,
             max_staleness=settings.tokens.max_staleness,
             level=None if level is Level.LOCAL else level,
-            max_lifetime=settings.tokens.max_lifetime,
-            skew=settings.tokens.skew,
-            claims=ClaimNames(settings.tokens.tenant_claim, settings.tokens.family_claim),
             pardons=pardons_of(settings.tokens),
+        )
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """What revokes and pardons tokens."""
+        tokens = self.settings.tokens
+        return Tokens(
+            self.revocations,
+            clock=self.clock,
+            events=self._events,
+            server_now=self.server_now,
+            digest_key=self.digest_key,
+            max_lifetime=tokens.max_lifetime,
+            skew=tokens.skew,
+            claims=ClaimNames(tokens.tenant_claim, tokens.family_claim),
         )
 
     async def learn(self, members: Iterable[bytes]) -> None:
         """Take in what the primary has of some members, and their pardons: acts build on it."""
-        known = await self.tokens.ledger.held(members)
+        known = await self.revocations.ledger.held(members)
         for member, held in known.items():
             for at in held:
-                self.tokens.apply(Entry(at.day, member, at.score))
+                self.revocations.apply(Entry(at.day, member, at.score))
                 for pardon in await self._pardons(member, at):
-                    self.tokens.apply(pardon)
+                    self.revocations.apply(pardon)
 
     async def _pardons(self, member: bytes, at: Held) -> list[Entry]:
         """All on its day that may be of this member, or of a score that it had before."""
@@ -164,7 +176,7 @@ class Desk:
         """What ends sessions; whether one has ended is asked of the revocations in Redis."""
         return Sessions(
             self._reach.executor,
-            self.tokens,
+            self.revocations,
             policy=self.policies.sessions,
             clock=self.clock,
             events=self._events,

@@ -21,10 +21,10 @@ async def held(desk: Desk, members: Collection[bytes]) -> dict[bytes, Entry]:
     Raises:
         OutageError, OutcomeUnknownError: the primary cannot be asked.
     """
-    ledger = desk.tokens.ledger
+    ledger = desk.revocations.ledger
     found = await ledger.held(members)
     entries = [Entry(at.day, member, at.score) for member, each in found.items() for at in each]
-    undone = await ledger.pardoned(entries, desk.tokens.pardons)
+    undone = await ledger.pardoned(entries, desk.revocations.pardons)
     return {e.member: e for e, gone in zip(entries, undone, strict=True) if not gone}
 
 

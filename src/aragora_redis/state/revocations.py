@@ -1,0 +1,182 @@
+"""The revocations as this instance knows them: asked here, and in force here before Redis has them.
+
+Invariant I1, revocation is monotone: a revocation is a join, applied to this instance before
+anything is sent, kept by it until the token expires, and published again after every failover.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Collection, Sequence
+
+from ..clock import Clock
+from ..errors import AragoraRedisError, NotReadyError, StaleError
+from ..events import Events
+from ..tokens import operations
+from ..tokens.entry import SHARDS, Entry
+from ..tokens.pardon import NO_PARDONS, Pardons
+from ..tokens.replica import ShardReplica
+from ..tokens.shard import Shard
+from .commitment import RedisSide
+from .ledger import Ledger, MemoryLedger, RedisLedger
+from .outbox import Outbox
+from .publisher import Publisher
+from .receipt import Level, Receipt
+
+REVOKE_LIMIT = 1.0
+"""Seconds that a revocation may take by default."""
+NOTE_LIMIT = 0.05
+"""Seconds that are given to find out why something was revoked."""
+
+
+class Revocations:
+    """What is revoked: tokens, sessions that have ended, and refresh tokens that were used.
+
+    Args:
+        shards: the replica.
+        redis: the way to Redis; None where this process is all there is.
+        server_now: the server's clock, in Unix seconds; ours where it is not known.
+        deny_when_stale: refuse to vouch for tokens when staler than `max_staleness` seconds.
+        level: what a revocation waits for where it can be had; None for the highest that can.
+        pardons: what knows a pardon.
+        outbox: where revocations outlive this instance; None keeps them in memory.
+    """
+
+    def __init__(
+        self,
+        shards: list[Shard],
+        redis: RedisSide | None,
+        *,
+        clock: Clock,
+        events: Events,
+        server_now: Callable[[], float],
+        deny_when_stale: bool,
+        max_staleness: float,
+        level: Level | None,
+        pardons: Pardons = NO_PARDONS,
+        outbox: Outbox | None = None,
+    ) -> None:
+        self.shards = shards
+        self.pardons = pardons
+        self._redis = redis
+        self._deny_when_stale = deny_when_stale
+        self._max_staleness = max_staleness
+        self.publisher = Publisher(
+            shards, redis, clock=clock, events=events, level=level, outbox=outbox
+        )
+        self.ledger: Ledger = (
+            RedisLedger(redis.executor, redis.keys, server_now)
+            if redis is not None
+            else MemoryLedger(shards, self.publisher.notes, clock.wall)
+        )
+        """The revocations as the primary has them."""
+
+    def __len__(self) -> int:
+        return sum(len(shard.replica) for shard in self.shards)
+
+    @property
+    def outbox_depth(self) -> int:
+        """Own revocations that no primary is known to hold."""
+        return sum(len(shard.dirty) for shard in self.shards)
+
+    # --- what is known ------------------------------------------------------------------
+
+    def score(self, member: bytes) -> int | None:
+        """The greatest score of a member that was not pardoned; None where it is not revoked."""
+        replica = self._replica(member)
+        found = replica.score(member)
+        if found is None or not replica.pardons:
+            return found
+        return max((each.score for each in self.pardons.due(replica, member)), default=None)
+
+    def due(self, member: bytes) -> list[Entry]:
+        """The entries of a member that were not pardoned."""
+        return self.pardons.due(self._replica(member), member)
+
+    def knows(self, member: bytes) -> bool:
+        """Whether a member was ever revoked, were it pardoned since."""
+        return self._replica(member).score(member) is not None
+
+    def has_ended(self, member: bytes) -> bool:
+        """Whether the session with this digest is known to have ended."""
+        return self.score(member) is not None
+
+    async def note_of(self, member: bytes) -> str | None:
+        """What was noted of a revocation; None where nothing was, or Redis cannot be asked now."""
+        day = self._replica(member).day_of(member)
+        if day is None:
+            return None
+        if self._redis is None:
+            return self.publisher.notes.get(member)
+        note = operations.note_of(self._redis.keys[member[0] % SHARDS], day, member)
+        with contextlib.suppress(AragoraRedisError):
+            return await self._redis.executor.run(note, within=NOTE_LIMIT)
+        return None
+
+    def vouch(self, shards: Collection[int]) -> None:
+        """Refuse to say that something was not revoked, by what these shards hold.
+
+        Raises:
+            NotReadyError: the revocations have not been loaded since this instance started.
+            StaleError: they are older than allowed, and the risk policy is to deny.
+        """
+        self.require_ready()
+        if self._redis is None or not self._deny_when_stale:
+            return
+        if (age := self._redis.staleness(shards)) > self._max_staleness:
+            raise StaleError(
+                f"the revocations are {age:.1f} s old",
+                remedy="ARAGORA_TOKENS_ON_OUTAGE=known would enforce what is known",
+            )
+
+    def require_ready(self) -> None:
+        """Refuse to say that something was not revoked before that can be known.
+
+        Raises:
+            NotReadyError: the revocations have not been loaded since this instance started.
+        """
+        if self._redis is not None and not self._redis.ready():
+            raise NotReadyError(
+                "the revocations are not loaded yet",
+                remedy="wait until the state is started and ready, see /readyz",
+            )
+
+    # --- what joins them ----------------------------------------------------------------
+
+    def apply(self, entry: Entry) -> None:
+        """Take in what is known of a revocation from elsewhere; nothing is published by that."""
+        self.shards[entry.shard].replica.apply(entry)
+
+    def adopt(self, entry: Entry) -> None:
+        """Take over what an instance that died had revoked, to be published as our own."""
+        self.publisher.take_in(entry)
+
+    def anew(self, entry: Entry, *, ends: bool = False) -> Entry:
+        """An entry as it must be for no pardon of before to undo it, see `Pardons.anew`."""
+        return self.pardons.anew(self._replica(entry.member), entry, ends=ends)
+
+    async def end_sessions(
+        self, tombstones: Sequence[Entry], *, within: float = REVOKE_LIMIT
+    ) -> Receipt:
+        """Let sessions stay ended, whatever becomes of what Redis holds of them.
+
+        Returns:
+            The receipt of the one that got least far.
+        """
+        if not tombstones:
+            return Receipt(Level.LOCAL, Level.LOCAL)
+        receipts = await asyncio.gather(
+            *(
+                self.publisher.publish(self.anew(entry), "session", None, within)
+                for entry in tombstones
+            )
+        )
+        return min(receipts, key=lambda receipt: receipt.level)
+
+    async def use_up(self, entry: Entry) -> None:
+        """Remember that a refresh token was used; it is published in the background."""
+        await self.publisher.publish(self.anew(entry), "refresh", Level.LOCAL, 0)
+
+    def _replica(self, member: bytes) -> ShardReplica:
+        return self.shards[member[0] % SHARDS].replica
