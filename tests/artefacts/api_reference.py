@@ -160,7 +160,7 @@ def _class(chapter: Chapter, name: str, thing: type) -> Iterator[str]:
         yield from (f"- `{each.name}` = `{each.value!r}`" for each in thing)
         yield ""
         return
-    for attribute, member in vars(thing).items():
+    for attribute, member in _members(chapter, thing):
         if attribute.startswith("_") or attribute in chapter.inner or not inspect.getdoc(member):
             continue
         if isinstance(member, property):
@@ -170,6 +170,13 @@ def _class(chapter: Chapter, name: str, thing: type) -> Iterator[str]:
             yield from _call(f"{name}.{attribute}", member.__func__, level=4)
         elif inspect.isfunction(member):
             yield from _call(_at(chapter, attribute), member, level=4)
+
+
+def _members(chapter: Chapter, thing: type) -> Iterator[tuple[str, Any]]:
+    """What it defines; of what a state holds also what it has of others of the library."""
+    for each in thing.__mro__ if chapter.at else (thing,):
+        if each.__module__.startswith("aragora_redis."):
+            yield from vars(each).items()
 
 
 def _at(chapter: Chapter, attribute: str) -> str:

@@ -9,12 +9,10 @@ them before and after it asks Redis, and no update creates a session.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Any
 
-from ..audit.act import Act
-from ..clock import Clock
 from ..errors import (
     InvalidInputError,
     OutageError,
@@ -23,118 +21,45 @@ from ..errors import (
     SessionDataError,
     SessionGoneError,
     SessionUnreadableError,
-    TooManySessionsError,
 )
-from ..events import Events, SessionWrite
-from ..names import validate_seconds, validate_text
-from ..operation import Runs
+from ..names import validate_seconds
 from ..sessions import data as session_data
 from ..sessions.client import UNKNOWN, Client, kept
 from ..sessions.data import Fields
-from ..sessions.ids import SessionRef, all_sessions, fresh_id, parse_id, user_ref
-from ..sessions.operations import SessionKeys
-from ..sessions.policy import SessionPolicy
-from ..sessions.stored import Session, SessionInfo, Source
+from ..sessions.ids import SessionRef, fresh_id, parse_id
+from ..sessions.stored import Session
 from ..sessions.witness import Witness
-from ..tokens.entry import VALUE_LIMIT
-from ..tokens.told import digest_of
-from .audit import UNRECORDED, Recorder
-from .owed_ends import OwedEnds
-from .receipt import Receipt
-from .revocations import Revocations
+from .endable_sessions import WRITE_LIMIT, EndableSessions
 from .session_births import SessionBirths
 from .session_changes import SessionChanges
-from .session_ends import SessionEnds
-from .session_store import HOPS, NO_ANSWER, Found, SessionStore, gone
+from .session_store import HOPS, Found, gone
 
-T = TypeVar("T")
-
-WRITE_LIMIT = 1.0
-"""Seconds that a change may take: it waits for a failover that is nearly over."""
 ALIAS_FOR = 30.0
 """Seconds for which a rotated id leads on."""
 
 
-@dataclass(frozen=True, slots=True)
-class EndedSessions:
-    """How many sessions were ended, and how far that got."""
+class Sessions(EndableSessions):
+    """The sessions of the service. A call keeps one deadline, `within` seconds, for all it does."""
 
-    count: int
-    receipt: Receipt
+    @cached_property
+    def witness(self) -> Witness:
+        """What a client has seen of a session, in its cookie."""
+        return Witness(self._digest_key)
 
-    def __str__(self) -> str:
-        return f"{self.count} ended, {self.receipt.level.word}" if self.count else "had none"
+    @cached_property
+    def _changes(self) -> SessionChanges:
+        return SessionChanges(self._store, self._owed, lambda: self._policy)
 
-
-class Sessions:
-    """The sessions of the service. A call keeps one deadline, `within` seconds, for all it does.
-
-    Args:
-        executor: the way to Redis, or this process alone.
-        revocations: of the fleet, among which ended sessions are.
-        keys: where and how they are stored.
-        server_now: the server's clock in Unix seconds.
-        deny_on_outage: give no copy while Redis cannot be asked.
-        deadline: seconds that a read may take.
-        source: who it is that is asked.
-        audit: records what names an actor.
-    """
-
-    def __init__(
-        self,
-        executor: Runs,
-        revocations: Revocations,
-        *,
-        policy: SessionPolicy,
-        clock: Clock,
-        events: Events,
-        server_now: Callable[[], float],
-        keys: SessionKeys,
-        digest_key: bytes,
-        deny_on_outage: bool,
-        deadline: float,
-        source: Source,
-        audit: Recorder = UNRECORDED,
-    ) -> None:
-        self._audit = audit
-        self._policy = policy
-        self._events = events
-        self._digest_key = digest_key
-        self.witness = Witness(digest_key)
-        self._deadline = deadline
-        self._source = source
-        self._store = SessionStore(
-            executor,
-            revocations,
-            clock=clock,
-            events=events,
-            server_now=server_now,
-            keys=keys,
-            all_sessions=all_sessions(digest_key),
-            deny_on_outage=deny_on_outage,
-            source=source,
-        )
-        self._owed = OwedEnds(revocations, clock, server_now)
-        self._ends = SessionEnds(
-            self._store, revocations, self._owed, policy=lambda: self._policy, server_now=server_now
-        )
-        self._changes = SessionChanges(self._store, self._owed, lambda: self._policy)
-        self._births = SessionBirths(
+    @cached_property
+    def _births(self) -> SessionBirths:
+        return SessionBirths(
             self._store,
             self._ends,
             self._changes,
             policy=lambda: self._policy,
-            digest_key=digest_key,
-            source=source,
+            digest_key=self._digest_key,
+            source=self._source,
         )
-
-    async def run(self) -> None:
-        """Do in the background what is owed to sessions that have ended, until cancelled."""
-        await self._ends.run()
-
-    async def finish(self) -> None:
-        """Do what must not be left undone when this instance ends."""
-        await self._owed.end_all()
 
     # --- reading ------------------------------------------------------------------------
 
@@ -227,10 +152,6 @@ class Sessions:
         return kept(client, self._policy.remember) or UNKNOWN
 
     # --- writing ------------------------------------------------------------------------
-
-    def use(self, policy: SessionPolicy) -> None:
-        """Put another policy in force, for what is done to sessions from now on."""
-        self._policy = policy
 
     async def create(
         self,
@@ -357,198 +278,7 @@ class Sessions:
                 session, user, self._home(user), self._store.until(within), client=client
             )
 
-    # --- ending -------------------------------------------------------------------------
-
-    async def end(
-        self,
-        session: Session | str,
-        *,
-        reason: str = "",
-        actor: str = "",
-        within: float = WRITE_LIMIT,
-    ) -> Receipt:
-        """End a session for good: here at once, and as far as the receipt's level says.
-
-        The ids that it had before rotations end with it.
-
-        Args:
-            session: it, or its id.
-            reason: why, for the record.
-            actor: who does this; the act is recorded then (`state.audit`). Leave it out where users
-                end what is theirs, as at a logout.
-            within: seconds that it may take.
-
-        Raises:
-            InvalidInputError: the actor or the reason cannot be; nothing was ended.
-            SessionGoneError: there is no such session.
-            SessionConflictError: it keeps being rotated; end it once more.
-        """
-        with self._counted("end"):
-            until = self._store.until(within)
-            read = session if isinstance(session, Session) else None
-            ref = (
-                session.ref if isinstance(session, Session) else parse_id(self._digest_key, session)
-            )
-            if ref is None:
-                raise gone()
-            return await self._by_hand(
-                f"session {digest_of(ref.member)}",
-                lambda: self._end(ref, read, until),
-                _level,
-                actor,
-                reason,
-            )
-
-    async def _end(self, ref: SessionRef, read: Session | None, until: float) -> Receipt:
-        if read is None:
-            return await self._end_unread(ref, until)
-        index = self._index(read.user)
-        return await self._ends.end(ref, read.expires_at, index, until, before=read.before)
-
-    async def _end_unread(self, ref: SessionRef, until: float) -> Receipt:
-        """End what an id names.
-
-        Only what exists gets a tombstone: who makes up ids would fill the memory of all instances.
-        """
-        self._store.require_alive(ref)
-        try:
-            found, at = await self._store.find(ref, min(until, self._store.until(self._deadline)))
-        except (*NO_ANSWER, SessionUnreadableError):
-            return await self._ends.end(ref, self._ends.latest_end(), None, until)
-        if found is None:
-            raise gone()
-        stored = found.stored
-        before = tuple(dict.fromkeys((*stored.before, ref.member))) if ref != at else stored.before
-        return await self._ends.end(
-            at, stored.expires_at, self._index(stored.user), until, before=before
-        )
-
-    async def end_unchanged(self, session: Session, *, within: float = WRITE_LIMIT) -> Receipt:
-        """End a session for good, if nobody has changed it since it was read.
-
-        Raises:
-            SessionConflictError: somebody has.
-            SessionGoneError: there is no such session.
-            OutageError: it did not run.
-            OutcomeUnknownError: it may have run.
-        """
-        with self._counted("end"):
-            return await self._ends.end_unchanged(
-                session, self._index(session.user), self._store.until(within)
-            )
-
-    # --- by user ------------------------------------------------------------------------
-
-    async def of_user(self, user: str, *, within: float = WRITE_LIMIT) -> list[SessionInfo]:
-        """The user's sessions that live, oldest first. A handle names one and opens nothing.
-
-        Raises:
-            OutageError, OutcomeUnknownError: Redis cannot be asked.
-        """
-        until, home = self._store.until(within), self._home(user)
-        return list((await self._ends.living(home, until)).values())
-
-    async def end_user(
-        self,
-        user: str,
-        *,
-        keep: str | None = None,
-        reason: str = "",
-        actor: str = "",
-        within: float = WRITE_LIMIT,
-    ) -> EndedSessions:
-        """End all sessions that a user has, rotated ones too. One that begins now may be missed.
-
-        Args:
-            user: whose.
-            keep: the handle of one that lives on, for "log out everywhere else".
-            reason: as for `end`.
-            actor: as for `end`.
-            within: seconds that it may take.
-
-        Raises:
-            InvalidInputError: the actor or the reason cannot be; nothing was ended.
-            OutageError, OutcomeUnknownError: Redis cannot be asked which those are.
-        """
-        with self._counted("end-user"):
-            until, home = self._store.until(within), self._home(user)
-            return await self._by_hand(
-                f"sessions of user {digest_of(home.member)}",
-                lambda: self._end_user(home, keep, until),
-                str,
-                actor,
-                reason,
-            )
-
-    async def _end_user(self, home: SessionRef, keep: str | None, until: float) -> EndedSessions:
-        living = await self._ends.living(home, until)
-        ended = {member: info for member, info in living.items() if info.handle != keep}
-        return EndedSessions(len(ended), await self._ends.end_members(home, ended, until))
-
-    async def end_all(
-        self, *, reason: str = "", actor: str = "", within: float = WRITE_LIMIT
-    ) -> Receipt:
-        """End all sessions of everybody that exist now, also where Redis cannot be asked.
-
-        Args:
-            reason: as for `end`.
-            actor: as for `end`.
-            within: seconds that it may take.
-        """
-        with self._counted("end-all"):
-            until = self._store.until(within)
-            return await self._by_hand(
-                "sessions of everybody",
-                lambda: self._ends.end_all(all_sessions(self._digest_key), until),
-                _level,
-                actor,
-                reason,
-            )
-
-    async def end_one_of(
-        self,
-        user: str,
-        handle: str,
-        *,
-        reason: str = "",
-        actor: str = "",
-        within: float = WRITE_LIMIT,
-    ) -> Receipt:
-        """End the one of a user's sessions that a handle of the list names.
-
-        `reason` and `actor` are as for `end`.
-
-        Raises:
-            InvalidInputError: the actor or the reason cannot be; nothing was ended.
-            SessionGoneError: the user has none of that handle.
-            OutageError, OutcomeUnknownError: Redis cannot be asked which those are.
-        """
-        with self._counted("end"):
-            until, home = self._store.until(within), self._home(user)
-            living = await self._ends.living(home, until)
-            named = {member: info for member, info in living.items() if info.handle == handle}
-            if not named:
-                raise gone()
-            return await self._by_hand(
-                f"session {digest_of(next(iter(named)))}",
-                lambda: self._ends.end_members(home, named, until),
-                _level,
-                actor,
-                reason,
-            )
-
     # --- small parts --------------------------------------------------------------------
-
-    async def _by_hand(
-        self,
-        target: str,
-        work: Callable[[], Awaitable[T]],
-        outcome: Callable[[T], str],
-        actor: str,
-        reason: str,
-    ) -> T:
-        act = Act(actor=actor, action="sessions end", target=target, reason=reason)
-        return await self._audit.act(act, work, outcome)
 
     def _named(
         self, session: Session | str, version: int | None
@@ -569,34 +299,5 @@ class Sessions:
             raise gone()
         return session, ref, version
 
-    def _index(self, user: str | None) -> SessionRef | None:
-        return None if user is None else self._home(user)
-
-    def _home(self, user: str) -> SessionRef:
-        validate_text(user, "a user", most=VALUE_LIMIT)
-        return user_ref(self._digest_key, user)
-
     def _encoded(self, data: Mapping[str, Any]) -> Fields:
         return session_data.encode(data, most_bytes=self._policy.max_bytes)
-
-    @contextlib.contextmanager
-    def _counted(self, operation: str) -> Iterator[None]:
-        outcome = "failed"
-        try:
-            yield
-            outcome = "ok"
-        except (SessionConflictError, TooManySessionsError):
-            outcome = "conflict"
-            raise
-        except SessionGoneError:
-            outcome = "gone"
-            raise
-        except InvalidInputError:
-            outcome = "refused"
-            raise
-        finally:
-            self._events.emit(SessionWrite(operation, outcome))
-
-
-def _level(receipt: Receipt) -> str:
-    return receipt.level.word

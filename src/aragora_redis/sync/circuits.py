@@ -15,7 +15,7 @@ from ..state.circuit import Circuit as AsyncCircuit
 from ..state.circuit import CircuitStatus
 from ..state.circuit_entered import Entered
 from ..state.circuits import Forced
-from ..state.sessions import WRITE_LIMIT
+from ..state.endable_sessions import WRITE_LIMIT
 from ..state.shared import SharedState
 from .crossing import Crossing
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..sessions.client import Client
 from ..sessions.stored import Session, SessionInfo
+from ..state.endable_sessions import WRITE_LIMIT, EndedSessions
 from ..state.loading import LOAD_LIMIT
 from ..state.receipt import Instant, Level, Loaded, Receipt
 from ..state.refresh import DEFAULT_LIFETIME, Rotation
 from ..state.revocations import REVOKE_LIMIT
-from ..state.sessions import ALIAS_FOR, WRITE_LIMIT, EndedSessions
+from ..state.sessions import ALIAS_FOR
 from ..state.shared import SharedState
 from ..state.verification import VERIFY_LIMIT
 from ..tokens.claims import Verdict

@@ -32,6 +32,7 @@ from ...sessions.operations import SessionKeys
 from ...settings import Settings
 from ...state.audit_log import RedisAuditLog
 from ...state.commitment import RedisSide
+from ...state.endable_sessions import EndableSessions
 from ...state.ledger import Held
 from ...state.own_limits import OwnLimitsBook
 from ...state.pardons import pardons_of
@@ -39,7 +40,6 @@ from ...state.presence import presence_keys
 from ...state.receipt import Level, Receipt
 from ...state.revocations import Revocations
 from ...state.session_keyring import seal_of
-from ...state.sessions import Sessions
 from ...state.tokens import Tokens
 from ...tokens import operations
 from ...tokens.claims import ClaimNames
@@ -172,9 +172,9 @@ class Desk:
         return SessionKeys(self.settings.prefix, seal_of(self.settings, self.clock))
 
     @cached_property
-    def sessions(self) -> Sessions:
+    def sessions(self) -> EndableSessions:
         """What ends sessions; whether one has ended is asked of the revocations in Redis."""
-        return Sessions(
+        return EndableSessions(
             self._reach.executor,
             self.revocations,
             policy=self.policies.sessions,

@@ -13,9 +13,9 @@ from ...sessions import operations
 from ...sessions.client import Client
 from ...sessions.ids import SessionRef, all_sessions, handle_of, parse_id, user_ref
 from ...sessions.stored import Moved, Stored
+from ...state.endable_sessions import EndedSessions
 from ...state.receipt import Receipt
 from ...state.session_store import HOPS
-from ...state.sessions import EndedSessions
 from ...tokens.told import digest_of
 from .desk import Desk, kept
 from .revocations import held
