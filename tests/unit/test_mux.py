@@ -25,11 +25,13 @@ from aragora_redis.errors import (
 )
 from aragora_redis.events import Events
 from aragora_redis.link import mux as mux_module
-from aragora_redis.link.mux import BATCH_FLOOR, QUEUE_LIMIT, WARM, Mux
+from aragora_redis.link.mux import BATCH_FLOOR, Mux
 from aragora_redis.link.pipe import Lost, Pipe, ReplyHandler
 from aragora_redis.link.probe import PROBE_LIMIT
+from aragora_redis.link.pulse import WARM
 from aragora_redis.link.replies import late_by
 from aragora_redis.link.trust import FRESH
+from aragora_redis.link.unsent import QUEUE_LIMIT
 from aragora_redis.operation import Fence, Kind, Operation
 from aragora_redis.scripts.catalog import Script
 

@@ -17,8 +17,9 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from ..clock import Clock
 from ..errors import AragoraRedisError, DeadlineError, OverloadedError, UnexpectedReplyError
 from ..operation import Kind, Lane, Operation
-from .mux import QUEUE_LIMIT, Mux
+from .mux import Mux
 from .replies import RedirectError
+from .unsent import QUEUE_LIMIT
 
 T = TypeVar("T")
 

@@ -15,38 +15,27 @@ import hiredis
 
 from ..clock import Clock, ServerTime
 from ..errors import (
-    AragoraRedisError,
     DeadlineError,
     LinkDownError,
     OutcomeUnknownError,
-    OverloadedError,
     RefusedError,
 )
 from ..events import DeadlineMissed, Events
 from ..operation import Fence, Operation
 from .batch import Batch, Pending, fail, group, no_answer, pack_calls, settle_call
-from .pipe import Lost, Pipe, ReplyHandler, pack
+from .pipe import Lost, Pipe, ReplyHandler
 from .probe import Probe
+from .pulse import DEAD_AFTER, Pulse
 from .replies import RECONNECT, RedirectError, classify, late_by
 from .trust import FRESH, Trust
+from .unsent import Unsent
 
 T = TypeVar("T")
 
-QUEUE_LIMIT = 4096
-"""Operations that may wait to be sent."""
-QUEUE_BYTES = 8 * 1024 * 1024
 BATCH_FLOOR, BATCH_CEILING = 8, 64
 BATCHES_IN_FLIGHT = 2
-WARM = 0.1
-"""Seconds of silence after which a lane is asked for a sign of life."""
-KEEP_ALIVE = 2.0
-"""Seconds of silence after which any lane is asked for one."""
 HAND_OVER_LIMIT, HAND_OVER_LOOKS = 0.2, 100
 """Seconds for what was sent to be answered, and how often in them it is looked."""
-FENCED_FOR = 60.0
-"""Seconds since the last fenced operation for which that goes on."""
-DEAD_AFTER = 1.0
-"""Seconds without the oldest answer after which the connection is closed."""
 
 
 class Mux:
@@ -91,9 +80,7 @@ class Mux:
         self._down_reason = "not connected yet"
         self._suspended: str | None = None
         self._handing_over = False
-        self._queue: deque[Pending] = deque()
-        self._fenced: deque[Pending] = deque()
-        self._queued_bytes = 0
+        self._unsent = Unsent()
         self._in_flight: deque[Batch] = deque()
         self._cap = BATCH_FLOOR
         self._last_batch = 0
@@ -101,10 +88,8 @@ class Mux:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._probe: Probe | None = None
-        self._warming = False
-        self._warmed_at = 0.0
-        self._fenced_at = float("-inf")
         self._trust = Trust()
+        self._pulse = Pulse(self._trust, clock)
         self.generation = 0
         """Counts connections, so that a group knows whether it spans two."""
         self.server_time = ServerTime(0.0, 0)
@@ -193,7 +178,7 @@ class Mux:
     def suspend(self, reason: str) -> None:
         """Write nothing more, but keep reading, until `resume` or `close`."""
         self._suspended = reason
-        self._fail_unsent(LinkDownError(f"Redis is not written to now: {reason}"))
+        self._unsent.fail(LinkDownError(f"Redis is not written to now: {reason}"))
 
     def resume(self) -> None:
         """Write again after `suspend`."""
@@ -214,16 +199,8 @@ class Mux:
             fail(pending, OutcomeUnknownError(f"the connection to Redis ended: {reason}"))
         self._in_flight.clear()
         self._cap, self._last_batch = BATCH_FLOOR, 0
-        self._fail_unsent(LinkDownError(f"the connection to Redis ended: {reason}"))
+        self._unsent.fail(LinkDownError(f"the connection to Redis ended: {reason}"))
         self._on_lost(reason)
-
-    def _fail_unsent(self, error: AragoraRedisError) -> None:
-        unsent = [*self._queue, *self._fenced]
-        self._queue.clear()
-        self._fenced.clear()
-        self._queued_bytes = 0
-        for pending in unsent:
-            fail(pending, error)
 
     # --- sending --------------------------------------------------------------------------
 
@@ -252,19 +229,17 @@ class Mux:
         if (down := self.down) is not None:
             raise LinkDownError(f"there is no usable connection to Redis: {down}")
         pending = Pending(operation, deadline, asking=asking, alone=alone)
-        waiting = len(self._queue) + len(self._fenced)
-        if waiting >= QUEUE_LIMIT or self._queued_bytes + pending.size > QUEUE_BYTES:
-            raise OverloadedError("the queue to Redis is full", remedy="slow down, or add capacity")
+        self._unsent.require_room(pending)
         self._arm_timer(deadline)
         if operation.fence is Fence.PROBE:
-            self._fenced_at = self._clock.monotonic()
-            if self._trust.doubtful(self._clock.monotonic()):
-                self._fenced.append(pending)
+            now = self._clock.monotonic()
+            self._pulse.fenced(now)
+            if self._trust.doubtful(now):
+                self._unsent.fence(pending)
                 self._probe_first()
                 return pending.future
-        self._queue.append(pending)
-        self._queued_bytes += pending.size
-        if not self._in_flight and self._last_batch <= 1 and len(self._queue) == 1:
+        self._unsent.add(pending)
+        if not self._in_flight and self._last_batch <= 1 and len(self._unsent) == 1:
             self._flush()
         else:
             self._schedule_flush()
@@ -283,7 +258,7 @@ class Mux:
         pipe = self._pipe
         while (
             pipe is not None
-            and self._queue
+            and self._unsent
             and len(self._in_flight) < BATCHES_IN_FLIGHT
             and pipe.writable
             and self._suspended is None
@@ -292,12 +267,7 @@ class Mux:
             self._write_batch(pipe)
 
     def _write_batch(self, pipe: Pipe) -> None:
-        taken: list[Pending] = []
-        while self._queue and len(taken) < self._cap:
-            pending = self._queue.popleft()
-            self._queued_bytes -= pending.size
-            if not pending.future.done():  # cancelled or timed out: it does not run
-                taken.append(pending)
+        taken = self._unsent.take(self._cap)
         if not taken:
             return
         now = self._clock.monotonic()
@@ -343,9 +313,9 @@ class Mux:
         # Redis answers in order, so it is the oldest, unless the pipe has just been replaced.
         if self._in_flight and self._in_flight[0] is batch:
             self._in_flight.popleft()
-        outstanding = len(self._queue) + sum(len(b.pending) for b in self._in_flight)
+        outstanding = len(self._unsent) + sum(len(b.pending) for b in self._in_flight)
         self._cap = min(max(outstanding // 2, BATCH_FLOOR), BATCH_CEILING)
-        if self._queue:
+        if self._unsent:
             self._schedule_flush()
 
     def _call_refused(self, call: list[Pending], text: str, now: float) -> None:
@@ -375,7 +345,7 @@ class Mux:
         """Fail what is over its deadline; give up a connection that is silent for too long."""
         self._timer = None
         now = self._clock.monotonic()
-        upcoming = self._expire((*self._queue, *self._fenced), now, sent_at=None)
+        upcoming = self._expire(self._unsent, now, sent_at=None)
         for batch in self._in_flight:
             upcoming += self._expire(batch.pending, now, sent_at=batch.sent_at)
         if self._in_flight:
@@ -405,7 +375,7 @@ class Mux:
         """Act on how long the oldest batch has waited; returns when to look again."""
         dead_after = max(DEAD_AFTER, self._patience)
         if now - oldest > self._patience:
-            self._fail_unsent(LinkDownError("Redis does not answer"))
+            self._unsent.fail(LinkDownError("Redis does not answer"))
         if now - oldest > dead_after and self._pipe is not None:
             self._pipe.close(f"no answer for {now - oldest:.1f} s")
         patient = now - oldest <= self._patience
@@ -437,38 +407,13 @@ class Mux:
             self._pipe.close(f"the probe failed: {fault}")
             return
         self._trust.proved(self._clock.monotonic())
-        for pending in self._fenced:
-            self._queue.append(pending)
-            self._queued_bytes += pending.size
-        self._fenced.clear()
+        self._unsent.unfence()
         self._flush()
 
     def keep_warm(self) -> None:
-        """Ask for a sign of life before a silence begins, or grows long.
-
-        A silence in which most Sentinels cannot be heard would leave a doubt that nobody can clear,
-        and services end connections on which nothing is said.
-        """
-        now = self._clock.monotonic()
-        if self._warming and self._pipe is not None and now - self._warmed_at > DEAD_AFTER:
-            self._pipe.close(f"no sign of life for {now - self._warmed_at:.1f} s")
-            return
-        silence = WARM if now - self._fenced_at < FENCED_FOR else KEEP_ALIVE
-        if (
-            self._pipe is not None
-            and not self._in_flight
-            and not self._warming
-            and self._suspended is None
-            and self._trust.silent_for(now) > silence
-        ):
-            self._warming = True
-            self._warmed_at = now
-            self._pipe.send(pack(("PING",)), [self._on_sign_of_life])
-
-    def _on_sign_of_life(self, reply: Any) -> None:
-        self._warming = False
-        if not isinstance(reply, Lost):
-            self._trust.answered(self._clock.monotonic())
+        """Ask for a sign of life before a silence begins, or grows long."""
+        if self._pipe is not None:
+            self._pulse.beat(self._pipe, idle=not self._in_flight and self._suspended is None)
 
 
 def _ignore(_reply: Any) -> None:

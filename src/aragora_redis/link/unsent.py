@@ -1,0 +1,72 @@
+"""Operations that wait to be sent, within bounds; those that need a proof first wait apart."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from ..errors import AragoraRedisError, OverloadedError
+from .batch import Pending, fail
+
+QUEUE_LIMIT = 4096
+"""Operations that may wait to be sent."""
+QUEUE_BYTES = 8 * 1024 * 1024
+
+
+class Unsent:
+    """What waits on one lane. Its length is that of what may be sent now."""
+
+    def __init__(self) -> None:
+        self._queue: deque[Pending] = deque()
+        self._fenced: deque[Pending] = deque()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def __iter__(self) -> Iterator[Pending]:
+        return iter((*self._queue, *self._fenced))
+
+    def require_room(self, pending: Pending) -> None:
+        """Refuse what would wait beyond the bounds.
+
+        Raises:
+            OverloadedError: it would; nothing was queued.
+        """
+        waiting = len(self._queue) + len(self._fenced)
+        if waiting >= QUEUE_LIMIT or self._bytes + pending.size > QUEUE_BYTES:
+            raise OverloadedError("the queue to Redis is full", remedy="slow down, or add capacity")
+
+    def add(self, pending: Pending) -> None:
+        """Queue it behind the others."""
+        self._queue.append(pending)
+        self._bytes += pending.size
+
+    def fence(self, pending: Pending) -> None:
+        """Keep it until `unfence`."""
+        self._fenced.append(pending)
+
+    def unfence(self) -> None:
+        """Queue what was kept: the primary has proved itself."""
+        for pending in self._fenced:
+            self.add(pending)
+        self._fenced.clear()
+
+    def take(self, most: int) -> list[Pending]:
+        """The next to send; what was cancelled or timed out is left out, and does not run."""
+        taken: list[Pending] = []
+        while self._queue and len(taken) < most:
+            pending = self._queue.popleft()
+            self._bytes -= pending.size
+            if not pending.future.done():
+                taken.append(pending)
+        return taken
+
+    def fail(self, error: AragoraRedisError) -> None:
+        """Tell all who wait that theirs does not run."""
+        unsent = list(self)
+        self._queue.clear()
+        self._fenced.clear()
+        self._bytes = 0
+        for pending in unsent:
+            fail(pending, error)
