@@ -17,11 +17,11 @@ from aragora_redis.lab.config import (
     render_sentinel,
 )
 from aragora_redis.lab.cuts import ruleset
-from aragora_redis.lab.lab import resolve
 from aragora_redis.lab.members import View, decide_owner, shown, sure
 from aragora_redis.lab.ports import all_free, bus_port, free_ports
 from aragora_redis.lab.sentinel import decide_primary
 from aragora_redis.lab.server import find_server, read_version
+from aragora_redis.lab.targets import resolve
 from aragora_redis.topology.nodes import SLOTS
 
 OLD, NEW = Monitored(0, 6379), Monitored(1, 6380)

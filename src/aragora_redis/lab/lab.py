@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Self
-
-import msgspec
 
 from ..errors import LabError
 from . import cuts, manifest, network
@@ -19,13 +16,14 @@ from .managed import ManagedTopology
 from .manifest import Manifest, Mode, PortChoice
 from .node import Kind, Node, end_all
 from .ports import all_free
-from .prepare import choice, prepare, wished
+from .prepare import choice, prepare
 from .process import State
 from .reshard import move_slots
 from .sentinel import SentinelTopology
 from .server import find_server
 from .standalone import StandaloneTopology
 from .status import LabStatus, node_status
+from .targets import cut_between, resolve
 from .topology import Site, Topology
 from .troubles import Trouble, make, mend
 from .waiting import wait_until
@@ -82,29 +80,16 @@ class Lab:
                 default those of the lab, for a new one 10.
         """
         path = Path(directory).absolute()
-        mode, ports = choice(Mode, mode), choice(PortChoice, ports)
-        if not str(path).isprintable():
-            raise LabError(f"{str(path)!r} cannot be a lab's directory", remedy="choose another")
-        found = manifest.load(path)
-        if found is None:
-            found = prepare(path, mode, ports, down_after_ms)
-        elif found.mode is not mode:
-            raise LabError(
-                f"the lab in {path} is of mode {found.mode}",
-                remedy=f"give mode {mode} a directory of its own with --dir (make: DIR=), "
-                f"or remove this one with its data: rm -r {shlex.quote(str(path))}",
-            )
-        service = found.service
-        if service is not None:
-            service = wished(service, forbidden, name_delay, idle_seconds)
-        elif (forbidden, name_delay, idle_seconds) != (None, None, None):
-            raise LabError(
-                f"mode {mode} forbids no command, has no name and closes no connection",
-                remedy="leave that out, or take mode managed",
-            )
-        return cls(
-            path, msgspec.structs.replace(found, down_after_ms=down_after_ms, service=service)
+        state = prepare(
+            path,
+            choice(Mode, mode),
+            choice(PortChoice, ports),
+            down_after_ms,
+            forbidden=forbidden,
+            name_delay=name_delay,
+            idle_seconds=idle_seconds,
         )
+        return cls(path, state)
 
     @classmethod
     def open(cls, directory: Path | str) -> Self:
@@ -203,16 +188,14 @@ class Lab:
                 "the nodes of this lab share one address, so they cannot be told apart",
                 remedy="cut nodes off on Linux",
             )
-        first = self._side(one)
-        second = self._side(other)
-        hosts = _union(first)
-        others = self._everybody - hosts if other == "rest" else _union(second)
-        if not hosts or not others or hosts & others:
-            raise LabError(
-                f"{one} and {other} are not two sides", remedy="name each address on one of them"
-            )
-        said = f"{','.join(first)} {'->' if one_way else '|'} {','.join(second)}"
-        made = Cut(said, tuple(sorted(hosts)), tuple(sorted(others)), one_way)
+        made = cut_between(
+            one,
+            other,
+            one_way=one_way,
+            addresses=self._manifest.network,
+            hosts={node.name: node.address.host for node in self._nodes},
+            names_of=lambda target: [node.name for node in self._resolve(target)],
+        )
         cuts.add_cut(self.directory, self._table, made)
         return made
 
@@ -373,26 +356,6 @@ class Lab:
         return table_of(self._manifest.network)
 
     @property
-    def _everybody(self) -> frozenset[str]:
-        nodes = (node.address.host for node in self._nodes)
-        return frozenset((*nodes, *network.clients(self._manifest.network)))
-
-    def _side(self, side: str) -> dict[str, frozenset[str]]:
-        """The addresses that a side of a cut means, by name."""
-        found: dict[str, frozenset[str]] = {}
-        for target in side.split(","):
-            if target == "rest" == side:
-                found[target] = frozenset()
-            elif target == "clients":
-                found[target] = frozenset(network.clients(self._manifest.network))
-            elif target in self._everybody:
-                found[target] = frozenset({target})
-            else:
-                nodes = self._resolve(target)
-                found |= {node.name: frozenset({node.address.host}) for node in nodes}
-        return found
-
-    @property
     def _nodes(self) -> tuple[Node, ...]:
         return self._manifest.nodes(self.directory)
 
@@ -457,27 +420,3 @@ def _taken(nodes: Sequence[Node]) -> str:
         ),
         seconds=_PORT_SECONDS,
     )
-
-
-def _union(side: Mapping[str, frozenset[str]]) -> frozenset[str]:
-    return frozenset().union(*side.values())
-
-
-def resolve(target: str, names: Sequence[str], primary: str) -> str:
-    """The name that a target means; see `Lab`.
-
-    Raises:
-        LabError: it means none.
-    """
-    others = [name for name in names if name.startswith(f"{Kind.REDIS}-") and name != primary]
-    meanings = {
-        "primary": primary,
-        **{f"replica-{number}": name for number, name in enumerate(others)},
-        **{name: name for name in names},
-    }
-    if target not in meanings:
-        raise LabError(
-            f"there is no node {target!r} in this lab",
-            remedy=f"the targets are all, {', '.join(meanings)}",
-        )
-    return meanings[target]
