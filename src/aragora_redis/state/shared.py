@@ -1,4 +1,4 @@
-"""`SharedState`: put the parts together, start them, end them, and say how they are."""
+"""`SharedState`: start the parts of one instance, end them, and say how they are."""
 
 from __future__ import annotations
 
@@ -16,33 +16,18 @@ from ..events import Events
 from ..link.supervision import supervised
 from ..operation import Runs
 from ..policies import Policies, load_policies
-from ..rate_limit.gcra import Source
 from ..rate_limit.operations import reset_channel
 from ..rate_limit.share import FleetSize
-from ..sessions.operations import SessionKeys
 from ..settings import Settings, from_env
-from ..tokens.claims import ClaimNames
-from ..tokens.entry import DAY, SHARDS, Entry
+from ..tokens.entry import SHARDS
 from ..tokens.shard import Shard
-from .audit import Audit
-from .audit_log import AuditLog, MemoryAuditLog, RedisAuditLog
-from .circuits import Circuits
 from .connected import Connected
 from .embedded import EmbeddedExecutor
-from .limit_decider import Decider
-from .outbox import Outbox
-from .outbox_file import OutboxFile
-from .pardons import StrayPardons, pardons_of
+from .pardons import StrayPardons
+from .parts import Parts
 from .policies_watch import PoliciesWatch
-from .rate_limits import RateLimits
-from .receipt import Level
-from .refresh import RefreshTokens
-from .revocations import Revocations
 from .service import Service
-from .session_keyring import seal_of
-from .sessions import Sessions
 from .status import Status, health_of
-from .tokens import Tokens
 
 _log = logging.getLogger(__name__)
 
@@ -88,15 +73,28 @@ class SharedState:
         self._shards = (
             self._redis.feed.shards if self._redis else [Shard(index) for index in range(SHARDS)]
         )
-        self._outbox = self._build_outbox()
-        self.audit = self._build_audit()
-        self.rate_limits = self._build_rate_limits()
-        self.revocations = self._build_revocations()
-        self.tokens = self._build_tokens()
+        parts = Parts(
+            settings=settings,
+            policies=self.policies,
+            clock=clock,
+            events=self.events,
+            service=self._service,
+            fleet=self._fleet,
+            boot_id=self.boot_id,
+            executor=self._executor,
+            redis=self._redis,
+            shards=self._shards,
+            ready=lambda: self.ready,
+        )
+        self._outbox = parts.outbox(lambda entry: self.revocations.adopt(entry))
+        self.audit = parts.audit()
+        self.rate_limits = parts.rate_limits(self.audit)
+        self.revocations = parts.revocations(self._outbox)
+        self.tokens = parts.tokens(self.revocations, self.audit)
         self._strays = StrayPardons(self._shards, self.revocations.pardons, self.events)
-        self.refresh_tokens = self._build_refresh_tokens()
-        self.sessions = self._build_sessions()
-        self.circuits = self._build_circuits()
+        self.refresh_tokens = parts.refresh_tokens(self.tokens, self.revocations)
+        self.sessions = parts.sessions(self.revocations, self.audit)
+        self.circuits = parts.circuits(self.audit)
         self._ready = False
         self._watch: PoliciesWatch | None = None
         if policies is None and settings.policies is not None:
@@ -264,9 +262,6 @@ class SharedState:
             found["audit"] = self.audit.trouble
         return found
 
-    def _across_slots(self) -> bool:
-        return self._redis is None or self._redis.reach.across_slots
-
     def _whole(self) -> bool:
         return self._redis is None or self._redis.reach.down is None
 
@@ -310,146 +305,9 @@ class SharedState:
             outbox=self._said_of_outbox,
         )
 
-    def _build_rate_limits(self) -> RateLimits:
-        decider = Decider(
-            executor=self._executor,
-            across_slots=self._across_slots,
-            source=Source.REDIS if self._redis else Source.LOCAL,
-            clock=self._clock,
-            service=self._service,
-            fleet=self._fleet,
-            own=self.boot_id,
-            prefix=self.settings.prefix,
-            digest_key=self.settings.digest_key.reveal_bytes(),
-            channel=reset_channel(self.settings.prefix),
-            fail_open=self.settings.fail_open,
-            deadline=self.settings.deadline,
-            server_now=self._redis.server_now if self._redis else self._clock.wall,
-        )
-        return RateLimits(
-            self.policies.limits, decider=decider, events=self.events, audit=self.audit
-        )
-
-    def _build_audit(self) -> Audit:
-        settings, redis = self.settings, self._redis
-        log: AuditLog = MemoryAuditLog()
-        if redis is not None:
-            log = RedisAuditLog(redis.executor, settings.prefix)
-        return Audit(
-            log,
-            clock=self._clock,
-            events=self.events,
-            server_now=redis.server_now if redis else self._clock.wall,
-            instance=settings.instance_id or self.boot_id,
-        )
-
-    def _build_revocations(self) -> Revocations:
-        tokens, redis = self.settings.tokens, self._redis
-        return Revocations(
-            self._shards,
-            redis.for_tokens(lambda: self.ready) if redis else None,
-            clock=self._clock,
-            events=self.events,
-            server_now=redis.server_now if redis else self._clock.wall,
-            deny_when_stale=tokens.on_outage == "deny",
-            max_staleness=tokens.max_staleness,
-            level=Level[tokens.level.upper()] if tokens.level else None,
-            pardons=pardons_of(tokens),
-            outbox=self._outbox,
-        )
-
-    def _build_tokens(self) -> Tokens:
-        tokens = self.settings.tokens
-        return Tokens(
-            self.revocations,
-            clock=self._clock,
-            events=self.events,
-            server_now=self._redis.server_now if self._redis else self._clock.wall,
-            digest_key=self.settings.digest_key.reveal_bytes(),
-            max_lifetime=tokens.max_lifetime,
-            skew=tokens.skew,
-            claims=ClaimNames(tokens.tenant_claim, tokens.family_claim),
-            issuers=(self.settings.jwt, *self.settings.issuers),
-            audit=self.audit,
-        )
-
-    def _build_outbox(self) -> Outbox | None:
-        directory = self.settings.tokens.outbox
-        if directory is None:
-            return None
-        file = OutboxFile(
-            directory,
-            self.boot_id,
-            fingerprint=self.settings.fingerprint,
-            prefix=self.settings.prefix,
-            today=self._today,
-        )
-        return Outbox(file, self._clock, self.events, self._take)
-
-    def _today(self) -> int | None:
-        """The day by all clocks; None until Redis's is known, for one alone may be far ahead."""
-        now = self._clock.wall()
-        if self._redis is not None:
-            read = self._redis.server_clock()
-            if read is None:
-                return None
-            now = min(now, read)
-        return int(now // DAY)
-
     def _said_of_outbox(self) -> str:
         return "none" if self._outbox is None else self._outbox.on_disk.trouble or "ok"
-
-    def _take(self, entry: Entry) -> None:
-        self.revocations.adopt(entry)
 
     async def _prepared(self) -> None:
         if self._outbox is not None:
             await self._outbox.wait_adopted()
-
-    def _build_refresh_tokens(self) -> RefreshTokens:
-        settings, redis = self.settings, self._redis
-        return RefreshTokens(
-            self._executor,
-            redis.for_tokens(lambda: self.ready) if redis else None,
-            self.tokens,
-            self.revocations,
-            clock=self._clock,
-            server_now=redis.server_now if redis else self._clock.wall,
-            prefix=settings.prefix,
-            digest_key=settings.digest_key.reveal_bytes(),
-            max_lifetime=settings.tokens.max_lifetime,
-            skew=settings.tokens.skew,
-            family_claim=settings.tokens.family_claim,
-        )
-
-    def _build_sessions(self) -> Sessions:
-        settings = self.settings
-        return Sessions(
-            self._executor,
-            self.revocations,
-            policy=self.policies.sessions,
-            clock=self._clock,
-            events=self.events,
-            server_now=self._redis.server_now if self._redis else self._clock.wall,
-            keys=SessionKeys(settings.prefix, seal_of(settings, self._clock)),
-            digest_key=settings.digest_key.reveal_bytes(),
-            deny_on_outage=settings.sessions.on_outage == "deny",
-            deadline=settings.deadline,
-            source="redis" if self._redis else "local",
-            audit=self.audit,
-        )
-
-    def _build_circuits(self) -> Circuits:
-        return Circuits(
-            self._executor,
-            policies=self.policies,
-            clock=self._clock,
-            events=self.events,
-            server_now=self._redis.server_now if self._redis else self._clock.wall,
-            fleet=self._fleet,
-            own=self.boot_id,
-            prefix=self.settings.prefix,
-            deadline=self.settings.deadline,
-            source="redis" if self._redis else "local",
-            audit=self.audit,
-        )

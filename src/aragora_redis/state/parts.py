@@ -1,0 +1,211 @@
+"""How the parts of one instance are built on what they have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..clock import Clock
+from ..events import Events
+from ..operation import Runs
+from ..policies import Policies
+from ..rate_limit.gcra import Source
+from ..rate_limit.operations import reset_channel
+from ..rate_limit.share import FleetSize
+from ..sessions.operations import SessionKeys
+from ..settings import Settings
+from ..tokens.claims import ClaimNames
+from ..tokens.entry import DAY, Entry
+from ..tokens.shard import Shard
+from .audit import Audit
+from .audit_log import AuditLog, MemoryAuditLog, RedisAuditLog
+from .circuits import Circuits
+from .connected import Connected
+from .limit_decider import Decider
+from .outbox import Outbox
+from .outbox_file import OutboxFile
+from .pardons import pardons_of
+from .rate_limits import RateLimits
+from .receipt import Level
+from .refresh import RefreshTokens
+from .revocations import Revocations
+from .service import Service
+from .session_keyring import seal_of
+from .sessions import Sessions
+from .tokens import Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Builds them, each when it is asked for.
+
+    Attributes:
+        policies: those at the start.
+        boot_id: of this instance.
+        executor: the way to Redis, or this process alone.
+        redis: None where this process is all there is.
+        shards: the replica of the revocations.
+        ready: whether the revocations are loaded.
+    """
+
+    settings: Settings
+    policies: Policies
+    clock: Clock
+    events: Events
+    service: Service
+    fleet: FleetSize
+    boot_id: str
+    executor: Runs
+    redis: Connected | None
+    shards: list[Shard]
+    ready: Callable[[], bool]
+
+    def rate_limits(self, audit: Audit) -> RateLimits:
+        """The limits of the policies."""
+        redis = self.redis
+        decider = Decider(
+            executor=self.executor,
+            across_slots=lambda: redis is None or redis.reach.across_slots,
+            source=Source.REDIS if redis else Source.LOCAL,
+            clock=self.clock,
+            service=self.service,
+            fleet=self.fleet,
+            own=self.boot_id,
+            prefix=self.settings.prefix,
+            digest_key=self._digest_key,
+            channel=reset_channel(self.settings.prefix),
+            fail_open=self.settings.fail_open,
+            deadline=self.settings.deadline,
+            server_now=self._server_now,
+        )
+        return RateLimits(self.policies.limits, decider=decider, events=self.events, audit=audit)
+
+    def audit(self) -> Audit:
+        """The record of acts by hand."""
+        settings, redis = self.settings, self.redis
+        log: AuditLog = MemoryAuditLog()
+        if redis is not None:
+            log = RedisAuditLog(redis.executor, settings.prefix)
+        return Audit(
+            log,
+            clock=self.clock,
+            events=self.events,
+            server_now=self._server_now,
+            instance=settings.instance_id or self.boot_id,
+        )
+
+    def revocations(self, outbox: Outbox | None) -> Revocations:
+        """What is revoked."""
+        tokens, redis = self.settings.tokens, self.redis
+        return Revocations(
+            self.shards,
+            redis.for_tokens(self.ready) if redis else None,
+            clock=self.clock,
+            events=self.events,
+            server_now=self._server_now,
+            deny_when_stale=tokens.on_outage == "deny",
+            max_staleness=tokens.max_staleness,
+            level=Level[tokens.level.upper()] if tokens.level else None,
+            pardons=pardons_of(tokens),
+            outbox=outbox,
+        )
+
+    def tokens(self, revocations: Revocations, audit: Audit) -> Tokens:
+        """What judges and revokes tokens."""
+        tokens = self.settings.tokens
+        return Tokens(
+            revocations,
+            clock=self.clock,
+            events=self.events,
+            server_now=self._server_now,
+            digest_key=self._digest_key,
+            max_lifetime=tokens.max_lifetime,
+            skew=tokens.skew,
+            claims=ClaimNames(tokens.tenant_claim, tokens.family_claim),
+            issuers=(self.settings.jwt, *self.settings.issuers),
+            audit=audit,
+        )
+
+    def outbox(self, take: Callable[[Entry], None]) -> Outbox | None:
+        """Where revocations outlive this instance; `take` adopts what others have left there."""
+        directory = self.settings.tokens.outbox
+        if directory is None:
+            return None
+        file = OutboxFile(
+            directory,
+            self.boot_id,
+            fingerprint=self.settings.fingerprint,
+            prefix=self.settings.prefix,
+            today=self._today,
+        )
+        return Outbox(file, self.clock, self.events, take)
+
+    def refresh_tokens(self, tokens: Tokens, revocations: Revocations) -> RefreshTokens:
+        """The families of refresh tokens."""
+        settings, redis = self.settings, self.redis
+        return RefreshTokens(
+            self.executor,
+            redis.for_tokens(self.ready) if redis else None,
+            tokens,
+            revocations,
+            clock=self.clock,
+            server_now=self._server_now,
+            prefix=settings.prefix,
+            digest_key=self._digest_key,
+            max_lifetime=settings.tokens.max_lifetime,
+            skew=settings.tokens.skew,
+            family_claim=settings.tokens.family_claim,
+        )
+
+    def sessions(self, revocations: Revocations, audit: Audit) -> Sessions:
+        """The sessions."""
+        settings = self.settings
+        return Sessions(
+            self.executor,
+            revocations,
+            policy=self.policies.sessions,
+            clock=self.clock,
+            events=self.events,
+            server_now=self._server_now,
+            keys=SessionKeys(settings.prefix, seal_of(settings, self.clock)),
+            digest_key=self._digest_key,
+            deny_on_outage=settings.sessions.on_outage == "deny",
+            deadline=settings.deadline,
+            source="redis" if self.redis else "local",
+            audit=audit,
+        )
+
+    def circuits(self, audit: Audit) -> Circuits:
+        """The circuits."""
+        return Circuits(
+            self.executor,
+            policies=self.policies,
+            clock=self.clock,
+            events=self.events,
+            server_now=self._server_now,
+            fleet=self.fleet,
+            own=self.boot_id,
+            prefix=self.settings.prefix,
+            deadline=self.settings.deadline,
+            source="redis" if self.redis else "local",
+            audit=audit,
+        )
+
+    @property
+    def _server_now(self) -> Callable[[], float]:
+        """The server's clock in Unix seconds; ours where there is no Redis."""
+        return self.redis.server_now if self.redis else self.clock.wall
+
+    @property
+    def _digest_key(self) -> bytes:
+        return self.settings.digest_key.reveal_bytes()
+
+    def _today(self) -> int | None:
+        """The day by all clocks; None until Redis's is known, for one alone may be far ahead."""
+        now = self.clock.wall()
+        if self.redis is not None:
+            read = self.redis.server_clock()
+            if read is None:
+                return None
+            now = min(now, read)
+        return int(now // DAY)
