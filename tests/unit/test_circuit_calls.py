@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import inspect
 import threading
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial, wraps
 from typing import Any
+from unittest.mock import AsyncMock
 
 import httpx
 import pytest
@@ -28,6 +31,7 @@ from aragora_redis.names import validate_name
 from aragora_redis.policies import parse_policies
 from aragora_redis.settings import Settings
 from aragora_redis.sync import SharedState as SyncState
+from aragora_redis.testing import FakeClock
 from aragora_redis.web.httpx import CircuitTransport, SyncCircuitTransport, by_host
 
 POLICIES = """
@@ -121,6 +125,118 @@ def test_so_they_are_for_threads(threads, case, counted):
         assert call() == case
     threads.circuits.all()  # what was counted before is counted by then
     assert counts(circuit._circuit()) == counted
+
+
+async def test_a_protected_async_generator_is_followed_to_its_end(state):
+    circuit, sent = state.circuits["stream"], []
+
+    @circuit.protect(failure_on=(OSError,))
+    async def stream(error=None):
+        for number in range(2):
+            try:
+                sent.append((yield number))
+            except KeyError as thrown:
+                sent.append(thrown)
+        if error is not None:
+            raise error
+
+    assert inspect.isasyncgenfunction(stream)
+    parts = stream(OSError())
+    assert (counts(circuit), circuit.bulkhead.in_flight) == ((0, 0), 0)  # it has not begun
+    assert await anext(parts) == 0
+    assert (counts(circuit), circuit.bulkhead.in_flight) == ((0, 0), 1)
+    assert await parts.asend("word") == 1
+    with pytest.raises(OSError):  # noqa: PT011 - it has no words
+        await parts.athrow(KeyError("k"))
+    assert (sent[0], type(sent[1])) == ("word", KeyError)
+    assert (counts(circuit), circuit.bulkhead.in_flight) == ((1, 1), 0)
+    assert [item async for item in stream()] == [0, 1]
+    parts = stream()
+    await anext(parts)
+    await parts.aclose()  # left, so it says nothing
+    assert (counts(circuit), circuit.bulkhead.in_flight) == ((2, 1), 0)
+
+
+def test_a_protected_generator_of_a_thread_is_followed_to_its_end(threads):
+    circuit, sent = threads.circuits["stream"], []
+
+    @circuit.protect(failure_on=(OSError,))
+    def stream(error=None):
+        sent.append((yield 0))
+        if error is not None:
+            raise error
+        return "end"
+
+    there = circuit._circuit()
+    parts = stream(OSError())
+    next(parts)
+    assert (counts(there), there.bulkhead.in_flight) == ((0, 0), 1)
+    with pytest.raises(OSError):  # noqa: PT011 - it has no words
+        parts.send("word")
+    threads.circuits.all()  # what was counted before is counted by then
+    assert (sent, counts(there), there.bulkhead.in_flight) == (["word"], (1, 1), 0)
+    parts = stream()
+    next(parts)
+    with pytest.raises(StopIteration) as end:
+        next(parts)
+    assert end.value.value == "end"
+    parts = stream()
+    next(parts)
+    del parts  # left, so it says nothing
+    threads.circuits.all()
+    assert (counts(there), there.bulkhead.in_flight) == ((2, 1), 0)
+
+
+async def test_a_stream_is_slow_by_its_first_item(state):
+    circuit, clock = state.circuits["slow"], FakeClock()
+    circuit._around = replace(circuit._around, clock=clock)
+
+    @circuit.protect()
+    async def stream(first, later):
+        clock.advance(first)
+        yield 0
+        clock.advance(later)
+        yield 1
+
+    for first, later in ((0.1, 100.0), (100.0, 0.1)):
+        before = circuit._known.window.seen(clock.monotonic()).slow
+        assert [item async for item in stream(first, later)] == [0, 1]
+        slow = circuit._known.window.seen(clock.monotonic()).slow - before
+        assert slow == (first > 1)
+
+
+def test_a_decorator_refuses_what_it_cannot_follow(threads):
+    here = SharedState(Settings()).circuits["kinds"]
+    there = threads.circuits["kinds"]
+
+    async def asynchronous(): ...
+
+    async def items():
+        yield 0
+
+    def plain(): ...
+
+    def plain_items():
+        yield 0
+
+    @wraps(asynchronous)
+    def wrapped():
+        return asynchronous()
+
+    cases: Any = (
+        (here, (plain, plain_items, partial(plain)), (asynchronous, items, wrapped, AsyncMock())),
+        (there, (asynchronous, items), (plain, plain_items, partial(plain), print)),
+    )
+    for circuit, wrong, right in cases:
+        for work in wrong:
+            with pytest.raises(InvalidInputError, match="put on a"):
+                circuit.protect()(work)
+        for work in right:
+            assert callable(circuit.protect()(work))
+    streams: Any = ((here, items), (there, plain_items))
+    for circuit, stream in streams:
+        with pytest.raises(InvalidInputError, match="returns nothing"):
+            circuit.protect(classify=bool)(stream)
 
 
 async def test_a_timeout_within_is_a_failure_and_one_around_is_none(state):

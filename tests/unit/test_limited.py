@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -42,6 +43,21 @@ async def test_a_decorated_function_is_limited_by_its_arguments(limits: RateLimi
         await work(7)
     assert refused.value.retry_after == pytest.approx(1800, rel=0.01)
     assert work.__name__ == "work"
+
+
+async def test_a_decorated_generator_is_limited_as_it_begins(limits: RateLimits) -> None:
+    @limits.limit("slow", key=lambda user: user)
+    async def stream(user: str) -> AsyncIterator[str]:
+        yield user
+        yield user
+
+    assert [item async for item in stream("u")] == ["u", "u"]
+    left = stream("u")
+    assert await anext(left) == "u"
+    with pytest.raises(LimitExceededError):
+        await anext(stream("u"))
+    with pytest.raises(InvalidInputError, match="put on a plain function"):
+        limits.limit("slow", "s")(lambda: 0)  # type: ignore[type-var]  # mypy refuses it too
 
 
 async def test_a_limit_as_a_context(limits):

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..errors import InvalidInputError
+
 Outcome = Literal["ok", "failed", "released"]
 Kinds = tuple[type[BaseException], ...]
 Classify = Callable[[Any], bool | None]
@@ -43,6 +45,18 @@ class Rules:
         if failed is None:
             return "released"
         return "failed" if failed else "ok"
+
+    def fit_streams(self) -> None:
+        """Demand that they can judge a generator, which returns nothing.
+
+        Raises:
+            InvalidInputError: they are to judge what is returned.
+        """
+        if self.classify is not None:
+            raise InvalidInputError(
+                "`classify` judges what is returned, and a generator returns nothing",
+                remedy="raise within the generator, or call `guard` and tell its `result`",
+            )
 
 
 DEFAULT = Rules()

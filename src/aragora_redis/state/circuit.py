@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from math import inf
 from types import TracebackType
-from typing import Literal, ParamSpec, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, cast
 
 from ..circuit import note
 from ..circuit.machine import Phase, Shown, Standing, trips
@@ -25,9 +25,9 @@ from .circuit_entered import Entered
 from .circuit_guard import Guard
 from .circuit_knowledge import Knowledge, Surroundings
 from .circuit_trials import NoPlaceError, Trials
+from .decorated import asynchronous, stream_within
 
-P = ParamSpec("P")
-R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Awaitable[Any] | AsyncIterator[Any]])
 
 FLUSH_EVERY = 1.0
 """Seconds between looks at a circuit in use, at most."""
@@ -280,18 +280,32 @@ class Circuit:
         failure_on: Kinds = DEFAULT.failure_on,
         ignore: Kinds = (),
         classify: Classify | None = None,
-    ) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awaitable[R]]]:
-        """A decorator that guards each call of a coroutine function; see `guard`."""
+    ) -> Callable[[F], F]:
+        """A decorator that guards each call of an async function, or generator; see `guard`.
 
-        def decorate(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
-            @functools.wraps(function)
-            async def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-                async with self.guard(
-                    failure_on=failure_on, ignore=ignore, classify=classify
-                ) as call:
-                    return call.result(await function(*args, **kwargs))
+        A generator is guarded from its first item to its end: it fails by what it raises, is slow
+        by how long its first item took, and says nothing where it is left.
 
-            return guarded
+        Raises:
+            InvalidInputError: on decorating: the function is not async, or `classify` is to judge
+                a generator, which returns nothing.
+        """
+        rules = Rules(failure_on, ignore, classify)
+
+        def decorate(function: F) -> F:
+            work: Callable[..., Any] = function
+            if asynchronous(work) == "async generator":
+                rules.fit_streams()
+                return cast(
+                    F, stream_within(work, lambda *_, **__: Guard(self, rules), Guard.answered)
+                )
+
+            @functools.wraps(work)
+            async def guarded(*args: Any, **kwargs: Any) -> Any:
+                async with Guard(self, rules) as call:
+                    return call.result(await work(*args, **kwargs))
+
+            return cast(F, guarded)
 
         return decorate
 

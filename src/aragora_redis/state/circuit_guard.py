@@ -54,8 +54,9 @@ class Guard:
         return self._rules.of_result(value)
 
     def answered(self) -> None:
-        """Say that the answer has begun: how long the call took is measured until here."""
-        self._took = self._circuit.monotonic() - self._started
+        """Say that the answer has begun: how long the call took is measured until the first."""
+        if self._took is None:
+            self._took = self._circuit.monotonic() - self._started
 
     async def end(self, outcome: Outcome) -> None:
         """Tell how the call went, once; "released" says nothing of the dependency."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
 from functools import wraps
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar, cast
 
 from ..errors import InvalidInputError, LimitExceededError
 from ..rate_limit.gcra import Decision
+from .decorated import asynchronous, stream_within
 
-P = ParamSpec("P")
-R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Awaitable[Any] | AsyncIterator[Any]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +42,25 @@ class Limited:
     ) -> None:
         return None
 
-    def __call__(self, work: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
-        """Limit an async function."""
+    def __call__(self, work: F) -> F:
+        """Limit an async function, or generator: that as its first item is asked for.
+
+        Raises:
+            InvalidInputError: it is not async.
+        """
+        begin: Callable[..., Any] = work
+        if asynchronous(work) == "async generator":
+            return cast(F, stream_within(begin, self._of_call, lambda _: None))
 
         @wraps(work)
-        async def limited(*args: P.args, **kwargs: P.kwargs) -> R:
-            await self._enter(self._subject(args, kwargs))
-            return await work(*args, **kwargs)
+        async def limited(*args: Any, **kwargs: Any) -> Any:
+            async with self._of_call(*args, **kwargs):
+                return await begin(*args, **kwargs)
 
-        return limited
+        return cast(F, limited)
+
+    def _of_call(self, *args: Any, **kwargs: Any) -> Limited:
+        return replace(self, subject=self._subject(args, kwargs))
 
     def _subject(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         return subject_of_call(self.subject, self.key, args, kwargs)

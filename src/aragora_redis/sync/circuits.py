@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import wraps
 from types import TracebackType
-from typing import ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from ..circuit.operations import Reporter
 from ..circuit.outcome import DEFAULT, Classify, Kinds, Outcome, Rules
@@ -15,12 +15,16 @@ from ..state.circuit import Circuit as AsyncCircuit
 from ..state.circuit import CircuitStatus
 from ..state.circuit_entered import Entered
 from ..state.circuits import Forced
+from ..state.decorated import threaded
 from ..state.endable_sessions import WRITE_LIMIT
 from ..state.shared import SharedState
 from .crossing import Crossing
 
 T = TypeVar("T")
+Y = TypeVar("Y")
+S = TypeVar("S")
 P = ParamSpec("P")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Circuits:
@@ -145,16 +149,24 @@ class Circuit:
         failure_on: Kinds = DEFAULT.failure_on,
         ignore: Kinds = (),
         classify: Classify | None = None,
-    ) -> Callable[[Callable[P, T]], Callable[P, T]]:
-        """A decorator that guards each call of a function; see `guard`."""
+    ) -> Callable[[F], F]:
+        """A decorator that guards each call of a function, or generator.
 
-        def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        See `aragora_redis.state.circuit.Circuit.protect`.
+        """
+        rules = Rules(failure_on, ignore, classify)
+
+        def decorate(function: F) -> F:
+            if threaded(function) == "generator":
+                rules.fit_streams()
+                return cast(F, _stream_within(function, lambda: Guard(self, rules)))
+
             @wraps(function)
-            def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
-                with self.guard(failure_on=failure_on, ignore=ignore, classify=classify) as call:
+            def guarded(*args: Any, **kwargs: Any) -> Any:
+                with Guard(self, rules) as call:
                     return call.result(function(*args, **kwargs))
 
-            return guarded
+            return cast(F, guarded)
 
         return decorate
 
@@ -242,8 +254,9 @@ class Guard:
         return self._rules.of_result(value)
 
     def answered(self) -> None:
-        """Say that the answer has begun: how long the call took is measured until here."""
-        self._took = self._circuit.monotonic() - self._started
+        """Say that the answer has begun: how long the call took is measured until the first."""
+        if self._took is None:
+            self._took = self._circuit.monotonic() - self._started
 
     def end(self, outcome: Outcome) -> None:
         """Tell how the call went, once; "released" says nothing of the dependency."""
@@ -268,3 +281,36 @@ class Guard:
         leave, self._leave = self._leave, None
         if leave is not None:
             leave()
+
+
+class _Followed(Generator[Y, S, T]):
+    """A generator of which each item is told; what `yield from` returns of it, it returns."""
+
+    def __init__(self, items: Generator[Y, S, T], answered: Callable[[], None]) -> None:
+        self._items = items
+        self._answered = answered
+
+    def send(self, value: S) -> Y:
+        item = self._items.send(value)
+        self._answered()
+        return item
+
+    def throw(self, *error: Any) -> Y:
+        return self._items.throw(*error)
+
+
+def _stream_within(
+    work: Callable[P, Generator[Y, S, T]], guard: Callable[[], Guard]
+) -> Callable[P, Generator[Y, S, T]]:
+    """A generator that is guarded from its first item to its end."""
+
+    @wraps(work)
+    def stream(*args: P.args, **kwargs: P.kwargs) -> Generator[Y, S, T]:
+        with guard() as call:
+            try:
+                return (yield from _Followed(work(*args, **kwargs), call.answered))
+            except GeneratorExit:
+                call.abandon()  # without waiting: what is dropped may end in the loop's own thread
+                raise
+
+    return stream

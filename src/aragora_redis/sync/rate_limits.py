@@ -14,6 +14,7 @@ from ..rate_limit.gcra import Decision, Look
 from ..rate_limit.joint import JointDecision, LimitCheck
 from ..rate_limit.policy import LimitPolicy, Rate
 from ..rate_limit.reservation import TTL, Kept, Settlement
+from ..state.decorated import threaded
 from ..state.limited import subject_of_call
 from ..state.own_limits import LOOK_LIMIT, MOST_ON_A_PAGE, OwnLimits
 from ..state.reservations import Reserved as ReservedThere
@@ -112,7 +113,12 @@ class Limited:
         return None
 
     def __call__(self, work: Callable[P, R]) -> Callable[P, R]:
-        """Limit a function."""
+        """Limit a function, or generator: that as it is called.
+
+        Raises:
+            InvalidInputError: it is async.
+        """
+        threaded(work)
 
         @wraps(work)
         def limited(*args: P.args, **kwargs: P.kwargs) -> R:
