@@ -549,6 +549,7 @@ async def test_the_description_is_complete(client):
         "/v1/limits/{policy}/reserve",
         "/v1/limits/{policy}/subjects",
         "/v1/limits/{policy}/subjects/{subject}",
+        "/v1/limits/keep",
         "/v1/limits/settle",
         "/v1/limits/refund",
         "/v1/tokens/revoke",

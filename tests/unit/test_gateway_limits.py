@@ -70,6 +70,9 @@ async def test_a_reservation_is_settled_by_its_id_and_once(client):
     assert (refused.status_code, refused.json()["reservation"]) == (429, "")
     assert int(refused.headers["Retry-After"]) > 100
     other = (await reserve(client, 800)).json()["reservation"]
+    kept = await client.post("/v1/limits/keep", json={"reservation": other, "ttl": 900})
+    other = kept.json()["reservation"]
+    assert kept.json()["held"] == 800
     refunded = await client.post("/v1/limits/refund", json={"reservation": other})
     assert refunded.json()["returned"] == 800
 

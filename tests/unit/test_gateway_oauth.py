@@ -232,6 +232,6 @@ async def test_rfc7662_who_cannot_say_does_not_say_inactive(client, state, monke
     def unable(_):
         raise error
 
-    monkeypatch.setattr(state.tokens, "_vouch", unable)
+    monkeypatch.setattr(state.revocations, "vouch", unable)
     answer = await client.post(INTROSPECT, data={"token": token()})
     assert refused(answer, 503, "temporarily_unavailable").headers["retry-after"] == "1"

@@ -263,7 +263,7 @@ async def test_who_cannot_say_answers_503_and_never_401(state, monkeypatch, erro
     def unable(_):
         raise error
 
-    monkeypatch.setattr(state.tokens, "_vouch", unable)
+    monkeypatch.setattr(state.revocations, "vouch", unable)
     async with client_of(TokenMiddleware(PLAIN, state=state)) as client:
         answer = await get(client, f"Bearer {token()}")
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")

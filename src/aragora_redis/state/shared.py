@@ -86,7 +86,8 @@ class SharedState:
             shards=self._shards,
             ready=lambda: self.ready,
         )
-        self._outbox = parts.outbox(lambda entry: self.revocations.adopt(entry))
+        # It adopts into what is made from it.
+        self._outbox = parts.outbox(lambda entry: self.revocations.adopt(entry))  # noqa: PLW0108
         self.audit = parts.audit()
         self.rate_limits = parts.rate_limits(self.audit)
         self.revocations = parts.revocations(self._outbox)
