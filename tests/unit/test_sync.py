@@ -138,6 +138,16 @@ def test_a_circuit_opens_tries_and_closes(state):
     assert [each.state for each in state.circuits.all()] == ["forced-open"]
 
 
+def test_policies_are_replaced_and_stay_so_in_a_fork(state):
+    parsed = parse_policies('[limits.api]\nrate = "9 per minute"', source="test")
+    state.use_policies(parsed)
+    state.reread_policies()  # there is no file
+    assert state.rate_limits.check("api", "u").limit == 9
+    first, state._crossing._life = state._crossing._life, None  # as a fork finds it
+    assert state.rate_limits.policy("api").burst == 9
+    first.close()
+
+
 def await_state(circuit, wanted):
     end = time.monotonic() + 10
     while circuit.state != wanted:

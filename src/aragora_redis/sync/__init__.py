@@ -48,10 +48,13 @@ class SharedState:
         self, settings: Settings, *, policies: Policies | None = None, events: Events | None = None
     ) -> None:
         self.settings = settings
+        self._used: Policies | None = None
 
         def make() -> state.SharedState:
             made = state.SharedState(settings, policies=policies, events=events)
             made.audit.via = "sync"
+            if self._used is not None:
+                made.use_policies(self._used)
             return made
 
         self._crossing = Crossing(make, deadline=settings.deadline)
@@ -91,6 +94,26 @@ class SharedState:
     def close(self) -> None:
         """End all connections and tasks."""
         self._crossing.close()
+
+    def use_policies(self, policies: Policies) -> None:
+        """Put other policies in force: at once, for all that is in use, and in forks from now on.
+
+        See `aragora_redis.SharedState.use_policies`.
+        """
+        self._used = policies
+
+        async def use(there: state.SharedState) -> None:
+            there.use_policies(policies)
+
+        self._crossing.cross(use, 0)
+
+    def reread_policies(self) -> None:
+        """Read the policies file now; a bad one changes nothing."""
+
+        async def reread(there: state.SharedState) -> None:
+            there.reread_policies()
+
+        self._crossing.cross(reread, 0)
 
     def wait_ready(self, within: float) -> bool:
         """Wait until tokens can be judged; False if they cannot after `within` seconds."""
