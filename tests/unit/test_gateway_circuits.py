@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
 
+from aragora_redis.circuit.permit import Permit
 from aragora_redis.gateway.app import create_app
+from aragora_redis.gateway.permits import LONGEST_CALL, Permits
 from aragora_redis.settings import from_env
 from aragora_redis.state.shared import SharedState
+from aragora_redis.testing import FakeClock, memory_state
 
 GATEWAY, ADMIN = "gateway-token-0001", "admin-token-000001"
 POLICIES = """
@@ -31,7 +35,12 @@ async def client(tmp_path):
         "ARAGORA_GATEWAY_TOKEN": GATEWAY,
         "ARAGORA_ADMIN_TOKEN": ADMIN,
     }
-    app = create_app(SharedState(from_env(env)))
+    async with client_of(create_app(SharedState(from_env(env)))) as made:
+        yield made
+
+
+@asynccontextmanager
+async def client_of(app):
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(
@@ -194,3 +203,48 @@ async def test_a_place_whose_holder_is_never_heard_of_comes_free(client, monkeyp
         assert (await acquire(client, "narrow")).status_code == 200
     while (await acquire(client, "narrow")).status_code == 503:  # noqa: ASYNC110 - a timer frees it
         await asyncio.sleep(0.01)
+
+
+async def test_a_call_of_minutes_keeps_its_places_while_its_caller_says_so():
+    clock = FakeClock()
+    app = create_app(memory_state(POLICIES, clock=clock))
+    async with client_of(app) as client:
+        for _ in range(2):
+            await report(client, (await acquire(client)).json()["permit"], ok=False)
+        await until_acquire(client, 503)
+        clock.advance(0.3)
+        trial = (await until_acquire(client, 200)).json()
+        place = (await acquire(client, "narrow")).json()
+        assert (trial["kept_for"], place["kept_for"]) == (5.0, 5.0)
+        await acquire(client, "narrow")  # one that nobody keeps
+        for _ in range(10):
+            clock.advance(4)
+            for name, given in (("llm", trial), ("narrow", place)):
+                assert await keep(client, name, given) == (200, {"kept_for": 5.0})
+            assert (await acquire(client)).json()["state"] == "half-open"
+        asked = [(await acquire(client, "narrow")).status_code for _ in range(2)]
+        assert asked == [200, 503], "only what nobody keeps comes free"
+        assert (await report(client, trial["permit"], duration=0.2)).status_code == 204
+        assert (await client.get("/v1/circuits/llm")).json()["circuit"]["state"] == "closed"
+        assert await keep(client, "llm", trial) == (200, {"kept_for": 0.0}), "it has ended"
+        clock.advance(6)
+        for _ in range(2):
+            await acquire(client, "narrow")
+        assert await keep(client, "narrow", place) == (200, {"kept_for": 0.0}), "another has it"
+        assert (await keep(client, "llm", place))[0] == 422, "it is of another circuit"
+
+
+async def keep(client, name, given):
+    answer = await client.post(f"/v1/circuits/{name}/keep", json={"permit": given["permit"]})
+    return answer.status_code, answer.json()
+
+
+def test_nothing_is_kept_for_ever():
+    clock = FakeClock()
+    permits = Permits(b"k" * 32, clock)
+    sealed = permits.seal("llm", Permit("c", 1, 1))
+    clock.advance(LONGEST_CALL - 2)
+    assert permits.open_to_keep("llm", sealed) == Permit("c", 1, 1)
+    clock.advance(4)
+    assert permits.open_to_keep("llm", sealed) is None
+    assert permits.open("llm", sealed) == Permit("c", 1, 1), "its result counts"

@@ -571,6 +571,7 @@ async def test_the_description_is_complete(client):
         "/v1/circuits",
         "/v1/circuits/{name}",
         "/v1/circuits/{name}/acquire",
+        "/v1/circuits/{name}/keep",
         "/v1/circuits/{name}/report",
         "/v1/circuits/{name}/release",
         "/v1/circuits/{name}/force",

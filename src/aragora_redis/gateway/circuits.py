@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from ..circuit.machine import Shown
 from ..circuit.note import BY_LIMIT, REASON_LIMIT
+from ..clock import SYSTEM_CLOCK, Clock
 from ..errors import CircuitOpenError, OutageError, OutcomeUnknownError
 from ..state.circuits import LONGEST_FORCE, Forced
 from ..state.shared import SharedState
@@ -28,10 +29,11 @@ class Returned(Body):
 
 
 class Result(Returned):
-    """How a call went that was let through: `duration` in seconds."""
+    """How a call went that was let through."""
 
     ok: bool
     duration: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
+    """Seconds until its answer; of a stream, until that began."""
 
 
 class Force(Body):
@@ -45,8 +47,17 @@ class Force(Body):
     """Seconds for which it holds; null until it is told otherwise."""
 
 
-class PermitBody(BaseModel):
-    """Leave to make one call; report its result with it."""
+class KeptBody(BaseModel):
+    """For how many seconds the places of a call are held from now."""
+
+    kept_for: float
+
+
+class PermitBody(KeptBody):
+    """Leave to make one call; report its result with it.
+
+    A call that takes longer than `kept_for` seconds is to be kept before they are over.
+    """
 
     permit: str
 
@@ -103,7 +114,7 @@ class CircuitsBody(BaseModel):
 _REFUSED = {"model": RefusalBody, "description": "Not let through, see Retry-After"}
 
 
-def routes(state: SharedState) -> APIRouter:
+def routes(state: SharedState, *, clock: Clock = SYSTEM_CLOCK) -> APIRouter:
     """The routes over one state."""
     router = APIRouter(
         prefix="/v1/circuits",
@@ -113,7 +124,7 @@ def routes(state: SharedState) -> APIRouter:
         responses=answers(*JSON_ANSWERS),
     )
     _add_looks(router, state)
-    _add_calls(router, state)
+    _add_calls(router, state, clock)
     return router
 
 
@@ -148,22 +159,37 @@ def _add_looks(router: APIRouter, state: SharedState) -> None:
         return CircuitBody.model_validate(forced, from_attributes=True)
 
 
-def _add_calls(router: APIRouter, state: SharedState) -> None:
-    permits = Permits(state.settings.digest_key.reveal_bytes())
+def _add_calls(router: APIRouter, state: SharedState, clock: Clock) -> None:
+    permits = Permits(state.settings.digest_key.reveal_bytes(), clock)
 
     @router.post("/{name}/acquire", response_model=PermitBody, responses={503: _REFUSED})
     async def acquire(name: str) -> PermitBody | Response:
         """Leave to make one call: 200 with a permit, else 503 with the state.
 
         Where the policy bounds calls, a permit holds one of this gateway's places until its report,
-        or for twice the time from which a call is slow (at least 5 seconds).
+        or for twice the time from which a call is slow (at least 5 seconds), unless it is kept.
         """
+        circuit = state.circuits[name]
         try:
-            return PermitBody(permit=permits.seal(name, await state.circuits[name].acquire()))
+            permit = await circuit.acquire()
+            return PermitBody(permit=permits.seal(name, permit), kept_for=circuit.lease)
         except CircuitOpenError as error:
             refusal = {"state": error.state, "retry_after": error.retry_after}
             headers = {"Retry-After": retry_after(error.retry_after)}
             return JSONResponse(refusal, HTTPStatus.SERVICE_UNAVAILABLE, headers)
+
+    @router.post("/{name}/keep")
+    async def keep(name: str, body: Returned) -> KeptBody:
+        """Keep the places of a call that goes on, such as a stream: for `kept_for` seconds more.
+
+        Ask again before they are over, best after a third of them, and for a day at most. 0 says
+        that a place is lost: another call may be under way in its stead, and the result of a trial
+        call is dropped. Where the policy bounds calls, ask the gateway that gave the permit. 503
+        where Redis cannot be asked about a trial call: ask again at once.
+        """
+        permit = permits.open_to_keep(name, body.permit)
+        kept_for = 0.0 if permit is None else await state.circuits[name].keep(permit)
+        return KeptBody(kept_for=kept_for)
 
     @router.post("/{name}/report", status_code=HTTPStatus.NO_CONTENT)
     async def report(name: str, body: Result) -> Response:

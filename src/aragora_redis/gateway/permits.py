@@ -12,10 +12,13 @@ import secrets
 from collections import OrderedDict
 
 from ..circuit.permit import Permit
+from ..clock import Clock
 from ..errors import InvalidInputError
 
 TAKEN = 8192
 """Reports that are known again here."""
+LONGEST_CALL = 86_400.0
+"""Seconds after which a permit is kept no more."""
 _SEAL = "sha256"
 _SEAL_DIGITS = 24
 
@@ -23,13 +26,14 @@ _SEAL_DIGITS = 24
 class Permits:
     """Seals permits with the fleet's key, so that any gateway opens what another has given."""
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, clock: Clock) -> None:
         self._key = key
+        self._clock = clock
         self._taken: OrderedDict[str, None] = OrderedDict()
 
     def seal(self, circuit: str, permit: Permit) -> str:
         """What the caller of `acquire` gets."""
-        text = f"{permit}.{secrets.token_hex(8)}"
+        text = f"{permit}.{int(self._clock.wall())}.{secrets.token_hex(8)}"
         return f"{text}.{self._seal(circuit, text)}"
 
     def open(self, circuit: str, text: str) -> Permit:
@@ -38,12 +42,26 @@ class Permits:
         Raises:
             InvalidInputError: no gateway of this fleet has given it for this circuit.
         """
+        return self._opened(circuit, text)[0]
+
+    def open_to_keep(self, circuit: str, text: str) -> Permit | None:
+        """The same of a call that goes on; None where it has ended here, or must be over by now.
+
+        Raises:
+            InvalidInputError: no gateway of this fleet has given it for this circuit.
+        """
+        permit, given_at = self._opened(circuit, text)
+        over = text in self._taken or self._clock.wall() - given_at > LONGEST_CALL
+        return None if over else permit
+
+    def _opened(self, circuit: str, text: str) -> tuple[Permit, int]:
         body, _, seal = text.rpartition(".")
         if not text.isascii() or not hmac.compare_digest(seal, self._seal(circuit, body)):
             raise InvalidInputError(
                 "this is no permit of this circuit", remedy="send what acquire has answered"
             )
-        return Permit.parse(body.rpartition(".")[0])
+        permit, given_at, _ = body.rsplit(".", 2)
+        return Permit.parse(permit), int(given_at)
 
     def take(self, text: str) -> bool:
         """Take a report in; False where it was taken in here before."""

@@ -117,6 +117,13 @@ class Bulkhead:
         if place in self._held:
             self._held[place] = float("inf")
 
+    def renew(self, place: str, until: float) -> bool:
+        """Hold a place for longer; False where it has lapsed, and another call may have it."""
+        if place in self._held:
+            self._held[place] = max(self._held[place], until)
+            return True
+        return not self.bounded
+
     def free(self, place: str) -> None:
         """Give back what is held under a name, if anything is."""
         if self._held.pop(place, None) is not None:

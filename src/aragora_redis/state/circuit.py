@@ -258,6 +258,30 @@ class Circuit:
         self.bulkhead.keep(permit.place)
         self._trials.follow(permit)
 
+    @property
+    def lease(self) -> float:
+        """Seconds for which the places of a permit are held, unless it is kept or followed."""
+        return lease_of(self.policy)
+
+    async def keep(self, permit: Permit) -> float:
+        """Keep the places of a call that ends elsewhere, and goes on.
+
+        Call it before the time is over that it tells, and again: a third of it leaves room for
+        errors. The places of a bulkhead are kept only by the instance that gave the permit.
+
+        Returns:
+            Seconds for which the places are held from now; 0 where one is lost: another call may
+            be under way in its stead, and the result of a trial call is dropped.
+
+        Raises:
+            OutageError, OutcomeUnknownError: Redis cannot be asked about a trial call; ask again.
+        """
+        now = self._around.clock.monotonic()
+        self._used_at = now
+        held = self.bulkhead.renew(permit.place, now + self.lease)
+        tried = not permit.trial or await self._trials.keep(permit)
+        return self.lease if held and tried else 0.0
+
     def guard(
         self,
         *,
@@ -359,7 +383,7 @@ class Circuit:
             raise
 
     def _hold(self, permit: Permit) -> None:
-        until = self._around.clock.monotonic() + lease_of(self.policy)
+        until = self._around.clock.monotonic() + self.lease
         self.bulkhead.hold(permit.place, until)
         self.due_at = min(self.due_at, until)
 

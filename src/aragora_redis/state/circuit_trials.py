@@ -95,6 +95,16 @@ class Trials:
         if permit.kind == "p" and len(self._places) < PLACES_RENEWED:
             self._places[permit] = self._around.clock.monotonic()
 
+    async def keep(self, permit: Permit) -> bool:
+        """Keep a place for one more lease; False where it is lost.
+
+        Raises:
+            AragoraRedisError: Redis cannot be asked.
+        """
+        if permit.kind == "l":
+            return self._lone.keep(permit.token)
+        return (await self._ask(permit)).word == "permit"
+
     def give_up(self, permit: Permit) -> None:
         """Give a place back in the background, from whatever task or destructor."""
         self._places.pop(permit, None)

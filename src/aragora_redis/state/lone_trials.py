@@ -53,6 +53,13 @@ class LoneTrials:
         self._until = self._clock.monotonic() + lease_of(self._policy())
         return self._token
 
+    def keep(self, token: str) -> bool:
+        """Give the call under way more time; False where it is another one."""
+        mine = token == self._token
+        if mine:
+            self._until = self._clock.monotonic() + lease_of(self._policy())
+        return mine
+
     def finish(self, token: str) -> bool:
         """Take a result in; False where it is not that of the call under way."""
         mine = token == self._token

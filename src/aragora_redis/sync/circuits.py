@@ -133,6 +133,11 @@ class Circuit:
         circuit = self._circuit()
         self._crossing.later(lambda: circuit.follow(permit))
 
+    def keep(self, permit: Permit) -> float:
+        """Keep the places of a call that ends elsewhere; see the asynchronous one."""
+        circuit = self._circuit()
+        return self._crossing.cross(lambda _: circuit.keep(permit), self._crossing.deadline)
+
     def guard(
         self,
         *,
