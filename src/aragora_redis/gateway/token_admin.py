@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from http import HTTPStatus
 from typing import Annotated, Self
 
@@ -11,13 +12,22 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, model_validator
 
+from ..errors import InvalidInputError
 from ..state.shared import SharedState
+from ..web.problems import Problem, ProblemError
 from .auth import Caller, Role, needs
 from .bodies import JsonRoute, QuerySigned, Signed, Text
 from .problems import JSON_ANSWERS, answers
 from .tokens import LevelWord, ReceiptBody, body_of, one_of
+from .upload import UPLOADS, Upload
 
 LINES = "application/x-ndjson"
+_BUSY = Problem(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    f"{UPLOADS} imports are under way here",
+    "send it again once one of them has ended",
+    headers={"Retry-After": "10", "Connection": "close"},
+)
 
 
 class Pardon(Signed):
@@ -118,16 +128,38 @@ def _transfers(state: SharedState) -> APIRouter:
 
         return StreamingResponse(whole(), media_type=LINES)
 
+    under_way = asyncio.Semaphore(UPLOADS)
+
     @router.post(
-        "/import", openapi_extra={"requestBody": {"content": {LINES: {}}, "required": True}}
+        "/import",
+        openapi_extra={"requestBody": {"content": {LINES: {}}, "required": True}},
+        responses=answers(HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.SERVICE_UNAVAILABLE),
     )
     async def load(request: Request, caller: Caller, signed: QuerySigned) -> LoadedBody:
-        """Join exported revocations to those here: at most 8 MiB of lines in one request.
+        """Join exported revocations to those here, as they arrive: 1 GiB of lines at most.
 
-        It may be repeated, and takes nothing back.
+        It may be repeated, and takes nothing back. What breaks off says after which line: all
+        before it is joined. 408 where less than 64 KiB a second come, 503 where two imports are
+        under way here.
         """
-        lines = (await request.body()).splitlines(keepends=True)
-        loaded = await state.tokens.load(lines, reason=signed.reason, actor=signed.actor or caller)
+        if under_way.locked():
+            raise ProblemError(_BUSY)
+        upload = Upload(request.receive)
+        async with under_way:
+            try:
+                loaded = await state.tokens.load(
+                    upload.lines(), reason=signed.reason, actor=signed.actor or caller
+                )
+            except InvalidInputError as error:
+                raise _of_upload(upload, error) from error
         return LoadedBody.model_validate(asdict(loaded) | {"level": loaded.level.word})
 
     return router
+
+
+def _of_upload(upload: Upload, error: InvalidInputError) -> Exception:
+    """What ended an import: an upload that broke only looks as if it had been cut short."""
+    if upload.broken is None:
+        return error
+    detail = f"{upload.broken.detail}: {error.message}, and what came before is joined"
+    return ProblemError(replace(upload.broken, detail=detail, ran=error.ran))
