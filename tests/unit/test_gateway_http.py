@@ -538,6 +538,29 @@ async def test_metrics(client):
     assert "s3cret" not in response.text
 
 
+async def test_cut_offs_are_asked_for_by_claims_without_a_key(open_gateway):
+    state, client = await open_gateway(**TOKENS, ARAGORA_TOKENS_FAMILY_CLAIM="login")
+    then = int(time.time()) - 60
+    await state.tokens.revoke_user("ann", issued_before=then, reason="left")
+    await state.tokens.revoke_tenant("7", users=1, issued_before=then, reason="gone")
+    await state.tokens.revoke_family("f", issued_before=then)
+    for claims, found in (
+        (
+            {"sub": "ann", "iat": then, "jti": "j", "exp": [{}]},
+            {"revoked": True, "reason": "left"},
+        ),
+        ({"sub": "ann", "iat": then + 1.5}, {"revoked": False}),
+        ({"sub": "bob", "org_id": 7}, {"revoked": True, "reason": "1 users: gone"}),
+        ({"login": "f", "iat": 0}, {"revoked": True, "reason": "family"}),
+        ({"sid": "f", "jti": "j"}, {"revoked": False}),
+    ):
+        asked = await client.post(ASK, json={"claims": claims})
+        assert (asked.status_code, asked.json()) == (200, found)
+    for wrong in ({}, {"iat": 1}, {"sub": 7}, {"sub": "ann", "iat": "now"}, {"jti": "x" * 10_000}):
+        problem(await client.post(ASK, json={"claims": wrong}), 422)
+    problem(await client.post(ASK, json={"claims": {"jti": "j"}, "jti": "j"}), 422)
+
+
 async def test_the_description_is_complete(client):
     described = (await client.get("/openapi.json")).json()
     schemes = described["components"]["securitySchemes"]
