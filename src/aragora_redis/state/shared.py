@@ -19,7 +19,7 @@ from ..policies import Policies, load_policies
 from ..rate_limit.operations import reset_channel
 from ..rate_limit.share import FleetSize
 from ..settings import Settings, from_env
-from ..tokens.entry import SHARDS
+from ..tokens.entry import SHARDS, Entry
 from ..tokens.shard import Shard
 from .connected import Connected
 from .embedded import EmbeddedExecutor
@@ -86,8 +86,7 @@ class SharedState:
             shards=self._shards,
             ready=lambda: self.ready,
         )
-        # It adopts into what is made from it.
-        self._outbox = parts.outbox(lambda entry: self.revocations.adopt(entry))  # noqa: PLW0108
+        self._outbox = parts.outbox(self._take)
         self.audit = parts.audit()
         self.rate_limits = parts.rate_limits(self.audit)
         self.revocations = parts.revocations(self._outbox)
@@ -308,6 +307,9 @@ class SharedState:
 
     def _said_of_outbox(self) -> str:
         return "none" if self._outbox is None else self._outbox.on_disk.trouble or "ok"
+
+    def _take(self, entry: Entry) -> None:
+        self.revocations.adopt(entry)
 
     async def _prepared(self) -> None:
         if self._outbox is not None:
