@@ -7,15 +7,14 @@ import json
 import secrets
 import time
 
-import httpx
 import pytest
+from tests.gateways import client_of
 from tests.integration.past import give_past
 
 from aragora_redis import SharedState, sync
 from aragora_redis.audit.act import Act
 from aragora_redis.audit.operations import record
 from aragora_redis.events import ActLost, AuditTrouble, Event
-from aragora_redis.gateway.app import create_app
 from aragora_redis.operation import Lane
 from aragora_redis.settings import from_env
 from aragora_redis.state.receipt import Level
@@ -48,15 +47,8 @@ async def until(condition, within=10.0):
 
 async def test_i8_acts_of_every_face_are_in_one_record_without_ids(env, cli, server, prefix):
     async def in_http():
-        app = create_app(SharedState(from_env(env | {"ARAGORA_INSTANCE_ID": "gw-1"})))
-        transport = httpx.ASGITransport(app)
-        headers = {"Authorization": f"Bearer {env['ARAGORA_ADMIN_TOKEN']}"}
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(
-                transport=transport, base_url="http://localhost", headers=headers
-            ) as client,
-        ):
+        state = SharedState(from_env(env | {"ARAGORA_INSTANCE_ID": "gw-1"}))
+        async with client_of(state, env["ARAGORA_ADMIN_TOKEN"]) as client:
             body = {"user": "mallory", "actor": "bob", "reason": "stolen"}
             assert (await client.post("/v1/tokens/revoke", json=body)).status_code in {200, 202}
             return (await client.get("/v1/audit")).json()["acts"]

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 
-import httpx
 import pytest
+from tests.gateways import client_of
 from tests.integration.fleet import until
 from tests.integration.past import give_past
 
-from aragora_redis.gateway.app import create_app
 from aragora_redis.settings import from_env
 from aragora_redis.state.shared import SharedState
 
@@ -20,15 +19,8 @@ async def board(sentinel_lab):
     """A client that is logged in, and the application."""
     await asyncio.to_thread(give_past, sentinel_lab)
     env = sentinel_lab.env()
-    app = create_app(SharedState(from_env(env)), lab=sentinel_lab)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app, raise_app_exceptions=False),
-            base_url="http://localhost:8080",
-            timeout=40,
-        ) as client,
-    ):
+    async with client_of(SharedState(from_env(env)), lab=sentinel_lab) as client:
+        client.timeout = 40
         await client.post("/dashboard/login", data={"token": env["ARAGORA_ADMIN_TOKEN"]})
         yield client
 

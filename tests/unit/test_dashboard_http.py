@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+from contextlib import AsyncExitStack
 
-import httpx
 import pytest
+from tests.gateways import client_of
 
-from aragora_redis.gateway.app import create_app
 from aragora_redis.gateway.dashboard.logins import COOKIE
 from aragora_redis.gateway.dashboard.throttle import AT_ONCE
 from aragora_redis.settings import from_env
@@ -20,23 +20,13 @@ TOKENS = {"ARAGORA_GATEWAY_TOKEN": GATEWAY, "ARAGORA_ADMIN_TOKEN": ADMIN}
 @pytest.fixture
 async def open_board():
     """Makes a client of a gateway with the environment given."""
-    opened = []
+    async with AsyncExitStack() as opened:
 
-    async def make(**env):
-        app = create_app(SharedState(from_env(env)))
-        lifespan = app.router.lifespan_context(app)
-        await lifespan.__aenter__()
-        client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app, raise_app_exceptions=False),
-            base_url="http://localhost:8080",
-        )
-        opened.append((lifespan, client))
-        return client
+        async def make(**env):
+            state = SharedState(from_env(env))
+            return await opened.enter_async_context(client_of(state))
 
-    yield make
-    for lifespan, client in opened:
-        await client.aclose()
-        await lifespan.__aexit__(None, None, None)
+        yield make
 
 
 @pytest.fixture

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import AsyncExitStack
 from typing import Any, cast
 
-import httpx
 import pytest
+from tests.gateways import client_of
 
 from aragora_redis.audit.act import Act
 from aragora_redis.events import Acted
-from aragora_redis.gateway.app import create_app
 from aragora_redis.gateway.dashboard.desk import Action, Desk, Verb
 from aragora_redis.gateway.dashboard.journal import Journal
 from aragora_redis.settings import from_env
@@ -34,24 +34,13 @@ SECRETS = ("mallory", "jti-in-clear", "acme", "login-7")
 async def open_client(tmp_path):
     policies = tmp_path / "policies.toml"
     policies.write_text(POLICIES)
-    opened = []
+    async with AsyncExitStack() as opened:
 
-    async def make(token=ADMIN, **env):
-        app = create_app(SharedState(from_env({"ARAGORA_POLICIES": str(policies)} | env)))
-        lifespan = app.router.lifespan_context(app)
-        await lifespan.__aenter__()
-        client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app, raise_app_exceptions=False),
-            base_url="http://localhost:8080",
-            headers={"Authorization": f"Bearer {token}"} if token else {},
-        )
-        opened.append((lifespan, client))
-        return client
+        async def make(token=ADMIN, **env):
+            state = SharedState(from_env({"ARAGORA_POLICIES": str(policies)} | env))
+            return await opened.enter_async_context(client_of(state, token))
 
-    yield make
-    for lifespan, client in opened:
-        await client.aclose()
-        await lifespan.__aexit__(None, None, None)
+        yield make
 
 
 @pytest.fixture

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 
-import httpx
 import pytest
+from tests.gateways import client_of
 
 from aragora_redis.circuit.permit import Permit
-from aragora_redis.gateway.app import create_app
 from aragora_redis.gateway.permits import LONGEST_CALL, Permits
 from aragora_redis.settings import from_env
 from aragora_redis.state.shared import SharedState
@@ -35,20 +33,7 @@ async def client(tmp_path):
         "ARAGORA_GATEWAY_TOKEN": GATEWAY,
         "ARAGORA_ADMIN_TOKEN": ADMIN,
     }
-    async with client_of(create_app(SharedState(from_env(env)))) as made:
-        yield made
-
-
-@asynccontextmanager
-async def client_of(app):
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app, raise_app_exceptions=False),
-            base_url="http://localhost:8080",
-            headers={"Authorization": f"Bearer {GATEWAY}"},
-        ) as made,
-    ):
+    async with client_of(SharedState(from_env(env)), GATEWAY) as made:
         yield made
 
 
@@ -207,8 +192,7 @@ async def test_a_place_whose_holder_is_never_heard_of_comes_free(client, monkeyp
 
 async def test_a_call_of_minutes_keeps_its_places_while_its_caller_says_so():
     clock = FakeClock()
-    app = create_app(memory_state(POLICIES, clock=clock))
-    async with client_of(app) as client:
+    async with client_of(memory_state(POLICIES, clock=clock), GATEWAY) as client:
         for _ in range(2):
             await report(client, (await acquire(client)).json()["permit"], ok=False)
         await until_acquire(client, 503)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import time
+from contextlib import AsyncExitStack
 
-import httpx
 import jwt
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.gateways import client_of
 
 from aragora_redis.errors import NotReadyError, OutageError, OutcomeUnknownError, StaleError
-from aragora_redis.gateway.app import create_app
 from aragora_redis.gateway.guards import BODY_LIMIT
 from aragora_redis.settings import from_env
 from aragora_redis.state.receipt import Level, Receipt
@@ -42,25 +42,13 @@ async def open_gateway(tmp_path):
     """Makes a state and a client of its gateway, with the environment given."""
     policies = tmp_path / "policies.toml"
     policies.write_text(POLICIES)
-    opened = []
+    async with AsyncExitStack() as opened:
 
-    async def make(token=ADMIN, **env):
-        state = SharedState(from_env({"ARAGORA_POLICIES": str(policies)} | env))
-        app = create_app(state)
-        lifespan = app.router.lifespan_context(app)
-        await lifespan.__aenter__()
-        client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app, raise_app_exceptions=False),
-            base_url="http://localhost:8080",
-            headers={"Authorization": f"Bearer {token}"} if token else {},
-        )
-        opened.append((lifespan, client))
-        return state, client
+        async def make(token=ADMIN, **env):
+            state = SharedState(from_env({"ARAGORA_POLICIES": str(policies)} | env))
+            return state, await opened.enter_async_context(client_of(state, token))
 
-    yield make
-    for lifespan, client in opened:
-        await client.aclose()
-        await lifespan.__aexit__(None, None, None)
+        yield make
 
 
 @pytest.fixture

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 
-import httpx
 import pytest
+from tests.gateways import client_of
 
-from aragora_redis.gateway.app import create_app
 from aragora_redis.settings import from_env
 from aragora_redis.state.shared import SharedState
 
@@ -33,15 +32,7 @@ async def client(tmp_path):
         "ARAGORA_ADMIN_TOKEN": ADMIN,
         "ARAGORA_RATE_LIMIT_X_HEADERS": "true",
     }
-    app = create_app(SharedState(from_env(env)))
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app, raise_app_exceptions=False),
-            base_url="http://localhost:8080",
-            headers={"Authorization": f"Bearer {ADMIN}"},
-        ) as made,
-    ):
+    async with client_of(SharedState(from_env(env)), ADMIN) as made:
         yield made
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import base64
 import time
 
-import httpx
 import jwt
 import pytest
+from tests.gateways import client_of
 
 from aragora_redis.errors import KeysUnavailableError, NotReadyError, StaleError
-from aragora_redis.gateway.app import create_app
 from aragora_redis.settings import GatewaySettings, JwtSettings, Secret, Settings
 from aragora_redis.state.receipt import Level, Receipt
 from aragora_redis.testing import memory_state
@@ -30,15 +29,7 @@ def state():
 
 @pytest.fixture
 async def client(state):
-    app = create_app(state)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app),
-            base_url="http://localhost",
-            headers={"Authorization": f"Bearer {ADMIN}"},
-        ) as client,
-    ):
+    async with client_of(state, ADMIN) as client:
         yield client
 
 
@@ -123,12 +114,7 @@ async def test_rfc7009_section_2_2_1_a_request_that_is_no_form(client, path, bod
 
 
 async def test_rfc7009_section_2_2_1_a_type_that_is_not_supported():
-    app = create_app(memory_state())
-    transport = httpx.ASGITransport(app)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://localhost") as open_client,
-    ):
+    async with client_of(memory_state()) as open_client:
         answer = await open_client.post(REVOKE, data={"token": "a"})
         assert "ARAGORA_JWT_SECRET" in refused(answer, 400, "unsupported_token_type").text
         refused(await open_client.post(INTROSPECT, data={"token": "a"}), 503, "server_error")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.gateways import client_of
 
-from aragora_redis.gateway.app import create_app
 from aragora_redis.gateway.sessions import _body_of
 from aragora_redis.settings import from_env
 from aragora_redis.state.shared import SharedState
@@ -39,15 +38,7 @@ def state(tmp_path):
 
 @pytest.fixture
 async def client(state):
-    app = create_app(state)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app, raise_app_exceptions=False),
-            base_url="http://localhost:8080",
-            headers={"Authorization": f"Bearer {ADMIN}"},
-        ) as made,
-    ):
+    async with client_of(state, ADMIN) as made:
         yield made
 
 

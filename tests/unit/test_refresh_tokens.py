@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
 import jwt
 import pytest
+from tests.gateways import client_of
 
 from aragora_redis import Level
 from aragora_redis.errors import (
@@ -19,7 +19,6 @@ from aragora_redis.errors import (
     TokenInvalidError,
     TokenRevokedError,
 )
-from aragora_redis.gateway.app import create_app
 from aragora_redis.gateway.refresh import Refresh, RotationBody
 from aragora_redis.gateway.tokens import Question, Revocation
 from aragora_redis.link.durable import Ticket
@@ -287,15 +286,7 @@ async def test_what_cannot_be_kept_is_refused(state, how):
 
 async def test_over_http(clock):
     state = memory_state(settings=SETTINGS, clock=clock)
-    app = create_app(state)
-    admin = {"Authorization": "Bearer admin-token-000001"}
-    transport = httpx.ASGITransport(app)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(
-            transport=transport, base_url="http://localhost", headers=admin
-        ) as client,
-    ):
+    async with client_of(state, "admin-token-000001") as client:
 
         async def refresh(token, **more):
             return await client.post("/v1/tokens/refresh", json={"token": token, **more})

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import httpx
 import jwt
 import pytest
+from tests.gateways import client_of
 
 from aragora_redis import sync
 from aragora_redis.errors import InvalidInputError
-from aragora_redis.gateway.app import create_app
 from aragora_redis.settings import Secret, Settings, from_env
 from aragora_redis.settings.model import TokenSettings
 from aragora_redis.state.shared import SharedState
@@ -25,14 +24,7 @@ CLAIMS = {"jti": "x", "sub": "u", "org_id": "acme", "sid": "login"}
 @pytest.fixture
 async def gateway():
     state = SharedState(from_env({"ARAGORA_ADMIN_TOKEN": ADMIN, "ARAGORA_JWT_SECRET": KEY}))
-    async with (
-        state,
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(create_app(state)),
-            base_url="http://localhost:8080",
-            headers={"Authorization": f"Bearer {ADMIN}"},
-        ) as client,
-    ):
+    async with client_of(state, ADMIN) as client:
         yield client
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.gateways import client_of
 
 from aragora_redis import sync
 from aragora_redis.errors import InvalidInputError, Ran
-from aragora_redis.gateway.app import create_app
 from aragora_redis.settings import from_env
 from aragora_redis.state.loading import LOAD_STEP
 from aragora_redis.state.shared import SharedState
@@ -161,14 +160,7 @@ def test_only_the_key_pardons_and_only_what_it_names():
 async def gateway():
     env = {"ARAGORA_ADMIN_TOKEN": ADMIN, "ARAGORA_JWT_SECRET": "0123456789abcdef" * 4} | PARDON
     state = SharedState(from_env(env))
-    async with (
-        state,
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(create_app(state)),
-            base_url="http://localhost:8080",
-            headers={"Authorization": f"Bearer {ADMIN}"},
-        ) as client,
-    ):
+    async with client_of(state, ADMIN) as client:
         yield state, client
 
 
