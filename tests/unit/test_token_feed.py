@@ -10,6 +10,7 @@ import pytest
 from aragora_redis.errors import OutageError, UnexpectedReplyError
 from aragora_redis.events import Events
 from aragora_redis.state.token_feed import COMPARE_EVERY, TokenFeed
+from aragora_redis.testing import FakeClock
 from aragora_redis.tokens import operations
 from aragora_redis.tokens.entry import DAY, DAYS, SCORES, Entry
 from aragora_redis.tokens.shard import Head, Position
@@ -98,6 +99,43 @@ async def test_a_record_of_the_feed_that_cannot_be_read_is_a_hole():
     shard = made.shards[0]
     shard.on_full(Head(Position(b"n", b"r", 1, 4), 0, {}))
     assert not await made._read_feed(shard, Head(Position(b"n", b"r", 1, 9), 0, {}))
+
+
+async def test_what_is_equal_takes_no_lease_and_who_gets_none_goes_on():
+    there = Position(b"n", b"r", 1, 7)
+
+    class Full:
+        """Stands at one position, holds nothing, and has no lease to give."""
+
+        def __init__(self, clock):
+            self.clock = clock
+            self.asked: list[str] = []
+
+        async def run(self, operation, **_: Any):
+            answers: dict[str, Any] = {
+                "survey": Head(there, 0, {}, {}, int(self.clock.wall() * 1_000_000)),
+                "lease": False,
+            }
+            name = operation.script.name if operation.script is not None else "standing"
+            self.asked.append(name)
+            self.clock.advance(1.0)
+            return answers.get(name, there)
+
+    clock = FakeClock()
+    redis = Full(clock)
+    made, asked = feed(redis, clock), redis.asked
+    shard = made.shards[0]
+    made._from_ground.clear()
+    shard.position = there
+    await made._bring_in_step(shard, compare=True)
+    assert asked == ["standing", "survey"]
+    shard.replica.apply(Entry(int(clock.wall() // DAY) + 1, bytes(16), 1))
+    for compare in (True, False):  # and it is tried with the next look again
+        asked.clear()
+        await made._bring_in_step(shard, compare=compare)
+        assert asked == ["standing", "survey", "lease"]
+    with pytest.raises(OutageError):
+        await made._comparison.compare(shard)
 
 
 @pytest.mark.parametrize("score", [-1, SCORES, 2**56, 2**63, float("inf"), float("nan")])
