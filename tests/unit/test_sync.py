@@ -229,7 +229,7 @@ AT = {
 def test_threads_have_what_the_api_names(part):
     (chapter,) = (each for each in CHAPTERS if each.at == AT[part])
     theirs = getattr(importlib.import_module(chapter.module), part)
-    public = {name for name in vars(theirs) if not name.startswith("_")}
+    public = {name for name in dir(theirs) if not name.startswith("_")}
     known = {name for name in public if inspect.isfunction(getattr(theirs, name))}
     assert known - {*chapter.inner} <= {*vars(getattr(faces, part))}
 
