@@ -48,13 +48,17 @@ def objects(name: str) -> list[dict[str, Any]]:
 
 
 def until(
-    condition: Callable[[], Any], within: float = 30.0, *, tell: Callable[[], Any] = lambda: ""
+    condition: Callable[[], Any],
+    within: float = 30.0,
+    *,
+    every: float = 0.05,
+    tell: Callable[[], Any] = lambda: "",
 ) -> Any:
     """Wait for a condition and return its value; what `tell` says goes into the failure."""
     end = time.monotonic() + within
     while not (value := condition()):
         assert time.monotonic() < end, f"not within {within} s {tell()}"
-        time.sleep(0.05)
+        time.sleep(every)
     return value
 
 

@@ -9,16 +9,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
-
 from . import checker
 from .drill import Result
 from .figures import figures, lost_updates
 from .history import History
 from .verdict import Expectations, Violation
 
-mpl.use("Agg")
 COLOURS = {"redis": "#2b6cb0", "local": "#dd6b20", "deny-cache": "#a0aec0"}
 BAND = "#f6ad55"
 SHOWN = 200
@@ -35,6 +31,9 @@ def write(result: Result, directory: Path) -> None:
 
 def timeline(history: History, violations: list[Violation]) -> bytes:
     """The picture, as PNG."""
+    # Reading it takes a second, of whoever collects the tests too.
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
     start = history.calls[0].began if history.calls else 0.0
     figure = Figure(figsize=(15, 9), layout="constrained")
     top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 2))
