@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from tests.integration.fleet import instances, until
 
+from aragora_redis import Level
 from aragora_redis.errors import SessionGoneError, TooManySessionsError
 from aragora_redis.web import SessionMiddleware, session_of
 
@@ -156,6 +157,29 @@ async def test_7_4_2_all_sessions_of_a_disabled_account_end(standalone_lab, user
             assert await two.sessions.get(each.id) is None
 
 
+async def test_7_4_2_they_end_at_once_while_redis_is_away_and_everywhere_when_it_is_back(
+    make_lab, user
+):
+    lab = make_lab("standalone")
+    lab.start()
+    async with instances(lab, 2) as (one, two):
+        made = [await state.sessions.create(user) for state in (one, two, one)]
+        rotated = await two.sessions.rotate(made[1])
+        assert await one.sessions.get(made[0].id) is not None
+        await asyncio.to_thread(lab.freeze, "redis-0")
+        ended = await one.sessions.end_user(user, within=0.3)
+        assert (ended.count, ended.receipt.level) == (None, Level.LOCAL)
+        assert await one.sessions.get(made[0].id) is None, "a copy is here"
+        await asyncio.to_thread(lab.thaw, "redis-0")
+        await until(lambda: two.revocations.has_ended(rotated.ref.member))
+        later = await two.sessions.create(user)
+        for state in (one, two):
+            for each in (*made, rotated):
+                assert await state.sessions.get(each.id) is None
+            assert await state.sessions.get(later.id) is not None
+        assert [each.handle for each in await two.sessions.of_user(user)] == [later.handle]
+
+
 async def test_7_4_3_after_a_change_of_factors_the_other_sessions_can_end(standalone_lab, user):
     async with instances(standalone_lab, 1) as (state,):
         here, there = [await state.sessions.create(user) for _ in range(2)]
@@ -184,7 +208,7 @@ async def test_7_4_5_administrators_end_sessions_of_one_user_or_of_all(make_lab,
         assert await state.sessions.get(other.id) is not None
         done = await command("end", "--everybody", *why)
         assert done[0] == 0, done
-        await until(lambda: state.sessions._store.has_ended(other.ref, other.created_at))
+        await until(lambda: state.sessions._store.has_ended(other.ref, other.created_at, None))
         assert await state.sessions.get(other.id) is None
         listed = await command("list", "--user", "other")
         assert other.handle not in listed[1]

@@ -101,7 +101,7 @@ async def test_all_sessions_of_everybody_end_at_once(make_lab, policies, user):
         made = await one.sessions.create(user)
         nobody = await one.sessions.create(data={"a": 1})
         await one.sessions.end_all()
-        await until(lambda: two.sessions._store.has_ended(made.ref, made.created_at))
+        await until(lambda: two.sessions._store.has_ended(made.ref, made.created_at, None))
         for state in (one, two):
             assert await state.sessions.get(made.id) is None
             assert await state.sessions.get(nobody.id) is None

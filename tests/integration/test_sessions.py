@@ -268,19 +268,19 @@ async def test_i6_an_end_without_redis_reaches_what_the_id_was_rotated_to(make_l
 
 async def test_i6_all_of_a_user_ends_though_one_is_rotated_meanwhile(standalone_lab, monkeypatch):
     async with instances(standalone_lab, 2) as (one, two):
-        made = await one.sessions.create(user="rotating")
-        living = one.sessions._ends.living
+        made, kept = [await one.sessions.create(user="rotating") for _ in range(2)]
+        listed = one.sessions._ends.listed
         rotated = []
 
-        async def then_rotate(*args):
-            found = await living(*args)
+        async def then_rotate(*args, **options):
+            found = await listed(*args, **options)
             rotated.append(await two.sessions.rotate(made))
             return found
 
-        monkeypatch.setattr(one.sessions._ends, "living", then_rotate)
-        assert (await one.sessions.end_user("rotating")).count == 1
+        monkeypatch.setattr(one.sessions._ends, "listed", then_rotate)
+        assert (await one.sessions.end_user("rotating", keep=kept.handle)).count == 1
         assert await two.sessions.get(rotated[0].id) is None
-        assert await two.sessions.of_user("rotating") == []
+        assert [each.handle for each in await two.sessions.of_user("rotating")] == [kept.handle]
 
 
 async def test_i6_an_anonymous_session_goes_to_one_login_only(standalone_lab):

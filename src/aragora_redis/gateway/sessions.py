@@ -127,9 +127,12 @@ class ListBody(BaseModel):
 
 
 class EndedBody(BaseModel):
-    """How many sessions were ended, and how far that got."""
+    """How many sessions were ended, and how far that got.
 
-    ended: int
+    `ended` is null where Redis could not be asked: they have ended here, and wait for it.
+    """
+
+    ended: int | None
     level: LevelWord
 
 

@@ -10,7 +10,7 @@ import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import NamedTuple
 
-from ..tokens.entry import RevocationKind, member_of
+from ..tokens.entry import MEMBER_BYTES, RevocationKind, member_of
 
 SHARDS = 1024
 _RANDOM_BYTES = 32
@@ -73,9 +73,26 @@ def all_sessions(key: bytes) -> bytes:
     return member_of(key, RevocationKind.SESSION, "all")
 
 
+def sessions_of(key: bytes, home: SessionRef) -> bytes:
+    """The digest whose score in the revocations is the cut-off of a user's; that of no id.
+
+    Another than that of the user's tokens, which may live on.
+    """
+    return member_of(key, RevocationKind.SESSION, f"of {handle_of(home.member)}")
+
+
 def handle_of(member: bytes) -> str:
     """What may be shown of a session: it names it and opens nothing."""
     return _text(member)
+
+
+def member_of_handle(handle: str) -> bytes | None:
+    """The digest that a handle shows; None for what is none."""
+    try:
+        member = urlsafe_b64decode(handle + "==")
+    except ValueError:
+        return None
+    return member if len(member) == MEMBER_BYTES and handle_of(member) == handle else None
 
 
 def _text(raw: bytes) -> str:

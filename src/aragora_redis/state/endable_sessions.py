@@ -22,18 +22,20 @@ from ..errors import (
 from ..events import Events, SessionWrite
 from ..names import validate_text
 from ..operation import Runs
-from ..sessions.ids import SessionRef, all_sessions, parse_id, user_ref
+from ..sessions.ids import SessionRef, all_sessions, member_of_handle, parse_id, user_ref
 from ..sessions.operations import SessionKeys
 from ..sessions.policy import SessionPolicy
 from ..sessions.stored import Session, SessionInfo, Source
 from ..tokens.entry import VALUE_LIMIT
 from ..tokens.told import digest_of
 from .audit import UNRECORDED, Recorder
+from .held_ends import HeldEnds
 from .owed_ends import OwedEnds
 from .receipt import Receipt
 from .revocations import Revocations
 from .session_ends import SessionEnds
 from .session_store import NO_ANSWER, SessionStore, gone
+from .session_user_ends import UserEnds
 
 T = TypeVar("T")
 
@@ -43,12 +45,20 @@ WRITE_LIMIT = 1.0
 
 @dataclass(frozen=True, slots=True)
 class EndedSessions:
-    """How many sessions were ended, and how far that got."""
+    """How many sessions were ended, and how far that got.
 
-    count: int
+    Attributes:
+        count: how many; None where Redis could not be asked. Then they have ended here, and the
+            receipt says what becomes of that: its `outbox` is where it waits for Redis.
+        receipt: of what got least far.
+    """
+
+    count: int | None
     receipt: Receipt
 
     def __str__(self) -> str:
+        if self.count is None:
+            return f"all ended, {self.receipt.level.word}; Redis could not be asked how many"
         return f"{self.count} ended, {self.receipt.level.word}" if self.count else "had none"
 
 
@@ -88,6 +98,7 @@ class EndableSessions:
         self._digest_key = digest_key
         self._deadline = deadline
         self._source = source
+        held = HeldEnds()
         self._store = SessionStore(
             executor,
             revocations,
@@ -95,18 +106,20 @@ class EndableSessions:
             events=events,
             server_now=server_now,
             keys=keys,
-            all_sessions=all_sessions(digest_key),
+            held=held,
+            digest_key=digest_key,
             deny_on_outage=deny_on_outage,
             source=source,
         )
-        self._owed = OwedEnds(revocations, clock, server_now)
+        self._owed = OwedEnds(revocations, held, clock, server_now)
         self._ends = SessionEnds(
             self._store, revocations, self._owed, policy=lambda: self._policy, server_now=server_now
         )
+        self._user_ends = UserEnds(self._store, self._ends, self._owed, digest_key)
 
     async def run(self) -> None:
         """Do in the background what is owed to sessions that have ended, until cancelled."""
-        await self._ends.run()
+        await self._owed.run(self._ends.remove_again, self._user_ends.carry_out)
 
     async def finish(self) -> None:
         """Do what must not be left undone when this instance ends."""
@@ -212,7 +225,11 @@ class EndableSessions:
         actor: str = "",
         within: float = WRITE_LIMIT,
     ) -> EndedSessions:
-        """End all sessions that a user has, rotated ones too. One that begins now may be missed.
+        """End all sessions that a user has, rotated ones too; they have ended here at once.
+
+        All others learn of it as of a revocation, also where Redis cannot be asked now. With
+        `keep` Redis must name them: while it cannot be asked, the end is held by this instance
+        alone (`outbox="memory"`), until it can, and one that begins now elsewhere may be missed.
 
         Args:
             user: whose.
@@ -223,7 +240,7 @@ class EndableSessions:
 
         Raises:
             InvalidInputError: the actor or the reason cannot be; nothing was ended.
-            OutageError, OutcomeUnknownError: Redis cannot be asked which those are.
+            OutageError: with `keep`, Redis cannot be asked, and too many ends wait for it already.
         """
         with self._counted("end-user"):
             until, home = self._store.until(within), self._home(user)
@@ -236,9 +253,10 @@ class EndableSessions:
             )
 
     async def _end_user(self, home: SessionRef, keep: str | None, until: float) -> EndedSessions:
-        living = await self._ends.living(home, until)
-        ended = {member: info for member, info in living.items() if info.handle != keep}
-        return EndedSessions(len(ended), await self._ends.end_members(home, ended, until))
+        spared = member_of_handle(keep) if keep is not None else None
+        if spared is None:
+            return EndedSessions(*await self._user_ends.end_all(home, until))
+        return EndedSessions(*await self._user_ends.end_meant(home, until, spared=spared))
 
     async def end_all(
         self, *, reason: str = "", actor: str = "", within: float = WRITE_LIMIT
@@ -271,26 +289,33 @@ class EndableSessions:
     ) -> Receipt:
         """End the one of a user's sessions that a handle of the list names.
 
-        `reason` and `actor` are as for `end`.
+        It has ended here at once. While Redis cannot be asked whether it is this user's, that is
+        held by this instance alone (`outbox="memory"`), until it can. `reason` and `actor` are as
+        for `end`.
 
         Raises:
             InvalidInputError: the actor or the reason cannot be; nothing was ended.
             SessionGoneError: the user has none of that handle.
-            OutageError, OutcomeUnknownError: Redis cannot be asked which those are.
+            OutageError: Redis cannot be asked, and too many ends wait for it already.
         """
         with self._counted("end"):
             until, home = self._store.until(within), self._home(user)
-            living = await self._ends.living(home, until)
-            named = {member: info for member, info in living.items() if info.handle == handle}
-            if not named:
+            member = member_of_handle(handle)
+            if member is None:
                 raise gone()
             return await self._by_hand(
-                f"session {digest_of(next(iter(named)))}",
-                lambda: self._ends.end_members(home, named, until),
+                f"session {digest_of(member)}",
+                lambda: self._end_one_of(home, member, until),
                 _level,
                 actor,
                 reason,
             )
+
+    async def _end_one_of(self, home: SessionRef, member: bytes, until: float) -> Receipt:
+        count, receipt = await self._user_ends.end_meant(home, until, only=member)
+        if count == 0:
+            raise gone()
+        return receipt
 
     async def _by_hand(
         self,

@@ -70,7 +70,7 @@ class SessionBirths:
             fields=fields,
             nonce=secrets.token_hex(8),
             client=client and kept(client, self._policy().remember),
-            cut_off=self._store.cut_off,
+            cut_off=self._store.beginning(home),
         )
         for _ in range(_ATTEMPTS):
             answer = await self._store.run(create, until)

@@ -22,6 +22,7 @@ from ..sessions.policy import SessionPolicy
 from ..sessions.stored import Answer, Moved, Session, SessionInfo
 from ..tokens.entry import DAY, Entry, RevocationKind, ended_session
 from ..tokens.note import Note
+from .held_ends import began
 from .owed_ends import OwedEnds, Removal
 from .receipt import Receipt
 from .revocations import Revocations
@@ -55,10 +56,6 @@ class SessionEnds:
         self._owed = owed
         self._policy = policy
         self._server_now = server_now
-
-    async def run(self) -> None:
-        """Do what is owed, until cancelled."""
-        await self._owed.run(self._remove_again)
 
     async def end(
         self,
@@ -98,7 +95,7 @@ class SessionEnds:
             elif isinstance(answer, Moved):
                 successor = answer
             if successor is None or isinstance(answer, Ended):
-                return _least(receipts)
+                return least(receipts)
             ref, before = ref.moved(successor.member), ()
         raise SessionConflictError("the session keeps being rotated")
 
@@ -126,7 +123,7 @@ class SessionEnds:
             raise SessionConflictError("somebody else has changed the session since")
         self._store.forget(session.ref)
         members = (session.ref.member, *answer.before)
-        return _least(await self._bury(members, answer.expires_at, until))
+        return least(await self._bury(members, answer.expires_at, until))
 
     async def index(self, home: SessionRef, until: float) -> dict[bytes, float]:
         """The digests of a user's sessions with their absolute ends, in the order of these.
@@ -141,19 +138,22 @@ class SessionEnds:
 
         What has lapsed is taken out of the index.
         """
-        return by_age(*await self._living(home, until))
+        return by_age(*await self.listed(home, until))
 
     async def end_too_many(self, home: SessionRef, made: bytes, until: float) -> None:
         """End the user's oldest sessions, where the policy allows fewer; `made` began just now."""
         most = self._policy().max_per_user
         if len(await self.index(home, until)) > most:
-            living, now = await self._living(home, until)
+            living, now = await self.listed(home, until)
             await self.end_members(home, too_many(living, now, most=most, made=made), until)
 
-    async def _living(
-        self, home: SessionRef, until: float
+    async def listed(
+        self, home: SessionRef, until: float, *, cut_off: int | None = None
     ) -> tuple[dict[bytes, SessionInfo], float]:
-        """The sessions that live, in no order, and the server's time by then."""
+        """The sessions that live, in no order, and the server's time by then.
+
+        With a cut-off (Unix milliseconds): those that did when only that one was known.
+        """
         index = await self.index(home, until)
         looked, now = await self._look(
             home, [m for m in index if not self._revocations.has_ended(m)], until
@@ -161,7 +161,12 @@ class SessionEnds:
         living = {
             member: info
             for member, info in looked.items()
-            if info and not self._store.has_ended(SessionRef(home.shard, member), info.created_at)
+            if info
+            and not (
+                self._store.has_ended(SessionRef(home.shard, member), info.created_at, home)
+                if cut_off is None
+                else began(info.created_at) <= cut_off
+            )
         }
         return living, now
 
@@ -176,7 +181,7 @@ class SessionEnds:
             ref
             for member, info in looked.items()
             if info
-            and self._store.has_ended(ref := SessionRef(home.shard, member), info.created_at)
+            and self._store.has_ended(ref := SessionRef(home.shard, member), info.created_at, home)
         ]
         for refs in _pages(with_all):
             await asyncio.gather(*(self._remove(ref, home, until) for ref in refs))
@@ -218,7 +223,7 @@ class SessionEnds:
             left = moved
             if not left:
                 break
-        return _least(receipts) if receipts else await self._revocations.end_sessions(())
+        return least(receipts) if receipts else await self._revocations.end_sessions(())
 
     async def _end_one(
         self, home: SessionRef, member: bytes, expires_at: float, until: float
@@ -240,10 +245,18 @@ class SessionEnds:
         Where the clock has gone back since the last time, those that began since are younger than
         that by what `session_create` gives them.
         """
-        now, last = math.floor(self._server_now() * 1000), self._store.cut_off
-        cut_off = max(now, last + 2) if last else now
+        cut_off = self.next_cut_off(self._store.cut_off(None))
+        return await self.cut_off(all_sessions, cut_off, until)
+
+    def next_cut_off(self, last: int) -> int:
+        """Now in Unix milliseconds, or what is after `last` and all that began since."""
+        now = math.floor(self._server_now() * 1000)
+        return max(now, last + 2) if last else now
+
+    async def cut_off(self, member: bytes, cut_off: int, until: float) -> Receipt:
+        """Join the cut-off of all sessions, or of a user's."""
         note = Note(RevocationKind.SESSION).text
-        entry = Entry(int(self.latest_end() // DAY), all_sessions, cut_off, note)
+        entry = Entry(int(self.latest_end() // DAY), member, cut_off, note)
         return await self._revocations.end_sessions([entry], within=self._store.left(until))
 
     def latest_end(self) -> float:
@@ -274,7 +287,7 @@ class SessionEnds:
         except NO_ANSWER:
             return None
 
-    async def _remove_again(self, removal: Removal) -> bool:
+    async def remove_again(self, removal: Removal) -> bool:
         """Repeat a removal; what it was rotated to meanwhile ends too."""
         until = self._store.until(REMOVE_LIMIT)
         answer = await self._remove(removal.ref, removal.user, until)
@@ -286,7 +299,7 @@ class SessionEnds:
         return answer is not None
 
 
-def _least(receipts: list[Receipt]) -> Receipt:
+def least(receipts: list[Receipt]) -> Receipt:
     """The receipt of what got least far."""
     return min(receipts, key=lambda receipt: receipt.level)
 

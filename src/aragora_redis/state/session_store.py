@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
@@ -27,9 +26,10 @@ from ..errors import (
 from ..events import Events, SessionRefused, SessionServed
 from ..operation import Operation, Runs
 from ..sessions import operations
-from ..sessions.ids import SessionRef
+from ..sessions.ids import SessionRef, all_sessions, sessions_of, user_ref
 from ..sessions.operations import SessionKeys
 from ..sessions.stored import Answer, Moved, Session, Source, Stored
+from .held_ends import HeldEnds, began
 from .revocations import Revocations
 from .session_copies import Copies
 
@@ -59,7 +59,7 @@ class SessionStore:
         revocations: of the fleet, among which ended sessions are.
         server_now: the server's clock in Unix seconds.
         keys: where and how they are stored.
-        all_sessions: the member of the cut-off of all sessions.
+        held: ends that Redis could not be asked about.
         deny_on_outage: give no copy while Redis cannot be asked.
         source: who it is that is asked.
     """
@@ -73,12 +73,15 @@ class SessionStore:
         events: Events,
         server_now: Callable[[], float],
         keys: SessionKeys,
-        all_sessions: bytes,
+        held: HeldEnds,
+        digest_key: bytes,
         deny_on_outage: bool,
         source: Source,
     ) -> None:
         self.keys = keys
-        self._all_sessions = all_sessions
+        self._held = held
+        self._digest_key = digest_key
+        self._all_sessions = all_sessions(digest_key)
         self._executor = executor
         self._revocations = revocations
         self._clock = clock
@@ -118,7 +121,7 @@ class SessionStore:
             self._revocations.require_ready()
             answer = await self._run_change(ref, change(ref), until)
             if isinstance(answer, Stored):
-                if self.has_ended(ref, answer.created_at):
+                if self.has_ended(ref, answer.created_at, self.home_of(answer.user)):
                     raise gone()
                 await self._reseal(ref, answer, until)
                 return answer, ref
@@ -169,23 +172,46 @@ class SessionStore:
             raise gone()
 
     def require_living(self, session: Session) -> None:
-        """Refuse a session that is known to have ended, by itself or with all.
+        """Refuse a session that is known to have ended, by itself or with others.
 
         Raises:
             SessionGoneError: it has.
         """
-        if self.has_ended(session.ref, session.created_at):
+        if self.has_ended(session.ref, session.created_at, self.home_of(session.user)):
             raise gone()
 
-    def has_ended(self, ref: SessionRef, created_at: float) -> bool:
-        """Whether a session that began then (Unix seconds) has ended, by itself or with all."""
-        ended_with_all = math.floor(created_at * 1000) <= self.cut_off
-        return ended_with_all or self._revocations.has_ended(ref.member)
+    def has_ended(self, ref: SessionRef, created_at: float, home: SessionRef | None) -> bool:
+        """Whether a session has ended, by itself, with all, or with all of its user.
 
-    @property
-    def cut_off(self) -> int:
-        """Until when all sessions that had begun have ended, in Unix milliseconds; 0 for never."""
-        return self._revocations.score(self._all_sessions) or 0
+        Args:
+            ref: where it is.
+            created_at: when it began, in Unix seconds.
+            home: the index of its user.
+        """
+        if self._revocations.has_ended(ref.member) or began(created_at) <= self.cut_off(home):
+            return True
+        return home is not None and self._held.has_ended(home, ref.member, created_at)
+
+    def cut_off(self, home: SessionRef | None) -> int:
+        """Until when all sessions that had begun have ended, in Unix milliseconds; 0 for never.
+
+        Args:
+            home: the index of a user, whose own may be later than that of everybody.
+        """
+        cut_off = self._revocations.score(self._all_sessions) or 0
+        if home is None:
+            return cut_off
+        own = self._revocations.score(sessions_of(self._digest_key, home)) or 0
+        return max(cut_off, own)
+
+    def beginning(self, home: SessionRef | None) -> int:
+        """What a session that begins now must be younger than, in Unix milliseconds."""
+        cut_off = self.cut_off(home)
+        return cut_off if home is None else max(cut_off, self._held.cut_off(home))
+
+    def home_of(self, user: str | None) -> SessionRef | None:
+        """The index of a user's sessions."""
+        return None if user is None else user_ref(self._digest_key, user)
 
     def until(self, within: float) -> float:
         """The deadline of a call that may take `within` seconds from now."""
@@ -216,7 +242,8 @@ class SessionStore:
         if self._revocations.has_ended(ref.member):
             return None
         if isinstance(found, Found):
-            if self.has_ended(ref, found.stored.created_at):
+            stored = found.stored
+            if self.has_ended(ref, stored.created_at, self.home_of(stored.user)):
                 return None
             self._events.emit(SessionServed(found.source))
         return found

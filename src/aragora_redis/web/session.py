@@ -238,7 +238,7 @@ class WebSession(MutableMapping[str, Any]):
 
         Raises:
             SessionGoneError: the user of this one has none of that handle.
-            OutageError, OutcomeUnknownError: Redis cannot be asked which those are.
+            OutageError: Redis cannot be asked, and too many ends wait for it already.
         """
         await self.load()
         user = self.user
@@ -246,8 +246,12 @@ class WebSession(MutableMapping[str, Any]):
             raise SessionGoneError("the session belongs to nobody", remedy="log in first")
         await self._sessions.end_one_of(user, handle)
 
-    async def end_others(self) -> int:
-        """End all of the user's sessions but this one; how many. Raises as `of_user` does."""
+    async def end_others(self) -> int | None:
+        """End all of the user's sessions but this one; how many, None where Redis is away.
+
+        Raises:
+            OutageError: Redis cannot be asked, and too many ends wait for it already.
+        """
         await self.load()
         user = self.user
         if user is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +10,18 @@ from ...audit.act import Act
 from ...errors import SessionGoneError
 from ...sessions import operations
 from ...sessions.client import Client
-from ...sessions.ids import SessionRef, all_sessions, handle_of, parse_id, user_ref
+from ...sessions.ids import (
+    SessionRef,
+    all_sessions,
+    handle_of,
+    member_of_handle,
+    parse_id,
+    sessions_of,
+    user_ref,
+)
 from ...sessions.stored import Moved, Stored
 from ...state.endable_sessions import EndedSessions
+from ...state.held_ends import began
 from ...state.receipt import Receipt
 from ...state.session_store import HOPS
 from ...tokens.told import digest_of
@@ -65,7 +73,7 @@ async def of_user(desk: Desk, user: str) -> list[Shown]:
     index = await desk.ask(operations.of_user(desk.session_keys, home))
     refs = [SessionRef(home.shard, member) for member, _ in index]
     found = await desk.ask_all([operations.peek(desk.session_keys, ref) for ref in refs])
-    ended = await _ended_of(desk, [ref.member for ref in refs])
+    ended = await _ended_of(desk, [ref.member for ref in refs], home)
     return [
         _shown(ref, each)
         for ref, each in zip(refs, found, strict=True)
@@ -86,8 +94,10 @@ async def look(desk: Desk, session_id: str) -> Shown:
         if isinstance(found, Moved):
             ref = ref.moved(found.member)
             continue
-        if isinstance(found, Stored) and not (await _ended_of(desk, [ref.member]))(ref, found):
-            return _shown(ref, found)
+        if isinstance(found, Stored):
+            home = user_ref(desk.digest_key, found.user) if found.user else None
+            if not (await _ended_of(desk, [ref.member], home))(ref, found):
+                return _shown(ref, found)
         break
     raise SessionGoneError("there is no such session", remedy="it has ended, or never was")
 
@@ -117,8 +127,7 @@ async def end_user(desk: Desk, user: str, *, actor: str, reason: str) -> EndedSe
 
     async def work() -> EndedSessions:
         ended = await desk.sessions.end_user(user)
-        if ended.count:
-            kept(ended.receipt)
+        kept(ended.receipt)
         return ended
 
     home = user_ref(desk.digest_key, user)
@@ -136,25 +145,26 @@ async def end_all(desk: Desk, *, actor: str, reason: str) -> Receipt:
     return await desk.act(act, work, lambda receipt: receipt.level.word)
 
 
-async def _ended_of(desk: Desk, members: list[bytes]) -> Callable[[SessionRef, Stored], bool]:
-    """Tells which of these have ended, by themselves or with all."""
-    everybody = all_sessions(desk.digest_key)
-    scores = await held(desk, [*members, everybody])
-    cut_off = scores[everybody].score / 1000 if everybody in scores else 0.0
+async def _ended_of(
+    desk: Desk, members: list[bytes], home: SessionRef | None
+) -> Callable[[SessionRef, Stored], bool]:
+    """Tells which of these have ended, by themselves, with all, or with all of their user."""
+    cut_offs = [all_sessions(desk.digest_key)]
+    cut_offs += [sessions_of(desk.digest_key, home)] if home else []
+    scores = await held(desk, [*members, *cut_offs])
+    cut_off = max((scores[each].score for each in cut_offs if each in scores), default=0)
 
     def ended(ref: SessionRef, stored: Stored) -> bool:
-        return ref.member in scores or stored.created_at <= cut_off
+        return ref.member in scores or began(stored.created_at) <= cut_off
 
     return ended
 
 
 def _digest_of_handle(handle: str) -> str:
-    try:
-        return digest_of(urlsafe_b64decode(handle + "=="))
-    except ValueError:
-        raise SessionGoneError(
-            "that is no handle", remedy="`sessions list` shows those of a user"
-        ) from None
+    member = member_of_handle(handle)
+    if member is None:
+        raise SessionGoneError("that is no handle", remedy="`sessions list` shows those of a user")
+    return digest_of(member)
 
 
 def _act(actor: str, target: str, reason: str) -> Act:

@@ -1,0 +1,86 @@
+"""Ends of a user's sessions that Redis could not be asked about: in force here, and owed to it.
+
+Which sessions a user has is in Redis only, so while that cannot be asked they get no tombstones.
+What is held names them by their user and by when they began, and each read here is judged by it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ..sessions.ids import SessionRef
+
+ROOM = 65_536
+"""Ends that may be held."""
+
+
+class HeldEnd(NamedTuple):
+    """The end of a user's sessions.
+
+    Attributes:
+        home: the user's index.
+        cut_off: Unix milliseconds; what began later is not meant.
+        until: Unix seconds, when all that is meant has ended by itself.
+        spared: the one that lives on.
+        only: the one that is meant, where not all are.
+    """
+
+    home: SessionRef
+    cut_off: int
+    until: float
+    spared: bytes | None = None
+    only: bytes | None = None
+
+    def means(self, member: bytes, created_at: float) -> bool:
+        """Whether a session of the user that began then (Unix seconds) is to end."""
+        if began(created_at) > self.cut_off or member == self.spared:
+            return False
+        return self.only in (None, member)
+
+
+class HeldEnds:
+    """What is held, bounded in number."""
+
+    def __init__(self) -> None:
+        self._held: dict[SessionRef, list[HeldEnd]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[HeldEnd]:
+        return iter([end for ends in self._held.values() for end in ends])
+
+    def hold(self, end: HeldEnd) -> bool:
+        """Hold one; False where there is no room."""
+        ends = self._held.get(end.home, [])
+        same = [each for each in ends if each[3:] == end[3:]]
+        if not same and self._count >= ROOM:
+            return False
+        self._held[end.home] = [each for each in ends if each not in same] + [end]
+        self._count += 1 - len(same)
+        return True
+
+    def drop(self, end: HeldEnd) -> None:
+        """Hold one no more: Redis has taken it, or it is over."""
+        ends = self._held.get(end.home, [])
+        if end in ends:
+            ends.remove(end)
+            self._count -= 1
+        if not ends:
+            self._held.pop(end.home, None)
+
+    def has_ended(self, home: SessionRef, member: bytes, created_at: float) -> bool:
+        """Whether a user's session has ended by what is held."""
+        return any(end.means(member, created_at) for end in self._held.get(home, ()))
+
+    def cut_off(self, home: SessionRef) -> int:
+        """What a session that begins now must be younger than, in Unix milliseconds; 0 for all."""
+        return max((end.cut_off for end in self._held.get(home, ()) if not end.only), default=0)
+
+
+def began(created_at: float) -> int:
+    """When a session began, as cut-offs count: whole milliseconds."""
+    return math.floor(created_at * 1000)

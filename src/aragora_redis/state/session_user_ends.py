@@ -1,0 +1,123 @@
+"""Ends of a user's sessions: all, all but one, or one. They hold here though Redis cannot be asked.
+
+All of a user end by a cut-off, a join like the end of everybody's: it outlives this instance where
+the outbox is on disk, and reaches all others. One that spares a session, or means only one, cannot
+be said so: it is held here until Redis can be asked which sessions those are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from ..errors import OutageError
+from ..sessions import operations
+from ..sessions.ids import SessionRef, sessions_of
+from ..sessions.stored import Moved, SessionInfo
+from .held_ends import HeldEnd
+from .owed_ends import OwedEnds
+from .receipt import Level, Receipt
+from .session_ends import REMOVE_LIMIT, SessionEnds, least
+from .session_store import HOPS, NO_ANSWER, SessionStore
+
+
+class UserEnds:
+    """Ends sessions by their user. Deadlines are monotonic seconds.
+
+    Args:
+        owed: holds what Redis cannot be asked about.
+    """
+
+    def __init__(
+        self, store: SessionStore, ends: SessionEnds, owed: OwedEnds, digest_key: bytes
+    ) -> None:
+        self._store = store
+        self._ends = ends
+        self._owed = owed
+        self._digest_key = digest_key
+
+    async def end_all(self, home: SessionRef, until: float) -> tuple[int | None, Receipt]:
+        """End all that began until now, of the user of an index.
+
+        Returns:
+            How many there were, None where Redis cannot be asked, and how far that got.
+        """
+        known, owed = self._store.cut_off(home), self._owed_now(home)
+        cut, found = await asyncio.gather(
+            self._ends.cut_off(sessions_of(self._digest_key, home), owed.cut_off, until),
+            self._listed(home, until, cut_off=known),
+        )
+        if found is None:
+            self._owed.hold(owed)  # the cut-off holds where there is no room for it
+            return None, cut
+        if not found:
+            return 0, cut
+        return len(found), least([cut, await self._ends.end_members(home, found, until)])
+
+    async def end_meant(
+        self,
+        home: SessionRef,
+        until: float,
+        *,
+        spared: bytes | None = None,
+        only: bytes | None = None,
+    ) -> tuple[int | None, Receipt]:
+        """End all of a user but one, or only one; returns as `end_all` does.
+
+        Raises:
+            OutageError: Redis cannot be asked, and too much is held for it already.
+        """
+        owed = self._owed_now(home)._replace(spared=spared, only=only)
+        found = await self._listed(home, until, cut_off=self._store.cut_off(home))
+        if found is None:
+            if not self._owed.hold(owed):
+                raise OutageError("Redis cannot be asked, and too many ends wait for it")
+            return None, Receipt(Level.LOCAL, Level.PRIMARY)
+        meant = {
+            member: info
+            for member, info in found.items()
+            if member != spared and only in (None, member)
+        }
+        return len(meant), await self._ends.end_members(home, meant, until)
+
+    async def carry_out(self, owed: HeldEnd) -> bool:
+        """End what was held, of what Redis knows; whether it has answered."""
+        until, home = self._store.until(REMOVE_LIMIT), owed.home
+        found = await self._listed(home, until, cut_off=0)
+        if found is None:
+            return False
+        try:
+            owed = owed._replace(
+                spared=await self._now_at(home, owed.spared, until),
+                only=await self._now_at(home, owed.only, until),
+            )
+        except NO_ANSWER:
+            return False
+        meant = {m: info for m, info in found.items() if owed.means(m, info.created_at)}
+        await self._ends.end_members(home, meant, until)
+        return True
+
+    def _owed_now(self, home: SessionRef) -> HeldEnd:
+        cut_off = self._ends.next_cut_off(self._store.beginning(home))
+        return HeldEnd(home, cut_off, self._ends.latest_end())
+
+    async def _listed(
+        self, home: SessionRef, until: float, *, cut_off: int
+    ) -> dict[bytes, SessionInfo] | None:
+        """The sessions younger than a cut-off (Unix ms) that have no tombstone.
+
+        None where Redis cannot be asked.
+        """
+        try:
+            return (await self._ends.listed(home, until, cut_off=cut_off))[0]
+        except NO_ANSWER:
+            return None
+
+    async def _now_at(self, home: SessionRef, member: bytes | None, until: float) -> bytes | None:
+        """Under which digest a session is by now: others may have rotated it meanwhile."""
+        for _ in range(HOPS if member else 0):
+            there = operations.read(self._store.keys, SessionRef(home.shard, member or b""))
+            found = await self._store.run(there, until)
+            if not isinstance(found, Moved):
+                break
+            member = found.member
+        return member

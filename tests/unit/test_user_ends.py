@@ -1,0 +1,105 @@
+"""Ends of a user's sessions while Redis is away: they hold here at once, and are owed to Redis."""
+
+from __future__ import annotations
+
+import pytest
+from tests.integration.fleet import until
+
+from aragora_redis import SharedState
+from aragora_redis.errors import LinkDownError, OutageError
+from aragora_redis.sessions.ids import SessionRef
+from aragora_redis.settings.model import Settings
+from aragora_redis.state import held_ends
+from aragora_redis.state.held_ends import HeldEnd, HeldEnds
+
+
+@pytest.fixture
+async def state():
+    async with SharedState(Settings()) as made:
+        yield made
+
+
+async def living(state, *sessions):
+    return [await state.sessions.get(each.id) is not None for each in sessions]
+
+
+async def back(state):
+    """Redis can be asked again, and has been told what was owed to it."""
+    state._executor.outage = None
+    await until(lambda: not state.sessions._owed._held)
+
+
+async def test_all_of_a_user_end_though_redis_is_away_and_later_ones_live(state):
+    mine = [await state.sessions.create("42") for _ in range(2)]
+    other = await state.sessions.create("other")
+    state._executor.outage = LinkDownError("Redis is away")
+    ended = await state.sessions.end_user("42")
+    assert ended.count is None
+    assert "could not be asked" in str(ended)
+    assert await living(state, *mine, other) == [False, False, True]
+    state._executor.outage = None  # before it was told, somebody logs in
+    later = await state.sessions.create("42")
+    await back(state)
+    assert await living(state, *mine, other, later) == [False, False, True, True]
+    assert [each.handle for each in await state.sessions.of_user("42")] == [later.handle]
+    sessions = state.sessions
+    index = await sessions._ends.index(sessions._home("42"), sessions._store.until(1))
+    assert list(index) == [later.ref.member], "what has ended takes no place"
+
+
+async def test_all_others_end_though_redis_is_away_and_the_one_that_is_kept_lives(state):
+    kept, other = [await state.sessions.create("42") for _ in range(2)]
+    state._executor.outage = LinkDownError("Redis is away")
+    ended = await state.sessions.end_user("42", keep=kept.handle)
+    assert (ended.count, ended.receipt.outbox) == (None, "memory")
+    assert await living(state, kept, other) == [True, False]
+    state._executor.outage = None
+    kept = await state.sessions.rotate(kept)  # its handle is another before it is carried out
+    assert kept is not None
+    await back(state)
+    assert await living(state, kept, other) == [True, False]
+
+
+async def test_one_of_a_user_ends_though_redis_is_away_and_no_strangers(state):
+    mine, stays = [await state.sessions.create("42") for _ in range(2)]
+    stranger = await state.sessions.create("stranger")
+    state._executor.outage = LinkDownError("Redis is away")
+    for handle in (mine.handle, stranger.handle):
+        receipt = await state.sessions.end_one_of("42", handle)
+        assert receipt.level < receipt.wanted
+    assert await living(state, mine, stays, stranger) == [False, True, True]
+    await back(state)
+    assert await living(state, mine, stays, stranger) == [False, True, True]
+    assert len(await state.sessions.of_user("42")) == 1
+
+
+async def test_what_can_be_held_is_bounded_and_all_of_a_user_need_no_room(state, monkeypatch):
+    monkeypatch.setattr(held_ends, "ROOM", 0)
+    mine = await state.sessions.create("42")
+    state._executor.outage = LinkDownError("Redis is away")
+    with pytest.raises(OutageError):
+        await state.sessions.end_user("42", keep=mine.handle)
+    assert await living(state, mine) == [True]
+    await state.sessions.end_user("42")
+    assert await living(state, mine) == [False]
+
+
+async def test_closing_says_what_never_reached_redis(state, caplog):
+    mine = await state.sessions.create("42")
+    state._executor.outage = LinkDownError("Redis is away")
+    await state.sessions.end_one_of("42", mine.handle)
+    await state.close()
+    assert "1 ends of users' sessions were held here only" in caplog.text
+
+
+def test_a_later_end_of_the_same_takes_the_place_of_an_earlier():
+    held, home = HeldEnds(), SessionRef(1, b"u" * 16)
+    first = HeldEnd(home, 1000, 2e9, spared=b"a" * 16)
+    held.hold(first)
+    held.hold(first._replace(cut_off=3000))
+    held.hold(first._replace(cut_off=2000, spared=b"b" * 16))
+    assert len(held) == 2
+    assert [held.has_ended(home, m * 16, 2.5) for m in (b"a", b"b")] == [False, True]
+    assert [held.has_ended(home, m * 16, 1.5) for m in (b"a", b"b", b"c")] == [True, True, True]
+    held.drop(first)
+    assert len(held) == 2, "it is another by now"
