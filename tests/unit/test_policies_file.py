@@ -133,6 +133,7 @@ def test_no_limits_are_fine(text: str) -> None:
         ('[sessions]\nidle = "30 minutes"\nttl = 1\n', 3, "'ttl'", "idle, absolute"),
         ('[sessions]\non_full = "drop"\n', 2, "on_full", '"refuse"'),
         ('[sessions]\nabsolute = "0 s"\n', 2, "absolute", "correct"),
+        ('[sessions]\nlongest = "367 days"\n', 2, "366 days", "correct"),
         ("[sessions]\nmax_per_user = -1\n", 2, "max_per_user", "correct"),
         ("[sessions]\nmax_bytes = true\n", 2, "not a whole number", "65536"),
         ("sessions = []\n", 1, "not a section", "[sessions]"),

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 
 from ..errors import InvalidInputError, SessionConflictError, SessionGoneError
 from ..sessions.client import Client as SessionClient
+from ..sessions.policy import LONGEST
 from ..sessions.stored import Session
 from ..state.sessions import ALIAS_FOR, Sessions
 from ..state.shared import SharedState
@@ -49,7 +50,16 @@ class Client(Body):
         return SessionClient(self.device, self.address) if self.device or self.address else None
 
 
-class Creation(Client):
+class Life(Client):
+    """How long a session lives, in seconds; as `[sessions]` says where that is not said."""
+
+    idle: Annotated[float, Field(ge=1, le=LONGEST)] | None = None
+    """Without use; at most `longest` of `[sessions]`, which is `absolute` by default."""
+    absolute: Annotated[float, Field(ge=1, le=LONGEST)] | None = None
+    """In any case; likewise."""
+
+
+class Creation(Life):
     """Whose session, and what it holds; without a user it is nobody's yet."""
 
     user: Text | None = None
@@ -68,8 +78,8 @@ class Change(Client):
     id: Id | None = None
 
 
-class Rotation(Client):
-    """A new id; with a user, an anonymous session becomes the user's."""
+class Rotation(Life):
+    """A new id; with a user, an anonymous session becomes the user's, with a life that is said."""
 
     user: Text | None = None
     grace: Annotated[float, Field(ge=0, le=300)] = ALIAS_FOR
@@ -98,6 +108,7 @@ class SessionBody(Unshown):
     version: int
     created_at: float
     expires_at: float
+    idle: float
     seen_at: float
     handle: str
     """Names it in the list of its user's sessions, and opens nothing."""
@@ -169,9 +180,10 @@ def _add_sessions(router: APIRouter, state: SharedState) -> None:
     )
     async def create(body: Creation, response: Response) -> SessionBody:
         """Begin a session."""
-        return _told(
-            sessions, response, await sessions.create(body.user, body.data, client=body.client)
+        made = await sessions.create(
+            body.user, body.data, idle=body.idle, absolute=body.absolute, client=body.client
         )
+        return _told(sessions, response, made)
 
     @router.get("/sessions/{session_id}", responses=_GONE)
     async def read(
@@ -239,10 +251,21 @@ def _add_ends(router: APIRouter, state: SharedState) -> None:
         """Give a session a new id: after each login and each change of what its user may do."""
         wanted = body or Rotation()
         session = await _found(state, _one_id(session_id, header, wanted.id))
-        if wanted.user is not None and wanted.user != session.user:
-            return _body_of(
-                sessions, await sessions.authenticate(session, wanted.user, client=wanted.client)
+        anew = wanted.idle is not None or wanted.absolute is not None
+        if anew and wanted.user is None:
+            raise InvalidInputError(
+                "a rotation does not change how long a session lives",
+                remedy="send the `user` too, who logs in by that",
             )
+        if wanted.user is not None and (anew or wanted.user != session.user):
+            made = await sessions.authenticate(
+                session,
+                wanted.user,
+                idle=wanted.idle,
+                absolute=wanted.absolute,
+                client=wanted.client,
+            )
+            return _body_of(sessions, made)
         return _body_of(sessions, await sessions.rotate(session, grace=wanted.grace))
 
     @router.post("/sessions/rotate", responses=_CHANGED)

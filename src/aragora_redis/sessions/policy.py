@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from ..errors import InvalidInputError
@@ -30,6 +30,7 @@ class SessionPolicy:
     Attributes:
         idle: a session that is not read for so long ends.
         absolute: it ends so long after its creation at the latest; rotation does not extend it.
+        longest: what one that is begun may ask for instead of these; 0 for `absolute`.
         max_per_user: sessions that a user may have at once; 0 for no limit.
         max_bytes: names and values of its data together, as they are stored.
         remember: of the client, device and address; the `network` of the address alone, or nothing.
@@ -40,6 +41,7 @@ class SessionPolicy:
 
     idle: float = 1800.0
     absolute: float = 43_200.0
+    longest: float = 0.0
     max_per_user: int = 0
     on_full: OnFull = OnFull.END_OLDEST
     max_bytes: int = 65_536
@@ -49,10 +51,37 @@ class SessionPolicy:
         for name, value in (("idle", self.idle), ("absolute", self.absolute)):
             if not 1 <= value <= LONGEST:
                 raise InvalidInputError(f"{name} is not from 1 second to 366 days")
+        if self.longest and not 1 <= self.longest <= LONGEST:
+            raise InvalidInputError("longest is not 0, or from 1 second to 366 days")
         if not 0 <= self.max_per_user <= MOST:
             raise InvalidInputError(f"max_per_user is not a whole number from 0 to {MOST}")
         if not 1 <= self.max_bytes <= LARGEST:
             raise InvalidInputError(f"max_bytes is not a whole number from 1 to {LARGEST}")
+
+    @property
+    def most(self) -> float:
+        """Seconds that a session may live at the most."""
+        return max(self.absolute, self.longest)
+
+    def lasting(self, idle: float | None, absolute: float | None) -> SessionPolicy:
+        """The policy of a session that asks for another life; None is as the policy says.
+
+        Raises:
+            InvalidInputError: it asks for none, or for more than it may.
+        """
+        asked = {"idle": idle, "absolute": absolute}
+        given = {name: value for name, value in asked.items() if value is not None}
+        for name, value in given.items():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise InvalidInputError(f"{name} is no number of seconds")
+            if not 1 <= value <= self.most:
+                raise InvalidInputError(
+                    f"{name} is not from 1 to {self.most:g} seconds",
+                    remedy="`longest` in [sessions] of the policies file allows more",
+                )
+        return replace(
+            self, idle=given.get("idle", self.idle), absolute=given.get("absolute", self.absolute)
+        )
 
 
 DEFAULT = SessionPolicy()

@@ -33,6 +33,7 @@ class Session:
         version: what an update names as the version it has read.
         created_at: Unix seconds.
         expires_at: Unix seconds of its absolute end.
+        idle: seconds without use after which it ends.
         source: `local` where there is no Redis; `copy` where it could not be asked, and a copy of
             the last seconds was given.
         ref: where it is stored.
@@ -47,6 +48,7 @@ class Session:
     version: int
     created_at: float
     expires_at: float
+    idle: float
     source: Source
     ref: SessionRef = field(repr=False)
     before: tuple[bytes, ...] = field(repr=False)
@@ -89,6 +91,7 @@ class Stored:
             version=self.version,
             created_at=self.created_at,
             expires_at=self.expires_at,
+            idle=self.idle,
             source=source,
             ref=ref,
             before=self.before,

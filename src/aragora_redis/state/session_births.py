@@ -56,6 +56,7 @@ class SessionBirths:
         fields: Fields,
         until: float,
         *,
+        lasting: SessionPolicy,
         client: Client | None = None,
     ) -> Session:
         """Begin a session; `home` is the index of its user. Raises as `Sessions.create` does."""
@@ -64,7 +65,7 @@ class SessionBirths:
         create = operations.create(
             self._store.keys,
             ref,
-            self._policy(),
+            lasting,
             user=user,
             index=home,
             fields=fields,
@@ -88,12 +89,21 @@ class SessionBirths:
         )
 
     async def authenticate(
-        self, old: Session, user: str, home: SessionRef, until: float, *, client: Client | None
+        self,
+        old: Session,
+        user: str,
+        home: SessionRef,
+        until: float,
+        *,
+        lasting: SessionPolicy,
+        client: Client | None,
     ) -> Session:
-        """Make an anonymous session one of a user. Raises as `Sessions.authenticate` does."""
+        """Make a session anew, one of a user. Raises as `Sessions.authenticate` does."""
         self._store.require_living(old)
         fields = self._encoded(old.data)
-        made = await self.create(user, home, fields, until, client=client or old.client)
+        made = await self.create(
+            user, home, fields, until, lasting=lasting, client=client or old.client
+        )
         try:
             return await self._move_to(made, old, until)
         except BaseException:
@@ -117,13 +127,13 @@ class SessionBirths:
                 await self._ends.end_too_many(home, made, until)
 
     async def _move_to(self, made: Session, old: Session, until: float) -> Session:
-        """End the anonymous session as it was copied; what has changed since is carried over.
+        """End the earlier session as it was copied; what has changed since is carried over.
 
         It is given to one user only: whoever comes second finds it gone.
         """
         for _ in range(_ATTEMPTS):
             try:
-                await self._ends.end_unchanged(old, None, until)
+                await self._ends.end_unchanged(old, self._store.home_of(old.user), until)
             except SessionConflictError:
                 found, at = await self._store.find(old.ref, until)
                 if found is None:
@@ -133,7 +143,7 @@ class SessionBirths:
                 old = newer
             else:
                 return made
-        raise SessionConflictError("the anonymous session does not stand still")
+        raise SessionConflictError("the earlier session does not stand still")
 
     async def _carry_over(
         self, made: Session, before: dict[str, Any], now: dict[str, Any], until: float

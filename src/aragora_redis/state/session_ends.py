@@ -261,7 +261,7 @@ class SessionEnds:
 
     def latest_end(self) -> float:
         """When a session that exists now ends by itself at the latest."""
-        return self._server_now() + self._policy().absolute
+        return self._server_now() + self._policy().most
 
     def disown(self, session: Session, index: SessionRef | None) -> None:
         """Remove, when Redis can be asked, a session whose id nobody was told."""

@@ -158,6 +158,8 @@ class Sessions(EndableSessions):
         user: str | None = None,
         data: Mapping[str, Any] | None = None,
         *,
+        idle: float | None = None,
+        absolute: float | None = None,
         client: Client | None = None,
         within: float = WRITE_LIMIT,
     ) -> Session:
@@ -166,19 +168,28 @@ class Sessions(EndableSessions):
         Args:
             user: whose it is.
             data: what it holds.
+            idle: seconds without use after which it ends, from 1 to `[sessions] longest`; as the
+                policy says by default.
+            absolute: seconds after which it ends in any case, likewise.
             client: where it is used from, which the user is shown; see `[sessions] remember`.
             within: seconds that it may take.
 
         Raises:
+            InvalidInputError: it asks for a life that it may not have; nothing was made.
             SessionDataError: the data cannot be kept; nothing was made.
             TooManySessionsError: the user has as many as the policy allows, and it says `refuse`.
             OutageError: it did not run.
             OutcomeUnknownError: one may have been made, under an id that nobody knows.
         """
         with self._counted("create"):
-            fields = self._encoded(data or {})
+            fields, lasting = self._encoded(data or {}), self._policy.lasting(idle, absolute)
             return await self._births.create(
-                user, self._index(user), fields, self._store.until(within), client=client
+                user,
+                self._index(user),
+                fields,
+                self._store.until(within),
+                lasting=lasting,
+                client=client,
             )
 
     async def update(
@@ -256,26 +267,35 @@ class Sessions(EndableSessions):
         session: Session,
         user: str,
         *,
+        idle: float | None = None,
+        absolute: float | None = None,
         client: Client | None = None,
         within: float = WRITE_LIMIT,
     ) -> Session:
         """Make an anonymous session one of a user, under a new id, with the data it has.
 
         The anonymous id is ended at once and leads nowhere: whoever planted it in the user's
-        browser would be let in with it (session fixation).
+        browser would be let in with it (session fixation). Where `idle` or `absolute` ask for
+        another life, as for `create`, it may be the user's own, which begins anew with that.
 
         Raises:
-            InvalidInputError: it is the session of a user already.
+            InvalidInputError: it is the session of a user already, or may not live so.
             SessionGoneError, SessionConflictError, TooManySessionsError: as for the others.
             OutageError, OutcomeUnknownError: the anonymous session may have ended; log in again.
         """
-        if session.user is not None:
+        anew = session.user == user and not (idle is None and absolute is None)
+        if session.user is not None and not anew:
             raise InvalidInputError(
                 "the session belongs to a user", remedy="end it, and create one for the new user"
             )
         with self._counted("authenticate"):
             return await self._births.authenticate(
-                session, user, self._home(user), self._store.until(within), client=client
+                session,
+                user,
+                self._home(user),
+                self._store.until(within),
+                lasting=self._policy.lasting(idle, absolute),
+                client=client,
             )
 
     # --- small parts --------------------------------------------------------------------

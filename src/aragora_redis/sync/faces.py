@@ -292,12 +292,17 @@ class Sessions:
         user: str | None = None,
         data: Mapping[str, Any] | None = None,
         *,
+        idle: float | None = None,
+        absolute: float | None = None,
         client: Client | None = None,
         within: float = WRITE_LIMIT,
     ) -> Session:
         """Begin a session, of a user or of nobody known yet."""
         return self._crossing.cross(
-            lambda state: state.sessions.create(user, data, client=client, within=within), within
+            lambda state: state.sessions.create(
+                user, data, idle=idle, absolute=absolute, client=client, within=within
+            ),
+            within,
         )
 
     def update(
@@ -338,12 +343,16 @@ class Sessions:
         session: Session,
         user: str,
         *,
+        idle: float | None = None,
+        absolute: float | None = None,
         client: Client | None = None,
         within: float = WRITE_LIMIT,
     ) -> Session:
         """Make an anonymous session one of a user, under a new id, with the data it has."""
         return self._crossing.cross(
-            lambda state: state.sessions.authenticate(session, user, client=client, within=within),
+            lambda state: state.sessions.authenticate(
+                session, user, idle=idle, absolute=absolute, client=client, within=within
+            ),
             within,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, MutableMapping
 from enum import Enum, auto
+from functools import partial
 from typing import Any
 
 from starlette.requests import HTTPConnection
@@ -170,36 +171,47 @@ class WebSession(MutableMapping[str, Any]):
             with contextlib.suppress(AragoraRedisError):
                 await self._sessions.update(self._stored, client=self._client)
 
-    async def login(self, user: str) -> None:
+    async def login(
+        self, user: str, *, idle: float | None = None, absolute: float | None = None
+    ) -> None:
         """Make it the session of a user, with the data it has, under a new id.
 
         Whoever knew the id from before the login is locked out by that (session fixation).
 
+        Args:
+            user: who has logged in.
+            idle: seconds without use after which it ends, from 1 to `[sessions] longest`; as the
+                policy says by default. With this, "remember me" is a longer one.
+            absolute: seconds after which it ends in any case, likewise.
+
         Raises:
-            InvalidInputError: it is the session of another user.
+            InvalidInputError: it is the session of another user, or may not live so.
             TooManySessionsError: the user has as many as the policy allows.
             AragoraRedisError: as for `save`.
         """
         await self.load()
+        begin = partial(
+            self._sessions.create, user, idle=idle, absolute=absolute, client=self._client
+        )
         if self._stored is None:
-            self._begin(await self._sessions.create(user, self._loaded, client=self._client))
+            self._begin(await begin(self._loaded))
             return
         await self.save()
         stored = self._stored
         if stored is None:
-            self._begin(await self._sessions.create(user, {}, client=self._client))
-        elif stored.user == user:
+            self._begin(await begin({}))
+        elif stored.user == user and idle is None and absolute is None:
             self._begin(await self._sessions.rotate(stored, grace=0))
         else:
-            await self._authenticate(stored, user)
-
-    async def _authenticate(self, stored: Session, user: str) -> None:
-        try:
-            self._begin(await self._sessions.authenticate(stored, user, client=self._client))
-        except SessionGoneError:
-            # Another login has the anonymous session by now, of this user or of whoever planted
-            # its id: what it held goes to one of them only.
-            self._begin(await self._sessions.create(user, client=self._client))
+            try:
+                made = await self._sessions.authenticate(
+                    stored, user, idle=idle, absolute=absolute, client=self._client
+                )
+            except SessionGoneError:
+                # Another login has the anonymous session by now, of this user or of whoever
+                # planted its id: what it held goes to one of them only.
+                made = await begin({})
+            self._begin(made)
 
     async def rotate(self) -> None:
         """Give it a new id: after each change of what its user may do. Raises as `save` does."""

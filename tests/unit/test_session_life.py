@@ -1,0 +1,96 @@
+"""A session may live otherwise than others, within a bound: "remember me"."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from aragora_redis.errors import InvalidInputError
+from aragora_redis.gateway.app import create_app
+from aragora_redis.sessions.policy import SessionPolicy
+from aragora_redis.settings import Settings, from_env
+from aragora_redis.state.shared import SharedState
+from aragora_redis.web import SessionMiddleware, session_of
+
+DAY = 86_400.0
+POLICY = SessionPolicy(idle=60, absolute=600, longest=30 * DAY)
+
+
+@pytest.fixture
+async def state():
+    async with SharedState(Settings()) as made:
+        made.sessions.use(POLICY)
+        yield made
+
+
+def browser(app):
+    transport = httpx.ASGITransport(app)
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost:8080")
+
+
+def life(session):
+    return session.idle, round(session.expires_at - session.created_at)
+
+
+async def test_a_session_lives_as_it_asks_and_others_as_the_policy_says(state):
+    remembered = await state.sessions.create("42", idle=7 * DAY, absolute=30 * DAY)
+    assert life(remembered) == (7 * DAY, 30 * DAY)
+    assert life(await state.sessions.create("42")) == (60, 600)
+    assert life(await state.sessions.create("42", absolute=10)) == (60, 10)
+    rotated = await state.sessions.rotate(remembered)
+    assert life(await state.sessions.get(rotated.id)) == (7 * DAY, 30 * DAY)
+    assert state.sessions._ends.latest_end() >= remembered.expires_at, "cut-offs last as long"
+
+
+@pytest.mark.parametrize("asked", [{"idle": 0.5}, {"absolute": 31 * DAY}, {"idle": "soon"}])
+async def test_a_life_that_may_not_be_makes_nothing(state, asked):
+    with pytest.raises(InvalidInputError):
+        await state.sessions.create("42", **asked)
+    assert await state.sessions.of_user("42") == []
+
+
+async def test_the_bound_is_the_absolute_life_by_default():
+    assert SessionPolicy(absolute=600).lasting(None, 600).absolute == 600
+    with pytest.raises(InvalidInputError, match="600 seconds"):
+        SessionPolicy(absolute=600).lasting(None, 601)
+
+
+async def test_a_login_says_how_long_whose_session_ever_it_was(state):
+    async def login(request):
+        mine = session_of(request)
+        mine["seen"] = mine.get("seen", 0) + 1
+        asked = {"absolute": 20 * DAY} if "remember" in request.query_params else {}
+        await mine.login("42", **asked)
+        return JSONResponse({})
+
+    app = SessionMiddleware(Starlette(routes=[Route("/login", login)]), state=state, secure=False)
+    lives = []
+    async with browser(app) as client:
+        for query in ("", "?remember=1", ""):
+            await client.get("/login" + query)
+            held = await state.sessions.of_cookie(client.cookies["session"])
+            lives.append(life(held))
+            assert held.data == {"seen": len(lives)}
+    assert lives == [(60, 600), (60, 20 * DAY), (60, 20 * DAY)], "a rotation keeps it"
+    assert len(await state.sessions.of_user("42")) == 1
+
+
+async def test_it_is_asked_for_over_http():
+    token = "gateway-token-0001"
+    state = SharedState(from_env({"ARAGORA_GATEWAY_TOKEN": token}))
+    app = create_app(state)
+    async with app.router.lifespan_context(app), browser(app) as client:
+        client.headers["Authorization"] = f"Bearer {token}"
+        made = (await client.post("/v1/sessions", json={"idle": 5, "absolute": 100})).json()
+        assert (made["idle"], round(made["expires_at"] - made["created_at"])) == (5, 100)
+        refused = await client.post("/v1/sessions", json={"absolute": 90_000})
+        assert (refused.status_code, "longest" in refused.text) == (422, True)
+        named = {"X-Session-Id": made["id"]}
+        refused = await client.post("/v1/sessions/rotate", json={"idle": 9}, headers=named)
+        assert refused.status_code == 422
+        asked = {"user": "42", "idle": 9}
+        made = await client.post("/v1/sessions/rotate", json=asked, headers=named)
+        assert made.json()["idle"] == 9
