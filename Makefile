@@ -3,7 +3,7 @@
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 options = $(if $(PORT),--port "$(PORT)") $(if $(GATEWAYS),--gateways "$(GATEWAYS)") $(if $(MODE),--mode "$(MODE)") $(if $(DIR),--dir "$(DIR)")
 
-.PHONY: help setup up down test servers aragora drills format lock clean
+.PHONY: help setup up down test servers aragora drills bench format lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\): ## /  make \1\t/p' Makefile | expand -t 16
@@ -34,6 +34,11 @@ aragora: ## Run the real Aragora server on a Redis that dies: install it, and sh
 drills: ## Run the fault matrix, and the builds that must fail (SEED=1 ROUNDS=1 MODE=sentinel|managed|cluster)
 	@scripts/drills "$(or $(SEED),1)" "$(or $(ROUNDS),1)" $(MODE)
 
+bench: ## Measure this beside its peers on one Redis (SECONDS=2 ROUNDS=6 CASES="check-* session" OUT=build/bench)
+	@scripts/setup
+	@scripts/group drills
+	@exec .venv/bin/python -m benchmarks.suite --seconds "$(or $(SECONDS),2)" --rounds "$(or $(ROUNDS),6)" $(if $(OUT),--out "$(OUT)") $(foreach case,$(CASES),'$(case)')
+
 format: ## Format the code, and fix what the linter can fix
 	@scripts/setup
 	@ruff check --fix-only --quiet .
@@ -45,5 +50,5 @@ lock: ## Write the versions installed in .venv to constraints.txt
 
 clean: ## End what runs, and remove .venv, caches and lab data
 	@scripts/down
-	@rm -rf .venv .lab dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .bench .lab dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

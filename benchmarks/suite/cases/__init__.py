@@ -1,0 +1,37 @@
+"""All cases, in the order in which they run."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+from ..case import Case
+from . import check, circuits, here, http, libraries, sessions, starting, sync, tokens
+
+CASES: tuple[Case, ...] = (
+    *check.CASES,
+    *libraries.CASES,
+    *sync.CASES,
+    *here.CASES,
+    *circuits.CASES,
+    *tokens.CASES,
+    *sessions.CASES,
+    *http.CASES,
+    *starting.CASES,
+)
+
+
+def chosen(patterns: tuple[str, ...]) -> tuple[Case, ...]:
+    """The cases with one of these names, which may be patterns such as `check-*`; all for none.
+
+    Raises:
+        ValueError: one of them fits no name.
+    """
+    for pattern in patterns:
+        if not any(fnmatchcase(case.name, pattern) for case in CASES):
+            known = ", ".join(case.name for case in CASES)
+            raise ValueError(f"there is no case {pattern!r}; there are: {known}")
+    return tuple(
+        case
+        for case in CASES
+        if not patterns or any(fnmatchcase(case.name, pattern) for pattern in patterns)
+    )

@@ -1,0 +1,1 @@
+"""One module a contestant: `PACKAGES` whose versions count, and the `TASKS` that it has."""

@@ -1,0 +1,63 @@
+"""How long a process takes that starts: to import something, or until a state is ready."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import asynccontextmanager
+
+from ..drive import Opening, Parameters, Task, clock, once
+from ..target import Target
+
+PACKAGES = ()
+READY = """
+import asyncio
+from aragora_redis import SharedState
+
+async def main():
+    async with SharedState.from_env() as state:
+        assert state.ready
+        print(flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def _until_first_line(program: str, environ: dict[str, str]) -> float:
+    began = clock()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-c", program),
+        env={**os.environ, **environ},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        line = await process.stdout.readline() if process.stdout else b""
+        took = clock() - began
+        await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if not line:
+        raise RuntimeError("the process ended without a word")
+    return took
+
+
+def _of(program: str) -> Task:
+    @asynccontextmanager
+    async def task(target: Target, _parameters: Parameters) -> Opening:
+        environ = dict(target.env)
+        await _until_first_line(program, environ)  # compiles what is imported
+        yield once(lambda: _until_first_line(program, environ))
+
+    return task
+
+
+TASKS = {
+    "ready": _of(READY),
+    "import asyncio": _of("import asyncio; print(flush=True)"),
+    "import aragora_redis": _of("import asyncio, aragora_redis; print(flush=True)"),
+    "import redis": _of("import asyncio, redis.asyncio; print(flush=True)"),
+}

@@ -1,0 +1,101 @@
+"""How a task is driven: by callers of one loop, by threads, or in a tight loop."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+
+from .sample import Sample, timed
+from .target import Target
+
+Run = Callable[[float], Awaitable[Sample]]
+"""Works for so many seconds."""
+Parameters = Mapping[str, int]
+Task = Callable[[Target, Parameters], AbstractAsyncContextManager[Run]]
+"""Makes all ready for a run, and cleans up after it."""
+Opening = AsyncIterator[Run]
+"""What a task is before `asynccontextmanager` makes it one."""
+
+BLOCK = 1_000
+"""Calls of a tight loop that are timed together: one takes less than the clock does."""
+clock = time.perf_counter
+
+
+def by_callers(one: Callable[[int], Awaitable[object]], callers: int) -> Run:
+    """Closed loop: each caller asks again when it was answered. `one` gets a running number."""
+
+    async def run(seconds: float) -> Sample:
+        numbers, each = itertools.count(), list[float]()
+        end = clock() + seconds
+
+        async def call() -> None:
+            began = clock()
+            while began < end:
+                await one(next(numbers))
+                ended = clock()
+                each.append(ended - began)
+                began = ended
+
+        began, cpu = clock(), time.process_time()
+        await asyncio.gather(*(call() for _ in range(callers)))
+        return timed(len(each), clock() - began, time.process_time() - cpu, each)
+
+    return run
+
+
+def by_threads(one: Callable[[int], object], threads: int) -> Run:
+    """The same by threads."""
+
+    def work(seconds: float) -> Sample:
+        numbers, each = itertools.count(), list[float]()
+        barrier = threading.Barrier(threads + 1)
+
+        def call() -> None:
+            barrier.wait()
+            end = (began := clock()) + seconds
+            while began < end:
+                one(next(numbers))
+                ended = clock()
+                each.append(ended - began)
+                began = ended
+
+        workers = [threading.Thread(target=call) for _ in range(threads)]
+        for worker in workers:
+            worker.start()
+        barrier.wait()
+        began, cpu = clock(), time.process_time()
+        for worker in workers:
+            worker.join()
+        return timed(len(each), clock() - began, time.process_time() - cpu, each)
+
+    return lambda seconds: asyncio.to_thread(work, seconds)
+
+
+def by_blocks(block: Callable[[int], Awaitable[object]]) -> Run:
+    """Calls that seldom leave the process: `block` makes so many of them, one after another."""
+
+    async def run(seconds: float) -> Sample:
+        each, cpu, spent = list[float](), time.process_time(), 0.0
+        while spent < seconds:
+            began = clock()
+            await block(BLOCK)
+            took = clock() - began
+            spent += took
+            each.append(took / BLOCK)
+            await asyncio.sleep(0)  # what runs in the background has its turn, untimed
+        return timed(len(each) * BLOCK, spent, time.process_time() - cpu, each)
+
+    return run
+
+
+def once(measure: Callable[[], Awaitable[float]]) -> Run:
+    """One value a round, however long that takes."""
+
+    async def run(_seconds: float) -> Sample:
+        return Sample(calls=1, value=await measure())
+
+    return run

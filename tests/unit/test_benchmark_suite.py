@@ -1,0 +1,101 @@
+"""The pure parts of the benchmarks: figures, bars and the table that shows them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from benchmarks.suite.case import Bar, Case, Entry
+from benchmarks.suite.cases import CASES, chosen
+from benchmarks.suite.results import CaseResult, Results
+from benchmarks.suite.sample import MEASURES, Sample, figure, ratio, timed
+from benchmarks.suite.table import markdown, number
+from benchmarks.suite.target import Target
+from benchmarks.suite.verdict import judge
+
+SLOW = [Sample(calls=100, seconds=1), Sample(calls=50, seconds=1), Sample(calls=200, seconds=1)]
+FAST = [Sample(calls=400, seconds=1), Sample(calls=300, seconds=1), Sample(calls=600, seconds=1)]
+
+
+def test_a_round_tells_its_median_and_its_tail():
+    sample = timed(100, 2.0, 1.0, [0.001] * 98 + [0.5, 0.7])
+    assert (sample.median, sample.p99) == (0.001, 0.7)
+    assert MEASURES["rate"].of(sample) == 50
+    assert MEASURES["client cpu"].of(sample) == pytest.approx(10_000)
+
+
+def test_a_figure_is_the_median_of_the_rounds_with_its_spread():
+    assert figure("rate", SLOW) == (100, 50, 200)
+
+
+def test_a_ratio_is_taken_round_by_round():
+    """The ratio of the medians would be 4, and no round would know of it."""
+    assert ratio("rate", FAST, SLOW[1:] + SLOW[:1]) == (6, 1.5, 8)
+
+
+@pytest.mark.parametrize(
+    ("bar", "reached", "margin"),
+    [
+        (Bar("rate", "fast", at_least=4, against="slow"), True, 1),
+        (Bar("rate", "fast", at_least=8, against="slow"), False, 0.5),
+        (Bar("rate", "slow", at_most=50), False, 0.5),
+        (Bar("rate", "fast", at_most=600, less="slow"), True, 2),
+        (Bar("rate", "fast", at_least=1, against="absent"), None, None),
+        (Bar("rate", "absent", at_least=1), None, None),
+    ],
+    ids=["reached", "missed", "too much", "difference", "no peer", "no answer"],
+)
+def test_a_bar_is_reached_or_not_and_by_how_much(bar, reached, margin):
+    verdict = judge(bar, {"fast": FAST, "slow": SLOW})
+    assert (verdict.reached, verdict.margin) == (reached, margin)
+
+
+def test_a_bar_has_one_bound_and_names_entries_that_are_there():
+    with pytest.raises(ValueError, match="bound"):
+        Bar("rate", "ours", at_least=1, at_most=2)
+    bars = (Bar("rate", "ours", at_least=1, against="theirs"),)
+    with pytest.raises(ValueError, match="theirs"):
+        Case("c", "a case", (Entry("ours", "check", "ours"),), ("rate",), bars)
+
+
+def test_the_table_tells_what_is_missing_and_what_is_not_reached():
+    entries = (Entry("a", "t", "fast"), Entry("b", "t", "slow"), Entry("c", "t", "gone"))
+    bars = (
+        Bar("rate", "fast", at_least=8, against="slow"),
+        Bar("rate", "fast", at_least=8, against="gone"),
+    )
+    case = Case("case", "how fast", entries, ("rate", "median"), bars)
+    found = CaseResult(case, {"fast": FAST, "slow": SLOW}, {"gone": "no wheel"})
+    results = Results("today", "2 cores", "Redis 7", 1, 3, {"redis": "8"}, [found])
+    text = markdown(results)
+    assert "| 4 (3 to 6) | **no**, 0.5 of the bar |" in text
+    assert "| not available | not known |" in text
+    assert "| gone | not available: no wheel |" in text
+    told = json.loads(json.dumps(results.as_json()))["cases"]["case"]
+    assert [bar["reached"] for bar in told["bars"]] == [False, None]
+    assert len(told["entries"]["fast"]) == 3
+
+
+def test_numbers_have_three_digits_that_say_something():
+    assert [number(value) for value in (0, 0.01234, 12.345, 12345.6)] == [
+        "0",
+        "0.0123",
+        "12.3",
+        "12 346",
+    ]
+
+
+def test_cases_are_chosen_by_pattern():
+    assert len({case.name for case in CASES}) == len(CASES)
+    assert [case.name for case in chosen(("check-*",))] == ["check-1", "check-16", "check-256"]
+    assert [case.name for case in chosen(("check-1",))] == ["check-1"]
+    assert chosen(()) == CASES
+    with pytest.raises(ValueError, match="check-256"):
+        chosen(("chec",))
+
+
+def test_the_target_travels_as_a_line_and_hides_its_password():
+    target = Target("127.0.0.1", 1, "secret", {"A": "b"}, "return 1", "sha", ("0", "check"))
+    assert "\n" not in target.to_json()
+    assert Target.from_json(target.to_json()) == target
+    assert "secret" not in repr(target)
