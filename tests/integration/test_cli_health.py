@@ -74,6 +74,18 @@ def test_lab_env_is_read_back_by_a_shell(cli, standalone_lab, monkeypatch):
     assert password == standalone_lab.credentials.redis_password
 
 
+def test_a_lab_has_the_policies_that_up_serves_by(cli, standalone_lab, monkeypatch, tmp_path):
+    (tmp_path / "own.toml").write_text('[limits.own]\nrate = "3 per hour"')
+    monkeypatch.setenv("ARAGORA_POLICIES", str(tmp_path / "own.toml"))
+    where = ("--lab", str(standalone_lab.directory))
+    listed = json.loads(cli("limits", "list", "--json", *where)[1])
+    assert [(each["name"], each["on_outage"]) for each in listed] == [("own", "fail-open")]
+    reset = "limits", "reset", "own", "org:7", "--reason", "a test", *where
+    assert cli(*reset)[:2] == (0, "nothing had been taken\n")
+    monkeypatch.setenv("ARAGORA_RATE_LIMIT_FAIL_OPEN", "false")
+    assert "fail-closed" in cli("limits", "list", *where)[1]
+
+
 def test_a_lab_is_started_killed_thawed_and_stopped(cli, make_lab):
     lab = make_lab("standalone")
     where = ("--dir", str(lab.directory))

@@ -15,6 +15,8 @@ from ..ops.targets import Target, target_of
 from ..settings import Settings, from_env, names
 from ..topology.nodes import SLOTS
 
+_POLICIES = "ARAGORA_POLICIES"
+
 OfLab = Annotated[
     Path | None,
     typer.Option(
@@ -45,8 +47,16 @@ def settings_of(lab: Path | None) -> Settings:
     Raises:
         SettingsError, LabError: there are none that can be used.
     """
-    environ = os.environ if lab is None else Lab.open(lab).env()
+    environ = os.environ if lab is None else environment_of(Lab.open(lab))
     return from_env({key: text for key, text in environ.items() if key != names.TOKENS_OUTBOX})
+
+
+def environment_of(lab: Lab) -> dict[str, str]:
+    """What leads to a lab, secrets included, with the policies by which `up` serves on it here."""
+    found = lab.env() | {names.FAIL_OPEN: os.environ.get(names.FAIL_OPEN, "").strip() or "true"}
+    if policies := os.environ.get(_POLICIES, "").strip():
+        found[_POLICIES] = str(Path(policies).absolute())
+    return found
 
 
 def outbox_named() -> Path | None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,11 +14,11 @@ from ..lab import Lab, LabStatus, Mode, PortChoice, State
 from ..lab.service import FORBIDDEN
 from ..settings import names
 from . import faults, output
+from .deployment import environment_of
 from .options import LAB, AsJson, Directory
 from .targets import All, one_target, said, tell
 
 _STYLES = {State.RUNNING: "green", State.FROZEN: "cyan", State.DEAD: "red"}
-_POLICIES = "ARAGORA_POLICIES"
 
 app = typer.Typer(
     help="Real Redis servers and Sentinels on this machine, and what can be done to them.",
@@ -162,9 +160,7 @@ def env(*, directory: Directory = LAB, as_json: AsJson = False) -> None:
     In a shell: set -a; eval "$(aragora-redis lab env)"; set +a
     """
     # A gateway that is started beside those of `up` is to behave as they do.
-    found = Lab.open(directory).env() | {names.FAIL_OPEN: os.environ.get(names.FAIL_OPEN) or "true"}
-    if policies := os.environ.get(_POLICIES, "").strip():
-        found[_POLICIES] = str(Path(policies).absolute())
+    found = environment_of(Lab.open(directory))
     if as_json:
         output.write_json(found)
         return
