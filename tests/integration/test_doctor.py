@@ -419,6 +419,14 @@ async def test_instances_with_another_digest_key(single):
         (found,) = await diagnosed(single, "digest-keys-differ")
         assert found.subject == "instances the-other"
         assert "another-key" not in str(found)
+        rows, beats = "aragora:p:{presence}:rows", "aragora:p:{presence}:beats"
+        ask(single, "primary", "HSET", rows, b"\xff\xfe", b"\x80 is no row", "text", "nor is this")
+        ask(single, "primary", "ZADD", beats, int(time.time() * 1000), b"\xfd")
+        every = (await examined(single)).diagnoses
+        told = {each.subject for each in every if each.name == "presence-garbled"}
+        assert told == {rf'the row "{boot}" of the presence' for boot in (r"\xff\xfe", "text")}
+        assert {each.name for each in every} == {"presence-garbled", "digest-keys-differ"}
+        assert any(each.fix.endswith(r'{presence}:rows "\xff\xfe"') for each in every)
 
 
 async def test_instances_tell_of_their_outbox(single, tmp_path):

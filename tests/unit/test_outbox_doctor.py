@@ -106,7 +106,9 @@ def test_what_instances_tell_of_theirs(word, name):
     said = found(seen(a=row("one"), b=row("the other", word)))
     assert list(said) == ([name] if name else [])
     assert not name or said[name].subject == "instance the other"
-    assert read_instance("b", row("the other", word)).outbox == word
+    instance = read_instance(row("the other", word))
+    assert instance is not None
+    assert instance.outbox == word
 
 
 def test_who_keeps_nothing_on_disk_is_a_note_and_no_fault():

@@ -27,7 +27,7 @@ from .access import Access, Failure, Fault, connected, failure
 from .cluster_view import ClusterWord, listed, view_of
 from .offered import Trial
 from .questions import Questions
-from .survey import SECRETS, NodeSurvey, SentinelSurvey, Survey, address_of, kept_of
+from .survey import SECRETS, NodeSurvey, SentinelSurvey, Survey, address_of, kept_of, readable
 from .targets import ClusterTarget, SentinelTarget, StandaloneTarget, Target
 
 T = TypeVar("T")
@@ -268,15 +268,17 @@ class _Asking:
 
     async def _presence(self, asked: Questions) -> Mapping[str, str]:
         """The rows of our own instances; a node of a cluster has them or refuses."""
-        rows = await asked.ask_if_allowed("HGETALL", self._rows) if self._details else None
-        return rows or {}
+        ask = asked.ask_if_allowed
+        rows = await ask("HGETALL", self._rows, raw=True) if self._details else None
+        return {readable(boot): readable(row) for boot, row in (rows or {}).items()}
 
     async def _beating(self, asked: Questions, now: int) -> frozenset[str]:
         """Who of them has said lately that it lives; rows of the last to end stay."""
         since = int((now - EXPIRY) * 1000)
-        ask = asked.ask_if_allowed
-        beats = await ask("ZRANGEBYSCORE", self._beats, str(since), "+inf") if self._details else ()
-        return frozenset(beats or ())
+        if not self._details:
+            return frozenset()
+        words = ("ZRANGEBYSCORE", self._beats, str(since), "+inf")
+        return frozenset(map(readable, await asked.ask_if_allowed(*words, raw=True) or ()))
 
     async def _certificate_ends(self, address: Address) -> float | None:
         return await _certificate_ends(address, self._access) if self._details else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.client import NEVER_DECODE
 from redis.exceptions import ResponseError
 
 from .offered import Trial, is_forbidden, read_trial
@@ -28,21 +29,21 @@ class Questions:
         """The commands that were found to be forbidden."""
         return frozenset(self._forbidden)
 
-    async def ask(self, *words: str | bytes) -> Any:
-        """The answer; None from a service that forbids the command."""
+    async def ask(self, *words: str | bytes, raw: bool = False) -> Any:
+        """The answer, as bytes if `raw`; None from a service that forbids the command."""
         execute: Any = self._client.execute_command
         try:
-            return await execute(*words)
+            return await execute(*words, **({NEVER_DECODE: True} if raw else {}))
         except ResponseError as error:
             if not is_forbidden(error, alone=self._alone):
                 raise
             self._forbidden.add(str(words[0]).partition(" ")[0])
             return None
 
-    async def ask_if_allowed(self, *words: str | bytes) -> Any:
-        """The answer; None wherever it is refused."""
+    async def ask_if_allowed(self, *words: str | bytes, raw: bool = False) -> Any:
+        """The answer, as bytes if `raw`; None wherever it is refused."""
         try:
-            return await self.ask(*words)
+            return await self.ask(*words, raw=raw)
         except ResponseError:
             return None
 

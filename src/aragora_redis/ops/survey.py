@@ -193,16 +193,32 @@ class Survey:
     @property
     def instances(self) -> tuple[Instance, ...]:
         """Our own instances, by what the primaries have; in a cluster one has it all."""
+        found = [read_instance(row) for row in self._presence.values()]
+        named = [instance for instance in found if instance is not None]
+        return tuple(sorted(named, key=lambda instance: instance.name))
+
+    @property
+    def garbled(self) -> tuple[str, ...]:
+        """Boot ids in the presence whose rows no instance of ours has written."""
+        rows = self._presence.items()
+        return tuple(sorted(boot for boot, row in rows if read_instance(row) is None))
+
+    @property
+    def _presence(self) -> dict[str, str]:
         alive = [self.alive[at] for at in self.primaries if at in self.alive]
-        found = [read_instance(boot, row) for node in alive for boot, row in node.rows.items()]
-        return tuple(sorted(found, key=lambda instance: instance.name))
+        return {boot: row for node in alive for boot, row in node.rows.items()}
 
 
-def read_instance(boot: str, row: str) -> Instance:
-    """Read a row of presence, see scripts/beat.lua."""
+def readable(raw: bytes) -> str:
+    """Text out of the presence, whatever somebody has put there."""
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def read_instance(row: str) -> Instance | None:
+    """Read a row of presence, see scripts/beat.lua; None where it is none."""
     words = row.split(" ", 8)
     if len(words) < 9:
-        return Instance(boot, words[1] if len(words) > 1 else "")
+        return None
     _, policies, staleness, by_redis, alone, fingerprint, outbox, tokens, name = words
     try:
         return Instance(
@@ -216,7 +232,7 @@ def read_instance(boot: str, row: str) -> Instance:
             int(tokens),
         )
     except ValueError:
-        return Instance(name, policies)
+        return None
 
 
 def address_of(row: Row) -> Address:

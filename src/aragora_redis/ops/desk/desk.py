@@ -47,7 +47,7 @@ from ...tokens.entry import SHARDS, Entry
 from ...tokens.operations import SCAN_PAGE, ShardKeys
 from ...tokens.pardon import NAMED_BYTES, PARDONED
 from ...tokens.shard import Shard
-from ..survey import Instance, read_instance
+from ..survey import Instance, read_instance, readable
 
 T = TypeVar("T")
 
@@ -201,7 +201,8 @@ class Desk:
                 kind=Kind.READ, keys=(key,), args=("HGETALL", key), read=_read_rows, lane=Lane.BULK
             )
         )
-        return [read_instance(boot, row) for boot, row in rows.items()]
+        found = map(read_instance, rows)
+        return [instance for instance in found if instance is not None]
 
     async def ask(self, operation: Operation[T]) -> T:
         """Run one operation; raises as the executor does."""
@@ -312,9 +313,9 @@ def _demand_key(fleet: Sequence[Instance], settings: Settings) -> None:
         )
 
 
-def _read_rows(reply: Any) -> dict[str, str]:
-    pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
-    return {boot.decode(): row.decode("utf-8", "replace") for boot, row in pairs}
+def _read_rows(reply: Any) -> list[str]:
+    rows = reply.values() if isinstance(reply, dict) else reply[1::2]
+    return [readable(row) for row in rows]
 
 
 async def _hear(desk: Desk) -> None:

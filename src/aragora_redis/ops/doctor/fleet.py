@@ -128,7 +128,21 @@ def instances(survey: Survey) -> Iterator[Diagnosis]:
             )
 
 
-CHECKS = (versions, clocks, instances)
+def garbage(survey: Survey) -> Iterator[Diagnosis]:
+    """What is in the presence and no instance of ours has put there."""
+    for boot in survey.garbled:
+        yield Diagnosis(
+            name="presence-garbled",
+            status=Status.WARNING,
+            subject=f'the row "{boot}" of the presence',
+            evidence="cannot be read: no instance of this library has written it",
+            consequence="something else writes under this prefix; the row itself is ignored",
+            fix="give the other its own keys (ARAGORA_KEY_PREFIX), and take the row away: HDEL "
+            f'PREFIX:p:{{presence}}:rows "{boot}"',
+        )
+
+
+CHECKS = (versions, clocks, instances, garbage)
 
 
 def _version(node: NodeSurvey) -> tuple[int, ...] | None:
