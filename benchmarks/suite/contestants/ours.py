@@ -128,7 +128,9 @@ def fill(state: SharedState, entries: int, now: float) -> None:
 
     key = state.settings.digest_key.reveal_bytes()
     for number in range(entries):
-        state.tokens.apply(jti_entry(key, f"bad-{number}", now + 86_400 * (1 + number % 30), ""))
+        state.revocations.apply(
+            jti_entry(key, f"bad-{number}", now + 86_400 * (1 + number % 30), "")
+        )
 
 
 TASKS = {
