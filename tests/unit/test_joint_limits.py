@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from aragora_redis import LimitCheck
+from aragora_redis import LimitCheck, Rate
 from aragora_redis.errors import InvalidInputError, LimitUnavailableError, UnknownPolicyError
 from aragora_redis.events import Decided, Event
 from aragora_redis.rate_limit.gcra import Source
@@ -60,6 +60,29 @@ async def test_all_give_until_one_refuses_and_then_none_does(state, clock):
     assert joint.retry_after == pytest.approx(20)
     clock.advance(20)
     assert left(await state.rate_limits.check_all(*WAY_UP)) == [9, 0, 1]
+
+
+async def test_a_call_may_bring_the_limit_of_one_of_them(state):
+    paying = LimitCheck("user", "u", at="o", limit=Rate("40 per minute", burst=4))
+    for used in (1, 2, 3, 4):
+        joint = await state.rate_limits.check_all(IP, paying)
+        assert left(joint) == [10 - used, 4 - used]
+    refused = (await state.rate_limits.check_all(IP, paying)).decisions[1]
+    assert refused is not None
+    assert (refused.allowed, refused.limit) == (False, 4)
+    assert refused.retry_after == pytest.approx(1.5)
+    again = (await state.rate_limits.check_all(IP, paying)).decisions[1]
+    assert again is not None
+    assert again.source is Source.DENY_CACHE
+    async with outage(state):
+        said = await state.rate_limits.check_all(IP, paying._replace(subject="v"))
+        assert [each.limit for each in said.decisions if each] == [10, 4]
+    for wrong in (
+        LimitCheck("user", "u", 5, limit=Rate("1/second")),
+        IP._replace(limit="9/second"),
+    ):
+        with pytest.raises(InvalidInputError):
+            await state.rate_limits.check_all(IP, wrong)
 
 
 async def test_who_was_refused_a_moment_ago_is_refused_without_being_asked(state):

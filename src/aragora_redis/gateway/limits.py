@@ -78,6 +78,7 @@ class OneOfAll(Take):
     """One of several limits to check as one."""
 
     policy: Text
+    limit: Own | None = None
 
 
 class CheckAll(Body):
@@ -222,7 +223,12 @@ def routes(state: SharedState, stopping: asyncio.Event) -> APIRouter:
 
         In a Redis Cluster limits of several hash slots are asked in turn.
         """
-        checks = [LimitCheck(one.policy, one.subject, one.cost, one.at) for one in body.checks]
+        checks = [
+            LimitCheck(
+                one.policy, one.subject, one.cost, one.at, one.limit.read() if one.limit else None
+            )
+            for one in body.checks
+        ]
         joint = await state.rate_limits.check_all(*checks)
         told = [
             (state.rate_limits.policy(check.policy), decision)

@@ -18,6 +18,7 @@ from redis.crc import key_slot
 from ..errors import InvalidInputError
 from .gcra import Answer, Decision, Source, decode, in_force
 from .local import LocalLimiter, Record
+from .policy import LimitPolicy, Rate
 from .share import Share
 
 MOST_LIMITS: Final = 8
@@ -32,12 +33,14 @@ class LimitCheck(NamedTuple):
         subject: whom it counts.
         cost: whole tokens, at most the policy's burst. 0 only looks, and then all do.
         at: subject of the limit that this one is co-located with, if that is not asked as well.
+        limit: that holds for the subject instead of the policy's.
     """
 
     policy: str
     subject: str
     cost: int = 1
     at: str | None = None
+    limit: Rate | None = None
 
 
 class Asked(NamedTuple):
@@ -46,6 +49,7 @@ class Asked(NamedTuple):
     limiter: LocalLimiter
     record: Record
     cost: int
+    policy: LimitPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +128,12 @@ def _slot(asked: Asked) -> int:
 
 
 def _regained_after(group: Iterable[Asked]) -> float:
-    return max(each.cost * each.limiter.policy.interval for each in group)
+    return max(each.cost * each.policy.interval for each in group)
 
 
 def decode_all(asked: Sequence[Asked], answers: Sequence[Answer], source: Source) -> list[Decision]:
     """Read what one step was answered."""
-    said = [in_force(each.limiter.policy, one) for each, one in zip(asked, answers, strict=True)]
+    said = [in_force(each.policy, one) for each, one in zip(asked, answers, strict=True)]
     given = all(reply >= 0 for _, reply in said)
     return [
         decode(policy, each.cost if given or reply < 0 else 0, reply, source)
@@ -140,12 +144,12 @@ def decode_all(asked: Sequence[Asked], answers: Sequence[Answer], source: Source
 def decide_here(asked: Sequence[Asked], shares: Sequence[Share], now: float) -> list[Decision]:
     """Decide one step without Redis, within this instance's shares; see `LocalLimiter.decide`."""
     seen = [
-        each.limiter.look(each.record, each.cost, share, now)
+        each.limiter.look(each.record, each.cost, share, now, each.policy)
         for each, share in zip(asked, shares, strict=True)
     ]
     given = all(decision.allowed for decision in seen)
     return [
-        each.limiter.decide(each.record, each.cost if given else 0, share, now)
+        each.limiter.decide(each.record, each.cost if given else 0, share, now, each.policy)
         if decision.allowed
         else decision
         for each, share, decision in zip(asked, shares, seen, strict=True)

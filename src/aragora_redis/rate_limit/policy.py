@@ -186,6 +186,17 @@ class LimitPolicy:
             return self
         return _at(self, count, period_us, burst)
 
+    def under(self, limit: Rate | None) -> LimitPolicy:
+        """This limit with the rate and burst that a call brings, if it does.
+
+        Raises:
+            InvalidInputError: what it brings is no `Rate`.
+        """
+        if limit is None:
+            return self
+        validate_rate(limit)
+        return self.at(limit.count, limit.period_us, limit.burst)
+
 
 @lru_cache(maxsize=1024)
 def _at(policy: LimitPolicy, count: int, period_us: int, burst: int) -> LimitPolicy:

@@ -45,7 +45,8 @@ class Asking:
         said = {
             each: denial
             for each in enforced
-            if (denial := each.limiter.recent_denial(each.record, each.cost, now)) is not None
+            if (denial := each.limiter.recent_denial(each.record, each.cost, now, each.policy))
+            is not None
         }
         looks = not asked[0].cost
         left = (
@@ -67,7 +68,7 @@ class Asking:
                 self._decided(each, allowed=allowed, source=decision.source.value)
         if allowed or looks:
             # They refuse nobody, so they count what the others have let through.
-            counted = [self.one(*each, each.limiter.policy) for each in shadows]
+            counted = [self.one(*each) for each in shadows]
             said |= zip(shadows, await asyncio.gather(*counted), strict=True)
         return JointDecision(allowed, tuple(said.get(each) for each in asked))
 
@@ -113,11 +114,11 @@ class Asking:
 
     async def _require_payable(self, asked: Asked) -> None:
         """Refuse a cost that no bucket could pay before another limit has given anything."""
-        limiter, record, cost = asked
-        if cost <= (record.own_at(self._decider.now) or limiter.policy).burst:
+        limiter, record, cost, policy = asked
+        if cost <= (record.own_at(self._decider.now) or policy).burst:
             return
-        found = await self._decider.ask(limiter, record, 0, limiter.policy)
-        validate_payable(limiter.policy, cost, found.limit)
+        found = await self._decider.ask(limiter, record, 0, policy)
+        validate_payable(policy, cost, found.limit)
 
     def _decided(self, asked: Asked, *, allowed: bool, source: str) -> None:
         self._events.emit(Decided(asked.limiter.policy.name, allowed, source))

@@ -69,10 +69,11 @@ class LimitBook:
         """One of several limits as it is asked; raises as `of` does."""
         if not isinstance(check, LimitCheck):
             raise InvalidInputError("each of several limits is a LimitCheck(policy, subject)")
-        policy, subject, cost, at = check
+        policy, subject, cost, at, limit = check
         beside = self.named(policy).policy.co_locate
         if at is None and beside is not None:
             at = located(among, beside)
         limiter = self.of(policy, subject, at)
-        validate_cost(limiter.policy, cost)
-        return Asked(limiter, limiter.record(subject, at), cost)
+        asked = limiter.policy.under(limit)
+        validate_cost(asked, cost)
+        return Asked(limiter, limiter.record(subject, at), cost, asked)

@@ -147,27 +147,26 @@ class Decider:
     async def ask_all(self, step: Sequence[Asked]) -> Sequence[Decision]:
         """Decide one step of a check of several limits; raises as `ask` does."""
         if len(step) == 1:
-            limiter, record, cost = step[0]
-            return [await self.ask(limiter, record, cost, limiter.policy)]
+            return [await self.ask(*step[0])]
         try:
             answers = await self.run(
-                operations.check_all(
-                    [(limiter.policy, record.key, cost) for limiter, record, cost in step]
-                )
+                operations.check_all([(each.policy, each.record.key, each.cost) for each in step])
             )
         except UNDECIDED as error:
             self.service.failed(error)
-            shares = [self.share(each.limiter, each.record, error) for each in step]
+            shares = [self.share(each.limiter, each.record, error, each.policy) for each in step]
             return decide_here(step, shares, self.now)
         decisions = decode_all(step, answers, self.source)
         if step[0].cost and all(decision.allowed for decision in decisions):
             self.service.answered()
         for each, answer, decision in zip(step, answers, decisions, strict=True):
-            policy, _ = in_force(each.limiter.policy, answer)
+            asked = each.policy
             if not decision.allowed:
-                validate_payable(policy, each.cost, decision.limit)
-            own, until = self.own_of(each.limiter.policy, answer)
-            each.limiter.note(each.record, each.cost, decision, self.now, own=own, own_until=until)
+                validate_payable(in_force(asked, answer)[0], each.cost, decision.limit)
+            own, until = self.own_of(asked, answer)
+            each.limiter.note(
+                each.record, each.cost, decision, self.now, asked=asked, own=own, own_until=until
+            )
         return decisions
 
     def share(

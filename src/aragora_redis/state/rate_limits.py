@@ -96,7 +96,7 @@ class RateLimits:
             LimitUnavailableError: the policy is fail-closed and Redis cannot be asked.
         """
         limiter = self._book.of(policy, subject, at)
-        asked = _under(limiter.policy, limit)
+        asked = limiter.policy.under(limit)
         validate_cost(asked, cost)
         record = limiter.record(subject, at)
         return await self._asking.one(limiter, record, cost, asked)
@@ -205,7 +205,7 @@ class RateLimits:
             UnknownPolicyError, InvalidInputError: the arguments; nothing was counted.
         """
         limiter = self._book.of(policy, subject, at)
-        asked = _under(limiter.policy, limit)
+        asked = limiter.policy.under(limit)
         validate_estimate(asked, estimate)
         validate_ttl(ttl)
 
@@ -305,7 +305,7 @@ class RateLimits:
         It changes nothing but counts, so any thread may ask. Raises as `check` does.
         """
         limiter = self._book.of(policy, subject, at)
-        asked = _under(limiter.policy, limit)
+        asked = limiter.policy.under(limit)
         validate_cost(asked, cost)
         record = limiter.known(subject, at)
         if record is None:
@@ -489,11 +489,3 @@ class RateLimits:
             return False
         limiters = self._book
         return self._reservations.owing or any(limiter.debtors for limiter in limiters)
-
-
-def _under(policy: LimitPolicy, limit: Rate | None) -> LimitPolicy:
-    """The policy, with the limit that a call brings."""
-    if limit is None:
-        return policy
-    validate_rate(limit)
-    return policy.at(limit.count, limit.period_us, limit.burst)
