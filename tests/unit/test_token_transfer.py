@@ -244,6 +244,22 @@ async def test_a_list_shows_what_was_revoked_and_no_refreshed_login():
         assert page.total == await state.tokens.count() == 2
 
 
+async def test_a_list_is_read_in_pages(gateway):
+    state, client = gateway
+    for number in range(5):
+        await state.tokens.revoke(f"{number}", expires_at=EXPIRES)  # all at the same moment
+    await state.tokens.revoke("last", expires_at=EXPIRES + 2 * DAY)
+    whole = await state.tokens.list()
+    assert (len(whole.shown), whole.after) == (6, None)
+    shown, page = [], (await client.get("/v1/tokens?limit=2")).json()
+    while page["after"] is not None:
+        shown += page["shown"]
+        query = {"limit": 2, "after": page["after"]}
+        page = (await client.get("/v1/tokens", params=query)).json()
+    assert [each["digest"] for each in shown + page["shown"]] == [x.digest for x in whole.shown]
+    assert (await client.get("/v1/tokens", params={"after": "1.2.x"})).status_code == 422
+
+
 async def test_without_a_key_nothing_is_pardoned():
     async with SharedState(from_env({})) as state:
         await state.tokens.revoke("x", expires_at=EXPIRES)

@@ -44,9 +44,17 @@ TokenFile = Annotated[
 
 
 @app.command("list")
-def list_(*, limit: Limit = 50, lab: OfLab = None, as_json: AsJson = False) -> None:
+def list_(
+    *,
+    limit: Limit = 50,
+    after: Annotated[
+        str | None, typer.Option("--after", help="Where to begin, as the list before has told.")
+    ] = None,
+    lab: OfLab = None,
+    as_json: AsJson = False,
+) -> None:
     """Show what is revoked: digests of it, since ids are not stored."""
-    found = at_desk(settings_of(lab), lambda desk: revocations.listing(desk, limit))
+    found = at_desk(settings_of(lab), lambda desk: revocations.listing(desk, limit, after))
     if as_json:
         output.write_json(found.as_dict())
         return
@@ -63,7 +71,8 @@ def list_(*, limit: Limit = 50, lab: OfLab = None, as_json: AsJson = False) -> N
             for each in found.shown
         ],
     )
-    output.write(f"{len(found.shown)} of {found.total} that are kept", style="dim")
+    more = f"; more with --after {found.after}" if found.after else ""
+    output.write(f"{len(found.shown)} of {found.total} that are kept{more}", style="dim")
 
 
 @app.command()

@@ -56,10 +56,11 @@ class RevocationBody(BaseModel):
 
 
 class ListBody(BaseModel):
-    """Some revocations, and how many are kept."""
+    """Some revocations, how many are kept, and where the next page begins, if there is one."""
 
     total: int
     shown: list[RevocationBody]
+    after: str | None
 
 
 class LoadedBody(BaseModel):
@@ -98,9 +99,15 @@ def routes(state: SharedState) -> APIRouter:
         return body_of(receipt)
 
     @router.get("")
-    async def list_(limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> ListBody:
-        """What is revoked: digests of it, since ids are not stored."""
-        return ListBody.model_validate((await state.tokens.list(limit)).as_dict())
+    async def list_(
+        limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+        after: Annotated[Text | None, Query()] = None,
+    ) -> ListBody:
+        """What is revoked, what may be forgotten first in front: digests, since ids are not stored.
+
+        A page tells the `after` of the one that follows; null is the end.
+        """
+        return ListBody.model_validate((await state.tokens.list(limit, after=after)).as_dict())
 
     router.include_router(_transfers(state))
     return router

@@ -15,6 +15,7 @@ from ..tokens.operations import SCAN_PAGE, ShardKeys
 from ..tokens.pardon import Pardons
 from ..tokens.refresh import GENERATIONS
 from ..tokens.shard import Shard
+from ..tokens.told import Place
 
 T = TypeVar("T")
 
@@ -33,13 +34,14 @@ class Held(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some revocations with their notes, and how many are kept.
+    """Some revocations with their notes, how many are kept, and whether others follow these.
 
     Those of today that are over by now are counted too; what refresh tokens left behind is not.
     """
 
     total: int
     shown: tuple[Entry, ...]
+    more: bool
 
 
 class Ledger(Protocol):
@@ -55,8 +57,11 @@ class Ledger(Protocol):
     async def held(self, members: Iterable[bytes]) -> dict[bytes, tuple[Held, ...]]:
         """Under which days and scores these are revoked, the greatest score last."""
 
-    async def first(self, limit: int) -> Page:
-        """Up to `limit` entries that matter, those first that may be forgotten first."""
+    async def count(self) -> int:
+        """How many are kept, as a page has it."""
+
+    async def first(self, limit: int, after: Place | None = None) -> Page:
+        """Up to `limit` entries that matter, in the order of their places, after one."""
 
     async def pardoned(self, entries: Sequence[Entry], pardons: Pardons) -> list[bool]:
         """Of each entry whether it was pardoned."""
@@ -109,14 +114,24 @@ class RedisLedger:
                 found[member] = (*found.get(member, ()), Held(day, score))
         return {member: tuple(sorted(each, key=_score)) for member, each in found.items()}
 
-    async def first(self, limit: int) -> Page:
+    async def count(self) -> int:
+        """See `Ledger.count`."""
+        return await self._total(await self.days())
+
+    async def first(self, limit: int, after: Place | None = None) -> Page:
         """See `Ledger.first`."""
         days = await self.days()
         rows: list[Entry] = []
         for day in sorted({day for sizes in days.values() for day in sizes}):
-            rows += await self._of_day(day, [s for s in days if day in days[s]], limit)
-            if len(rows) >= limit:
+            if after is None or day >= after.day:
+                holding = [shard for shard, sizes in days.items() if day in sizes]
+                rows += await self._of_day(day, holding, limit + 1, after)
+            if len(rows) > limit:
                 break
+        shown = tuple(await self._noted(rows[:limit]))
+        return Page(await self._total(days), shown, len(rows) > limit)
+
+    async def _total(self, days: dict[int, dict[int, int]]) -> int:
         used_up = await self._ask_all(
             [
                 operations.count_of_day(self._keys[shard], day, 0, GENERATIONS - 1)
@@ -124,8 +139,7 @@ class RedisLedger:
                 for day in sizes
             ]
         )
-        total = sum(size for sizes in days.values() for size in sizes.values()) - sum(used_up)
-        return Page(total, tuple(await self._noted(rows[:limit])))
+        return sum(size for sizes in days.values() for size in sizes.values()) - sum(used_up)
 
     async def pardoned(self, entries: Sequence[Entry], pardons: Pardons) -> list[bool]:
         """See `Ledger.pardoned`."""
@@ -168,21 +182,41 @@ class RedisLedger:
                 "the data moved to another server while it was read", remedy="begin again"
             )
 
-    async def _of_day(self, day: int, shards: list[int], limit: int) -> list[Entry]:
-        """What ends first on a day; of today only what is not over."""
+    async def _of_day(
+        self, day: int, shards: list[int], count: int, after: Place | None
+    ) -> list[Entry]:
+        """What ends first on a day after a place; of today only what is not over."""
         now = int(self._now() * 1000)
         begins = day * DAY * 1000
         # What has a score of an earlier day is a cut-off, which is kept for longer.
         spans = [(GENERATIONS, begins - 1), (max(begins, now), 2**53)]
-        pages = await self._ask_all(
-            [
-                operations.first_of_day(self._keys[shard], day, low, high, limit)
+        pages = await asyncio.gather(
+            *(
+                self._of_span(shard, day, (low, high), count, after)
                 for shard in shards
                 for low, high in spans
-            ]
+            )
         )
-        found = [Entry(day, member, score) for page in pages for member, score in page.items()]
-        return sorted(found, key=_score)
+        return sorted((entry for page in pages for entry in page), key=Place.of)
+
+    async def _of_span(
+        self, shard: int, day: int, span: tuple[int, int], count: int, after: Place | None
+    ) -> list[Entry]:
+        low, high = span
+        if after is not None and after.day == day:
+            low = max(low, after.score)
+        found: list[Entry] = []
+        seen = 0
+        while len(found) < count:  # many may have the score of the place, and lie before it
+            page = await self._ask(
+                operations.first_of_day(self._keys[shard], day, low, high, count, skip=seen)
+            )
+            entries = (Entry(day, member, score) for member, score in page.items())
+            found += [each for each in entries if after is None or Place.of(each) > after]
+            seen += len(page)
+            if len(page) < count:
+                break
+        return found
 
     async def _noted(self, entries: list[Entry]) -> list[Entry]:
         notes = await self._ask_all(
@@ -241,15 +275,22 @@ class MemoryLedger:
                 found[member] = tuple(sorted(each, key=_score))
         return found
 
-    async def first(self, limit: int) -> Page:
+    async def count(self) -> int:
+        """See `Ledger.count`."""
+        return sum(1 for entry in self._entries() if entry.score >= GENERATIONS)
+
+    async def first(self, limit: int, after: Place | None = None) -> Page:
         """See `Ledger.first`."""
         now = self._now() * 1000
-        kept = [entry for entry in self._entries() if entry.score >= GENERATIONS]
         rows = [
-            entry for entry in kept if entry.day * DAY * 1000 > entry.score or entry.score >= now
+            entry
+            for entry in self._entries()
+            if entry.score >= GENERATIONS
+            and (entry.day * DAY * 1000 > entry.score or entry.score >= now)
+            and (after is None or Place.of(entry) > after)
         ]
-        rows.sort(key=lambda entry: (entry.day, entry.score))
-        return Page(len(kept), tuple(rows[:limit]))
+        rows.sort(key=Place.of)
+        return Page(await self.count(), tuple(rows[:limit]), len(rows) > limit)
 
     async def pardoned(self, entries: Sequence[Entry], pardons: Pardons) -> list[bool]:
         """See `Ledger.pardoned`."""

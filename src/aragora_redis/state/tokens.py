@@ -32,7 +32,7 @@ from ..tokens.entry import (
 )
 from ..tokens.lifetime import check_cut_off, check_expiry
 from ..tokens.note import Note
-from ..tokens.told import RevocationList, digest_of, told
+from ..tokens.told import Place, RevocationList, digest_of, told
 from ..tokens.transfer import Reader, Writer
 from .audit import UNRECORDED, Recorder
 from .loading import LOAD_LIMIT, Loading, in_steps
@@ -373,15 +373,26 @@ class Tokens:
         Raises:
             OutageError, OutcomeUnknownError: the primary cannot be asked.
         """
-        return (await self._revocations.ledger.first(0)).total
+        return await self._revocations.ledger.count()
 
-    async def list(self, limit: int = 50) -> RevocationList:
-        """Up to `limit` revocations, those first that may be forgotten first; raises as `count`."""
+    async def list(self, limit: int = 50, *, after: str | None = None) -> RevocationList:
+        """A page of the revocations, those first that may be forgotten first.
+
+        Args:
+            limit: how many at most.
+            after: where it begins, as the page before has told.
+
+        Raises:
+            InvalidInputError: no page has told that.
+            OutageError, OutcomeUnknownError: the primary cannot be asked.
+        """
         ledger = self._revocations.ledger
-        page = await ledger.first(limit)
+        page = await ledger.first(limit, None if after is None else Place.parse(after))
         undone = await ledger.pardoned(page.shown, self._revocations.pardons)
         pairs = zip(page.shown, undone, strict=True)
-        return RevocationList(page.total, tuple(told(each, pardoned=gone) for each, gone in pairs))
+        shown = tuple(told(each, pardoned=gone) for each, gone in pairs)
+        more = str(Place.of(page.shown[-1])) if page.more and page.shown else None
+        return RevocationList(page.total, shown, more)
 
     async def export(self) -> AsyncIterator[bytes]:
         """All revocations as JSON lines of digests, in pieces that belong together; see `load`.

@@ -178,9 +178,9 @@ class Tokens:
         """How many revocations are kept."""
         return self._crossing.cross(lambda state: state.tokens.count(), LOAD_LIMIT)
 
-    def list(self, limit: int = 50) -> RevocationList:
-        """Up to `limit` revocations, those first that may be forgotten first."""
-        return self._crossing.cross(lambda state: state.tokens.list(limit), LOAD_LIMIT)
+    def list(self, limit: int = 50, *, after: str | None = None) -> RevocationList:
+        """A page of the revocations, those first that may be forgotten first."""
+        return self._crossing.cross(lambda state: state.tokens.list(limit, after=after), LOAD_LIMIT)
 
     def export(self) -> Iterator[bytes]:
         """All revocations as JSON lines of digests, in pieces that belong together."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final, NamedTuple
 
+from ..errors import InvalidInputError
 from .entry import DAY, Entry, RevocationKind
 from .note import Note
 from .pardon import PARDONED, is_pardon
 
+_PLACE: Final = re.compile(r"(\d{1,6})\.(\d{1,16})\.([0-9a-f]{16})", re.ASCII)
 _WORDS = {
     RevocationKind.JTI: "token",
     RevocationKind.USER: "user",
@@ -47,14 +50,51 @@ class Revocation:
 
 @dataclass(frozen=True, slots=True)
 class RevocationList:
-    """Some revocations, and how many are kept, those of today that are over by now included."""
+    """A page of revocations, those first that may be forgotten first.
+
+    Attributes:
+        total: how many are kept, those of today that are over by now included.
+        after: where the next page begins; None after the last.
+    """
 
     total: int
     shown: tuple[Revocation, ...]
+    after: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """It for JSON."""
         return asdict(self)
+
+
+class Place(NamedTuple):
+    """Where an entry stands among all, in the order in which they may be forgotten."""
+
+    day: int
+    score: int
+    begins: bytes
+    """The first bytes of its digest."""
+
+    @classmethod
+    def of(cls, entry: Entry) -> Place:
+        """The place of an entry."""
+        return cls(entry.day, entry.score, entry.member[:8])
+
+    def __str__(self) -> str:
+        return f"{self.day}.{self.score}.{self.begins.hex()}"
+
+    @classmethod
+    def parse(cls, text: str) -> Place:
+        """Read what a page has told.
+
+        Raises:
+            InvalidInputError: none has told it.
+        """
+        found = _PLACE.fullmatch(text) if isinstance(text, str) else None
+        if found is None:
+            raise InvalidInputError(
+                "this is no place among revocations", remedy="give the `after` of the page before"
+            )
+        return cls(int(found[1]), int(found[2]), bytes.fromhex(found[3]))
 
 
 def digest_of(member: bytes) -> str:

@@ -54,13 +54,14 @@ async def find_token(desk: Desk, claims: Mapping[str, Any]) -> Revocation | None
     return await _told(desk, found[judged.member], judged.verdict.kind)
 
 
-async def listing(desk: Desk, limit: int) -> RevocationList:
+async def listing(desk: Desk, limit: int, after: str | None = None) -> RevocationList:
     """Up to `limit` revocations that matter, those first that may be forgotten first.
 
     Raises:
+        InvalidInputError: no list has told that `after`.
         OutageError, OutcomeUnknownError: the primary cannot be asked.
     """
-    return await desk.tokens.list(limit)
+    return await desk.tokens.list(limit, after=after)
 
 
 def export(desk: Desk) -> AsyncIterator[bytes]:
