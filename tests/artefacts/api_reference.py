@@ -48,6 +48,8 @@ _LIMITS = "aragora_redis.rate_limit"
 CHAPTERS = (
     Chapter("The state", "aragora_redis.state.shared", ("SharedState",), at="state"),
     Chapter("Its status", "aragora_redis.state.status", ("Status", "OnDisk")),
+    Chapter("How far replicas are behind", "aragora_redis.topology.statement", ("Lag",)),
+    Chapter("What a policies file says", "aragora_redis.policies"),
     Chapter(
         "Rate limits",
         "aragora_redis.state.rate_limits",
@@ -56,21 +58,37 @@ CHAPTERS = (
         inner=("use", "run", "finish", "on_accepted"),
     ),
     Chapter("What a check says", f"{_LIMITS}.gcra", ("Decision", "Source")),
+    Chapter("What a look at a limit says", f"{_LIMITS}.gcra", ("Look",)),
+    Chapter("A limit around work", "aragora_redis.state.limited", ("Limited",)),
     Chapter("Several limits as one", f"{_LIMITS}.joint", ("LimitCheck", "JointDecision")),
     Chapter("Calls that wait", "aragora_redis.state.waiting", ("Waiter",), inner=("wake", "rest")),
     Chapter(
         "Who has a limit of its own", "aragora_redis.state.own_limits", ("OwnLimits", "OwnLimit")
     ),
     Chapter("Reservations", "aragora_redis.state.reservations", ("Reserved", "Reserving")),
-    Chapter("What a settlement says", f"{_LIMITS}.reservation", ("Settlement",)),
-    Chapter("Limits as the policies file has them", f"{_LIMITS}.policy", ("LimitPolicy", "Rate")),
+    Chapter("What a settlement says", f"{_LIMITS}.reservation", ("Settlement", "Found", "Kept")),
+    Chapter(
+        "Limits as the policies file has them",
+        f"{_LIMITS}.policy",
+        ("LimitPolicy", "Rate", "OnOutage"),
+    ),
     Chapter(
         "Revoked tokens",
         "aragora_redis.state.tokens",
         ("Tokens",),
         at="state.tokens",
     ),
-    Chapter("What a revocation came to", "aragora_redis.state.receipt", ("Receipt", "Level")),
+    Chapter("Why a token is refused", "aragora_redis.tokens.claims", ("Verdict",)),
+    Chapter(
+        "Who revoked it and why",
+        "aragora_redis.tokens.note",
+        ("Note", "RevocationKind"),
+        inner=("of", "read", "is_cut_off", "text"),
+    ),
+    Chapter("What is revoked", "aragora_redis.tokens.told", ("RevocationList", "Revocation")),
+    Chapter(
+        "What a revocation came to", "aragora_redis.state.receipt", ("Receipt", "Level", "Loaded")
+    ),
     Chapter("Verified tokens", "aragora_redis.jwt", ("VerifiedToken",)),
     Chapter("Refresh tokens", "aragora_redis.state.refresh", at="state.refresh_tokens"),
     Chapter(
@@ -83,6 +101,10 @@ CHAPTERS = (
     Chapter(
         "What is known of a session", "aragora_redis.sessions.stored", ("Session", "SessionInfo")
     ),
+    Chapter(
+        "Where a session is used from", "aragora_redis.sessions.client", ("Client", "Remember")
+    ),
+    Chapter("Sessions that were ended", "aragora_redis.state.endable_sessions", ("EndedSessions",)),
     Chapter("Sessions as the policies file has them", "aragora_redis.sessions.policy"),
     Chapter(
         "Circuits",
@@ -101,7 +123,15 @@ CHAPTERS = (
             *("monotonic", "tend", "report_evidence"),
         ),
     ),
+    Chapter("A guarded call", "aragora_redis.state.circuit_guard", ("Guard",)),
+    Chapter(
+        "Leave to make a call",
+        "aragora_redis.circuit.permit",
+        ("Permit",),
+        inner=("holds_place", "generation", "with_place"),
+    ),
     Chapter("How a circuit is", "aragora_redis.state.circuit", ("CircuitStatus",)),
+    Chapter("Who has reported of it", "aragora_redis.circuit.operations", ("Reporter",)),
     Chapter("Circuits as the policies file has them", "aragora_redis.circuit.policy"),
     Chapter(
         "Acts by hand",
@@ -121,7 +151,9 @@ CHAPTERS = (
     ),
     Chapter("Errors", "aragora_redis.errors"),
     Chapter("Events", "aragora_redis.events"),
+    Chapter("Addresses in them", "aragora_redis.address", ("Address",)),
     Chapter("Tests of a service", "aragora_redis.testing"),
+    Chapter("What a clock is", "aragora_redis.clock", ("Clock",)),
 )
 
 
@@ -134,6 +166,19 @@ def page() -> str:
         for name, thing in _shown(chapter):
             parts += _class(chapter, name, thing) if inspect.isclass(thing) else _call(name, thing)
     return "\n".join(parts)
+
+
+def documented(chapter: Chapter) -> Iterator[Any]:
+    """The classes and functions that it shows."""
+    for _, thing in _shown(chapter):
+        yield thing
+        if inspect.isclass(thing):
+            for attribute, member in _members(chapter, thing):
+                if _hidden(chapter, attribute, member):
+                    continue
+                found = getattr(member, "fget", None) or getattr(member, "__func__", member)
+                if inspect.isfunction(found):
+                    yield found
 
 
 def _shown(chapter: Chapter) -> Iterator[tuple[str, Any]]:
@@ -161,7 +206,7 @@ def _class(chapter: Chapter, name: str, thing: type) -> Iterator[str]:
         yield ""
         return
     for attribute, member in _members(chapter, thing):
-        if attribute.startswith("_") or attribute in chapter.inner or not inspect.getdoc(member):
+        if _hidden(chapter, attribute, member):
             continue
         if isinstance(member, property):
             yield f"#### `{_at(chapter, attribute)}`\n"
@@ -177,6 +222,10 @@ def _members(chapter: Chapter, thing: type) -> Iterator[tuple[str, Any]]:
     for each in thing.__mro__ if chapter.at else (thing,):
         if each.__module__.startswith("aragora_redis."):
             yield from vars(each).items()
+
+
+def _hidden(chapter: Chapter, attribute: str, member: Any) -> bool:
+    return attribute.startswith("_") or attribute in chapter.inner or not inspect.getdoc(member)
 
 
 def _at(chapter: Chapter, attribute: str) -> str:

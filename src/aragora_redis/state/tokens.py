@@ -223,6 +223,14 @@ class Tokens:
         seconds is refused too: give new ones the `iat` of `issued_at`, or at least the receipt's
         `not_before`, which the next cut-off covers, however soon it comes.
 
+        Args:
+            user: as in the claim `sub`.
+            issued_before: the moment, in Unix seconds or as an aware datetime; not ahead.
+            reason: as for a token.
+            actor: as for a token; a cut-off is recorded over HTTP in any case.
+            level: as for a token.
+            within: as for a token.
+
         Raises:
             InvalidInputError, LevelUnavailableError: nothing was revoked.
         """
@@ -241,8 +249,18 @@ class Tokens:
     ) -> Receipt:
         """Refuse all tokens of a family: of one login, and what was refreshed from it.
 
-        The claim `ARAGORA_TOKENS_FAMILY_CLAIM` of a token names it. See `revoke_user`, also for
-        what is raised.
+        The claim `ARAGORA_TOKENS_FAMILY_CLAIM` of a token names it. See `revoke_user`.
+
+        Args:
+            family: its name, as in the claim.
+            issued_before: as for a user.
+            reason: as for a token.
+            actor: as for a token.
+            level: as for a token.
+            within: as for a token.
+
+        Raises:
+            InvalidInputError, LevelUnavailableError: nothing was revoked.
         """
         note = Note.of(RevocationKind.FAMILY, actor, reason)
         return await self._cut_off(family, issued_before, note, level, within)
