@@ -78,6 +78,49 @@ async def test_a_login_says_how_long_whose_session_ever_it_was(state):
     assert len(await state.sessions.of_user("42")) == 1
 
 
+@pytest.mark.parametrize(("max_age", "lasts"), [(100, 100), ("session", 60), (None, None)])
+async def test_who_only_reads_gets_the_cookie_anew_when_half_of_it_is_over(state, max_age, lasts):
+    now, sessions = state.sessions.now(), state.sessions
+
+    async def put(request):
+        request.session["a"] = 1
+        return JSONResponse({})
+
+    async def read(request):
+        return JSONResponse(dict(request.session))
+
+    async def untouched(_):
+        return JSONResponse({})
+
+    async def read_while_it_moves(request):
+        await sessions.rotate(await sessions.of_cookie(request.cookies["session"]))
+        return JSONResponse(dict(request.session))
+
+    paths = [put, read, untouched, read_while_it_moves]
+    routes = [Route("/" + each.__name__, each) for each in paths]
+    app = SessionMiddleware(Starlette(routes=routes), state=state, secure=False, max_age=max_age)
+
+    async def sent(client, path, after):
+        sessions._server_now = lambda: now + after
+        return (await client.get(path)).headers.get("set-cookie")
+
+    async with browser(app) as client:
+        first = await sent(client, "/put", 0)
+        assert (f"; Max-Age={lasts}" in first) is (lasts is not None)
+        half = (lasts or 60) / 2
+        assert await sent(client, "/read", half - 2) is None
+        assert await sent(client, "/untouched", half + 1) is None, "it may be cached for others"
+        anew = await sent(client, "/read", half + 1)
+        if max_age is None:
+            assert anew is None
+            return
+        assert f"; Max-Age={lasts}" in anew
+        assert await sent(client, "/read", half + 2) is None, "it was sent a second ago"
+        assert (await client.get("/read")).json() == {"a": 1}
+        told = await sent(client, "/read_while_it_moves", 2 * half + 2)
+        assert told is None, "the client may have a newer cookie by now"
+
+
 async def test_it_is_asked_for_over_http():
     token = "gateway-token-0001"
     state = SharedState(from_env({"ARAGORA_GATEWAY_TOKEN": token}))

@@ -98,6 +98,7 @@ class EndableSessions:
         self._digest_key = digest_key
         self._deadline = deadline
         self._source = source
+        self._server_now = server_now
         held = HeldEnds()
         self._store = SessionStore(
             executor,

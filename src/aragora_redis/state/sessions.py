@@ -134,8 +134,12 @@ class Sessions(EndableSessions):
             return None
         return await self.get(presented.session_id, seen=presented.seen)
 
-    def cookie(self, session: Session) -> str:
+    def cookie(self, session: Session, *, dated: bool = False) -> str:
         """What a client keeps of a session: its id, and which version of it was seen, signed.
+
+        Args:
+            session: as the client is to have seen it.
+            dated: say when it was sent, for a cookie that ends by itself.
 
         Raises:
             InvalidInputError: the session was reached by an id that it has no more.
@@ -145,7 +149,22 @@ class Sessions(EndableSessions):
                 "the session was reached by an earlier id, so its own is not known",
                 remedy="leave the client the cookie that it has",
             )
-        return self.witness.cookie(session.id, session.version)
+        sent_at = self._server_now() if dated else None
+        return self.witness.cookie(session.id, session.version, sent_at)
+
+    def is_current(self, session: Session) -> bool:
+        """Whether a session that was read has neither ended nor moved since, as far as known here.
+
+        No round trip.
+        """
+        ended = self._store.has_ended(
+            session.ref, session.created_at, self._store.home_of(session.user)
+        )
+        return not ended and self._store.trace(session.ref) is None
+
+    def now(self) -> float:
+        """The server's time in Unix seconds, in which a session's instants are told."""
+        return self._server_now()
 
     def remembered(self, client: Client) -> Client:
         """What would be stored of a client."""

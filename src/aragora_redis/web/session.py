@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, MutableMapping
+from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from starlette.requests import HTTPConnection
 
@@ -17,6 +19,8 @@ from ..sessions.stored import Session, SessionInfo
 from ..state.sessions import Sessions
 
 _ATTEMPTS = 3
+
+MaxAge = int | Literal["session"] | None
 
 
 class NotLoadedError(RuntimeError):
@@ -31,6 +35,36 @@ class Cookie(Enum):
     DELETE = auto()
 
 
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """How long a client keeps its cookie, and when it is sent one anew.
+
+    Attributes:
+        max_age: seconds; `session` for as long as the session may be unused, None until the
+            browser is closed.
+    """
+
+    max_age: MaxAge
+
+    @property
+    def ends(self) -> bool:
+        """Whether it ends by itself."""
+        return self.max_age is not None
+
+    def seconds(self, session: Session, now: float) -> int | None:
+        """The `Max-Age` of a cookie that is sent now (Unix seconds)."""
+        if self.max_age != "session":
+            return self.max_age
+        return max(math.ceil(min(session.idle, session.expires_at - now)), 1)
+
+    def is_due(self, session: Session, sent_at: float | None, now: float) -> bool:
+        """Whether a cookie that was sent then is over by half, and another would last longer."""
+        if sent_at is None or self.max_age is None:
+            return self.ends
+        lasts = self.seconds(session, sent_at) or 0
+        return now - sent_at >= lasts / 2 and sent_at + lasts < session.expires_at
+
+
 class WebSession(MutableMapping[str, Any]):
     """The session of one request.
 
@@ -42,6 +76,7 @@ class WebSession(MutableMapping[str, Any]):
         presented: the cookie that the client has sent, which may be anything.
         client: where the request comes from; None where that is not told.
         overwrite: on a conflict, write what this request has set all the same.
+        lasting: how long cookies last.
     """
 
     def __init__(
@@ -51,8 +86,10 @@ class WebSession(MutableMapping[str, Any]):
         *,
         overwrite: bool,
         client: Client | None = None,
+        lasting: Lasting = Lasting(None),
     ) -> None:
         self._sessions = sessions
+        self._lasting = lasting
         self._presented = sessions.witness.read(presented)
         self._client = client
         self._overwrite = overwrite
@@ -110,12 +147,33 @@ class WebSession(MutableMapping[str, Any]):
         """What the client is to keep; None where there is no session, or its id is not known."""
         if self._stored is None or self._stored.id is None:
             return None
-        return self._sessions.cookie(self._stored)
+        return self._sessions.cookie(self._stored, dated=self._lasting.ends)
+
+    @property
+    def cookie_age(self) -> int | None:
+        """Seconds for which the client is to keep it; None until the browser is closed."""
+        if self._stored is None:
+            return None
+        return self._lasting.seconds(self._stored, self._sessions.now())
 
     @property
     def cookie(self) -> Cookie:
         """What becomes of the client's cookie, once the changes are written."""
+        if self._cookie is Cookie.KEEP and self._rolls:
+            return Cookie.SET
         return self._cookie
+
+    @property
+    def _rolls(self) -> bool:
+        """Whether half of the cookie's time is over, and the session is still the client's.
+
+        A response that only reads comes late, perhaps after that of a login with another id, and
+        one that was not touched may be cached for others.
+        """
+        if self._stored is None or self._presented is None or not self.accessed:
+            return False
+        due = self._lasting.is_due(self._stored, self._presented.sent_at, self._sessions.now())
+        return due and self._sessions.is_current(self._stored)
 
     # --- reading and writing ------------------------------------------------------------
 

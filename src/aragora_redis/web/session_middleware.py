@@ -16,7 +16,7 @@ from ..state.shared import SharedState
 from .asgi import answer, is_below
 from .client_address import client_address, networks
 from .problems import Problem, problem_outside
-from .session import Cookie, WebSession
+from .session import Cookie, Lasting, MaxAge, WebSession
 
 _log = logging.getLogger(__name__)
 
@@ -35,9 +35,7 @@ class CookieForm:
         InvalidInputError: the parts contradict each other; browsers would drop the cookie.
     """
 
-    def __init__(
-        self, name: str | None, *, secure: bool, same_site: SameSite, path: str, max_age: int | None
-    ) -> None:
+    def __init__(self, name: str | None, *, secure: bool, same_site: SameSite, path: str) -> None:
         self.name = name or ("__Host-session" if secure else "session")
         if self.name.startswith(("__Host-", "__Secure-")) and not secure:
             raise InvalidInputError(
@@ -50,11 +48,11 @@ class CookieForm:
             raise InvalidInputError('same_site="none" needs secure=True')
         self._flags = f"; Path={path}; HttpOnly; SameSite={same_site.capitalize()}"
         self._flags += "; Secure" if secure else ""
-        self._max_age = "" if max_age is None else f"; Max-Age={max_age}"
 
-    def setting(self, value: str) -> str:
+    def setting(self, value: str, max_age: int | None) -> str:
         """The field that hands a session out."""
-        return f"{self.name}={value}{self._flags}{self._max_age}"
+        lasts = "" if max_age is None else f"; Max-Age={max_age}"
+        return f"{self.name}={value}{self._flags}{lasts}"
 
     def deleting(self) -> str:
         """The field that takes it back."""
@@ -82,7 +80,9 @@ class SessionMiddleware:
         state: started by the application, see `web.fastapi.lifespan`.
         cookie: its name; `__Host-session` by default, `session` without `secure`.
         secure: for HTTPS only. False is for development.
-        max_age: seconds for which browsers keep it; None until they are closed.
+        max_age: seconds for which browsers keep it, `session` for as long as its session may be
+            unused; None until they are closed. Who uses the session gets it anew when half of that
+            is over.
         exclude: paths, with all below them, that have no session.
         trusted_proxies: networks of our own proxies, whose `X-Forwarded-For` counts for the address
             that a user is shown beside each of their sessions.
@@ -102,7 +102,7 @@ class SessionMiddleware:
         secure: bool = True,
         same_site: SameSite = "lax",
         path: str = "/",
-        max_age: int | None = None,
+        max_age: MaxAge = None,
         exclude: Collection[str] = (),
         trusted_proxies: Collection[str] = (),
         on_conflict: Literal["refuse", "overwrite"] = "refuse",
@@ -110,9 +110,8 @@ class SessionMiddleware:
     ) -> None:
         self._app = app
         self._state = state
-        self._cookie = CookieForm(
-            cookie, secure=secure, same_site=same_site, path=path, max_age=max_age
-        )
+        self._cookie = CookieForm(cookie, secure=secure, same_site=same_site, path=path)
+        self._lasting = Lasting(max_age)
         self._exclude = tuple(exclude)
         self._overwrite = on_conflict == "overwrite"
         self._auto = load == "auto"
@@ -125,7 +124,11 @@ class SessionMiddleware:
             return
         presented = HTTPConnection(scope).cookies.get(self._cookie.name)
         session = WebSession(
-            self._state.sessions, presented, overwrite=self._overwrite, client=self._client(scope)
+            self._state.sessions,
+            presented,
+            overwrite=self._overwrite,
+            client=self._client(scope),
+            lasting=self._lasting,
         )
         if self._auto:
             await session.try_load()
@@ -187,9 +190,10 @@ class _Response:
         if self._session.accessed:
             headers.add_vary_header("Cookie")
         value = self._session.cookie_value
-        if self._session.cookie is Cookie.SET and value is not None:
-            headers.append("Set-Cookie", self._cookie.setting(value))
-        elif self._session.cookie is Cookie.DELETE:
+        becomes = self._session.cookie
+        if becomes is Cookie.SET and value is not None:
+            headers.append("Set-Cookie", self._cookie.setting(value, self._session.cookie_age))
+        elif becomes is Cookie.DELETE:
             headers.append("Set-Cookie", self._cookie.deleting())
 
     async def _put(self, problem: Problem) -> None:
