@@ -12,7 +12,12 @@ from typing import Any, Literal
 
 from starlette.requests import HTTPConnection
 
-from ..errors import AragoraRedisError, SessionConflictError, SessionGoneError
+from ..errors import (
+    AragoraRedisError,
+    InvalidInputError,
+    SessionConflictError,
+    SessionGoneError,
+)
 from ..sessions.client import Client
 from ..sessions.data import Fields, encode
 from ..sessions.stored import Session, SessionInfo
@@ -97,6 +102,7 @@ class WebSession(MutableMapping[str, Any]):
         self._read: Fields = {}
         self._data: dict[str, Any] | None = None if self._presented else {}
         self._cookie = Cookie.KEEP
+        self._keeps_id = False
         self.accessed = False
         self._trouble: AragoraRedisError | None = None
         self.told: AragoraRedisError | None = None
@@ -111,7 +117,10 @@ class WebSession(MutableMapping[str, Any]):
         return self._loaded[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
-        self._loaded[name] = value
+        data = self._loaded
+        if self._stored is None:
+            self._require_cookie()
+        data[name] = value
 
     def __delitem__(self, name: str) -> None:
         del self._loaded[name]
@@ -207,6 +216,7 @@ class WebSession(MutableMapping[str, Any]):
         Raises:
             SessionConflictError: another request has changed the same field.
             SessionDataError: it holds what JSON has not, or too much.
+            SessionGoneError: in a WebSocket only, it has ended, or has had another id for long.
             OutageError: nothing was written.
             OutcomeUnknownError: it may have been written.
         """
@@ -219,6 +229,7 @@ class WebSession(MutableMapping[str, Any]):
         removed = [name for name in self._read if name not in fields]
         if self._stored is None:
             if fields:
+                self._require_cookie()
                 self._begin(await self._sessions.create(data=self._data, client=self._client))
         elif removed and not fields and self._stored.user is None:
             await self._end_emptied(self._stored, removed)
@@ -247,6 +258,7 @@ class WebSession(MutableMapping[str, Any]):
             TooManySessionsError: the user has as many as the policy allows.
             AragoraRedisError: as for `save`.
         """
+        self._require_cookie()
         await self.load()
         begin = partial(
             self._sessions.create, user, idle=idle, absolute=absolute, client=self._client
@@ -273,6 +285,7 @@ class WebSession(MutableMapping[str, Any]):
 
     async def rotate(self) -> None:
         """Give it a new id: after each change of what its user may do. Raises as `save` does."""
+        self._require_cookie()
         await self.load()
         await self.save()
         if self._stored is not None:
@@ -328,7 +341,18 @@ class WebSession(MutableMapping[str, Any]):
             return 0
         return (await self._sessions.end_user(user, keep=self.handle)).count
 
+    def keep_id(self) -> None:
+        """From now on no cookie can be sent: the client keeps the id that it has."""
+        self._keeps_id = True
+
     # --- small parts --------------------------------------------------------------------
+
+    def _require_cookie(self) -> None:
+        if self._keeps_id:
+            raise InvalidInputError(
+                "a WebSocket that was accepted can send no cookie, so its session keeps its id",
+                remedy="begin the session, log in or rotate in a request, or before the handshake",
+            )
 
     def _tell_trouble(self) -> None:
         if self._trouble is not None:
@@ -367,8 +391,18 @@ class WebSession(MutableMapping[str, Any]):
         except SessionGoneError:
             # It was ended elsewhere while this request ran: nothing may bring it back. The cookie
             # stays: it opens nothing, and the client may have one of another login by now.
+            if self._keeps_id:
+                raise
             self._hold(None)
             self._cookie = Cookie.KEEP
+
+    def _is_as_read(self, newer: Session, names: list[str]) -> bool:
+        """Whether these fields are as they were read.
+
+        The version may be too old to build upon: that of a WebSocket was read long ago.
+        """
+        now = encode(newer.data)
+        return all(now.get(name) == self._read.get(name) for name in names)
 
     async def _apply(self, stored: Session, changed: dict[str, Any], removed: list[str]) -> Session:
         for _ in range(_ATTEMPTS):
@@ -378,11 +412,11 @@ class WebSession(MutableMapping[str, Any]):
                     stored, set=changed, unset=removed, client=client
                 )
             except SessionConflictError:
-                if not self._overwrite:
-                    raise
                 presented = self._presented and self._presented.session_id
                 newer = await self._sessions.get(stored.id or presented)
-                if newer is None:
+                if newer is None or not (
+                    self._overwrite or self._is_as_read(newer, [*changed, *removed])
+                ):
                     raise
                 stored = newer
         raise SessionConflictError("other requests keep changing the session")

@@ -6,57 +6,24 @@ import logging
 from collections.abc import Collection
 from typing import Literal
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
 
-from ..errors import AragoraRedisError, InvalidInputError, SessionDataError
+from ..errors import AragoraRedisError, SessionDataError
 from ..sessions.client import Client
 from ..state.shared import SharedState
 from .asgi import answer, is_below
 from .client_address import client_address, networks
 from .problems import Problem, problem_outside
-from .session import Cookie, Lasting, MaxAge, WebSession
+from .session import Lasting, MaxAge, WebSession
+from .session_cookie import CookieForm, SameSite
+from .session_socket import SocketSession
 
 _log = logging.getLogger(__name__)
 
 _FAILED = 500
-
-SameSite = Literal["lax", "strict", "none"]
-
-
-class CookieForm:
-    """How the cookie is written (RFC 6265bis).
-
-    A name with the prefix `__Host-` binds it to this host over HTTPS: no subdomain and no plain
-    connection can set it.
-
-    Raises:
-        InvalidInputError: the parts contradict each other; browsers would drop the cookie.
-    """
-
-    def __init__(self, name: str | None, *, secure: bool, same_site: SameSite, path: str) -> None:
-        self.name = name or ("__Host-session" if secure else "session")
-        if self.name.startswith(("__Host-", "__Secure-")) and not secure:
-            raise InvalidInputError(
-                f"the cookie {self.name} needs secure=True",
-                remedy="give it another name where there is no HTTPS",
-            )
-        if self.name.startswith("__Host-") and path != "/":
-            raise InvalidInputError(f'the cookie {self.name} needs path="/"')
-        if same_site == "none" and not secure:
-            raise InvalidInputError('same_site="none" needs secure=True')
-        self._flags = f"; Path={path}; HttpOnly; SameSite={same_site.capitalize()}"
-        self._flags += "; Secure" if secure else ""
-
-    def setting(self, value: str, max_age: int | None) -> str:
-        """The field that hands a session out."""
-        lasts = "" if max_age is None else f"; Max-Age={max_age}"
-        return f"{self.name}={value}{self._flags}{lasts}"
-
-    def deleting(self) -> str:
-        """The field that takes it back."""
-        return f'{self.name}=""{self._flags}; Max-Age=0'
 
 
 class SessionMiddleware:
@@ -75,6 +42,11 @@ class SessionMiddleware:
     The changes are written when the response starts, once, and only if there are any. Where that
     fails, nothing of the response has been sent, and the client gets the problem instead: 409 where
     another request has changed the same field, 503 where Redis cannot be asked.
+
+    A WebSocket's session is written when it is accepted and when it ends, or by `await
+    session.save()` meanwhile. Once it is accepted no cookie can be sent: a login, a rotation, and a
+    first session are refused then. Where the changes cannot be written, it is closed with 1011, or
+    1013 where Redis cannot be asked.
 
     Args:
         state: started by the application, see `web.fastapi.lifespan`.
@@ -133,10 +105,12 @@ class SessionMiddleware:
         if self._auto:
             await session.try_load()
         scope["session"] = session
+        if scope["type"] == "websocket":
+            await self._socket(session, scope, receive, send)
+            return
         response = _Response(session, self._cookie, send)
-        passed = response.send if scope["type"] == "http" else send
         try:
-            await self._app(scope, receive, passed)
+            await self._app(scope, receive, response.send)
         except AragoraRedisError as error:
             if error is not session.told:
                 raise
@@ -144,6 +118,22 @@ class SessionMiddleware:
                 await answer(problem_outside(error), scope, receive, send)
             elif not response.replaced:
                 raise
+
+    async def _socket(
+        self, session: WebSession, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        socket = SocketSession(session, self._cookie, receive, send)
+        try:
+            await self._app(scope, socket.receive, socket.send)
+        except WebSocketDisconnect:
+            await socket.finish()
+            raise
+        except AragoraRedisError as error:
+            if error is not session.told or socket.accepted:
+                raise
+            await answer(problem_outside(error), scope, receive, send)
+        else:
+            await socket.finish()
 
     def _client(self, scope: Scope) -> Client:
         headers = Headers(scope=scope)
@@ -180,21 +170,9 @@ class _Response:
                 self.replaced = True
                 await self._put(problem_outside(error))
                 return
-            self._add_fields(message)
+            self._cookie.add_fields(self._session, message)
         if not self.replaced:
             await self._send(message)
-
-    def _add_fields(self, message: Message) -> None:
-        message.setdefault("headers", [])
-        headers = MutableHeaders(scope=message)
-        if self._session.accessed:
-            headers.add_vary_header("Cookie")
-        value = self._session.cookie_value
-        becomes = self._session.cookie
-        if becomes is Cookie.SET and value is not None:
-            headers.append("Set-Cookie", self._cookie.setting(value, self._session.cookie_age))
-        elif becomes is Cookie.DELETE:
-            headers.append("Set-Cookie", self._cookie.deleting())
 
     async def _put(self, problem: Problem) -> None:
         response = problem.response()

@@ -1,0 +1,151 @@
+"""What a WebSocket changes in its session is written, or told."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocketDisconnect
+
+from aragora_redis.errors import InvalidInputError, LinkDownError
+from aragora_redis.settings import Settings
+from aragora_redis.state.shared import SharedState
+from aragora_redis.web import SessionMiddleware, session_of
+
+
+@pytest.fixture
+async def state():
+    async with SharedState(Settings()) as made:
+        yield made
+
+
+async def connect(state, endpoint, session=None, says=()):
+    """What a client gets that says this and leaves."""
+    app = SessionMiddleware(
+        Starlette(routes=[WebSocketRoute("/", endpoint)]), state=state, secure=False
+    )
+    said: list[Any] = [{"type": "websocket.connect"}]
+    said += [{"type": "websocket.receive", "text": text} for text in says]
+    said.append({"type": "websocket.disconnect", "code": 1001})
+    sent = []
+
+    async def receive():
+        return said.pop(0)
+
+    async def send(message):
+        sent.append(message)
+
+    cookie = f"session={state.sessions.cookie(session)}" if session else ""
+    headers = [(b"cookie", cookie.encode())]
+    scope = {"type": "websocket", "path": "/", "headers": headers, "subprotocols": []}
+    with contextlib.suppress(WebSocketDisconnect):
+        await app(scope | {"query_string": b""}, receive, send)
+    return sent
+
+
+async def test_it_is_written_when_the_application_closes(state):
+    made = await state.sessions.create("42", {"a": 1})
+
+    async def endpoint(socket):
+        await socket.accept()
+        socket.session["a"] = [2]
+        await socket.close()
+        assert (await state.sessions.get(made.id)).data == {"a": [2]}
+        socket.session["a"].append(3)
+
+    sent = await connect(state, endpoint, made)
+    assert [each["type"] for each in sent] == ["websocket.accept", "websocket.close"]
+    assert sent[-1]["code"] == 1000
+    assert (await state.sessions.get(made.id)).data == {"a": [2, 3]}
+
+
+async def test_it_is_written_when_the_client_has_gone(state):
+    made = await state.sessions.create("42")
+
+    async def endpoint(socket):
+        await socket.accept()
+        while True:
+            socket.session["last"] = await socket.receive_text()
+
+    await connect(state, endpoint, made, says=["one", "two"])
+    assert (await state.sessions.get(made.id)).data == {"last": "two"}
+
+
+async def test_what_is_put_into_it_until_the_handshake_has_its_cookie(state):
+    async def endpoint(socket):
+        socket.session["a"] = 1
+        await session_of(socket).login("42")
+        await socket.accept()
+        socket.session["b"] = 2
+
+    accepted, *_ = await connect(state, endpoint)
+    (cookie,) = [value.decode() for name, value in accepted["headers"] if name == b"set-cookie"]
+    held = await state.sessions.of_cookie(cookie.split(";")[0].partition("=")[2])
+    assert (held.user, held.data) == ("42", {"a": 1, "b": 2})
+
+
+async def test_after_it_no_id_can_be_given(state):
+    made = await state.sessions.create("42")
+    refused = []
+
+    async def endpoint(socket):
+        await socket.accept()
+        mine = session_of(socket)
+        for attempt in (lambda: mine.login("42"), mine.rotate):
+            with pytest.raises(InvalidInputError, match="no cookie"):
+                await attempt()
+            refused.append(mine.id)
+
+    async def empty(socket):
+        await socket.accept()
+        with pytest.raises(InvalidInputError, match="no cookie"):
+            socket.session["a"] = 1
+        refused.append(None)
+
+    await connect(state, endpoint, made)
+    await connect(state, empty)
+    assert refused == [made.id, made.id, None]
+
+
+async def test_a_conflict_closes_it_and_a_change_of_another_field_does_not(state, caplog):
+    made = await state.sessions.create("42", {"mine": 1, "both": 1})
+
+    async def endpoint(socket):
+        await socket.accept()
+        version = made.version
+        for _ in range(33):  # more than are known to build upon
+            other = await state.sessions.update(made.id, version=version, set={"other": version})
+            version = other.version
+        socket.session["mine"] = 2
+        await session_of(socket).save()
+        await state.sessions.update(made.id, version=version, set={"both": 2})
+        socket.session["both"] = 3
+
+    sent = await connect(state, endpoint, made)
+    assert (sent[-1]["type"], sent[-1]["code"]) == ("websocket.close", 1011)
+    held = (await state.sessions.get(made.id)).data
+    assert (held["mine"], held["both"]) == (2, 2)
+    assert "is not written" in caplog.text
+
+
+async def test_an_outage_and_an_end_are_told(state):
+    made = await state.sessions.create("42")
+
+    async def endpoint(socket):
+        await socket.accept()
+        socket.session["a"] = 1
+        state._executor.outage = LinkDownError("Redis is away")
+        await socket.close()
+
+    assert (await connect(state, endpoint, made))[-1]["code"] == 1013
+    state._executor.outage = None
+
+    async def ended(socket):
+        await socket.accept()
+        socket.session["a"] = 1
+        await state.sessions.end(made)
+
+    assert (await connect(state, ended, made))[-1]["code"] == 1011
