@@ -44,7 +44,6 @@ async def measure(cases: tuple[Case, ...], seconds: float, rounds: int) -> Resul
 
 def write(results: Results, out: Path) -> None:
     """Leave the results in a directory, without pictures where none can be drawn."""
-    out.mkdir(parents=True, exist_ok=True)
     (out / "results.json").write_text(json.dumps(results.as_json(), indent=1) + "\n")
     (out / "results.md").write_text(markdown(results))
     try:
@@ -79,7 +78,8 @@ def main() -> None:
         parser.error("seconds and rounds are more than 0")
     try:
         cases = chosen(tuple(given.cases))
-    except ValueError as error:
+        given.out.mkdir(parents=True, exist_ok=True)
+    except (ValueError, OSError) as error:
         parser.error(str(error))
     write(asyncio.run(measure(cases, given.seconds, given.rounds)), given.out)
     tell(f"the results are in {given.out}/results.md and results.html")

@@ -20,6 +20,9 @@ from typing import Any, cast
 from .drive import Task
 from .target import Target
 
+WARM = 0.3
+"""Seconds of the round that counts for nothing: connections are made, and what is cached."""
+
 _out = sys.stdout
 sys.stdout = sys.stderr  # what a library prints is no answer
 
@@ -39,6 +42,7 @@ async def work(contestant: str, task: str, parameters: dict[str, int]) -> None:
     module = importlib.import_module(f"benchmarks.suite.contestants.{contestant}")
     opened = cast(Task, module.TASKS[task])
     async with opened(target, parameters) as run:
+        await run(WARM)
         _say({"versions": {name: version(name) for name in module.PACKAGES}})
         while line := (await _read_line()).strip():
             gc.collect()

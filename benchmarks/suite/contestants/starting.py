@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import asynccontextmanager
 
 from ..drive import Opening, Parameters, Task, clock, once
@@ -24,7 +25,7 @@ asyncio.run(main())
 """
 
 
-async def _until_first_line(program: str, environ: dict[str, str]) -> float:
+async def _until_first_line(program: str, environ: Mapping[str, str]) -> float:
     began = clock()
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -48,9 +49,7 @@ async def _until_first_line(program: str, environ: dict[str, str]) -> float:
 def _of(program: str) -> Task:
     @asynccontextmanager
     async def task(target: Target, _parameters: Parameters) -> Opening:
-        environ = dict(target.env)
-        await _until_first_line(program, environ)  # compiles what is imported
-        yield once(lambda: _until_first_line(program, environ))
+        yield once(lambda: _until_first_line(program, target.env))
 
     return task
 
