@@ -20,6 +20,8 @@ Task = Callable[[Target, Parameters], AbstractAsyncContextManager[Run]]
 Opening = AsyncIterator[Run]
 """What a task is before `asynccontextmanager` makes it one."""
 
+FAILED_AT_MOST = 0.01
+"""Of the calls of a round: a busy machine makes some late, but what often fails is no answer."""
 BLOCK = 1_000
 """Calls of a tight loop that are timed together: one takes less than the clock does."""
 clock = time.perf_counter
@@ -29,20 +31,25 @@ def by_callers(one: Callable[[int], Awaitable[object]], callers: int) -> Run:
     """Closed loop: each caller asks again when it was answered. `one` gets a running number."""
 
     async def run(seconds: float) -> Sample:
-        numbers, each = itertools.count(), list[float]()
+        numbers, each, failed = itertools.count(), list[float](), list[Exception]()
         end = clock() + seconds
 
         async def call() -> None:
             began = clock()
             while began < end:
-                await one(next(numbers))
+                try:
+                    await one(next(numbers))
+                except Exception as error:  # noqa: BLE001 - judged by `_counted`
+                    failed.append(error)
+                    began = clock()
+                    continue
                 ended = clock()
                 each.append(ended - began)
                 began = ended
 
         began, cpu = clock(), time.process_time()
         await asyncio.gather(*(call() for _ in range(callers)))
-        return timed(len(each), clock() - began, time.process_time() - cpu, each)
+        return _counted(each, failed, clock() - began, time.process_time() - cpu)
 
     return run
 
@@ -51,14 +58,19 @@ def by_threads(one: Callable[[int], object], threads: int) -> Run:
     """The same by threads."""
 
     def work(seconds: float) -> Sample:
-        numbers, each = itertools.count(), list[float]()
+        numbers, each, failed = itertools.count(), list[float](), list[Exception]()
         barrier = threading.Barrier(threads + 1)
 
         def call() -> None:
             barrier.wait()
             end = (began := clock()) + seconds
             while began < end:
-                one(next(numbers))
+                try:
+                    one(next(numbers))
+                except Exception as error:  # noqa: BLE001 - judged by `_counted`
+                    failed.append(error)
+                    began = clock()
+                    continue
                 ended = clock()
                 each.append(ended - began)
                 began = ended
@@ -70,9 +82,15 @@ def by_threads(one: Callable[[int], object], threads: int) -> Run:
         began, cpu = clock(), time.process_time()
         for worker in workers:
             worker.join()
-        return timed(len(each), clock() - began, time.process_time() - cpu, each)
+        return _counted(each, failed, clock() - began, time.process_time() - cpu)
 
     return lambda seconds: asyncio.to_thread(work, seconds)
+
+
+def _counted(each: list[float], failed: list[Exception], seconds: float, cpu: float) -> Sample:
+    if len(failed) > FAILED_AT_MOST * (len(each) + len(failed)):
+        raise failed[-1]
+    return timed(len(each), seconds, cpu, each, failed=len(failed))
 
 
 def by_blocks(block: Callable[[int], Awaitable[object]]) -> Run:

@@ -19,6 +19,7 @@ class Sample:
         median: seconds of a call.
         p99: seconds that one call in a hundred took longer than.
         value: what is measured where it is no call, such as bytes.
+        failed: calls that ended without what was asked for; they are none of `calls`.
         server_cpu: seconds of processor time of Redis meanwhile.
     """
 
@@ -28,6 +29,7 @@ class Sample:
     median: float = 0.0
     p99: float = 0.0
     value: float = 0.0
+    failed: int = 0
     server_cpu: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
@@ -35,13 +37,16 @@ class Sample:
         return asdict(self)
 
 
-def timed(calls: int, seconds: float, cpu: float, each: Sequence[float]) -> Sample:
+def timed(
+    calls: int, seconds: float, cpu: float, each: Sequence[float], *, failed: int = 0
+) -> Sample:
     """A round of calls, and the seconds that each of them (or of a part of them) took."""
     ordered = sorted(each) or [0.0]
     return Sample(
         calls=calls,
         seconds=seconds,
         cpu=cpu,
+        failed=failed,
         median=statistics.median(ordered),
         p99=ordered[min(int(len(ordered) * 0.99), len(ordered) - 1)],
     )

@@ -86,11 +86,13 @@ def _case(result: CaseResult) -> Iterator[str]:
     yield "| | " + " | ".join(MEASURES[measure].unit for measure in case.measures) + " |"
     yield "|---|" + "---|" * len(case.measures)
     for entry in case.entries:
-        samples = result.answers.get(entry.name)
+        samples, name = result.answers.get(entry.name), entry.name
         if samples:
+            if failed := sum(sample.failed for sample in samples):
+                name += f" ({failed} calls failed)"
             cells = [spread(figure(measure, samples)) for measure in case.measures]
         else:
             why = result.missing.get(entry.name, "not run")
             cells = [f"not available: {why}", *[""] * (len(case.measures) - 1)]
-        yield f"| {entry.name} | " + " | ".join(cells) + " |"
+        yield f"| {name} | " + " | ".join(cells) + " |"
     yield ""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 from benchmarks.suite.case import Bar, Case, Entry
 from benchmarks.suite.cases import CASES, chosen
+from benchmarks.suite.drive import by_callers, by_threads
 from benchmarks.suite.results import CaseResult, Results
 from benchmarks.suite.sample import MEASURES, Sample, figure, ratio, timed
 from benchmarks.suite.table import markdown, number
@@ -65,12 +67,14 @@ def test_the_table_tells_what_is_missing_and_what_is_not_reached():
         Bar("rate", "fast", at_least=8, against="gone"),
     )
     case = Case("case", "how fast", entries, ("rate", "median"), bars)
-    found = CaseResult(case, {"fast": FAST, "slow": SLOW}, {"gone": "no wheel"})
+    late = [Sample(calls=100, seconds=1, failed=2), *SLOW[1:]]
+    found = CaseResult(case, {"fast": FAST, "slow": late}, {"gone": "no wheel"})
     results = Results("today", "2 cores", "Redis 7", 1, 3, {"redis": "8"}, [found])
     text = markdown(results)
     assert "| 4 (3 to 6) | **no**, 0.5 of the bar |" in text
     assert "| not available | not known |" in text
     assert "| gone | not available: no wheel |" in text
+    assert "| slow (2 calls failed) |" in text
     told = json.loads(json.dumps(results.as_json()))["cases"]["case"]
     assert [bar["reached"] for bar in told["bars"]] == [False, None]
     assert len(told["entries"]["fast"]) == 3
@@ -99,3 +103,31 @@ def test_the_target_travels_as_a_line_and_hides_its_password():
     assert "\n" not in target.to_json()
     assert Target.from_json(target.to_json()) == target
     assert "secret" not in repr(target)
+
+
+def _every(number, attempts):
+    """A call of which one in `number` fails."""
+
+    async def one(at):
+        attempts.append(at)
+        await asyncio.sleep(0)
+        if at % number == number - 1:
+            raise OSError("late")
+
+    return one
+
+
+async def test_few_calls_that_fail_are_told_and_many_end_the_round():
+    attempts: list[int] = []
+    sample = await by_callers(_every(500, attempts), 4)(0.1)
+    assert sample.failed == len(attempts) // 500
+    assert sample.calls == len(attempts) - sample.failed
+    with pytest.raises(OSError, match="late"):
+        await by_callers(_every(10, []), 4)(0.1)
+
+
+async def test_threads_begin_together_and_each_call_is_counted():
+    attempts: list[int] = []
+    sample = await by_threads(attempts.append, 3)(0.05)
+    assert sample.calls == len(attempts) == len(set(attempts))
+    assert sample.seconds >= 0.05
