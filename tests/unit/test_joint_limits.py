@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -77,10 +78,8 @@ async def test_a_call_may_bring_the_limit_of_one_of_them(state):
     async with outage(state):
         said = await state.rate_limits.check_all(IP, paying._replace(subject="v"))
         assert [each.limit for each in said.decisions if each] == [10, 4]
-    for wrong in (
-        LimitCheck("user", "u", 5, limit=Rate("1/second")),
-        IP._replace(limit="9/second"),
-    ):
+    text: Any = "9/second"
+    for wrong in (paying._replace(cost=5), LimitCheck("ip", "i", limit=text)):
         with pytest.raises(InvalidInputError):
             await state.rate_limits.check_all(IP, wrong)
 
