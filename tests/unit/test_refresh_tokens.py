@@ -25,6 +25,7 @@ from aragora_redis.link.durable import Ticket
 from aragora_redis.settings import GatewaySettings, JwtSettings, Secret, Settings
 from aragora_redis.settings.model import TokenSettings
 from aragora_redis.testing import FakeClock, memory_state, outage
+from aragora_redis.tokens.claims import SEEN
 from aragora_redis.tokens.refresh import Successor
 from aragora_redis.tokens.replica import ShardReplica
 
@@ -63,35 +64,49 @@ def signed(claims):
     return jwt.encode(dict(claims), KEY)
 
 
-async def test_a_login_right_after_a_cut_off_lives_and_so_do_its_successors(state):
-    cuts = [
-        await state.tokens.revoke_user("ann", reason="password changed"),
-        await state.tokens.revoke_tenant("acme", users=1),
-    ]
+async def test_a_login_right_after_a_cut_off_lives_and_so_do_its_successors(state, clock):
+    await state.tokens.revoke_user("ann", reason="password changed")
+    await state.tokens.revoke_tenant("acme", users=1)
     login = state.refresh_tokens.begin("ann", org_id="acme")
-    assert login["iat"] == max(cut.not_before for cut in cuts)
+    assert login["iat"] == int(clock.wall())
+    access = {"sub": "ann", "jti": "a", "org_id": "acme", "sid": login["sid"]}
+    access |= state.tokens.stamp(access)
     following = (await state.refresh_tokens.rotate(signed(login))).claims
-    assert following["iat"] == login["iat"]
-    assert not state.tokens.is_revoked(following)
-    last = await state.refresh_tokens.rotate(following)
-    await state.tokens.revoke_user("ann")
-    assert state.tokens.is_revoked(last.claims), "of before this one"
-    assert not state.tokens.is_revoked(state.refresh_tokens.begin("ann"))
+    last = (await state.refresh_tokens.rotate(following)).claims
+    for claims in (access, following, last):
+        assert not state.tokens.is_revoked(claims)
+    bare = {name: value for name, value in access.items() if name != SEEN}
+    assert state.tokens.is_revoked(bare), "nothing says when it came"
 
 
-async def test_each_cut_off_covers_the_login_between_it_and_the_one_before_and_none_locks_out(
-    state, clock
+@pytest.mark.parametrize("ahead", [0, 10])
+async def test_each_cut_off_covers_the_logins_before_it_whoever_made_the_one_before(
+    state, clock, ahead
 ):
     logins: list[dict[str, Any]] = []
-    for _ in range(3):
-        cut = await state.tokens.revoke_user("ann")
+
+    async def cut(revoking):
+        await revoking
         assert all(state.tokens.is_revoked(login) for login in logins)
-        logins.append(state.refresh_tokens.begin("ann"))
+        logins.append(state.refresh_tokens.begin("ann", org_id="acme"))
         assert not state.tokens.is_revoked(logins[-1])
-        clock.advance(0.1)
-    for _ in range(100):
-        cut = await state.tokens.revoke_user("ann")
-    assert cut.not_before <= clock.wall() + 2 + 2 + 1
+
+    clock._wall += ahead  # of who made the first cut-off
+    await cut(state.tokens.revoke_user("ann"))
+    clock._wall -= ahead
+    for _ in range(5):
+        await cut(state.tokens.revoke_user("ann"))
+    await cut(state.tokens.revoke_tenant("acme", users=1))
+    await cut(state.tokens.revoke_family(logins[-1]["sid"]))
+    await cut(state.tokens.revoke_user("ann"))
+    clock.advance(60)
+    assert SEEN not in state.refresh_tokens.begin("bob")
+
+
+@pytest.mark.parametrize("seen", [{}, {"user": True}, {"user": "9"}, ["user"], 9**20, {"user": 1}])
+async def test_a_claim_that_says_nothing_of_cut_offs_is_none(state, clock, seen):
+    await state.tokens.revoke_user("ann")
+    assert state.tokens.is_revoked({"sub": "ann", "jti": "x", "iat": clock.wall(), SEEN: seen})
 
 
 async def test_a_cut_off_that_comes_while_a_token_is_refreshed_covers_its_successor(
@@ -110,7 +125,7 @@ async def test_a_cut_off_that_comes_while_a_token_is_refreshed_covers_its_succes
     assert state.tokens.is_revoked(following.claims)
 
 
-@pytest.mark.parametrize("name", ["iat", "exp", "jti", "generation", "sid", "family_exp"])
+@pytest.mark.parametrize("name", ["iat", "exp", "jti", "generation", "sid", "family_exp", SEEN])
 def test_what_a_login_sets_itself_cannot_be_given(state, name):
     with pytest.raises(InvalidInputError, match=name):
         state.refresh_tokens.begin("ann", **{name: 1})

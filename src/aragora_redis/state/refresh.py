@@ -28,6 +28,7 @@ from ..errors import (
 from ..names import validate_text
 from ..operation import Operation, Runs
 from ..tokens import refresh
+from ..tokens.claims import SEEN
 from ..tokens.entry import VALUE_LIMIT, RevocationKind, member_of
 from ..tokens.refresh import FAMILY_END, GENERATION, Presented
 from .commitment import RETRY_AFTER, RedisSide
@@ -105,8 +106,8 @@ class RefreshTokens:
     ) -> dict[str, Any]:
         """Claims of the first refresh token of a new family, such as of a login.
 
-        Give the access tokens that come with it the same family, so that they end with it, and
-        the same `iat`, see `Tokens.issued_at`.
+        Give the access tokens that come with it the same family, so that they end with it, and what
+        `Tokens.stamp` gives for them.
 
         Args:
             user: its subject.
@@ -121,17 +122,18 @@ class RefreshTokens:
         validate_text(user, "a user", most=VALUE_LIMIT)
         self._check_lifetime(lifetime)
         whose = {**claims, "sub": user}
-        issued = self._tokens.issued_at(whose)
+        stamp = self._tokens.stamp(whose)
+        issued = stamp["iat"]
         end = {} if in_all is None else {FAMILY_END: int(issued + in_all)}
         first = {
             self._family_claim: secrets.token_urlsafe(16),
             GENERATION: 0,
             "jti": secrets.token_urlsafe(16),
-            "iat": issued,
+            **stamp,
             "exp": int(issued + min(lifetime, in_all or lifetime)),
             **end,
         }
-        if taken := sorted(claims.keys() & {*first, FAMILY_END}):
+        if taken := sorted(claims.keys() & {*first, FAMILY_END, SEEN}):
             raise InvalidInputError(
                 f"a login sets {', '.join(taken)} itself",
                 remedy="give lifetime, in_all, and other claims",
@@ -194,9 +196,7 @@ class RefreshTokens:
             raise
         await self._revocations.use_up(refresh.used_up(self._key, old))
         ends = min(issued + lives, old.family_ends_at or float("inf"))
-        # Never before its predecessor, which may bear the instant right after a cut-off.
-        at = max(int(issued), int(old.issued_at or 0))
-        following = {"jti": new.jti, "iat": at, "exp": int(ends)}
+        following = {"jti": new.jti, "iat": int(issued), "exp": int(ends)}
         carried = {name: value for name, value in claims.items() if name != "nbf"}
         return Rotation({**carried, GENERATION: old.generation + 1, **following}, level)
 

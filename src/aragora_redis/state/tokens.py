@@ -20,7 +20,7 @@ from ..errors import InvalidInputError
 from ..events import Events
 from ..settings import JwtSettings
 from ..settings.model import fingerprint_of
-from ..tokens.claims import ClaimNames, Verdict, earliest_issue, judge
+from ..tokens.claims import SEEN, ClaimNames, Verdict, cut_offs_ahead, judge
 from ..tokens.entry import (
     SHARDS,
     RevocationKind,
@@ -28,7 +28,6 @@ from ..tokens.entry import (
     first_issue,
     jti_entry,
     member_of,
-    newest_cut_off,
 )
 from ..tokens.lifetime import check_cut_off, check_expiry
 from ..tokens.note import Note
@@ -141,18 +140,19 @@ class Tokens:
             return None
         return found.verdict
 
-    def issued_at(self, claims: Mapping[str, Any]) -> int:
-        """The `iat` to sign for a login that was checked just now, in whole Unix seconds.
+    def stamp(self, claims: Mapping[str, Any]) -> dict[str, Any]:
+        """What to sign beside the claims of a login that was checked just now.
 
-        It is now, or right after the newest cut-off of its user, tenant and family that is known
-        here: a cut-off lies ahead by the allowed skew of clocks, and who logs in anew is not meant
-        by it. Of what was checked before a cut-off, sign the `iat` of then.
+        It is `iat`, now; and right after a cut-off of its user or tenant, which lies ahead by the
+        allowed skew of clocks, the claim `cut_offs_seen`: who logs in anew is not meant by it. The
+        next cut-off covers the login, however soon it comes.
 
         Raises:
             InvalidInputError: the claims are of wrong types.
         """
-        now = int(self._server_now())
-        return max(now, earliest_issue(claims, self._key, self._revocations.score, self._claims))
+        now = self._server_now()
+        ahead = cut_offs_ahead(claims, self._key, self._revocations.score, now, self._claims)
+        return {"iat": int(now)} | ({SEEN: ahead} if ahead else {})
 
     async def note(self, claims: Mapping[str, Any]) -> Note | None:
         """Who revoked a token and why; None where it is not revoked. Raises as `is_revoked` does.
@@ -220,8 +220,8 @@ class Tokens:
         """Refuse all tokens that were issued to a user at or before a moment.
 
         By default that moment is now plus the allowed skew of clocks, so a token issued in the next
-        seconds is refused too: give new ones the `iat` of `issued_at`, or at least the receipt's
-        `not_before`, which the next cut-off covers, however soon it comes.
+        seconds is refused too: sign what `stamp` gives for new ones, or an `iat` of at least the
+        receipt's `not_before`.
 
         Args:
             user: as in the claim `sub`.
@@ -313,7 +313,9 @@ class Tokens:
         kind = note.kind or RevocationKind.USER
         member = member_of(self._key, kind, name)
         if issued_before is None:
-            cut_off = newest_cut_off(now + self._skew, self._revocations.score(member))
+            known = self._revocations.score(member)
+            # Later than the one before in any case: logins came after that one.
+            cut_off = max(now + self._skew, (known + 1) / 1000 if known is not None else 0)
         else:
             cut_off = unix(issued_before, "issued_before")
             check_cut_off(cut_off, now, skew=self._skew, max_lifetime=self._max_lifetime)

@@ -49,9 +49,9 @@ class Tokens:
         """By which rule a token is revoked, or None. Does not leave this thread."""
         return self._crossing.here.tokens.verdict(claims)
 
-    def issued_at(self, claims: Mapping[str, Any]) -> int:
-        """The `iat` to sign for a login that was checked just now. Does not leave this thread."""
-        return self._crossing.here.tokens.issued_at(claims)
+    def stamp(self, claims: Mapping[str, Any]) -> dict[str, Any]:
+        """What to sign for a login that was checked just now. Does not leave this thread."""
+        return self._crossing.here.tokens.stamp(claims)
 
     def revoke(
         self,

@@ -10,6 +10,12 @@ from typing import Any, NamedTuple
 from ..errors import InvalidInputError
 from .entry import RevocationKind, member_of
 
+SEEN = "cut_offs_seen"
+"""The claim of a login that came right after cut-offs: the score of each, by whom it cut off.
+
+A cut-off lies ahead by as much as clocks may differ, so `iat` alone cannot tell such a login from
+those that are meant. A later cut-off has a greater score, and covers it."""
+
 
 class Verdict(StrEnum):
     """Why a token is refused."""
@@ -58,7 +64,8 @@ def judge(
     """Whether, and by which rule, a token with these claims is revoked.
 
     A cut-off covers tokens issued "at or before" it, since `iat` is in whole seconds; a token
-    without `iat` cannot prove that it is younger, so a cut-off covers it too. Of the cut-offs of
+    without `iat` cannot prove that it is younger, so a cut-off covers it too, unless the token says
+    that it came after that very one (`SEEN`). Of the cut-offs of
     its user, its tenant and its family the latest decides.
 
     Args:
@@ -93,27 +100,41 @@ def judge(
     for verdict, name in scopes:
         member = member_of(key, _KINDS[verdict], name)
         cut_off = score(member)
-        if cut_off is not None and (latest is None or cut_off > latest[0]):
+        if (
+            cut_off is not None
+            and (latest is None or cut_off > latest[0])
+            and not _came_after(get(SEEN), verdict, cut_off)
+        ):
             latest = (cut_off, Judged(verdict, member))
     if latest is not None and (issued is None or issued * 1000 <= latest[0]):
         return latest[1]
     return None
 
 
-def earliest_issue(
+def cut_offs_ahead(
     claims: Mapping[str, Any],
     key: bytes,
     score: Callable[[bytes], int | None],
+    now: float,
     names: ClaimNames = ClaimNames(),
-) -> int:
-    """The first `iat` (Unix seconds) that no cut-off of the user, tenant or family covers.
+) -> dict[str, int]:
+    """What a login at `now` (Unix seconds) says in its claim `SEEN`.
 
-    Args and errors as of `judge`; 0 where nothing was cut off.
+    The cut-offs of its user and tenant that would cover it, though it came after them. Other args
+    and errors as of `judge`.
     """
-    members = (member_of(key, _KINDS[verdict], name) for verdict, name in _scopes(claims, names))
-    return max(
-        (found // 1000 + 1 for each in members if (found := score(each)) is not None), default=0
-    )
+    found = {
+        verdict.value: score(member_of(key, _KINDS[verdict], name))
+        for verdict, name in _scopes(claims, names)
+        if verdict is not Verdict.FAMILY  # which is over: no login begins it anew
+    }
+    return {scope: at for scope, at in found.items() if at is not None and at >= int(now) * 1000}
+
+
+def _came_after(seen: Any, verdict: Verdict, cut_off: int) -> bool:
+    """Whether a token says that it came after that very cut-off, or a later one."""
+    known = seen.get(verdict.value) if isinstance(seen, Mapping) else None
+    return type(known) is int and cut_off <= known
 
 
 def _scopes(claims: Mapping[str, Any], names: ClaimNames) -> list[tuple[Verdict, str]]:

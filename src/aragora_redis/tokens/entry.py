@@ -22,8 +22,6 @@ MEMBER_BYTES = 16
 SHARDS = 16
 SCORES = 10**15
 """Every score is below: it has 15 digits on the feed."""
-LIFTED = 2.0
-"""Seconds by which a cut-off may lie further ahead, because one lay ahead when it was made."""
 NOTE_LIMIT = 200
 """Characters of a reason that are kept."""
 VALUE_LIMIT = 1024
@@ -89,18 +87,6 @@ def jti_entry(key: bytes, jti: str, expires_at: float, note: str) -> Entry:
         score=score,
         note=note,
     )
-
-
-def newest_cut_off(limit: float, known: int | None) -> float:
-    """The instant up to which all that was issued so far is refused, in Unix seconds.
-
-    A login right after a cut-off bears the first whole second that it left, which lies ahead.
-
-    Args:
-        limit: now, and as much later as clocks may differ.
-        known: the score of the cut-off of before.
-    """
-    return limit if known is None else max(limit, min(first_issue(known), limit + LIFTED))
 
 
 def first_issue(cut_off: int) -> int:

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterator
 
 from ..errors import InvalidInputError
-from .entry import DAY, LIFTED, Entry
+from .entry import DAY, Entry
 from .lines import entry_of, line_of, sealed, unsealed
 from .note import Note
 from .pardon import is_pardon
@@ -129,7 +129,7 @@ class Reader:
         note = Note.read(entry.note)
         outlasts = entry.day > entry.score // 1000 // DAY
         is_cut_off = note.is_cut_off or (note.kind is None and outlasts)
-        ahead = entry.score / 1000 > self._now + self._skew + LIFTED
+        ahead = entry.score / 1000 > self._now + self._skew
         if is_cut_off and ahead and not is_pardon(entry.score):
             raise self._bad("its cut-off lies in the future: it would refuse all logins until then")
 
