@@ -147,16 +147,13 @@ def end(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     found: _Hash = memory.get(keys[0]) or {}
     if found.get(b"by") == nonce:
         return [b"ended", memory.now, int(found[b"was"]), b""]
-    if version != b"0":
-        if b"to" in found:
-            return [b"moved", memory.now, found[b"to"]]
-        if found.get(b"v", version) != version:
-            return [b"conflict", memory.now]
+    if b"to" in found:
+        return [b"moved", memory.now, found[b"to"]]
+    if version != b"0" and found.get(b"v", version) != version:
+        return [b"conflict", memory.now]
     memory.delete(keys[0])
     if len(keys) > 1:
         _index(memory, keys[1]).pop(member, None)
-    if b"to" in found:
-        return [b"moved", memory.now, found[b"to"]]
     if int(found.get(b"a", b"0")) <= memory.now:
         return [b"gone", memory.now]
     if version != b"0":
