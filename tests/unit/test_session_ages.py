@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aragora_redis.errors import TooManySessionsError
 from aragora_redis.policies import parse_policies
 from aragora_redis.sessions.ages import by_age, too_many
 from aragora_redis.sessions.stored import SessionInfo
@@ -80,3 +81,21 @@ async def test_a_login_lives_after_a_reload_and_after_the_clock_went_back(what):
     assert [info.handle for info in await state.sessions.of_user("42")] == [
         each.handle for each in made[-2:]
     ]
+
+
+async def test_a_place_that_is_freed_while_a_login_looks_for_one_is_its_own(monkeypatch):
+    state = memory_state('[sessions]\nmax_per_user = 1\non_full = "refuse"\n')
+    first = await state.sessions.create("42")
+    run = state._executor.run
+
+    async def freed(operation, *, within):
+        if operation.script.name == "session_index":
+            monkeypatch.undo()
+            await state.sessions.end(first)
+        return await run(operation, within=within)
+
+    monkeypatch.setattr(state._executor, "run", freed)
+    second = await state.sessions.create("42")
+    with pytest.raises(TooManySessionsError):
+        await state.sessions.create("42")
+    assert await state.sessions.get(second.id) is not None

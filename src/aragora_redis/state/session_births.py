@@ -82,10 +82,10 @@ class SessionBirths:
                 return answer.session(ref, named=session_id, source=self._source)
             if not isinstance(answer, Full) or home is None:
                 raise UnexpectedReplyError("the answer does not fit the beginning of a session")
-            if not await self._ends.take_out_lapsed(home, until):
+            if await self._ends.take_out_lapsed(home, until) >= lasting.max_per_user:
                 break
         raise TooManySessionsError(
-            f"the user has {self._policy().max_per_user} sessions, as many as the policy allows"
+            f"the user has {lasting.max_per_user} sessions, as many as the policy allows"
         )
 
     async def authenticate(

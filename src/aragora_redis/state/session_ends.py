@@ -170,8 +170,8 @@ class SessionEnds:
         }
         return living, now
 
-    async def take_out_lapsed(self, home: SessionRef, until: float) -> bool:
-        """Take out of a user's index what does not live; whether there was any."""
+    async def take_out_lapsed(self, home: SessionRef, until: float) -> int:
+        """Take out of a user's index what does not live; how many do."""
         index = await self.index(home, until)
         ended = [member for member in index if self._revocations.has_ended(member)]
         for page in _pages([SessionRef(home.shard, member) for member in ended]):
@@ -185,7 +185,7 @@ class SessionEnds:
         ]
         for refs in _pages(with_all):
             await asyncio.gather(*(self._remove(ref, home, until) for ref in refs))
-        return bool(ended or with_all) or not all(looked.values())
+        return sum(info is not None for info in looked.values()) - len(with_all)
 
     async def _look(
         self, home: SessionRef, members: list[bytes], until: float
