@@ -6,7 +6,7 @@ import pytest
 from tests.drills import plays
 from tests.integration.rights import needs_cuts
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.paired  # what comes of it, and not how soon
 LONG = [pytest.mark.drill, pytest.mark.timeout(300)]
 CUTS = [*LONG, needs_cuts]
 BROKEN = [

@@ -54,7 +54,7 @@ def reached(condition, seconds=10):
     assert not wait_until(lambda: "" if condition() else "not yet", seconds=seconds)
 
 
-@pytest.mark.alone
+@pytest.mark.paired
 def test_a_killed_primary(drill, sentinel_lab, tmp_path):
     html = tmp_path / "drill.html"
     code, report = drill(sentinel_lab, "kill-primary", "--hold", "0", "--html", str(html))

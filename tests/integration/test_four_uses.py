@@ -79,7 +79,7 @@ class Load:
         await self.state.tokens.revoke(f"t{time.monotonic()}", expires_at=time.time() + 60)
 
 
-@pytest.mark.alone
+@pytest.mark.paired
 async def test_a_killed_primary_under_load_over_all_four_uses(sentinel_lab):
     env = {"ARAGORA_RATE_LIMIT_FAIL_OPEN": "true"}
     async with instances(sentinel_lab, 2, **env) as (one, two):

@@ -36,7 +36,7 @@ def fail_open():
     return {"ARAGORA_RATE_LIMIT_FAIL_OPEN": "true"}
 
 
-@pytest.mark.alone
+@pytest.mark.paired
 async def test_i1_i2_i4_a_killed_primary_under_load(sentinel_lab, fail_open):
     """Documented answers only, none above its deadline, and what was revoked stays revoked."""
     async with instances(sentinel_lab, 2, **fail_open) as (one, two):

@@ -89,7 +89,7 @@ async def test_reservations_and_own_limits_move_with_their_slots(cluster_lab, en
         }
 
 
-@pytest.mark.alone
+@pytest.mark.paired
 async def test_reservations_outlive_the_primary_that_held_them(cluster_lab, env, connect):
     lab = cluster_lab
     async with instances(lab, 2, **env) as (one, two):

@@ -119,7 +119,7 @@ class Writer:
         return self.acknowledged - len(kept & set(range(1, self.acknowledged + 1)))
 
 
-@pytest.mark.alone
+@pytest.mark.paired
 async def test_there_and_back_and_there_without_losing_a_write(labs):
     source = labs.client(moved=False)
     source.set(b"\xff", b"\x00\xff", px=3_600_000)

@@ -51,7 +51,7 @@ async def test_one_of_a_thousand_wins_and_what_comes_later_ends_the_family(
         assert isinstance(await outcome(two, following.claims), TokenRevokedError)
 
 
-@pytest.mark.alone
+@pytest.mark.paired
 async def test_a_failover_that_loses_the_tail_leaves_no_two_winners(sentinel_lab, connect):
     """What no replica has is told to nobody as done, so what the new primary lacks was no win."""
     async with instances(sentinel_lab, 2) as (one, two):
