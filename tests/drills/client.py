@@ -20,7 +20,7 @@ from aragora_redis.events import Event, SwitchAnnounced, ViewChanged
 from . import broken
 from .history import Recorder
 from .stale_sends import watch_sends
-from .subjects import CIRCUIT, Ours, make
+from .subjects import CIRCUIT, Ours, Subject
 from .workload import Workload
 
 
@@ -41,7 +41,7 @@ class Client:
 
     def __init__(self, subject: str, name: str, seed: int, path: Path) -> None:
         self._name = name
-        self._subject = make(subject, os.environ)
+        self._subject = _make(subject)
         self._recorder = Recorder(path, name)
         self.workload = Workload(self._subject, self._recorder, name, seed, say)
 
@@ -122,6 +122,16 @@ class _Faults(logging.Handler):
         if record.exc_info:
             text += f": {record.exc_info[1]!r}"
         self._recorder.happened("unhandled", text=text[:300])
+
+
+def _make(name: str) -> Subject:
+    """The subject of a name: `ours`, or that of a peer."""
+    if name == "ours":
+        return Ours()
+    # Ours is started far more often, and need not read what the peers need.
+    from .peers import PEERS  # noqa: PLC0415
+
+    return PEERS[name](os.environ)
 
 
 def say(news: dict[str, Any]) -> None:
