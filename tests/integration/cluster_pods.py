@@ -30,6 +30,8 @@ from aragora_redis.topology.nodes import SLOTS, read_rows
 
 NODES, PRIMARIES = 6, 3
 NODE_TIMEOUT_MS = 1000
+LOOK = 0.3
+"""Seconds: each look asks six nodes, or runs a program for each."""
 USERS = {"default": "password", "node": "internal-password", "operator": "operator-password"}
 ANSWERS: Mapping[str, Any] = {
     "socket_timeout": 1,
@@ -261,6 +263,6 @@ class ClusterSite:
 
     def settle(self):
         """Wait until all is well; what `shards` says then."""
-        shards = until(self.shards, 30.0)
-        until(self.ready)
+        shards = until(self.shards, 30.0, every=LOOK)
+        until(self.ready, every=LOOK)
         return shards

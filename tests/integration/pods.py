@@ -322,9 +322,9 @@ def free_ports(hosts):
         return ports
 
 
-def until(condition, within=60.0):
+def until(condition, within=60.0, every=0.05):
     end = time.monotonic() + within
     while not (value := condition()):
         assert time.monotonic() < end, f"not within {within} s"
-        time.sleep(0.05)
+        time.sleep(every)
     return value
