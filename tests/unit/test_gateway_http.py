@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from contextlib import AsyncExitStack
+from typing import Any
 
 import jwt
 import pytest
@@ -34,7 +35,8 @@ burst = 1
 CHECK_ALL = "/v1/limits/check"
 CHECK, RESET = "/v1/limits/api/check", "/v1/limits/api/reset"
 REVOKE, ASK, REFRESH = "/v1/tokens/revoke", "/v1/tokens/check", "/v1/tokens/refresh"
-POSTS = [CHECK_ALL, CHECK, RESET, REVOKE, ASK, REFRESH]
+BEGIN = "/v1/tokens/refresh/begin"
+POSTS = [CHECK_ALL, CHECK, RESET, REVOKE, ASK, REFRESH, BEGIN]
 
 
 @pytest.fixture
@@ -549,6 +551,35 @@ async def test_cut_offs_are_asked_for_by_claims_without_a_key(open_gateway):
     problem(await client.post(ASK, json={"claims": {"jti": "j"}, "jti": "j"}), 422)
 
 
+async def test_a_login_is_begun_for_whoever_signs_elsewhere(client, state):
+    revoked = await state.tokens.revoke_tenant("acme", users=1)
+    login = {"user": "42", "lifetime": 60, "in_all": 600, "claims": {"org_id": "acme", "n": [1]}}
+    begun = await client.post(BEGIN, json=login)
+    first = begun.json()["claims"]
+    assert (begun.status_code, first["sub"], first["org_id"]) == (200, "42", "acme")
+    assert first["n"] == [1]
+    assert first["iat"] == revoked.not_before, "right after the cut-off, which does not mean it"
+    assert first["exp"] == first["iat"] + 60
+    asked = await client.post(REFRESH, json={"token": jwt.encode(first, KEY)})
+    refreshed = asked.json()["claims"]
+    assert (refreshed["sid"], refreshed["generation"]) == (first["sid"], 1)
+    assert refreshed["jti"] != first["jti"]
+    deep: object = 1
+    for _ in range(400):
+        deep = [deep]
+    headers = {"Content-Type": "application/json"}
+    wrong_ones: Any = (
+        *({"claims": {name: 1}} for name in ("sub", "sid", "exp", "self", "in_all", "family_exp")),
+        *({"claims": {"c": value}} for value in (float("nan"), "\ud800", deep)),
+        {"lifetime": 1e9},
+        {"in_all": 1e300},
+        {"user": ""},
+    )
+    for wrong in wrong_ones:
+        content = json.dumps({"user": "42", **wrong})
+        problem(await client.post(BEGIN, content=content, headers=headers), 422)
+
+
 async def test_the_description_is_complete(client):
     described = (await client.get("/openapi.json")).json()
     schemes = described["components"]["securitySchemes"]
@@ -570,6 +601,7 @@ async def test_the_description_is_complete(client):
         "/v1/tokens/export",
         "/v1/tokens/import",
         "/v1/tokens/refresh",
+        "/v1/tokens/refresh/begin",
         "/oauth/revoke",
         "/oauth/introspect",
         "/v1/sessions",
@@ -616,6 +648,7 @@ ADMIN_ONLY = {
     RESET: {"subject": "a"},
     REVOKE: {"user": "42"},
     REFRESH: {"token": jwt.encode(REFRESHABLE, KEY), "lifetime": 60},
+    BEGIN: {"user": "42"},
 }
 ANYBODY_OF_OURS = {
     CHECK_ALL: {"checks": [{"policy": "api", "subject": "a"}]},

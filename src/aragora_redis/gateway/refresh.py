@@ -1,17 +1,48 @@
-"""`/v1/tokens/refresh`: use a refresh token up, and learn what to sign for its successor."""
+"""`/v1/tokens/refresh`: begin a login, use its refresh tokens up, and learn what to sign."""
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import to_jsonable_python
 
+from ..state.refresh import DEFAULT_LIFETIME
 from ..state.shared import SharedState
 from .auth import Role, needs
 from .bodies import Body, JsonRoute, Jwt, Text, Unshown
 from .problems import JSON_ANSWERS, answers
+
+LONGEST_LOGIN = 10 * 366 * 86_400.0
+"""Seconds for which a login may go on without another."""
+_SET_APART = frozenset({"self", "user", "sub", "lifetime", "in_all"})
+"""What no other claim can be called: what begins a login is named so."""
+
+
+def _sent_back(claims: dict[str, Any]) -> dict[str, Any]:
+    try:
+        told = to_jsonable_python(claims)
+        json.dumps(told, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        raise ValueError("no JSON can say it") from None
+    if taken := sorted(claims.keys() & _SET_APART):
+        raise ValueError(f"a claim cannot be called {taken[0]}")
+    return claims
+
+
+class Begin(Body):
+    """A login whose user was checked just now."""
+
+    user: Text
+    lifetime: Annotated[float, Field(gt=0, allow_inf_nan=False)] = DEFAULT_LIFETIME
+    """Seconds that the first token lives."""
+    in_all: Annotated[float, Field(gt=0, le=LONGEST_LOGIN, allow_inf_nan=False)] | None = None
+    """Seconds after which no successor lives either; without an end by default."""
+    claims: Annotated[dict[str, Any], AfterValidator(_sent_back)] = Field(default_factory=dict)
+    """Others that it and its successors carry, such as the tenant's."""
 
 
 class Refresh(Body):
@@ -24,10 +55,15 @@ class Refresh(Body):
     """Seconds that the successor lives; as long as this one by default."""
 
 
-class RotationBody(Unshown):
-    """The claims to sign for the successor, and how far the rotation got."""
+class ToSign(Unshown):
+    """The claims to sign for a refresh token."""
 
     claims: dict[str, Any]
+
+
+class RotationBody(ToSign):
+    """Those of the successor, and how far the rotation got."""
+
     level: Literal["local", "primary", "replicated"]
 
 
@@ -40,6 +76,19 @@ def routes(state: SharedState) -> APIRouter:
         dependencies=[needs(Role.ADMIN)],
         responses=answers(*JSON_ANSWERS, HTTPStatus.CONFLICT),
     )
+
+    @router.post("/refresh/begin")
+    async def begin(body: Begin) -> ToSign:
+        """The claims of the first refresh token of a new family, such as of a login.
+
+        Nothing is stored, and nothing signed: whoever has the key signs them. Give the access
+        tokens that come with it the same family (`sid`, unless the deployment calls it otherwise)
+        and the same `iat`: they end with it then, and a cut-off a moment ago does not mean them.
+        """
+        claims = state.refresh_tokens.begin(
+            body.user, lifetime=body.lifetime, in_all=body.in_all, **body.claims
+        )
+        return ToSign(claims=claims)
 
     @router.post("/refresh")
     async def refresh(body: Refresh) -> RotationBody:
