@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
@@ -549,6 +550,18 @@ async def test_cut_offs_are_asked_for_by_claims_without_a_key(open_gateway):
     for wrong in ({}, {"iat": 1}, {"sub": 7}, {"sub": "ann", "iat": "now"}, {"jti": "x" * 10_000}):
         problem(await client.post(ASK, json={"claims": wrong}), 422)
     problem(await client.post(ASK, json={"claims": {"jti": "j"}, "jti": "j"}), 422)
+
+
+async def test_a_body_has_to_come_in_time(client, monkeypatch):
+    monkeypatch.setattr("aragora_redis.gateway.guards.BODY_WITHIN", 0.1)
+
+    async def stalling():
+        yield b'{"subject": '
+        await asyncio.Event().wait()
+
+    stalled = await client.post(CHECK, content=stalling())
+    problem(stalled, 408)
+    assert stalled.headers["Connection"] == "close"
 
 
 async def test_a_login_is_begun_for_whoever_signs_elsewhere(client, state):

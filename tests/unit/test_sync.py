@@ -134,6 +134,9 @@ def test_a_circuit_opens_tries_and_closes(state):
     for _ in range(3):
         call()
     assert circuit.state == "closed"
+    permit = circuit.acquire()
+    assert circuit.keep(permit) == 5.0
+    circuit.release(permit)
     assert state.circuits.force("llm", "open", "why").reason == "why"
     assert [each.state for each in state.circuits.all()] == ["forced-open"]
 

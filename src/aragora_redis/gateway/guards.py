@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -16,6 +17,8 @@ from .upload import UPLOAD_LIMIT
 
 BODY_LIMIT = 64 * 1024
 """Bytes that a body may have; those of sessions may have what a session holds."""
+BODY_WITHIN = 30.0
+"""Seconds in which a body that is read first has to come."""
 IMPORT = ("POST", "/v1/tokens/import")
 """What reads its body itself, as it uses it."""
 ANY_HOST = "*"
@@ -118,7 +121,12 @@ class Guards:
             await self._app(scope, receive, send)
             return
         limit = self._body_limit(scope)
-        messages = await _read(receive, limit)
+        try:
+            async with asyncio.timeout(BODY_WITHIN):
+                messages = await _read(receive, limit)
+        except TimeoutError:
+            await _too_slow().response()(scope, receive, send)
+            return
         if messages is None:
             await _too_large(limit).response()(scope, receive, send)
             return
@@ -163,6 +171,15 @@ def _too_large(limit: int) -> Problem:
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         f"the body is larger than {limit} bytes",
         "send less",
+        headers={"Connection": "close"},
+    )
+
+
+def _too_slow() -> Problem:
+    return Problem(
+        HTTPStatus.REQUEST_TIMEOUT,
+        f"the body did not come within {BODY_WITHIN:g} seconds",
+        "send it again",
         headers={"Connection": "close"},
     )
 

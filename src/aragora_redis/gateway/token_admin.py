@@ -140,7 +140,6 @@ def _transfers(state: SharedState) -> APIRouter:
     @router.post(
         "/import",
         openapi_extra={"requestBody": {"content": {LINES: {}}, "required": True}},
-        responses=answers(HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.SERVICE_UNAVAILABLE),
     )
     async def load(request: Request, caller: Caller, signed: QuerySigned) -> LoadedBody:
         """Join exported revocations to those here, as they arrive: 1 GiB of lines at most.
