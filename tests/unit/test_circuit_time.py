@@ -93,3 +93,20 @@ async def test_what_this_instance_has_decided_alone_ends_too(state, clock):
     assert 30 <= circuit.snapshot().retry_after <= 36
     clock.advance(36)
     assert circuit.state == "half-open"
+
+
+async def test_a_trial_call_without_redis_is_kept_while_its_caller_says_so(state, clock):
+    circuit = await tripped(state)
+    state.embedded.outage = LinkDownError("Redis is away")
+    await circuit.report_evidence()
+    clock.advance(40)
+    permit = await circuit.acquire()
+    assert permit.kind == "l"
+    for _ in range(10):  # longer than until another open time would let one more through
+        clock.advance(4)
+        assert await circuit.keep(permit) == circuit.lease == 5.0
+        with pytest.raises(CircuitOpenError):
+            await circuit.acquire()
+    await circuit.report(permit, ok=True, duration=0.1)
+    assert circuit.state == "closed"
+    assert await circuit.keep(permit) == 0.0, "it has ended"
