@@ -8,6 +8,7 @@ from tests.integration.fleet import until
 from aragora_redis import SharedState
 from aragora_redis.errors import LinkDownError, OutageError
 from aragora_redis.sessions.ids import SessionRef
+from aragora_redis.sessions.policy import OnFull, SessionPolicy
 from aragora_redis.settings.model import Settings
 from aragora_redis.state import held_ends
 from aragora_redis.state.held_ends import HeldEnd, HeldEnds
@@ -71,6 +72,19 @@ async def test_one_of_a_user_ends_though_redis_is_away_and_no_strangers(state):
     await back(state)
     assert await living(state, mine, stays, stranger) == [False, True, True]
     assert len(await state.sessions.of_user("42")) == 1
+
+
+async def test_what_is_held_takes_no_place_and_is_buried_by_who_needs_it(state):
+    state.sessions.use(SessionPolicy(max_per_user=1, on_full=OnFull.REFUSE))
+    ends = state.sessions._ends
+    mine = await state.sessions.create("42")
+    now, ends._server_now = ends._server_now, lambda: now() - 3600  # the clock has gone back
+    state._executor.outage = LinkDownError("Redis is away")
+    await state.sessions.end_one_of("42", mine.handle)
+    assert await living(state, mine) == [False]
+    state._executor.outage = None
+    assert await state.sessions.create("42") is not None
+    assert state.revocations.has_ended(mine.ref.member)
 
 
 async def test_what_can_be_held_is_bounded_and_all_of_a_user_need_no_room(state, monkeypatch):

@@ -21,7 +21,7 @@ class HeldEnd(NamedTuple):
 
     Attributes:
         home: the user's index.
-        cut_off: Unix milliseconds; what began later is not meant.
+        cut_off: Unix milliseconds; where not one alone is meant, what began later is not.
         until: Unix seconds, when all that is meant has ended by itself.
         spared: the one that lives on.
         only: the one that is meant, where not all are.
@@ -35,9 +35,9 @@ class HeldEnd(NamedTuple):
 
     def means(self, member: bytes, created_at: float) -> bool:
         """Whether a session of the user that began then (Unix seconds) is to end."""
-        if began(created_at) > self.cut_off or member == self.spared:
-            return False
-        return self.only in (None, member)
+        if self.only is not None:  # whatever the clock has done since
+            return member == self.only
+        return began(created_at) <= self.cut_off and member != self.spared
 
 
 class HeldEnds:

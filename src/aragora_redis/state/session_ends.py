@@ -177,15 +177,20 @@ class SessionEnds:
         for page in _pages([SessionRef(home.shard, member) for member in ended]):
             await asyncio.gather(*(self._remove(ref, home, until) for ref in page))
         looked, _ = await self._look(home, [m for m in index if m not in ended], until)
-        with_all = [
-            ref
+        over = {
+            member: info
             for member, info in looked.items()
-            if info
-            and self._store.has_ended(ref := SessionRef(home.shard, member), info.created_at, home)
-        ]
-        for refs in _pages(with_all):
+            if info and self._store.has_ended(SessionRef(home.shard, member), info.created_at, home)
+        }
+        cut_off = self._store.cut_off(home)
+        with_all = [m for m, info in over.items() if began(info.created_at) <= cut_off]
+        for members in _pages(with_all):
+            refs = [SessionRef(home.shard, member) for member in members]
             await asyncio.gather(*(self._remove(ref, home, until) for ref in refs))
-        return sum(info is not None for info in looked.values()) - len(with_all)
+        held = {member: info for member, info in over.items() if member not in with_all}
+        if held:  # by no cut-off, so they would come back with a removal that is lost
+            await self.end_members(home, held, until)
+        return sum(info is not None for info in looked.values()) - len(over)
 
     async def _look(
         self, home: SessionRef, members: list[bytes], until: float
