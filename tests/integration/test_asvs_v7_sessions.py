@@ -180,6 +180,23 @@ async def test_7_4_2_they_end_at_once_while_redis_is_away_and_everywhere_when_it
         assert [each.handle for each in await two.sessions.of_user(user)] == [later.handle]
 
 
+async def test_7_4_2_the_end_outlives_the_instance_that_alone_knew_it(make_lab, tmp_path, user):
+    lab = make_lab("standalone")
+    lab.start()
+    outbox = tmp_path / "outbox"
+    outbox.mkdir(mode=0o700)
+    async with instances(lab, 1, ARAGORA_TOKENS_OUTBOX=str(outbox)) as (one,):
+        made = await one.sessions.create(user)
+        await asyncio.to_thread(lab.freeze, "redis-0")
+        ended = await one.sessions.end_user(user, within=0.5)
+        assert (ended.count, ended.receipt.outbox) == (None, "disk")
+    await asyncio.to_thread(lab.thaw, "redis-0")
+    async with instances(lab, 1, ARAGORA_TOKENS_OUTBOX=str(outbox)) as (two,):
+        await until(lambda: two.sessions._store.cut_off(two.sessions._home(user)) > 0)
+        assert await two.sessions.get(made.id) is None
+        assert await two.sessions.of_user(user) == []
+
+
 async def test_7_4_3_after_a_change_of_factors_the_other_sessions_can_end(standalone_lab, user):
     async with instances(standalone_lab, 1) as (state,):
         here, there = [await state.sessions.create(user) for _ in range(2)]

@@ -48,6 +48,33 @@ async def test_all_of_a_user_end_though_redis_is_away_and_later_ones_live(state)
     assert list(index) == [later.ref.member], "what has ended takes no place"
 
 
+async def test_what_began_by_a_clock_that_is_ahead_of_what_is_known_of_it_ends_too(state):
+    ends = state.sessions._ends
+    mine = await state.sessions.create("42")
+    now, ends._server_now = ends._server_now, lambda: now() - 0.5
+    state._executor.outage = LinkDownError("Redis is away")
+    await state.sessions.end_user("42")
+    assert await living(state, mine) == [False]
+    state._executor.outage = None
+    await until(lambda: not state.sessions._owed._held)
+    assert await living(state, mine) == [False]
+
+
+@pytest.mark.parametrize("away", [False, True])
+async def test_who_logs_in_after_it_lives_though_the_clock_has_gone_back(state, away):
+    ends = state.sessions._ends
+    mine, other = [await state.sessions.create("42") for _ in range(2)]
+    now, ends._server_now = ends._server_now, lambda: now() + 3600
+    state._executor.outage = LinkDownError("Redis is away") if away else None
+    await state.sessions.end_user("42", keep=other.handle if away else None)
+    state._executor.outage, ends._server_now = None, now
+    later = await state.sessions.create("42")
+    await until(lambda: not state.sessions._owed._held)
+    assert await living(state, mine, later) == [False, True]
+    await state.sessions.end_user("42")
+    assert await living(state, later) == [False]
+
+
 async def test_all_others_end_though_redis_is_away_and_the_one_that_is_kept_lives(state):
     kept, other = [await state.sessions.create("42") for _ in range(2)]
     state._executor.outage = LinkDownError("Redis is away")

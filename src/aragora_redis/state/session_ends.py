@@ -254,8 +254,12 @@ class SessionEnds:
         return await self.cut_off(all_sessions, cut_off, until)
 
     def next_cut_off(self, last: int) -> int:
-        """Now in Unix milliseconds, or what is after `last` and all that began since."""
-        now = math.floor(self._server_now() * 1000)
+        """Now in Unix milliseconds, or what is after `last` and all that began since.
+
+        The server's clock is known from one sample, so it may be some milliseconds behind what
+        that clock has given to a session already.
+        """
+        now = max(math.floor(self._server_now() * 1000), self._store.newest)
         return max(now, last + 2) if last else now
 
     async def cut_off(self, member: bytes, cut_off: int, until: float) -> Receipt:
