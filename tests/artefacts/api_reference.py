@@ -96,7 +96,7 @@ CHAPTERS = (
         "aragora_redis.state.sessions",
         ("Sessions",),
         at="state.sessions",
-        inner=("use", "run", "finish", "remembered"),
+        inner=("use", "run", "finish", "remembered", "now", "is_current"),
     ),
     Chapter(
         "What is known of a session", "aragora_redis.sessions.stored", ("Session", "SessionInfo")

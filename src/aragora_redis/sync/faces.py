@@ -283,9 +283,9 @@ class Sessions:
             lambda state: state.sessions.of_cookie(cookie), self._crossing.deadline
         )
 
-    def cookie(self, session: Session) -> str:
+    def cookie(self, session: Session, *, dated: bool = False) -> str:
         """What a client keeps of a session. Does not leave this thread."""
-        return self._crossing.here.sessions.cookie(session)
+        return self._crossing.here.sessions.cookie(session, dated=dated)
 
     def create(
         self,
