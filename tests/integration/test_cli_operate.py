@@ -34,7 +34,7 @@ def test_doctor_and_status_tell_what_is_lost(cli, sentinel_lab):
     assert json.loads(out)["diagnoses"][0]["name"] == "server-unreachable"
 
 
-@pytest.mark.parametrize("command", ["doctor", "status", "failover"])
+@pytest.mark.parametrize("command", ["doctor", "status", "failover", "bench"])
 def test_without_a_deployment_they_say_what_to_set(cli, command):
     code, out, err = cli(command)
     assert (code, out) == (1, "")

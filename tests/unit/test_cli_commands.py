@@ -42,7 +42,8 @@ def failed(capsys, *arguments):
 
 
 @pytest.mark.parametrize(
-    "path", ["", "up", "down", "serve", "health", "label-keeper", "settings", "version", "lab"]
+    "path",
+    ["", "up", "down", "serve", "health", "bench", "label-keeper", "settings", "version", "lab"],
 )
 def test_every_command_explains_itself(call, path):
     result = call(*path.split(), "--help")
@@ -66,6 +67,7 @@ def test_every_command_explains_itself(call, path):
         "lab start --wipe",
         "lab start redis-0 --mode standalone",
         "health --deadline 0",
+        "bench --seconds 0",
     ],
 )
 def test_a_command_line_that_cannot_be_meant_ends_with_2(call, tmp_path, arguments):

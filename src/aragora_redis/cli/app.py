@@ -13,6 +13,7 @@ import typer
 from ..errors import AragoraRedisError
 from . import (
     audit,
+    bench,
     circuits,
     doctor,
     drill,
@@ -54,6 +55,7 @@ app.command("health")(health.health)
 app.command("doctor")(doctor.doctor)
 app.command("failover")(failover.failover)
 app.command("drill")(drill.drill)
+app.command("bench")(bench.bench)
 app.add_typer(migrate.app, name="migrate")
 app.command("label-keeper")(label_keeper.label_keeper)
 app.command("status")(status.status)
