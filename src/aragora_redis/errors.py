@@ -172,6 +172,15 @@ class CircuitFullError(AragoraRedisError):
         self.retry_after = 1.0
 
 
+class NotStartedError(AragoraRedisError):
+    """A state was asked before `start` or after `close`: no outage, but a slip of the program."""
+
+    remedy = "call start() first and close() last, as `with` does"
+
+    def __init__(self) -> None:
+        super().__init__("the state is not started, or was closed")
+
+
 class OutageError(AragoraRedisError):
     """The operation did not run, because Redis could not be asked or refused it.
 

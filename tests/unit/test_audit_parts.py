@@ -23,6 +23,7 @@ from aragora_redis.settings import Settings
 from aragora_redis.state import audit as state_audit
 from aragora_redis.state.audit import SURE_AFTER, Audit
 from aragora_redis.state.audit_log import KEPT_HERE, MemoryAuditLog, RedisAuditLog
+from aragora_redis.state.life import Life
 from aragora_redis.sync import SharedState as SyncState
 from aragora_redis.testing import FakeClock, memory_state
 
@@ -138,7 +139,14 @@ async def audit(log, heard, clock, monkeypatch):
     monkeypatch.setattr(state_audit, "RETRY_AFTER", 0.01)
     events = Events()
     events.subscribe(heard.append)
-    made = Audit(log, clock=clock, events=events, server_now=lambda: 1234.5, instance="gw-1")
+    made = Audit(
+        log,
+        life=Life(begun=True),
+        clock=clock,
+        events=events,
+        server_now=lambda: 1234.5,
+        instance="gw-1",
+    )
     monkeypatch.setattr(supervision, "PAUSE", 0.01)
     running = asyncio.create_task(supervision.supervised("the record", made.run))
     yield made

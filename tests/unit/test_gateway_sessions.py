@@ -43,6 +43,7 @@ async def client(state):
 
 
 async def test_no_session_id_is_shown(state):
+    state.life.begin()
     made = await state.sessions.create("42")
     told = _body_of(state.sessions, made)
     presented = state.sessions.witness.read(told.cookie)

@@ -409,6 +409,7 @@ async def test_an_instance_that_ends_soon_after_an_outage_has_told_what_it_admit
     await asyncio.sleep(0)
     await state.close()
     state.embedded.run = run
+    state.life.begin()  # to look at what it has told
     for subject in subjects:
         assert (await limits.look("llm", subject)).decision.remaining == 0
 

@@ -19,6 +19,7 @@ from aragora_redis.errors import (
     DeadlineError,
     InvalidInputError,
     LimitExceededError,
+    NotStartedError,
     OutcomeUnknownError,
     SessionGoneError,
     UnknownPolicyError,
@@ -177,12 +178,12 @@ async def test_a_coroutine_is_told_to_use_the_other_face(state):
 
 def test_before_start_and_after_close_it_says_so():
     state = SharedState(Settings(), policies=POLICIES)
-    with pytest.raises(RuntimeError, match="not started"):
+    with pytest.raises(NotStartedError, match="not started"):
         state.status()
     state.start()
     assert state.ready
     state.close()
-    with pytest.raises(RuntimeError, match="not started"):
+    with pytest.raises(NotStartedError, match="not started"):
         state.status()
 
 

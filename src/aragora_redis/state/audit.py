@@ -23,6 +23,7 @@ from ..errors import AragoraRedisError, InvalidInputError, Ran
 from ..events import Acted, ActLost, AuditTrouble, Events
 from ..names import validate_text
 from .audit_log import AuditLog
+from .life import Life
 
 T = TypeVar("T")
 
@@ -79,6 +80,7 @@ class Audit:
 
     Args:
         log: where it is kept.
+        life: from when to when it is shown.
         clock: for how long a record has been there.
         server_now: the server's clock in Unix seconds.
         instance: what this one is called.
@@ -88,12 +90,14 @@ class Audit:
         self,
         log: AuditLog,
         *,
+        life: Life,
         clock: Clock,
         events: Events,
         server_now: Callable[[], float],
         instance: str,
     ) -> None:
         self._log = log
+        self._life = life
         self._clock = clock
         self._events = events
         self._server_now = server_now
@@ -133,6 +137,7 @@ class Audit:
             InvalidInputError: the arguments.
             OutageError, OutcomeUnknownError: Redis cannot be asked.
         """
+        self._life.require()
         if type(limit) is not int or not 1 <= limit <= LONGEST_PAGE:
             raise InvalidInputError(f"a page has 1 to {LONGEST_PAGE} acts")
         with contextlib.suppress(TimeoutError):

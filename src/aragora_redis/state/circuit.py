@@ -196,6 +196,7 @@ class Circuit:
         Raises:
             CircuitOpenError: the dependency is to be left alone now.
         """
+        self._around.life.require()
         self._used_at = self._around.clock.monotonic()
         if not self._known.asked:
             return None
@@ -372,6 +373,7 @@ class Circuit:
     # --- small parts --------------------------------------------------------------------
 
     async def _enter(self) -> Permit:
+        self._around.life.require()
         await self.bulkhead.enter()
         try:
             if not self._known.asked:

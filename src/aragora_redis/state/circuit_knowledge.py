@@ -18,6 +18,7 @@ from ..errors import AragoraRedisError, LinkDownError, RefusedError
 from ..events import CircuitChanged, Events
 from ..operation import Runs
 from ..rate_limit.share import FleetSize
+from .life import Life
 
 GONE = (LinkDownError, RefusedError)
 """Errors after which there is no Redis to decide; a late answer is none of them."""
@@ -28,11 +29,13 @@ class Surroundings:
     """What all circuits of an instance share; see `Circuits`.
 
     Attributes:
+        life: from when to when calls are let through.
         source: who it is that decides where there is an answer.
         wake: lets evidence be pooled now.
         jitter: a factor from 1 on, by which an open time is stretched.
     """
 
+    life: Life
     executor: Runs
     keys: CircuitKeys
     source: Literal["redis", "local"]

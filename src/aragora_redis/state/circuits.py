@@ -33,6 +33,7 @@ from ..rate_limit.share import FleetSize
 from .audit import UNRECORDED, Recorder
 from .circuit import Circuit, CircuitStatus
 from .circuit_knowledge import Surroundings
+from .life import Life
 
 T = TypeVar("T")
 
@@ -56,6 +57,7 @@ class Circuits:
 
     Args:
         executor: the way to Redis, or this process alone.
+        life: from when to when calls are let through.
         policies: what each circuit is to be like.
         server_now: the server's clock in Unix seconds.
         fleet: who shares the trial calls while Redis cannot be asked.
@@ -69,6 +71,7 @@ class Circuits:
         self,
         executor: Runs,
         *,
+        life: Life,
         policies: Policies,
         clock: Clock,
         events: Events,
@@ -86,6 +89,7 @@ class Circuits:
         self._wake = asyncio.Event()
         self._keys = CircuitKeys(prefix)
         self._around = Surroundings(
+            life=life,
             executor=executor,
             source=source,
             keys=self._keys,
@@ -141,6 +145,7 @@ class Circuits:
 
     async def all(self) -> list[CircuitStatus]:
         """All circuits in use in the fleet, by name; only those of this instance without Redis."""
+        self._around.life.require()
         known = set(self._circuits)
         try:
             elsewhere = await self._run(operations.names(self._keys, ()))
@@ -162,6 +167,7 @@ class Circuits:
         Raises:
             InvalidInputError: the name cannot be one.
         """
+        self._around.life.require()
         validate_name(name, "a circuit")
         circuit = self._held(name) or self._made(name)
         await circuit.report_evidence()
@@ -174,6 +180,7 @@ class Circuits:
             InvalidInputError: the name cannot be one.
             OutageError, OutcomeUnknownError: Redis cannot be asked.
         """
+        self._around.life.require()
         validate_name(name, "a circuit")
         return await self._run(operations.evidence(self._keys, name))
 
@@ -200,6 +207,7 @@ class Circuits:
             OutageError: it did not run.
             OutcomeUnknownError: it may have run.
         """
+        self._around.life.require()
         phases: dict[str, Phase] = {
             "open": Phase.FORCED_OPEN,
             "closed": Phase.FORCED_CLOSED,

@@ -30,6 +30,7 @@ from ..tokens.entry import VALUE_LIMIT
 from ..tokens.told import digest_of
 from .audit import UNRECORDED, Recorder
 from .held_ends import HeldEnds
+from .life import Life
 from .owed_ends import OwedEnds
 from .receipt import Receipt
 from .revocations import Revocations
@@ -68,6 +69,7 @@ class EndableSessions:
     Args:
         executor: the way to Redis, or this process alone.
         revocations: of the fleet, among which ended sessions are.
+        life: from when to when anything is answered.
         keys: where and how they are stored.
         server_now: the server's clock in Unix seconds.
         deny_on_outage: give no copy while Redis cannot be asked.
@@ -81,6 +83,7 @@ class EndableSessions:
         executor: Runs,
         revocations: Revocations,
         *,
+        life: Life,
         policy: SessionPolicy,
         clock: Clock,
         events: Events,
@@ -92,6 +95,7 @@ class EndableSessions:
         source: Source,
         audit: Recorder = UNRECORDED,
     ) -> None:
+        self._life = life
         self._audit = audit
         self._policy = policy
         self._events = events
@@ -214,6 +218,7 @@ class EndableSessions:
         Raises:
             OutageError, OutcomeUnknownError: Redis cannot be asked.
         """
+        self._life.require()
         until, home = self._store.until(within), self._home(user)
         return list((await self._ends.living(home, until)).values())
 
@@ -338,6 +343,7 @@ class EndableSessions:
 
     @contextlib.contextmanager
     def _counted(self, operation: str) -> Iterator[None]:
+        self._life.require()
         outcome = "failed"
         try:
             yield

@@ -28,6 +28,7 @@ from ..rate_limit.joint import Asked, decide_here, decode_all
 from ..rate_limit.local import LocalLimiter, Record
 from ..rate_limit.policy import LimitPolicy, OnOutage
 from ..rate_limit.share import FleetSize, Share, share_of
+from .life import Life
 from .service import Service
 
 T = TypeVar("T")
@@ -44,6 +45,7 @@ class Decider:
     """What decisions are made with.
 
     Attributes:
+        life: from when to when anything is decided.
         executor: the way to Redis, or this process alone.
         across_slots: whether one primary holds all hash slots, and takes calls across them.
         source: who it is that decides there.
@@ -55,6 +57,7 @@ class Decider:
         deadline: seconds that a decision may take.
     """
 
+    life: Life
     executor: Runs
     across_slots: Callable[[], bool]
     source: Source

@@ -21,6 +21,7 @@ from .audit import Audit
 from .audit_log import AuditLog, MemoryAuditLog, RedisAuditLog
 from .circuits import Circuits
 from .connected import Connected
+from .life import Life
 from .limit_decider import Decider
 from .outbox import Outbox
 from .outbox_file import OutboxFile
@@ -40,6 +41,7 @@ class Parts:
     """Builds them, each when it is asked for.
 
     Attributes:
+        life: from when to when they answer.
         policies: those at the start.
         boot_id: of this instance.
         executor: the way to Redis, or this process alone.
@@ -48,6 +50,7 @@ class Parts:
         ready: whether the revocations are loaded.
     """
 
+    life: Life
     settings: Settings
     policies: Policies
     clock: Clock
@@ -64,6 +67,7 @@ class Parts:
         """The limits of the policies."""
         redis = self.redis
         decider = Decider(
+            life=self.life,
             executor=self.executor,
             across_slots=lambda: redis is None or redis.reach.across_slots,
             source=Source.REDIS if redis else Source.LOCAL,
@@ -88,6 +92,7 @@ class Parts:
             log = RedisAuditLog(redis.executor, settings.prefix)
         return Audit(
             log,
+            life=self.life,
             clock=self.clock,
             events=self.events,
             server_now=self._server_now,
@@ -115,6 +120,7 @@ class Parts:
         tokens = self.settings.tokens
         return Tokens(
             revocations,
+            life=self.life,
             clock=self.clock,
             events=self.events,
             server_now=self._server_now,
@@ -148,6 +154,7 @@ class Parts:
             redis.for_tokens(self.ready) if redis else None,
             tokens,
             revocations,
+            life=self.life,
             clock=self.clock,
             server_now=self._server_now,
             prefix=settings.prefix,
@@ -163,6 +170,7 @@ class Parts:
         return Sessions(
             self.executor,
             revocations,
+            life=self.life,
             policy=self.policies.sessions,
             clock=self.clock,
             events=self.events,
@@ -179,6 +187,7 @@ class Parts:
         """The circuits."""
         return Circuits(
             self.executor,
+            life=self.life,
             policies=self.policies,
             clock=self.clock,
             events=self.events,

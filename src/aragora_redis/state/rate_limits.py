@@ -95,6 +95,7 @@ class RateLimits:
             UnknownPolicyError, InvalidInputError: the arguments; nothing was counted.
             LimitUnavailableError: the policy is fail-closed and Redis cannot be asked.
         """
+        self._decider.life.require()
         limiter = self._book.of(policy, subject, at)
         asked = limiter.policy.under(limit)
         validate_cost(asked, cost)
@@ -210,6 +211,7 @@ class RateLimits:
         validate_ttl(ttl)
 
         async def make() -> Reserved:
+            self._decider.life.require()
             record = limiter.record(subject, at)
             decision = self._decider.recent_denial(limiter, record, estimate, asked)
             made = self._reservations.unheld(limiter, record, estimate, asked, ttl)
@@ -242,6 +244,7 @@ class RateLimits:
             OutageError, OutcomeUnknownError: Redis cannot be asked; it lapses as it would have.
             OverloadedError: it had lapsed, and too many others are open by now.
         """
+        self._decider.life.require()
         validate_ttl(ttl)
         found = unseal(reservation, self._decider.digest_key)
         kept, held = await self._reservations.keep(self._book.named(found.policy), found, ttl)
@@ -265,6 +268,7 @@ class RateLimits:
             OutageError, OutcomeUnknownError: Redis cannot be asked, and too many wait for it
                 already; otherwise it is told as soon as it can be.
         """
+        self._decider.life.require()
         found = unseal(reservation, self._decider.digest_key)
         limiter = self._book.named(found.policy)
         settled = await self._reservations.end(limiter, limiter.keyed(found.key), found, cost)
@@ -289,6 +293,7 @@ class RateLimits:
             UnknownPolicyError, InvalidInputError: the arguments; nothing was counted.
             LimitUnavailableError: one of the policies is fail-closed and Redis cannot be asked.
         """
+        self._decider.life.require()
         return await self._asking.all_of([self._book.asked(check, checks) for check in checks])
 
     def at_hand(
@@ -304,6 +309,7 @@ class RateLimits:
 
         It changes nothing but counts, so any thread may ask. Raises as `check` does.
         """
+        self._decider.life.require()
         limiter = self._book.of(policy, subject, at)
         asked = limiter.policy.under(limit)
         validate_cost(asked, cost)
@@ -336,6 +342,7 @@ class RateLimits:
             OutageError: it did not run.
             OutcomeUnknownError: it may have run.
         """
+        self._decider.life.require()
         limiter = self._book.of(policy, subject, at)
         record = limiter.record(subject, at)
 
@@ -357,6 +364,7 @@ class RateLimits:
             UnknownPolicyError, InvalidInputError: the arguments.
             OutageError, OutcomeUnknownError: Redis cannot be asked.
         """
+        self._decider.life.require()
         limiter = self._book.of(policy, subject, at)
         record = limiter.record(subject, at)
         answer = await self._decider.run(operations.peek(limiter.policy, record.key))
@@ -391,6 +399,7 @@ class RateLimits:
             OutageError: it did not run.
             OutcomeUnknownError: it may have run.
         """
+        self._decider.life.require()
         limiter = self._book.of(policy, subject, at)
         if limit is not None:
             validate_rate(limit)
@@ -429,6 +438,7 @@ class RateLimits:
             UnknownPolicyError, InvalidInputError: the arguments.
             OutageError, OutcomeUnknownError: Redis cannot be asked.
         """
+        self._decider.life.require()
         known = self._book.named(policy).policy
         return await self._own.page(known, after, most, tidies=True)
 

@@ -32,6 +32,7 @@ from ..tokens.claims import SEEN
 from ..tokens.entry import VALUE_LIMIT, RevocationKind, member_of
 from ..tokens.refresh import FAMILY_END, GENERATION, Presented
 from .commitment import RETRY_AFTER, RedisSide
+from .life import Life
 from .receipt import Level, Receipt
 from .revocations import REVOKE_LIMIT, Revocations
 from .tokens import Tokens
@@ -63,6 +64,7 @@ class RefreshTokens:
         redis: the way to Redis; None where this process is all there is.
         tokens: what judges and revokes tokens.
         revocations: what is known of families.
+        life: from when to when anything is answered.
         server_now: the server's clock, in Unix seconds.
         max_lifetime: seconds for which a cut-off is kept, so the longest that a token may live.
         skew: seconds by which clocks may differ.
@@ -76,6 +78,7 @@ class RefreshTokens:
         tokens: Tokens,
         revocations: Revocations,
         *,
+        life: Life,
         clock: Clock,
         server_now: Callable[[], float],
         prefix: str,
@@ -88,6 +91,7 @@ class RefreshTokens:
         self._redis = redis
         self._tokens = tokens
         self._revocations = revocations
+        self._life = life
         self._clock = clock
         self._server_now = server_now
         self._prefix = prefix
@@ -119,6 +123,7 @@ class RefreshTokens:
             InvalidInputError: the user is no text, it would live longer than revocations are kept,
                 or `claims` has what is set here.
         """
+        self._life.require()
         validate_text(user, "a user", most=VALUE_LIMIT)
         self._check_lifetime(lifetime)
         whose = {**claims, "sub": user}
@@ -165,6 +170,7 @@ class RefreshTokens:
             OutcomeUnknownError: it may be used up; ask again with the same nonce.
             InvalidInputError: these are no claims of a refresh token.
         """
+        self._life.require()
         until = self._clock.monotonic() + within
         claims = await self._verified(token, within)
         if self._clock.monotonic() >= until:
@@ -216,6 +222,7 @@ class RefreshTokens:
         Raises:
             InvalidInputError: the claims are those of a refresh token, and of wrong types.
         """
+        self._life.require()
         if GENERATION not in claims:
             return False
         return self._is_used_up(refresh.presented(claims, self._family_claim))

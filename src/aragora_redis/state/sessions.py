@@ -79,6 +79,7 @@ class Sessions(EndableSessions):
             OutageError, OutcomeUnknownError: Redis cannot be asked, and there is no copy, or none
                 as new as what the client has seen.
         """
+        self._life.require()
         ref = parse_id(self._digest_key, session_id)
         if ref is None:
             return None
@@ -129,6 +130,7 @@ class Sessions(EndableSessions):
 
         Raises as `get` does.
         """
+        self._life.require()
         presented = self.witness.read(cookie)
         if presented is None:
             return None

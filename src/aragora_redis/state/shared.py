@@ -23,6 +23,7 @@ from ..tokens.entry import SHARDS, Entry
 from ..tokens.shard import Shard
 from .connected import Connected
 from .embedded import EmbeddedExecutor
+from .life import Life
 from .pardons import StrayPardons
 from .parts import Parts
 from .policies_watch import PoliciesWatch
@@ -41,7 +42,9 @@ class SharedState:
     """The shared state of a service: rate limits, revoked tokens, sessions and circuits.
 
     Use it as an async context manager, or call `start` and `close`. One is enough for a process;
-    all its methods belong to the event loop in which it was started.
+    all its methods belong to the event loop in which it was started. Before `start` and after
+    `close` all that asks or changes what is shared raises `NotStartedError`, and nothing ran; what
+    was begun before, such as a call through a circuit, may still end.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class SharedState:
         self.events = events if events is not None else Events()
         self.policies = policies if policies is not None else load_policies(settings.policies)
         self.boot_id = secrets.token_hex(8)
+        self.life = Life()
         self._clock = clock
         self._background: list[asyncio.Task[None]] = []
         alone = 1 if settings.mode == "embedded" else None
@@ -74,6 +78,7 @@ class SharedState:
             self._redis.feed.shards if self._redis else [Shard(index) for index in range(SHARDS)]
         )
         parts = Parts(
+            life=self.life,
             settings=settings,
             policies=self.policies,
             clock=clock,
@@ -136,6 +141,7 @@ class SharedState:
 
     def start(self) -> None:
         """Connect and follow in the background; returns at once."""
+        self.life.begin()
         for warning in self.settings.warnings:
             _log.warning("%s", warning)
         if self._outbox is not None:
@@ -153,6 +159,7 @@ class SharedState:
 
     async def close(self) -> None:
         """End all connections and tasks."""
+        self.life.end()
         tasks, self._background = self._background, []
         for task in tasks:
             task.cancel()

@@ -34,6 +34,7 @@ from ..tokens.note import Note
 from ..tokens.told import Place, RevocationList, digest_of, told
 from ..tokens.transfer import Reader, Writer
 from .audit import UNRECORDED, Recorder
+from .life import Life
 from .loading import LOAD_LIMIT, Loading, in_steps
 from .receipt import Instant, Level, Loaded, Receipt, unix
 from .revocations import REVOKE_LIMIT, Revocations
@@ -48,6 +49,7 @@ class Tokens:
 
     Args:
         revocations: what is known of them.
+        life: from when to when anything is answered.
         server_now: the server's clock, in Unix seconds; ours where it is not known.
         max_lifetime: seconds for which a cut-off is kept.
         skew: seconds by which the clocks of issuers may differ.
@@ -60,6 +62,7 @@ class Tokens:
         self,
         revocations: Revocations,
         *,
+        life: Life,
         clock: Clock,
         events: Events,
         server_now: Callable[[], float],
@@ -71,6 +74,7 @@ class Tokens:
         audit: Recorder = UNRECORDED,
     ) -> None:
         self._revocations = revocations
+        self._life = life
         self._publisher = revocations.publisher
         self._clock = clock
         self._server_now = server_now
@@ -106,6 +110,7 @@ class Tokens:
             KeysUnavailableError, NotReadyError, StaleError: this instance cannot say.
             InvalidInputError, SettingsError: nothing can be verified here.
         """
+        self._life.require()
         return await self.verification.verify(token, within=within)
 
     # --- asking -------------------------------------------------------------------------
@@ -122,6 +127,7 @@ class Tokens:
 
     def verdict(self, claims: Mapping[str, Any]) -> Verdict | None:
         """By which rule a token is revoked, or None. Raises as `is_revoked` does."""
+        self._life.require()
         consulted: list[int] = []
         shards, pardons = self._revocations.shards, self._revocations.pardons
 
@@ -150,6 +156,7 @@ class Tokens:
         Raises:
             InvalidInputError: the claims are of wrong types.
         """
+        self._life.require()
         now = self._server_now()
         ahead = cut_offs_ahead(claims, self._key, self._revocations.score, now, self._claims)
         return {"iat": int(now)} | ({SEEN: ahead} if ahead else {})
@@ -159,6 +166,7 @@ class Tokens:
 
         The words are empty where none were given, or Redis cannot be asked now.
         """
+        self._life.require()
         found = judge(claims, self._key, self._revocations.score, self._claims)
         if found is None:
             return None
@@ -196,6 +204,7 @@ class Tokens:
         Raises:
             InvalidInputError, LevelUnavailableError: nothing was revoked.
         """
+        self._life.require()
         expiry = unix(expires_at, "expires_at")
         check_expiry(expiry, self._clock.wall())
         note = Note.of(RevocationKind.JTI, actor, reason)
@@ -309,6 +318,7 @@ class Tokens:
         level: Level | None,
         within: float,
     ) -> Receipt:
+        self._life.require()
         now = max(self._server_now(), self._clock.wall())
         kind = note.kind or RevocationKind.USER
         member = member_of(self._key, kind, name)
@@ -353,6 +363,7 @@ class Tokens:
                 pardons (`ARAGORA_PARDON_KEY`). Nothing was done.
             LevelUnavailableError: nothing was done.
         """
+        self._life.require()
         kind, name = _one_of(jti=jti, user=user, tenant=tenant, family=family)
         note = Note.of(kind, actor, reason)
         member = member_of(self._key, kind, name)
@@ -393,6 +404,7 @@ class Tokens:
         Raises:
             OutageError, OutcomeUnknownError: the primary cannot be asked.
         """
+        self._life.require()
         return await self._revocations.ledger.count()
 
     async def list(self, limit: int = 50, *, after: str | None = None) -> RevocationList:
@@ -406,6 +418,7 @@ class Tokens:
             InvalidInputError: no page has told that.
             OutageError, OutcomeUnknownError: the primary cannot be asked.
         """
+        self._life.require()
         ledger = self._revocations.ledger
         page = await ledger.first(limit, None if after is None else Place.parse(after))
         undone = await ledger.pardoned(page.shown, self._revocations.pardons)
@@ -421,6 +434,7 @@ class Tokens:
             OutageError, OutcomeUnknownError: the primary cannot be asked, or was replaced: what
                 was written has no last line, and is refused.
         """
+        self._life.require()
         writer = Writer(fingerprint_of(self._key), self._clock.wall())
         yield writer.head
         async for page in self._revocations.ledger.pages():
@@ -449,6 +463,7 @@ class Tokens:
             InvalidInputError: it is damaged, cut short, or of another digest key.
             OutcomeUnknownError: Redis did not confirm all of it in time; import it again.
         """
+        self._life.require()
 
         async def work() -> Loaded:
             now = max(self._server_now(), self._clock.wall())

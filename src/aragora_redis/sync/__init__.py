@@ -41,7 +41,8 @@ class SharedState:
     """The shared state of a service, for threads. Use it as a context manager, or start and close.
 
     Methods have the names and meanings of `aragora_redis.SharedState`, less `await`, and raise what
-    those raise. They must not be called from a coroutine, whose loop they would hold up.
+    those raise; before `start` and after `close` all raise `NotStartedError`. They must not be
+    called from a coroutine, whose loop they would hold up.
     """
 
     def __init__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from functools import wraps
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, cast
@@ -11,6 +12,7 @@ from typing import Any, ParamSpec, Self, TypeVar, cast
 from ..circuit.operations import Reporter
 from ..circuit.outcome import DEFAULT, Classify, Kinds, Outcome, Rules
 from ..circuit.permit import Permit
+from ..errors import NotStartedError
 from ..state.circuit import Circuit as AsyncCircuit
 from ..state.circuit import CircuitStatus
 from ..state.circuit_entered import Entered
@@ -266,14 +268,9 @@ class Guard:
     def end(self, outcome: Outcome) -> None:
         """Tell how the call went, once; "released" says nothing of the dependency."""
         permit, self._permit = self._permit, None
-        if permit is None:
-            return
-        self._give_place_back()
-        if outcome == "released":
-            self._circuit.release(permit)
-            return
-        took = self._circuit.monotonic() - self._started if self._took is None else self._took
-        self._circuit.report(permit, ok=outcome == "ok", duration=took)
+        if permit is not None:
+            with suppress(NotStartedError):  # it was closed meanwhile: nobody counts any more
+                self._tell(permit, outcome)
 
     def abandon(self) -> None:
         """Give the leave back without waiting: whoever held the call has dropped it."""
@@ -281,6 +278,14 @@ class Guard:
         if permit is not None:
             self._give_place_back()
             self._circuit.give_up(permit)
+
+    def _tell(self, permit: Permit, outcome: Outcome) -> None:
+        self._give_place_back()
+        if outcome == "released":
+            self._circuit.release(permit)
+            return
+        took = self._circuit.monotonic() - self._started if self._took is None else self._took
+        self._circuit.report(permit, ok=outcome == "ok", duration=took)
 
     def _give_place_back(self) -> None:
         leave, self._leave = self._leave, None

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from ..errors import NotStartedError
 from ..state.shared import CLOSE_LIMIT, SharedState
 from .loop import current
 
@@ -74,6 +75,7 @@ class Crossing:
         """Run a coroutine in the background loop, and wait for it; `undo` as `Loop.run` does.
 
         Raises:
+            NotStartedError: the state is not in use.
             RuntimeError: the caller is a coroutine itself.
         """
         if asyncio._get_running_loop() is not None:  # noqa: SLF001 - the question without a raise
@@ -92,7 +94,7 @@ class Crossing:
         if life is not None and life.process is current():
             return life
         if not self._started:
-            raise RuntimeError("the state is not started: use `with SharedState...` or start()")
+            raise NotStartedError
         return self._begin()
 
     def _begin(self) -> _Life:

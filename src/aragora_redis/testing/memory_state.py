@@ -22,4 +22,6 @@ def memory_state(
         SettingsError: the policies are wrong.
     """
     read = load_policies(None) if policies is None else parse_policies(policies, source="policies")
-    return SharedState(settings or Settings(), policies=read, clock=clock)
+    state = SharedState(settings or Settings(), policies=read, clock=clock)
+    state.life.begin()
+    return state

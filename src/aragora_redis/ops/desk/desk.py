@@ -34,6 +34,7 @@ from ...state.audit_log import RedisAuditLog
 from ...state.commitment import RedisSide
 from ...state.endable_sessions import EndableSessions
 from ...state.ledger import Held
+from ...state.life import Life
 from ...state.own_limits import OwnLimitsBook
 from ...state.pardons import pardons_of
 from ...state.presence import presence_keys
@@ -67,6 +68,7 @@ class Desk:
         self.clock = clock
         self._reach = reach
         self._events = Events()
+        self._life = Life(begun=True)
 
     @property
     def digest_key(self) -> bytes:
@@ -128,6 +130,7 @@ class Desk:
         tokens = self.settings.tokens
         return Tokens(
             self.revocations,
+            life=self._life,
             clock=self.clock,
             events=self._events,
             server_now=self.server_now,
@@ -177,6 +180,7 @@ class Desk:
         return EndableSessions(
             self._reach.executor,
             self.revocations,
+            life=self._life,
             policy=self.policies.sessions,
             clock=self.clock,
             events=self._events,
