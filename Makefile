@@ -1,7 +1,7 @@
 # Targets for working on this project and for trying it. `make` alone lists them.
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-options = $(if $(PORT),--port "$(PORT)") $(if $(GATEWAYS),--gateways "$(GATEWAYS)") $(if $(MODE),--mode "$(MODE)") $(if $(DIR),--dir "$(DIR)")
+options = $(if $(PORT),--port "$(PORT)") $(if $(GATEWAYS),--gateways "$(GATEWAYS)") $(if $(MODE),--mode "$(MODE)") $(if $(DIR),--lab "$(DIR)")
 
 .PHONY: help setup up down test servers aragora drills bench format lock clean
 
@@ -17,7 +17,7 @@ up: ## Run Redis and the gateway here (PORT=8080 GATEWAYS=1 DIR=.lab MODE=sentin
 	@exec .venv/bin/aragora-redis up $(options)
 
 down: ## End what an `up` that crashed has left running (DIR=.lab)
-	@scripts/down $(if $(DIR),--dir "$(DIR)")
+	@scripts/down $(if $(DIR),--lab "$(DIR)")
 
 test: ## Run all that CI runs: format, lint, types, layers, tests
 	@scripts/check

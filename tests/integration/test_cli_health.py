@@ -64,7 +64,7 @@ def test_the_lab_is_checked_without_its_environment(cli, standalone_lab):
 
 def test_lab_env_is_read_back_by_a_shell(cli, standalone_lab, monkeypatch):
     monkeypatch.setenv("ARAGORA_POLICIES", "my policies.toml")
-    code, out, _ = cli("lab", "env", "--dir", str(standalone_lab.directory))
+    code, out, _ = cli("lab", "env", "--lab", str(standalone_lab.directory))
     assert code == 0
     lines = ["set -a", out, 'printf %s "$ARAGORA_POLICIES|$ARAGORA_REDIS_PASSWORD"']
     said = subprocess.check_output(["/bin/sh", "-c", "\n".join(lines)], text=True)
@@ -88,7 +88,7 @@ def test_a_lab_has_the_policies_that_up_serves_by(cli, standalone_lab, monkeypat
 
 def test_a_lab_is_started_killed_thawed_and_stopped(cli, make_lab):
     lab = make_lab("standalone")
-    where = ("--dir", str(lab.directory))
+    where = ("--lab", str(lab.directory))
     code, out, _ = cli("lab", "start", *where, "--json")
     assert (code, json.loads(out)["running"]) == (0, True)
     code, _, err = cli("lab", "start", *where)

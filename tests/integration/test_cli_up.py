@@ -42,7 +42,7 @@ class Terminal:
         self.directory = directory
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            [*COMMAND, "up", "--dir", str(directory), *options],
+            [*COMMAND, "up", "--lab", str(directory), *options],
             cwd=cwd,
             env=clean_environment() | env,
             stdout=subprocess.PIPE,
@@ -157,7 +157,7 @@ def test_up_shows_lines_that_work_and_ends_without_a_trace(launch, tmp_path):
     assert answers[1]["level"] == "replicated"
     assert answers[2]["revoked"]
 
-    again = run("up", "--dir", "my lab", "--port", str(free_port()), cwd=tmp_path)
+    again = run("up", "--lab", "my lab", "--port", str(free_port()), cwd=tmp_path)
     assert again.returncode == 1
     assert f"already running in {directory} (process {up.process.pid})" in again.stderr
 
@@ -248,10 +248,10 @@ def test_down_ends_a_living_up_and_servers_in_the_background(launch, tmp_path):
     assert up.wait() == 0
 
     started = run(
-        *("lab", "start", "--mode", "standalone", "--ports", "free", "--dir", "other"), cwd=tmp_path
+        *("lab", "start", "--mode", "standalone", "--ports", "free", "--lab", "other"), cwd=tmp_path
     )
     assert started.returncode == 0, started.stderr
-    assert run("down", "--dir", "other", cwd=tmp_path).stdout == "ended: redis-0\n"
+    assert run("down", "--lab", "other", cwd=tmp_path).stdout == "ended: redis-0\n"
 
 
 def test_a_second_interrupt_does_not_wait(launch):

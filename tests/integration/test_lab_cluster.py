@@ -359,21 +359,21 @@ def test_a_primary_that_is_cut_off_is_replaced_and_healed(cluster_lab):
 def test_the_command_line(cli, tmp_path):
     lab = str(tmp_path / "lab")
     try:
-        code, out, _ = cli("lab", "start", "--mode", "cluster", "--ports", "free", "--dir", lab)
+        code, out, _ = cli("lab", "start", "--mode", "cluster", "--ports", "free", "--lab", lab)
         assert code == 0
         rows = {line.split()[0]: line for line in out.splitlines()}
         assert rows["redis-1"].split()[-1] == "5461-10922"
         assert "replica of redis-1" in rows["redis-4"]
-        env = json.loads(cli("lab", "env", "--json", "--dir", lab)[1])
+        env = json.loads(cli("lab", "env", "--json", "--lab", lab)[1])
         assert env["ARAGORA_REDIS_CLUSTER_NODES"].count(",") == 5
-        code, out, _ = cli("lab", "move-slots", "0-9", "redis-1", "--dir", lab)
+        code, out, _ = cli("lab", "move-slots", "0-9", "redis-1", "--lab", lab)
         assert (code, out) == (0, "moved 10 slots to redis-1\n")
-        nodes = json.loads(cli("lab", "status", "--json", "--dir", lab)[1])["nodes"]
+        nodes = json.loads(cli("lab", "status", "--json", "--lab", lab)[1])["nodes"]
         assert [node["slots"] for node in nodes[:2]] == ["10-5460", "0-9,5461-10922"]
         assert nodes[3]["replicates"] == "redis-0"
-        code, out, _ = cli("lab", "trouble", "oom", "redis-2", "--dir", lab)
+        code, out, _ = cli("lab", "trouble", "oom", "redis-2", "--lab", lab)
         assert code == 0
-        code, _, err = cli("lab", "move-slots", "0-9", "redis-4", "--dir", lab)
+        code, _, err = cli("lab", "move-slots", "0-9", "redis-4", "--lab", lab)
         assert (code, err.count("\n")) == (1, 1)
     finally:
-        cli("lab", "stop", "--dir", lab)
+        cli("lab", "stop", "--lab", lab)

@@ -137,7 +137,7 @@ def test_a_password_is_rotated_without_ending_connections(shared, client):
 
 def test_other_services_forbid_other_things(cli, make_lab, client):
     lab = make_lab("managed")
-    where = ("--dir", str(lab.directory))
+    where = ("--lab", str(lab.directory))
     forbidden = ("EVALSHA", "INFO", "WAIT", "CLIENT")
     choices = [word for name in forbidden for word in ("--forbid", name.lower())]
     choices += ["--allow", "role", "--idle", "1", "--name-delay", "0"]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from aragora_redis.cli import serve as serve_command
@@ -49,6 +50,21 @@ def test_every_command_explains_itself(call, path):
     result = call(*path.split(), "--help")
     assert result.exit_code == 0
     assert "Usage: " in result.output
+
+
+def test_a_lab_has_one_name_on_every_command():
+    def commands(group):
+        for each in group.commands.values():
+            yield from commands(each) if hasattr(each, "commands") else (each,)
+
+    named = {
+        option
+        for command in commands(get_command(app))
+        for parameter in command.params
+        if parameter.name in {"lab", "directory"}
+        for option in parameter.opts
+    }
+    assert named == {"--lab"}
 
 
 @pytest.mark.parametrize(

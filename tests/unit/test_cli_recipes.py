@@ -26,8 +26,8 @@ def test_the_command_is_named_as_it_can_be_called(argv0, on_path, command):
 
 def test_the_directory_is_named_only_where_it_must_be():
     assert in_lab("x lab kill primary", Path(".lab")) == "x lab kill primary"
-    assert in_lab("x", Path("/a b")) == "x --dir '/a b'"
-    assert in_lab("x", Path("-lab")) == "x --dir ./-lab"
+    assert in_lab("x", Path("/a b")) == "x --lab '/a b'"
+    assert in_lab("x", Path("-lab")) == "x --lab ./-lab"
 
 
 @pytest.mark.parametrize("name", [".lab", "my lab", "it's $HOME", "-lab"])

@@ -21,7 +21,6 @@ OfLab = Annotated[
     Path | None,
     typer.Option(
         "--lab",
-        "--dir",
         metavar="PATH",
         help="The lab in this directory instead of what is configured.",
     ),

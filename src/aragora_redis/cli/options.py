@@ -13,7 +13,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Directory = Annotated[
     Path,
     typer.Option(
-        "--dir",
+        "--lab",
         metavar="PATH",
         help="The directory of the lab: its data, its logs and its secrets.",
     ),

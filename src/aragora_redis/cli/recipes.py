@@ -31,7 +31,7 @@ def own_command(argv0: str, on_path: str | None, python: str) -> str:
 
 def in_lab(command: str, directory: Path) -> str:
     """A command of the lab in a directory, as short as it can be."""
-    return command if directory == LAB else f"{command} --dir {quoted(directory)}"
+    return command if directory == LAB else f"{command} --lab {quoted(directory)}"
 
 
 def curls(url: str, directory: Path, policy: str | None) -> Iterator[str]:

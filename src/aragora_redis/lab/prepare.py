@@ -50,7 +50,7 @@ def prepare(
     elif found.mode is not mode:
         raise LabError(
             f"the lab in {path} is of mode {found.mode}",
-            remedy=f"give mode {mode} a directory of its own with --dir (make: DIR=), "
+            remedy=f"give mode {mode} a directory of its own with --lab (make: DIR=), "
             f"or remove this one with its data: rm -r {shlex.quote(str(path))}",
         )
     service = found.service

@@ -31,7 +31,7 @@ def pid_paths(directory: Path) -> tuple[Path, ...]:
 
 def down_recipe(directory: Path) -> str:
     """What to type to end what an `up` has left in a directory."""
-    return f"aragora-redis down --dir {shlex.quote(str(directory))}"
+    return f"aragora-redis down --lab {shlex.quote(str(directory))}"
 
 
 @dataclass(frozen=True, slots=True)
