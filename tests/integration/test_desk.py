@@ -200,7 +200,7 @@ def test_tokens_are_reserved_and_settled_by_hand(state, desk, cli, env):
         assert (code, out, "Traceback" in err) == (1, "", False), err
 
 
-def test_who_has_a_limit_of_its_own_is_listed_by_hand(state, desk, connect, sentinel_lab):
+def test_who_has_a_limit_of_its_own_is_listed_by_hand(state, desk, connect, sentinel_lab, cli, env):
     why = "--reason", "bought more"
     for number in range(260):  # more than a page
         state.rate_limits.set_limit("api", f"org:{number}", Rate("9/second"), actor="billing")
@@ -215,6 +215,11 @@ def test_who_has_a_limit_of_its_own_is_listed_by_hand(state, desk, connect, sent
     assert ann["digest"] == desk("limits", "look", "api", "org:7")["digest"]
     assert len(desk("limits", "own", "api", "--limit", "251")) == 251
     assert "billing" in str(state.rate_limits.own_limits("api", most=3))
+    last = "limits", "unset", "api", "--digest", found[-1]["digest"], *why
+    assert [desk(*last)["had"], desk(*last)["had"]] == [True, False]
+    assert len(desk("limits", "own", "api", "--limit", "1000")) == 258
+    assert "limits unset" in str(desk("audit", "--target", found[-1]["digest"]))
+    assert "digest" in cli("limits", "unset", "api", *why, **env)[2]
 
 
 def test_i6_sessions_are_looked_at_and_ended_by_hand(state, desk, monkeypatch):

@@ -151,6 +151,12 @@ async def test_operators_see_who_has_a_limit_of_its_own_page_by_page(client):
         ("9 per second", 9, "ann")
     }
     assert [each["until"] is None for each in shown] == [False, False, True, True]
+    listed = "/v1/limits/llm/subjects?digest="
+    assert (await client.delete(listed + digests[3])).json() == {"had": True}
+    assert (await client.delete(listed + digests[3])).json() == {"had": False}
+    assert (await client.get("/v1/limits/llm/subjects/org3")).json()["own"] is False
+    for wrong in ("", digests[3][:15], "org3"):
+        assert (await client.delete(listed + wrong)).status_code == 422
     assert all(abs(each["since"] - time.time()) < 60 for each in shown)
     assert "org" not in answer.text
     assert (await client.get("/v1/limits/none/subjects")).status_code == 404

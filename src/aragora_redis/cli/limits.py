@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..ops.desk import limits
+from ..ops.desk import Desk, limits
 from ..policies import load_policies
 from ..rate_limit.policy import LimitPolicy, Rate
 from ..rate_limit.reservation import TTL
@@ -167,23 +167,33 @@ def set_(
 @app.command()
 def unset(
     policy: Policy,
-    subject: Subject,
+    subject: Annotated[
+        str | None, typer.Argument(help="Whom it counts, or --digest.", show_default=False)
+    ] = None,
     *,
     reason: Reason,
+    digest: Annotated[
+        str | None,
+        typer.Option(help="What `limits own` shows of it, and in --at what it shows there."),
+    ] = None,
     actor: Actor = None,
     at: At = None,
     lab: OfLab = None,
     as_json: AsJson = False,
 ) -> None:
     """Let the policy's limit hold for a subject again."""
+    if (subject is None) is (digest is None):
+        raise typer.BadParameter("name the subject, or give its --digest")
     who = signed(actor, reason)
-    had = at_desk(
-        settings_of(lab),
-        lambda desk: limits.set_limit(
-            desk, policy, subject, None, lasts=None, actor=who, reason=reason, at=at
-        ),
-        acts=True,
-    )
+
+    async def work(desk: Desk) -> bool:
+        if digest is not None:
+            return await limits.unset_listed(desk, policy, digest, actor=who, reason=reason, at=at)
+        return await limits.set_limit(
+            desk, policy, subject or "", None, lasts=None, actor=who, reason=reason, at=at
+        )
+
+    had = at_desk(settings_of(lab), work, acts=True)
     if as_json:
         output.write_json({"had": had})
     else:

@@ -28,6 +28,7 @@ LONGEST_WAIT = 30.0
 Text2k = Annotated[Text, Field(max_length=2048)]
 PathSubject = Annotated[Text, Path()]
 At = Annotated[Text | None, Query()]
+Digest = Annotated[str, Query(pattern="^[0-9a-f]{16}$")]
 After = Annotated[int, Query(ge=0, lt=2**53)]
 OnAPage = Annotated[int, Query(ge=1, le=MOST_ON_A_PAGE)]
 
@@ -315,6 +316,16 @@ def _add_subjects(router: APIRouter, state: SharedState) -> None:
         page = await state.rate_limits.own_limits(policy, after=after, most=limit)
         shown = [OwnLimitBody.model_validate(each.as_dict()) for each in page.shown]
         return OwnLimitsBody(shown=shown, after=page.after)
+
+    @router.delete("/{policy}/subjects", dependencies=[needs(Role.ADMIN)])
+    async def unset_listed(
+        policy: str, digest: Digest, caller: Caller, signed: QuerySigned, at: Digest | None = None
+    ) -> OwnBody:
+        """Let the policy's limit hold again for a subject of the list, by its digest there."""
+        had = await state.rate_limits.unset_listed(
+            policy, digest, at=at, reason=signed.reason, actor=signed.actor or caller
+        )
+        return OwnBody(had=had)
 
     @router.get(path)
     async def look(policy: str, subject: PathSubject, at: At = None) -> LookBody:

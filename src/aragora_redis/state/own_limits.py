@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from ..tokens.told import digest_of
 LONGEST_LASTS: Final = 10 * 365 * 86_400.0
 """Seconds for which a limit may hold that has an end."""
 MOST_ON_A_PAGE: Final = 250
+_DIGEST: Final = re.compile("[0-9a-f]{16}")
 LOOK_LIMIT: Final = 1.0
 """Seconds that each step of a look at the list may take: nobody's decision waits for it."""
 
@@ -132,6 +134,40 @@ class OwnLimitsBook:
             found[-1].position if len(found) == most else None,
         )
 
+    async def named(self, policy: LimitPolicy, digest: str, at: str | None) -> bytes | None:
+        """The key of the bucket that a page shows so; None where none has a limit of its own.
+
+        Args:
+            policy: the limit.
+            digest: as it is shown.
+            at: as it is shown; None for whichever has the digest.
+
+        Raises:
+            InvalidInputError: these are no digests, or several subjects are shown so.
+        """
+        if any(_DIGEST.fullmatch(text) is None for text in (digest, at) if text is not None):
+            raise InvalidInputError(
+                "that is no digest", remedy="give its 16 hexadecimal digits, as the list shows it"
+            )
+        named, after = set[bytes](), 0
+        while True:
+            page = own.page(self._prefix, policy.name, after, MOST_ON_A_PAGE)
+            found = await self._executor.run(page, within=LOOK_LIMIT)
+            named |= {each.key for each in found if _is_shown_as(each.key, digest, at)}
+            if len(found) < MOST_ON_A_PAGE:
+                break
+            after = found[-1].position
+        having = [key for key in named if await self._has_one(policy, key)]
+        if len(having) > 1:
+            raise InvalidInputError(
+                f"{len(having)} subjects are listed with this digest", remedy="give `at` too"
+            )
+        return having[0] if having else None
+
+    async def _has_one(self, policy: LimitPolicy, key: bytes) -> bool:
+        answer = await self._executor.run(operations.peek(policy, key), within=LOOK_LIMIT)
+        return isinstance(answer, Own)
+
     async def _drop(self, policy: LimitPolicy, keys: list[bytes]) -> None:
         with contextlib.suppress(AragoraRedisError):  # it is seen again, as having none
             gone = own.dropped(self._prefix, policy.name, keys)
@@ -152,6 +188,13 @@ def validate_given(lasts: float | None, actor: str) -> None:
             )
     if actor != "":
         validate_actor(actor)
+
+
+def _is_shown_as(key: bytes, digest: str, at: str | None) -> bool:
+    found = operations.digests_in(key)
+    if found is None or digest_of(found[0]) != digest:
+        return False
+    return at is None or (found[1] is not None and digest_of(found[1]) == at)
 
 
 def _told(policy: LimitPolicy, listed: own.Listed, answer: Answer) -> OwnLimit | None:

@@ -13,6 +13,7 @@ from ..names import validate_seconds
 from ..rate_limit import operations
 from ..rate_limit.gcra import Decision, Look, look_at, validate_cost
 from ..rate_limit.joint import JointDecision, LimitCheck
+from ..rate_limit.local import LocalLimiter
 from ..rate_limit.policy import LimitPolicy, Rate, validate_rate
 from ..rate_limit.reservation import (
     TTL,
@@ -405,21 +406,60 @@ class RateLimits:
             validate_rate(limit)
         validate_given(lasts, actor)
         record = limiter.record(subject, at)
-        record.denied_until = 0.0
         act = Act(
             actor=actor,
             action="limits set" if limit is not None else "limits unset",
             target=f"{policy} {digest_of(record.digest)}",
             reason=reason,
         )
+        return await self._give(limiter, record.key, act, limit, lasts=lasts)
+
+    async def unset_listed(
+        self, policy: str, digest: str, *, at: str | None = None, reason: str = "", actor: str = ""
+    ) -> bool:
+        """Let the policy's limit hold again for a subject that `own_limits` shows; True if it did.
+
+        Args:
+            policy: name of a policy in the policies file.
+            digest: what the list shows of the subject.
+            at: what it shows as `at`, where several of the list have the digest.
+            reason: as for `reset`.
+            actor: as for `reset`.
+
+        Raises:
+            UnknownPolicyError, InvalidInputError: the arguments, or several subjects are meant.
+            OutageError: it did not run.
+            OutcomeUnknownError: it may have run.
+        """
+        self._decider.life.require()
+        limiter = self._book.named(policy)
+        validate_given(None, actor)
+        key = await self._own.named(limiter.policy, digest, at)
+        if key is None:
+            return False
+        target = f"{policy} {digest}"
+        act = Act(actor=actor, action="limits unset", target=target, reason=reason)
+        return await self._give(limiter, key, act, None)
+
+    async def _give(
+        self,
+        limiter: LocalLimiter,
+        key: bytes,
+        act: Act,
+        limit: Rate | None,
+        *,
+        lasts: float | None = None,
+    ) -> bool:
+        if (record := limiter.keyed(key)) is not None:
+            record.denied_until = 0.0
         said = f"{limit}" if limit is not None else "the policy's"
         had = await self._audit.act(
             act,
-            lambda: self._own.give(limiter.policy, record.key, limit, lasts=lasts, actor=actor),
+            lambda: self._own.give(limiter.policy, key, limit, lasts=lasts, actor=act.actor),
             lambda _had: said if lasts is None else f"{said}, for {lasts:g} s",
         )
-        self._leases.recall(record.key, gone=False)  # what was fetched under the former limit
-        self._waiting.wake(record.key)
+        self._leases.recall(key, gone=False)  # what was fetched under the former limit
+        self._waiting.wake(key)
         return had
 
     async def own_limits(

@@ -268,6 +268,17 @@ class RateLimits:
             2 * self._crossing.deadline,
         )
 
+    def unset_listed(
+        self, policy: str, digest: str, *, at: str | None = None, reason: str = "", actor: str = ""
+    ) -> bool:
+        """Let the policy's limit hold again for a subject that `own_limits` shows."""
+        return self._crossing.cross(
+            lambda state: state.rate_limits.unset_listed(
+                policy, digest, at=at, reason=reason, actor=actor
+            ),
+            2 * LOOK_LIMIT,
+        )
+
     def own_limits(self, policy: str, *, after: int = 0, most: int = MOST_ON_A_PAGE) -> OwnLimits:
         """A page of the subjects that have a limit of their own."""
         return self._crossing.cross(

@@ -87,6 +87,26 @@ async def set_limit(
     )
 
 
+async def unset_listed(
+    desk: Desk, policy: str, digest: str, *, actor: str, reason: str, at: str | None = None
+) -> bool:
+    """Let the policy's limit hold again for a subject that `own_limits` shows; True if it did.
+
+    Raises as `set_limit` does, also where several that are shown have the digest.
+    """
+    known = _known(desk, policy)
+    key = await desk.own_limits.named(known, digest, at)
+    if key is None:
+        return False
+    target = f"{policy} {digest}"
+    act = Act(actor=actor, action="limits unset", target=target, reason=reason)
+    return await desk.act(
+        act,
+        lambda: desk.own_limits.give(known, key, None, lasts=None, actor=actor),
+        lambda _had: "the policy's",
+    )
+
+
 async def own_limits(desk: Desk, policy: str, most: int) -> list[OwnLimit]:
     """The first of the subjects that have a limit of their own; raises as `look` does."""
     known, found, after = _known(desk, policy), list[OwnLimit](), 0
