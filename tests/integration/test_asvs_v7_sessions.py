@@ -127,6 +127,11 @@ async def test_7_2_4_each_authentication_gives_a_new_token_and_ends_the_old(stan
             assert client.cookies["session"] not in seen
             seen.append(client.cookies["session"])
         assert (await client.get("/read")).json() == {"user": user}
+        async with browser(state, f"not {user}") as other:
+            other.cookies.set("session", seen[-1])
+            await other.get("/login")
+            assert (await other.get("/read")).json() == {"user": f"not {user}"}
+        assert (await client.get("/read")).json() == {"user": None}, "it was ended"
 
 
 async def test_7_4_1_a_session_that_was_ended_is_of_no_more_use(standalone_lab, user):

@@ -75,7 +75,7 @@ class Service:
 
     async def login(self, request: Request):
         request.session["at"] = "login"
-        await session_of(request).login("42")
+        await session_of(request).login(request.query_params.get("user", "42"))
         request.session["after"] = "login"
         return PlainTextResponse("ok")
 
@@ -224,6 +224,21 @@ async def test_login_gives_a_new_id_and_ends_the_one_before(state):
         again = dict(client.cookies)
         await client.get("/login")
         assert dict(client.cookies) != again, "a login of the same user rotates"
+
+
+async def test_login_over_the_session_of_another_user_takes_nothing_of_it(state):
+    service = Service(state)
+    async with service.client() as client:
+        await client.get("/login")
+        await client.get("/put?address=mine")
+        theirs = dict(client.cookies)
+        assert (await client.get("/login?user=43")).status_code == 200
+        read = (await client.get("/read")).json()
+        assert read == {"after": "login", "user": "43"}
+        async with service.client() as thief:
+            thief.cookies.update(theirs)
+            assert (await thief.get("/read")).json() == {"user": None}
+        assert [await state.sessions.of_user(user) != [] for user in ("42", "43")] == [False, True]
 
 
 async def test_login_without_a_session(state):

@@ -245,7 +245,8 @@ class WebSession(MutableMapping[str, Any]):
     ) -> None:
         """Make it the session of a user, with the data it has, under a new id.
 
-        Whoever knew the id from before the login is locked out by that (session fixation).
+        Whoever knew the id from before the login is locked out by that (session fixation). The
+        session of another user is ended, and nothing of what it holds passes to this one.
 
         Args:
             user: who has logged in.
@@ -254,7 +255,7 @@ class WebSession(MutableMapping[str, Any]):
             absolute: seconds after which it ends in any case, likewise.
 
         Raises:
-            InvalidInputError: it is the session of another user, or may not live so.
+            InvalidInputError: it may not live so.
             TooManySessionsError: the user has as many as the policy allows.
             AragoraRedisError: as for `save`.
         """
@@ -265,6 +266,9 @@ class WebSession(MutableMapping[str, Any]):
         )
         if self._stored is None:
             self._begin(await begin(self._loaded))
+            return
+        if self._stored.user not in (None, user):
+            await self._replace(self._stored, await begin({}))
             return
         await self.save()
         stored = self._stored
@@ -282,6 +286,11 @@ class WebSession(MutableMapping[str, Any]):
                 # planted its id: what it held goes to one of them only.
                 made = await begin({})
             self._begin(made)
+
+    async def _replace(self, former: Session, begun: Session) -> None:
+        with contextlib.suppress(SessionGoneError):
+            await self._sessions.end(former)
+        self._begin(begun)
 
     async def rotate(self) -> None:
         """Give it a new id: after each change of what its user may do. Raises as `save` does."""
