@@ -8,6 +8,7 @@ import pytest
 from tests.integration.fleet import instances
 
 from aragora_redis import LimitCheck
+from aragora_redis.errors import InvalidInputError
 from aragora_redis.rate_limit.gcra import Source
 
 POLICIES = """
@@ -69,3 +70,6 @@ async def test_in_a_cluster_so_do_limits_that_are_co_located(cluster_lab, env):
         [ip, *others] = await taken(one, alone, *within)
         assert others == [40, 20]
         assert 20 <= ip <= 20 + 2 * CALLERS, "in turn: what the first gave stays given"
+        with pytest.raises(InvalidInputError, match="hash slots"):
+            await one.rate_limits.acquire_all(alone, *within, wait=1)
+        assert not (await two.rate_limits.acquire_all(*within, wait=1)).allowed

@@ -129,6 +129,19 @@ async def test_a_check_waits_for_its_turn_and_not_in_vain(client):
         assert (await check(client, wait)).status_code == 422
 
 
+async def test_a_check_of_several_limits_waits_too(client):
+    async def check_all(wait):
+        checks = [{"policy": "quick", "subject": "s"}, {"policy": "llm", "subject": "s"}]
+        return await client.post("/v1/limits/check", json={"checks": checks, "wait": wait})
+
+    answers = await asyncio.gather(*(check_all(10) for _ in range(4)))
+    assert {answer.status_code for answer in answers} == {200}
+    await client.post("/v1/limits/llm/check", json={"subject": "s", "cost": 996})
+    refused = await check_all(3)
+    assert (refused.status_code, refused.json()["allowed"]) == (429, False)
+    assert (await check_all(31)).status_code == 422
+
+
 async def test_operators_see_who_has_a_limit_of_its_own_page_by_page(client):
     own = {"rate": "9/second", "actor": "ann"}
     for number in range(5):

@@ -86,6 +86,8 @@ class CheckAll(Body):
     """The limits of which all give, or none."""
 
     checks: Annotated[list[OneOfAll], Field(min_length=1, max_length=MOST_LIMITS)]
+    wait: Annotated[float, Field(ge=0, le=LONGEST_WAIT)] = 0
+    """Seconds for which the answer may wait for all of them; it does not wait in vain."""
 
 
 class Reserve(Reset):
@@ -219,10 +221,10 @@ def routes(state: SharedState, stopping: asyncio.Event) -> APIRouter:
     )
 
     @router.post("/check", responses={429: _ONE_REFUSED})
-    async def check_all(body: CheckAll, response: Response) -> JointBody:
+    async def check_all(body: CheckAll, request: Request, response: Response) -> JointBody:
         """Take from the buckets of all these limits: 200 if all gave, else 429 and none did.
 
-        In a Redis Cluster limits of several hash slots are asked in turn.
+        In a Redis Cluster limits of several hash slots are asked in turn, and take no `wait`.
         """
         checks = [
             LimitCheck(
@@ -230,7 +232,8 @@ def routes(state: SharedState, stopping: asyncio.Event) -> APIRouter:
             )
             for one in body.checks
         ]
-        joint = await state.rate_limits.check_all(*checks)
+        async with waiter_of(request, stopping) if body.wait else nullcontext() as waiter:
+            joint = await state.rate_limits.acquire_all(*checks, wait=body.wait, waiter=waiter)
         told = [
             (state.rate_limits.policy(check.policy), decision)
             for check, decision in zip(checks, joint.decisions, strict=True)

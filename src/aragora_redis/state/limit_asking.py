@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..errors import LimitUnavailableError
+from ..errors import InvalidInputError, LimitUnavailableError
 from ..events import UNAVAILABLE, Decided, Events
 from ..rate_limit.gcra import Decision, Source, validate_payable
 from ..rate_limit.joint import Asked, JointDecision, steps, validate_together
@@ -71,6 +71,19 @@ class Asking:
             counted = [self.one(*each) for each in shadows]
             said |= zip(shadows, await asyncio.gather(*counted), strict=True)
         return JointDecision(allowed, tuple(said.get(each) for each in asked))
+
+    def require_one_step(self, asked: Sequence[Asked]) -> None:
+        """Refuse limits of which some give although others will not.
+
+        Raises:
+            InvalidInputError: they lie in several hash slots.
+        """
+        enforced = [each for each in asked if not each.limiter.policy.shadow]
+        if len(steps(enforced, across_slots=self._decider.across_slots())) > 1:
+            raise InvalidInputError(
+                "limits in several hash slots cannot be waited for as one",
+                remedy="co-locate them (co_locate), or ask without wait",
+            )
 
     def at_hand(
         self, limiter: LocalLimiter, record: Record, cost: int, asked: LimitPolicy

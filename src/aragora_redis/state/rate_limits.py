@@ -32,7 +32,7 @@ from .limit_decider import Decider
 from .limited import Limited
 from .own_limits import MOST_ON_A_PAGE, OwnLimits, OwnLimitsBook, validate_given
 from .reservations import Reservations, Reserved, Reserving
-from .waiting import Waiter, Waiting
+from .waiting import Bar, Waiter, Waiting, longest
 
 
 class RateLimits:
@@ -137,10 +137,14 @@ class RateLimits:
         decision = await check()
         if decision.allowed or not wait:
             return decision
-        waiter = waiter if waiter is not None else Waiter()
-        waiter.cost = cost
         key = self._book.of(policy, subject, at).record(subject, at).key
-        return await self._waiting.until_given(key, waiter, check, decision, wait)
+        return await self._waiting.until_given(
+            waiter if waiter is not None else Waiter(),
+            check,
+            decision,
+            lambda refusal: Bar(key, cost, refusal),
+            wait,
+        )
 
     def limit(
         self,
@@ -296,6 +300,43 @@ class RateLimits:
         """
         self._decider.life.require()
         return await self._asking.all_of([self._book.asked(check, checks) for check in checks])
+
+    async def acquire_all(
+        self, *checks: LimitCheck, wait: float, waiter: Waiter | None = None
+    ) -> JointDecision:
+        """Take from all of several limits, and wait for them for at most `wait` seconds.
+
+        It waits for the one that refuses for longest; all is as for `acquire` and `check_all` else.
+
+        Args:
+            checks: as for `check_all`.
+            wait: seconds.
+            waiter: of this call, by which others let it give up.
+
+        Raises:
+            UnknownPolicyError, InvalidInputError: the arguments, or limits in several hash slots of
+                a Redis Cluster: each attempt would take in vain from those that give.
+            LimitUnavailableError: one of the policies is fail-closed and Redis cannot be asked.
+        """
+        validate_seconds(wait, "how long to wait")
+        self._decider.life.require()
+        asked = [self._book.asked(check, checks) for check in checks]
+        if wait:
+            self._asking.require_one_step(asked)
+
+        async def check() -> JointDecision:
+            return await self.check_all(*checks)
+
+        said = await check()
+        if said.allowed or not wait:
+            return said
+        return await self._waiting.until_given(
+            waiter if waiter is not None else Waiter(),
+            check,
+            said,
+            lambda refusal: longest(asked, refusal),
+            wait,
+        )
 
     def at_hand(
         self,

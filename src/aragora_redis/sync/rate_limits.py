@@ -165,6 +165,13 @@ class RateLimits:
             self._crossing.deadline * len(checks),
         )
 
+    def acquire_all(self, *checks: LimitCheck, wait: float) -> JointDecision:
+        """Take from all of several limits, and wait for them for at most `wait` seconds."""
+        return self._crossing.cross(
+            lambda state: state.rate_limits.acquire_all(*checks, wait=wait),
+            wait + self._crossing.deadline * len(checks),
+        )
+
     def acquire(
         self,
         policy: str,
