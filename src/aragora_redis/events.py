@@ -179,7 +179,13 @@ class OutboxTrouble(Event):
 
 @dataclass(frozen=True, slots=True)
 class OutboxKept(Event):
-    """The outbox is whole again: what was revoked meanwhile is on disk too."""
+    """The outbox does its part again: what was revoked meanwhile is on disk too.
+
+    Attributes:
+        missing: revocations that are not, the oldest: more than can wait for the disk did.
+    """
+
+    missing: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -250,6 +250,34 @@ async def test_a_full_disk_is_said_and_what_it_refused_is_written_later(outbox, 
     assert len(outbox("next").adopt().entries) == 4
 
 
+async def test_what_found_no_room_to_wait_for_the_disk_is_said_when_it_is_back(outbox, monkeypatch):
+    monkeypatch.setattr("aragora_redis.state.outbox.RETRY_AFTER", 0.05)
+    monkeypatch.setattr("aragora_redis.state.outbox.OWED_LIMIT", 4)
+    file, tried = outbox(), list[int]()
+    append = file.append
+
+    def refuse(entries):
+        tried.append(len(entries))
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(file, "append", refuse)
+    events, said = Events(), list[Event]()
+    events.subscribe(said.append)
+    made = Outbox(file, SYSTEM_CLOCK, events, lambda _entry: None)
+    running = asyncio.create_task(made.run())
+    assert [await made.keep(entry(number)) for number in range(7)] == [False] * 7
+    before = len(tried)
+    await until(lambda: len(tried) > before + 1)  # a try loses none of those that wait
+    monkeypatch.setattr(file, "append", append)
+    await until(lambda: made.trouble is None)
+    assert said[1:] == [OutboxKept(missing=3)]
+    assert await made.keep(entry(7))
+    running.cancel()
+    await made.close()
+    written = {each.member for each in outbox("next").adopt().entries}
+    assert written == {entry(number).member for number in (3, 4, 5, 6, 7)}, "the oldest are not"
+
+
 async def test_trouble_is_said_before_there_is_anything_to_lose_and_ends_by_itself(
     outbox, monkeypatch
 ):

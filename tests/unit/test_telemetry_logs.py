@@ -24,6 +24,7 @@ from aragora_redis.events import (
     FullSync,
     LinkLost,
     LinkUp,
+    OutboxKept,
     Recovered,
     Revoked,
     SentinelsSplit,
@@ -49,6 +50,8 @@ def events(caplog):
     ("event", "level", "words"),
     [
         (Degraded("no link"), logging.WARNING, "no link"),
+        (OutboxKept(), logging.WARNING, "again"),
+        (OutboxKept(missing=3), logging.ERROR, "but 3 of meanwhile"),
         (Recovered(2.5), logging.WARNING, "2.5 s"),
         (ViewChanged(OLD, NEW, 2), logging.WARNING, "127.0.0.1:6380"),
         (ViewChanged(None, NEW, 1), logging.INFO, "127.0.0.1:6380"),

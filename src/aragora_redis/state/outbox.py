@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import errno
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain
@@ -69,6 +69,7 @@ class Outbox:
         self._waiting: list[tuple[_Owed, asyncio.Future[bool]]] = []
         self._writing: list[_Owed] = []
         self._owed: deque[_Owed] = deque(maxlen=OWED_LIMIT)
+        self._dropped = 0
         self._refused = False
         self._hangs = False
         self._late: asyncio.TimerHandle | None = None
@@ -122,7 +123,7 @@ class Outbox:
             self._refused = True
             self._fail(_HUNG)
         if self._refused:
-            self._owed.append(owed)
+            self._owe(owed)
             future.set_result(False)
         else:
             self._waiting.append((owed, future))
@@ -170,10 +171,10 @@ class Outbox:
                 del self._writing[:PIECE]
         except OSError as error:
             failure = error
-            self._owed = deque([*self._writing, *self._owed], OWED_LIMIT)
+            self._owe_first(self._writing)
         except asyncio.CancelledError:
             self._waiting = group + self._waiting  # written twice, it is one entry all the same
-            self._owed = deque([*owed, *self._owed], OWED_LIMIT)
+            self._owe_first(self._writing[: max(len(self._writing) - len(group), 0)])
             raise
         finally:
             self._writing = []
@@ -181,6 +182,15 @@ class Outbox:
         for _, future in group:
             if not future.done():
                 future.set_result(failure is None)
+
+    def _owe(self, owed: _Owed) -> None:
+        self._dropped += len(self._owed) == OWED_LIMIT
+        self._owed.append(owed)
+
+    def _owe_first(self, unwritten: Iterable[_Owed]) -> None:
+        every = [*unwritten, *self._owed]
+        self._dropped += max(len(every) - OWED_LIMIT, 0)
+        self._owed = deque(every, OWED_LIMIT)
 
     async def _tidy(self) -> None:
         failure: OSError | None = None
@@ -227,7 +237,11 @@ class Outbox:
         trouble = self._unwritten or self._unread
         if trouble != self.trouble:
             self.trouble = trouble
-            self._events.emit(trouble if trouble is not None else OutboxKept())
+            if trouble is not None:
+                self._events.emit(trouble)
+            else:
+                missing, self._dropped = self._dropped, 0
+                self._events.emit(OutboxKept(missing))
 
     async def _in_thread(self, work: Callable[[], T], limit: float = TIDY_LIMIT) -> T:
         self._expect(limit)

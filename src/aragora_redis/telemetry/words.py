@@ -120,8 +120,11 @@ def _told_of_outbox(event: Event) -> Told | None:
             return Told(logging.ERROR, text)
         case PardonsIgnored(_, reason):
             return Told(logging.ERROR, reason)
-        case OutboxKept():
-            return Told(logging.WARNING, "revocations are kept in the outbox again")
+        case OutboxKept(missing):
+            text = "revocations are kept in the outbox again"
+            if missing:
+                text += f", but {missing} of meanwhile stay in memory alone: too many waited for it"
+            return Told(logging.ERROR if missing else logging.WARNING, text)
         case OutboxAdopted(files, entries, damaged, foreign):
             text = (
                 f"{files} outbox files of instances that ended were adopted: "
