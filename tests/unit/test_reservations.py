@@ -170,11 +170,66 @@ async def test_what_was_reserved_without_redis_is_kept_here_too(state, limits, c
         settled = await reserved.settle(300)
         assert (settled.found, settled.returned) == (Found.HELD, 100)
         assert (await limits.keep(reserved.id)).held == 0
-        assert (await limits.keep(lapses.id)).held == 0
+        with pytest.raises(LinkDownError):
+            await limits.keep(lapses.id)
     with pytest.raises(InvalidInputError):
         await limits.keep("none")
     with pytest.raises(InvalidInputError):
         await limits.keep(reserved.id, 0)
+
+
+async def test_what_is_kept_for_less_lapses_no_sooner_and_its_id_says_so(limits, clock):
+    reserved = await limits.reserve("llm", "org:7", 1000, ttl=3600)
+    first = reserved.id
+    await reserved.keep(60)
+    assert reserved.id == first
+    clock.advance(600)
+    settled = await limits.settle(reserved.id, 10)
+    assert (settled.found, settled.returned) == (Found.HELD, 990)
+
+
+async def test_what_was_settled_is_never_held_again_by_whatever_id(limits, clock):
+    reserved = await limits.reserve("llm", "org:7", 900, ttl=60)
+    first = reserved.id
+    await reserved.keep(3600)
+    settled = await limits.settle(first, 400)
+    clock.advance(370)
+    assert await limits.settle(reserved.id, 400) == settled
+    for _ in range(4):
+        clock.advance(3600)
+        assert (await limits.keep(first)).held == (await limits.keep(reserved.id)).held == 0
+    assert await left(limits) == 1000
+
+
+async def test_what_lapsed_without_redis_is_held_again_where_its_holder_lives(state, limits, clock):
+    async with outage(state):
+        reserved = await limits.reserve("llm", "org:7", 400, ttl=60)
+        clock.advance(61)
+        with pytest.raises(LinkDownError):
+            await reserved.keep()
+    assert await reserved.keep() == 400
+    assert await left(limits) == 600
+    settled = await reserved.settle(100)
+    assert (settled.found, settled.returned) == (Found.HELD, 300)
+
+
+async def test_what_is_kept_as_redis_is_told_of_it_lasts_there_too(
+    state, limits, clock, monkeypatch
+):
+    run = state.embedded.run
+    async with outage(state):
+        reserved = await limits.reserve("llm", "org:7", 900, ttl=10)
+        kept: list[int] = []
+
+        async def keep_meanwhile(*args, **given):
+            if not kept:
+                kept.append(await reserved.keep(3600))
+            return await run(*args, **given)
+
+        monkeypatch.setattr(state.embedded, "run", keep_meanwhile)
+    assert kept == [900]
+    clock.advance(11)
+    assert await left(limits) < 200
 
 
 async def test_in_an_outage_what_redis_holds_cannot_be_kept_and_that_is_said(state, limits):

@@ -87,15 +87,21 @@ class HeldHere:
             self._ends = [(each.until, name) for name, each in self._open.items()]
             heapify(self._ends)
 
-    def keep(self, held: Held, until: float, now: float) -> int:
-        """Let one lapse later; how many tokens it holds, 0 if it is over."""
+    def keep(self, held: Held, until: float, now: float) -> int | None:
+        """Let one lapse later; how many tokens it holds, or None of one that has lapsed."""
         self.lapse(now)
-        if held.made.name not in self._open:
+        if held.ended is not None:
             return 0
+        if held.made.name not in self._open:
+            return None
         if until > held.until:
             held.until = until
             self._ends_at(held)
         return held.cost
+
+    def forget(self, held: Held) -> None:
+        """Redis holds it anew."""
+        self._over.pop(held.made.name, None)
 
     def end(self, held: Held, used: int, now: float) -> Settlement:
         """Settle one; a second time it is told what the first one did, and nothing is done."""

@@ -110,6 +110,7 @@ def settle(memory: Memory, keys: _Keys, args: _Keys) -> Any:
         return [was_found, was_unpaid, _answer(bucket, max(bucket.level, 0)), *was]
     hold, policy = bucket.holds.get(name), bucket.policy
     if hold is not None:
+        ends = max(ends, hold.until + late_us)
         found, over = b"held", bucket.settle(hold, used)
     else:
         found = b"lost" if now < until else b"lapsed"

@@ -155,8 +155,8 @@ class Kept:
 
     Attributes:
         reservation: its id from now on: it says when it lapses.
-        held: tokens that it holds. Fewer than were reserved where it had lapsed before, and less
-            was there to be held again; 0 once it is settled.
+        held: tokens that it holds. Fewer than were reserved, or none, where it had lapsed before,
+            and less was there to be held again; 0 once it is settled, or too late for that.
     """
 
     reservation: str

@@ -29,6 +29,7 @@ end
 
 local hold, found, over = find_hold(bucket, ARGV[5]), 'held', nil
 if hold then
+  ends = max(ends, hold.till + tonumber(ARGV[8]))  -- kept since, so it may be settled for longer
   drop_hold(bucket, hold)
   over = settle(bucket, hold, used)
 else

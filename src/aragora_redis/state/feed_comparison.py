@@ -71,6 +71,8 @@ class Comparison:
         self._holder = holder
         self._ask = ask
         self._publish = publish
+        # What both sides of one shard hold is in memory meanwhile, some 100 bytes an entry.
+        self._alone = asyncio.Lock()
 
     async def compare(self, shard: Shard) -> None:
         """Compare what differs.
@@ -102,7 +104,8 @@ class Comparison:
                 return False
             await asyncio.sleep(random.uniform(0.02, 0.2))
         try:
-            return await self._unite(shard)
+            async with self._alone:
+                return await self._unite(shard)
         finally:
             await self._ask(operations.lease(keys, self._holder, take=False))
 

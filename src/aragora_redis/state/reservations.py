@@ -44,6 +44,8 @@ T = TypeVar("T")
 
 KEPT_EVERY = 1 / 3
 """Parts of its time after which a context keeps its reservation."""
+LEAST_KEPT = 0.3
+"""Seconds for which a context keeps it at least, so that it does not ask without pause."""
 
 
 class Ends(Protocol):
@@ -135,6 +137,7 @@ class Reserving:
 
 async def keep_alive(reserved: Reserved, ttl: float) -> None:
     """Keep a reservation until it is settled or this is cancelled; an outage does not end it."""
+    ttl = max(ttl, LEAST_KEPT)
     for _ in range(int(LONGEST_TTL / (ttl * KEPT_EVERY))):
         await asyncio.sleep(ttl * KEPT_EVERY)
         if reserved.settled is not None:
@@ -215,24 +218,26 @@ class Reservations:
             OutageError, OutcomeUnknownError: Redis cannot be asked; it lapses as it would have.
             OverloadedError: it had lapsed, and too many others are open by now.
         """
-        decider, kept = self._decider, replace(reservation, until_us=self._server_us(ttl))
+        decider, policy = self._decider, _policy_of(limiter, reservation)
         held = self._here.known(reservation.name)
         if held is not None:
             tokens = self._here.keep(held, decider.now + ttl, decider.now)
-            if tokens:
-                held.made = kept
-            return held.made, tokens
-        if reservation.name in self._owed:
+            if tokens is not None:
+                held.made = _until(held.made, self._server_us(ttl) if tokens else 0)
+                return held.made, tokens
+        too_late = self._server_us(0) > reservation.until_us + LATE * 1e6
+        if too_late or reservation.name in self._owed:
             return reservation, 0
-        hold = operations.hold(_policy_of(limiter, reservation), reservation, ttl)
         try:
-            grant = await decider.run(hold)
+            grant = await decider.run(operations.hold(policy, reservation, ttl))
         except UNDECIDED as error:
             decider.service.failed(error)
             raise
         decider.service.answered()
         grant.demand_room()
-        return (kept if grant.tokens else reservation), grant.tokens
+        if grant.tokens and held is not None:
+            self._here.forget(held)
+        return _until(reservation, grant.until_us), grant.tokens
 
     async def end(
         self, limiter: LocalLimiter, record: Record | None, reservation: Reservation, used: int
@@ -297,18 +302,20 @@ class Reservations:
 
     async def _entrust(self, held: Held) -> bool:
         """Have Redis hold it, or what is there of it; False if it is to be told again."""
-        run, made = self._decider.executor.run, held.made
-        policy = _policy_of(held.limiter, made)
-        hold = operations.hold(policy, made, held.until - self._decider.now)
+        run, told = self._decider.executor.run, None
         try:
-            grant = await run(hold, within=CHARGE_LIMIT)
-            if grant.tokens < 0:
-                # It holds too many of this subject: this one is used, whatever settles it later.
-                await run(self._settle(policy, made, made.cost), within=CHARGE_LIMIT)
+            while told != held.until:  # it may be kept meanwhile, for longer
+                made, told = held.made, held.until
+                policy = _policy_of(held.limiter, made)
+                hold = operations.hold(policy, made, told - self._decider.now)
+                grant = await run(hold, within=CHARGE_LIMIT)
+                if grant.tokens < 0:
+                    # It holds too many of this subject: this is used, whatever settles it later.
+                    await run(self._settle(policy, made, made.cost), within=CHARGE_LIMIT)
         except UNDECIDED:
             return False
         except AragoraRedisError:
-            return True  # it will not take it the next time either
+            pass  # it will not take it the next time either
         return True
 
     async def _tell(self, owed: _Owed) -> bool:
@@ -380,6 +387,11 @@ class Reservations:
 def _pages(entries: Sequence[T]) -> Iterator[Sequence[T]]:
     for start in range(0, len(entries), CHARGES_AT_ONCE):
         yield entries[start : start + CHARGES_AT_ONCE]
+
+
+def _until(reservation: Reservation, until_us: int) -> Reservation:
+    """A reservation that lasts at least as long; it never lapses sooner than was said before."""
+    return replace(reservation, until_us=max(reservation.until_us, until_us))
 
 
 def _policy_of(limiter: LocalLimiter, reservation: Reservation) -> LimitPolicy:

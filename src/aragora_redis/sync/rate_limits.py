@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -83,13 +84,11 @@ class Reserved:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        async def end(_state: SharedState) -> None:
-            if self._keeping is not None:
-                self._keeping.cancel()
-            if self.settled is None:
-                await self._there.settle(0 if error is not None else self.cost)
-
-        self._crossing.cross(end, self._crossing.deadline)
+        if self._keeping is not None:
+            with contextlib.suppress(RuntimeError):  # its loop has ended, and so has it
+                self._keeping.get_loop().call_soon_threadsafe(self._keeping.cancel)
+        if self.settled is None:
+            self.settle(0 if error is not None else self.cost)
 
 
 @dataclass(frozen=True, slots=True)
