@@ -11,6 +11,7 @@ from typing import Any
 
 import jwt
 import pytest
+import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.gateways import client_of
@@ -67,6 +68,16 @@ def state(gateway):
 @pytest.fixture
 def client(gateway):
     return gateway[1]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def common_client(tmp_path_factory):
+    """For requests that change nothing: to make an application takes longer than to ask it."""
+    policies = tmp_path_factory.mktemp("policies") / "policies.toml"
+    policies.write_text(POLICIES)
+    state = SharedState(from_env({"ARAGORA_POLICIES": str(policies), **TOKENS, **JWT}))
+    async with client_of(state, ADMIN) as client:
+        yield client
 
 
 def expiry():
@@ -386,8 +397,9 @@ NOT_JSON = ["", "null", "[]", '"s3cret"', "{", "[" * 30_000, '{"s3cret', "\x00"]
     + [(path, body) for path in POSTS for body in NOT_JSON],
     ids=lambda text: text[:50].encode("unicode_escape").decode(),
 )
-async def test_bad_input(client, path, body):
-    response = await client.post(
+@pytest.mark.asyncio(loop_scope="module")
+async def test_bad_input(common_client, path, body):
+    response = await common_client.post(
         path, content=body.encode(), headers={"Content-Type": "application/json"}
     )
     found = problem(response, 422)
