@@ -7,6 +7,7 @@ import time
 
 import jwt
 import pytest
+import pytest_asyncio
 from tests.gateways import client_of
 
 from aragora_redis.errors import KeysUnavailableError, NotReadyError, StaleError
@@ -30,6 +31,13 @@ def state():
 @pytest.fixture
 async def client(state):
     async with client_of(state, ADMIN) as client:
+        yield client
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def common_client():
+    """For requests that are refused: to make an application takes longer than to ask it."""
+    async with client_of(memory_state(settings=SETTINGS), ADMIN) as client:
         yield client
 
 
@@ -107,9 +115,10 @@ async def test_rfc7009_section_2_2_what_is_no_token_is_no_error(client, state, t
     ],
 )
 @pytest.mark.parametrize("path", [REVOKE, INTROSPECT])
-async def test_rfc7009_section_2_2_1_a_request_that_is_no_form(client, path, body, form):
+@pytest.mark.asyncio(loop_scope="module")
+async def test_rfc7009_section_2_2_1_a_request_that_is_no_form(common_client, path, body, form):
     kind = "application/x-www-form-urlencoded" if form else "application/json"
-    answer = await client.post(path, content=body, headers={"Content-Type": kind})
+    answer = await common_client.post(path, content=body, headers={"Content-Type": kind})
     refused(answer, 400, "invalid_request")
 
 
@@ -163,10 +172,11 @@ async def test_rfc6749_section_2_3_1_clients_authenticate_by_basic_too(client):
     ],
 )
 @pytest.mark.parametrize("path", [REVOKE, INTROSPECT])
+@pytest.mark.asyncio(loop_scope="module")
 async def test_rfc6749_section_5_2_a_client_that_does_not_authenticate(
-    client, path, headers, challenge
+    common_client, path, headers, challenge
 ):
-    answer = await client.post(path, data={"token": token()}, headers=headers)
+    answer = await common_client.post(path, data={"token": token()}, headers=headers)
     refused(answer, 401, "invalid_client")
     assert answer.headers["www-authenticate"].startswith(challenge)
 
