@@ -55,7 +55,7 @@ def main() -> None:
     try:
         asyncio.run(work(contestant, task, json.loads(parameters)))
     except Exception as error:  # noqa: BLE001 - a library of others may fail in any way
-        why = " ".join(str(error).split())[:120]
+        why = " ".join(str(error).split())[:200]
         _say({"unavailable": f"{type(error).__name__}: {why}".rstrip(": ")})
         sys.exit(1)
 

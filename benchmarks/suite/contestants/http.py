@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from ..drive import Opening, Parameters, Run, by_callers
 from ..sample import Sample
@@ -34,6 +35,13 @@ uvicorn.run(app, port=int(sys.argv[1]), log_level="error", access_log=False)
 OK = b"200"
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Answer(NamedTuple):
+    """What a service answers."""
+
+    status: bytes
+    body: bytes
 
 
 def free_port() -> int:
@@ -90,19 +98,18 @@ def requests(port: int, token: str) -> list[bytes]:
     return made
 
 
-async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> bytes:
-    """One request; the status of its answer."""
+async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> Answer:
+    """One request and its answer."""
     writer.write(request)
     head = await reader.readuntil(b"\r\n\r\n")
     length = head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]
-    await reader.readexactly(int(length))
-    return head.split(b" ", 2)[1]
+    return Answer(head.split(b" ", 2)[1], await reader.readexactly(int(length)))
 
 
 async def until_ready(connection: Connection, request: bytes) -> None:
     """Wait until the service does what it is asked, and not just listens."""
     async with asyncio.timeout(START):
-        while await ask(*connection, request) != OK:
+        while (await ask(*connection, request)).status != OK:
             await asyncio.sleep(0.05)
 
 
@@ -116,9 +123,12 @@ async def asked(port: int, pid: int, token: str, callers: int) -> Opening:
 
     async def one(number: int) -> None:
         connection = free.get_nowait()
-        if (status := await ask(*connection, made[number % KEYS])) != OK:
-            raise RuntimeError(f"the answer was {status.decode()}")
-        free.put_nowait(connection)
+        try:
+            answer = await ask(*connection, made[number % KEYS])
+        finally:
+            free.put_nowait(connection)
+        if answer.status != OK:
+            raise RuntimeError(f"{answer.status.decode()} {answer.body.decode()}")
 
     work: Run = by_callers(one, callers)
 
