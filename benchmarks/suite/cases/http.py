@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from ..case import Bar, Case, Entry
 
-CALLERS = {"callers": 32}
+CALLERS = {"callers": 8}
 BARE = "bare Starlette"
 
 CASES = (
     Case(
         "gateway",
-        "limit checks over HTTP, 32 connections, one process; CPU is the service's",
+        "limit checks over HTTP, 8 connections, one process; CPU is the service's",
         (
             Entry("http", "gateway", "ours", CALLERS),
             Entry("http", "bare", BARE, CALLERS),
