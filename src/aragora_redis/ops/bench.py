@@ -20,6 +20,7 @@ from ..rate_limit.operations import reset_channel
 from ..rate_limit.policy import LimitPolicy
 from ..rate_limit.share import FleetSize
 from ..settings import Settings
+from ..state.life import Life
 from ..state.limit_decider import Decider
 from ..state.rate_limits import RateLimits
 from ..state.service import Service
@@ -122,6 +123,7 @@ def _limits(settings: Settings, way: Reach, clock: Clock, events: Events) -> Rat
     return RateLimits(
         {NAME: PLENTY},
         decider=Decider(
+            life=Life(begun=True),
             executor=way.executor,
             across_slots=lambda: way.across_slots,
             source=Source.REDIS,
