@@ -74,8 +74,8 @@ def role_with_the_write() -> None:
     submit = Mux.submit
 
     def pipelined(self: Any, operation: Operation[Any], deadline: float, **how: Any) -> Any:
-        pipe = self._pipe
-        if operation.fence is Fence.PROBE and pipe is not None and self._doubtful():
+        pipe, now = self._pipe, self._clock.monotonic()
+        if operation.fence is Fence.PROBE and pipe is not None and self._trust.doubtful(now):
 
             def judge(reply: Any) -> None:
                 if not isinstance(reply, Lost | hiredis.ReplyError) and reply[0] != b"master":
