@@ -28,6 +28,8 @@ LATE: Final = 300.0
 _MAC_BYTES: Final = 16
 _PERSON: Final = b"reservation"
 _LONGEST: Final = 2048
+_MARK: Final = "r"
+"""Before each id: one that began with a dash would be an option on a command line."""
 
 
 class Found(StrEnum):
@@ -73,7 +75,8 @@ class Reservation:
         """The id by which any instance can end it."""
         numbers = " ".join(map(str, (self.cost, self.until_us, *(self.rate or ()))))
         said = f"{self.policy}\n{self.name}\n{numbers}\n{self.holder}\n".encode() + self.key
-        return urlsafe_b64encode(_mac(digest_key, said) + said).rstrip(b"=").decode()
+        text = urlsafe_b64encode(_mac(digest_key, said) + said).rstrip(b"=").decode()
+        return _MARK + text
 
 
 def unseal(sealed: str, digest_key: bytes) -> Reservation:
@@ -85,12 +88,13 @@ def unseal(sealed: str, digest_key: bytes) -> Reservation:
     wrong = InvalidInputError("that is no reservation", remedy="give the id as it was given")
     if not isinstance(sealed, str) or not sealed.isascii() or len(sealed) > _LONGEST:
         raise wrong
+    mark, text = sealed[:1], sealed[1:]
     try:
-        raw = urlsafe_b64decode(sealed + "=" * (-len(sealed) % 4))
+        raw = urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except ValueError:
         raise wrong from None
     mac, said = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
-    if not hmac.compare_digest(mac, _mac(digest_key, said)):
+    if mark != _MARK or not hmac.compare_digest(mac, _mac(digest_key, said)):
         raise wrong
     policy, name, numbers, holder, key = said.split(b"\n", 4)
     cost, until_us, *rate = (int(number) for number in numbers.split())
