@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from aragora_redis.errors import InvalidInputError
 from aragora_redis.gateway.app import create_app
+from aragora_redis.sessions.ids import all_sessions, sessions_of, user_ref
 from aragora_redis.sessions.policy import SessionPolicy
 from aragora_redis.settings import Settings, from_env
 from aragora_redis.state.shared import SharedState
@@ -42,7 +43,17 @@ async def test_a_session_lives_as_it_asks_and_others_as_the_policy_says(state):
     assert life(await state.sessions.create("42", absolute=10)) == (60, 10)
     rotated = await state.sessions.rotate(remembered)
     assert life(await state.sessions.get(rotated.id)) == (7 * DAY, 30 * DAY)
-    assert state.sessions._ends.latest_end() >= remembered.expires_at, "cut-offs last as long"
+
+
+async def test_cut_offs_last_as_long_as_what_began_under_an_earlier_policy(state):
+    remembered = await state.sessions.create("42", idle=7 * DAY, absolute=30 * DAY)
+    state.sessions.use(SessionPolicy(idle=60, absolute=600))
+    await state.sessions.end_all()
+    await state.sessions.end_user("42")
+    key = state.sessions._digest_key
+    for member in (all_sessions(key), sessions_of(key, user_ref(key, "42"))):
+        (cut_off,) = state.revocations.due(member)
+        assert cut_off.day >= remembered.expires_at // DAY
 
 
 @pytest.mark.parametrize("asked", [{"idle": 0.5}, {"absolute": 31 * DAY}, {"idle": "soon"}])

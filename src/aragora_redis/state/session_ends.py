@@ -18,7 +18,7 @@ from ..sessions import operations
 from ..sessions.ages import by_age, too_many
 from ..sessions.ids import SessionRef
 from ..sessions.operations import LIST_PAGE, Ended
-from ..sessions.policy import SessionPolicy
+from ..sessions.policy import LONGEST, SessionPolicy
 from ..sessions.stored import Answer, Moved, Session, SessionInfo
 from ..tokens.entry import DAY, Entry, RevocationKind, ended_session
 from ..tokens.note import Note
@@ -269,8 +269,11 @@ class SessionEnds:
         return await self._revocations.end_sessions([entry], within=self._store.left(until))
 
     def latest_end(self) -> float:
-        """When a session that exists now ends by itself at the latest."""
-        return self._server_now() + self._policy().most
+        """When a session that exists now ends by itself at the latest.
+
+        Under whatever policy it began: another was in force earlier, or is on another instance.
+        """
+        return self._server_now() + LONGEST
 
     def disown(self, session: Session, index: SessionRef | None) -> None:
         """Remove, when Redis can be asked, a session whose id nobody was told."""
