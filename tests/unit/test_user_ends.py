@@ -7,7 +7,7 @@ from tests.integration.fleet import until
 
 from aragora_redis import SharedState
 from aragora_redis.errors import LinkDownError, OutageError
-from aragora_redis.sessions.ids import SessionRef
+from aragora_redis.sessions.ids import SessionRef, handle_of
 from aragora_redis.sessions.policy import OnFull, SessionPolicy
 from aragora_redis.settings.model import Settings
 from aragora_redis.state import held_ends
@@ -123,6 +123,17 @@ async def test_what_can_be_held_is_bounded_and_all_of_a_user_need_no_room(state,
     assert await living(state, mine) == [True]
     await state.sessions.end_user("42")
     assert await living(state, mine) == [False]
+
+
+async def test_one_user_does_not_take_the_room_of_all(state):
+    mine, other = await state.sessions.create("42"), await state.sessions.create("other")
+    state._executor.outage = LinkDownError("Redis is away")
+    for number in range(held_ends.ROOM_OF_USER):
+        await state.sessions.end_one_of("42", handle_of(number.to_bytes(16)))
+    with pytest.raises(OutageError, match="too many ends"):
+        await state.sessions.end_one_of("42", mine.handle)
+    await state.sessions.end_one_of("other", other.handle)
+    assert await living(state, mine, other) == [True, False]
 
 
 async def test_closing_says_what_never_reached_redis(state, caplog):

@@ -76,8 +76,8 @@ class Question(Body):
     jti: Text | None = None
     claims: dict[str, Any] | None = None
     """Of a token that the caller has verified: `jti`, `sub`, `iat`, `cut_offs_seen`, and those of
-    tenant and family (`org_id` and `sid`, unless the deployment calls them otherwise). Others are not
-    looked at. A token without a `jti` that was revoked by itself is known by `token` only."""
+    tenant and family (`org_id` and `sid`, unless the deployment calls them otherwise). Others are
+    not looked at. A token without a `jti` that was revoked by itself is known by `token` only."""
     token: Jwt | None = None
     """Verified here, which takes a key (`ARAGORA_JWT_SECRET`, `ARAGORA_JWT_JWKS_URL`)."""
 

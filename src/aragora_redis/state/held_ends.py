@@ -14,6 +14,8 @@ from ..sessions.ids import SessionRef
 
 ROOM = 65_536
 """Ends that may be held."""
+ROOM_OF_USER = 64
+"""Of these for one user, whose handles may be made up, and each of whose reads asks them all."""
 
 
 class HeldEnd(NamedTuple):
@@ -41,7 +43,7 @@ class HeldEnd(NamedTuple):
 
 
 class HeldEnds:
-    """What is held, bounded in number."""
+    """What is held, bounded in number, of one user too."""
 
     def __init__(self) -> None:
         self._held: dict[SessionRef, list[HeldEnd]] = {}
@@ -57,7 +59,7 @@ class HeldEnds:
         """Hold one; False where there is no room."""
         ends = self._held.get(end.home, [])
         same = [each for each in ends if each[3:] == end[3:]]
-        if not same and self._count >= ROOM:
+        if not same and (self._count >= ROOM or len(ends) >= ROOM_OF_USER):
             return False
         self._held[end.home] = [each for each in ends if each not in same] + [end]
         self._count += 1 - len(same)

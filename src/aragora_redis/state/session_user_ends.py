@@ -64,7 +64,8 @@ class UserEnds:
         """End all of a user but one, or only one; returns as `end_all` does.
 
         Raises:
-            OutageError: Redis cannot be asked, and too much is held for it already.
+            OutageError: Redis cannot be asked, and too much is held for it already, of this user
+                or of all.
         """
         owed = self._owed_now(home)._replace(spared=spared, only=only)
         found = await self._listed(home, until, cut_off=self._store.cut_off(home))
