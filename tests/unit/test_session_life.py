@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import httpx
 import pytest
 from starlette.applications import Starlette
@@ -11,7 +13,7 @@ from starlette.routing import Route
 from aragora_redis.errors import InvalidInputError
 from aragora_redis.gateway.app import create_app
 from aragora_redis.sessions.ids import all_sessions, sessions_of, user_ref
-from aragora_redis.sessions.policy import SessionPolicy
+from aragora_redis.sessions.policy import OnFull, SessionPolicy
 from aragora_redis.settings import Settings, from_env
 from aragora_redis.state.shared import SharedState
 from aragora_redis.web import SessionMiddleware, session_of
@@ -130,6 +132,18 @@ async def test_who_only_reads_gets_the_cookie_anew_when_half_of_it_is_over(state
         assert (await client.get("/read")).json() == {"a": 1}
         told = await sent(client, "/read_while_it_moves", 2 * half + 2)
         assert told is None, "the client may have a newer cookie by now"
+
+
+@pytest.mark.parametrize("on_full", OnFull)
+async def test_to_be_remembered_takes_no_place_of_its_own(state, on_full):
+    state.sessions.use(replace(POLICY, max_per_user=2, on_full=on_full))
+    mine, other = [await state.sessions.create("42", {"n": n}) for n in range(2)]
+    made = await state.sessions.authenticate(mine, "42", idle=100)
+    assert made.data == {"n": 0}
+    assert {each.handle for each in await state.sessions.of_user("42")} == {
+        made.handle,
+        other.handle,
+    }
 
 
 async def test_it_is_asked_for_over_http():

@@ -83,14 +83,18 @@ def create(
     nonce: str,
     client: Client | None = None,
     cut_off: int = 0,
+    replacing: bool = False,
 ) -> Operation[Answer]:
-    """Begin a session under an id that nobody else knows, younger than a cut-off (Unix ms)."""
+    """Begin a session under an id that nobody else knows, younger than a cut-off (Unix ms).
+
+    One that replaces another of the user may be one more than there may be, until that has ended.
+    """
     args: list[Argument] = [
         ref.member,
         keys.seal.seal(ref.member, USER, user.encode()) if user else b"",
         _micros(policy.idle),
         _micros(policy.absolute),
-        policy.max_per_user if policy.on_full is OnFull.REFUSE else 0,
+        _limit(policy, replacing=replacing),
         nonce,
         _sealed_client(keys, ref, client),
         cut_off,
@@ -290,6 +294,12 @@ def _resealed(
 
 def _with_index(keys: SessionKeys, ref: SessionRef, index: SessionRef | None) -> tuple[bytes, ...]:
     return (keys.session(ref),) if index is None else (keys.session(ref), keys.index(index))
+
+
+def _limit(policy: SessionPolicy, *, replacing: bool) -> int:
+    if not policy.max_per_user or policy.on_full is not OnFull.REFUSE:
+        return 0
+    return policy.max_per_user + replacing
 
 
 def _micros(seconds: float) -> int:

@@ -58,8 +58,12 @@ class SessionBirths:
         *,
         lasting: SessionPolicy,
         client: Client | None = None,
+        replaced: SessionRef | None = None,
     ) -> Session:
-        """Begin a session; `home` is the index of its user. Raises as `Sessions.create` does."""
+        """Begin a session; `home` is the index of its user. Raises as `Sessions.create` does.
+
+        The caller ends the one of the user that it replaces.
+        """
         shard = secrets.randbelow(SHARDS) if home is None else home.shard
         session_id, ref = fresh_id(self._digest_key, shard)
         create = operations.create(
@@ -72,13 +76,14 @@ class SessionBirths:
             nonce=secrets.token_hex(8),
             client=client and kept(client, self._policy().remember),
             cut_off=self._store.beginning(home),
+            replacing=replaced is not None,
         )
         for _ in range(_ATTEMPTS):
             answer = await self._store.run(create, until)
             if isinstance(answer, Stored):
                 self._store.keep(ref, answer)
                 if home is not None and self._ends_oldest:
-                    await self._end_oldest(home, ref.member, until)
+                    await self._end_oldest(home, ref.member, replaced, until)
                 return answer.session(ref, named=session_id, source=self._source)
             if not isinstance(answer, Full) or home is None:
                 raise UnexpectedReplyError("the answer does not fit the beginning of a session")
@@ -102,7 +107,13 @@ class SessionBirths:
         self._store.require_living(old)
         fields = self._encoded(old.data)
         made = await self.create(
-            user, home, fields, until, lasting=lasting, client=client or old.client
+            user,
+            home,
+            fields,
+            until,
+            lasting=lasting,
+            client=client or old.client,
+            replaced=old.ref if old.user == user else None,
         )
         try:
             return await self._move_to(made, old, until)
@@ -114,7 +125,9 @@ class SessionBirths:
     def _ends_oldest(self) -> bool:
         return self._policy().max_per_user > 0 and self._policy().on_full is OnFull.END_OLDEST
 
-    async def _end_oldest(self, home: SessionRef, made: bytes, until: float) -> None:
+    async def _end_oldest(
+        self, home: SessionRef, made: bytes, replaced: SessionRef | None, until: float
+    ) -> None:
         """End the user's oldest sessions, as many as are too many by now.
 
         It is done after the new one has begun, so that of any number of logins at once each is
@@ -124,7 +137,7 @@ class SessionBirths:
         lock = self._ending.setdefault(home.member, asyncio.Lock())
         with contextlib.suppress(*NO_ANSWER):
             async with lock:
-                await self._ends.end_too_many(home, made, until)
+                await self._ends.end_too_many(home, made, until, replaced=replaced)
 
     async def _move_to(self, made: Session, old: Session, until: float) -> Session:
         """End the earlier session as it was copied; what has changed since is carried over.

@@ -140,11 +140,18 @@ class SessionEnds:
         """
         return by_age(*await self.listed(home, until))
 
-    async def end_too_many(self, home: SessionRef, made: bytes, until: float) -> None:
-        """End the user's oldest sessions, where the policy allows fewer; `made` began just now."""
+    async def end_too_many(
+        self, home: SessionRef, made: bytes, until: float, *, replaced: SessionRef | None = None
+    ) -> None:
+        """End the user's oldest sessions, where the policy allows fewer; `made` began just now.
+
+        What that replaces counts as gone, and is left to whoever ends it.
+        """
         most = self._policy().max_per_user
         if len(await self.index(home, until)) > most:
             living, now = await self.listed(home, until)
+            if replaced is not None:
+                living.pop(replaced.member, None)
             await self.end_members(home, too_many(living, now, most=most, made=made), until)
 
     async def listed(
