@@ -12,7 +12,10 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from aragora_redis.cli import serve as serve_command
+from aragora_redis.cli import sessions as sessions_command
 from aragora_redis.cli.app import app, run
+from aragora_redis.state.endable_sessions import EndedSessions
+from aragora_redis.state.receipt import Level, Receipt
 
 COMMAND = (sys.executable, "-m", "aragora_redis")
 
@@ -221,3 +224,16 @@ def test_a_reader_that_leaves_ends_it_without_a_word():
     finally:
         os.close(writer)
     assert (result.returncode, result.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize(
+    ("count", "says"),
+    [(None, "all ended: primary"), (0, "the user has no session"), (2, "2 ended")],
+)
+def test_whose_sessions_cannot_be_counted_is_not_said_to_have_none(call, monkeypatch, count, says):
+    ended = EndedSessions(count, Receipt(Level.PRIMARY, Level.PRIMARY))
+    monkeypatch.setattr(sessions_command, "at_desk", lambda *_, **__: ended)
+    arguments = ("sessions", "end", "--user", "42", "--reason", "lost", "--actor", "alice")
+    assert call(*arguments).stdout.startswith(says)
+    told = json.loads(call(*arguments, "--json").stdout)
+    assert told["ended"] == count

@@ -7,7 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.gateways import client_of
 
+from aragora_redis.errors import LinkDownError
 from aragora_redis.gateway.sessions import _body_of
+from aragora_redis.sessions.ids import handle_of
 from aragora_redis.settings import from_env
 from aragora_redis.state.shared import SharedState
 
@@ -272,6 +274,14 @@ async def test_a_store_older_than_what_was_seen_has_no_session(client, state):
     later = {"X-Session-Seen": state.sessions.witness.cookie(made["id"], made["version"] + 1)}
     assert (await client.get("/v1/sessions", headers=named | later)).status_code == 404
     assert (await client.get("/v1/sessions", headers=named)).status_code == 404, "it has ended"
+
+
+async def test_of_an_end_that_is_only_held_nobody_says_how_many(client, state):
+    made = await create(client, user="42")
+    state._executor.outage = LinkDownError("Redis is away")
+    for handle in (made["handle"], handle_of(bytes(16))):
+        ended = await client.delete(f"/v1/users/42/sessions/{handle}")
+        assert ended.json() == {"ended": None, "level": "local"}
 
 
 async def test_sessions_end_by_handle_all_but_one_and_for_everybody(client):

@@ -114,8 +114,11 @@ def when(at: float) -> str:
         return f"{at:.0f}"
 
 
-def tell_receipt(done: str, receipt: Receipt, *, count: int = 1, as_json: bool) -> None:
-    """Say how far it got, and exit: 0 where that is as far as was wanted, else 1."""
+def tell_receipt(done: str, receipt: Receipt, *, count: int | None = 1, as_json: bool) -> None:
+    """Say how far it got, and exit: 0 where that is as far as was wanted, else 1.
+
+    Without a count it is not known how many that were.
+    """
     reached = receipt.level >= receipt.wanted
     if as_json:
         output.write_json(
@@ -129,7 +132,7 @@ def tell_receipt(done: str, receipt: Receipt, *, count: int = 1, as_json: bool) 
             }
         )
     else:
-        many = done if count == 1 else f"{count} {done}"
+        many = done if count == 1 else f"{'all' if count is None else count} {done}"
         output.write(_said(many, receipt), style="" if reached else "yellow")
     raise typer.Exit(0 if reached else 1)
 

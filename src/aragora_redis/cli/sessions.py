@@ -109,7 +109,7 @@ def end(
     ended = at_desk(
         settings, lambda desk: sessions.end_user(desk, whose, actor=who, reason=reason), acts=True
     )
-    if not ended.count:
+    if ended.count == 0:
         output.write_json({"ended": 0}) if as_json else output.write("the user has no session")
         return
     tell_receipt("ended", ended.receipt, count=ended.count, as_json=as_json)

@@ -18,6 +18,7 @@ from ..errors import InvalidInputError, SessionConflictError, SessionGoneError
 from ..sessions.client import Client as SessionClient
 from ..sessions.policy import LONGEST
 from ..sessions.stored import Session
+from ..state.endable_sessions import EndedSessions
 from ..state.sessions import ALIAS_FOR, Sessions
 from ..state.shared import SharedState
 from ..web.problems import ProblemError, problem_of
@@ -331,10 +332,10 @@ def _add_users(router: APIRouter, state: SharedState) -> None:
 
         It is recorded (`/v1/audit`) where it names an actor.
         """
-        receipt = await state.sessions.end_one_of(
+        ended = await state.sessions.end_one_of(
             user, handle, reason=signed.reason, actor=signed.actor
         )
-        return EndedBody.model_validate({"ended": 1, "level": receipt.level.word})
+        return _ended(ended)
 
     @router.delete("/users/{user:path}/sessions", dependencies=[needs(Role.ADMIN)])
     async def end_user(
@@ -344,7 +345,11 @@ def _add_users(router: APIRouter, state: SharedState) -> None:
         ended = await state.sessions.end_user(
             user, keep=keep, reason=signed.reason, actor=signed.actor or caller
         )
-        return EndedBody.model_validate({"ended": ended.count, "level": ended.receipt.level.word})
+        return _ended(ended)
+
+
+def _ended(ended: EndedSessions) -> EndedBody:
+    return EndedBody.model_validate({"ended": ended.count, "level": ended.receipt.level.word})
 
 
 def _one_id(*given: str | None) -> str:

@@ -59,7 +59,7 @@ class EndedSessions:
 
     def __str__(self) -> str:
         if self.count is None:
-            return f"all ended, {self.receipt.level.word}; Redis could not be asked how many"
+            return f"ended, {self.receipt.level.word}; Redis could not be asked how many"
         return f"{self.count} ended, {self.receipt.level.word}" if self.count else "had none"
 
 
@@ -292,12 +292,12 @@ class EndableSessions:
         reason: str = "",
         actor: str = "",
         within: float = WRITE_LIMIT,
-    ) -> Receipt:
+    ) -> EndedSessions:
         """End the one of a user's sessions that a handle of the list names.
 
         It has ended here at once. While Redis cannot be asked whether it is this user's, that is
-        held by this instance alone (`outbox="memory"`), until it can. `reason` and `actor` are as
-        for `end`.
+        held by this instance alone (`outbox="memory"`), until it can; the count is None then.
+        `reason` and `actor` are as for `end`.
 
         Raises:
             InvalidInputError: the actor or the reason cannot be; nothing was ended.
@@ -312,16 +312,16 @@ class EndableSessions:
             return await self._by_hand(
                 f"session {digest_of(member)}",
                 lambda: self._end_one_of(home, member, until),
-                _level,
+                str,
                 actor,
                 reason,
             )
 
-    async def _end_one_of(self, home: SessionRef, member: bytes, until: float) -> Receipt:
-        count, receipt = await self._user_ends.end_meant(home, until, only=member)
-        if count == 0:
+    async def _end_one_of(self, home: SessionRef, member: bytes, until: float) -> EndedSessions:
+        ended = EndedSessions(*await self._user_ends.end_meant(home, until, only=member))
+        if ended.count == 0:
             raise gone()
-        return receipt
+        return ended
 
     async def _by_hand(
         self,

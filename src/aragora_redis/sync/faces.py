@@ -390,7 +390,7 @@ class Sessions:
         reason: str = "",
         actor: str = "",
         within: float = WRITE_LIMIT,
-    ) -> Receipt:
+    ) -> EndedSessions:
         """End the one of a user's sessions that a handle of the list names."""
         return self._crossing.cross(
             lambda state: state.sessions.end_one_of(

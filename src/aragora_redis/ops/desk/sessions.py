@@ -116,7 +116,7 @@ async def end_handle(desk: Desk, user: str, handle: str, *, actor: str, reason: 
     """End the one of a user's sessions that a handle names; raises as `look` and `Desk.act` do."""
 
     async def work() -> Receipt:
-        return kept(await desk.sessions.end_one_of(user, handle))
+        return kept((await desk.sessions.end_one_of(user, handle)).receipt)
 
     act = _act(actor, f"session {_digest_of_handle(handle)}", reason)
     return await desk.act(act, work, lambda receipt: receipt.level.word)
