@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import Any
 
@@ -149,3 +150,33 @@ async def test_an_outage_and_an_end_are_told(state):
         await state.sessions.end(made)
 
     assert (await connect(state, ended, made))[-1]["code"] == 1011
+
+
+async def test_who_sends_after_its_end_is_told_so(state):
+    made = await state.sessions.create("42")
+    ends = []
+
+    async def push(socket):
+        try:
+            for _ in range(3):
+                await asyncio.sleep(0)
+                await socket.send_text("news")
+        except WebSocketDisconnect as gone:
+            ends.append(gone.code)
+
+    async def listened(socket):
+        await socket.accept()
+        with pytest.raises(WebSocketDisconnect):
+            await socket.receive_text()
+        await push(socket)
+
+    assert [each["type"] for each in await connect(state, listened)] == ["websocket.accept"]
+
+    async def unwritten(socket):
+        socket.session["a"] = object()
+        await socket.accept()
+        await push(socket)
+
+    sent = await connect(state, unwritten, made)
+    assert [each.get("code") for each in sent] == [1011]
+    assert ends == [1006, 1006]

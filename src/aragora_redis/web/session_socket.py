@@ -46,8 +46,15 @@ class SocketSession:
         return message
 
     async def send(self, message: Message) -> None:
-        """Pass on what the application sends, behind the writing of the session."""
+        """Pass on what the application sends, behind the writing of the session.
+
+        Raises:
+            OSError: the socket has ended; Starlette makes a `WebSocketDisconnect` of it.
+        """
         if self._over:
+            # What else is sent then is finite; data would be sent for ever by one who only sends.
+            if message["type"] == "websocket.send":
+                raise OSError("the WebSocket has ended")
             return
         if message["type"] in {"websocket.accept", "websocket.http.response.start"}:
             if (trouble := await self._written()) is not None:
