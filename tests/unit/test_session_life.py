@@ -16,6 +16,7 @@ from aragora_redis.sessions.ids import all_sessions, sessions_of, user_ref
 from aragora_redis.sessions.policy import OnFull, SessionPolicy
 from aragora_redis.settings import Settings, from_env
 from aragora_redis.state.shared import SharedState
+from aragora_redis.testing import FakeClock, memory_state
 from aragora_redis.web import SessionMiddleware, session_of
 
 DAY = 86_400.0
@@ -144,6 +145,22 @@ async def test_to_be_remembered_takes_no_place_of_its_own(state, on_full):
         made.handle,
         other.handle,
     }
+
+
+async def test_a_cookie_is_sent_anew_only_of_what_was_just_read_and_is_the_newest_here():
+    clock = FakeClock()
+    async with memory_state(clock=clock) as state:
+        made = await state.sessions.create("42", {"a": 1})
+        read = await state.sessions.get(made.id)
+        assert read is not None
+        assert state.sessions.is_current(read)
+        written = await state.sessions.update(read, set={"a": 2})
+        assert not state.sessions.is_current(read), "the client has seen a newer version"
+        assert state.sessions.is_current(written)
+        clock.advance(2)
+        assert not state.sessions.is_current(written), "another instance may have moved it"
+        await state.sessions.get(made.id)
+        assert state.sessions.is_current(written)
 
 
 async def test_it_is_asked_for_over_http():

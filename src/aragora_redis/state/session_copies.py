@@ -17,6 +17,7 @@ BYTES = 32 * 1024 * 1024
 
 class _Copy(NamedTuple):
     read: Stored | Moved
+    at: float
     until: float
 
     @property
@@ -39,15 +40,16 @@ class Copies:
         lasts = KEEP_FOR
         if isinstance(read, Stored):
             lasts = min(KEEP_FOR, read.idle, read.expires_at - self._server_now())
-        copy = self._copies[member] = _Copy(read, self._clock.monotonic() + lasts)
+        now = self._clock.monotonic()
+        copy = self._copies[member] = _Copy(read, now, now + lasts)
         self._bytes += copy.size
         while len(self._copies) > COPIES or self._bytes > BYTES:
             self.drop(next(iter(self._copies)))
 
-    def get(self, member: bytes) -> Stored | Moved | None:
-        """The copy, if it is young enough and the session's own time is not over."""
-        copy = self._copies.get(member)
-        if copy is None or self._clock.monotonic() > copy.until:
+    def get(self, member: bytes, *, within: float = KEEP_FOR) -> Stored | Moved | None:
+        """The copy, if it is of the last seconds and the session's own time is not over."""
+        copy, now = self._copies.get(member), self._clock.monotonic()
+        if copy is None or now > min(copy.until, copy.at + within):
             return None
         return copy.read
 

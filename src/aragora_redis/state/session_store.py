@@ -166,6 +166,11 @@ class SessionStore:
         copy = self._copies.get(ref.member)
         return copy if isinstance(copy, Moved) else None
 
+    def is_latest(self, session: Session, within: float) -> bool:
+        """Whether what was last seen of a session here, so many seconds ago at most, is this."""
+        copy = self._copies.get(session.ref.member, within=within)
+        return isinstance(copy, Stored) and copy.version == session.version
+
     def require_alive(self, ref: SessionRef) -> None:
         """Refuse what is known to have ended.
 

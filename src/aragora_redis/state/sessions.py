@@ -36,6 +36,8 @@ from .session_store import HOPS, Found, gone
 
 ALIAS_FOR = 30.0
 """Seconds for which a rotated id leads on."""
+CURRENT_FOR = 1.0
+"""Seconds for which what was read of a session is taken to be what is stored."""
 
 
 class Sessions(EndableSessions):
@@ -155,14 +157,15 @@ class Sessions(EndableSessions):
         return self.witness.cookie(session.id, session.version, sent_at)
 
     def is_current(self, session: Session) -> bool:
-        """Whether a session that was read has neither ended nor moved since, as far as known here.
+        """Whether a session that was read a moment ago has not ended, moved or changed since.
 
-        No round trip.
+        As far as known here, without a round trip. Other instances write too, so what was read
+        more than a second ago is not vouched for.
         """
         ended = self._store.has_ended(
             session.ref, session.created_at, self._store.home_of(session.user)
         )
-        return not ended and self._store.trace(session.ref) is None
+        return not ended and self._store.is_latest(session, CURRENT_FOR)
 
     def now(self) -> float:
         """The server's time in Unix seconds, in which a session's instants are told."""
