@@ -10,9 +10,13 @@ import pytest
 from aragora_redis.audit.act import Act
 from aragora_redis.clock import SYSTEM_CLOCK
 from aragora_redis.errors import InvalidInputError, LinkDownError, OutcomeUnknownError, Ran
+from aragora_redis.ops.desk import sessions
 from aragora_redis.ops.desk.desk import Desk, kept
+from aragora_redis.sessions.ids import all_sessions, sessions_of, user_ref
 from aragora_redis.settings import Settings
+from aragora_redis.state.ledger import Held
 from aragora_redis.state.receipt import Level, Receipt
+from aragora_redis.tokens.entry import Entry
 
 ACT = Act(actor="alice", action="limits reset", target="api 0011", reason="asked for")
 IN_PART = InvalidInputError("a bad line")
@@ -30,6 +34,12 @@ class Redis:
 
     def lead(self, slot):
         del slot
+
+    def required_replicas(self):
+        return 0
+
+    def replicating(self):
+        return False
 
     async def run(self, operation, *, within):  # noqa: ARG002 - as the executor is called
         if self._answers <= len(self.outcomes):
@@ -109,3 +119,35 @@ def test_what_only_this_process_knows_is_not_called_done():
     with pytest.raises(OutcomeUnknownError, match="no primary has confirmed it"):
         kept(Receipt(Level.LOCAL, Level.REPLICATED))
     assert kept(Receipt(Level.PRIMARY, Level.REPLICATED)).level is Level.PRIMARY
+
+
+@pytest.mark.parametrize("whose", ["42", None])
+async def test_a_cut_off_of_sessions_comes_after_the_last_whatever_the_clock_says(whose):
+    desk = desk_over(Redis(answers=0))
+    home = user_ref(desk.digest_key, "42")
+    member = sessions_of(desk.digest_key, home) if whose else all_sessions(desk.digest_key)
+    last = Entry(30_000, member, int(SYSTEM_CLOCK.wall() + 3600) * 1000)
+    joined = []
+
+    class Ledger:
+        async def held(self, members):
+            assert member in members
+            return {member: [Held(last.day, last.score)]}
+
+    async def end_sessions(entries, **_):
+        joined.extend(entries)
+        return Receipt(Level.PRIMARY, Level.PRIMARY)
+
+    async def no_page(_):
+        return {}
+
+    async def act(_, work, __):
+        return await work()
+
+    desk.ask, desk.act = no_page, act
+    desk.revocations.ledger, desk.revocations.end_sessions = Ledger(), end_sessions
+    if whose:
+        await sessions.end_user(desk, whose, actor="alice", reason="asked for")
+    else:
+        await sessions.end_all(desk, actor="alice", reason="asked for")
+    assert [entry.score > last.score for entry in joined] == [True]

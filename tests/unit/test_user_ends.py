@@ -136,6 +136,23 @@ async def test_one_user_does_not_take_the_room_of_all(state):
     assert await living(state, mine, other) == [True, False]
 
 
+async def test_what_has_begun_ends_though_the_clock_has_gone_back_since(state):
+    ends, now = state.sessions._ends, state.sessions.now()
+    mine, also, all_of = [await state.sessions.create("42") for _ in range(3)]
+    others = await state.sessions.create("other")
+    ends._server_now = lambda: now - 3600
+    state._executor.outage = LinkDownError("Redis is away")
+    await state.sessions.end_one_of("42", mine.handle)
+    assert await living(state, mine, also) == [False, True]
+    await state.sessions.end_user("42", keep=all_of.handle)
+    assert await living(state, also, all_of) == [False, True]
+    await state.sessions.end_user("42")
+    assert await living(state, all_of, others) == [False, True]
+    await state.sessions.end_all()
+    await back(state)
+    assert await living(state, mine, also, all_of, others) == [False] * 4
+
+
 async def test_closing_says_what_never_reached_redis(state, caplog):
     mine = await state.sessions.create("42")
     state._executor.outage = LinkDownError("Redis is away")

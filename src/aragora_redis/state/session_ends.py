@@ -8,7 +8,6 @@ followed to where it is.
 from __future__ import annotations
 
 import asyncio
-import math
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
@@ -263,11 +262,13 @@ class SessionEnds:
     def next_cut_off(self, last: int) -> int:
         """Now in Unix milliseconds, or what is after `last` and all that began since.
 
-        The server's clock is known from one sample, so it may be some milliseconds behind what
-        that clock has given to a session already.
+        The server's clock is known from one sample, and goes back where the next primary's is
+        behind, so it may be before what it has given to a session already. What lies further ahead
+        than a session can live is no time.
         """
-        now = max(math.floor(self._server_now() * 1000), self._store.newest)
-        return max(now, last + 2) if last else now
+        now = self._server_now()
+        cut_off = max(began(now), min(self._store.newest, began(now + LONGEST)))
+        return max(cut_off, last + 2) if last else cut_off
 
     async def cut_off(self, member: bytes, cut_off: int, until: float) -> Receipt:
         """Join the cut-off of all sessions, or of a user's."""

@@ -90,7 +90,8 @@ class SessionStore:
         self._source = source
         self._copies = Copies(clock, server_now)
         self.newest = 0
-        """When the newest session that was read or made here began, in Unix milliseconds."""
+        """The latest that a session was seen here to have begun, or to be used: Unix milliseconds.
+        """
         self._refusals_told: dict[str, float] = {}
 
     async def find(self, ref: SessionRef, until: float) -> tuple[Found | None, SessionRef]:
@@ -154,7 +155,7 @@ class SessionStore:
     def keep(self, ref: SessionRef, read: Stored | Moved) -> None:
         """Keep a copy of what was just read or written."""
         if isinstance(read, Stored):
-            self.newest = max(self.newest, began(read.created_at))
+            self.newest = max(self.newest, began(max(read.created_at, read.seen_at)))
         self._copies.put(ref.member, read)
 
     def forget(self, ref: SessionRef) -> None:

@@ -124,13 +124,14 @@ async def end_handle(desk: Desk, user: str, handle: str, *, actor: str, reason: 
 
 async def end_user(desk: Desk, user: str, *, actor: str, reason: str) -> EndedSessions:
     """End all that a user has; raises as `of_user` does, and as `Desk.act`."""
+    home = user_ref(desk.digest_key, user)
 
     async def work() -> EndedSessions:
+        await desk.learn(_cut_offs(desk, home))
         ended = await desk.sessions.end_user(user)
         kept(ended.receipt)
         return ended
 
-    home = user_ref(desk.digest_key, user)
     act = _act(actor, f"sessions of user {digest_of(home.member)}", reason)
     return await desk.act(act, work, str)
 
@@ -139,6 +140,7 @@ async def end_all(desk: Desk, *, actor: str, reason: str) -> Receipt:
     """End all sessions of everybody that exist now; raises as `Desk.act`."""
 
     async def work() -> Receipt:
+        await desk.learn(_cut_offs(desk, None))
         return kept(await desk.sessions.end_all())
 
     act = _act(actor, "sessions of everybody", reason)
@@ -149,8 +151,7 @@ async def _ended_of(
     desk: Desk, members: list[bytes], home: SessionRef | None
 ) -> Callable[[SessionRef, Stored], bool]:
     """Tells which of these have ended, by themselves, with all, or with all of their user."""
-    cut_offs = [all_sessions(desk.digest_key)]
-    cut_offs += [sessions_of(desk.digest_key, home)] if home else []
+    cut_offs = _cut_offs(desk, home)
     scores = await held(desk, [*members, *cut_offs])
     cut_off = max((scores[each].score for each in cut_offs if each in scores), default=0)
 
@@ -158,6 +159,12 @@ async def _ended_of(
         return ref.member in scores or began(stored.created_at) <= cut_off
 
     return ended
+
+
+def _cut_offs(desk: Desk, home: SessionRef | None) -> list[bytes]:
+    """What is joined where all of everybody, or of a user, end: the next comes after the last."""
+    cut_offs = [all_sessions(desk.digest_key)]
+    return [*cut_offs, sessions_of(desk.digest_key, home)] if home else cut_offs
 
 
 def _digest_of_handle(handle: str) -> str:
