@@ -108,7 +108,10 @@ class World:
         return self.side.lasts(self.keys.index(HOME))
 
     def look(self, *members):
-        return self.run(operations.look(self.keys, HOME, members)).infos
+        return self.listed(*members).infos
+
+    def listed(self, *members):
+        return self.run(operations.look(self.keys, HOME, members))
 
 
 def raw_fields(keys, ref) -> Operation[set[bytes]]:
@@ -468,6 +471,8 @@ def test_a_list_tells_who_lives_and_forgets_who_does_not(world):
     assert living.created_at == pytest.approx(made.created_at, abs=1e-3)
     assert living.idle_until - world.side.now() == pytest.approx(100, abs=10)
     assert world.index() == [ref.member]
+    assert isinstance(world.rotate(ref, moved := world.ref()), Stored)
+    assert world.listed(moved.member, ref.member).before == [(ref.member,), ()]
 
 
 def test_idle_time_begins_anew_with_use_and_not_beyond_the_absolute_end(world):
@@ -647,8 +652,9 @@ class Pair(RuleBasedStateMachine):
     def index(self):
         members = self.worlds[0].index()
         assert sorted(members) == sorted(self.worlds[1].index())
-        looks = [world.look(*members) for world in self.worlds]
-        assert [info is None for info in looks[0]] == [info is None for info in looks[1]]
+        looks = [world.listed(*members) for world in self.worlds]
+        assert [info is None for info in looks[0].infos] == [i is None for i in looks[1].infos]
+        assert looks[0].before == looks[1].before
 
 
 def test_any_sequence_of_calls_has_one_outcome(on_server, in_process):

@@ -6,8 +6,9 @@ import pytest
 from tests.integration.fleet import until
 
 from aragora_redis import SharedState
-from aragora_redis.errors import LinkDownError, OutageError
-from aragora_redis.sessions.ids import SessionRef, handle_of
+from aragora_redis.errors import LinkDownError, OutageError, SessionUnreadableError
+from aragora_redis.sessions import operations
+from aragora_redis.sessions.ids import SessionRef, fresh_id, handle_of
 from aragora_redis.sessions.policy import OnFull, SessionPolicy
 from aragora_redis.settings.model import Settings
 from aragora_redis.state import held_ends
@@ -86,6 +87,48 @@ async def test_all_others_end_though_redis_is_away_and_the_one_that_is_kept_live
     assert kept is not None
     await back(state)
     assert await living(state, kept, other) == [True, False]
+
+
+@pytest.mark.parametrize("spared", [False, True])
+async def test_who_is_meant_is_known_after_another_instance_has_rotated_it(state, spared):
+    sessions = state.sessions
+    rotated, other = [await sessions.create("42") for _ in range(2)]
+    state._executor.outage = LinkDownError("Redis is away")
+    if spared:
+        await sessions.end_user("42", keep=rotated.handle)
+    else:
+        await sessions.end_one_of("42", rotated.handle)
+    state._executor.outage = None
+    now_id, to = fresh_id(sessions._digest_key, rotated.ref.shard)
+    keys, home = sessions._store.keys, sessions._home("42")
+    move = operations.rotate(keys, rotated.ref, to, index=home, grace=0)
+    assert await sessions._store.run(move, sessions._store.until(1))
+    for _ in range(2):
+        assert (await sessions.get(now_id) is not None) is spared
+        assert await living(state, other) == [not spared]
+        await back(state)
+
+
+async def test_one_that_cannot_be_read_stops_no_other_end(state):
+    poor, mine = await state.sessions.create("poor"), await state.sessions.create("42")
+    keys = state.sessions._store.keys
+
+    class Unknown:
+        on, seal = keys.seal.on, keys.seal.seal
+
+        def open(self, member, name, text):
+            if member == poor.ref.member:
+                raise SessionUnreadableError("unknown-key")
+            return keys_before.open(member, name, text)
+
+    keys_before = keys.seal
+    state._executor.outage = LinkDownError("Redis is away")
+    await state.sessions.end_user("poor", keep=poor.handle)
+    await state.sessions.end_one_of("42", mine.handle)
+    keys.seal = Unknown()
+    await back(state)
+    keys.seal = keys_before
+    assert await living(state, poor, mine) == [True, False]
 
 
 async def test_one_of_a_user_ends_though_redis_is_away_and_no_strangers(state):

@@ -181,7 +181,8 @@ def look(memory: Memory, keys: _Keys, args: _Keys) -> Any:
         else:
             unused = memory.expiry(key) or memory.now
             used, client = int(found.get(b"t", found[b"c"])), found.get(b"w", b"")
-            replies.append([int(found[b"c"]), int(found[b"a"]), unused, used, client])
+            before = found.get(b"p", b"")
+            replies.append([int(found[b"c"]), int(found[b"a"]), unused, used, client, before])
     return [memory.now, replies]
 
 

@@ -234,7 +234,8 @@ def look(keys: SessionKeys, user: SessionRef, members: Sequence[bytes]) -> Opera
             infos = [
                 _info(keys, member, found) for member, found in zip(members, listed, strict=True)
             ]
-            return Listed(int(now) / 1e6, infos)
+            before = [read_members(found[-1]) if found else () for found in listed]
+            return Listed(int(now) / 1e6, infos, before)
         except (TypeError, ValueError) as error:
             raise UnexpectedReplyError("a list of sessions cannot be read") from error
 
@@ -327,7 +328,7 @@ def _read_index(reply: Any) -> tuple[tuple[bytes, float], ...]:
 def _info(keys: SessionKeys, member: bytes, found: list[Any]) -> SessionInfo | None:
     if not found:
         return None
-    *instants, stored = found
+    *instants, stored, _ = found
     created, expires, unused, seen = (int(instant) / 1e6 for instant in instants)
     try:
         client = clients.read(keys.seal.open(member, CLIENT, stored)) if stored else Client()

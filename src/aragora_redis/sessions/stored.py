@@ -113,10 +113,17 @@ class SessionInfo(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """What may be shown of some sessions, None for what does not live, and the server's time."""
+    """Some sessions as they are listed.
+
+    Attributes:
+        now: the server's time in Unix seconds.
+        infos: what may be shown of each, None for what does not live.
+        before: the digests that each had before rotations.
+    """
 
     now: float
     infos: list[SessionInfo | None]
+    before: list[tuple[bytes, ...]]
 
 
 class Moved(NamedTuple):

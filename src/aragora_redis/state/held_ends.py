@@ -35,11 +35,23 @@ class HeldEnd(NamedTuple):
     spared: bytes | None = None
     only: bytes | None = None
 
-    def means(self, member: bytes, created_at: float) -> bool:
-        """Whether a session of the user that began then (Unix seconds) is to end."""
-        if self.only is not None:  # whatever the clock has done since
-            return member == self.only
-        return began(created_at) <= self.cut_off and member != self.spared
+    def means(self, member: bytes, created_at: float, before: tuple[bytes, ...]) -> bool:
+        """Whether a session of the user that began then (Unix seconds) is to end.
+
+        Args:
+            member: its digest.
+            created_at: when it began.
+            before: the digests that it had before rotations, of which others may not be known here.
+        """
+        # The only one is meant whenever it began: a clock may have gone back since.
+        return self.names(member, before) and (
+            self.only is not None or began(created_at) <= self.cut_off
+        )
+
+    def names(self, member: bytes, before: tuple[bytes, ...]) -> bool:
+        """Whether it is the only one that is meant, or not the one that is spared."""
+        ids = (member, *before)
+        return self.spared not in ids if self.only is None else self.only in ids
 
 
 class HeldEnds:
@@ -74,9 +86,11 @@ class HeldEnds:
         if not ends:
             self._held.pop(end.home, None)
 
-    def has_ended(self, home: SessionRef, member: bytes, created_at: float) -> bool:
-        """Whether a user's session has ended by what is held."""
-        return any(end.means(member, created_at) for end in self._held.get(home, ()))
+    def has_ended(
+        self, home: SessionRef, member: bytes, created_at: float, before: tuple[bytes, ...] = ()
+    ) -> bool:
+        """Whether a user's session has ended by what is held; the rest is as for `means`."""
+        return any(end.means(member, created_at, before) for end in self._held.get(home, ()))
 
     def cut_off(self, home: SessionRef) -> int:
         """What a session that begins now must be younger than, in Unix milliseconds; 0 for all."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ..errors import SessionConflictError
 from ..sessions import operations
@@ -31,6 +31,20 @@ T = TypeVar("T")
 
 REMOVE_LIMIT = 0.5
 """Seconds that a removal in the background may take."""
+
+
+class Living(NamedTuple):
+    """Sessions of one user.
+
+    Attributes:
+        infos: what may be shown of each, by its digest, in no order.
+        before: the digests that each had before rotations.
+        now: the server's time in Unix seconds at the last look, 0 for none.
+    """
+
+    infos: dict[bytes, SessionInfo]
+    before: dict[bytes, tuple[bytes, ...]]
+    now: float
 
 
 class SessionEnds:
@@ -137,7 +151,8 @@ class SessionEnds:
 
         What has lapsed is taken out of the index.
         """
-        return by_age(*await self.listed(home, until))
+        found = await self.listed(home, until)
+        return by_age(found.infos, found.now)
 
     async def end_too_many(
         self, home: SessionRef, made: bytes, until: float, *, replaced: SessionRef | None = None
@@ -148,20 +163,18 @@ class SessionEnds:
         """
         most = self._policy().max_per_user
         if len(await self.index(home, until)) > most:
-            living, now = await self.listed(home, until)
+            living, _, now = await self.listed(home, until)
             if replaced is not None:
                 living.pop(replaced.member, None)
             await self.end_members(home, too_many(living, now, most=most, made=made), until)
 
-    async def listed(
-        self, home: SessionRef, until: float, *, cut_off: int | None = None
-    ) -> tuple[dict[bytes, SessionInfo], float]:
-        """The sessions that live, in no order, and the server's time by then.
+    async def listed(self, home: SessionRef, until: float, *, cut_off: int | None = None) -> Living:
+        """The sessions that live.
 
         With a cut-off (Unix milliseconds): those that did when only that one was known.
         """
         index = await self.index(home, until)
-        looked, now = await self._look(
+        looked, before, now = await self._look(
             home, [m for m in index if not self._revocations.has_ended(m)], until
         )
         living = {
@@ -169,12 +182,22 @@ class SessionEnds:
             for member, info in looked.items()
             if info
             and not (
-                self._store.has_ended(SessionRef(home.shard, member), info.created_at, home)
+                self._has_ended(home, member, info, before)
                 if cut_off is None
                 else began(info.created_at) <= cut_off
             )
         }
-        return living, now
+        return Living(living, before, now)
+
+    def _has_ended(
+        self,
+        home: SessionRef,
+        member: bytes,
+        info: SessionInfo,
+        before: Mapping[bytes, tuple[bytes, ...]],
+    ) -> bool:
+        ref = SessionRef(home.shard, member)
+        return self._store.has_ended(ref, info.created_at, home, before[member])
 
     async def take_out_lapsed(self, home: SessionRef, until: float) -> int:
         """Take out of a user's index what does not live; how many do."""
@@ -182,11 +205,11 @@ class SessionEnds:
         ended = [member for member in index if self._revocations.has_ended(member)]
         for page in _pages([SessionRef(home.shard, member) for member in ended]):
             await asyncio.gather(*(self._remove(ref, home, until) for ref in page))
-        looked, _ = await self._look(home, [m for m in index if m not in ended], until)
+        looked, before, _ = await self._look(home, [m for m in index if m not in ended], until)
         over = {
             member: info
             for member, info in looked.items()
-            if info and self._store.has_ended(SessionRef(home.shard, member), info.created_at, home)
+            if info and self._has_ended(home, member, info, before)
         }
         cut_off = self._store.cut_off(home)
         with_all = [m for m, info in over.items() if began(info.created_at) <= cut_off]
@@ -200,18 +223,17 @@ class SessionEnds:
 
     async def _look(
         self, home: SessionRef, members: list[bytes], until: float
-    ) -> tuple[dict[bytes, SessionInfo | None], float]:
-        """What may be shown of each, and the server's time at the last look (0 for none).
-
-        None stands for those that have lapsed, which leave the index.
-        """
+    ) -> tuple[dict[bytes, SessionInfo | None], dict[bytes, tuple[bytes, ...]], float]:
+        """As in `Living`, but with None for those that have lapsed, which leave the index."""
         found: dict[bytes, SessionInfo | None] = {}
+        before: dict[bytes, tuple[bytes, ...]] = {}
         now = 0.0
         for page in _pages(members):
             listed = await self._store.run(operations.look(self._store.keys, home, page), until)
             found |= zip(page, listed.infos, strict=True)
+            before |= zip(page, listed.before, strict=True)
             now = listed.now
-        return found, now
+        return found, before, now
 
     async def end_members(
         self, home: SessionRef, members: Mapping[bytes, SessionInfo], until: float

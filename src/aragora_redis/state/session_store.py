@@ -124,7 +124,8 @@ class SessionStore:
             self._revocations.require_ready()
             answer = await self._run_change(ref, change(ref), until)
             if isinstance(answer, Stored):
-                if self.has_ended(ref, answer.created_at, self.home_of(answer.user)):
+                home = self.home_of(answer.user)
+                if self.has_ended(ref, answer.created_at, home, answer.before):
                     raise gone()
                 await self._reseal(ref, answer, until)
                 return answer, ref
@@ -187,20 +188,28 @@ class SessionStore:
         Raises:
             SessionGoneError: it has.
         """
-        if self.has_ended(session.ref, session.created_at, self.home_of(session.user)):
+        home = self.home_of(session.user)
+        if self.has_ended(session.ref, session.created_at, home, session.before):
             raise gone()
 
-    def has_ended(self, ref: SessionRef, created_at: float, home: SessionRef | None) -> bool:
+    def has_ended(
+        self,
+        ref: SessionRef,
+        created_at: float,
+        home: SessionRef | None,
+        before: tuple[bytes, ...] = (),
+    ) -> bool:
         """Whether a session has ended, by itself, with all, or with all of its user.
 
         Args:
             ref: where it is.
             created_at: when it began, in Unix seconds.
             home: the index of its user.
+            before: the digests that it had before rotations.
         """
         if self._revocations.has_ended(ref.member) or began(created_at) <= self.cut_off(home):
             return True
-        return home is not None and self._held.has_ended(home, ref.member, created_at)
+        return home is not None and self._held.has_ended(home, ref.member, created_at, before)
 
     def cut_off(self, home: SessionRef | None) -> int:
         """Until when all sessions that had begun have ended, in Unix milliseconds; 0 for never.
@@ -253,7 +262,8 @@ class SessionStore:
             return None
         if isinstance(found, Found):
             stored = found.stored
-            if self.has_ended(ref, stored.created_at, self.home_of(stored.user)):
+            home = self.home_of(stored.user)
+            if self.has_ended(ref, stored.created_at, home, stored.before):
                 return None
             self._events.emit(SessionServed(found.source))
         return found

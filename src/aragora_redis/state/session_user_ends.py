@@ -10,14 +10,12 @@ from __future__ import annotations
 import asyncio
 
 from ..errors import OutageError
-from ..sessions import operations
 from ..sessions.ids import SessionRef, sessions_of
-from ..sessions.stored import Moved, SessionInfo
 from .held_ends import HeldEnd
 from .owed_ends import OwedEnds
 from .receipt import Level, Receipt
-from .session_ends import REMOVE_LIMIT, SessionEnds, least
-from .session_store import HOPS, NO_ANSWER, SessionStore
+from .session_ends import REMOVE_LIMIT, Living, SessionEnds, least
+from .session_store import NO_ANSWER, SessionStore
 
 
 class UserEnds:
@@ -49,9 +47,10 @@ class UserEnds:
         if found is None:
             self._owed.hold(owed)  # the cut-off holds where there is no room for it
             return None, cut
-        if not found:
+        meant = found.infos
+        if not meant:
             return 0, cut
-        return len(found), least([cut, await self._ends.end_members(home, found, until)])
+        return len(meant), least([cut, await self._ends.end_members(home, meant, until)])
 
     async def end_meant(
         self,
@@ -73,11 +72,7 @@ class UserEnds:
             if not self._owed.hold(owed):
                 raise OutageError("Redis cannot be asked, and too many ends wait for it")
             return None, Receipt(Level.LOCAL, Level.PRIMARY)
-        meant = {
-            member: info
-            for member, info in found.items()
-            if member != spared and only in (None, member)
-        }
+        meant = {m: info for m, info in found.infos.items() if owed.names(m, found.before[m])}
         return len(meant), await self._ends.end_members(home, meant, until)
 
     async def carry_out(self, owed: HeldEnd) -> bool:
@@ -86,14 +81,11 @@ class UserEnds:
         found = await self._listed(home, until, cut_off=0)
         if found is None:
             return False
-        try:
-            owed = owed._replace(
-                spared=await self._now_at(home, owed.spared, until),
-                only=await self._now_at(home, owed.only, until),
-            )
-        except NO_ANSWER:
-            return False
-        meant = {m: info for m, info in found.items() if owed.means(m, info.created_at)}
+        meant = {
+            member: info
+            for member, info in found.infos.items()
+            if owed.means(member, info.created_at, found.before[member])
+        }
         await self._ends.end_members(home, meant, until)
         return True
 
@@ -101,24 +93,12 @@ class UserEnds:
         cut_off = self._ends.next_cut_off(self._store.beginning(home))
         return HeldEnd(home, cut_off, self._ends.latest_end())
 
-    async def _listed(
-        self, home: SessionRef, until: float, *, cut_off: int
-    ) -> dict[bytes, SessionInfo] | None:
+    async def _listed(self, home: SessionRef, until: float, *, cut_off: int) -> Living | None:
         """The sessions younger than a cut-off (Unix ms) that have no tombstone.
 
         None where Redis cannot be asked.
         """
         try:
-            return (await self._ends.listed(home, until, cut_off=cut_off))[0]
+            return await self._ends.listed(home, until, cut_off=cut_off)
         except NO_ANSWER:
             return None
-
-    async def _now_at(self, home: SessionRef, member: bytes | None, until: float) -> bytes | None:
-        """Under which digest a session is by now: others may have rotated it meanwhile."""
-        for _ in range(HOPS if member else 0):
-            there = operations.read(self._store.keys, SessionRef(home.shard, member or b""))
-            found = await self._store.run(there, until)
-            if not isinstance(found, Moved):
-                break
-            member = found.member
-        return member

@@ -162,9 +162,8 @@ class Sessions(EndableSessions):
         As far as known here, without a round trip. Other instances write too, so what was read
         more than a second ago is not vouched for.
         """
-        ended = self._store.has_ended(
-            session.ref, session.created_at, self._store.home_of(session.user)
-        )
+        home = self._store.home_of(session.user)
+        ended = self._store.has_ended(session.ref, session.created_at, home, session.before)
         return not ended and self._store.is_latest(session, CURRENT_FOR)
 
     def now(self) -> float:
