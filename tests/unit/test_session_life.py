@@ -12,7 +12,8 @@ from starlette.routing import Route
 
 from aragora_redis.errors import InvalidInputError
 from aragora_redis.gateway.app import create_app
-from aragora_redis.sessions.ids import all_sessions, sessions_of, user_ref
+from aragora_redis.sessions import operations
+from aragora_redis.sessions.ids import all_sessions, fresh_id, sessions_of, user_ref
 from aragora_redis.sessions.policy import OnFull, SessionPolicy
 from aragora_redis.settings import Settings, from_env
 from aragora_redis.state.shared import SharedState
@@ -33,6 +34,18 @@ async def state():
 def browser(app):
     transport = httpx.ASGITransport(app)
     return httpx.AsyncClient(transport=transport, base_url="http://localhost:8080")
+
+
+async def lapsed(state):
+    """One of the user's that is listed and is no more."""
+    store = state.sessions._store
+    home = state.sessions._home("42")
+    _, ref = fresh_id(state.sessions._digest_key, home.shard)
+    begin = operations.create(
+        store.keys, ref, POLICY, user="42", index=home, fields={}, nonce="begin"
+    )
+    await store.run(begin, store.until(1))
+    await store.run(operations.end(store.keys, ref, index=None, nonce="end"), store.until(1))
 
 
 def life(session):
@@ -139,6 +152,7 @@ async def test_who_only_reads_gets_the_cookie_anew_when_half_of_it_is_over(state
 async def test_to_be_remembered_takes_no_place_of_its_own(state, on_full):
     state.sessions.use(replace(POLICY, max_per_user=2, on_full=on_full))
     mine, other = [await state.sessions.create("42", {"n": n}) for n in range(2)]
+    await lapsed(state)
     made = await state.sessions.authenticate(mine, "42", idle=100)
     assert made.data == {"n": 0}
     assert {each.handle for each in await state.sessions.of_user("42")} == {

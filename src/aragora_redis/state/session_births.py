@@ -87,7 +87,8 @@ class SessionBirths:
                 return answer.session(ref, named=session_id, source=self._source)
             if not isinstance(answer, Full) or home is None:
                 raise UnexpectedReplyError("the answer does not fit the beginning of a session")
-            if await self._ends.take_out_lapsed(home, until) >= lasting.max_per_user:
+            most = lasting.max_per_user + (replaced is not None)
+            if await self._ends.take_out_lapsed(home, until) >= most:
                 break
         raise TooManySessionsError(
             f"the user has {lasting.max_per_user} sessions, as many as the policy allows"
