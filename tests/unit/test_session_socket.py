@@ -15,6 +15,7 @@ from aragora_redis.errors import InvalidInputError, LinkDownError
 from aragora_redis.settings import Settings
 from aragora_redis.state.shared import SharedState
 from aragora_redis.web import SessionMiddleware, session_of
+from aragora_redis.web.session import WebSession
 
 
 @pytest.fixture
@@ -180,3 +181,34 @@ async def test_who_sends_after_its_end_is_told_so(state):
     sent = await connect(state, unwritten, made)
     assert [each.get("code") for each in sent] == [1011]
     assert ends == [1006, 1006]
+
+
+async def test_what_changes_while_it_is_written_stays_and_is_written_next(state, monkeypatch):
+    made = await state.sessions.create("42", {"list": [1], "gone": 1})
+    mine = WebSession(state.sessions, state.sessions.cookie(made), overwrite=False)
+    await asyncio.gather(mine.load(), mine.load())
+    run, saving, meanwhile = state._executor.run, asyncio.Event(), asyncio.Event()
+
+    async def slowly(operation, *, within):
+        saving.set()
+        await meanwhile.wait()
+        return await run(operation, within=within)
+
+    monkeypatch.setattr(state._executor, "run", slowly)
+    for write in (mine.save, mine.rotate, lambda: mine.login("42")):
+        saving.clear()
+        meanwhile.clear()
+        held = mine["list"]
+        mine["a"] = mine.get("a", 0) + 1
+        writing = asyncio.create_task(write())
+        await saving.wait()
+        again = asyncio.create_task(mine.save())
+        mine["a"] += 1
+        mine["b"] = held[-1]
+        mine.pop("gone", None)
+        held.append(held[-1] + 1)
+        meanwhile.set()
+        await asyncio.gather(writing, again)
+        stored = (await state.sessions.get(mine.id)).data
+        assert stored == {"list": held, "a": held[-1] * 2 - 2, "b": held[-2]}
+        assert dict(mine) == stored

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 from collections.abc import Iterator, MutableMapping
@@ -16,6 +17,7 @@ from ..errors import (
     AragoraRedisError,
     InvalidInputError,
     SessionConflictError,
+    SessionDataError,
     SessionGoneError,
 )
 from ..sessions.client import Client
@@ -74,7 +76,8 @@ class WebSession(MutableMapping[str, Any]):
     """The session of one request.
 
     What is changed, also within lists and objects, is written when the response starts: only the
-    fields that differ from what was read, so that requests at once lose nothing of each other.
+    fields that differ from what was read, so that requests at once lose nothing of each other. What
+    another task changes while it is written stays, and is written next.
 
     Args:
         sessions: where it is kept.
@@ -103,6 +106,7 @@ class WebSession(MutableMapping[str, Any]):
         self._data: dict[str, Any] | None = None if self._presented else {}
         self._cookie = Cookie.KEEP
         self._keeps_id = False
+        self._writing = asyncio.Lock()
         self.accessed = False
         self._trouble: AragoraRedisError | None = None
         self.told: AragoraRedisError | None = None
@@ -196,11 +200,13 @@ class WebSession(MutableMapping[str, Any]):
         """
         if self._data is None:
             presented = self._presented
-            self._hold(
+            found = (
                 await self._sessions.get(presented.session_id, seen=presented.seen)
                 if presented
                 else None
             )
+            if self._data is None:  # else another task has read it, and may have changed it
+                self._hold(found)
             self._trouble = None
 
     async def try_load(self) -> None:
@@ -220,6 +226,10 @@ class WebSession(MutableMapping[str, Any]):
             OutageError: nothing was written.
             OutcomeUnknownError: it may have been written.
         """
+        async with self._writing:
+            await self._write()
+
+    async def _write(self) -> None:
         if self._data is None:
             return
         fields = encode(self._data)
@@ -230,11 +240,12 @@ class WebSession(MutableMapping[str, Any]):
         if self._stored is None:
             if fields:
                 self._require_cookie()
-                self._begin(await self._sessions.create(data=self._data, client=self._client))
+                made = await self._sessions.create(data=self._data, client=self._client)
+                self._begin(made, fields)
         elif removed and not fields and self._stored.user is None:
             await self._end_emptied(self._stored, removed)
         elif changed or removed:
-            await self._update(self._stored, changed, removed)
+            await self._update(self._stored, changed, removed, fields)
         elif self._stored.user is not None and self._moved(self._stored):
             # What the user is shown; no request fails for it.
             with contextlib.suppress(AragoraRedisError):
@@ -261,21 +272,27 @@ class WebSession(MutableMapping[str, Any]):
         """
         self._require_cookie()
         await self.load()
+        async with self._writing:
+            await self._log_in(user, idle, absolute)
+
+    async def _log_in(self, user: str, idle: float | None, absolute: float | None) -> None:
         begin = partial(
             self._sessions.create, user, idle=idle, absolute=absolute, client=self._client
         )
         if self._stored is None:
-            self._begin(await begin(self._loaded))
+            data = self._loaded
+            sent = encode(data)
+            self._begin(await begin(data), sent)
             return
         if self._stored.user not in (None, user):
             await self._replace(self._stored, await begin({}))
             return
-        await self.save()
-        stored = self._stored
+        await self._write()
+        stored, sent = self._stored, self._read
         if stored is None:
-            self._begin(await begin({}))
+            made = await begin({})
         elif stored.user == user and idle is None and absolute is None:
-            self._begin(await self._sessions.rotate(stored, grace=0))
+            made = await self._sessions.rotate(stored, grace=0)
         else:
             try:
                 made = await self._sessions.authenticate(
@@ -285,28 +302,32 @@ class WebSession(MutableMapping[str, Any]):
                 # Another login has the anonymous session by now, of this user or of whoever
                 # planted its id: what it held goes to one of them only.
                 made = await begin({})
-            self._begin(made)
+        self._begin(made, sent)
 
     async def _replace(self, former: Session, begun: Session) -> None:
         with contextlib.suppress(SessionGoneError):
             await self._sessions.end(former)
-        self._begin(begun)
+        self._hold(begun)
+        self._cookie = Cookie.SET
 
     async def rotate(self) -> None:
         """Give it a new id: after each change of what its user may do. Raises as `save` does."""
         self._require_cookie()
         await self.load()
-        await self.save()
-        if self._stored is not None:
-            self._begin(await self._sessions.rotate(self._stored))
+        async with self._writing:
+            await self._write()
+            if self._stored is not None:
+                sent = self._read
+                self._begin(await self._sessions.rotate(self._stored), sent)
 
     async def end(self) -> None:
         """End it for good, and forget what it holds. Raises nothing where it has ended before."""
         await self.load()
-        stored, self._stored = self._stored, None
-        self._data, self._read, self._cookie = {}, {}, Cookie.DELETE
-        if stored is not None:
-            await self._sessions.end(stored)
+        async with self._writing:
+            stored, self._stored = self._stored, None
+            self._data, self._read, self._cookie = {}, {}, Cookie.DELETE
+            if stored is not None:
+                await self._sessions.end(stored)
 
     # --- the user's own sessions --------------------------------------------------------
 
@@ -377,8 +398,25 @@ class WebSession(MutableMapping[str, Any]):
         self._data = {} if stored is None else stored.data
         self._read = encode(self._data)
 
-    def _begin(self, stored: Session) -> None:
-        self._hold(stored)
+    def _take_over(self, stored: Session | None, sent: Fields) -> None:
+        """Go on with what is stored since `sent` was written.
+
+        What another task has changed meanwhile stays, to be written next, and so do the objects of
+        what has not changed, which somebody may hold.
+        """
+        data = {} if self._data is None else self._data
+        newer = {} if stored is None else stored.data
+        self._stored, self._data, self._read = stored, data, encode(newer)
+        for name in {*sent, *self._read}:
+            if _encoded(data, name) != sent.get(name):
+                continue
+            if name not in newer:
+                del data[name]
+            elif self._read[name] != sent.get(name):
+                data[name] = newer[name]
+
+    def _begin(self, stored: Session, sent: Fields) -> None:
+        self._take_over(stored, sent)
         self._cookie = Cookie.SET
 
     async def _end_emptied(self, stored: Session, removed: list[str]) -> None:
@@ -386,15 +424,17 @@ class WebSession(MutableMapping[str, Any]):
         try:
             await self._sessions.end_unchanged(stored)
         except SessionConflictError:
-            await self._update(stored, {}, removed)
+            await self._update(stored, {}, removed, {})
         else:
-            self._hold(None)
+            self._take_over(None, {})
             self._cookie = Cookie.DELETE
 
-    async def _update(self, stored: Session, changed: dict[str, Any], removed: list[str]) -> None:
+    async def _update(
+        self, stored: Session, changed: dict[str, Any], removed: list[str], sent: Fields
+    ) -> None:
         try:
             newer = await self._apply(stored, changed, removed)
-            self._hold(newer)
+            self._take_over(newer, sent)
             if newer.version != stored.version:
                 self._cookie = Cookie.SET  # the client has seen this version
         except SessionGoneError:
@@ -429,6 +469,16 @@ class WebSession(MutableMapping[str, Any]):
                     raise
                 stored = newer
         raise SessionConflictError("other requests keep changing the session")
+
+
+def _encoded(data: dict[str, Any], name: str) -> bytes | None:
+    """A field as it would be written; None where it is not there, empty where it cannot be."""
+    if name not in data:
+        return None
+    try:
+        return encode({name: data[name]})[name]
+    except SessionDataError:
+        return b""
 
 
 def session_of(connection: HTTPConnection) -> WebSession:
