@@ -143,6 +143,9 @@ async def test_who_only_reads_gets_the_cookie_anew_when_half_of_it_is_over(state
             return
         assert f"; Max-Age={lasts}" in anew
         assert await sent(client, "/read", half + 2) is None, "it was sent a second ago"
+        back = await sent(client, "/read", half - 9)
+        assert f"; Max-Age={lasts}" in back, "the clock was set back, that of the browser was not"
+        assert await sent(client, "/read", half - 8) is None
         assert (await client.get("/read")).json() == {"a": 1}
         told = await sent(client, "/read_while_it_moves", 2 * half + 2)
         assert told is None, "the client may have a newer cookie by now"

@@ -26,6 +26,8 @@ from ..sessions.stored import Session, SessionInfo
 from ..state.sessions import Sessions
 
 _ATTEMPTS = 3
+CLOCK_SLACK = 5.0
+"""Seconds by which clocks that are kept may differ."""
 
 MaxAge = int | Literal["session"] | None
 
@@ -65,9 +67,15 @@ class Lasting:
         return max(math.ceil(min(session.idle, session.expires_at - now)), 1)
 
     def is_due(self, session: Session, sent_at: float | None, now: float) -> bool:
-        """Whether a cookie that was sent then is over by half, and another would last longer."""
+        """Whether a cookie that was sent then is over by half, and another would last longer.
+
+        One that says it was sent later than now is due too: the clock was set back, or that of the
+        primary of today is behind, and the browser's was not.
+        """
         if sent_at is None or self.max_age is None:
             return self.ends
+        if sent_at > now + CLOCK_SLACK:
+            return True
         lasts = self.seconds(session, sent_at) or 0
         return now - sent_at >= lasts / 2 and sent_at + lasts < session.expires_at
 
