@@ -270,6 +270,20 @@ def test_a_place_that_is_given_back_is_free(world):
     assert world.acquire(opened)[1].word == "permit"
 
 
+def test_to_keep_a_place_takes_none_anew(world):
+    opened = world.trip()
+    one = world.acquire(opened)[0]
+
+    def kept():
+        keep = operations.acquire(world.keys, "llm", world.policy, one, anew=False)
+        return world.run(keep).word
+
+    assert kept() == "permit"
+    world.settle(one, "released")
+    assert kept() == "changed"
+    assert [world.acquire(opened)[1].word for _ in range(3)] == ["permit", "permit", "busy"]
+
+
 def test_a_result_is_taken_in_once(world):
     opened = world.trip()
     one = world.acquire(opened)[0]

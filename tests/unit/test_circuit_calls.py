@@ -31,7 +31,7 @@ from aragora_redis.names import validate_name
 from aragora_redis.policies import parse_policies
 from aragora_redis.settings import Settings
 from aragora_redis.sync import SharedState as SyncState
-from aragora_redis.testing import FakeClock
+from aragora_redis.testing import FakeClock, memory_state
 from aragora_redis.web.httpx import CircuitTransport, SyncCircuitTransport, by_host
 
 POLICIES = """
@@ -631,3 +631,29 @@ async def test_places_are_kept_at_once_and_given_back_until_that_fails(state, mo
     await trials.tend(circuit.monotonic())
     assert asked == ["circuit_acquire"] * len(kept) + ["circuit_settle"]
     assert not trials.owing
+
+
+async def test_a_place_that_was_given_back_is_not_kept():
+    few = '[circuits.default]\nminimum_calls = 2\nopen_for = "200 ms"\nhalf_open_probes = 1'
+    clock = FakeClock()
+    async with memory_state(few, clock=clock) as state:
+        circuit = state.circuits["llm"]
+
+        async def trial():
+            with suppress(CircuitOpenError):
+                permit = await circuit.acquire()
+                if permit.trial:
+                    return permit
+                circuit.count(permit, ok=False, duration=0)
+            clock.advance(0.1)
+            return None
+
+        async with asyncio.timeout(10):
+            while (given := await trial()) is None:
+                await asyncio.sleep(0.01)
+        assert await circuit.keep(given) > 0
+        await circuit.release(given)
+        assert await circuit.keep(given) == 0
+        assert (given := await circuit.acquire()).trial, "the place is free"
+        circuit.give_up(given)
+        assert await circuit.keep(given) == 0, "it is under way"

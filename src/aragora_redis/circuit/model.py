@@ -96,6 +96,8 @@ def acquire(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     longest = max(stored.lease, lease)
     places = _places(memory, keys[1], longest)
     if token not in places:
+        if args[7] == b"1":
+            return _asked(b"changed", 0, now, stored)
         if stored.mind_clock(now):
             _keep(memory, keys[0], stored)
         standing = stored.standing

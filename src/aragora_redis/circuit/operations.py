@@ -123,9 +123,9 @@ def report(
 
 
 def acquire(
-    keys: CircuitKeys, name: str, policy: CircuitPolicy, permit: Permit
+    keys: CircuitKeys, name: str, policy: CircuitPolicy, permit: Permit, *, anew: bool = True
 ) -> Operation[Asked]:
-    """Take the place that a permit names, or keep it for longer."""
+    """Take the place that a permit names, or keep it for longer; without `anew` only that."""
     return Operation(
         kind=Kind.CAS,
         keys=(keys.state(name), keys.places(name)),
@@ -137,6 +137,7 @@ def acquire(
             int(lease_of(policy) * 1000),
             keys.channel,
             name,
+            int(not anew),
         ),
         read=_read_asked,
         script=load("circuit_acquire"),

@@ -3,7 +3,8 @@
 --
 -- KEYS: 1 the state (see parts/circuit.lua), 2 the places (sorted set: token -> end in milliseconds)
 -- ARGV: 1 not_after, 2 era, 3 n of the state that the caller knows, 4 token, 5 number of places,
---       6 length of the lease in milliseconds, 7 channel for changes, 8 name
+--       6 length of the lease in milliseconds, 7 channel for changes, 8 name,
+--       9 1 to take no place anew: one that is not held any more is "changed"
 -- Reply: {word, wait in microseconds, now in microseconds, era, n, state, until, span, opens, reason},
 --        where the word is "permit", "busy" (all places are taken), "early" (the circuit is open) or
 --        "changed"
@@ -36,6 +37,7 @@ local function take()
   return answer('permit', 0)
 end
 if redis.call('ZSCORE', places, ARGV[4]) then return take() end
+if ARGV[9] == '1' then return answer('changed', 0) end
 if mind_clock(s, now) then
   local refused = store(KEYS[1], s, now, ARGV[7], ARGV[8])
   if refused then return refused end

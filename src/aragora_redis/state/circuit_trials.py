@@ -103,7 +103,10 @@ class Trials:
         """
         if permit.kind == "l":
             return self._lone.keep(permit.token)
-        return (await self._ask(permit)).word == "permit"
+        if permit in self._given_up:
+            return False
+        # The call may have ended elsewhere: a place taken anew would be held for nobody.
+        return (await self._ask(permit, anew=False)).word == "permit"
 
     def give_up(self, permit: Permit) -> None:
         """Give a place back in the background, from whatever task or destructor."""
@@ -172,9 +175,11 @@ class Trials:
         else:
             self._places.pop(permit, None)
 
-    async def _ask(self, permit: Permit) -> Asked:
+    async def _ask(self, permit: Permit, *, anew: bool = True) -> Asked:
         """Ask Redis for a place, or to keep it."""
-        acquire = operations.acquire(self._around.keys, self._name, self._policy(), permit)
+        acquire = operations.acquire(
+            self._around.keys, self._name, self._policy(), permit, anew=anew
+        )
         return await self._around.executor.run(acquire, within=self._around.deadline)
 
     def _try_alone(self, current: Standing) -> Permit:
