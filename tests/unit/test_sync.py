@@ -152,6 +152,28 @@ def test_policies_are_replaced_and_stay_so_in_a_fork(state):
     first.close()
 
 
+def test_a_fork_goes_by_what_the_file_has_said_since(tmp_path):
+    path = tmp_path / "policies.toml"
+
+    def parsed(rate):
+        path.write_text(f'[limits.api]\nrate = "{rate} per minute"')
+        return parse_policies(path.read_text(), source="test")
+
+    by_hand, written = parsed(9), parsed(7)
+    with SharedState(Settings(policies=path)) as state:
+        state.use_policies(by_hand)
+        assert state.rate_limits.policy("api").burst == 9
+        state.reread_policies()
+        end = time.monotonic() + 10
+        while state._crossing.here.policies.hash != written.hash:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        first, state._crossing._life = state._crossing._life, None  # as a fork finds it
+        assert first is not None
+        assert state.rate_limits.policy("api").burst == 7
+        first.close()
+
+
 def await_state(circuit, wanted):
     end = time.monotonic() + 10
     while circuit.state != wanted:

@@ -50,12 +50,15 @@ class SharedState:
     ) -> None:
         self.settings = settings
         self._used: Policies | None = None
+        self._made: state.SharedState | None = None
 
         def make() -> state.SharedState:
-            made = state.SharedState(settings, policies=policies, events=events)
+            before, used = self._made, self._used
+            made = self._made = state.SharedState(settings, policies=policies, events=events)
             made.audit.via = "sync"
-            if self._used is not None:
-                made.use_policies(self._used)
+            # Else the file has changed since: what it says was in force, and is read by now.
+            if used is not None and (before is None or before.policies is used):
+                made.use_policies(used)
             return made
 
         self._crossing = Crossing(make, deadline=settings.deadline)
@@ -99,7 +102,7 @@ class SharedState:
     def use_policies(self, policies: Policies) -> None:
         """Put other policies in force: at once, for all that is in use, and in forks from now on.
 
-        See `aragora_redis.SharedState.use_policies`.
+        Until the policies file changes, see `aragora_redis.SharedState.use_policies`.
         """
         self._used = policies
 
