@@ -16,7 +16,7 @@ from aragora_redis.ops.doctor import examine
 from aragora_redis.ops.outbox_look import look
 from aragora_redis.ops.outbox_sight import OutboxFileSight, OutboxSight
 from aragora_redis.ops.report import Status
-from aragora_redis.ops.survey import NodeSurvey, Survey, read_instance
+from aragora_redis.ops.survey import NodeSurvey, Survey, read_instance, readable
 from aragora_redis.settings import files
 from aragora_redis.state.outbox_file import OutboxFile
 
@@ -187,3 +187,11 @@ def test_a_disk_that_hangs_does_not_hold_up_the_rest(monkeypatch):
     assert time.monotonic() - began < 5
     assert shown.unseen == "the disk does not answer within 0.1 s"
     answers.set()
+
+
+def test_nobody_forges_a_finding_or_what_is_copied_by_a_boot_id():
+    boot = readable(b'x"\nCRITICAL \\"$(id)`id`\xff\x1b' + "é\u202e".encode())
+    told = r"x\"\x0aCRITICAL \\\"\x24(id)\x60id\x60\xff\x1bé\xe2\x80\xae"
+    (garbled,) = examine(seen(**{boot: "no row"})).diagnoses
+    assert garbled.fix.endswith(f'HDEL PREFIX:p:{{presence}}:rows "{told}"')
+    assert garbled.subject == f'the row "{told}" of the presence'

@@ -210,8 +210,19 @@ class Survey:
 
 
 def readable(raw: bytes) -> str:
-    """Text out of the presence, whatever somebody has put there."""
-    return raw.decode("utf-8", "backslashreplace")
+    """Text out of the presence, whatever somebody has put there, as `redis-cli` has it in quotes.
+
+    It is one line and ends no quotes, so that nobody forges a finding, or what operators copy.
+    """
+    quoted = raw.replace(b"\\", rb"\\").replace(b'"', rb"\"")
+    return "".join(map(_in_quotes, quoted.decode("utf-8", "backslashreplace")))
+
+
+def _in_quotes(character: str) -> str:
+    # A shell would act on the last two.
+    if character.isprintable() and character not in "$`":
+        return character
+    return "".join(f"\\x{byte:02x}" for byte in character.encode())
 
 
 def read_instance(row: str) -> Instance | None:
