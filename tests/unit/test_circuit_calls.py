@@ -649,7 +649,7 @@ async def test_a_place_that_was_given_back_is_not_kept():
             return None
 
         async with asyncio.timeout(10):
-            while (given := await trial()) is None:
+            while (given := await trial()) is None:  # noqa: ASYNC110 - nobody says when
                 await asyncio.sleep(0.01)
         assert await circuit.keep(given) > 0
         await circuit.release(given)
