@@ -654,6 +654,7 @@ async def test_a_place_that_was_given_back_is_not_kept():
         assert await circuit.keep(given) > 0
         await circuit.release(given)
         assert await circuit.keep(given) == 0
-        assert (given := await circuit.acquire()).trial, "the place is free"
+        given = await circuit.acquire()
+        assert given.trial, "the place is free"
         circuit.give_up(given)
         assert await circuit.keep(given) == 0, "it is under way"
