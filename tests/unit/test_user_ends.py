@@ -10,9 +10,11 @@ from aragora_redis.errors import LinkDownError, OutageError, SessionUnreadableEr
 from aragora_redis.sessions import operations
 from aragora_redis.sessions.ids import SessionRef, fresh_id, handle_of
 from aragora_redis.sessions.policy import OnFull, SessionPolicy
+from aragora_redis.sessions.stored import Moved
 from aragora_redis.settings.model import Settings
 from aragora_redis.state import held_ends
 from aragora_redis.state.held_ends import HeldEnd, HeldEnds
+from aragora_redis.state.owed_ends import Removal
 
 
 @pytest.fixture
@@ -129,6 +131,19 @@ async def test_one_that_cannot_be_read_stops_no_other_end(state):
     await back(state)
     keys.seal = keys_before
     assert await living(state, poor, mine) == [True, False]
+
+
+async def test_one_that_keeps_being_rotated_is_owed_on(state, monkeypatch):
+    mine, ends = await state.sessions.create("42"), state.sessions._ends
+
+    async def moved(*_):
+        return Moved(bytes(16))
+
+    monkeypatch.setattr(ends, "_remove", moved)
+    removal = Removal(mine.ref, None, mine.expires_at)
+    assert await ends.remove_again(removal)
+    owed = removal._replace(ref=mine.ref.moved(bytes(16)))
+    assert list(state.sessions._owed._removals) == [owed]
 
 
 async def test_one_of_a_user_ends_though_redis_is_away_and_no_strangers(state):

@@ -330,12 +330,15 @@ class SessionEnds:
             return None
 
     async def remove_again(self, removal: Removal) -> bool:
-        """Repeat a removal; what it was rotated to meanwhile ends too."""
+        """Repeat a removal, and end what it was rotated to meanwhile; whether Redis answered."""
         until = self._store.until(REMOVE_LIMIT)
         answer = await self._remove(removal.ref, removal.user, until)
         if isinstance(answer, Moved):
             successor = removal.ref.moved(answer.member)
-            await self.end(successor, removal.expires_at, removal.user, until)
+            try:
+                await self.end(successor, removal.expires_at, removal.user, until)
+            except SessionConflictError:
+                self._owed.remove(removal._replace(ref=successor))
         elif isinstance(answer, Ended):
             await self._bury(answer.before, removal.expires_at, until)
         return answer is not None
