@@ -145,12 +145,14 @@ class Upstream:
 
     async def handle(self, reader, writer):
         with suppress(ConnectionError, asyncio.IncompleteReadError):
-            head = await reader.readuntil(b"\r\n\r\n")
-            path = head.split()[1].decode()
+            asked = await reader.readuntil(b"\r\n\r\n")
+            path = asked.split()[1].decode()
             if path == "/hang":
                 await self.gate.wait()
             status = path[1:4] if path[1:4].isdigit() else "200"
-            writer.write(f"HTTP/1.1 {status} X\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+            # One connection a request: who used it again could meet its end.
+            head = f"HTTP/1.1 {status} X\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
+            writer.write(f"{head}\r\n".encode())
             writer.write(b"1\r\na\r\n")
             await writer.drain()
             if path in {"/stream", "/break"}:

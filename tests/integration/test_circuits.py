@@ -293,11 +293,12 @@ async def test_an_open_circuit_outlives_the_primary_that_alone_had_it(sentinel_l
             connect(lab, replica).replicaof("127.0.0.1", 1)
         await one.circuits.force(name, "open", "down for good")
         await until(lambda: two.circuits[name].state == "forced-open", within=3)
-        await asyncio.to_thread(lab.kill, "primary")
+        (old,) = await asyncio.to_thread(lab.kill, "primary")
         await one.close()
         await until(lambda: two.status().health != "healthy")
         assert two.circuits[name].state == "forced-open"
         await until(healthy(two), within=40)
+        await until(lambda: lab.primary() != old)  # the Sentinels agree one after another
         async with instances(lab, 1) as (fresh,):
             await until(lambda: fresh.circuits[name].state == "forced-open", within=10)
             assert fresh.circuits[name].snapshot().reason == "down for good"
