@@ -151,6 +151,17 @@ def test_a_list_counts_all_and_shows_the_first_to_end(state, desk):
     assert moments == sorted(moments)
 
 
+def test_a_look_needs_nobody_who_has_loaded_the_scripts(cli, connect, standalone_lab, policies):
+    server = connect(standalone_lab)
+    server.script_flush()
+    before = server.dbsize()
+    env = standalone_lab.env() | policies(POLICIES)
+    for look in (("look", "api", "anybody"), ("own", "api")):
+        code, _, err = cli("limits", *look, **env)
+        assert code == 0, err
+    assert server.dbsize() == before, "it writes nothing"
+
+
 def test_a_limit_is_looked_at_and_reset_by_hand(state, desk):
     for _ in range(4):
         refused = state.rate_limits.check("api", "ip:203.0.113.9")

@@ -51,7 +51,7 @@ class Redis:
 
 
 def desk_over(redis):
-    return Desk(Settings(), cast("Any", redis), SYSTEM_CLOCK)
+    return Desk(Settings(), cast("Any", redis), SYSTEM_CLOCK, prepared=True)
 
 
 def doing(result):

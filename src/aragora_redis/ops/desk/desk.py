@@ -26,7 +26,7 @@ from ...errors import (
 )
 from ...events import Events
 from ...link.reach import Reach, reach
-from ...operation import Kind, Lane, Operation
+from ...operation import Kind, Lane, Operation, Runs
 from ...policies import Policies, load_policies
 from ...sessions.operations import SessionKeys
 from ...settings import Settings
@@ -61,12 +61,20 @@ PAGE = 256
 
 
 class Desk:
-    """What commands act and look with."""
+    """What commands act and look with.
 
-    def __init__(self, settings: Settings, reach: Reach, clock: Clock) -> None:
+    Args:
+        settings: where Redis is.
+        reach: the way there.
+        clock: for deadlines.
+        prepared: the way has loaded the scripts.
+    """
+
+    def __init__(self, settings: Settings, reach: Reach, clock: Clock, *, prepared: bool) -> None:
         self.settings = settings
         self.clock = clock
         self._reach = reach
+        self._runs: Runs = reach.executor if prepared else _LoadsFirst(reach.executor)
         self._events = Events()
         self._life = Life(begun=True)
 
@@ -178,7 +186,7 @@ class Desk:
     def sessions(self) -> EndableSessions:
         """What ends sessions; whether one has ended is asked of the revocations in Redis."""
         return EndableSessions(
-            self._reach.executor,
+            self._runs,
             self.revocations,
             life=self._life,
             policy=self.policies.sessions,
@@ -195,7 +203,7 @@ class Desk:
     @cached_property
     def own_limits(self) -> OwnLimitsBook:
         """What gives subjects limits of their own, and lists them."""
-        return OwnLimitsBook(self._reach.executor, prefix=self.settings.prefix, deadline=ASK_LIMIT)
+        return OwnLimitsBook(self._runs, prefix=self.settings.prefix, deadline=ASK_LIMIT)
 
     async def fleet(self) -> list[Instance]:
         """The instances that live under our prefix and in our database."""
@@ -210,7 +218,7 @@ class Desk:
 
     async def ask(self, operation: Operation[T]) -> T:
         """Run one operation; raises as the executor does."""
-        return await self._reach.executor.run(operation, within=ASK_LIMIT)
+        return await self._runs.run(operation, within=ASK_LIMIT)
 
     async def ask_all(self, operations: Sequence[Operation[T]]) -> list[T]:
         """Run many, a page at a time; raises as the executor does."""
@@ -223,7 +231,7 @@ class Desk:
     @cached_property
     def records(self) -> RedisAuditLog:
         """What was done by hand, here and through instances."""
-        return RedisAuditLog(self._reach.executor, self.settings.prefix)
+        return RedisAuditLog(self._runs, self.settings.prefix)
 
     async def act(
         self, act: Act, work: Callable[[], Awaitable[T]], outcome: Callable[[T], str]
@@ -274,6 +282,27 @@ def kept(receipt: Receipt) -> Receipt:
     return receipt
 
 
+class _LoadsFirst:
+    """Loads each script before it is run: no instance may have been there yet."""
+
+    def __init__(self, runs: Runs) -> None:
+        self._runs = runs
+
+    async def run(self, operation: Operation[T], *, within: float) -> T:
+        """See `Runs.run`; each of the two steps may take so long."""
+        if operation.script is not None:
+            load: Operation[None] = Operation(
+                kind=Kind.READ,
+                keys=operation.keys,
+                args=("SCRIPT", "LOAD", operation.script.source),
+                read=lambda _: None,
+                lane=operation.lane,
+                across_slots=operation.across_slots,
+            )
+            await self._runs.run(load, within=within)
+        return await self._runs.run(operation, within=within)
+
+
 @asynccontextmanager
 async def open_desk(
     settings: Settings, *, clock: Clock, within: float, acts: bool
@@ -291,7 +320,7 @@ async def open_desk(
         SettingsError: the instances that live there have another digest key.
     """
     way = reach(settings, clock=clock, events=Events(), prepares=acts)
-    desk = Desk(settings, way, clock)
+    desk = Desk(settings, way, clock, prepared=acts)
     way.start()
     try:
         try:
