@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from .address import Address
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True, gc=False):
     """Something that happened."""
 
 
-@dataclass(frozen=True, slots=True)
-class ViewChanged(Event):
+class ViewChanged(Event, frozen=True):
     """The Sentinels name another primary, or the same one under a newer epoch.
 
     In a cluster: a primary has taken the place of another, or is the first that is known. Of one
@@ -34,22 +33,19 @@ class ViewChanged(Event):
     epoch: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class SlotsMoved(Event):
+class SlotsMoved(Event, frozen=True):
     """Slots of a cluster have passed from one living primary to another."""
 
     slots: int
 
 
-@dataclass(frozen=True, slots=True)
-class SwitchAnnounced(Event):
+class SwitchAnnounced(Event, frozen=True):
     """A Sentinel pushed `+switch-master`; writes stop until the view is confirmed."""
 
     sentinel: Address
 
 
-@dataclass(frozen=True, slots=True)
-class EpochReset(Event):
+class EpochReset(Event, frozen=True):
     """A lower epoch was accepted, because a majority of rebuilt Sentinels insists on it."""
 
     address: Address
@@ -57,15 +53,13 @@ class EpochReset(Event):
     new_epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class SentinelsSplit(Event):
+class SentinelsSplit(Event, frozen=True):
     """The configured Sentinels belong to two groups that do not know each other."""
 
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class LinkUp(Event):
+class LinkUp(Event, frozen=True):
     """A verified connection to the primary carries operations again."""
 
     address: str
@@ -74,8 +68,7 @@ class LinkUp(Event):
     """Seconds since the lane was last usable; 0 for the first time."""
 
 
-@dataclass(frozen=True, slots=True)
-class LinkLost(Event):
+class LinkLost(Event, frozen=True):
     """A connection to the primary is not used any more."""
 
     address: str
@@ -83,16 +76,14 @@ class LinkLost(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unreachable(Event):
+class Unreachable(Event, frozen=True):
     """A server cannot be used; said again only when the reason changes."""
 
     server: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class MaintenanceAnnounced(Event):
+class MaintenanceAnnounced(Event, frozen=True):
     """A managed service is about to work on its servers, or has (see `topology.maintenance`)."""
 
     work: str
@@ -100,15 +91,13 @@ class MaintenanceAnnounced(Event):
     """How long it takes, or until then; 0 where it is over."""
 
 
-@dataclass(frozen=True, slots=True)
-class RenewalFailed(Event):
+class RenewalFailed(Event, frozen=True):
     """A credential could not be renewed, or not presented; the old one may hold for a while."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceLacks(Event):
+class ServiceLacks(Event, frozen=True):
     """A server does not offer all that is used; what it lacks has changed since the last link.
 
     Attributes:
@@ -119,15 +108,13 @@ class ServiceLacks(Event):
     lacks: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Degraded(Event):
+class Degraded(Event, frozen=True):
     """Operations are answered without Redis from now on."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Recovered(Event):
+class Recovered(Event, frozen=True):
     """Operations reach Redis again."""
 
     after: float
@@ -138,8 +125,7 @@ UNAVAILABLE = "unavailable"
 """Source of a refusal where nobody could decide, and the policy is fail-closed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decided(Event):
+class Decided(Event, frozen=True):
     """A rate limit was decided, or refused because it could not be.
 
     Attributes:
@@ -152,8 +138,7 @@ class Decided(Event):
     shadow: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Revoked(Event):
+class Revoked(Event, frozen=True):
     """This instance revoked something, at the acknowledgement level that it reached."""
 
     kind: str
@@ -164,8 +149,7 @@ class Revoked(Event):
 DiskTrouble = Literal["full", "error", "hung", "unread"]
 
 
-@dataclass(frozen=True, slots=True)
-class OutboxTrouble(Event):
+class OutboxTrouble(Event, frozen=True):
     """The outbox on disk does not do its part, until `OutboxKept`; revocations hold all the same.
 
     Attributes:
@@ -177,8 +161,7 @@ class OutboxTrouble(Event):
     kind: DiskTrouble
 
 
-@dataclass(frozen=True, slots=True)
-class OutboxKept(Event):
+class OutboxKept(Event, frozen=True):
     """The outbox does its part again: what was revoked meanwhile is on disk too.
 
     Attributes:
@@ -188,8 +171,7 @@ class OutboxKept(Event):
     missing: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class OutboxAdopted(Event):
+class OutboxAdopted(Event, frozen=True):
     """What dead instances had kept on disk was taken over, and is published again.
 
     Attributes:
@@ -203,15 +185,13 @@ class OutboxAdopted(Event):
     foreign: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class TokenJudged(Event):
+class TokenJudged(Event, frozen=True):
     """A token was `accepted`, `invalid`, `expired`, `revoked`, or nobody could say (`unknown`)."""
 
     outcome: str
 
 
-@dataclass(frozen=True, slots=True)
-class KeysFetched(Event):
+class KeysFetched(Event, frozen=True):
     """The keys that verify tokens were looked at again.
 
     Attributes:
@@ -225,16 +205,14 @@ class KeysFetched(Event):
     changed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class PardonsIgnored(Event):
+class PardonsIgnored(Event, frozen=True):
     """Redis holds pardons that this instance cannot have from one of its own."""
 
     count: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Acted(Event):
+class Acted(Event, frozen=True):
     """Somebody did something by hand through this instance; see `aragora_redis.audit.act.Act`."""
 
     actor: str
@@ -244,8 +222,7 @@ class Acted(Event):
     via: str
 
 
-@dataclass(frozen=True, slots=True)
-class ActLost(Event):
+class ActLost(Event, frozen=True):
     """What somebody did by hand could not be recorded, and is told only here."""
 
     actor: str
@@ -255,23 +232,20 @@ class ActLost(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class AuditTrouble(Event):
+class AuditTrouble(Event, frozen=True):
     """Acts by hand wait to be recorded; said again only after they were."""
 
     waiting: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class SessionServed(Event):
+class SessionServed(Event, frozen=True):
     """A session was read, from `redis` or, while that cannot be asked, as a `copy`."""
 
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class SessionRefused(Event):
+class SessionRefused(Event, frozen=True):
     """A session that is stored counted as none.
 
     Attributes:
@@ -282,16 +256,14 @@ class SessionRefused(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class SessionWrite(Event):
+class SessionWrite(Event, frozen=True):
     """A change of a session came out `ok`, in `conflict`, `gone`, `refused` or `failed`."""
 
     operation: str
     outcome: str
 
 
-@dataclass(frozen=True, slots=True)
-class CircuitChanged(Event):
+class CircuitChanged(Event, frozen=True):
     """A circuit turned `open`, `closed`, `forced-open` or `forced-closed`, as known here."""
 
     circuit: str
@@ -301,16 +273,14 @@ class CircuitChanged(Event):
     """`redis`, or `local` where this instance has decided alone."""
 
 
-@dataclass(frozen=True, slots=True)
-class CircuitRefused(Event):
+class CircuitRefused(Event, frozen=True):
     """A call was not let through by a circuit in this state."""
 
     circuit: str
     state: str
 
 
-@dataclass(frozen=True, slots=True)
-class EraChanged(Event):
+class EraChanged(Event, frozen=True):
     """A token shard's data has begun a new history (promotion, restart or wipe)."""
 
     shard: int
@@ -319,15 +289,13 @@ class EraChanged(Event):
     republish_learned: int
 
 
-@dataclass(frozen=True, slots=True)
-class ClockSkew(Event):
+class ClockSkew(Event, frozen=True):
     """Redis's clock is too far from ours for revocations to be compared."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class FullSync(Event):
+class FullSync(Event, frozen=True):
     """A token shard was compared bucket by bucket with Redis."""
 
     shard: int
@@ -336,8 +304,7 @@ class FullSync(Event):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class MembersChanged(Event):
+class MembersChanged(Event, frozen=True):
     """Something else than this library changed revocations in Redis; all publish theirs again.
 
     Attributes:
@@ -351,29 +318,25 @@ class MembersChanged(Event):
     found: int
 
 
-@dataclass(frozen=True, slots=True)
-class PoliciesReloaded(Event):
+class PoliciesReloaded(Event, frozen=True):
     """The policies file has changed, and what it says is in force."""
 
     hash: str
 
 
-@dataclass(frozen=True, slots=True)
-class PoliciesRefused(Event):
+class PoliciesRefused(Event, frozen=True):
     """The policies file has changed and cannot be used: what it said before stays in force."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class PoliciesDiffer(Event):
+class PoliciesDiffer(Event, frozen=True):
     """Live instances began to go by other policies than this one, or none does any more."""
 
     others: int
 
 
-@dataclass(frozen=True, slots=True)
-class DeadlineMissed(Event):
+class DeadlineMissed(Event, frozen=True):
     """An operation was given up at its deadline."""
 
     lane: str
@@ -387,16 +350,22 @@ class Events:
     """Hands each event to every listener."""
 
     def __init__(self) -> None:
-        self._listeners: list[Listener] = []
+        self._listeners: tuple[Listener, ...] = ()
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Add a listener; the returned call removes it."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+        self._listeners += (listener,)
+
+        def end() -> None:
+            left = [*self._listeners]
+            left.remove(listener)
+            self._listeners = (*left,)
+
+        return end
 
     def emit(self, event: Event) -> None:
         """Tell all listeners."""
-        for listener in tuple(self._listeners):
+        for listener in self._listeners:
             try:
                 listener(event)
             except Exception:  # noqa: BLE001 - a listener's fault must not stop what it listens to

@@ -7,10 +7,11 @@ what an operation means beyond what is declared here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
+from msgspec import Struct
+from msgspec.structs import force_setattr
 from redis.crc import key_slot
 
 from .errors import AragoraRedisError, UnexpectedReplyError
@@ -52,8 +53,7 @@ class Lane(StrEnum):
     DURABLE = "durable"
 
 
-@dataclass(frozen=True, slots=True)
-class Operation(Generic[T]):
+class Operation(Struct, Generic[T], frozen=True, gc=False):
     """One request to one hash slot, unless it says otherwise.
 
     Operations of a `batchable` script that share `script` and `shared` travel as one call:
@@ -63,7 +63,7 @@ class Operation(Generic[T]):
 
     kind: Kind
     keys: tuple[bytes, ...]
-    args: tuple[Argument, ...] = field(repr=False)
+    args: tuple[Argument, ...]
     read: Callable[[Any], T]
     """Turns the reply into the result; raises `UnexpectedReplyError` where it cannot."""
     script: Script | None = None
@@ -75,10 +75,23 @@ class Operation(Generic[T]):
     """Whether a link that is down is an answer, because its caller has one of his own."""
     across_slots: bool = False
     """Whether its keys may be in several hash slots, all of them held by one primary."""
+    size: int = 0
+    """Bytes of its keys and arguments, about; it is found out."""
 
     def __post_init__(self) -> None:
+        size = 0
+        for key in self.keys:
+            size += len(key)
+        for argument in self.args:
+            if not isinstance(argument, int):
+                size += len(argument)
+        force_setattr(self, "size", size)
         if len(self.keys) > 1 and not self.across_slots and len({*map(key_slot, self.keys)}) > 1:
             raise ValueError("an operation's keys are in one hash slot")
+
+    def __repr__(self) -> str:
+        # Arguments may be secrets.
+        return f"<Operation {self.script.name if self.script else 'command'} of {self.keys}>"
 
     @property
     def slot(self) -> int | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from aragora_redis.clock import SYSTEM_CLOCK
 from aragora_redis.rate_limit.share import FleetSize

@@ -7,10 +7,10 @@ product knows nothing of them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import hiredis
+from msgspec.structs import replace
 
 from aragora_redis.link import durable
 from aragora_redis.link.cluster_reach import ClusterReach

@@ -19,6 +19,7 @@ from aragora_redis.errors import (
 )
 from aragora_redis.link.executor import Executor, Routing
 from aragora_redis.link.replies import RedirectError
+from aragora_redis.link.route import Route
 from aragora_redis.operation import Fence, Kind, Lane, Operation
 
 UNKNOWN = OutcomeUnknownError("the answer was lost")
@@ -62,8 +63,11 @@ class Links:
 
     async def run(self, kind: Kind = Kind.CAS, **given: Any) -> Any:
         operation = Operation(kind=kind, keys=(), args=(), read=int, **given)
-        executor = Executor(cast("Routing", self), SYSTEM_CLOCK)
+        executor = Executor(cast("Routing", self), SYSTEM_CLOCK, by_slot=False)
         return await executor.run(operation, within=0.05)
+
+    def doubt_for(self, operation: Operation[Any]) -> str | None:
+        return Route.doubt_for(cast("Route", self), operation)
 
     def lead(self, _slot: int | None) -> Any:
         return self

@@ -6,11 +6,11 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from typing import cast
 
 import hiredis
 import pytest
+from msgspec.structs import replace
 
 from aragora_redis.clock import SYSTEM_CLOCK, ServerTime
 from aragora_redis.errors import (

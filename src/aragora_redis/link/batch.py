@@ -7,6 +7,7 @@ from collections import deque
 from typing import Any
 
 import hiredis
+from msgspec import Struct
 
 from ..clock import ServerTime
 from ..errors import (
@@ -28,22 +29,21 @@ LATE_MARGIN = 0.1
 _ASKING = pack(("ASKING",))
 
 
-class Pending:
-    """One operation on its way, and the caller who waits for it."""
+class Pending(Struct, eq=False):
+    """One operation on its way, and the caller who waits for it.
 
-    __slots__ = ("alone", "asking", "deadline", "future", "operation", "size")
+    Attributes:
+        future: gets the raw reply.
+        deadline: monotonic seconds.
+        asking: whether the slot is only on its way to this server.
+        alone: whether it shares no call with others.
+    """
 
-    def __init__(
-        self, operation: Operation[Any], deadline: float, *, asking: bool, alone: bool
-    ) -> None:
-        self.operation = operation
-        self.deadline = deadline
-        self.asking = asking
-        self.alone = asking or alone
-        self.size = sum(len(a) for a in operation.keys) + sum(
-            len(a) for a in operation.args if not isinstance(a, int)
-        )
-        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    operation: Operation[Any]
+    future: asyncio.Future[Any]
+    deadline: float
+    asking: bool
+    alone: bool
 
 
 class Batch:
@@ -115,22 +115,37 @@ def group(pending: list[Pending], *, by_slot: bool) -> list[list[Pending]]:
     In a cluster (`by_slot`) the keys of a call must be in one slot, too.
     """
     calls: list[list[Pending]] = []
-    open_calls: dict[tuple[Any, ...], tuple[list[Pending], int]] = {}
+    open_calls: dict[tuple[Any, ...], _OpenCall] = {}
     for item in pending:
         operation = item.operation
         if operation.script is None or not operation.script.batchable or item.alone:
             calls.append([item])
             continue
-        key = (operation.script.sha, operation.shared, operation.slot if by_slot else None)
-        call, size = open_calls.get(key, (None, 0))
-        keys = len(operation.keys) or 1
-        full = call is None or (len(call) + 1) * keys > CALL_KEYS
-        if call is None or full or size + item.size > CALL_BYTES:
-            call, size = [], 0
-            calls.append(call)
-        call.append(item)
-        open_calls[key] = (call, size + item.size)
+        company = (operation.script.sha, operation.shared, operation.slot if by_slot else None)
+        found = open_calls.get(company)
+        if found is None or not found.has_room(operation):
+            found = open_calls[company] = _OpenCall(len(operation.keys) or 1)
+            calls.append(found.pending)
+        found.add(item)
     return calls
+
+
+class _OpenCall:
+    """A call that others of its kind may still join."""
+
+    __slots__ = ("bytes", "most", "pending")
+
+    def __init__(self, keys: int) -> None:
+        self.pending: list[Pending] = []
+        self.most = max(CALL_KEYS // keys, 1)
+        self.bytes = 0
+
+    def add(self, item: Pending) -> None:
+        self.pending.append(item)
+        self.bytes += item.operation.size
+
+    def has_room(self, operation: Operation[Any]) -> bool:
+        return len(self.pending) < self.most and self.bytes + operation.size <= CALL_BYTES
 
 
 def settle_call(call: list[Pending], reply: Any, *, late: bool) -> None:

@@ -92,7 +92,7 @@ class ClusterReach:
         )
         self.panel = self.nodes.panel
         self._told = self.panel.map
-        self.executor = Executor(self, clock)
+        self.executor = Executor(self, clock, by_slot=True)
 
     def start(self) -> None:
         """Connect and follow in the background."""

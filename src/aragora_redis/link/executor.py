@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ..address import Address
 from ..clock import Clock
@@ -16,7 +16,7 @@ from ..errors import (
     OverloadedError,
     RefusedError,
 )
-from ..operation import Fence, Operation
+from ..operation import Operation
 from .durable import Ticket
 from .replies import RedirectError
 from .route import Route
@@ -53,11 +53,16 @@ class Routing(Protocol):
 
 
 class Executor:
-    """Knows which operations may be tried again; never what they mean."""
+    """Knows which operations may be tried again; never what they mean.
 
-    def __init__(self, routing: Routing, clock: Clock) -> None:
+    Args:
+        by_slot: whether it matters which slot an operation's keys are in.
+    """
+
+    def __init__(self, routing: Routing, clock: Clock, *, by_slot: bool) -> None:
         self._routing = routing
         self._clock = clock
+        self._by_slot = by_slot
 
     async def run(self, operation: Operation[T], *, within: float) -> T:
         """Run `operation`, for at most `within` seconds.
@@ -76,12 +81,13 @@ class Executor:
         refusals = 0
         while True:
             asking, holder = holder, None
-            route = asking or self._routing.lead(operation.slot)
-            if (doubt := _doubt(route, operation)) is not None:
+            route = asking or self._lead(operation)
+            if route is not None and (doubt := route.doubt_for(operation)) is not None:
                 raise unknown or LinkDownError(doubt)
             try:
-                how = {"asking": asking is not None, "alone": refusals > 0}
-                reply = await _submit(route, operation, until, **how)
+                reply = await _submit(
+                    route, operation, until, asking=asking is not None, alone=refusals > 0
+                )
                 return operation.result(reply)
             except _TELLING as error:
                 failed: AragoraRedisError = error
@@ -96,6 +102,9 @@ class Executor:
                 await asyncio.sleep(PAUSE)
             if holder is None and not await self.usable(operation, until):
                 raise unknown or self._up_to_date(failed, operation)
+
+    def _lead(self, operation: Operation[T]) -> Route | None:
+        return self._routing.lead(operation.slot if self._by_slot else None)
 
     def _over(self, operation: Operation[T], failed: AragoraRedisError) -> bool:
         """Whether no other attempt is to be made."""
@@ -123,8 +132,11 @@ class Executor:
         Raises as `run` does where none of them does.
         """
         until = self._clock.monotonic() + within
-        asked = [_submit(route, operation, until) for route in self._routing.routes]
-        said = await asyncio.gather(*asked, return_exceptions=True)
+
+        async def ask(route: Route) -> object:
+            return await _submit(route, operation, until)
+
+        said = await asyncio.gather(*map(ask, self._routing.routes), return_exceptions=True)
         errors = [each for each in said if isinstance(each, BaseException)]
         faults = [each for each in errors if not isinstance(each, _TELLING)]
         if faults or (errors and len(errors) == len(said)):
@@ -144,15 +156,15 @@ class Executor:
         Raises:
             OverloadedError: too many wait; it is not sent.
         """
-        route = self._routing.lead(join.slot)
-        if route is None or _doubt(route, join) is not None:
+        route = self._lead(join)
+        if route is None or route.doubt_for(join) is not None:
             return None
         return route.group.submit(join, until, fsync=fsync)
 
     async def usable(self, operation: Operation[T], until: float) -> bool:
         """Wait until it can be written; False if it cannot before `until` (monotonic)."""
         while (left := until - self._clock.monotonic()) > 0:
-            route = self._routing.lead(operation.slot)
+            route = self._lead(operation)
             if route is None:
                 await asyncio.sleep(min(left, SLICE / 5))
             elif await route.links.usable(operation.lane, min(until, until - left + SLICE)):
@@ -161,27 +173,22 @@ class Executor:
 
     def _up_to_date(self, failed: AragoraRedisError, operation: Operation[T]) -> AragoraRedisError:
         """The reason may have become known while the lane was waited for."""
-        route = self._routing.lead(operation.slot)
+        route = self._lead(operation)
         down = route.links.lanes[operation.lane].down if route is not None else None
         if isinstance(failed, LinkDownError) and down is not None:
             return LinkDownError(f"there is no usable connection to Redis: {down}")
         return failed
 
 
-def _doubt(route: Route | None, operation: Operation[T]) -> str | None:
-    fenced = operation.fence is not Fence.NONE
-    return route.doubt if fenced and route is not None else None
-
-
-async def _submit(
+def _submit(
     route: Route | None,
     operation: Operation[T],
     until: float,
     *,
     asking: bool = False,
     alone: bool = False,
-) -> object:
+) -> asyncio.Future[Any]:
     if route is None:
         raise LinkDownError("no primary is known to hold the slot")
     lane = route.links.lanes[operation.lane]
-    return await lane.submit(operation, until, asking=asking, alone=alone)
+    return lane.submit(operation, until, asking=asking, alone=alone)

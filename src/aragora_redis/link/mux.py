@@ -77,6 +77,7 @@ class Mux:
         self.question: tuple[str, ...] = ("ROLE",)
         """What a server that was silent is asked."""
         self._pipe: Pipe | None = None
+        self._loop: asyncio.AbstractEventLoop
         self._down_reason = "not connected yet"
         self._suspended: str | None = None
         self._handing_over = False
@@ -112,6 +113,7 @@ class Mux:
     def attach(self, pipe: Pipe, server_time: ServerTime) -> None:
         """Use a verified connection from now on."""
         self._pipe = pipe
+        self._loop = asyncio.get_running_loop()
         self._trust.connected(self._clock.monotonic())
         self.server_time = server_time
         self.generation += 1
@@ -228,27 +230,29 @@ class Mux:
         """
         if (down := self.down) is not None:
             raise LinkDownError(f"there is no usable connection to Redis: {down}")
-        pending = Pending(operation, deadline, asking=asking, alone=alone)
-        self._unsent.require_room(pending)
+        future: asyncio.Future[Any] = self._loop.create_future()
+        pending = Pending(operation, future, deadline, asking, asking or alone)
+        doubtful = operation.fence is Fence.PROBE and self._doubtful()
+        self._unsent.add(pending, fenced=doubtful)
         self._arm_timer(deadline)
-        if operation.fence is Fence.PROBE:
-            now = self._clock.monotonic()
-            self._pulse.fenced(now)
-            if self._trust.doubtful(now):
-                self._unsent.fence(pending)
-                self._probe_first()
-                return pending.future
-        self._unsent.add(pending)
-        if not self._in_flight and self._last_batch <= 1 and len(self._unsent) == 1:
+        if doubtful:
+            self._probe_first()
+        elif not self._in_flight and self._last_batch <= 1 and len(self._unsent) == 1:
             self._flush()
         else:
             self._schedule_flush()
-        return pending.future
+        return future
+
+    def _doubtful(self) -> bool:
+        """Whether what is fenced waits for a proof now."""
+        now = self._clock.monotonic()
+        self._pulse.fenced(now)
+        return self._trust.doubtful(now)
 
     def _schedule_flush(self) -> None:
         if not self._flush_scheduled:
             self._flush_scheduled = True
-            asyncio.get_running_loop().call_soon(self._scheduled_flush)
+            self._loop.call_soon(self._scheduled_flush)
 
     def _scheduled_flush(self) -> None:
         self._flush_scheduled = False
@@ -339,7 +343,7 @@ class Mux:
             self._timer.cancel()
         self._timer_at = at
         delay = max(at - self._clock.monotonic(), 0.0)
-        self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
+        self._timer = self._loop.call_later(delay, self._on_timer)
 
     def _on_timer(self) -> None:
         """Fail what is over its deadline; give up a connection that is silent for too long."""

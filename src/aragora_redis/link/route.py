@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from ..clock import Clock, ServerTime
 from ..errors import AragoraRedisError
-from ..operation import Kind, Lane, Operation
+from ..operation import Fence, Kind, Lane, Operation
 from .durable import GroupCommit
 from .primary import PrimaryLinks
 from .replies import RedirectError
@@ -58,6 +59,10 @@ class Route:
     def doubt(self) -> str | None:
         """Why the primary may no longer speak for the fleet, or None."""
         return self._standing.doubt if self._standing is not None else None
+
+    def doubt_for(self, operation: Operation[Any]) -> str | None:
+        """Why `operation` is not to be written now, although it could be, or None."""
+        return self.doubt if operation.fence is not Fence.NONE else None
 
     def start(self) -> None:
         """Work in the background."""

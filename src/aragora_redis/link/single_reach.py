@@ -78,7 +78,7 @@ class SingleReach:
             on_doubt=on_doubt,
             on_redirect=self.redirected,
         )
-        self.executor = Executor(self, clock)
+        self.executor = Executor(self, clock, by_slot=False)
 
     def _heard_since(self, instant: float) -> bool:
         """Whether those who would know of another primary were heard since an instant."""

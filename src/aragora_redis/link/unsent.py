@@ -27,29 +27,21 @@ class Unsent:
     def __iter__(self) -> Iterator[Pending]:
         return iter((*self._queue, *self._fenced))
 
-    def require_room(self, pending: Pending) -> None:
-        """Refuse what would wait beyond the bounds.
+    def add(self, pending: Pending, *, fenced: bool = False) -> None:
+        """Queue it behind the others, or keep it until `unfence`.
 
         Raises:
-            OverloadedError: it would; nothing was queued.
+            OverloadedError: it would wait beyond the bounds; nothing was queued.
         """
         waiting = len(self._queue) + len(self._fenced)
-        if waiting >= QUEUE_LIMIT or self._bytes + pending.size > QUEUE_BYTES:
+        if waiting >= QUEUE_LIMIT or self._bytes + pending.operation.size > QUEUE_BYTES:
             raise OverloadedError("the queue to Redis is full", remedy="slow down, or add capacity")
-
-    def add(self, pending: Pending) -> None:
-        """Queue it behind the others."""
-        self._queue.append(pending)
-        self._bytes += pending.size
-
-    def fence(self, pending: Pending) -> None:
-        """Keep it until `unfence`."""
-        self._fenced.append(pending)
+        (self._fenced if fenced else self._queue).append(pending)
+        self._bytes += pending.operation.size
 
     def unfence(self) -> None:
         """Queue what was kept: the primary has proved itself."""
-        for pending in self._fenced:
-            self.add(pending)
+        self._queue += self._fenced
         self._fenced.clear()
 
     def take(self, most: int) -> list[Pending]:
@@ -57,7 +49,7 @@ class Unsent:
         taken: list[Pending] = []
         while self._queue and len(taken) < most:
             pending = self._queue.popleft()
-            self._bytes -= pending.size
+            self._bytes -= pending.operation.size
             if not pending.future.done():
                 taken.append(pending)
         return taken

@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal, NamedTuple
+
+from msgspec import Struct
 
 from ..errors import InvalidInputError
 from .policy import EXACT, LimitPolicy
@@ -38,8 +39,7 @@ class Source(StrEnum):
     DENY_CACHE = "deny-cache"
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True, gc=False):
     """What became of a check.
 
     Attributes:

@@ -16,8 +16,9 @@ from math import inf
 from typing import Final
 
 from ..errors import InvalidInputError
-from .gcra import Decision, Source
-from .operations import limit_key, subject_digest
+from ..operation import Operation
+from .gcra import Answer, Decision, Source
+from .operations import check, limit_key, subject_digest
 from .policy import LimitPolicy
 from .share import Share
 
@@ -32,7 +33,7 @@ _LONG_SUBJECT: Final = 128
 _ROUNDING: Final = 1e-3
 """Tokens that floating point may be short of; a full share is given whole nevertheless."""
 
-_Name = str | bytes | tuple[str | bytes, str | bytes]
+_Name = str | bytes | tuple["_Name", "_Name"]
 
 
 class Record:
@@ -56,6 +57,7 @@ class Record:
         "eased",
         "full_at",
         "key",
+        "last_asked",
         "owed_under",
         "own",
         "own_until",
@@ -78,6 +80,14 @@ class Record:
         self.token_seconds = 1.0
         self.eased = False
         self.untold = 0
+        self.last_asked: tuple[LimitPolicy, int, Operation[Answer]] | None = None
+
+    def check(self, asked: LimitPolicy, cost: int) -> Operation[Answer]:
+        """What asks Redis; most checks of a subject ask the same as the one before."""
+        last = self.last_asked
+        if last is None or last[0] is not asked or last[1] != cost:
+            last = self.last_asked = asked, cost, check(asked, self.key, cost)
+        return last[2]
 
     def own_at(self, now: float) -> LimitPolicy | None:
         """The limit that operators have set for it, as Redis last said, until that ends."""
@@ -111,23 +121,23 @@ class LocalLimiter:
         Args:
             subject: whom the limit counts.
             at: for a limit that is co-located, the subject beside whose limits it is counted.
+
+        Raises:
+            InvalidInputError: it counts no such subject.
         """
-        records = self._records
         name = self._name(subject, at)
-        record = records.get(name)
-        if record is not None:
-            records.move_to_end(name)
-            return record
-        digest = self._digest(subject)
-        beside = self._digest(at) if at is not None else None
-        record = Record(limit_key(self._prefix, self.policy.name, digest, beside), digest)
-        records[name] = self._keyed[record.key] = record
-        if len(records) > self._capacity:
-            self._let_go(records.popitem(last=False)[1])
-        return record
+        try:
+            self._records.move_to_end(name)
+        except KeyError:
+            return self._begin(name, subject, at)
+        return self._records[name]
 
     def known(self, subject: str, at: str | None = None) -> Record | None:
-        """The subject's record, if there is one. Changes nothing, so any thread may ask."""
+        """The subject's record, if there is one. Changes nothing, so any thread may ask.
+
+        Raises:
+            InvalidInputError: the limit counts no such subject.
+        """
         return self._records.get(self._name(subject, at))
 
     def keyed(self, key: bytes) -> Record | None:
@@ -339,6 +349,16 @@ class LocalLimiter:
         """Subjects to whom something was admitted locally that `debts` has not handed over."""
         return len(self._indebted)
 
+    def _begin(self, name: _Name, subject: str, at: str | None) -> Record:
+        validate_location(self.policy, at)
+        digest = self._digest(subject)
+        beside = self._digest(at) if at is not None else None
+        record = Record(limit_key(self._prefix, self.policy.name, digest, beside), digest)
+        self._records[name] = self._keyed[record.key] = record
+        if len(self._records) > self._capacity:
+            self._let_go(self._records.popitem(last=False)[1])
+        return record
+
     def _let_go(self, record: Record) -> None:
         self._keyed.pop(record.key, None)
         self._indebted.pop(record, None)
@@ -353,11 +373,13 @@ class LocalLimiter:
         self._indebted[record] = None
 
     def _name(self, subject: str, at: str | None) -> _Name:
-        return self._short(subject) if at is None else (self._short(at), self._short(subject))
-
-    def _short(self, subject: str) -> str | bytes:
-        """A caller may choose a subject of any length; records stay small."""
-        return subject if len(subject) <= _LONG_SUBJECT else self._digest(subject)
+        if at is not None:
+            return (self._name(at, None), self._name(subject, None))
+        # A caller may choose a subject of any length; records stay small.
+        if isinstance(subject, str) and 0 < len(subject) <= _LONG_SUBJECT:
+            return subject
+        validate_subject(subject)
+        return self._digest(subject)
 
     def _digest(self, subject: str) -> bytes:
         return subject_digest(self._digest_key, subject)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from dataclasses import replace
 from functools import partial
 from typing import Final
+
+from msgspec.structs import replace
 
 from ..errors import AragoraRedisError, DeadlineError
 from ..rate_limit import operations

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from ..errors import InvalidInputError, LimitUnavailableError
 from ..events import UNAVAILABLE, Decided, Events
@@ -24,12 +25,26 @@ class Asking:
         self._leases = leases
         self._events = events
 
-    async def one(
+    def at_hand(
+        self, limiter: LocalLimiter, record: Record, cost: int, asked: LimitPolicy
+    ) -> Decision | None:
+        """What is known without asking: a lease, or a refusal of a moment ago. From any thread."""
+        decision = None
+        if limiter.policy.lease and _is_leased(limiter.policy, cost, asked):
+            decision = self._leases.take(record, cost)
+        if decision is None:
+            decision = self._decider.recent_denial(limiter, record, cost, asked)
+        return None if decision is None else self.said(limiter.policy, decision)
+
+    async def ask(
         self, limiter: LocalLimiter, record: Record, cost: int, asked: LimitPolicy
     ) -> Decision:
-        """Decide one check; raises as `Decider.ask` does."""
+        """Decide a check of which nothing is known; raises as `Decider.ask` does."""
         try:
-            decision = await self._decide(limiter, record, cost, asked)
+            if _is_leased(limiter.policy, cost, asked):
+                decision = await self._leases.check(limiter, record, cost)
+            else:
+                decision = await self._decider.ask(limiter, record, cost, asked)
         except LimitUnavailableError:
             decision = self.undecided(limiter.policy)
         return self.said(limiter.policy, decision)
@@ -65,10 +80,10 @@ class Asking:
         allowed = all(decision.allowed for decision in said.values())
         for each, decision in said.items():
             if decision.allowed == allowed:
-                self._decided(each, allowed=allowed, source=decision.source.value)
+                self._decided(each, allowed=allowed, source=decision.source)
         if allowed or looks:
             # They refuse nobody, so they count what the others have let through.
-            counted = [self.one(*each) for each in shadows]
+            counted = [self._count(each) for each in shadows]
             said |= zip(shadows, await asyncio.gather(*counted), strict=True)
         return JointDecision(allowed, tuple(said.get(each) for each in asked))
 
@@ -85,23 +100,11 @@ class Asking:
                 remedy="co-locate them (co_locate), or ask without wait",
             )
 
-    def at_hand(
-        self, limiter: LocalLimiter, record: Record, cost: int, asked: LimitPolicy
-    ) -> Decision | None:
-        """What is known without asking: a lease, or a refusal of a moment ago. From any thread."""
-        if _is_leased(limiter.policy, cost, asked):
-            leased = self._leases.take(record, cost)
-            if leased is not None:
-                return leased
-        return self._decider.recent_denial(limiter, record, cost, asked)
-
     def said(self, policy: LimitPolicy, decision: Decision) -> Decision:
         """Count a decision, and let through what only a shadow refuses."""
         if policy.shadow and not decision.allowed:
             decision = replace(decision, allowed=True, shadow=True)
-        self._events.emit(
-            Decided(policy.name, decision.allowed, decision.source.value, decision.shadow)
-        )
+        self._events.emit(Decided(policy.name, decision.allowed, decision.source, decision.shadow))
         return decision
 
     def undecided(self, policy: LimitPolicy) -> Decision:
@@ -115,15 +118,8 @@ class Asking:
             raise  # noqa: PLE0704 - the error that is handled
         return _undecided(policy)
 
-    async def _decide(
-        self, limiter: LocalLimiter, record: Record, cost: int, asked: LimitPolicy
-    ) -> Decision:
-        known = self.at_hand(limiter, record, cost, asked)
-        if known is not None:
-            return known
-        if _is_leased(limiter.policy, cost, asked):
-            return await self._leases.check(limiter, record, cost)
-        return await self._decider.ask(limiter, record, cost, asked)
+    async def _count(self, shadow: Asked) -> Decision:
+        return self.at_hand(*shadow) or await self.ask(*shadow)
 
     async def _require_payable(self, asked: Asked) -> None:
         """Refuse a cost that no bucket could pay before another limit has given anything."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ..errors import InvalidInputError, UnknownPolicyError
 from ..rate_limit.gcra import validate_cost
 from ..rate_limit.joint import Asked, LimitCheck, located
-from ..rate_limit.local import LocalLimiter, validate_location, validate_subject
+from ..rate_limit.local import LocalLimiter
 from ..rate_limit.policy import LimitPolicy
 
 
@@ -54,26 +54,19 @@ class LimitBook:
             )
         return limiter
 
-    def of(self, policy: str, subject: str, at: str | None = None) -> LocalLimiter:
-        """The limit of that name, for a subject that it may count.
+    def asked(self, check: LimitCheck, among: Sequence[LimitCheck]) -> Asked:
+        """One of several limits as it is asked.
 
         Raises:
-            UnknownPolicyError, InvalidInputError: there is none, or it counts no such subject.
+            UnknownPolicyError, InvalidInputError: there is none, or it cannot be asked so.
         """
-        limiter = self.named(policy)
-        validate_subject(subject)
-        validate_location(limiter.policy, at)
-        return limiter
-
-    def asked(self, check: LimitCheck, among: Sequence[LimitCheck]) -> Asked:
-        """One of several limits as it is asked; raises as `of` does."""
         if not isinstance(check, LimitCheck):
             raise InvalidInputError("each of several limits is a LimitCheck(policy, subject)")
         policy, subject, cost, at, limit = check
-        beside = self.named(policy).policy.co_locate
+        limiter = self.named(policy)
+        beside = limiter.policy.co_locate
         if at is None and beside is not None:
             at = located(among, beside)
-        limiter = self.of(policy, subject, at)
         asked = limiter.policy.under(limit)
         validate_cost(asked, cost)
         return Asked(limiter, limiter.record(subject, at), cost, asked)

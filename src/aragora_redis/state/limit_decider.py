@@ -77,11 +77,9 @@ class Decider:
         """Monotonic seconds."""
         return self.clock.monotonic()
 
-    async def run(self, operation: Operation[T], within: float | None = None) -> T:
-        """Run one operation within the deadline, or what is left of it; raises as the executor."""
-        return await self.executor.run(
-            operation, within=self.deadline if within is None else within
-        )
+    async def run(self, operation: Operation[T]) -> T:
+        """Run one operation within the deadline; raises as the executor does."""
+        return await self.executor.run(operation, within=self.deadline)
 
     async def ask(
         self,
@@ -99,7 +97,10 @@ class Decider:
             LimitUnavailableError: the policy is fail-closed and Redis cannot be asked.
         """
         try:
-            answer = await self.run(operations.check(asked, record.key, cost), within)
+            answer = await self.executor.run(
+                record.check(asked, cost),
+                within=self.deadline if within is None else within,
+            )
             policy, reply = in_force(asked, answer)
             decision = decode(policy, cost, reply, self.source)
         except UNDECIDED as error:
@@ -121,7 +122,9 @@ class Decider:
         Raises:
             InvalidInputError: no bucket of the limit in force could ever pay it.
         """
-        denial = limiter.recent_denial(record, cost, self.now, asked)
+        if not record.denied_until:
+            return None
+        denial = limiter.recent_denial(record, cost, self.clock.monotonic(), asked)
         if denial is not None:
             validate_payable(asked, cost, denial.limit)
         return denial

@@ -97,11 +97,12 @@ class RateLimits:
             LimitUnavailableError: the policy is fail-closed and Redis cannot be asked.
         """
         self._decider.life.require()
-        limiter = self._book.of(policy, subject, at)
+        limiter = self._book.named(policy)
         asked = limiter.policy.under(limit)
         validate_cost(asked, cost)
         record = limiter.record(subject, at)
-        return await self._asking.one(limiter, record, cost, asked)
+        known = self._asking.at_hand(limiter, record, cost, asked)
+        return known or await self._asking.ask(limiter, record, cost, asked)
 
     async def acquire(
         self,
@@ -137,7 +138,7 @@ class RateLimits:
         decision = await check()
         if decision.allowed or not wait:
             return decision
-        key = self._book.of(policy, subject, at).record(subject, at).key
+        key = self._book.named(policy).record(subject, at).key
         return await self._waiting.until_given(
             waiter if waiter is not None else Waiter(),
             check,
@@ -210,14 +211,14 @@ class RateLimits:
         Raises:
             UnknownPolicyError, InvalidInputError: the arguments; nothing was counted.
         """
-        limiter = self._book.of(policy, subject, at)
+        limiter = self._book.named(policy)
+        record = limiter.record(subject, at)
         asked = limiter.policy.under(limit)
         validate_estimate(asked, estimate)
         validate_ttl(ttl)
 
         async def make() -> Reserved:
             self._decider.life.require()
-            record = limiter.record(subject, at)
             decision = self._decider.recent_denial(limiter, record, estimate, asked)
             made = self._reservations.unheld(limiter, record, estimate, asked, ttl)
             try:
@@ -352,14 +353,11 @@ class RateLimits:
         It changes nothing but counts, so any thread may ask. Raises as `check` does.
         """
         self._decider.life.require()
-        limiter = self._book.of(policy, subject, at)
+        limiter = self._book.named(policy)
         asked = limiter.policy.under(limit)
         validate_cost(asked, cost)
         record = limiter.known(subject, at)
-        if record is None:
-            return None
-        decision = self._asking.at_hand(limiter, record, cost, asked)
-        return None if decision is None else self._asking.said(limiter.policy, decision)
+        return self._asking.at_hand(limiter, record, cost, asked) if record is not None else None
 
     async def reset(
         self,
@@ -385,7 +383,7 @@ class RateLimits:
             OutcomeUnknownError: it may have run.
         """
         self._decider.life.require()
-        limiter = self._book.of(policy, subject, at)
+        limiter = self._book.named(policy)
         record = limiter.record(subject, at)
 
         async def work() -> bool:
@@ -407,7 +405,7 @@ class RateLimits:
             OutageError, OutcomeUnknownError: Redis cannot be asked.
         """
         self._decider.life.require()
-        limiter = self._book.of(policy, subject, at)
+        limiter = self._book.named(policy)
         record = limiter.record(subject, at)
         answer = await self._decider.run(operations.peek(limiter.policy, record.key))
         return look_at(limiter.policy, answer, self._decider.source, digest_of(record.digest))
@@ -442,7 +440,7 @@ class RateLimits:
             OutcomeUnknownError: it may have run.
         """
         self._decider.life.require()
-        limiter = self._book.of(policy, subject, at)
+        limiter = self._book.named(policy)
         if limit is not None:
             validate_rate(limit)
         validate_given(lasts, actor)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from ..events import UNAVAILABLE, Decided, Event, Events
 from ..rate_limit.gcra import Source
 
+_WITHOUT = frozenset({Source.LOCAL, UNAVAILABLE})
+
 
 class Tally:
     """Counts decisions on rate limits; a listener."""
@@ -21,7 +23,7 @@ class Tally:
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Decided):
-            if event.source in (Source.LOCAL, UNAVAILABLE):
+            if event.source in _WITHOUT:
                 self._without += 1
             else:
                 self._by_redis += 1

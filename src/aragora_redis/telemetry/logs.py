@@ -7,7 +7,6 @@ import datetime as dt
 import logging
 import sys
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 import msgspec
@@ -85,9 +84,9 @@ class JsonFormatter(logging.Formatter):
         event = getattr(record, "event", None)
         if isinstance(event, Event):
             line["event"] = type(event).__name__
-            for each in fields(event):
-                name = f"event_{each.name}" if each.name in line else each.name
-                line[name] = _plain(getattr(event, each.name))
+            for name in event.__struct_fields__:
+                shown = f"event_{name}" if name in line else name
+                line[shown] = _plain(getattr(event, name))
         if record.exc_info:
             line["traceback"] = _text(self.formatException(record.exc_info))
         if record.stack_info:
