@@ -12,10 +12,10 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
-from redis.crc import key_slot
 
 from .errors import AragoraRedisError, UnexpectedReplyError
 from .scripts.catalog import Script
+from .slots import key_slot
 
 T = TypeVar("T")
 

@@ -26,7 +26,8 @@ from tests.integration.certificates import self_signed
 from tests.integration.pods import BIN, BIND_HOSTS, DEPLOY, SECRETS, busybox, until
 
 from aragora_redis.lab import network
-from aragora_redis.topology.nodes import SLOTS, read_rows
+from aragora_redis.slots import SLOTS
+from aragora_redis.topology.nodes import read_rows
 
 NODES, PRIMARIES = 6, 3
 NODE_TIMEOUT_MS = 1000

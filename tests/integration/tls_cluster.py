@@ -17,9 +17,10 @@ from tests.integration.past import age_era
 from aragora_redis.address import Address
 from aragora_redis.lab.network import choose
 from aragora_redis.lab.ports import free_ports
+from aragora_redis.slots import SLOTS
 from aragora_redis.tokens.entry import SHARDS
 from aragora_redis.tokens.operations import ShardKeys
-from aragora_redis.topology.nodes import SLOTS, read_rows
+from aragora_redis.topology.nodes import read_rows
 
 PASSWORD = "a-password-for-the-test"
 DOMAIN = "cache.example"

@@ -22,7 +22,7 @@ from aragora_redis.lab.ports import all_free, bus_port, free_ports
 from aragora_redis.lab.sentinel import decide_primary
 from aragora_redis.lab.server import find_server, read_version
 from aragora_redis.lab.targets import resolve
-from aragora_redis.topology.nodes import SLOTS
+from aragora_redis.slots import SLOTS
 
 OLD, NEW = Monitored(0, 6379), Monitored(1, 6380)
 

@@ -13,7 +13,7 @@ from ..errors import InvalidInputError, SettingsError
 from ..lab import Lab
 from ..ops.targets import Target, target_of
 from ..settings import Settings, from_env, names
-from ..topology.nodes import SLOTS
+from ..slots import SLOTS
 
 _POLICIES = "ARAGORA_POLICIES"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from ..topology.nodes import SLOTS
+from ..slots import SLOTS
 from . import admin
 from .config import NODES_FILE
 from .members import View, decide_owner, sure

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import redis
 
 from ..errors import LabError
-from ..topology.nodes import SLOTS
+from ..slots import SLOTS
 from . import admin
 from .cluster import ORDER_SECONDS, living_views
 from .members import View, decide_owner

@@ -16,11 +16,10 @@ from dataclasses import replace
 from enum import StrEnum
 
 import redis
-from redis.crc import key_slot
 
 from ..address import Address
 from ..errors import LabError
-from ..topology.nodes import SLOTS
+from ..slots import SLOTS, key_slot
 from . import admin
 from .access import Access
 from .config import FAILOVER_TIMEOUT_MS, HOST, MASTER_NAME, MAX_MEMORY, QUORUM

@@ -8,14 +8,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from redis.crc import key_slot
-
 from ..address import Address
 from ..clock import Clock
 from ..errors import LinkDownError
 from ..events import Events, MaintenanceAnnounced, SlotsMoved, ViewChanged
 from ..operation import Lane
 from ..settings import Cluster, Settings
+from ..slots import key_slot
 from ..topology.cluster import ClusterMap, Shard, ShardPanel
 from ..topology.maintenance import read_notice
 from .account import account_of

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..address import Address
-from ..topology.nodes import SLOTS
+from ..slots import SLOTS
 from .access import Failure, Fault
 from .cluster_view import ClusterView, Holder, count_slots, told_slots
 from .probe import Probe

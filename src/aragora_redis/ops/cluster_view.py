@@ -10,9 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from redis.crc import key_slot
-
 from ..address import Address
+from ..slots import key_slot
 from ..topology.cluster import ClusterMap, ClusterPanel
 from ..topology.nodes import Follower, Motion, NodeStatement
 

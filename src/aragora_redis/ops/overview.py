@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..address import Address
-from ..topology.nodes import SLOTS
+from ..slots import SLOTS
 from .access import Failure, Fault
 from .cluster_verdict import Shard, shards_of
 from .cluster_view import ClusterView, count_slots, told_slots

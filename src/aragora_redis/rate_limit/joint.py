@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final, NamedTuple
 
-from redis.crc import key_slot
-
 from ..errors import InvalidInputError
+from ..slots import key_slot
 from .gcra import Answer, Decision, Source, decode, in_force
 from .local import LocalLimiter, Record
 from .policy import LimitPolicy, Rate

@@ -7,8 +7,6 @@ import secrets
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
-from redis.crc import key_slot
-
 from ..clock import Clock
 from ..errors import AragoraRedisError, LinkDownError
 from ..events import Events, PoliciesDiffer
@@ -18,6 +16,7 @@ from ..link.supervision import supervised
 from ..operation import Lane
 from ..rate_limit.share import FleetSize
 from ..settings import Settings
+from ..slots import key_slot
 from ..tokens.entry import SHARDS
 from .commitment import RedisSide
 from .presence import Presence

@@ -16,7 +16,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from ..address import Address, is_name
-from .nodes import SLOTS, Claim, NodeStatement
+from ..slots import SLOTS
+from .nodes import Claim, NodeStatement
 
 INSIST = 3.0
 """Seconds for which most primaries must agree on a map that their epochs do not justify."""

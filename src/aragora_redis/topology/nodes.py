@@ -9,12 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis.crc import REDIS_CLUSTER_HASH_SLOTS
-
 from ..address import Address, is_name
 from ..errors import UnexpectedReplyError
+from ..slots import SLOTS
 
-SLOTS = REDIS_CLUSTER_HASH_SLOTS
 _DOWN = frozenset({"fail", "fail?"})
 _UNKNOWN = frozenset({"noaddr", "handshake"})
 

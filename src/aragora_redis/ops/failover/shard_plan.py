@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ...address import Address
-from ...topology.nodes import SLOTS
+from ...slots import SLOTS
 from ..access import Failure, Fault
 from ..cluster_verdict import Shard, keeps_up, nobody, node_timeout, shards_of
 from ..cluster_view import ClusterView, Holder, Slots, told_slots

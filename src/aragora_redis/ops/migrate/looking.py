@@ -9,7 +9,6 @@ from importlib.resources import files
 from typing import Any
 
 from hiredis import ReplyError
-from redis.crc import key_slot
 from redis.exceptions import RedisError
 
 from ...address import Address
@@ -19,6 +18,7 @@ from ...link.pipe import Lost, Pipe, pack
 from ...link.replies import without_arguments
 from ...scripts.catalog import parse
 from ...settings import names
+from ...slots import key_slot
 from ..access import failure
 from .compare import NONE, Look
 from .reading import Command, read

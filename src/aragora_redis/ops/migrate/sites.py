@@ -7,9 +7,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
-from redis.crc import key_slot
 
 from ...address import Address
+from ...slots import key_slot
 from ..access import Access, connected
 
 Slots = tuple[range, ...]
