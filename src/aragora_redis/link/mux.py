@@ -83,7 +83,6 @@ class Mux:
         self._handing_over = False
         self._unsent = Unsent()
         self._in_flight: deque[Batch] = deque()
-        self._cap = BATCH_FLOOR
         self._last_batch = 0
         self._flush_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
@@ -117,6 +116,7 @@ class Mux:
         self._trust.connected(self._clock.monotonic())
         self.server_time = server_time
         self.generation += 1
+        pipe.on_read(self._on_read)
         pipe.on_close(lambda reason: self._detached(pipe, reason))
 
     def close(self, reason: str) -> None:
@@ -200,7 +200,7 @@ class Mux:
         for pending in [pending for batch in self._in_flight for pending in batch.pending]:
             fail(pending, OutcomeUnknownError(f"the connection to Redis ended: {reason}"))
         self._in_flight.clear()
-        self._cap, self._last_batch = BATCH_FLOOR, 0
+        self._last_batch = 0
         self._unsent.fail(LinkDownError(f"the connection to Redis ended: {reason}"))
         self._on_lost(reason)
 
@@ -271,7 +271,8 @@ class Mux:
             self._write_batch(pipe)
 
     def _write_batch(self, pipe: Pipe) -> None:
-        taken = self._unsent.take(self._cap)
+        waiting = len(self._unsent) + sum(len(batch.pending) for batch in self._in_flight)
+        taken = self._unsent.take(min(max(waiting // 2, BATCH_FLOOR), BATCH_CEILING))
         if not taken:
             return
         now = self._clock.monotonic()
@@ -306,20 +307,16 @@ class Mux:
                 self._call_refused(call, str(reply), now)
             else:
                 settle_call(call, reply, late=late)
-            # After the callers have been woken, so that their next operations share the flush.
             batch.calls -= 1
-            if batch.calls == 0:
-                self._batch_done(batch)
+            # Redis answers in order, so it is the oldest, unless the pipe has just been replaced.
+            if not batch.calls and self._in_flight and self._in_flight[0] is batch:
+                self._in_flight.popleft()
 
         return handle
 
-    def _batch_done(self, batch: Batch) -> None:
-        # Redis answers in order, so it is the oldest, unless the pipe has just been replaced.
-        if self._in_flight and self._in_flight[0] is batch:
-            self._in_flight.popleft()
-        outstanding = len(self._unsent) + sum(len(b.pending) for b in self._in_flight)
-        self._cap = min(max(outstanding // 2, BATCH_FLOOR), BATCH_CEILING)
-        if self._unsent:
+    def _on_read(self) -> None:
+        # The flush comes after those who have been woken: most of them ask again at once.
+        if self._unsent or self._last_batch > 1:
             self._schedule_flush()
 
     def _call_refused(self, call: list[Pending], text: str, now: float) -> None:

@@ -47,6 +47,7 @@ class Pipe(asyncio.Protocol):
         self._expected: deque[ReplyHandler] = deque()
         self._on_push = on_push
         self._on_close: Callable[[str], None] | None = None
+        self._on_read: Callable[[], None] = lambda: None
         self.closed: str | None = None
         """Why the connection ended, or None while it lives."""
         self.writable = True
@@ -67,6 +68,10 @@ class Pipe(asyncio.Protocol):
             handler(self.closed)
         else:
             self._on_close = handler
+
+    def on_read(self, handler: Callable[[], None]) -> None:
+        """Call `handler` each time that all replies have been handled that had come."""
+        self._on_read = handler
 
     def send(self, data: bytes, handlers: list[ReplyHandler]) -> None:
         """Write packed commands; `handlers` get their replies in order."""
@@ -134,6 +139,7 @@ class Pipe(asyncio.Protocol):
                 else:
                     self.close("the server sent a reply that nobody asked for")
                     return
+            self._on_read()
         except hiredis.ProtocolError as error:
             self.close(f"the server does not speak RESP: {error}")
         except Exception as error:  # noqa: BLE001 - see below
