@@ -58,6 +58,7 @@ class Case:
         entries: who answers.
         measures: the figures shown, the telling one first.
         bars: what is to be reached.
+        axis: what the names of the entries count, where each is one point of a curve.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Case:
     entries: tuple[Entry, ...]
     measures: tuple[str, ...]
     bars: tuple[Bar, ...] = ()
+    axis: str = ""
 
     def __post_init__(self) -> None:
         names = {entry.name for entry in self.entries}

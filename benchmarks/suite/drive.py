@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -22,6 +23,12 @@ Opening = AsyncIterator[Run]
 
 FAILED_AT_MOST = 0.01
 """Of the calls of a round: a busy machine makes some late, but what often fails is no answer."""
+CALIBRATION = 1.0
+"""Seconds in which it is found out how many calls a second there can be."""
+BUSY = 256
+"""Calls under way at once meanwhile."""
+OUTSTANDING = 4_096
+"""Calls that may be under way in an open loop: who is that far behind has lost."""
 BLOCK = 1_000
 """Calls of a tight loop that are timed together: one takes less than the clock does."""
 clock = time.perf_counter
@@ -32,10 +39,11 @@ def by_callers(one: Callable[[int], Awaitable[object]], callers: int) -> Run:
 
     async def run(seconds: float) -> Sample:
         numbers, each, failed = itertools.count(), list[float](), list[Exception]()
+        counts = list[int]()
         end = clock() + seconds
 
         async def call() -> None:
-            began = clock()
+            began, before = clock(), 0
             while began < end:
                 try:
                     await one(next(numbers))
@@ -46,10 +54,59 @@ def by_callers(one: Callable[[int], Awaitable[object]], callers: int) -> Run:
                 ended = clock()
                 each.append(ended - began)
                 began = ended
+                before += 1
+            counts.append(before)
 
         began, cpu = clock(), time.process_time()
         await asyncio.gather(*(call() for _ in range(callers)))
+        sample = _counted(each, failed, clock() - began, time.process_time() - cpu)
+        sample.evenness = min(counts) / max(*counts, 1)
+        return sample
+
+    return run
+
+
+def by_arrivals(one: Callable[[int], Awaitable[object]], share: int) -> Run:
+    """Open loop: calls begin when they are due, whoever is still waiting.
+
+    A call counts from when it was due, so that a delay is told by everybody whom it concerned
+    (Gil Tene, "How NOT to Measure Latency"). Arrivals are those of a Poisson process, at `share`
+    percent of what the same driver brings about at most, which is found out in the first run.
+    """
+    capacity = 0.0
+
+    async def play(seconds: float, gap: Callable[[], float], most: int) -> Sample:
+        numbers, each, failed = itertools.count(), list[float](), list[Exception]()
+        running = set[asyncio.Task[None]]()
+
+        async def call(due: float) -> None:
+            try:
+                await one(next(numbers))
+            except Exception as error:  # noqa: BLE001 - judged by `_counted`
+                failed.append(error)
+            else:
+                each.append(clock() - due)
+
+        began, cpu = clock(), time.process_time()
+        due = began
+        while (now := clock()) < began + seconds:
+            while due <= now and len(running) < most:
+                task = asyncio.create_task(call(due))
+                running.add(task)
+                task.add_done_callback(running.discard)
+                due += gap()
+            await asyncio.sleep(0)  # a timer of a loop is a millisecond late
+        if running:
+            await asyncio.wait(running)
         return _counted(each, failed, clock() - began, time.process_time() - cpu)
+
+    async def run(seconds: float) -> Sample:
+        nonlocal capacity
+        if not capacity:
+            most = await play(CALIBRATION, lambda: 0.0, BUSY)
+            capacity = most.calls / most.seconds
+        rate, chance = capacity * share / 100, random.Random(0)
+        return await play(seconds, lambda: chance.expovariate(rate), OUTSTANDING)
 
     return run
 

@@ -15,16 +15,53 @@ from .verdict import Verdict
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
     "img{max-width:100%}td,th{text-align:left;padding:.2rem .8rem .2rem 0}"
     ".no{color:#b00020;font-weight:600}"
 )
+OURS = "#0b6e4f"
 
 
 def draw(result: CaseResult, path: Path) -> None:
-    """Bars of a case's telling measure, with the spread of the rounds."""
+    """A case as a picture."""
+    shown = _curves(result) if result.case.axis else _bars(result)
+    shown.savefig(path, dpi=120)
+    plt.close(shown)
+
+
+def _curves(result: CaseResult) -> Figure:
+    """A curve of each measure over what grows, with the spread of the rounds."""
+    case = result.case
+    names = [entry.name for entry in case.entries if result.answers.get(entry.name)]
+    counts = [int(name) for name in names]
+    height = 1.9 * len(case.measures) + 0.6
+    shown, axes = plt.subplots(
+        len(case.measures), figsize=(8, height), sharex=True, squeeze=False, layout="constrained"
+    )
+    for measure, axis in zip(case.measures, axes[:, 0], strict=True):
+        found = [figure(measure, result.answers[name]) for name in names]
+        axis.plot(counts, [each.middle for each in found], "o-", color=OURS)
+        axis.fill_between(
+            counts,
+            [each.least for each in found],
+            [each.most for each in found],
+            color=OURS,
+            alpha=0.15,
+        )
+        axis.set_xscale("log")
+        axis.set_ylim(bottom=0)
+        axis.set_title(MEASURES[measure].unit, loc="left", fontsize="small")
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[-1, 0].set_xlabel(case.axis)
+    shown.suptitle(case.title, fontsize="medium")
+    return shown
+
+
+def _bars(result: CaseResult) -> Figure:
+    """Bars of the telling measure, with the spread of the rounds."""
     measure = result.case.measures[0]
     names = [entry.name for entry in result.case.entries if result.answers.get(entry.name)]
     found = [figure(measure, result.answers[name]) for name in names]
@@ -34,7 +71,7 @@ def draw(result: CaseResult, path: Path) -> None:
         [each.middle - each.least for each in found],
         [each.most - each.middle for each in found],
     )
-    colours = ["#0b6e4f" if at == 0 else "#8a97a6" for at in range(len(names))]
+    colours = [OURS if at == 0 else "#8a97a6" for at in range(len(names))]
     drawn = axes.barh(names, middles, xerr=errors, color=colours, ecolor="#333", capsize=3)
     axes.bar_label(drawn, [number(middle) for middle in middles], padding=8)
     axes.margins(x=0.15)
@@ -42,8 +79,7 @@ def draw(result: CaseResult, path: Path) -> None:
     axes.set_xlabel(MEASURES[measure].unit)
     axes.set_title(result.case.title, loc="left", fontsize="medium")
     axes.spines[["top", "right"]].set_visible(False)
-    shown.savefig(path, dpi=120)
-    plt.close(shown)
+    return shown
 
 
 def page(results: Results, pictures: dict[str, Path]) -> str:

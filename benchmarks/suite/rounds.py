@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
-from .case import Case
+from .case import Case, Entry
 from .results import CaseResult
 from .sample import Sample
 from .servers import BenchServer
@@ -28,8 +29,18 @@ class Rounds:
         answers: dict[str, list[Sample]] = {}
         missing: dict[str, str] = {}
         self.server.empty()
+        for together in [(entry,) for entry in case.entries] if case.axis else [case.entries]:
+            await self._alternate(together, answers, missing)
+        for name, why in missing.items():
+            tell(f"  {name} is not available: {why}")
+        return CaseResult(case, answers, missing)
+
+    async def _alternate(
+        self, entries: Iterable[Entry], answers: dict[str, list[Sample]], missing: dict[str, str]
+    ) -> None:
+        """Have them take turns; nobody else is there meanwhile."""
         async with AsyncExitStack() as stack:
-            ready = await self._ready(stack, case, missing)
+            ready = await self._ready(stack, entries, missing)
             for _ in range(self.rounds):
                 for name, contestant in list(ready.items()):
                     try:
@@ -37,15 +48,12 @@ class Rounds:
                     except UnavailableError as error:
                         missing[name] = str(error)
                         del answers[name], ready[name]
-        for name, why in missing.items():
-            tell(f"  {name} is not available: {why}")
-        return CaseResult(case, answers, missing)
 
     async def _ready(
-        self, stack: AsyncExitStack, case: Case, missing: dict[str, str]
+        self, stack: AsyncExitStack, entries: Iterable[Entry], missing: dict[str, str]
     ) -> dict[str, Worker]:
         ready: dict[str, Worker] = {}
-        for entry in case.entries:
+        for entry in entries:
             try:
                 ready[entry.name] = await stack.enter_async_context(
                     worker(entry, self.server.target)
@@ -57,9 +65,10 @@ class Rounds:
         return ready
 
     async def _round(self, contestant: Worker) -> Sample:
-        before = self.server.cpu()
+        cpu, wire = self.server.cpu(), self.server.wire()
         sample = await contestant.run(self.seconds)
-        sample.server_cpu = self.server.cpu() - before
+        sample.server_cpu = self.server.cpu() - cpu
+        sample.wire = self.server.wire() - wire
         return sample
 
 

@@ -18,9 +18,12 @@ class Sample:
         cpu: seconds of processor time of whoever does the work; not those of Redis.
         median: seconds of a call.
         p99: seconds that one call in a hundred took longer than.
+        p999: seconds that one call in a thousand took longer than.
         value: what is measured where it is no call, such as bytes.
         failed: calls that ended without what was asked for; they are none of `calls`.
         server_cpu: seconds of processor time of Redis meanwhile.
+        wire: bytes that Redis has read and written meanwhile.
+        evenness: calls of the caller with the fewest, in those of the one with the most.
     """
 
     calls: int = 0
@@ -28,9 +31,12 @@ class Sample:
     cpu: float = 0.0
     median: float = 0.0
     p99: float = 0.0
+    p999: float = 0.0
     value: float = 0.0
     failed: int = 0
     server_cpu: float = 0.0
+    wire: int = 0
+    evenness: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain data."""
@@ -48,8 +54,13 @@ def timed(
         cpu=cpu,
         failed=failed,
         median=statistics.median(ordered),
-        p99=ordered[min(int(len(ordered) * 0.99), len(ordered) - 1)],
+        p99=_above(ordered, 0.99),
+        p999=_above(ordered, 0.999),
     )
+
+
+def _above(ordered: Sequence[float], part: float) -> float:
+    return ordered[min(int(len(ordered) * part), len(ordered) - 1)]
 
 
 class Measure(NamedTuple):
@@ -72,9 +83,12 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "rate": Measure("calls/s", lambda s: _over(s.calls, s.seconds)),
     "median": Measure("µs median", lambda s: s.median * 1e6),
     "p99": Measure("µs p99", lambda s: s.p99 * 1e6),
+    "p99.9": Measure("µs p99.9", lambda s: s.p999 * 1e6),
     "client cpu": Measure("µs CPU of the client a call", lambda s: _over(s.cpu, s.calls) * 1e6),
     "server cpu": Measure("µs CPU of Redis a call", lambda s: _over(s.server_cpu, s.calls) * 1e6),
     "server share": Measure("% of Redis's core", lambda s: _over(s.server_cpu, s.seconds) * 100),
+    "wire": Measure("bytes on the wire a call", lambda s: _over(s.wire, s.calls)),
+    "evenness": Measure("least / most calls of a caller", lambda s: s.evenness),
     "per core": Measure("calls a second of CPU", lambda s: _over(s.calls, s.cpu)),
     "milliseconds": Measure("ms", lambda s: s.value * 1e3),
     "bytes": Measure("bytes an entry", lambda s: s.value),

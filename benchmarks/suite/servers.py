@@ -23,6 +23,10 @@ POLICIES = f"""
 [limits.api]
 rate = "{PLENTY}/second"
 burst = {PLENTY}
+[limits.open]
+rate = "{PLENTY}/second"
+burst = {PLENTY}
+on_outage = "fail-open"
 [limits.scarce]
 rate = "1/hour"
 burst = 1
@@ -46,6 +50,11 @@ class BenchServer:
         """Seconds of processor time that it has spent so far, in all its threads."""
         told = self.client.info("cpu")
         return float(told["used_cpu_sys"]) + float(told["used_cpu_user"])
+
+    def wire(self) -> int:
+        """Bytes that it has read and written so far."""
+        told = self.client.info("stats")
+        return int(told["total_net_input_bytes"]) + int(told["total_net_output_bytes"])
 
     def name(self) -> str:
         """What it calls itself."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 
 import pytest
 from benchmarks.suite.case import Bar, Case, Entry
 from benchmarks.suite.cases import CASES, chosen
-from benchmarks.suite.drive import by_callers, by_threads
+from benchmarks.suite.drive import by_arrivals, by_callers, by_threads
 from benchmarks.suite.results import CaseResult, Results
 from benchmarks.suite.sample import MEASURES, Sample, figure, ratio, timed
 from benchmarks.suite.table import markdown, number
@@ -131,3 +132,32 @@ async def test_threads_begin_together_and_each_call_is_counted():
     sample = await by_threads(attempts.append, 3)(0.05)
     assert sample.calls == len(attempts) == len(set(attempts))
     assert sample.seconds >= 0.05
+
+
+async def test_an_open_loop_counts_from_when_a_call_was_due():
+    """Calls of 20 ms that are due while the loop is held up for 0.2 s are told with that delay."""
+    held = False
+
+    async def one(_number: int) -> None:
+        nonlocal held
+        if asyncio.get_running_loop().time() > hold_at and not held:
+            held = True
+            time.sleep(0.2)  # noqa: ASYNC251 - the loop is to be held up
+        await asyncio.sleep(0.02)
+
+    run = by_arrivals(one, 10)
+    hold_at = float("inf")
+    await run(0.05)
+    hold_at = asyncio.get_running_loop().time() + 0.1
+    sample = await run(0.5)
+    assert held
+    assert sample.p99 > 0.15
+    assert sample.calls > 100, "those that were due meanwhile are counted"
+
+
+async def test_callers_are_told_apart_by_how_often_they_are_served():
+    async def one(number: int) -> None:
+        await asyncio.sleep(0.001 * (1 + number % 2))
+
+    sample = await by_callers(one, 4)(0.2)
+    assert 0 < sample.evenness <= 1

@@ -5,7 +5,19 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 
 from ..case import Case
-from . import check, circuits, here, http, libraries, sessions, starting, sync, tokens
+from . import (
+    check,
+    circuits,
+    growth,
+    here,
+    http,
+    libraries,
+    sessions,
+    starting,
+    stress,
+    sync,
+    tokens,
+)
 
 CASES: tuple[Case, ...] = (
     *check.CASES,
@@ -17,6 +29,8 @@ CASES: tuple[Case, ...] = (
     *sessions.CASES,
     *http.CASES,
     *starting.CASES,
+    *stress.CASES,
+    *growth.CASES,
 )
 
 
