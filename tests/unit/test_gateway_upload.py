@@ -72,7 +72,7 @@ async def test_an_upload_that_stops_says_what_it_has_joined_and_holds_nothing(ga
     body = exported(state, LOAD_STEP + 500)
 
     async def stopping():
-        yield body[:-200]
+        yield body[:-150]
         await asyncio.Event().wait()
 
     stopped = [asyncio.create_task(client.post(IMPORT, content=stopping())) for _ in range(3)]

@@ -6,6 +6,8 @@ only the I/O between them is played here, in the order in which `state.token_fee
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -18,9 +20,11 @@ from aragora_redis.tokens.shard import Head, Shard
 TODAY = 20_000
 NOW = TODAY * DAY * 1_000_000
 
+MEMBERS = [blake2b(b"%d" % number, digest_size=8).digest() for number in range(6)]
+
 who = st.integers(0, 2)
 entries = st.builds(
-    lambda number, score, ahead: Entry(TODAY + ahead, number.to_bytes(16, "big"), score),
+    lambda number, score, ahead: Entry(TODAY + ahead, MEMBERS[number], score),
     st.integers(0, 5),
     st.integers(1, 3),
     st.integers(0, 1),
@@ -143,7 +147,7 @@ class Fleet(RuleBasedStateMachine):
         """Something else than the script takes them: an eviction, or a hand."""
         members = self.primary.days.get(day, {})
         for number in lost:
-            members.pop(number.to_bytes(16, "big"), None)
+            members.pop(MEMBERS[number], None)
         if digest_too:
             self.primary.digests.pop(day, None)
 

@@ -13,6 +13,7 @@ from aragora_redis.tokens.entry import (
     Entry,
     RevocationKind,
     cut_off_entry,
+    full_digest,
     jti_entry,
     member_of,
     read_blob,
@@ -27,17 +28,18 @@ SCOPES = {
     Verdict.FAMILY: ("sid", "f"),
 }
 scores = st.integers(0, 10**15 - 1)
-entries = st.builds(
-    Entry, st.integers(0, 999_999), st.binary(min_size=16, max_size=16), scores, st.just("")
-)
+members = st.binary(min_size=8, max_size=8) | st.binary(min_size=16, max_size=16)
+entries = st.builds(Entry, st.integers(0, 999_999), members, scores, st.just(""))
 
 
 def test_a_member_shows_nothing_and_differs_by_kind_and_key():
-    jti = member_of(KEY, RevocationKind.JTI, "42")
-    assert len(jti) == 16
-    assert jti != member_of(KEY, RevocationKind.USER, "42")
-    assert jti != member_of(b"other" * 4, RevocationKind.JTI, "42")
-    assert "42" not in repr(jti_entry(KEY, "42", 1e9, "why"))
+    jti = member_of(KEY, RevocationKind.JTI, "user-42")
+    assert len(jti) == 8
+    assert full_digest(KEY, RevocationKind.JTI, "user-42").startswith(jti)
+    assert member_of(KEY * 9, RevocationKind.JTI, "user-42") != jti, "a key of any length"
+    assert jti != member_of(KEY, RevocationKind.USER, "user-42")
+    assert jti != member_of(b"other" * 4, RevocationKind.JTI, "user-42")
+    assert "user-42" not in repr(jti_entry(KEY, "user-42", 1e9, "why"))
 
 
 @pytest.mark.parametrize("value", ["", "x" * 1025])
@@ -48,14 +50,28 @@ def test_ids_have_bounds(value):
 
 @given(st.lists(entries, max_size=5))
 def test_a_record_of_the_feed_reads_back(written):
-    blob = b"".join(e.member + b"%06d%015d" % (e.day, e.score) for e in written)
-    assert list(read_blob(blob)) == written
+    blob = b"".join(map(record, written))
+    assert read_blob(blob) == written
 
 
-@pytest.mark.parametrize("blob", [b"x", b"m" * 16 + b"12345x" + b"0" * 15])
+def record(entry):
+    return b"%c%b%06d%015d" % (len(entry.member), entry.member, entry.day, entry.score)
+
+
+@pytest.mark.parametrize(
+    "blob",
+    [
+        b"x",
+        b"\x08" + b"m" * 8 + b"12345x" + b"0" * 15,
+        b"\x09" + b"m" * 9 + b"123456" + b"0" * 15,
+        record(Entry(1, b"m" * 8, 1)) + b"x",
+        b"x" + record(Entry(1, b"m" * 8, 1)),
+        record(Entry(1, b"m" * 8, 1))[:-1],
+    ],
+)
 def test_a_broken_record_is_a_typed_error(blob):
     with pytest.raises(UnexpectedReplyError):
-        list(read_blob(blob))
+        read_blob(blob)
 
 
 @given(st.lists(entries, max_size=12), st.randoms())
@@ -73,8 +89,8 @@ def test_joins_commute_and_repeat_harmlessly(some, random):
 
 def test_digests_tell_different_sets_apart():
     one, two = ShardReplica(), ShardReplica()
-    one.apply(Entry(1, b"m" * 16, 5))
-    two.apply(Entry(1, b"m" * 16, 6))
+    one.apply(Entry(1, b"m" * 8, 5))
+    two.apply(Entry(1, b"m" * 8, 6))
     assert one.digests() != two.digests()
 
 

@@ -8,15 +8,23 @@ import threading
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aragora_redis.tokens.entry import Entry
-from aragora_redis.tokens.table import Table, _index
+from aragora_redis.tokens.entry import DAY, Entry
+from aragora_redis.tokens.table import FILL, Table, _index
 
 # Few distinct bytes, so that members occur inside of others, across the borders of records.
-members = st.binary(min_size=16, max_size=16).map(lambda raw: bytes(b % 2 for b in raw))
-puts = st.lists(
-    st.tuples(st.sampled_from([0, 1, 257, 999_999]), members, st.integers(0, 10**15 - 1)),
-    max_size=80,
+members = st.one_of(st.just(8), st.just(8), st.just(16)).flatmap(
+    lambda size: st.binary(min_size=size, max_size=size).map(lambda raw: bytes(b % 2 for b in raw))
 )
+days = st.sampled_from([0, 1, 257, 20_000, 999_999])
+# Of the day itself, before it and after it, by as much as a record can say and by more; or numbers.
+scores = st.integers(0, 10**15 - 1) | st.integers(0, 9) | st.sampled_from([2**23, 2**43])
+instants = st.tuples(st.integers(-33, 2), st.integers(0, DAY * 1000 - 1))
+puts = st.lists(st.tuples(days, members, scores | instants), max_size=80)
+
+
+def score_of(day, score):
+    """A score as it was drawn, or as so many days from the day, and milliseconds."""
+    return score if isinstance(score, int) else max((day + score[0]) * DAY * 1000 + score[1], 0)
 
 
 @settings(max_examples=200)
@@ -24,9 +32,10 @@ puts = st.lists(
 def test_it_is_a_dictionary_by_member_and_day(given_puts, dropped):
     table = Table()
     plain: dict[tuple[int, bytes], int] = {}
-    for day, member, score in given_puts:
-        before = plain.get((day, member))
-        assert table.join(day, member, score) == before
+    for day, member, drawn in given_puts:
+        before, score = plain.get((day, member)), score_of(day, drawn)
+        news = before is None or before < score
+        assert table.join(day, [(member, score)]) == ([(member, score, before)] if news else [])
         plain[day, member] = score if before is None else max(before, score)
     for step in range(2):
         assert len(table) == len(plain)
@@ -42,18 +51,21 @@ def test_it_is_a_dictionary_by_member_and_day(given_puts, dropped):
 
 def test_many_are_found_and_others_are_not():
     rng = random.Random(1)
-    table, known = Table(), [rng.randbytes(16) for _ in range(20_000)]
-    for number, member in enumerate(known):
-        table.join(20_000, member, number)
-    assert [table.score(member) for member in known] == list(range(20_000))
-    assert not any(table.score(rng.randbytes(16)) is not None for _ in range(20_000))
+    table, known = Table(), [rng.randbytes(8) for _ in range(20_000)]
+    scores = {member: 20_000 * DAY * 1000 + number for number, member in enumerate(known)}
+    for start in range(0, 20_000, 1000):
+        page = known[start : start + 1000]
+        assert len(table.join(20_000, [(member, scores[member]) for member in page])) == 1000
+    assert {member: table.score(member) for member in known} == scores
+    assert not any(table.score(rng.randbytes(8)) is not None for _ in range(20_000))
+    assert max(map(len, table._buckets)) < 4 * FILL * 14
 
 
 def test_a_reader_in_another_thread_never_misses_what_was_there():
     rng = random.Random(2)
-    table, known = Table(), [rng.randbytes(16) for _ in range(500)]
+    table, known = Table(), [rng.randbytes(8) for _ in range(500)]
     for member in known:
-        table.join(1, member, 7)
+        table.join(1, [(member, 7)])
     missed: list[bytes] = []
     stop = threading.Event()
 
@@ -65,7 +77,7 @@ def test_a_reader_in_another_thread_never_misses_what_was_there():
     for reader in readers:
         reader.start()
     for _ in range(60_000):
-        table.join(2, rng.randbytes(16), 9)
+        table.join(2, [(rng.randbytes(8), 9)])
     stop.set()
     for reader in readers:
         reader.join()
@@ -73,8 +85,8 @@ def test_a_reader_in_another_thread_never_misses_what_was_there():
 
 
 def test_who_lists_the_days_of_a_member_looks_again_after_a_split(monkeypatch):
-    table, member = Table(), bytes(16)
-    table.join(1, member, 7)
+    table, member = Table(), bytes(8)
+    table.join(1, [(member, 7)])
 
     def index_and_split(member, shape):
         """The bucket by the shape that was read, and then another thread moves the member."""

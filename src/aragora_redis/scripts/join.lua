@@ -2,14 +2,15 @@
 -- so that every instance can follow without a hole. See docs/protocol.md, "Revocations".
 --
 -- KEYS: 1 the shard's head (hash: nonce, rid, era, seq, opened, end:<era> = "rid seq")
---       2 its digests (hash: c:<day> count, x:<day> 128-bit XOR in hex)
+--       2 its digests (hash: c:<day> count, x:<day> 64-bit sum in hex)
 --       3 its feed (stream), whose name is also the channel
 --       then for each day of this call two keys: its members (sorted set), its notes (hash)
 -- ARGV: 1 not_after (server microseconds, 0 for never)
 --       2 nonce to use where the shard has none; the time is appended, so that two are never equal
 --       3 "1" to write even where nothing changes, so that WAIT has something to wait for
 --       4 number of days, then each day (days since 1970)
---       then for each entry: index of its day from 1, member (16 bytes), score, note (may be empty)
+--       then for each entry: index of its day from 1, member (8 bytes, or 16 of a pardon), score,
+--       note (may be empty)
 -- Reply: {nonce, rid, era, seq, number of entries that changed something, now in microseconds}
 -- Traits: write
 local time = redis.call('TIME')
@@ -57,14 +58,23 @@ end
 local days, first = {}, 5 + tonumber(ARGV[4])
 for i = 1, tonumber(ARGV[4]) do days[i] = tonumber(ARGV[4 + i]) end
 
--- XOR of 128 bits as four words: the digest of a day does not depend on the order of joins.
-local function words(hex)
-  return {tonumber(string.sub(hex, 1, 8), 16), tonumber(string.sub(hex, 9, 16), 16),
-          tonumber(string.sub(hex, 17, 24), 16), tonumber(string.sub(hex, 25, 32), 16)}
+-- What a member adds to the sum of its day: its last 8 bytes times 2 * score + 1, modulo 2^64, as two
+-- words. The sum does not depend on the order of joins. Every step stays below 2^53, so it is exact.
+local floor, WORD = math.floor, 4294967296
+local function part(member, score)
+  local high, low = struct.unpack('>I4I4', string.sub(member, -8))
+  local factor = 2 * score + 1
+  local first, second = factor % 65536, floor(factor / 65536) % 65536
+  local middle = low * second
+  local sum = low * first + middle % 65536 * 65536
+  local carry = floor(sum / WORD) + floor(middle / 65536)
+  return (high * first + high * second % 65536 * 65536 + low * floor(factor / WORD) + carry) % WORD,
+    sum % WORD
 end
-local function mix(into, member, score)
-  local other = words(redis.sha1hex(member .. ':' .. score))
-  for i = 1, 4 do into[i] = bit.bxor(into[i], other[i]) end
+local function add(into, sign, high, low)
+  local sum = into.low + sign * low
+  into.low = sum % WORD
+  into.high = (into.high + sign * high + floor(sum / WORD)) % WORD
 end
 
 -- A day's digest goes when its members have: looked for when a new day begins, so once a day.
@@ -90,21 +100,24 @@ for i = first, #ARGV, 4 do
     local state = day_state[index]
     if not state then
       local stored = redis.call('HMGET', digests, 'c:' .. day, 'x:' .. day)
-      state = {count = tonumber(stored[1] or 0), xor = words(stored[2] or string.rep('0', 32))}
+      local sum = stored[2] or string.rep('0', 16)
+      state = {count = tonumber(stored[1] or 0),
+               high = tonumber(string.sub(sum, 1, 8), 16), low = tonumber(string.sub(sum, 9), 16)}
       day_state[index] = state
       if state.count == 0 then forget_days() end
     end
-    if before then mix(state.xor, member, before) else state.count = state.count + 1 end
-    mix(state.xor, member, score)
+    if before then add(state, -1, part(member, before)) else state.count = state.count + 1 end
+    add(state, 1, part(member, score))
     if note ~= '' then redis.call('HSET', KEYS[3 + 2 * index], member, note) end
-    changed[#changed + 1] = member .. string.format('%06d%015.0f', day, tonumber(score))
+    changed[#changed + 1] = string.char(#member) .. member ..
+      string.format('%06d%015.0f', day, tonumber(score))
   end
 end
 
 for index, state in pairs(day_state) do
-  local day, x = days[index], state.xor
-  redis.call('HSET', digests, 'c:' .. day, int(state.count), 'x:' .. day,
-    bit.tohex(x[1]) .. bit.tohex(x[2]) .. bit.tohex(x[3]) .. bit.tohex(x[4]))
+  local day = days[index]
+  redis.call('HSET', digests, 'c:' .. day, int(state.count),
+    'x:' .. day, string.format('%08x%08x', state.high, state.low))
   -- A day outlives its last entry by another, for instances and nodes whose clocks are behind.
   local gone = int((day + 2) * 86400000)
   redis.call('PEXPIREAT', KEYS[2 + 2 * index], gone)

@@ -10,7 +10,7 @@ import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import NamedTuple
 
-from ..tokens.entry import MEMBER_BYTES, RevocationKind, member_of
+from ..tokens.entry import DIGEST_BYTES, RevocationKind, full_digest, member_of
 
 SHARDS = 1024
 _RANDOM_BYTES = 32
@@ -49,13 +49,13 @@ def parse_id(key: bytes, text: str | None) -> SessionRef | None:
     # Another spelling of the same bytes would be another id of the same session.
     if _text(raw) != text or shard >= SHARDS:
         return None
-    return SessionRef(shard, member_of(key, RevocationKind.SESSION, text))
+    return SessionRef(shard, full_digest(key, RevocationKind.SESSION, text))
 
 
 def fresh_id(key: bytes, shard: int) -> tuple[str, SessionRef]:
     """A fresh id, and where its session is stored."""
     text = new_id(shard)
-    return text, SessionRef(shard, member_of(key, RevocationKind.SESSION, text))
+    return text, SessionRef(shard, full_digest(key, RevocationKind.SESSION, text))
 
 
 def user_ref(key: bytes, user: str) -> SessionRef:
@@ -64,7 +64,7 @@ def user_ref(key: bytes, user: str) -> SessionRef:
     Raises:
         InvalidInputError: the user id is empty or too long.
     """
-    member = member_of(key, RevocationKind.USER, user)
+    member = full_digest(key, RevocationKind.USER, user)
     return SessionRef(int.from_bytes(member[-2:], "big") % SHARDS, member)
 
 
@@ -92,7 +92,7 @@ def member_of_handle(handle: str) -> bytes | None:
         member = urlsafe_b64decode(handle + "==")
     except ValueError:
         return None
-    return member if len(member) == MEMBER_BYTES and handle_of(member) == handle else None
+    return member if len(member) == DIGEST_BYTES and handle_of(member) == handle else None
 
 
 def _text(raw: bytes) -> str:

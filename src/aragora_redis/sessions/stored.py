@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from ..errors import UnexpectedReplyError
-from ..tokens.entry import MEMBER_BYTES
+from ..tokens.entry import DIGEST_BYTES
 from . import client as clients
 from .client import UNKNOWN, Client
 from .data import Fields, decode, size_of
@@ -189,13 +189,13 @@ def _read(reply: Any, member: bytes, seal: Seal) -> Answer:
 def read_members(joined: bytes) -> tuple[bytes, ...]:
     """Digests of ids that were written behind each other."""
     return tuple(
-        _member(joined[start : start + MEMBER_BYTES])
-        for start in range(0, len(joined), MEMBER_BYTES)
+        _member(joined[start : start + DIGEST_BYTES])
+        for start in range(0, len(joined), DIGEST_BYTES)
     )
 
 
 def _member(value: Any) -> bytes:
-    if not isinstance(value, bytes) or len(value) != MEMBER_BYTES:
+    if not isinstance(value, bytes) or len(value) != DIGEST_BYTES:
         raise ValueError("the digest of an id has 16 bytes")
     return value
 

@@ -18,7 +18,7 @@ from ..errors import OutageError
 from ..events import Events, FullSync, MembersChanged
 from ..operation import Operation
 from ..tokens import operations
-from ..tokens.entry import DayDigest, Entry, fingerprint
+from ..tokens.entry import SUMS, DayDigest, Entry, fingerprint
 from ..tokens.operations import ShardKeys
 from ..tokens.replica import lacking
 from ..tokens.shard import Head, Shard
@@ -153,7 +153,7 @@ class Comparison:
         while True:
             page = operations.scan_day(self._keys[shard.index], day, cursor)
             cursor, members = await self._ask(page)
-            news += sum(shard.replica.apply(Entry(day, *pair)) for pair in members.items())
+            news += shard.replica.join(day, members.items())
             found |= members
             if cursor == b"0":
                 return found, news
@@ -232,10 +232,10 @@ async def _held_by(shard: Shard, days: Collection[int]) -> dict[int, dict[bytes,
 
 
 async def _digest_of(members: dict[bytes, int]) -> DayDigest:
-    xor = 0
+    total = 0
     async for member, score in _breathing(members.items()):
-        xor ^= fingerprint(member, score)
-    return DayDigest(len(members), xor)
+        total += fingerprint(member, score)
+    return DayDigest(len(members), total % SUMS)
 
 
 async def _breathing(items: Iterable[T]) -> AsyncIterator[T]:

@@ -14,7 +14,7 @@ from ..clock import Clock
 from ..errors import AragoraRedisError, NotReadyError, StaleError
 from ..events import Events
 from ..tokens import operations
-from ..tokens.entry import SHARDS, Entry
+from ..tokens.entry import ALL_SHARDS, MEMBER_BYTES, SHARDS, Entry
 from ..tokens.pardon import NO_PARDONS, Pardons
 from ..tokens.replica import ShardReplica
 from ..tokens.shard import Shard
@@ -62,6 +62,7 @@ class Revocations:
         self._redis = redis
         self._deny_when_stale = deny_when_stale
         self._max_staleness = max_staleness
+        self._ready = False
         self.publisher = Publisher(
             shards, redis, clock=clock, events=events, level=level, outbox=outbox
         )
@@ -84,7 +85,7 @@ class Revocations:
 
     def score(self, member: bytes) -> int | None:
         """The greatest score of a member that was not pardoned; None where it is not revoked."""
-        replica = self._replica(member)
+        replica = self.shards[member[0] % SHARDS].replica
         found = replica.score(member)
         if found is None or not replica.pardons:
             return found
@@ -98,9 +99,9 @@ class Revocations:
         """Whether a member was ever revoked, were it pardoned since."""
         return self._replica(member).score(member) is not None
 
-    def has_ended(self, member: bytes) -> bool:
+    def has_ended(self, digest: bytes) -> bool:
         """Whether the session with this digest is known to have ended."""
-        return self.score(member) is not None
+        return self.score(digest[:MEMBER_BYTES]) is not None
 
     async def note_of(self, member: bytes) -> str | None:
         """What was noted of a revocation; None where nothing was, or Redis cannot be asked now."""
@@ -113,6 +114,14 @@ class Revocations:
         with contextlib.suppress(AragoraRedisError):
             return await self._redis.executor.run(note, within=NOTE_LIMIT)
         return None
+
+    def current(self) -> bool:
+        """Whether this instance can vouch for all that it does not hold revoked."""
+        if not self._is_ready():
+            return False
+        if self._redis is None or not self._deny_when_stale:
+            return True
+        return self._redis.staleness(ALL_SHARDS) <= self._max_staleness
 
     def vouch(self, shards: Collection[int]) -> None:
         """Refuse to say that something was not revoked, by what these shards hold.
@@ -136,11 +145,17 @@ class Revocations:
         Raises:
             NotReadyError: the revocations have not been loaded since this instance started.
         """
-        if self._redis is not None and not self._redis.ready():
+        if not self._is_ready():
             raise NotReadyError(
                 "the revocations are not loaded yet",
                 remedy="wait until the state is started and ready, see /readyz",
             )
+
+    def _is_ready(self) -> bool:
+        """Whether the revocations were loaded, after which they stay so."""
+        if not self._ready:
+            self._ready = self._redis is None or self._redis.ready()
+        return self._ready
 
     # --- what joins them ----------------------------------------------------------------
 

@@ -7,9 +7,9 @@ log, learns nothing from them.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Callable
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -18,15 +18,23 @@ from ..errors import InvalidInputError, UnexpectedReplyError
 DAY = 86_400
 DAYS = 10**6
 """Every day is below: it has 6 digits on the feed."""
-MEMBER_BYTES = 16
+DIGEST_BYTES = 16
+"""Bytes of a keyed digest. What is stored under one is taken for nothing else."""
+MEMBER_BYTES = 8
+"""How many of them name a revocation: ten million refuse one other token in 10**12."""
+PARDON_BYTES = 16
+"""Bytes of a pardon's member, which nobody is to make without its key."""
 SHARDS = 16
+ALL_SHARDS = range(SHARDS)
 SCORES = 10**15
 """Every score is below: it has 15 digits on the feed."""
 NOTE_LIMIT = 200
 """Characters of a reason that are kept."""
 VALUE_LIMIT = 1024
 """Characters that a jti or a user id may have."""
-_RECORD = MEMBER_BYTES + 6 + 15
+_BESIDE_MEMBER = 1 + 6 + 15
+_LENGTHS = frozenset({MEMBER_BYTES, PARDON_BYTES})
+_RECORD = re.compile(rb"(?:\x08(.{8})|\x10(.{16}))(\d{6})(\d{15})", re.DOTALL)
 
 
 class RevocationKind(StrEnum):
@@ -45,7 +53,7 @@ class Entry(NamedTuple):
 
     Attributes:
         day: days since 1970 of the last day on which it matters.
-        member: 16 bytes, the keyed digest of what is revoked.
+        member: the keyed digest of what is revoked, 8 bytes; or 16, which pardon something.
         score: milliseconds of Unix time: when a jti or session ends by itself, or a cut-off.
         note: why, for people; not part of the decision.
     """
@@ -64,18 +72,40 @@ class Entry(NamedTuple):
         return f"Entry(day={self.day}, member={self.member.hex()[:8]}..., score={self.score})"
 
 
-def member_of(key: bytes, kind: RevocationKind, value: str) -> bytes:
-    """The digest under which `value` is revoked: HMAC-SHA256, cut to 16 bytes (RFC 2104).
+def digests(key: bytes, kind: RevocationKind, size: int = MEMBER_BYTES) -> Callable[[str], bytes]:
+    """What gives `size` bytes of the digest of a text: BLAKE2b with a key (RFC 7693)."""
+    if len(key) > hashlib.blake2b.MAX_KEY_SIZE:
+        key = hashlib.blake2b(key).digest()
+    # A copy of what has read the key costs half of what reading it anew does.
+    begun = hashlib.blake2b(kind.encode(), digest_size=DIGEST_BYTES, key=key).copy
+
+    def digest(value: str) -> bytes:
+        if not 0 < len(value) <= VALUE_LIMIT:
+            raise InvalidInputError(f"an id must have 1 to {VALUE_LIMIT} characters")
+        hashing = begun()
+        try:
+            hashing.update(value.encode())
+        except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell
+            hashing.update(value.encode("utf-8", "surrogatepass"))
+        return hashing.digest()[:size]
+
+    return digest
+
+
+def full_digest(key: bytes, kind: RevocationKind, value: str) -> bytes:
+    """The digest under which what belongs to `value` is stored.
 
     Raises:
-        InvalidInputError: the value is empty or too long.
+        InvalidInputError: the value is no text, empty or too long.
     """
     if not isinstance(value, str):
         raise InvalidInputError(f"an id must be text, not {type(value).__name__}")
-    if not value or len(value) > VALUE_LIMIT:
-        raise InvalidInputError(f"an id must have 1 to {VALUE_LIMIT} characters")
-    message = (kind + value).encode("utf-8", "surrogatepass")
-    return hmac.digest(key, message, "sha256")[:MEMBER_BYTES]
+    return digests(key, kind, DIGEST_BYTES)(value)
+
+
+def member_of(key: bytes, kind: RevocationKind, value: str) -> bytes:
+    """The digest under which `value` is revoked: the first bytes. Raises as `full_digest` does."""
+    return full_digest(key, kind, value)[:MEMBER_BYTES]
 
 
 def jti_entry(key: bytes, jti: str, expires_at: float, note: str) -> Entry:
@@ -104,35 +134,47 @@ def cut_off_entry(member: bytes, cut_off: float, max_lifetime: float, note: str)
     )
 
 
-def ended_session(member: bytes, ends_at: float) -> Entry:
+def ended_session(digest: bytes, ends_at: float) -> Entry:
     """The tombstone of a session, kept until it would have ended anyway (Unix seconds)."""
-    return Entry(day=int(ends_at // DAY), member=member, score=math.ceil(ends_at * 1000))
+    return Entry(int(ends_at // DAY), digest[:MEMBER_BYTES], math.ceil(ends_at * 1000))
 
 
-def read_blob(blob: bytes) -> Iterator[Entry]:
+def is_member(value: bytes) -> bool:
+    """Whether it has the length of a revocation's member, or of a pardon's."""
+    return len(value) in _LENGTHS
+
+
+def read_blob(blob: bytes) -> list[Entry]:
     """The entries of one message or record of the feed, as the join script wrote them.
 
     Raises:
         UnexpectedReplyError: the bytes are not such a record.
     """
-    if len(blob) % _RECORD:
-        raise UnexpectedReplyError("a record of the revocation feed is cut off")
-    for start in range(0, len(blob), _RECORD):
-        record = blob[start : start + _RECORD]
-        member, digits = record[:MEMBER_BYTES], record[MEMBER_BYTES:]
-        if not digits.isdigit():
-            raise UnexpectedReplyError("a record of the revocation feed has no numbers")
-        yield Entry(int(digits[:6]), member, int(digits[6:]))
+    found = [
+        Entry(int(day), member or pardon, int(score))
+        for member, pardon, day, score in _RECORD.findall(blob)
+    ]
+    if sum(len(entry.member) for entry in found) + _BESIDE_MEMBER * len(found) != len(blob):
+        raise UnexpectedReplyError("a record of the revocation feed cannot be read")
+    return found
 
 
 class DayDigest(NamedTuple):
-    """Size and XOR of a day's members: equal for equal sets, whatever the order of joins."""
+    """Size and sum of a day's members: equal for equal sets, whatever the order of joins."""
 
     size: int = 0
-    xor: int = 0
+    sum: int = 0
 
 
 def fingerprint(member: bytes, score: int) -> int:
-    """What one member adds to its day's XOR: 128 bits of SHA-1, as the join script computes it."""
-    text = member + b":" + str(score).encode()
-    return int.from_bytes(hashlib.sha1(text, usedforsecurity=False).digest()[:16], "big")
+    """What one member adds to its day's sum, modulo 2**64, as the join script computes it.
+
+    A member's last eight bytes are as good as random, and nobody chooses them, so two sets that
+    differ have the same sum of their multiples once in 2**60 times: a score in whole seconds has
+    three factors of two, and the doubled one four.
+    """
+    return int.from_bytes(member[-8:]) * (2 * score + 1) % SUMS
+
+
+SUMS = 2**64
+"""Every sum of a day is below."""

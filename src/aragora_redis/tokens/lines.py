@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeGuard
 
-from .entry import MEMBER_BYTES, NOTE_LIMIT, Entry
+from .entry import NOTE_LIMIT, Entry, is_member
 
 LINE_LIMIT = 8192
 """Bytes that a line may have."""
@@ -59,7 +59,7 @@ def entry_of(line: bytes) -> Entry | None:
         digest = bytes.fromhex(member)
     except ValueError:
         return None
-    return Entry(day, digest, score, note) if len(digest) == MEMBER_BYTES else None
+    return Entry(day, digest, score, note) if is_member(digest) else None
 
 
 def joined(entries: Iterable[Entry]) -> Iterator[Entry]:

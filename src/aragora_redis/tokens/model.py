@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from typing import Self
 
-from .entry import DAY, DayDigest, Entry, fingerprint
+from .entry import DAY, SUMS, DayDigest, Entry, fingerprint
 from .shard import Head, Position
 
 
@@ -95,10 +95,11 @@ class ShardModel:
         if digest is None:
             self._forget_days(now)
             digest = DayDigest()
-        mixed = digest.xor ^ fingerprint(entry.member, entry.score)
+        added = fingerprint(entry.member, entry.score)
         if before is not None:
-            mixed ^= fingerprint(entry.member, before)
-        self.digests[entry.day] = DayDigest(digest.size + (before is None), mixed)
+            added -= fingerprint(entry.member, before)
+        total = (digest.sum + added) % SUMS
+        self.digests[entry.day] = DayDigest(digest.size + (before is None), total)
         self.days.setdefault(entry.day, {})[entry.member] = entry.score
         return True
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ..errors import UnexpectedReplyError
 from ..operation import Argument, Kind, Lane, Operation
 from ..scripts.catalog import load
-from .entry import DAY, DAYS, MEMBER_BYTES, SCORES, DayDigest, Entry, read_blob
+from .entry import DAY, DAYS, SCORES, DayDigest, Entry, is_member, read_blob
 from .shard import Head, Position
 
 CALL_ENTRIES = 128
@@ -86,7 +86,7 @@ def calls(entries: Iterable[Entry]) -> Iterator[tuple[Entry, ...]]:
     call: list[Entry] = []
     size = 0
     for entry in entries:
-        weight = MEMBER_BYTES + len(entry.note.encode()) + 64
+        weight = len(entry.member) + len(entry.note.encode()) + 64
         if call and (len(call) == CALL_ENTRIES or size + weight > CALL_BYTES):
             yield tuple(call)
             call, size = [], 0
@@ -113,7 +113,7 @@ def redigest(keys: ShardKeys, day: int, *, stored: DayDigest, true: DayDigest) -
     return Operation(
         kind=Kind.CAS,
         keys=(keys.head, keys.digests, keys.members(day)),
-        args=(day, stored.size, f"{stored.xor:032x}", true.size, f"{true.xor:032x}"),
+        args=(day, stored.size, f"{stored.sum:016x}", true.size, f"{true.sum:016x}"),
         read=lambda reply: reply == 1,
         script=load("redigest"),
         lane=Lane.BULK,
@@ -230,7 +230,7 @@ def read_message(payload: Any) -> tuple[Position, list[Entry]]:
     if len(parts) != 5 or not parts[2].isdigit() or not parts[3].isdigit():
         raise UnexpectedReplyError("a message on the revocation feed cannot be read")
     position = Position(parts[0], parts[1], int(parts[2]), int(parts[3]))
-    return position, list(read_blob(parts[4]))
+    return position, read_blob(parts[4])
 
 
 def _read_joined(reply: Any) -> Joined:
@@ -287,7 +287,7 @@ def _read_feed(reply: Any) -> list[tuple[int, int, list[Entry]]]:
         records = []
         for record_id, (_, blob) in reply:
             era, _, seq = record_id.partition(b"-")
-            records.append((int(era), int(seq), list(read_blob(blob))))
+            records.append((int(era), int(seq), read_blob(blob)))
     except (TypeError, ValueError, AttributeError) as error:
         raise UnexpectedReplyError("the feed of a token shard cannot be read") from error
     return records
@@ -306,8 +306,8 @@ def _read_members(flat: Any) -> dict[bytes, int]:
         page = {member: int(float(score)) for member, score in _pairs(flat)}
     except (TypeError, ValueError, OverflowError) as error:
         raise UnexpectedReplyError("a page of revocations cannot be read") from error
-    if any(len(member) != MEMBER_BYTES for member in page):
-        raise UnexpectedReplyError("a revocation in Redis is not 16 bytes long")
+    if not all(map(is_member, page)):
+        raise UnexpectedReplyError("a revocation in Redis has a length that none can have")
     if any(not 0 <= score < SCORES for score in page.values()):
         raise UnexpectedReplyError("a revocation in Redis has a score that none can have")
     return page

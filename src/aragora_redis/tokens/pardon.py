@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable
 from typing import Protocol
 
 from ..errors import InvalidInputError
-from .entry import MEMBER_BYTES, Entry
+from .entry import PARDON_BYTES, Entry
 
 PARDONED = 500_000_000_000_000
 """Added to the score of what is pardoned: no revocation has such a score."""
@@ -53,7 +53,7 @@ class Pardons:
         if self._key is None:
             return None
         tag = hmac.digest(self._key, b"pardon%b%d" % (member, score), hashlib.sha256)
-        return member[:NAMED_BYTES] + tag[: MEMBER_BYTES - NAMED_BYTES]
+        return member[:NAMED_BYTES] + tag[: PARDON_BYTES - NAMED_BYTES]
 
     def pardon(self, entry: Entry, note: str) -> Entry:
         """What pardons one entry, for as long as that is kept.

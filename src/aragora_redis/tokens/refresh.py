@@ -24,7 +24,7 @@ from ..errors import (
 )
 from ..operation import Fence, Kind, Lane, Operation
 from ..scripts.catalog import load
-from .entry import DAY, MEMBER_BYTES, SHARDS, Entry, RevocationKind, member_of
+from .entry import DAY, DIGEST_BYTES, SHARDS, Entry, RevocationKind, full_digest, member_of
 
 GENERATION = "generation"
 """The claim that counts the tokens of a family, from 0; no other token has it."""
@@ -116,7 +116,7 @@ def used_up(key: bytes, old: Presented) -> Entry:
 
 
 def _digest(key: bytes, jti: str) -> bytes:
-    return member_of(key, RevocationKind.JTI, jti)
+    return full_digest(key, RevocationKind.JTI, jti)
 
 
 def rotate(
@@ -133,7 +133,7 @@ def rotate(
 
     Its result raises `RefreshRacedError`, `RefreshReusedError` and `TokenRevokedError`.
     """
-    family = member_of(key, RevocationKind.FAMILY, old.family)
+    family = full_digest(key, RevocationKind.FAMILY, old.family)
     shard = family[0] % SHARDS
     return Operation(
         kind=Kind.CAS,
@@ -142,7 +142,7 @@ def rotate(
             old.generation,
             _digest(key, old.jti),
             _digest(key, new.jti),
-            new.nonce[:MEMBER_BYTES],
+            new.nonce[:DIGEST_BYTES],
             math.floor(issued_at * 1000),
             math.ceil(ends_at * 1000),
             "1" if spent else "0",

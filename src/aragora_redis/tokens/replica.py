@@ -6,10 +6,10 @@ the same state. Nothing is removed but by its day being over: that is invariant 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
-from .entry import DAY, DayDigest, Entry, fingerprint
-from .pardon import is_pardon
+from .entry import DAY, SUMS, DayDigest, Entry, fingerprint
+from .pardon import PARDONED
 from .table import Table
 
 KEEP_AFTER = 3_600
@@ -43,17 +43,23 @@ class ShardReplica:
 
     def apply(self, entry: Entry) -> bool:
         """Join one entry; True if it was news."""
-        before = self._table.join(entry.day, entry.member, entry.score)
-        if before is not None and before >= entry.score:
-            return False
-        digest = self._digests.get(entry.day, DayDigest())
-        mixed = digest.xor ^ fingerprint(entry.member, entry.score)
-        if before is not None:
-            mixed ^= fingerprint(entry.member, before)
-        self._digests[entry.day] = DayDigest(digest.size + (before is None), mixed)
-        if is_pardon(entry.score):
-            self.pardons.add(entry.member)
-        return True
+        return self.join(entry.day, ((entry.member, entry.score),)) == 1
+
+    def join(self, day: int, members: Collection[tuple[bytes, int]]) -> int:
+        """Join members of one day with their scores; how many were news."""
+        changed = self._table.join(day, members)
+        if changed:
+            size, total = self._digests.get(day, DayDigest())
+            for member, score, before in changed:
+                total += fingerprint(member, score)
+                if before is None:
+                    size += 1
+                else:
+                    total -= fingerprint(member, before)
+                if score >= PARDONED:
+                    self.pardons.add(member)
+            self._digests[day] = DayDigest(size, total % SUMS)
+        return len(changed)
 
     def digests(self) -> dict[int, DayDigest]:
         """The digest of each day."""

@@ -1,8 +1,11 @@
-"""Entries packed into buckets of bytes: 26 bytes each and about four beside. Pure.
+"""Entries packed into buckets of bytes: 14 bytes each and about two beside. Pure.
 
 A million revocations as Python objects take 250 MB. Here a bucket is one `bytes` of records, found
 by a part of the member and searched by `bytes.find`; buckets are split one at a time as they fill
 (linear hashing, Litwin 1980), so no insertion waits for all others to move.
+
+A record has one day, which is nearly always that of its score, or up to 30 later: five bits. What
+does not fit, a member on several days above all, is kept beside, where it takes ten times as much.
 
 One thread writes; others may look up at the same time, and never miss what was there before.
 """
@@ -10,14 +13,29 @@ One thread writes; others may look up at the same time, and never miss what was 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from struct import Struct
 
-from .entry import MEMBER_BYTES, Entry
+from .entry import DAY, MEMBER_BYTES, Entry
 
-FILL = 16
+FILL = 48
 """Records of a bucket, on average, at which one is split."""
-_DAY_BYTES = 3
-_HEAD = MEMBER_BYTES + _DAY_BYTES
-_SIZE = _HEAD + 7
+_DAY_MS = DAY * 1000
+_VALUE_BYTES = 6
+_SIZE = MEMBER_BYTES + _VALUE_BYTES
+_RECORD = Struct(f">{MEMBER_BYTES}sHI")
+_SCORE_BITS = 43
+_SCORES = 1 << _SCORE_BITS
+"""Every score is below that is an instant, until the year 2248."""
+_COUNTED = 31 << _SCORE_BITS
+"""From here on a value is a day and a number that is no instant, such as a generation."""
+_COUNT_BITS = 23
+_COUNTS = 1 << _COUNT_BITS
+_BESIDE = (1 << 8 * _VALUE_BYTES) - 1
+"""A value that none has: no day has a number as great as this one's. The member is kept beside."""
+
+
+Joined = tuple[bytes, int, int | None]
+"""What a join has changed: a member, its score, and what that was before."""
 
 
 class Table:
@@ -27,6 +45,7 @@ class Table:
         self._buckets = [b""]
         # How many low bits of the hash choose a bucket, as a mask, and up to which bucket one more.
         self._shape = (0, 0)
+        self._beside: dict[bytes, dict[int, int]] = {}
         self._count = 0
 
     def __len__(self) -> int:
@@ -34,72 +53,129 @@ class Table:
 
     def __iter__(self) -> Iterator[Entry]:
         for bucket in self._buckets:
-            yield from _read(bucket)
+            for member, value in _read(bucket):
+                if value != _BESIDE:
+                    yield Entry(_day(value), member, _score(value))
+        for member, days in list(self._beside.items()):
+            for day, score in list(days.items()):
+                yield Entry(day, member, score)
 
     def score(self, member: bytes) -> int | None:
         """The greatest score of a member over all days, or None."""
         shape = mask, split = self._shape
+        # Keyed anew in each process: nobody makes all members meet in a bucket.
         hashed = hash(member)
         number = hashed & mask
         if number < split:
             number = hashed & (2 * mask + 1)
         bucket = self._buckets[number]
         at = bucket.find(member)
-        if at >= 0:
-            if at % _SIZE == 0 and bucket.find(member, at + 1) < 0:  # as good as always
-                return int.from_bytes(bucket[at + _HEAD : at + _SIZE])
-            scores = [entry.score for entry in _read(bucket) if entry.member == member]
-            if scores:
-                return max(scores)
-        # A split may just have moved what this bucket held.
-        return None if self._shape is shape else self.score(member)
+        if len(member) == MEMBER_BYTES:
+            if at < 0:  # as good as always
+                # A split may just have moved what this bucket held.
+                return None if self._shape is shape else self.score(member)
+            value = int.from_bytes(bucket[at + MEMBER_BYTES : at + _SIZE])
+            if at % _SIZE == 0 and value < _COUNTED:
+                return value & _SCORES - 1
+        return max((entry.score for entry in self.entries(member)), default=None)
 
     def entries(self, member: bytes) -> list[Entry]:
         """A member on each of its days."""
         shape = self._shape
         bucket = self._buckets[_index(member, shape)]
-        found = [entry for entry in _read(bucket) if entry.member == member]
-        # A split moves all of a member's at once, so what was found is whole.
-        return found if found or self._shape is shape else self.entries(member)
+        at = _find(bucket, member)
+        if at < 0 and len(member) == MEMBER_BYTES:
+            # A split moves all of a member's at once, so what is found is whole.
+            return [] if self._shape is shape else self.entries(member)
+        return [Entry(day, member, score) for day, score in self._days(bucket, at, member).items()]
 
-    def join(self, day: int, member: bytes, score: int) -> int | None:
-        """Raise the score of a member on one day; what it was before, or None."""
-        head = member + day.to_bytes(_DAY_BYTES)
-        number = _index(member, self._shape)
-        bucket = self._buckets[number]
-        at = _find(bucket, head)
-        if at < 0:
-            self._buckets[number] = bucket + head + score.to_bytes(_SIZE - _HEAD)
+    def join(self, day: int, members: Collection[tuple[bytes, int]]) -> list[Joined]:
+        """Raise the scores of some members on one day; what has changed by that."""
+        while self._count + len(members) > FILL * len(self._buckets):
+            self._split()
+        buckets, (mask, split) = self._buckets, self._shape
+        first = day * _DAY_MS
+        end = min(first + _DAY_MS, _SCORES)
+        changed: list[Joined] = []
+        for member, score in members:
+            hashed = hash(member)
+            number = hashed & mask
+            if number < split:
+                number = hashed & (2 * mask + 1)
+            bucket = buckets[number]
+            at = bucket.find(member)
+            if at % _SIZE and at > 0:  # across two records
+                at = _find(bucket, member)
+            if at >= 0 or len(member) != MEMBER_BYTES:
+                changed += self._raise(number, at, day, member, score)
+                continue
+            value = score if first <= score < end else _packed(day, score)
+            if value == _BESIDE:
+                self._beside[member] = {day: score}
+            buckets[number] = bucket + (member + value.to_bytes(_VALUE_BYTES))
             self._count += 1
-            if self._count > FILL * len(self._buckets):
-                self._split()
-            return None
-        end = at + _SIZE
-        before = int.from_bytes(bucket[at + _HEAD : end])
-        if before < score:
-            raised = score.to_bytes(_SIZE - _HEAD)
-            self._buckets[number] = bucket[: at + _HEAD] + raised + bucket[end:]
-        return before
+            changed.append((member, score, None))
+        return changed
 
     def drop(self, days: Collection[int]) -> int:
         """Forget whole days; returns how many records."""
         before = self._count
-        past = {day.to_bytes(_DAY_BYTES) for day in days}
+        past = frozenset(days)
+        gone = set()
+        for member, known in list(self._beside.items()):
+            left = {day: score for day, score in known.items() if day not in past}
+            self._count -= len(known) - len(left)
+            self._beside[member] = left
+            if not left:
+                gone.add(member)
         for number, bucket in enumerate(self._buckets):
-            records = _records(bucket)
-            stay = [each for each in records if each[MEMBER_BYTES:_HEAD] not in past]
-            if len(stay) < len(records):
+            stay = [
+                member + value.to_bytes(_VALUE_BYTES)
+                for member, value in _read(bucket)
+                if (member not in gone if value == _BESIDE else _day(value) not in past)
+            ]
+            if len(stay) * _SIZE < len(bucket):
                 self._buckets[number] = b"".join(stay)
-                self._count -= len(records) - len(stay)
+                self._count -= len(bucket) // _SIZE - len(stay)
+        for member in gone:
+            del self._beside[member]
+            self._count += len(member) == MEMBER_BYTES  # whose record held nothing itself
         return before - self._count
+
+    def _days(self, bucket: bytes, at: int, member: bytes) -> dict[int, int]:
+        """The scores of a member by day, given its record in a bucket, if it has one."""
+        if at >= 0 and len(member) == MEMBER_BYTES:
+            value = int.from_bytes(bucket[at + MEMBER_BYTES : at + _SIZE])
+            if value != _BESIDE:
+                return {_day(value): _score(value)}
+        return dict(self._beside.get(member, ()))
+
+    def _raise(self, number: int, at: int, day: int, member: bytes, score: int) -> list[Joined]:
+        """Raise the score of a member that has a record there, or that none can hold."""
+        bucket = self._buckets[number]
+        days = self._days(bucket, at, member)
+        before = days.get(day)
+        if before is not None and before >= score:
+            return []
+        days[day] = score
+        value = _packed(day, score) if len(days) == 1 and member not in self._beside else _BESIDE
+        if value == _BESIDE or len(member) != MEMBER_BYTES:
+            self._beside[member] = days  # first: who reads the record then looks here
+        if len(member) == MEMBER_BYTES:
+            raised = value.to_bytes(_VALUE_BYTES)
+            self._buckets[number] = bucket[: at + MEMBER_BYTES] + raised + bucket[at + _SIZE :]
+        self._count += before is None
+        return [(member, score, before)]
 
     def _split(self) -> None:
         mask, split = self._shape
         wider = 2 * mask + 1
         stay: list[bytes] = []
         move: list[bytes] = []
-        for record in _records(self._buckets[split]):
-            (move if hash(record[:MEMBER_BYTES]) & wider > mask else stay).append(record)
+        bucket = self._buckets[split]
+        for at in range(0, len(bucket), _SIZE):
+            moves = hash(bucket[at : at + MEMBER_BYTES]) & wider > mask
+            (move if moves else stay).append(bucket[at : at + _SIZE])
         # In this order: who looks by the old shape finds all until the last step, and then sees
         # that the shape has changed.
         self._buckets.append(b"".join(move))
@@ -109,26 +185,38 @@ class Table:
 
 def _index(member: bytes, shape: tuple[int, int]) -> int:
     mask, split = shape
-    hashed = hash(member)  # keyed anew in each process: nobody makes all members meet in a bucket
+    hashed = hash(member)
     number = hashed & mask
     return number if number >= split else hashed & (2 * mask + 1)
 
 
-def _find(bucket: bytes, head: bytes) -> int:
-    at = bucket.find(head)
+def _find(bucket: bytes, member: bytes) -> int:
+    at = bucket.find(member)
     while at >= 0 and at % _SIZE:
-        at = bucket.find(head, at + 1)
+        at = bucket.find(member, at + 1)
     return at
 
 
-def _records(bucket: bytes) -> list[bytes]:
-    return [bucket[at : at + _SIZE] for at in range(0, len(bucket), _SIZE)]
+def _read(bucket: bytes) -> Iterator[tuple[bytes, int]]:
+    return ((member, high << 32 | low) for member, high, low in _RECORD.iter_unpack(bucket))
 
 
-def _read(bucket: bytes) -> Iterator[Entry]:
-    for record in _records(bucket):
-        yield Entry(
-            int.from_bytes(record[MEMBER_BYTES:_HEAD]),
-            record[:MEMBER_BYTES],
-            int.from_bytes(record[_HEAD:]),
-        )
+def _packed(day: int, score: int) -> int:
+    """A day and a score as a value of a record; `_BESIDE` where none can say them."""
+    later = day - score // _DAY_MS
+    if score < _SCORES and 0 <= later < _COUNTED >> _SCORE_BITS:
+        return later << _SCORE_BITS | score
+    if score < _COUNTS and day < _SCORES // _COUNTS - 1:
+        return _COUNTED | day << _COUNT_BITS | score
+    return _BESIDE
+
+
+def _day(value: int) -> int:
+    score = value & _SCORES - 1
+    if value < _COUNTED:
+        return score // _DAY_MS + (value >> _SCORE_BITS)
+    return score >> _COUNT_BITS
+
+
+def _score(value: int) -> int:
+    return value & (_SCORES if value < _COUNTED else _COUNTS) - 1

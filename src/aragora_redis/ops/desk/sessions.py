@@ -24,6 +24,7 @@ from ...state.endable_sessions import EndedSessions
 from ...state.held_ends import began
 from ...state.receipt import Receipt
 from ...state.session_store import HOPS
+from ...tokens.entry import MEMBER_BYTES
 from ...tokens.told import digest_of
 from .desk import Desk, kept
 from .revocations import held
@@ -152,11 +153,11 @@ async def _ended_of(
 ) -> Callable[[SessionRef, Stored], bool]:
     """Tells which of these have ended, by themselves, with all, or with all of their user."""
     cut_offs = _cut_offs(desk, home)
-    scores = await held(desk, [*members, *cut_offs])
+    scores = await held(desk, [*(each[:MEMBER_BYTES] for each in members), *cut_offs])
     cut_off = max((scores[each].score for each in cut_offs if each in scores), default=0)
 
     def ended(ref: SessionRef, stored: Stored) -> bool:
-        return ref.member in scores or began(stored.created_at) <= cut_off
+        return ref.member[:MEMBER_BYTES] in scores or began(stored.created_at) <= cut_off
 
     return ended
 
