@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aragora_redis.errors import InvalidInputError, UnexpectedReplyError
-from aragora_redis.tokens.claims import Verdict, judge
+from aragora_redis.tokens.claims import Judge, Verdict
 from aragora_redis.tokens.entry import (
     DAY,
     Entry,
@@ -103,7 +103,7 @@ def judged(claims, *revoked):
     replica = ShardReplica()
     for entry in revoked:
         replica.apply(entry)
-    found = judge(claims, KEY, replica.score)
+    found = Judge(KEY).judge(claims, replica.score)
     return found and found.verdict
 
 

@@ -17,7 +17,7 @@ from ..operation import Lane
 from ..rate_limit.share import FleetSize
 from ..settings import Settings
 from ..slots import key_slot
-from ..tokens.entry import SHARDS
+from ..tokens.entry import ALL_SHARDS, SHARDS
 from .commitment import RedisSide
 from .presence import Presence
 from .replica_lag import ReplicaLag
@@ -156,7 +156,7 @@ class Connected:
         followed = self.feed.fresh_at() > float("-inf")
         return self.feed.loaded and self.feed.settled and followed and self.presence.unanimous
 
-    def staleness(self, shards: Collection[int] = range(SHARDS)) -> float:
+    def staleness(self, shards: Collection[int] = ALL_SHARDS) -> float:
         """Seconds since this instance was certainly in step with the real primary."""
         return self._clock.monotonic() - self.feed.fresh_at(shards)
 

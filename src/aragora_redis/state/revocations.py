@@ -62,7 +62,8 @@ class Revocations:
         self._redis = redis
         self._deny_when_stale = deny_when_stale
         self._max_staleness = max_staleness
-        self._ready = False
+        self._monotonic = clock.monotonic
+        self._all_until = float("-inf")
         self.publisher = Publisher(
             shards, redis, clock=clock, events=events, level=level, outbox=outbox
         )
@@ -115,25 +116,27 @@ class Revocations:
             return await self._redis.executor.run(note, within=NOTE_LIMIT)
         return None
 
-    def current(self) -> bool:
-        """Whether this instance can vouch for all that it does not hold revoked."""
-        if not self._is_ready():
-            return False
-        if self._redis is None or not self._deny_when_stale:
-            return True
-        return self._redis.staleness(ALL_SHARDS) <= self._max_staleness
-
-    def vouch(self, shards: Collection[int]) -> None:
+    def vouch(self, shards: Callable[[], Collection[int]]) -> None:
         """Refuse to say that something was not revoked, by what these shards hold.
+
+        They are asked for only where not all shards are as new as they must be.
 
         Raises:
             NotReadyError: the revocations have not been loaded since this instance started.
             StaleError: they are older than allowed, and the risk policy is to deny.
         """
+        now = self._monotonic()
+        if now <= self._all_until:
+            return
         self.require_ready()
         if self._redis is None or not self._deny_when_stale:
+            self._all_until = float("inf")
             return
-        if (age := self._redis.staleness(shards)) > self._max_staleness:
+        # What was in step at a moment stays new enough until then, whatever comes.
+        self._all_until = now - self._redis.staleness(ALL_SHARDS) + self._max_staleness
+        if now > self._all_until and (
+            (age := self._redis.staleness(shards())) > self._max_staleness
+        ):
             raise StaleError(
                 f"the revocations are {age:.1f} s old",
                 remedy="ARAGORA_TOKENS_ON_OUTAGE=known would enforce what is known",
@@ -145,17 +148,11 @@ class Revocations:
         Raises:
             NotReadyError: the revocations have not been loaded since this instance started.
         """
-        if not self._is_ready():
+        if self._redis is not None and not self._redis.ready():
             raise NotReadyError(
                 "the revocations are not loaded yet",
                 remedy="wait until the state is started and ready, see /readyz",
             )
-
-    def _is_ready(self) -> bool:
-        """Whether the revocations were loaded, after which they stay so."""
-        if not self._ready:
-            self._ready = self._redis is None or self._redis.ready()
-        return self._ready
 
     # --- what joins them ----------------------------------------------------------------
 

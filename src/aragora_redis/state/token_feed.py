@@ -19,7 +19,7 @@ from ..events import EraChanged, Events
 from ..link.executor import Executor
 from ..operation import Operation
 from ..tokens import operations
-from ..tokens.entry import SHARDS, Entry
+from ..tokens.entry import ALL_SHARDS, SHARDS, Entry
 from ..tokens.operations import FEED_PAGE, ShardKeys
 from ..tokens.shard import Head, Shard
 from .feed_clocks import FeedClocks
@@ -93,6 +93,7 @@ class TokenFeed:
         self._uncompared: set[int] = set()
         self._wake = asyncio.Event()
         self._fresh_at = [float("-inf")] * SHARDS
+        self._all_fresh_at = float("-inf")
         self.trouble: str | None = None
         """Why the last look failed."""
 
@@ -123,8 +124,10 @@ class TokenFeed:
             now - opened >= BOOTSTRAP_AGE for opened in self._opened.values()
         )
 
-    def fresh_at(self, shards: Collection[int] = range(SHARDS)) -> float:
+    def fresh_at(self, shards: Collection[int] = ALL_SHARDS) -> float:
         """Monotonic seconds at which these were last certainly in step with the real primary."""
+        if shards is ALL_SHARDS:  # asked with every token
+            return self._all_fresh_at
         return min(self._fresh_at[index] for index in shards)
 
     def on_link_up(self, shards: Collection[int]) -> None:
@@ -199,6 +202,7 @@ class TokenFeed:
             return error
         if proven_at is not None:
             self._fresh_at[shard.index] = max(self._fresh_at[shard.index], proven_at)
+            self._all_fresh_at = min(self._fresh_at)
         return None
 
     async def _bring_in_step(self, shard: Shard, *, compare: bool) -> None:

@@ -20,7 +20,7 @@ from ..errors import InvalidInputError
 from ..events import Events
 from ..settings import JwtSettings
 from ..settings.model import fingerprint_of
-from ..tokens.claims import SEEN, ClaimNames, Verdict, cut_offs_ahead, judge
+from ..tokens.claims import SEEN, ClaimNames, Judge, Verdict
 from ..tokens.entry import (
     SHARDS,
     RevocationKind,
@@ -81,7 +81,7 @@ class Tokens:
         self._key = digest_key
         self._max_lifetime = max_lifetime
         self._skew = skew
-        self._claims = claims
+        self._judge = Judge(digest_key, claims)
         self._audit = audit
         self.verification = Verification(
             issuers, self.verdict, leeway=skew, clock=clock, events=events
@@ -128,23 +128,17 @@ class Tokens:
     def verdict(self, claims: Mapping[str, Any]) -> Verdict | None:
         """By which rule a token is revoked, or None. Raises as `is_revoked` does."""
         self._life.require()
-        consulted: list[int] = []
-        shards, pardons = self._revocations.shards, self._revocations.pardons
+        found = self._judge.judge(claims, self._revocations.score)
+        if found is not None:  # what is known to be revoked is so, however little else is known
+            return found.verdict
+        self._revocations.vouch(lambda: self._consulted(claims))
+        return None
 
-        def score(member: bytes) -> int | None:  # as `Revocations.score`, without its calls
-            index = member[0] % SHARDS
-            consulted.append(index)
-            replica = shards[index].replica
-            found = replica.score(member)
-            if found is None or not replica.pardons:
-                return found
-            return max((each.score for each in pardons.due(replica, member)), default=None)
-
-        found = judge(claims, self._key, score, self._claims)
-        if found is None:  # what is known to be revoked is so, however little else is known
-            self._revocations.vouch(consulted)
-            return None
-        return found.verdict
+    def _consulted(self, claims: Mapping[str, Any]) -> set[int]:
+        """The shards by which a token that is not revoked is judged."""
+        members: list[bytes] = []
+        self._judge.judge(claims, members.append)
+        return {member[0] % SHARDS for member in members}
 
     def stamp(self, claims: Mapping[str, Any]) -> dict[str, Any]:
         """What to sign beside the claims of a login that was checked just now.
@@ -158,7 +152,7 @@ class Tokens:
         """
         self._life.require()
         now = self._server_now()
-        ahead = cut_offs_ahead(claims, self._key, self._revocations.score, now, self._claims)
+        ahead = self._judge.cut_offs_ahead(claims, self._revocations.score, now)
         return {"iat": int(now)} | ({SEEN: ahead} if ahead else {})
 
     async def note(self, claims: Mapping[str, Any]) -> Note | None:
@@ -167,7 +161,7 @@ class Tokens:
         The words are empty where none were given, or Redis cannot be asked now.
         """
         self._life.require()
-        found = judge(claims, self._key, self._revocations.score, self._claims)
+        found = self._judge.judge(claims, self._revocations.score)
         if found is None:
             return None
         text = await self._revocations.note_of(found.member)

@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ..errors import InvalidInputError
-from .entry import RevocationKind, member_of
+from .entry import RevocationKind, digests
 
 SEEN = "cut_offs_seen"
 """The claim of a login that came right after cut-offs: the score of each, by whom it cut off.
 
 A cut-off lies ahead by as much as clocks may differ, so `iat` alone cannot tell such a login from
 those that are meant. A later cut-off has a greater score, and covers it."""
+KEPT = 8_192
+"""Digests of each kind that are remembered: some 300 bytes each."""
+_NUMBER = (int, float)
+_END = 1e15
+"""Beyond any instant in Unix seconds."""
 
 
 class Verdict(StrEnum):
@@ -33,6 +39,9 @@ class Verdict(StrEnum):
     def kind(self) -> RevocationKind:
         """What the revocation names."""
         return RevocationKind[self.name]
+
+
+_USER, _TENANT, _FAMILY = Verdict.USER, Verdict.TENANT, Verdict.FAMILY
 
 
 class Judged(NamedTuple):
@@ -55,13 +64,8 @@ class ClaimNames:
     family: str = "sid"
 
 
-def judge(
-    claims: Mapping[str, Any],
-    key: bytes,
-    score: Callable[[bytes], int | None],
-    names: ClaimNames = ClaimNames(),
-) -> Judged | None:
-    """Whether, and by which rule, a token with these claims is revoked.
+class Judge:
+    """Tells by which revocation a token is refused.
 
     A cut-off covers tokens issued "at or before" it, since `iat` is in whole seconds; a token
     without `iat` cannot prove that it is younger, so a cut-off covers it too, unless the token says
@@ -69,89 +73,95 @@ def judge(
     its user, its tenant and its family the latest decides.
 
     Args:
-        claims: the verified claims; `jti`, `sub`, `iat`, tenant and family are looked at.
         key: the fleet's digest key.
-        score: the replica's look-up.
         names: what the claims of tenant and family are called.
-
-    Raises:
-        InvalidInputError: the claims name neither a token nor anybody, or are of wrong types.
     """
-    if type(claims) is not dict and not isinstance(claims, Mapping):
-        raise InvalidInputError("the claims of a token are a mapping")
-    get = claims.get
-    jti = get("jti")
-    if jti is not None:
-        member = member_of(key, RevocationKind.JTI, _text(jti, "jti"))
-        if score(member) is not None:
-            return Judged(Verdict.JTI, member)
-    scopes = _scopes(claims, names)
-    issued = get("iat")
-    if issued is not None and (
-        isinstance(issued, bool) or not isinstance(issued, int | float) or not abs(issued) < 1e15
-    ):
-        raise InvalidInputError("the claim iat must be a number")
-    if jti is None and not any(name for _, name in scopes):
-        raise InvalidInputError(
-            "the claims name no token (jti), user (sub), tenant or family",
-            remedy="issue tokens with a jti",
-        )
-    latest: tuple[int, Judged] | None = None
-    for verdict, name in scopes:
-        member = member_of(key, _KINDS[verdict], name)
-        cut_off = score(member)
-        if (
-            cut_off is not None
-            and (latest is None or cut_off > latest[0])
-            and not _came_after(get(SEEN), verdict, cut_off)
+
+    def __init__(self, key: bytes, names: ClaimNames = ClaimNames()) -> None:
+        self._names = names
+        self._jti = _kept(key, RevocationKind.JTI)
+        self._user = _kept(key, RevocationKind.USER)
+        self._tenant = _kept(key, RevocationKind.TENANT)
+        self._family = _kept(key, RevocationKind.FAMILY)
+
+    def judge(
+        self, claims: Mapping[str, Any], score: Callable[[bytes], int | None]
+    ) -> Judged | None:
+        """Whether, and by which rule, a token with these claims is revoked.
+
+        Args:
+            claims: the verified claims; `jti`, `sub`, `iat`, tenant and family are looked at.
+            score: the replica's look-up.
+
+        Raises:
+            InvalidInputError: the claims name neither a token nor anybody, or are of wrong types.
+        """
+        if type(claims) is not dict and not isinstance(claims, Mapping):
+            raise InvalidInputError("the claims of a token are a mapping")
+        jti = claims.get("jti")
+        if jti is not None:
+            member = self._jti(jti if type(jti) is str else _text(jti, "jti"))
+            if score(member) is not None:
+                return Judged(Verdict.JTI, member)
+        issued = claims.get("iat")
+        if issued is not None and (
+            isinstance(issued, bool) or not isinstance(issued, _NUMBER) or not -_END < issued < _END
         ):
-            latest = (cut_off, Judged(verdict, member))
-    if latest is not None and (issued is None or issued * 1000 <= latest[0]):
-        return latest[1]
-    return None
+            raise InvalidInputError("the claim iat must be a number")
+        scopes = self._scopes(claims)
+        if not scopes:
+            if jti is None:
+                raise InvalidInputError(
+                    "the claims name no token (jti), user (sub), tenant or family",
+                    remedy="issue tokens with a jti",
+                )
+            return None
+        latest = -1
+        found: Judged | None = None
+        for verdict, member in scopes:
+            cut_off = score(member)
+            if (
+                cut_off is not None
+                and (issued is None or issued * 1000 <= cut_off)
+                and cut_off > latest
+                and not _came_after(claims.get(SEEN), verdict, cut_off)
+            ):
+                latest, found = cut_off, Judged(verdict, member)
+        return found
 
+    def cut_offs_ahead(
+        self, claims: Mapping[str, Any], score: Callable[[bytes], int | None], now: float
+    ) -> dict[str, int]:
+        """What a login at `now` (Unix seconds) says in its claim `SEEN`.
 
-def cut_offs_ahead(
-    claims: Mapping[str, Any],
-    key: bytes,
-    score: Callable[[bytes], int | None],
-    now: float,
-    names: ClaimNames = ClaimNames(),
-) -> dict[str, int]:
-    """What a login at `now` (Unix seconds) says in its claim `SEEN`.
+        The cut-offs of its user and tenant that would cover it, though it came after them. Other
+        args and errors as of `judge`.
+        """
+        found = {
+            verdict.value: score(member)
+            for verdict, member in self._scopes(claims)
+            if verdict is not Verdict.FAMILY  # which is over: no login begins it anew
+        }
+        return {name: at for name, at in found.items() if at is not None and at >= int(now) * 1000}
 
-    The cut-offs of its user and tenant that would cover it, though it came after them. Other args
-    and errors as of `judge`.
-    """
-    found = {
-        verdict.value: score(member_of(key, _KINDS[verdict], name))
-        for verdict, name in _scopes(claims, names)
-        if verdict is not Verdict.FAMILY  # which is over: no login begins it anew
-    }
-    return {scope: at for scope, at in found.items() if at is not None and at >= int(now) * 1000}
+    def _scopes(self, claims: Mapping[str, Any]) -> list[tuple[Verdict, bytes]]:
+        """Whose a token is; an empty name of a tenant or family is an issuer's way to say none."""
+        get, names = claims.get, self._names
+        user, tenant, family = get("sub"), get(names.tenant), get(names.family)
+        found = []
+        if user is not None:
+            found.append((_USER, self._user(user if type(user) is str else _text(user, "sub"))))
+        if tenant is not None and (name := _name(tenant, names.tenant)):
+            found.append((_TENANT, self._tenant(name)))
+        if family is not None and (name := _name(family, names.family)):
+            found.append((_FAMILY, self._family(name)))
+        return found
 
 
 def _came_after(seen: Any, verdict: Verdict, cut_off: int) -> bool:
     """Whether a token says that it came after that very cut-off, or a later one."""
     known = seen.get(verdict.value) if isinstance(seen, Mapping) else None
     return type(known) is int and cut_off <= known
-
-
-def _scopes(claims: Mapping[str, Any], names: ClaimNames) -> list[tuple[Verdict, str]]:
-    """Whose a token is; an empty name of a tenant or family is an issuer's way to say none."""
-    get = claims.get
-    user, tenant, family = get("sub"), get(names.tenant), get(names.family)
-    scopes = []
-    if user is not None:
-        scopes.append((Verdict.USER, _text(user, "sub")))
-    if tenant is not None and (name := _name(tenant, names.tenant)):
-        scopes.append((Verdict.TENANT, name))
-    if family is not None and (name := _name(family, names.family)):
-        scopes.append((Verdict.FAMILY, name))
-    return scopes
-
-
-_KINDS = {verdict: verdict.kind for verdict in Verdict}
 
 
 def _text(value: Any, name: str) -> str:
@@ -167,3 +177,8 @@ def _name(value: Any, name: str) -> str:
     if not isinstance(value, str):
         raise InvalidInputError(f"the claim {name} must be text or a whole number")
     return value
+
+
+def _kept(key: bytes, kind: RevocationKind) -> Callable[[str], bytes]:
+    """What digests names, and remembers those that came last: they come again with each request."""
+    return lru_cache(KEPT)(digests(key, kind))

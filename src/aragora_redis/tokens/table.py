@@ -26,6 +26,7 @@ _RECORD = Struct(f">{MEMBER_BYTES}sHI")
 _SCORE_BITS = 43
 _SCORES = 1 << _SCORE_BITS
 """Every score is below that is an instant, until the year 2248."""
+_INSTANT = _SCORES - 1
 _COUNTED = 31 << _SCORE_BITS
 """From here on a value is a day and a number that is no instant, such as a generation."""
 _COUNT_BITS = 23
@@ -69,14 +70,14 @@ class Table:
         if number < split:
             number = hashed & (2 * mask + 1)
         bucket = self._buckets[number]
-        at = bucket.find(member)
-        if len(member) == MEMBER_BYTES:
-            if at < 0:  # as good as always
-                # A split may just have moved what this bucket held.
-                return None if self._shape is shape else self.score(member)
+        at = bucket.rfind(member)  # which is faster than `find` among so few bytes
+        if at < 0 and len(member) == MEMBER_BYTES:  # as good as always
+            # A split may just have moved what this bucket held.
+            return None if self._shape is shape else self.score(member)
+        if at % _SIZE == 0 and len(member) == MEMBER_BYTES:
             value = int.from_bytes(bucket[at + MEMBER_BYTES : at + _SIZE])
-            if at % _SIZE == 0 and value < _COUNTED:
-                return value & _SCORES - 1
+            if value < _COUNTED:
+                return value & _INSTANT
         return max((entry.score for entry in self.entries(member)), default=None)
 
     def entries(self, member: bytes) -> list[Entry]:
@@ -103,7 +104,7 @@ class Table:
             if number < split:
                 number = hashed & (2 * mask + 1)
             bucket = buckets[number]
-            at = bucket.find(member)
+            at = bucket.rfind(member)
             if at % _SIZE and at > 0:  # across two records
                 at = _find(bucket, member)
             if at >= 0 or len(member) != MEMBER_BYTES:
@@ -212,7 +213,7 @@ def _packed(day: int, score: int) -> int:
 
 
 def _day(value: int) -> int:
-    score = value & _SCORES - 1
+    score = value & _INSTANT
     if value < _COUNTED:
         return score // _DAY_MS + (value >> _SCORE_BITS)
     return score >> _COUNT_BITS

@@ -8,7 +8,7 @@ from typing import Any
 from ...audit.act import Act
 from ...state.receipt import Instant, Loaded, Receipt
 from ...tokens import operations
-from ...tokens.claims import ClaimNames, judge
+from ...tokens.claims import ClaimNames, Judge
 from ...tokens.entry import SHARDS, Entry, RevocationKind, member_of
 from ...tokens.operations import ShardKeys
 from ...tokens.told import Revocation, RevocationList, digest_of, told
@@ -43,12 +43,12 @@ async def find_token(desk: Desk, claims: Mapping[str, Any]) -> Revocation | None
         OutageError, OutcomeUnknownError: the primary cannot be asked.
     """
     settings = desk.settings.tokens
-    names = ClaimNames(settings.tenant_claim, settings.family_claim)
+    judge = Judge(desk.digest_key, ClaimNames(settings.tenant_claim, settings.family_claim))
     asked: list[bytes] = []
-    judge(claims, desk.digest_key, asked.append, names)  # which it would look at
+    judge.judge(claims, asked.append)  # which it would look at
     found = await held(desk, asked)
     scores = {member: each.score for member, each in found.items()}
-    judged = judge(claims, desk.digest_key, scores.get, names)
+    judged = judge.judge(claims, scores.get)
     if judged is None:
         return None
     return await _told(desk, found[judged.member], judged.verdict.kind)
