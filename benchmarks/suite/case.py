@@ -59,6 +59,7 @@ class Case:
         measures: the figures shown, the telling one first.
         bars: what is to be reached.
         axis: what the names of the entries count, where each is one point of a curve.
+        long: it takes minutes, so it runs only where it is named.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Case:
     measures: tuple[str, ...]
     bars: tuple[Bar, ...] = ()
     axis: str = ""
+    long: bool = False
 
     def __post_init__(self) -> None:
         names = {entry.name for entry in self.entries}

@@ -35,7 +35,9 @@ CASES: tuple[Case, ...] = (
 
 
 def chosen(patterns: tuple[str, ...]) -> tuple[Case, ...]:
-    """The cases with one of these names, which may be patterns such as `check-*`; all for none.
+    """The cases with one of these names, which may be patterns such as `check-*`.
+
+    For none all but the long ones.
 
     Raises:
         ValueError: one of them fits no name.
@@ -44,8 +46,8 @@ def chosen(patterns: tuple[str, ...]) -> tuple[Case, ...]:
         if not any(fnmatchcase(case.name, pattern) for case in CASES):
             known = ", ".join(case.name for case in CASES)
             raise ValueError(f"there is no case {pattern!r}; there are: {known}")
+    if not patterns:
+        return tuple(case for case in CASES if not case.long)
     return tuple(
-        case
-        for case in CASES
-        if not patterns or any(fnmatchcase(case.name, pattern) for pattern in patterns)
+        case for case in CASES if any(fnmatchcase(case.name, pattern) for pattern in patterns)
     )

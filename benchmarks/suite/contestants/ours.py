@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 
 from aragora_redis import SharedState
 from aragora_redis.sync import SharedState as SyncSharedState
+from aragora_redis.tokens.entry import DAY
 
 from ..drive import Opening, Parameters, by_blocks, by_callers, by_threads
+from ..revoked import fill
 from ..target import KEYS, SUBJECTS, Target
 
 PACKAGES = ("aragora-redis", "redis", "hiredis")
@@ -103,11 +105,13 @@ async def read_modify_write(target: Target, parameters: Parameters) -> Opening:
 async def is_revoked(target: Target, parameters: Parameters) -> Opening:
     """Look-ups among `entries` revocations, of tokens that are not revoked.
 
-    With `claims`, of tokens with a user and a moment of issue, where every user has a cut-off.
+    With `claims`, of tokens with a user and a moment of issue, where every user has a cut-off, and
+    the age of what is known counts.
     """
-    async with SharedState.from_env(target.env) as state:
+    deny = {"ARAGORA_TOKENS_ON_OUTAGE": "deny"} if parameters.get("claims") else {}
+    async with SharedState.from_env({**target.env, **deny}) as state:
         tokens, now = state.tokens, time.time()
-        fill(state, parameters["entries"], now)
+        fill(state.revocations.shards, parameters["entries"], int(now // DAY) + 1)
         asked: list[dict[str, object]] = [{"jti": f"good-{number}"} for number in range(KEYS)]
         if parameters.get("claims"):
             asked = [{**claims, "sub": f"user-{at}", "iat": now} for at, claims in enumerate(asked)]
@@ -120,17 +124,6 @@ async def is_revoked(target: Target, parameters: Parameters) -> Opening:
                     raise RuntimeError("revoked")
 
         yield by_blocks(block)
-
-
-def fill(state: SharedState, entries: int, now: float) -> None:
-    """Give an instance revocations of the next month, as if it had loaded them."""
-    from aragora_redis.tokens.entry import jti_entry  # noqa: PLC0415 - only this task looks inside
-
-    key = state.settings.digest_key.reveal_bytes()
-    for number in range(entries):
-        state.revocations.apply(
-            jti_entry(key, f"bad-{number}", now + 86_400 * (1 + number % 30), "")
-        )
 
 
 TASKS = {

@@ -1,4 +1,4 @@
-"""The revocations that every instance of ours holds: what they cost in memory."""
+"""The revocations that every instance of ours holds: what they cost in memory, and to load."""
 
 from __future__ import annotations
 
@@ -6,50 +6,65 @@ import asyncio
 import sys
 from contextlib import asynccontextmanager
 
-from ..drive import Opening, Parameters, once
+from ..drive import Opening, Parameters, Task, once
 from ..target import Target
 
 PACKAGES = ("aragora-redis",)
-PROGRAM = """
-import gc, random, sys
+MEMORY = """
+import gc, sys
 from pathlib import Path
-from aragora_redis.tokens.entry import SHARDS, Entry
-from aragora_redis.tokens.replica import ShardReplica
+from aragora_redis.tokens.entry import SHARDS
+from aragora_redis.tokens.shard import Shard
+from benchmarks.suite.revoked import fill
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
-entries, rng = int(sys.argv[1]), random.Random(1)
-shards = [ShardReplica() for _ in range(SHARDS)]
+entries = int(sys.argv[1])
+shards = [Shard(index) for index in range(SHARDS)]
+fill(shards, 1, 20_000)
 gc.collect()
 before = resident()
-for number in range(entries):
-    member = rng.randbytes(16)
-    shards[member[0] % SHARDS].apply(Entry(20_000 + number % 30, member, 10**12 + number))
+fill(shards, entries, 20_000)
 gc.collect()
 print((resident() - before) / entries)
 """
+BUILD = """
+import sys, time
+from aragora_redis.tokens.entry import SHARDS
+from aragora_redis.tokens.shard import Shard
+from benchmarks.suite.revoked import pages
+
+shards, spent = [Shard(index) for index in range(SHARDS)], 0.0
+for shard, day, members in pages(int(sys.argv[1]), 20_000):
+    began = time.process_time()
+    shards[shard].replica.join(day, members.items())
+    spent += time.process_time() - began
+print(spent)
+"""
 
 
-@asynccontextmanager
-async def memory(_target: Target, parameters: Parameters) -> Opening:
-    """Resident bytes an entry, in a process of its own for each round."""
-
-    async def measure() -> float:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-c", PROGRAM, str(parameters["entries"])),
-            stdout=asyncio.subprocess.PIPE,
-        )
-        try:
-            out, _ = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        return float(out)
-
-    yield once(measure)
+async def _printed(program: str, entries: int) -> float:
+    """What a process of its own prints."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, str(entries), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        out, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return float(out)
 
 
-TASKS = {"memory": memory}
+def _of(program: str) -> Task:
+    @asynccontextmanager
+    async def task(_target: Target, parameters: Parameters) -> Opening:
+        """In a process of its own for each round."""
+        yield once(lambda: _printed(program, parameters["entries"]))
+
+    return task
+
+
+TASKS = {"memory": _of(MEMORY), "build": _of(BUILD)}
