@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -49,9 +50,11 @@ def test_it_is_a_dictionary_by_member_and_day(given_puts, dropped):
             plain = {key: score for key, score in plain.items() if key[0] not in dropped}
 
 
-def test_many_are_found_and_others_are_not():
+@pytest.mark.parametrize("expected", [0, 20_000])
+def test_many_are_found_and_others_are_not(expected):
     rng = random.Random(1)
     table, known = Table(), [rng.randbytes(8) for _ in range(20_000)]
+    table.expect(expected)
     scores = {member: 20_000 * DAY * 1000 + number for number, member in enumerate(known)}
     for start in range(0, 20_000, 1000):
         page = known[start : start + 1000]

@@ -123,6 +123,7 @@ class Comparison:
         head = before = await self._survey(shard)
         days = shard.differing_days(head, self._clock.wall())
         mine = await _held_by(shard, days) if days else {}
+        shard.replica.expect(sum(head.sizes.values()))
         for day in days:
             theirs, news = await self._pull(shard, day)
             pulled += news

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -166,15 +166,32 @@ class DayDigest(NamedTuple):
     sum: int = 0
 
 
-def fingerprint(member: bytes, score: int) -> int:
-    """What one member adds to its day's sum, modulo 2**64, as the join script computes it.
-
-    A member's last eight bytes are as good as random, and nobody chooses them, so two sets that
-    differ have the same sum of their multiples once in 2**60 times: a score in whole seconds has
-    three factors of two, and the doubled one four.
-    """
-    return int.from_bytes(member[-8:]) * (2 * score + 1) % SUMS
-
-
+Joined = tuple[bytes, int, int | None]
+"""What a join has changed: a member, its score, and what that was before."""
 SUMS = 2**64
 """Every sum of a day is below."""
+
+
+def added(joined: Iterable[Joined]) -> int:
+    """What joins add to the sum of their day, modulo 2**64, as the join script computes it.
+
+    Each member counts as many times as twice its score and one. The last eight bytes of a member,
+    which alone are left of it then, are as good as random, and nobody chooses them, so two sets
+    that differ have the same sum once in 2**60 times: of the twofold of a score in whole seconds
+    four factors are two.
+    """
+    number = int.from_bytes
+    return (
+        sum(
+            [
+                number(member) * (2 * score + 1 if before is None else 2 * (score - before))
+                for member, score, before in joined
+            ]
+        )
+        % SUMS
+    )
+
+
+def fingerprint(member: bytes, score: int) -> int:
+    """What one member adds where it is new."""
+    return added(((member, score, None),))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from .entry import DAY, SUMS, DayDigest, Entry, fingerprint
+from .entry import DAY, SUMS, DayDigest, Entry, added
 from .pardon import PARDONED
 from .table import Table
 
@@ -50,16 +50,14 @@ class ShardReplica:
         changed = self._table.join(day, members)
         if changed:
             size, total = self._digests.get(day, DayDigest())
-            for member, score, before in changed:
-                total += fingerprint(member, score)
-                if before is None:
-                    size += 1
-                else:
-                    total -= fingerprint(member, before)
-                if score >= PARDONED:
-                    self.pardons.add(member)
-            self._digests[day] = DayDigest(size, total % SUMS)
+            size += [before for _, _, before in changed].count(None)
+            self._digests[day] = DayDigest(size, (total + added(changed)) % SUMS)
+            self.pardons.update([member for member, score, _ in changed if score >= PARDONED])
         return len(changed)
+
+    def expect(self, members: int) -> None:
+        """Make room for so many, so that nothing has to move while they are joined."""
+        self._table.expect(members)
 
     def digests(self) -> dict[int, DayDigest]:
         """The digest of each day."""

@@ -160,13 +160,13 @@ class Shard:
 
         What it says is joined in either case, since a revocation may always be believed.
         """
-        for entry in entries:
-            self._learn(entry)
+        self._learn(entries)
         mine = self.position
-        if mine is not None and position[:3] == mine[:3] and position.seq <= mine.seq:
+        known = mine.seq if mine is not None and position[:3] == mine[:3] else None
+        if known is not None and position.seq <= known:
             return True
         self._keep(_Kept(position.rid, position.era, position.seq, tuple(entries), own=False))
-        if mine is None or position != mine._replace(seq=mine.seq + 1):
+        if known is None or position.seq != known + 1:
             return False
         self.position = position
         return True
@@ -209,8 +209,7 @@ class Shard:
             if mine is None or not _continues(mine, era, seq, head):
                 return False
             rid = head.position.rid if era == head.position.era else head.ends[era][0]
-            for entry in entries:
-                self._learn(entry)
+            self._learn(entries)
             self._keep(_Kept(rid, era, seq, tuple(entries), own=False))
             self.position = Position(mine.nonce, rid, era, seq)
         return True
@@ -272,9 +271,14 @@ class Shard:
 
     # --- what may be lost ---------------------------------------------------------------
 
-    def _learn(self, entry: Entry) -> None:
-        self.replica.apply(entry)
-        _settle(self._learned, entry)
+    def _learn(self, entries: Iterable[Entry]) -> None:
+        days: dict[int, list[tuple[bytes, int]]] = {}
+        for entry in entries:
+            days.setdefault(entry.day, []).append((entry.member, entry.score))
+            if self._learned:
+                _settle(self._learned, entry)
+        for day, members in days.items():
+            self.replica.join(day, members)
 
     def _keep(self, kept: _Kept) -> None:
         if not kept.entries:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from struct import Struct
 
-from .entry import DAY, MEMBER_BYTES, Entry
+from .entry import DAY, MEMBER_BYTES, Entry, Joined
 
 FILL = 48
 """Records of a bucket, on average, at which one is split."""
@@ -33,10 +33,6 @@ _COUNT_BITS = 23
 _COUNTS = 1 << _COUNT_BITS
 _BESIDE = (1 << 8 * _VALUE_BYTES) - 1
 """A value that none has: no day has a number as great as this one's. The member is kept beside."""
-
-
-Joined = tuple[bytes, int, int | None]
-"""What a join has changed: a member, its score, and what that was before."""
 
 
 class Table:
@@ -90,32 +86,36 @@ class Table:
             return [] if self._shape is shape else self.entries(member)
         return [Entry(day, member, score) for day, score in self._days(bucket, at, member).items()]
 
+    def expect(self, count: int) -> None:
+        """Split until there is room for so many: what is empty is split at once."""
+        while count > FILL * len(self._buckets):
+            self._split()
+
     def join(self, day: int, members: Collection[tuple[bytes, int]]) -> list[Joined]:
         """Raise the scores of some members on one day; what has changed by that."""
-        while self._count + len(members) > FILL * len(self._buckets):
-            self._split()
+        self.expect(self._count + len(members))
         buckets, (mask, split) = self._buckets, self._shape
         first = day * _DAY_MS
         end = min(first + _DAY_MS, _SCORES)
         changed: list[Joined] = []
+        add = changed.append
         for member, score in members:
             hashed = hash(member)
             number = hashed & mask
             if number < split:
                 number = hashed & (2 * mask + 1)
             bucket = buckets[number]
-            at = bucket.rfind(member)
-            if at % _SIZE and at > 0:  # across two records
-                at = _find(bucket, member)
-            if at >= 0 or len(member) != MEMBER_BYTES:
-                changed += self._raise(number, at, day, member, score)
-                continue
+            if bucket.rfind(member) >= 0 or len(member) != MEMBER_BYTES:
+                at = _find(bucket, member)  # but for what lies across two records
+                if at >= 0 or len(member) != MEMBER_BYTES:
+                    changed += self._raise(number, at, day, member, score)
+                    continue
             value = score if first <= score < end else _packed(day, score)
             if value == _BESIDE:
                 self._beside[member] = {day: score}
             buckets[number] = bucket + (member + value.to_bytes(_VALUE_BYTES))
-            self._count += 1
-            changed.append((member, score, None))
+            add((member, score, None))
+        self._count += [before for _, _, before in changed].count(None)
         return changed
 
     def drop(self, days: Collection[int]) -> int:
@@ -165,7 +165,6 @@ class Table:
         if len(member) == MEMBER_BYTES:
             raised = value.to_bytes(_VALUE_BYTES)
             self._buckets[number] = bucket[: at + MEMBER_BYTES] + raised + bucket[at + _SIZE :]
-        self._count += before is None
         return [(member, score, before)]
 
     def _split(self) -> None:
