@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 
 from aragora_redis.gateway.app import create_app
+from aragora_redis.gateway.hot import HotRoutes
 from aragora_redis.lab import Lab
 from aragora_redis.state.shared import SharedState
 
 
 @asynccontextmanager
 async def client_of(
-    state: SharedState, token: str | None = None, *, lab: Lab | None = None
+    state: SharedState, token: str | None = None, *, lab: Lab | None = None, hot: bool = True
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client that bears a token, if any; the state is started and closed with its gateway.
 
-    An exception in the gateway is an answer (500), as over a network.
+    An exception in the gateway is an answer (500), as over a network. Without `hot`, the framework
+    calls all routes.
     """
     app = create_app(state, lab=lab)
+    if not hot:
+        hot_routes: Any = HotRoutes
+        app.user_middleware[:] = [
+            each for each in app.user_middleware if each.cls is not hot_routes
+        ]
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(

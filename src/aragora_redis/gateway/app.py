@@ -32,6 +32,7 @@ from .auth import AcceptedTokens
 from .dashboard import routes as dashboard_routes
 from .dashboard.dashboard import Dashboard
 from .guards import Guards, default_hosts
+from .hot import HotRoutes
 
 _log = logging.getLogger(__name__)
 
@@ -110,8 +111,9 @@ def create_app(
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.include_router(limits.routes(state, stopping))
-    app.include_router(tokens.routes(state))
+    hot = limits.routes(state, stopping), tokens.routes(state)
+    for router in hot:
+        app.include_router(router)
     app.include_router(token_admin.routes(state))
     app.include_router(refresh.routes(state))
     app.include_router(oauth.routes(state))
@@ -121,6 +123,7 @@ def create_app(
     app.include_router(status.routes(state, metrics))
     app.include_router(dashboard_routes.routes(dashboard))
     problems.install(app)
+    app.add_middleware(HotRoutes, routes=[route for router in hot for route in router.routes])
     app.add_middleware(
         Guards,
         tokens=accepted,

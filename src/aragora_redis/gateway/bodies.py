@@ -134,9 +134,13 @@ class JsonRoute(APIRoute):
         return handle_json
 
 
+def is_json(content_type: str) -> bool:
+    """Whether a `Content-Type` declares JSON."""
+    return content_type.partition(";")[0].strip().lower() == "application/json"
+
+
 def _require_json(content_type: str) -> None:
-    media_type = content_type.partition(";")[0].strip().lower()
-    if media_type != "application/json":
+    if not is_json(content_type):
         raise ProblemError(
             Problem(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,

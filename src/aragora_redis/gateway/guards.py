@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from functools import lru_cache
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..web.problems import Problem
@@ -40,6 +40,11 @@ def default_hosts(bound: str) -> frozenset[str]:
     return LOOPBACK_HOSTS | {bound.strip("[]").lower()}
 
 
+def headers_of(scope: Scope) -> dict[bytes, str]:
+    """The headers of a request; of those that are there twice the first."""
+    return {name: value.decode("latin-1") for name, value in reversed([*scope["headers"]])}
+
+
 def refuse_host(host: str | None, allowed: Collection[str]) -> Problem | None:
     """Refuse a request that is meant for somebody else."""
     if ANY_HOST in allowed:
@@ -69,6 +74,7 @@ def refuse_origin(method: str, origin: str | None, host: str | None) -> Problem 
     )
 
 
+@lru_cache(maxsize=256)
 def _authority(scheme: str, text: str) -> tuple[str, int] | None:
     try:
         parts = urlsplit(f"//{text}")
@@ -113,14 +119,15 @@ class Guards:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        problem = self._refusal(scope)
+        uploads = (scope["method"], scope["path"]) == IMPORT
+        limit = UPLOAD_LIMIT if uploads else self._body_limit(scope["path"])
+        problem = self._refusal(scope, limit)
         if problem is not None:
             await problem.response()(scope, receive, send)
             return
-        if (scope["method"], scope["path"]) == IMPORT:
+        if uploads:
             await self._app(scope, receive, send)
             return
-        limit = self._body_limit(scope)
         try:
             async with asyncio.timeout(BODY_WITHIN):
                 messages = await _read(receive, limit)
@@ -130,40 +137,36 @@ class Guards:
         if messages is None:
             await _too_large(limit).response()(scope, receive, send)
             return
-        await self._app(scope, _Replay(messages, receive), send)
+        await self._app(scope, Replay(messages, receive), send)
 
-    def _refusal(self, scope: Scope) -> Problem | OAuthError | None:
-        headers = Headers(scope=scope)
-        host = headers.get("host")
+    def _refusal(self, scope: Scope, limit: int) -> Problem | OAuthError | None:
+        headers = headers_of(scope)
+        host = headers.get(b"host")
         problem = refuse_host(host, self._allowed_hosts) or refuse_origin(
-            scope["method"], headers.get("origin"), host
+            scope["method"], headers.get(b"origin"), host
         )
         if problem is not None:
             return problem
+        authorization = headers.get(b"authorization")
         if scope["path"].startswith("/oauth"):
-            role = self._tokens.role_of_client(headers.get("authorization"))
+            role = self._tokens.role_of_client(authorization)
             if role is None:
-                return invalid_client(headers.get("authorization"))
+                return invalid_client(authorization)
             self._admit(scope, role)
         elif scope["path"].startswith(self._closed):
-            authorization = headers.get("authorization")
             role = self._tokens.role_of(authorization)
             if role is None:
                 return unauthenticated(authorization)
             self._admit(scope, role)
-        length = headers.get("content-length", "")
-        limit = self._body_limit(scope)
+        length = headers.get(b"content-length", "")
         return _too_large(limit) if length.isdecimal() and int(length[:20]) > limit else None
 
     def _admit(self, scope: Scope, role: Role) -> None:
         state = scope.setdefault("state", {})
         state["role"], state["caller"] = role, self._tokens.name_of(role)
 
-    def _body_limit(self, scope: Scope) -> int:
-        if (scope["method"], scope["path"]) == IMPORT:
-            return UPLOAD_LIMIT
-        of_sessions = scope["path"].startswith("/v1/sessions")
-        return self._session_limit if of_sessions else BODY_LIMIT
+    def _body_limit(self, path: str) -> int:
+        return self._session_limit if path.startswith("/v1/sessions") else BODY_LIMIT
 
 
 def _too_large(limit: int) -> Problem:
@@ -198,14 +201,23 @@ async def _read(receive: Receive, limit: int) -> list[Message] | None:
             return messages
 
 
-class _Replay:
+class Replay:
     """Gives the messages that were read once more, then those that follow."""
 
     def __init__(self, messages: list[Message], receive: Receive) -> None:
-        self._messages = iter(messages)
+        self._messages = messages
+        self._given = 0
         self._receive = receive
 
+    @property
+    def body(self) -> bytes | None:
+        """All of the body; None where the client went away before its end."""
+        if self._messages[-1]["type"] != "http.request":
+            return None
+        return b"".join(message.get("body", b"") for message in self._messages)
+
     async def __call__(self) -> Message:
-        for message in self._messages:
-            return message
+        if self._given < len(self._messages):
+            self._given += 1
+            return self._messages[self._given - 1]
         return await self._receive()

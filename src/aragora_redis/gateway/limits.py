@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, TypeAdapter
 
 from ..rate_limit.gcra import Decision, Look, Source
 from ..rate_limit.joint import MOST_LIMITS, LimitCheck
@@ -21,6 +21,7 @@ from ..web.rate_limit import x_now
 from .auth import Caller, Role, needs
 from .bodies import Body, JsonRoute, QuerySigned, Signed, Text
 from .problems import JSON_ANSWERS, answers
+from .rendered import Rendered
 from .waiting import waiter_of
 
 LONGEST_WAIT = 30.0
@@ -206,6 +207,7 @@ class ResetBody(BaseModel):
     reset: bool
 
 
+_DECISION, _JOINT = TypeAdapter(DecisionBody), TypeAdapter(JointBody)
 _REFUSED = {"model": DecisionBody, "description": "Over the limit, see Retry-After"}
 _ONE_REFUSED = {"model": JointBody, "description": "Over one of the limits, see Retry-After"}
 
@@ -220,8 +222,8 @@ def routes(state: SharedState, stopping: asyncio.Event) -> APIRouter:
         responses=answers(HTTPStatus.NOT_FOUND, *JSON_ANSWERS),
     )
 
-    @router.post("/check", responses={429: _ONE_REFUSED})
-    async def check_all(body: CheckAll, request: Request, response: Response) -> JointBody:
+    @router.post("/check", response_model=JointBody, responses={429: _ONE_REFUSED})
+    async def check_all(body: CheckAll, request: Request) -> Response:
         """Take from the buckets of all these limits: 200 if all gave, else 429 and none did.
 
         In a Redis Cluster limits of several hash slots are asked in turn, and take no `wait`.
@@ -240,13 +242,15 @@ def routes(state: SharedState, stopping: asyncio.Event) -> APIRouter:
             if decision is not None
         ]
         x_moment = x_now(wanted=state.settings.gateway.x_headers)
-        response.headers.update(joint_fields(told, joint.retry_after, x_now=x_moment))
-        if not joint.allowed:
-            response.status_code = HTTPStatus.TOO_MANY_REQUESTS
-        return JointBody.model_validate(joint, from_attributes=True)
+        found = _JOINT.validate_python(joint, from_attributes=True)
+        return Rendered(
+            _JOINT.dump_json(found),
+            _status(allowed=joint.allowed),
+            joint_fields(told, joint.retry_after, x_now=x_moment),
+        )
 
-    @router.post("/{policy}/check", responses={429: _REFUSED})
-    async def check(policy: str, body: Check, request: Request, response: Response) -> DecisionBody:
+    @router.post("/{policy}/check", response_model=DecisionBody, responses={429: _REFUSED})
+    async def check(policy: str, body: Check, request: Request) -> Response:
         """Take tokens from the subject's bucket: 200 if they were there, else 429.
 
         With `wait` it is answered when they are, at the latest after so many seconds; 429 at once
@@ -263,8 +267,12 @@ def routes(state: SharedState, stopping: asyncio.Event) -> APIRouter:
                 limit=limit,
                 waiter=waiter,
             )
-        _tell(response, state, policy, decision)
-        return DecisionBody.model_validate(decision, from_attributes=True)
+        found = _DECISION.validate_python(decision, from_attributes=True)
+        return Rendered(
+            _DECISION.dump_json(found),
+            _status(allowed=decision.allowed),
+            _fields(state, policy, decision),
+        )
 
     @router.post("/{policy}/reserve", responses={429: _REFUSED})
     async def reserve(policy: str, body: Reserve, response: Response) -> ReservedBody:
@@ -273,7 +281,8 @@ def routes(state: SharedState, stopping: asyncio.Event) -> APIRouter:
         reserved = await state.rate_limits.reserve(
             policy, body.subject, body.estimate, ttl=body.ttl, at=body.at, limit=limit
         )
-        _tell(response, state, policy, reserved.decision)
+        response.status_code = _status(allowed=reserved.decision.allowed)
+        response.headers.update(_fields(state, policy, reserved.decision))
         said = DecisionBody.model_validate(reserved.decision, from_attributes=True)
         return ReservedBody(**said.model_dump(), reservation=reserved.id)
 
@@ -378,9 +387,10 @@ def look_body(found: Look) -> LookBody:
     )
 
 
-def _tell(response: Response, state: SharedState, policy: str, decision: Decision) -> None:
+def _status(*, allowed: bool) -> HTTPStatus:
+    return HTTPStatus.OK if allowed else HTTPStatus.TOO_MANY_REQUESTS
+
+
+def _fields(state: SharedState, policy: str, decision: Decision) -> dict[str, str]:
     x_moment = x_now(wanted=state.settings.gateway.x_headers)
-    known = state.rate_limits.policy(policy)
-    response.headers.update(fields(known, decision, x_now=x_moment))
-    if not decision.allowed:
-        response.status_code = HTTPStatus.TOO_MANY_REQUESTS
+    return fields(state.rate_limits.policy(policy), decision, x_now=x_moment)

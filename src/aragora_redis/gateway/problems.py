@@ -76,14 +76,16 @@ _INTERNAL = Problem(
 )
 
 
+def problem_told(error: AragoraRedisError | ProblemError) -> Problem:
+    """How an endpoint's error is answered."""
+    return error.problem if isinstance(error, ProblemError) else problem_of(error)
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of the application as a problem."""
 
-    async def ours(_: Request, error: AragoraRedisError) -> JSONResponse:
-        return problem_of(error).response()
-
-    async def refused(_: Request, error: ProblemError) -> JSONResponse:
-        return error.problem.response()
+    async def ours(_: Request, error: AragoraRedisError | ProblemError) -> JSONResponse:
+        return problem_told(error).response()
 
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         return problem_of_faults(error.errors()).response()
@@ -95,7 +97,7 @@ def install(app: FastAPI) -> None:
         return _INTERNAL.response()
 
     app.exception_handler(AragoraRedisError)(ours)
-    app.exception_handler(ProblemError)(refused)
+    app.exception_handler(ProblemError)(ours)
     app.exception_handler(RequestValidationError)(invalid)
     app.exception_handler(HTTPException)(http)
     app.exception_handler(Exception)(internal)

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, TypeAdapter, model_validator
 
 from ..clock import SYSTEM_CLOCK, Clock
 from ..errors import InvalidInputError
@@ -18,6 +18,7 @@ from ..tokens.lifetime import revoked_until
 from .auth import Caller, Role, needs
 from .bodies import Actor, Body, Instant, JsonRoute, Jwt, Note, Text
 from .problems import JSON_ANSWERS, answers
+from .rendered import Rendered
 
 LevelWord = Literal["local", "primary", "replicated", "fsynced"]
 
@@ -111,6 +112,9 @@ class VerdictBody(BaseModel):
     reason: str | None = None
 
 
+_VERDICT = TypeAdapter(VerdictBody)
+
+
 def one_of(**given: object) -> None:
     """Demand that exactly one is given.
 
@@ -176,14 +180,16 @@ def routes(state: SharedState, *, clock: Clock = SYSTEM_CLOCK) -> APIRouter:
             response.status_code = HTTPStatus.ACCEPTED
         return body_of(receipt)
 
-    @router.post("/check", response_model_exclude_none=True)
-    async def check(body: Question) -> VerdictBody:
+    @router.post("/check", response_model=VerdictBody)
+    async def check(body: Question) -> Response:
         """Whether a token is revoked. 503, and never 401, where this instance cannot say."""
         claims = await _claims(body, verification)
         verdict = state.tokens.verdict(claims)
-        if verdict is None:
-            return VerdictBody(revoked=False)
-        return VerdictBody(revoked=True, reason=await state.tokens.reason(claims) or verdict.value)
+        reason = None
+        if verdict is not None:
+            reason = await state.tokens.reason(claims) or verdict.value
+        told = VerdictBody(revoked=verdict is not None, reason=reason)
+        return Rendered(_VERDICT.dump_json(told, exclude_none=True))
 
     return router
 
