@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import sys
 import time
 from contextlib import asynccontextmanager
@@ -194,6 +195,18 @@ def test_a_busy_port_is_said_in_one_line():
             listen("127.0.0.1", port)
     assert "ARAGORA_PORT" in caught.value.remedy
     assert "\n" not in str(caught.value)
+
+
+async def test_an_answer_does_not_wait_for_its_head_to_be_confirmed():
+    (listener,) = listen("127.0.0.1", 0)
+    accepted = asyncio.get_running_loop().create_future()
+    async with await asyncio.start_server(lambda _, to: accepted.set_result(to), sock=listener):
+        _, client = await asyncio.open_connection(*listener.getsockname())
+        writer = await accepted
+        connection = writer.get_extra_info("socket")
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        for each in (client, writer):
+            each.close()
 
 
 @pytest.mark.parametrize("host", ["198.51.100.1", "no..name"])

@@ -34,7 +34,10 @@ def listen(host: str, port: int) -> list[socket.socket]:
     with contextlib.ExitStack() as opened:
         found = []
         for family, address in _addresses(host, port):
-            listener = opened.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            # The protocol is named, or asyncio leaves Nagle's algorithm on: an answer's head and
+            # body are two writes, and the second would wait 40 ms for the client to confirm.
+            made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+            listener = opened.enter_context(made)
             _bind(listener, family, address, Address(host, port))
             found.append(listener)
         opened.pop_all()
