@@ -7,6 +7,7 @@ failover is a span with a child for each phase, told when it is over.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +17,7 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TracerProvider
 
 from ..clock import SYSTEM_CLOCK, Clock
-from ..events import Event, Events
+from ..events import Decided, Event, Events
 from ..state.status import Status
 from .failover import FailoverTimer, Phase, Span
 from .instruments import INSTRUMENTS, READINGS, Instrument, Kind, Reading
@@ -53,6 +54,7 @@ class OpenTelemetry:
         self._timer = FailoverTimer()
         self._failover: SpanContext | None = None
         self._made = {each: self._make(each) for each in INSTRUMENTS}
+        self._decided: dict[Decided, Callable[[], None]] = {}
         for at_first in zeros():
             self._apply(at_first)
 
@@ -87,16 +89,29 @@ class OpenTelemetry:
         return observe
 
     def _hear(self, event: Event) -> None:
+        if isinstance(event, Decided):
+            (self._decided.get(event) or self._decision(event))()
+            return
         now = self._clock.monotonic()
         for measurement in self._measures.of(event, now):
             self._apply(measurement)
         if spans := self._timer.see(event, now):
             self._tell(spans, self._clock.wall() - now)
 
+    def _decision(self, event: Decided) -> Callable[[], None]:
+        """What counts one more like it: each check is one, and few of them differ."""
+        (measurement,) = self._measures.of(event, self._clock.monotonic())
+        self._decided[event] = self._applied(measurement)
+        return self._decided[event]
+
     def _apply(self, measurement: Measurement) -> None:
+        self._applied(measurement)()
+
+    def _applied(self, measurement: Measurement) -> Callable[[], None]:
         instrument = measurement.instrument
         labels = zip(instrument.label_names, measurement.labels, strict=True)
-        self._made[instrument](measurement.value, self._attributes | dict(labels))
+        attributes = self._attributes | dict(labels)
+        return partial(self._made[instrument], measurement.value, attributes)
 
     def _make(self, instrument: Instrument) -> Callable[[float, dict[str, str]], None]:
         named: dict[str, Any] = _described(instrument)

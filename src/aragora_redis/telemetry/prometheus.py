@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import assert_never
+from typing import Any, assert_never
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -11,7 +11,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from ..clock import SYSTEM_CLOCK, Clock
-from ..events import Event, Events
+from ..events import Decided, Event, Events
 from ..state.status import Status
 from .instruments import INSTRUMENTS, PREFIX, READINGS, Instrument, Kind
 from .measures import Measurement, Measures, zeros
@@ -34,6 +34,7 @@ class Metrics:
         self._clock = clock
         self._measures = Measures()
         self._made = {each: _made(each, self._registry) for each in INSTRUMENTS}
+        self._decided: dict[Decided, Callable[[], None]] = {}
         for at_first in zeros():
             self._apply(at_first)
 
@@ -51,13 +52,25 @@ class Metrics:
         return encode(self._registry), content_type
 
     def _count(self, event: Event) -> None:
+        if isinstance(event, Decided):
+            (self._decided.get(event) or self._decision(event))()
+            return
         for measurement in self._measures.of(event, self._clock.monotonic()):
             self._apply(measurement)
 
-    def _apply(self, measurement: Measurement) -> None:
+    def _decision(self, event: Decided) -> Callable[[], None]:
+        """What counts one more like it: each check is one, and few of them differ."""
+        (measurement,) = self._measures.of(event, self._clock.monotonic())
+        counter: Any = self._metric(measurement)
+        self._decided[event] = counter.inc
+        return self._decided[event]
+
+    def _metric(self, measurement: Measurement) -> _Metric:
         metric = self._made[measurement.instrument]
-        if measurement.labels:
-            metric = metric.labels(*measurement.labels)
+        return metric.labels(*measurement.labels) if measurement.labels else metric
+
+    def _apply(self, measurement: Measurement) -> None:
+        metric = self._metric(measurement)
         match metric:
             case Counter():
                 metric.inc(measurement.value)

@@ -12,6 +12,7 @@ from ..events import (
     AuditTrouble,
     CircuitChanged,
     ClockSkew,
+    Decided,
     Degraded,
     EpochReset,
     EraChanged,
@@ -53,6 +54,8 @@ class Told:
 
 def told(event: Event) -> Told | None:
     """An event in words; None for one that is no line of its own."""
+    if isinstance(event, Decided):  # one for each check
+        return None
     return (
         _told_of_service(event)
         or _told_of_acts(event)
