@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 
 from aragora_redis.gateway.app import create_app
-from aragora_redis.gateway.hot import HotRoutes
 from aragora_redis.lab import Lab
 from aragora_redis.state.shared import SharedState
 
@@ -25,10 +24,8 @@ async def client_of(
     """
     app = create_app(state, lab=lab)
     if not hot:
-        hot_routes: Any = HotRoutes
-        app.user_middleware[:] = [
-            each for each in app.user_middleware if each.cls is not hot_routes
-        ]
+        guards: Any = app.front
+        guards._app = guards._app._app
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(

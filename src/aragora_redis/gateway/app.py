@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..lab import Lab
 from ..state.shared import SharedState
@@ -42,8 +43,14 @@ class Gateway(FastAPI):
 
     def __init__(self, stopping: asyncio.Event, **options: Any) -> None:
         super().__init__(**options)
+        self.front: ASGIApp = super().__call__
+        """What is called first, and leads to the framework."""
         self.stopping = stopping
         """Set when the gateway stops, so that answers without an end come to theirs."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        await self.front(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
         """The description at `/openapi.json`."""
@@ -123,9 +130,8 @@ def create_app(
     app.include_router(status.routes(state, metrics))
     app.include_router(dashboard_routes.routes(dashboard))
     problems.install(app)
-    app.add_middleware(HotRoutes, routes=[route for router in hot for route in router.routes])
-    app.add_middleware(
-        Guards,
+    app.front = Guards(
+        HotRoutes(app.front, routes=[route for router in hot for route in router.routes]),
         tokens=accepted,
         bound=gateway.host,
         allowed_hosts=default_hosts(gateway.host) if allowed_hosts is None else allowed_hosts,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
-from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -13,7 +13,7 @@ from fastapi.params import Depends as Dependency
 from fastapi.security import HTTPBearer
 
 from ..errors import SettingsError
-from ..settings import GatewaySettings, Secret
+from ..settings import GatewaySettings
 from ..web.problems import Problem, ProblemError
 from .oauth_protocol import REALM, password_of
 
@@ -47,11 +47,15 @@ class AcceptedTokens:
     """
 
     def __init__(self, settings: GatewaySettings) -> None:
-        self._roles: Mapping[Role, Sequence[Secret]] = {
-            Role.GATEWAY: settings.gateway_tokens,
-            Role.ADMIN: settings.admin_tokens,
-        }
-        self.required = any(self._roles.values())
+        self._known = tuple(
+            (role, token.reveal_bytes())
+            for role, tokens in (
+                (Role.GATEWAY, settings.gateway_tokens),
+                (Role.ADMIN, settings.admin_tokens),
+            )
+            for token in tokens
+        )
+        self.required = bool(self._known)
         """Whether a token is asked for."""
         if not self.required and not is_loopback(settings.host):
             raise SettingsError(
@@ -65,11 +69,9 @@ class AcceptedTokens:
         if not self.required:
             return Role.ADMIN
         scheme, _, text = (authorization or "").partition(" ")
-        presented = Secret(text.strip())
+        presented = text.strip().encode()
         # All are compared, each in constant time, so that timing does not tell which is close.
-        proven = [
-            role for role, known in self._roles.items() for each in known if each == presented
-        ]
+        proven = [role for role, known in self._known if hmac.compare_digest(known, presented)]
         return max(proven) if proven and scheme.lower() == "bearer" else None
 
     def name_of(self, role: Role) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..web.problems import Problem
+from .at_once import at_once
 from .auth import AcceptedTokens, Role, is_loopback, unauthenticated
 from .oauth_protocol import OAuthError, invalid_client
 from .upload import UPLOAD_LIMIT
@@ -40,9 +40,15 @@ def default_hosts(bound: str) -> frozenset[str]:
     return LOOPBACK_HOSTS | {bound.strip("[]").lower()}
 
 
-def headers_of(scope: Scope) -> dict[bytes, str]:
+def headers_of(scope: Scope) -> dict[bytes, bytes]:
     """The headers of a request; of those that are there twice the first."""
-    return {name: value.decode("latin-1") for name, value in reversed([*scope["headers"]])}
+    return dict(reversed([*scope["headers"]]))
+
+
+def text_of(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
+    """The text of one of them."""
+    value = headers.get(name)
+    return None if value is None else value.decode("latin-1")
 
 
 def refuse_host(host: str | None, allowed: Collection[str]) -> Problem | None:
@@ -121,7 +127,8 @@ class Guards:
             return
         uploads = (scope["method"], scope["path"]) == IMPORT
         limit = UPLOAD_LIMIT if uploads else self._body_limit(scope["path"])
-        problem = self._refusal(scope, limit)
+        headers = headers_of(scope)
+        problem = self._refusal(scope, headers, limit)
         if problem is not None:
             await problem.response()(scope, receive, send)
             return
@@ -129,25 +136,25 @@ class Guards:
             await self._app(scope, receive, send)
             return
         try:
-            async with asyncio.timeout(BODY_WITHIN):
-                messages = await _read(receive, limit)
+            messages = await at_once(_read(receive, limit), BODY_WITHIN)
         except TimeoutError:
             await _too_slow().response()(scope, receive, send)
             return
         if messages is None:
             await _too_large(limit).response()(scope, receive, send)
             return
-        await self._app(scope, Replay(messages, receive), send)
+        await self._app(scope, Admitted(headers, messages, receive), send)
 
-    def _refusal(self, scope: Scope, limit: int) -> Problem | OAuthError | None:
-        headers = headers_of(scope)
-        host = headers.get(b"host")
+    def _refusal(
+        self, scope: Scope, headers: Mapping[bytes, bytes], limit: int
+    ) -> Problem | OAuthError | None:
+        host = text_of(headers, b"host")
         problem = refuse_host(host, self._allowed_hosts) or refuse_origin(
-            scope["method"], headers.get(b"origin"), host
+            scope["method"], text_of(headers, b"origin"), host
         )
         if problem is not None:
             return problem
-        authorization = headers.get(b"authorization")
+        authorization = text_of(headers, b"authorization")
         if scope["path"].startswith("/oauth"):
             role = self._tokens.role_of_client(authorization)
             if role is None:
@@ -158,7 +165,7 @@ class Guards:
             if role is None:
                 return unauthenticated(authorization)
             self._admit(scope, role)
-        length = headers.get(b"content-length", "")
+        length = text_of(headers, b"content-length") or ""
         return _too_large(limit) if length.isdecimal() and int(length[:20]) > limit else None
 
     def _admit(self, scope: Scope, role: Role) -> None:
@@ -201,10 +208,13 @@ async def _read(receive: Receive, limit: int) -> list[Message] | None:
             return messages
 
 
-class Replay:
-    """Gives the messages that were read once more, then those that follow."""
+class Admitted:
+    """What a request that was let through receives: what was read once more, then what follows."""
 
-    def __init__(self, messages: list[Message], receive: Receive) -> None:
+    def __init__(
+        self, headers: Mapping[bytes, bytes], messages: list[Message], receive: Receive
+    ) -> None:
+        self.headers = headers
         self._messages = messages
         self._given = 0
         self._receive = receive
@@ -214,7 +224,8 @@ class Replay:
         """All of the body; None where the client went away before its end."""
         if self._messages[-1]["type"] != "http.request":
             return None
-        return b"".join(message.get("body", b"") for message in self._messages)
+        parts = [message.get("body", b"") for message in self._messages]
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def __call__(self) -> Message:
         if self._given < len(self._messages):

@@ -18,15 +18,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ..errors import AragoraRedisError
 from ..web.problems import ProblemError
 from .bodies import is_json
-from .guards import Replay, headers_of
-from .problems import problem_told
+from .guards import Admitted, text_of
+from .problems import INTERNAL, problem_told
 
 PATHS = frozenset({"/v1/limits/{policy}/check", "/v1/limits/check", "/v1/tokens/check"})
 """The routes: a body that any proven role may send, and nothing but that and the path."""
 
 
 class HotRoutes:
-    """Middleware behind `Guards`.
+    """What stands between `Guards` and the framework.
 
     Args:
         routes: all there are; those of `PATHS` are called here.
@@ -41,7 +41,7 @@ class HotRoutes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request, or hand it on."""
-        called = self._called(scope, receive)
+        called = self._called(scope, receive) if isinstance(receive, Admitted) else None
         if called is None:
             await self._app(scope, receive, send)
             return
@@ -49,20 +49,24 @@ class HotRoutes:
             response = await called
         except (AragoraRedisError, ProblemError) as error:
             response = problem_told(error).response()
+        except Exception:
+            await INTERNAL.response()(scope, receive, send)
+            raise  # the server logs it
         await response(scope, receive, send)
 
-    def _called(self, scope: Scope, receive: Receive) -> Awaitable[Response] | None:
+    def _called(self, scope: Scope, receive: Admitted) -> Awaitable[Response] | None:
         """What a hot route answers; None where the framework is to say that."""
-        if not isinstance(receive, Replay) or scope["method"] != "POST" or scope["root_path"]:
-            return None
         path = scope["path"]
         for endpoint in self._routes.get(_end(path), ()):
             found = endpoint.matches(path)
-            if found is None:
-                continue
-            if "role" not in scope["state"] or not _says_json(scope):
-                return None
-            return endpoint.called(found.groupdict(), receive, scope)
+            if found is not None:
+                plain = (
+                    scope["method"] == "POST"
+                    and not scope["root_path"]
+                    and "role" in scope["state"]
+                    and is_json(text_of(receive.headers, b"content-type") or "")
+                )
+                return endpoint.called(found.groupdict(), scope, receive) if plain else None
         return None
 
 
@@ -71,26 +75,23 @@ class _Endpoint:
 
     def __init__(self, route: APIRoute) -> None:
         wanted = get_type_hints(route.endpoint)
+        model: type[BaseModel] = wanted["body"]
         self.matches = route.path_regex.match
-        self._model: type[BaseModel] = wanted["body"]
+        self._read = model.__pydantic_validator__.validate_json
         self._endpoint = route.endpoint
         self._wants_request = "request" in wanted
 
     def called(
-        self, given: dict[str, Any], receive: Replay, scope: Scope
+        self, given: dict[str, Any], scope: Scope, receive: Admitted
     ) -> Awaitable[Response] | None:
         try:
-            given["body"] = self._model.model_validate_json(receive.body or b"")
+            given["body"] = self._read(receive.body or b"")
         except ValidationError:
             return None
         if self._wants_request:
             given["request"] = Request(scope, receive)
         answer: Awaitable[Response] = self._endpoint(**given)
         return answer
-
-
-def _says_json(scope: Scope) -> bool:
-    return is_json(headers_of(scope).get(b"content-type", ""))
 
 
 def _end(path: str) -> str:

@@ -68,7 +68,7 @@ def problem_of_http(error: HTTPException) -> Problem:
     )
 
 
-_INTERNAL = Problem(
+INTERNAL = Problem(
     HTTPStatus.INTERNAL_SERVER_ERROR,
     "the gateway failed to handle this request",
     "its log says why",
@@ -94,7 +94,7 @@ def install(app: FastAPI) -> None:
         return problem_of_http(error).response()
 
     async def internal(_: Request, _error: Exception) -> JSONResponse:
-        return _INTERNAL.response()
+        return INTERNAL.response()
 
     app.exception_handler(AragoraRedisError)(ours)
     app.exception_handler(ProblemError)(ours)

@@ -14,9 +14,17 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 class Rendered(Response):
     """JSON, with fields of the answer beside it."""
 
-    media_type = "application/json"
-
     def __init__(
         self, body: bytes, status: HTTPStatus = HTTPStatus.OK, fields: Mapping[str, str] = _NONE
     ) -> None:
-        super().__init__(body, status, fields)
+        self.status_code = status
+        self.body = body
+        self.background = None
+        self.raw_headers = [
+            (b"content-length", b"%d" % len(body)),
+            (b"content-type", b"application/json"),
+            *(
+                (name.lower().encode("latin-1"), value.encode("latin-1"))
+                for name, value in fields.items()
+            ),
+        ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 from ..rate_limit.gcra import Decision
 from ..rate_limit.policy import LimitPolicy
@@ -27,8 +28,13 @@ def policy_field(policy: LimitPolicy, decision: Decision) -> str:
     They are those of the limit that was in force for the subject. A window is a whole number of
     seconds from 1; a shorter one is rounded up.
     """
-    window = max(math.ceil(round(decision.window, 6)), 1)
-    return f'"{policy.name}";q={_integer(decision.limit)};w={_integer(window)}'
+    return _policy_field(policy.name, decision.limit, decision.window)
+
+
+@lru_cache(maxsize=1024)
+def _policy_field(name: str, limit: int, window_s: float) -> str:
+    window = max(math.ceil(round(window_s, 6)), 1)
+    return f'"{name}";q={_integer(limit)};w={_integer(window)}'
 
 
 def limit_field(policy: LimitPolicy, decision: Decision) -> str:
