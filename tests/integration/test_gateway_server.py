@@ -26,12 +26,11 @@ from aragora_redis.state.shared import SharedState
 
 POLICIES = '[limits.api]\nrate = "1 per hour"\nburst = 2\n'
 PROGRAM = """
-import asyncio
-from aragora_redis.gateway.server import run
+from aragora_redis.gateway.server import run, run_in_loop
 from aragora_redis.settings import from_env
 from aragora_redis.telemetry.logs import configure_logging
 configure_logging("INFO", "text")
-asyncio.run(run(from_env(), on_listening=lambda url: print(url, flush=True)))
+run_in_loop(run(from_env(), on_listening=lambda url: print(url, flush=True)))
 """
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import threading
@@ -58,10 +57,10 @@ def serve(
     )
     acted_on = Lab.open(lab) if lab is not None else None
     configure_logging(settings.log_level, settings.log_format)
-    from ..gateway.server import run  # noqa: PLC0415 - what it needs is an extra
+    from ..gateway.server import run, run_in_loop  # noqa: PLC0415 - what it needs is an extra
 
     settings = replace(settings, gateway=gateway)
-    asyncio.run(run(settings, lab=acted_on, on_listening=_tell(as_json=as_json)))
+    run_in_loop(run(settings, lab=acted_on, on_listening=_tell(as_json=as_json)))
 
 
 def demand_gateway() -> None:

@@ -8,9 +8,11 @@ import errno
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import Any
 
 import uvicorn
+from uvicorn.loops.auto import auto_loop_factory
 
 from ..address import Address
 from ..errors import SettingsError
@@ -112,6 +114,12 @@ async def serve(app: Gateway, listeners: Sequence[socket.socket], stop: asyncio.
         app.stopping.set()
         server.should_exit = True
         await serving
+
+
+def run_in_loop(work: Coroutine[Any, Any, None]) -> None:
+    """Run this to its end, in uvloop where that is installed."""
+    with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
+        runner.run(work)
 
 
 async def run(
