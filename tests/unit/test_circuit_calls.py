@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import inspect
 import threading
 from contextlib import suppress
@@ -31,6 +30,7 @@ from aragora_redis.names import validate_name
 from aragora_redis.policies import parse_policies
 from aragora_redis.settings import Settings
 from aragora_redis.sync import SharedState as SyncState
+from aragora_redis.sync.call import Call
 from aragora_redis.testing import FakeClock, memory_state
 from aragora_redis.web.httpx import CircuitTransport, SyncCircuitTransport, by_host
 
@@ -551,16 +551,14 @@ def test_a_place_is_given_back_where_it_was_taken_whatever_the_policy_is_by_then
 def test_leave_that_nobody_waits_for_any_more_is_given_back(threads, monkeypatch, way):
     few = threads.circuits["few"]
     there = few._circuit()
-    wait, interrupts = concurrent.futures.Future.result, threading.get_ident()
+    wait = Call.wait
 
-    def interrupted(future, timeout=None):
-        result = wait(future, timeout)
-        if threading.get_ident() == interrupts:  # the loop's own thread waits for files by futures
-            raise KeyboardInterrupt
-        return result
+    def interrupted(call, within):
+        assert wait(call, within)
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(concurrent.futures.Future, "result", interrupted)
+        patched.setattr(Call, "wait", interrupted)
         with pytest.raises(KeyboardInterrupt):
             getattr(few, way)()
     threads._crossing.cross(lambda _: asyncio.sleep(0), 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import concurrent.futures
 import contextlib
 import os
 import threading
@@ -12,6 +11,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from ..errors import DeadlineError, OutcomeUnknownError
+from .call import Call
+from .inbox import Inbox
 
 T = TypeVar("T")
 
@@ -19,19 +20,21 @@ CROSSING = 5.0
 """Seconds beyond a call's own deadline after which a thread no longer waits for the loop."""
 
 
-ABANDON_LIMIT = 1.0
-"""Seconds that the end of a process waits for its tasks."""
+END_LIMIT = 1.0
+"""Seconds that the end waits for what is cancelled."""
 
 
 class Loop:
     """An event loop in a thread of its own."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
+        self._inbox = Inbox()
+        self.loop = asyncio.SelectorEventLoop(self._inbox)
         self.users = 0
         self._thread = threading.Thread(
             target=self.loop.run_forever, name="aragora-redis", daemon=True
         )
+        self._ending: asyncio.Task[None] | None = None
         self._thread.start()
 
     def run(
@@ -46,61 +49,53 @@ class Loop:
         A result that comes when nobody waits for it any more is given to `undo`, in the loop.
 
         Raises:
+            NotStartedError: the loop has ended.
             DeadlineError: the loop has not come round in time, and now never begins it.
             OutcomeUnknownError: it was begun, and has not ended in time.
         """
-        turn = threading.Lock()  # whoever takes it decides whether the work begins
-        results: list[T] = []
-
-        async def begin() -> T:
-            if not turn.acquire(blocking=False):
-                raise asyncio.CancelledError
-            results.append(await work)
-            return results[0]
-
-        def abandon() -> bool:
-            """Wait no longer; whether the work never ran."""
-            future.cancel()
-            if turn.acquire(blocking=False):
-                work.close()
-                return True
-            if undo is not None:  # after the cancel: by then the work is done, or never will be
-                self.loop.call_soon_threadsafe(lambda: [undo(result) for result in results])
-            return False
-
-        future = asyncio.run_coroutine_threadsafe(begin(), self.loop)
+        call = Call(work, undo)
         try:
-            return future.result(within + CROSSING)
-        except concurrent.futures.TimeoutError:
-            if future.done():
-                return future.result()  # it has just come, or the error is the work's own
-            if abandon():
-                raise DeadlineError("the background loop does not come round") from None
-            raise OutcomeUnknownError(
-                "the background loop began this, and has not ended it in time"
-            ) from None
+            self._inbox.put(call)
+            ended = call.wait(within + CROSSING)
         except BaseException:
-            abandon()
+            self._give_up(call)
             raise
+        if ended:
+            # Without a call: after one, a signal could still take the result from who waited.
+            if call.error is None:
+                return call.result
+            call.fail()
+        if self._give_up(call):
+            raise DeadlineError("the background loop does not come round")
+        raise OutcomeUnknownError("the background loop began this, and has not ended it in time")
 
-    def abandon(self) -> None:
-        """Cancel what runs, and end the thread."""
-        with contextlib.suppress(TimeoutError, concurrent.futures.CancelledError):
-            asyncio.run_coroutine_threadsafe(_cancel_all(), self.loop).result(ABANDON_LIMIT)
-            self.stop()
+    def _give_up(self, call: Call[T]) -> bool:
+        """Wait no longer; whether the work never ran."""
+        if self._inbox.take_out(call):
+            call.give_up()
+            return True
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and so has it
+            self.loop.call_soon_threadsafe(call.give_up)
+        return False
 
     def stop(self) -> None:
-        """End the thread."""
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
-        self.loop.close()
+        """Cancel what runs, and end the thread; one that does not come round is left behind."""
+        self.loop.call_soon_threadsafe(self._begin_to_end)
+        self._thread.join(2 * END_LIMIT)
+        if not self._thread.is_alive():
+            self.loop.close()
 
+    def _begin_to_end(self) -> None:
+        self._inbox.shut()
+        self._ending = self.loop.create_task(self._end())
 
-async def _cancel_all() -> None:
-    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
+    async def _end(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        if others:
+            await asyncio.wait(others, timeout=END_LIMIT)
+        self.loop.stop()
 
 
 class Process:
@@ -147,7 +142,7 @@ def _forget_parent() -> None:
 def _end() -> None:
     """Stop a loop that is still used when the process ends; its tasks go unfinished, unsaid."""
     if _current.loop is not None:
-        _current.loop.abandon()
+        _current.loop.stop()
 
 
 atexit.register(_end)

@@ -1,0 +1,200 @@
+"""How a call of a thread crosses over to the loop and back: wake-ups, interruptions, ends."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+
+import pytest
+
+from aragora_redis.errors import NotStartedError, OutcomeUnknownError
+from aragora_redis.sync.loop import Loop
+
+TAG = ContextVar("TAG", default="none")
+
+
+class KnownError(Exception):
+    """Of these tests."""
+
+
+@pytest.fixture
+def loop():
+    made = Loop()
+    yield made
+    made.stop()
+
+
+def test_it_runs_as_a_task_in_the_context_of_its_thread(loop):
+    async def work():
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.001):
+                await asyncio.sleep(10)
+        seen = TAG.get()
+        TAG.set("of the loop")
+        return seen
+
+    TAG.set("of the thread")
+    assert loop.run(work(), 5) == "of the thread"
+    assert TAG.get() == "of the thread"
+
+
+def test_its_error_leads_to_where_it_was_raised_and_is_not_kept(loop):
+    async def work():
+        await asyncio.sleep(0)
+        raise KnownError
+
+    def call():
+        try:
+            loop.run(work(), 5)
+        except KnownError as error:
+            frames = traceback.extract_tb(error.__traceback__)
+            return [frame.name for frame in frames], weakref.ref(error)
+
+    gc.disable()
+    try:
+        names, error = call()
+        deadline = time.monotonic() + 10
+        while error() is not None:  # the loop's thread may still hold the last frame
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+    finally:
+        gc.enable()
+    assert (names[0], names[-1]) == ("call", "work")
+
+
+@pytest.fixture
+def interrupt():
+    """Interrupts the main thread, as Ctrl-C does."""
+
+    def interrupted(_number, _frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, interrupted)
+    main = threading.main_thread().ident
+    assert main is not None
+    yield lambda: signal.pthread_kill(main, signal.SIGUSR1)
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_who_is_interrupted_waits_no_longer_and_it_is_cancelled(loop, interrupt):
+    cancelled = threading.Event()
+
+    async def work():
+        interrupt()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(work(), 60)
+    assert cancelled.wait(10)
+    assert loop.run(asyncio.sleep(0, "goes on"), 5) == "goes on"
+
+
+def test_a_result_that_nobody_got_is_undone(loop, interrupt):
+    undone = list[str]()
+
+    async def ended():
+        interrupt()
+        return "ended"
+
+    async def stubborn():
+        interrupt()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            return "stubborn"
+
+    for work in (ended, stubborn):
+        with pytest.raises(KeyboardInterrupt):
+            loop.run(work(), 60, undo=undone.append)
+        loop.run(asyncio.sleep(0.01), 5)
+    assert undone == ["ended", "stubborn"]
+
+
+def test_who_waits_when_the_loop_ends_is_told():
+    loop, begun = Loop(), threading.Event()
+
+    async def work():
+        begun.set()
+        await asyncio.sleep(60)
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(loop.run, work(), 60)
+        assert begun.wait(10)
+        loop.stop()
+        with pytest.raises(OutcomeUnknownError, match="was ended"):
+            waiting.result(10)
+    with pytest.raises(NotStartedError):
+        loop.run(asyncio.sleep(0), 60)
+
+
+def test_only_a_loop_that_sleeps_is_woken(loop, monkeypatch):
+    wakes = list[bytes]()
+
+    class Bell:
+        def write(self, data):
+            wakes.append(data)
+            return bell.write(data)
+
+        def close(self):
+            bell.close()
+
+    bell = loop._inbox._bell
+    monkeypatch.setattr(loop._inbox, "_bell", Bell())
+    held, holds = threading.Event(), threading.Event()
+
+    def hold():
+        holds.set()
+        held.wait(10)
+
+    loop.loop.call_soon_threadsafe(hold)
+    assert holds.wait(10)
+    with ThreadPoolExecutor(8) as pool:
+        calls = [pool.submit(loop.run, asyncio.sleep(0, n), 5) for n in range(8)]
+        deadline = time.monotonic() + 10
+        while len(loop._inbox._calls) < 8:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        held.set()
+        assert [call.result(10) for call in calls] == list(range(8))
+    assert wakes == []
+    while not loop._inbox._sleeps:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    assert loop.run(asyncio.sleep(0, "woken"), 5) == "woken"
+    assert len(wakes) == 1
+
+
+def test_a_process_ends_while_a_thread_waits():
+    program = """
+import asyncio, contextlib, threading
+from aragora_redis.errors import OutcomeUnknownError
+from aragora_redis.settings import Settings
+from aragora_redis.sync import SharedState
+state, begun = SharedState(Settings()), threading.Event()
+state.start()
+async def work(_):
+    begun.set()
+    await asyncio.sleep(60)
+def wait():
+    with contextlib.suppress(OutcomeUnknownError):
+        state._crossing.cross(work, 60)
+threading.Thread(target=wait, daemon=True).start()
+begun.wait(10)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
