@@ -187,9 +187,9 @@ def test_a_protected_generator_of_a_thread_is_followed_to_its_end(threads):
     assert (counts(there), there.bulkhead.in_flight) == ((2, 1), 0)
 
 
-async def test_a_stream_is_slow_by_its_first_item(state):
-    circuit, clock = state.circuits["slow"], FakeClock()
-    circuit._around = replace(circuit._around, clock=clock)
+async def test_a_stream_is_slow_by_its_first_item():
+    clock = FakeClock()
+    circuit = memory_state(clock=clock).circuits["slow"]
 
     @circuit.protect()
     async def stream(first, later):

@@ -13,13 +13,15 @@ class Window:
 
     def __init__(self, seconds: float) -> None:
         self._slice = seconds / SLICES
-        self._counts = [[0, 0, 0] for _ in range(SLICES)]
         self._at = 0
+        self._ends_at = 0.0
+        self.clear()
 
     def add(self, now: float, *, failed: bool, slow: bool) -> None:
         """Count one call that has just ended."""
-        self._advance(now)
-        counts = self._counts[self._at % SLICES]
+        if now >= self._ends_at:
+            self._advance(now)
+        counts = self._newest
         counts[0] += 1
         counts[1] += failed
         counts[2] += slow
@@ -33,9 +35,12 @@ class Window:
     def clear(self) -> None:
         """Forget all: the circuit has changed its state."""
         self._counts = [[0, 0, 0] for _ in range(SLICES)]
+        self._newest = self._counts[self._at % SLICES]
 
     def _advance(self, now: float) -> None:
         at = int(now / self._slice)
         for gone in range(self._at + 1, min(at, self._at + SLICES) + 1):
             self._counts[gone % SLICES] = [0, 0, 0]
         self._at = max(at, self._at)
+        self._newest = self._counts[self._at % SLICES]
+        self._ends_at = (self._at + 1) * self._slice

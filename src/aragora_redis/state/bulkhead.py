@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
+from math import inf
 
 from ..circuit.policy import CircuitPolicy
 from ..clock import Clock
@@ -29,12 +30,13 @@ class Bulkhead:
     def __init__(
         self,
         name: str,
-        policy: Callable[[], CircuitPolicy],
+        policy: CircuitPolicy,
         refused: Callable[[], None],
         clock: Clock,
     ) -> None:
         self._name = name
         self._policy = policy
+        self._most = _most(policy)
         self._refused = refused
         self._clock = clock
         self._waiters: deque[asyncio.Future[None]] = deque()
@@ -42,12 +44,12 @@ class Bulkhead:
         self._outside = 0
         self._counting = threading.Lock()
         self._held: dict[str, float] = {}
-        self._lapses_at = float("inf")
+        self._lapses_at = inf
 
     @property
     def bounded(self) -> bool:
         """Whether there is any limit."""
-        return self._policy().max_concurrent > 0
+        return self._policy.max_concurrent > 0
 
     @property
     def in_flight(self) -> int:
@@ -64,6 +66,18 @@ class Bulkhead:
         """Monotonic seconds before which no place that is held lapses."""
         return self._lapses_at
 
+    def use(self, policy: CircuitPolicy) -> None:
+        """Have another limit from now on."""
+        self._policy, self._most = policy, _most(policy)
+        self.let_in()
+
+    def step_in(self) -> bool:
+        """Take a place, if there is one and nobody waits for it."""
+        if self._waiters or self._inside + self._outside >= self._most:
+            return False
+        self._inside += 1
+        return True
+
     async def enter(self) -> None:
         """Take a place, waiting for one at most `max_wait` seconds.
 
@@ -72,10 +86,9 @@ class Bulkhead:
         """
         if not self._has_place:
             self.lapse()
-        if self._has_place and not self._waiters:
-            self._inside += 1
+        if self.step_in():
             return
-        if len(self._waiters) >= self._policy().max_waiting:
+        if len(self._waiters) >= self._policy.max_waiting:
             self._refused()
             raise CircuitFullError(self._name)
         await self._wait()
@@ -87,7 +100,8 @@ class Bulkhead:
     def leave(self) -> None:
         """Give a place back."""
         self._inside -= 1
-        self.let_in()
+        if self._waiters:
+            self.let_in()
 
     def let_in(self) -> None:
         """Give the places that there are to those who have waited longest."""
@@ -115,7 +129,7 @@ class Bulkhead:
     def keep(self, place: str) -> None:
         """Let a place that is held lapse no more."""
         if place in self._held:
-            self._held[place] = float("inf")
+            self._held[place] = inf
 
     def renew(self, place: str, until: float) -> bool:
         """Hold a place for longer; False where it has lapsed, and another call may have it."""
@@ -136,17 +150,17 @@ class Bulkhead:
             return
         for place in [place for place, until in self._held.items() if until <= now]:
             self.free(place)
-        self._lapses_at = min(self._held.values(), default=float("inf"))
+        self._lapses_at = min(self._held.values(), default=inf)
 
     @property
     def _has_place(self) -> bool:
-        return not self.bounded or self.in_flight < self._policy().max_concurrent
+        return self.in_flight < self._most
 
     async def _wait(self) -> None:
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         try:
-            async with asyncio.timeout(self._policy().max_wait):
+            async with asyncio.timeout(self._policy.max_wait):
                 await waiter
         except BaseException as error:
             if waiter.done() and not waiter.cancelled():
@@ -157,3 +171,8 @@ class Bulkhead:
                 self._refused()
                 raise CircuitFullError(self._name) from None
             raise
+
+
+def _most(policy: CircuitPolicy) -> float:
+    """Calls that may be under way at once."""
+    return policy.max_concurrent or inf

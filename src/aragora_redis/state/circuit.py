@@ -78,14 +78,16 @@ class Circuit:
     def __init__(self, name: str, policy: CircuitPolicy, around: Surroundings) -> None:
         self.name = name
         self.policy = policy
-        self.bulkhead = Bulkhead(
-            name, lambda: self.policy, lambda: self._refused("full"), around.clock
-        )
+        self.bulkhead = Bulkhead(name, policy, lambda: self._refused("full"), around.clock)
         self._around = around
+        self.monotonic = around.clock.monotonic
+        """The clock by which calls are timed."""
+        self._life = around.life
+        self._flush_every = _flush_every(policy)
         self._known = Knowledge(name, lambda: self.policy, around)
         self._trials = Trials(name, lambda: self.policy, around, self._known)
         self._entered: Entered[asyncio.Task[object] | None, Guard] = Entered(
-            lambda task: task is None or task.done()
+            asyncio.current_task, lambda task: task is None or task.done()
         )
         self._used_at = around.clock.monotonic()
         self.due_at = self._used_at
@@ -108,7 +110,7 @@ class Circuit:
         One that is open is kept while it spares somebody, and a window longer: Redis keeps it
         anyway, and who asks for it again asks there first.
         """
-        quiet = self._around.clock.monotonic() - self._used_at > self.policy.window
+        quiet = self.monotonic() - self._used_at > self.policy.window
         if not quiet or len(self._trials) or self.bulkhead.in_flight:
             return False
         match self._known.current.phase:
@@ -126,7 +128,7 @@ class Circuit:
 
     def rest(self) -> None:
         """Tell and learn nothing until it is used again; the next call asks for its state first."""
-        self._known.asked = False
+        self._known.ask_anew()
         self._used_at, self.due_at = -inf, inf
 
     def snapshot(self) -> CircuitStatus:
@@ -134,7 +136,7 @@ class Circuit:
         known, state = self._known, self.state
         seen = known.pooled
         if known.alone:
-            seen = known.window.seen(self._around.clock.monotonic())
+            seen = known.window.seen(self.monotonic())
         forced = state.startswith("forced")
         said = note.read(known.current.reason) if forced else note.Note()
         return CircuitStatus(
@@ -158,8 +160,8 @@ class Circuit:
         """Go by another policy from now on; a window of another length begins empty."""
         if policy.window != self.policy.window:
             self._known.window = Window(policy.window)
-        self.policy = policy
-        self.bulkhead.let_in()
+        self.policy, self._flush_every = policy, _flush_every(policy)
+        self.bulkhead.use(policy)
 
     def adopt(self, standing: Standing, server_now: int) -> None:
         """Take over a state that Redis has told, if it is later than what is known."""
@@ -196,10 +198,11 @@ class Circuit:
         Raises:
             CircuitOpenError: the dependency is to be left alone now.
         """
-        self._around.life.require()
-        self._used_at = self._around.clock.monotonic()
-        if not self._known.asked:
-            return None
+        self._life.require()
+        self._used_at = self.monotonic()
+        leave = self._known.leave
+        if leave is not None or not self._known.asked:
+            return leave
         match self.state:
             case "closed" | "forced-closed":
                 return self._known.permit()
@@ -227,8 +230,21 @@ class Circuit:
     def count(self, permit: Permit, *, ok: bool, duration: float) -> None:
         """Count a call through a closed circuit; it is pooled in the background."""
         self.bulkhead.free(permit.place)
-        if self._known.holds(permit):
-            self._count(failed=not ok, slow=duration > self.policy.slow_call)
+        self.count_at(self.monotonic(), permit, ok=ok, duration=duration)
+
+    def count_at(self, now: float, permit: Permit, *, ok: bool, duration: float) -> None:
+        """The same of a call that holds no place by name, and ends now (monotonic seconds)."""
+        known = self._known
+        if permit is not known.leave and not known.holds(permit):
+            return
+        slow = duration > self.policy.slow_call
+        window = known.window
+        window.add(now, failed=not ok, slow=slow)
+        if self.due_at > now + self._flush_every:  # noqa: PLR1730 - each call costs as much as the rest
+            self.due_at = now + self._flush_every
+        if (slow or not ok) and self.state == "closed" and trips(self.policy, window.seen(now)):
+            self.due_at = now
+            self._around.wake()
 
     async def release(self, permit: Permit) -> None:
         """Give leave back without a result: the call was not made, or says nothing."""
@@ -241,7 +257,15 @@ class Circuit:
         self.bulkhead.free(permit.place)
         if permit.trial:
             self._trials.give_up(permit)
-            self.due_at = self._around.clock.monotonic()
+            self.due_at = self.monotonic()
+
+    def step_in(self, now: float) -> Permit | None:
+        """What `enter` does where that takes no waiting and no error, now (monotonic); or None."""
+        leave = self._known.leave
+        if leave is None or not self._life.lives or not self.bulkhead.step_in():
+            return None
+        self._used_at = now
+        return leave
 
     async def enter(self) -> Permit:
         """Take a place of the bulkhead and leave to make one call, which is then followed.
@@ -277,7 +301,7 @@ class Circuit:
         Raises:
             OutageError, OutcomeUnknownError: Redis cannot be asked about a trial call; ask again.
         """
-        now = self._around.clock.monotonic()
+        now = self.monotonic()
         self._used_at = now
         held = self.bulkhead.renew(permit.place, now + self.lease)
         tried = not permit.trial or await self._trials.keep(permit)
@@ -335,9 +359,10 @@ class Circuit:
         return decorate
 
     async def __aenter__(self) -> Self:
-        guard = self.guard()
-        await guard.__aenter__()
-        self._entered.add(asyncio.current_task(), guard)
+        guard = Guard(self, DEFAULT)
+        if (waits := guard.begin()) is not None:
+            await waits
+        self._entered.add(guard)
         return self
 
     async def __aexit__(
@@ -346,23 +371,21 @@ class Circuit:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._entered.take(asyncio.current_task()).__aexit__(kind, error, trace)
-
-    def monotonic(self) -> float:
-        """The clock by which calls are timed."""
-        return self._around.clock.monotonic()
+        telling = self._entered.take().leave(error)
+        if telling is not None:
+            await telling
 
     # --- in the background --------------------------------------------------------------
 
     async def tend(self) -> None:
         """Pool what was seen, learn what others know, keep places in use and give back others."""
-        now = self._around.clock.monotonic()
+        now = self.monotonic()
         seen = self._known.window.seen(now).calls
         self.bulkhead.lapse()
         self.bulkhead.let_in()  # where threads have left that came before there was a limit
         in_use = now - self._used_at < IN_USE_FOR or seen or len(self._trials)
-        every = min(FLUSH_EVERY, self.policy.window / 10)
-        self.due_at = min(now + (every if in_use else IN_USE_FOR), self.bulkhead.lapses_at)
+        every = self._flush_every if in_use else IN_USE_FOR
+        self.due_at = min(now + every, self.bulkhead.lapses_at)
         await self.report_evidence()
         await self._trials.tend(now)
 
@@ -373,7 +396,7 @@ class Circuit:
     # --- small parts --------------------------------------------------------------------
 
     async def _enter(self) -> Permit:
-        self._around.life.require()
+        self._life.require()
         await self.bulkhead.enter()
         try:
             if not self._known.asked:
@@ -385,7 +408,7 @@ class Circuit:
             raise
 
     def _hold(self, permit: Permit) -> None:
-        until = self._around.clock.monotonic() + self.lease
+        until = self.monotonic() + self.lease
         self.bulkhead.hold(permit.place, until)
         self.due_at = min(self.due_at, until)
 
@@ -396,21 +419,12 @@ class Circuit:
             raise self._refusal(error.state, error.wait) from error.__cause__
         finally:
             if self._trials.owing:
-                self.due_at = self._around.clock.monotonic()
+                self.due_at = self.monotonic()
         if permit is None:
             if self.state not in {"closed", "forced-closed"}:
                 raise self._refusal(self.state, self._known.wait)
             permit = self._known.permit()
         return permit
-
-    def _count(self, *, failed: bool, slow: bool) -> None:
-        now = self._around.clock.monotonic()
-        window = self._known.window
-        window.add(now, failed=failed, slow=slow)
-        self.due_at = min(self.due_at, now + min(FLUSH_EVERY, self.policy.window / 10))
-        if (failed or slow) and self.state == "closed" and trips(self.policy, window.seen(now)):
-            self.due_at = now
-            self._around.wake()
 
     def _refused(self, state: str) -> None:
         self._around.events.emit(CircuitRefused(self.name, state))
@@ -418,3 +432,8 @@ class Circuit:
     def _refusal(self, state: str, wait: float) -> CircuitOpenError:
         self._refused(state)
         return CircuitOpenError(self.name, state, wait)
+
+
+def _flush_every(policy: CircuitPolicy) -> float:
+    """Seconds after which what a circuit in use has counted is pooled at the latest."""
+    return min(FLUSH_EVERY, policy.window / 10)

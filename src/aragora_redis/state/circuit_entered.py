@@ -2,48 +2,63 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 Who = TypeVar("Who")
-G = TypeVar("G")
+
+
+class Nests(Protocol):
+    """A guard, and the one under which whoever has entered is inside already."""
+
+    outer: Self | None
+
+
+G = TypeVar("G", bound=Nests)
 
 
 class Entered(Generic[Who, G]):
-    """The guards of those who have entered, tasks or threads, for who leaves.
+    """The guards of those who have entered, tasks or threads, for who leaves; one asks at a time.
 
     That may be another one: after a fixture's task has ended, or where a streamed response closes
     the `AsyncExitStack` of its request. Whose guard it is cannot be told then, but each place is
     given back once.
 
     Args:
+        who: who it is that asks.
         over: whether somebody who has entered has ended since, and leaves no more.
     """
 
-    def __init__(self, over: Callable[[Who], bool]) -> None:
+    def __init__(self, who: Callable[[], Who], over: Callable[[Who], bool]) -> None:
+        self._who = who
         self._over = over
-        self._guards: dict[Who, list[G]] = {}
-        self._lock = threading.Lock()
+        self._guards: dict[Who, G] = {}
 
-    def add(self, who: Who, guard: G) -> None:
+    def add(self, guard: G) -> None:
         """Note that somebody has entered."""
-        with self._lock:
-            self._guards.setdefault(who, []).append(guard)
+        who = self._who()
+        guard.outer = self._guards.get(who)
+        self._guards[who] = guard
 
-    def take(self, who: Who) -> G:
+    def take(self) -> G:
         """The guard to end where somebody leaves: of their own, of one who has ended, or of any.
 
         Raises:
             RuntimeError: nobody is inside.
         """
-        with self._lock:
-            if not self._guards:
-                raise RuntimeError("the circuit was left more often than it was entered")
-            if who not in self._guards:
-                who = next(filter(self._over, self._guards), next(iter(self._guards)))
-            guards = self._guards[who]
-            guard = guards.pop()
-            if not guards:
-                del self._guards[who]
-            return guard
+        if not self._guards:
+            raise RuntimeError("the circuit was left more often than it was entered")
+        if len(self._guards) == 1:
+            who, guard = self._guards.popitem()  # whoever it is that leaves
+        else:
+            who = self._leaving()
+            guard = self._guards.pop(who)
+        if guard.outer is not None:
+            self._guards[who] = guard.outer
+        return guard
+
+    def _leaving(self) -> Who:
+        who = self._who()
+        if who in self._guards:
+            return who
+        return next(filter(self._over, self._guards), next(iter(self._guards)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -21,19 +22,22 @@ class Guard:
     began: what comes after that, such as a stream of minutes, counts as no slowness.
     """
 
+    __slots__ = ("_circuit", "_outcome", "_permit", "_rules", "_started", "_took", "outer")
+
+    _started: float
+    _took: float | None
+    _outcome: Outcome
+    outer: Guard | None
+    """See `Entered`."""
+
     def __init__(self, circuit: Circuit, rules: Rules) -> None:
         self._circuit = circuit
         self._rules = rules
         self._permit: Permit | None = None
-        self._inside = False
-        self._started = 0.0
-        self._took: float | None = None
-        self._outcome: Outcome = "ok"
 
     async def __aenter__(self) -> Self:
-        permit = await self._circuit.enter()
-        self._inside, self._permit, self._outcome = True, permit, "ok"
-        self._started, self._took = self._circuit.monotonic(), None
+        if (waits := self.begin()) is not None:
+            await waits
         return self
 
     async def __aexit__(
@@ -42,7 +46,24 @@ class Guard:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self.end(self._outcome if error is None else self._rules.of_error(error))
+        if (telling := self.leave(error)) is not None:
+            await telling
+
+    def begin(self) -> Awaitable[None] | None:
+        """Enter; what is to be awaited for that, where Redis or others must be waited for."""
+        now = self._circuit.monotonic()
+        permit = self._circuit.step_in(now)
+        if permit is None:
+            return self._wait()
+        self._go(permit, now)
+        return None
+
+    async def _wait(self) -> None:
+        permit = await self._circuit.enter()
+        self._go(permit, self._circuit.monotonic())
+
+    def _go(self, permit: Permit, now: float) -> None:
+        self._permit, self._started, self._took, self._outcome = permit, now, None, "ok"
 
     def result(self, value: R) -> R:
         """Say what the call has returned, to be judged by `classify`; the value itself."""
@@ -60,24 +81,31 @@ class Guard:
 
     async def end(self, outcome: Outcome) -> None:
         """Tell how the call went, once; "released" says nothing of the dependency."""
+        if (telling := self._ended(outcome)) is not None:
+            await telling
+
+    def leave(self, error: BaseException | None) -> Awaitable[None] | None:
+        """End it; what is to be awaited for that, where Redis is to be told."""
+        return self._ended(self._outcome if error is None else self._rules.of_error(error))
+
+    def _ended(self, outcome: Outcome) -> Awaitable[None] | None:
         permit, self._permit = self._permit, None
         if permit is None:
-            return
-        self._leave()
+            return None
+        circuit = self._circuit
+        circuit.bulkhead.leave()
         if outcome == "released":
-            await self._circuit.release(permit)
-            return
-        took = self._circuit.monotonic() - self._started if self._took is None else self._took
-        await self._circuit.report(permit, ok=outcome == "ok", duration=took)
+            return circuit.release(permit)
+        now = circuit.monotonic()
+        took = now - self._started if self._took is None else self._took
+        if permit.trial:
+            return circuit.report(permit, ok=outcome == "ok", duration=took)
+        circuit.count_at(now, permit, ok=outcome == "ok", duration=took)
+        return None
 
     def abandon(self) -> None:
         """Give the leave back without waiting: whoever held the call has dropped it."""
         permit, self._permit = self._permit, None
         if permit is not None:
-            self._leave()
-            self._circuit.give_up(permit)
-
-    def _leave(self) -> None:
-        if self._inside:
-            self._inside = False
             self._circuit.bulkhead.leave()
+            self._circuit.give_up(permit)

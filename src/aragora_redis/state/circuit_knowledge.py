@@ -70,6 +70,8 @@ class Knowledge:
         """Which decision of this instance holds; 0 where Redis decides."""
         self.asked = False
         """Whether Redis was asked once, answered or not."""
+        self.leave: Permit | None = None
+        """Leave to make a call, where all are let through whatever the time is; else None."""
 
     @property
     def current(self) -> Standing:
@@ -132,9 +134,14 @@ class Knowledge:
             now = max(server_now, standing.until - standing.span)
             self._told_at = ServerTime(self._around.clock.monotonic(), now)
         if later:
-            self.standing, self._local, self.turn = standing, None, 0
+            self._go_by(standing, None, 0)
             self.window.clear()
             self._turned(self._around.source)
+
+    def ask_anew(self) -> None:
+        """Let nobody through until Redis was asked again: changes are not heard meanwhile."""
+        self.asked = False
+        self._weigh()
 
     async def report(self) -> None:
         """Tell Redis what is seen and known here; where that fails, decide alone."""
@@ -150,11 +157,12 @@ class Knowledge:
         try:
             told = await self._around.executor.run(report, within=self._around.deadline)
         except AragoraRedisError as error:
-            self.asked = True
+            self._was_asked()
             if isinstance(error, GONE):  # one slow answer is no outage
                 self._decide_alone()
             return
-        self.asked = self._answered = True
+        self._was_asked()
+        self._answered = True
         self.pooled = told.pooled
         if told.standing == self.standing or told.standing.later_than(self.standing):
             self._return_to(told.standing, told.server_now)
@@ -177,7 +185,7 @@ class Knowledge:
     def _return_to(self, standing: Standing, server_now: int) -> None:
         """Go by what Redis says again; what was seen meanwhile is in the window, to be pooled."""
         alone = self._local is not None
-        self._local, self.turn = None, 0
+        self._go_by(self.standing, None, 0)
         if alone and standing == self.standing:
             self._turned(self._around.source)
         self.adopt(standing, server_now)
@@ -190,8 +198,21 @@ class Knowledge:
 
     def _decide(self, standing: Standing) -> None:
         """Go by an own decision until Redis can be asked again."""
-        self._local, self.turn = standing, next(self._turns)
+        self._go_by(self.standing, standing, next(self._turns))
         self._turned("local")
+
+    def _go_by(self, told: Standing, local: Standing | None, turn: int) -> None:
+        self.standing, self._local, self.turn = told, local, turn
+        self._weigh()
+
+    def _was_asked(self) -> None:
+        self.asked = True
+        self._weigh()
+
+    def _weigh(self) -> None:
+        """Whoever lets calls through, a thread perhaps, reads the outcome and decides nothing."""
+        through = self.asked and self.current.phase in {Phase.CLOSED, Phase.FORCED_CLOSED}
+        self.leave = self.permit() if through else None
 
     def _turned(self, source: Literal["redis", "local"]) -> None:
         current = self.current

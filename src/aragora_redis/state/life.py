@@ -17,15 +17,16 @@ class Life:
     """
 
     def __init__(self, *, begun: bool = False) -> None:
-        self._lives = begun
+        self.lives = begun
+        """Whether it is in use now."""
 
     def begin(self) -> None:
         """It is in use."""
-        self._lives = True
+        self.lives = True
 
     def end(self) -> None:
         """It is not any more. What was begun may still end."""
-        self._lives = False
+        self.lives = False
 
     def require(self) -> None:
         """Refuse what would begin.
@@ -33,5 +34,5 @@ class Life:
         Raises:
             NotStartedError: the state is not in use.
         """
-        if not self._lives:
+        if not self.lives:
             raise NotStartedError

@@ -78,8 +78,9 @@ class Circuit:
         self._crossing = crossing
         self._name = name
         self._entered: Entered[threading.Thread, Guard] = Entered(
-            lambda thread: not thread.is_alive()
+            threading.current_thread, lambda thread: not thread.is_alive()
         )
+        self._entering = threading.Lock()
         self._there: tuple[SharedState, AsyncCircuit] | None = None
 
     def __repr__(self) -> str:
@@ -205,7 +206,8 @@ class Circuit:
     def __enter__(self) -> Self:
         guard = self.guard()
         guard.__enter__()
-        self._entered.add(threading.current_thread(), guard)
+        with self._entering:
+            self._entered.add(guard)
         return self
 
     def __exit__(
@@ -214,7 +216,9 @@ class Circuit:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._entered.take(threading.current_thread()).__exit__(kind, error, trace)
+        with self._entering:
+            guard = self._entered.take()
+        guard.__exit__(kind, error, trace)
 
     def _circuit(self) -> AsyncCircuit:
         here = self._crossing.here
@@ -234,6 +238,7 @@ class Guard:
         self._rules = rules
         self._permit: Permit | None = None
         self._leave: Callable[[], None] | None = None
+        self.outer: Guard | None = None
         self._started = 0.0
         self._took: float | None = None
         self._outcome: Outcome = "ok"
