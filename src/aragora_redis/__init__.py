@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from .errors import AragoraRedisError
-from .rate_limit.gcra import Decision
-from .rate_limit.joint import JointDecision, LimitCheck
-from .rate_limit.policy import Rate
-from .state.receipt import Level, Receipt
-from .state.shared import SharedState
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import AragoraRedisError
+    from .rate_limit.gcra import Decision
+    from .rate_limit.joint import JointDecision, LimitCheck
+    from .rate_limit.policy import Rate
+    from .state.receipt import Level, Receipt
+    from .state.shared import SharedState
 
 __all__ = [
     "AragoraRedisError",
@@ -19,3 +23,27 @@ __all__ = [
     "Receipt",
     "SharedState",
 ]
+
+# Whoever imports one room, a command or an error say, does not pay for all the others.
+_DEFINED_IN = {
+    "AragoraRedisError": ".errors",
+    "Decision": ".rate_limit.gcra",
+    "JointDecision": ".rate_limit.joint",
+    "Level": ".state.receipt",
+    "LimitCheck": ".rate_limit.joint",
+    "Rate": ".rate_limit.policy",
+    "Receipt": ".state.receipt",
+    "SharedState": ".state.shared",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for the first time (PEP 562)."""
+    if name not in _DEFINED_IN:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(_DEFINED_IN[name], __name__), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..clock import Clock
 from ..errors import AragoraRedisError, OverloadedError
-from ..link.executor import Executor
 from ..tokens import operations
 from ..tokens.entry import Entry
 from ..tokens.operations import ShardKeys
 from ..tokens.shard import Shard
 from .receipt import Level, Receipt
+
+if TYPE_CHECKING:
+    from ..link.executor import Executor
 
 RETRY_AFTER = 0.05
 """Seconds between attempts while Redis refuses."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..clock import Clock
 from ..events import Events
@@ -20,7 +21,6 @@ from ..tokens.shard import Shard
 from .audit import Audit
 from .audit_log import AuditLog, MemoryAuditLog, RedisAuditLog
 from .circuits import Circuits
-from .connected import Connected
 from .life import Life
 from .limit_decider import Decider
 from .outbox import Outbox
@@ -34,6 +34,9 @@ from .service import Service
 from .session_keyring import seal_of
 from .sessions import Sessions
 from .tokens import Tokens
+
+if TYPE_CHECKING:
+    from .connected import Connected
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 
 from ..clock import Clock
 from ..errors import AragoraRedisError, UnexpectedReplyError
-from ..link.executor import Executor
-from ..operation import Kind, Lane, Operation
+from ..operation import Kind, Lane, Operation, Runs
 from ..rate_limit.share import FleetSize
 from ..scripts.catalog import load
 
@@ -57,7 +56,7 @@ class Presence:
 
     def __init__(
         self,
-        executor: Executor,
+        executor: Runs,
         clock: Clock,
         *,
         prefix: str,

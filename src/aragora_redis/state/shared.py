@@ -8,7 +8,7 @@ import logging
 import secrets
 from collections.abc import Coroutine, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ..circuit.operations import CircuitKeys
 from ..clock import SYSTEM_CLOCK, Clock
@@ -21,14 +21,16 @@ from ..rate_limit.share import FleetSize
 from ..settings import Settings, from_env
 from ..tokens.entry import SHARDS, Entry
 from ..tokens.shard import Shard
-from .connected import Connected
-from .embedded import EmbeddedExecutor
 from .life import Life
 from .pardons import StrayPardons
 from .parts import Parts
 from .policies_watch import PoliciesWatch
 from .service import Service
 from .status import Status, health_of
+
+if TYPE_CHECKING:
+    from .connected import Connected
+    from .embedded import EmbeddedExecutor
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +72,8 @@ class SharedState:
         self.embedded: EmbeddedExecutor | None = None
         """What runs operations where there is no Redis."""
         if settings.mode == "embedded":
+            from .embedded import EmbeddedExecutor  # noqa: PLC0415 - where there is no Redis only
+
             self._executor = self.embedded = EmbeddedExecutor(clock)
         else:
             self._redis = self._connect()
@@ -292,6 +296,9 @@ class SharedState:
         self.circuits.on_link_up()
 
     def _connect(self) -> Connected:
+        # It brings redis-py, which takes longer to import than all else here together.
+        from .connected import Connected  # noqa: PLC0415
+
         return Connected(
             self.settings,
             boot_id=self.boot_id,

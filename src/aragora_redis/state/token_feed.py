@@ -16,8 +16,7 @@ from typing import Any, TypeVar
 from ..clock import Clock
 from ..errors import AragoraRedisError, UnexpectedReplyError
 from ..events import EraChanged, Events
-from ..link.executor import Executor
-from ..operation import Operation
+from ..operation import Operation, Runs
 from ..tokens import operations
 from ..tokens.entry import ALL_SHARDS, SHARDS, Entry
 from ..tokens.operations import FEED_PAGE, ShardKeys
@@ -54,7 +53,7 @@ class TokenFeed:
 
     def __init__(
         self,
-        executor: Executor,
+        executor: Runs,
         clock: Clock,
         events: Events,
         *,
