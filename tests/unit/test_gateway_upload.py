@@ -68,7 +68,7 @@ async def test_an_import_may_be_longer_than_any_other_body(gateway):
 
 async def test_an_upload_that_stops_says_what_it_has_joined_and_holds_nothing(gateway, monkeypatch):
     state, client = gateway
-    monkeypatch.setattr(upload, "PATIENCE", 0.2)
+    monkeypatch.setattr(upload, "PATIENCE", 1.0)
     body = exported(state, LOAD_STEP + 500)
 
     async def stopping():
