@@ -13,13 +13,22 @@ import traceback
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
+from functools import partial
 
 import pytest
 
 from aragora_redis.errors import NotStartedError, OutcomeUnknownError
+from aragora_redis.sync.inbox import NAP_ENTRIES
 from aragora_redis.sync.loop import Loop
 
 TAG = ContextVar("TAG", default="none")
+
+
+@pytest.fixture(autouse=True)
+def _untagged():
+    before = TAG.set("none")
+    yield
+    TAG.reset(before)
 
 
 class KnownError(Exception):
@@ -140,19 +149,31 @@ def test_who_waits_when_the_loop_ends_is_told():
         loop.run(asyncio.sleep(0), 60)
 
 
-def test_only_a_loop_that_sleeps_is_woken(loop, monkeypatch):
-    wakes = list[bytes]()
+@pytest.fixture
+def wakes(loop, monkeypatch):
+    """What was written to wake the loop."""
+    written, bell = list[bytes](), loop._inbox._bell
 
     class Bell:
         def write(self, data):
-            wakes.append(data)
+            written.append(data)
             return bell.write(data)
 
         def close(self):
             bell.close()
 
-    bell = loop._inbox._bell
     monkeypatch.setattr(loop._inbox, "_bell", Bell())
+    return written
+
+
+def until(reached):
+    deadline = time.monotonic() + 10
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_only_a_loop_that_sleeps_is_woken(loop, wakes):
     held, holds = threading.Event(), threading.Event()
 
     def hold():
@@ -163,18 +184,39 @@ def test_only_a_loop_that_sleeps_is_woken(loop, monkeypatch):
     assert holds.wait(10)
     with ThreadPoolExecutor(8) as pool:
         calls = [pool.submit(loop.run, asyncio.sleep(0, n), 5) for n in range(8)]
-        deadline = time.monotonic() + 10
-        while len(loop._inbox._calls) < 8:
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
+        until(lambda: len(loop._inbox._entries) == 8)
         held.set()
         assert [call.result(10) for call in calls] == list(range(8))
     assert wakes == []
-    while not loop._inbox._sleeps:
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    until(lambda: loop._inbox._sleeps)
     assert loop.run(asyncio.sleep(0, "woken"), 5) == "woken"
     assert len(wakes) == 1
+
+
+@pytest.mark.parametrize("nap", [0.001, 60])
+def test_errands_that_can_wait_do_not_wake_the_loop_each(loop, wakes, monkeypatch, nap):
+    monkeypatch.setattr("aragora_redis.sync.inbox.NAP", nap)
+    ran = list[str]()
+    until(lambda: loop._inbox._sleeps)
+    loop.later(lambda: ran.append(TAG.get()), can_wait=True)
+    until(lambda: ran and loop._inbox._sleeps)
+    TAG.set("its own")
+    loop.later(lambda: ran.append(TAG.get()), can_wait=True)
+    if nap < 1:
+        until(lambda: len(ran) == 2)
+    else:
+        assert (ran, len(wakes)) == (["none"], 1)
+        assert loop.run(asyncio.sleep(0, "after it"), 5) == "after it"
+    assert ran == ["none", "its own"]
+
+
+def test_no_more_errands_wait_than_a_few(loop, wakes, monkeypatch):
+    monkeypatch.setattr("aragora_redis.sync.inbox.NAP", 60)
+    ran = list[int]()
+    for number in range(2 * NAP_ENTRIES):
+        loop.later(partial(ran.append, number), can_wait=True)
+    until(lambda: len(ran) > NAP_ENTRIES)
+    assert len(wakes) < NAP_ENTRIES / 2
 
 
 def test_a_process_ends_while_a_thread_waits():

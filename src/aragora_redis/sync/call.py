@@ -1,4 +1,4 @@
-"""One call of a thread: it crosses over to the loop, and its outcome comes back."""
+"""What a thread has for the loop: a call, whose outcome comes back, or an errand."""
 
 from __future__ import annotations
 
@@ -87,3 +87,20 @@ class Call(Generic[T]):
     def _take_back(self, _task: asyncio.Task[None]) -> None:
         if self._undo is not None and self.error is None:
             self._undo(self.result)
+
+
+class Errand:
+    """Something to run in the loop, in the context of a thread that does not wait for it."""
+
+    __slots__ = ("_context", "_work")
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work = work
+        self._context = copy_context()
+
+    def begin(self) -> None:
+        """Run it in this turn."""
+        asyncio.get_running_loop().call_soon(self._work, context=self._context)
+
+    def refuse(self, _error: AragoraRedisError) -> None:
+        """Drop it: there is nobody to tell."""

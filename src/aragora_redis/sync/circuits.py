@@ -103,7 +103,7 @@ class Circuit:
                 lambda _: circuit.acquire(), self._longest(circuit), undo=circuit.give_up
             )
         permit = admitted.with_place()
-        self._crossing.later(lambda: circuit.acquired(permit))
+        self._crossing.later(lambda: circuit.acquired(permit), can_wait=True)
         return permit
 
     def report(self, permit: Permit, *, ok: bool, duration: float) -> None:
@@ -115,7 +115,9 @@ class Circuit:
                 self._crossing.deadline,
             )
         else:
-            self._crossing.later(lambda: circuit.count(permit, ok=ok, duration=duration))
+            self._crossing.later(
+                lambda: circuit.count(permit, ok=ok, duration=duration), can_wait=ok
+            )
 
     def release(self, permit: Permit) -> None:
         """Give leave back without a result."""

@@ -85,9 +85,12 @@ class Crossing:
         life = self._alive()
         return life.loop.run(work(life.state), within, undo=undo)
 
-    def later(self, work: Callable[[], None]) -> None:
-        """Run something in the background loop without waiting for it."""
-        self._alive().loop.loop.call_soon_threadsafe(work)
+    def later(self, work: Callable[[], None], *, can_wait: bool = False) -> None:
+        """Run something in the background loop without waiting for it, in the order of calls.
+
+        What can wait for a moment does not wake the loop each time.
+        """
+        self._alive().loop.later(work, can_wait=can_wait)
 
     def _alive(self) -> _Life:
         life = self._life

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from ..errors import DeadlineError, OutcomeUnknownError
-from .call import Call
+from .call import Call, Errand
 from .inbox import Inbox
 
 T = TypeVar("T")
@@ -68,6 +68,10 @@ class Loop:
         if self._give_up(call):
             raise DeadlineError("the background loop does not come round")
         raise OutcomeUnknownError("the background loop began this, and has not ended it in time")
+
+    def later(self, work: Callable[[], None], *, can_wait: bool) -> None:
+        """Run something without waiting for it; soon, or, if it can wait, within `NAP` seconds."""
+        self._inbox.put(Errand(work), can_wait=can_wait)
 
     def _give_up(self, call: Call[T]) -> bool:
         """Wait no longer; whether the work never ran."""
