@@ -7,7 +7,6 @@ import itertools
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,6 +21,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from msgspec import structs
 
 from aragora_redis.operation import Kind, Operation
 from aragora_redis.scripts.catalog import load
@@ -360,7 +360,7 @@ def test_what_is_too_large_already_may_shrink(world):
 def test_rotation_leaves_a_trace_that_leads_on(world):
     old, made = world.made(data={"a": b"1"})
     new = world.ref()
-    moved = replace(made, before=(old.member,))
+    moved = structs.replace(made, before=(old.member,))
     assert world.rotate(old, new) == moved
     assert world.read(old) == Moved(new.member)
     assert world.update(old, made.version, {"a": b"2"}) == Moved(new.member)

@@ -12,10 +12,10 @@ JSON never begins with 0x01, so what was stored before there were keys is told a
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import secrets
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import SessionUnreadableError, SettingsError
@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _FORM = 1
+_MARK = bytes((_FORM,))
 _NONCE_BYTES = 12
 _PURPOSE = b"aragora-redis/session/v1/"
+_CIPHERS = 256
+"""Sessions whose ciphers are kept ready: one has many fields, and is read, then written."""
 
 
 class Seal(Protocol):
@@ -96,6 +99,7 @@ class AesGcm:
                 remedy="pip install 'aragora-redis[crypto]'",
             ) from None
         self._cipher, self._invalid = AESGCM, InvalidTag
+        self._of = lru_cache(_CIPHERS)(self._made)
         self._keys = keys
         self._accept_plain = accept_plain
 
@@ -125,8 +129,8 @@ class AesGcm:
     def stale(self, stored: bytes) -> bool:
         return not stored.startswith(_head(self._keys()[0]))
 
-    def _of(self, key: NamedKey, member: bytes) -> AESGCM:
-        own = hmac.digest(key.secret.reveal_bytes(), _PURPOSE + member, hashlib.sha256)
+    def _made(self, key: NamedKey, member: bytes) -> AESGCM:
+        own = hmac.digest(key.secret.reveal_bytes(), _PURPOSE + member, "sha256")
         return self._cipher(own)
 
 
@@ -136,4 +140,4 @@ def _head(key: NamedKey) -> bytes:
 
 
 def _is_sealed(stored: bytes) -> bool:
-    return stored[:1] == bytes((_FORM,))
+    return stored[:1] == _MARK

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+import msgspec
+
 from ..errors import UnexpectedReplyError
 from ..tokens.entry import DIGEST_BYTES
 from . import client as clients
@@ -61,21 +63,38 @@ class Session:
         return handle_of(self.ref.member)
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """The hash of a session, read."""
+class Stored(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """The hash of a session, read. No dataclass: each read makes one, in a tenth of the time."""
 
-    user: str | None = field(repr=False)
+    user: str | None
     version: int
     created_at: float
     expires_at: float
     idle: float
-    fields: Fields = field(repr=False)
-    before: tuple[bytes, ...] = field(repr=False)
+    fields: Fields
+    before: tuple[bytes, ...]
     client: Client = UNKNOWN
-    seen_at: float = field(default=0.0, compare=False)
-    sealed: Mapping[bytes, bytes] = field(default_factory=dict, repr=False, compare=False)
+    seen_at: float = 0.0
+    sealed: Mapping[bytes, bytes] = msgspec.field(default_factory=dict)
     """What is sealed of it, as it lies in Redis; empty where nothing is to be."""
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both say the same: its use changes nothing, nor how it is sealed."""
+        return isinstance(other, Stored) and self._said == other._said
+
+    def __hash__(self) -> int:
+        return hash((self.version, self.created_at))
+
+    @property
+    def _said(self) -> tuple[object, ...]:
+        instants = (self.created_at, self.expires_at, self.idle)
+        return self.user, self.version, instants, self.fields, self.before, self.client
+
+    def __repr__(self) -> str:
+        return f"Stored(version={self.version})"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        return [("version", self.version)]
 
     @property
     def size(self) -> int:
@@ -201,11 +220,12 @@ def _member(value: Any) -> bytes:
 
 
 def _stored(flat: list[bytes], member: bytes, seal: Seal) -> Stored:
-    raw: Mapping[bytes, bytes] = dict(zip(flat[::2], flat[1::2], strict=True))
+    each = iter(flat)
+    raw: Mapping[bytes, bytes] = dict(zip(each, each, strict=True))
     fields: Fields = {}
     sealed: dict[bytes, bytes] = {}
     for name, value in raw.items():
-        if name.startswith(DATA):
+        if name[:2] == DATA:
             text = text_of(name, value)
             if text:
                 fields[name[2:].decode()] = seal.open(member, name, text)
@@ -231,7 +251,7 @@ def _stored(flat: list[bytes], member: bytes, seal: Seal) -> Stored:
 
 def text_of(name: bytes, value: bytes) -> bytes:
     """What is sealed, or would be, of a hash's field: of data it comes after version and nonce."""
-    return value.split(b" ", 2)[2] if name.startswith(DATA) else value
+    return value.split(b" ", 2)[2] if name[:2] == DATA else value
 
 
 def with_text(name: bytes, value: bytes, text: bytes) -> bytes:

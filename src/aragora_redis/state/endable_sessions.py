@@ -5,9 +5,9 @@ A session that was ended never comes back: its end is a tombstone that joins the
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeVar
 
 from ..audit.act import Act
@@ -42,6 +42,9 @@ T = TypeVar("T")
 
 WRITE_LIMIT = 1.0
 """Seconds that a change may take: it waits for a failover that is nearly over."""
+
+
+_write = cache(SessionWrite)
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,24 +344,40 @@ class EndableSessions:
         validate_text(user, "a user", most=VALUE_LIMIT)
         return user_ref(self._digest_key, user)
 
-    @contextlib.contextmanager
-    def _counted(self, operation: str) -> Iterator[None]:
+    def _counted(self, operation: str) -> _Counted:
         self._life.require()
-        outcome = "failed"
-        try:
-            yield
-            outcome = "ok"
-        except (SessionConflictError, TooManySessionsError):
-            outcome = "conflict"
-            raise
-        except SessionGoneError:
-            outcome = "gone"
-            raise
-        except InvalidInputError:
-            outcome = "refused"
-            raise
-        finally:
-            self._events.emit(SessionWrite(operation, outcome))
+        return _Counted(self._events, operation)
+
+
+class _Counted:
+    """A context that says how a change of a session has ended."""
+
+    __slots__ = ("_events", "_operation")
+
+    def __init__(self, events: Events, operation: str) -> None:
+        self._events = events
+        self._operation = operation
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
+        self._events.emit(_write(self._operation, _outcome(error)))
+
+
+def _outcome(error: BaseException | None) -> str:
+    match error:
+        case None:
+            return "ok"
+        case SessionConflictError() | TooManySessionsError():
+            return "conflict"
+        case SessionGoneError():
+            return "gone"
+        case InvalidInputError():
+            return "refused"
+    return "failed"
 
 
 def _level(receipt: Receipt) -> str:

@@ -90,7 +90,8 @@ class HeldEnds:
         self, home: SessionRef, member: bytes, created_at: float, before: tuple[bytes, ...] = ()
     ) -> bool:
         """Whether a user's session has ended by what is held; the rest is as for `means`."""
-        return any(end.means(member, created_at, before) for end in self._held.get(home, ()))
+        ends = self._held.get(home)
+        return ends is not None and any(end.means(member, created_at, before) for end in ends)
 
     def cut_off(self, home: SessionRef) -> int:
         """What a session that begins now must be younger than, in Unix milliseconds; 0 for all."""

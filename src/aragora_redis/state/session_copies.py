@@ -19,10 +19,7 @@ class _Copy(NamedTuple):
     read: Stored | Moved
     at: float
     until: float
-
-    @property
-    def size(self) -> int:
-        return self.read.size if isinstance(self.read, Stored) else 0
+    size: int
 
 
 class Copies:
@@ -37,12 +34,13 @@ class Copies:
     def put(self, member: bytes, read: Stored | Moved) -> None:
         """Keep what was just read or written."""
         self.drop(member)
-        lasts = KEEP_FOR
+        lasts, size = KEEP_FOR, 0
         if isinstance(read, Stored):
             lasts = min(KEEP_FOR, read.idle, read.expires_at - self._server_now())
+            size = read.size
         now = self._clock.monotonic()
-        copy = self._copies[member] = _Copy(read, now, now + lasts)
-        self._bytes += copy.size
+        self._copies[member] = _Copy(read, now, now + lasts, size)
+        self._bytes += size
         while len(self._copies) > COPIES or self._bytes > BYTES:
             self.drop(next(iter(self._copies)))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable
+from functools import cache, lru_cache
 from typing import NamedTuple, TypeVar
 
 from ..clock import Clock
@@ -41,7 +42,12 @@ HOPS = 4
 """Rotations, while their traces last, which one call follows."""
 TOLD_EVERY = 60.0
 """Seconds between lines about sessions that count as none, for each reason."""
+HOMES = 4096
+"""Users whose digests are remembered: each call about a session of theirs needs them."""
 NO_ANSWER = (OutageError, OutcomeUnknownError, UnexpectedReplyError)
+
+
+_served = cache(SessionServed)
 
 
 class Found(NamedTuple):
@@ -80,7 +86,8 @@ class SessionStore:
     ) -> None:
         self.keys = keys
         self._held = held
-        self._digest_key = digest_key
+        self._home_of = lru_cache(HOMES)(lambda user: user_ref(digest_key, user))
+        self._sessions_of = lru_cache(HOMES)(lambda home: sessions_of(digest_key, home))
         self._all_sessions = all_sessions(digest_key)
         self._executor = executor
         self._revocations = revocations
@@ -220,7 +227,7 @@ class SessionStore:
         cut_off = self._revocations.score(self._all_sessions) or 0
         if home is None:
             return cut_off
-        own = self._revocations.score(sessions_of(self._digest_key, home)) or 0
+        own = self._revocations.score(self._sessions_of(home)) or 0
         return max(cut_off, own)
 
     def beginning(self, home: SessionRef | None) -> int:
@@ -230,7 +237,7 @@ class SessionStore:
 
     def home_of(self, user: str | None) -> SessionRef | None:
         """The index of a user's sessions."""
-        return None if user is None else user_ref(self._digest_key, user)
+        return None if user is None else self._home_of(user)
 
     def until(self, within: float) -> float:
         """The deadline of a call that may take `within` seconds from now."""
@@ -258,14 +265,14 @@ class SessionStore:
                 raise
             found = copy if isinstance(copy, Moved) else Found(copy, "copy")
         # It may have been ended while the answer was under way.
-        if self._revocations.has_ended(ref.member):
-            return None
         if isinstance(found, Found):
             stored = found.stored
             home = self.home_of(stored.user)
             if self.has_ended(ref, stored.created_at, home, stored.before):
                 return None
-            self._events.emit(SessionServed(found.source))
+            self._events.emit(_served(found.source))
+        elif self._revocations.has_ended(ref.member):
+            return None
         return found
 
     def _taken_in(self, ref: SessionRef, answer: Answer) -> Found | Moved | None:
