@@ -31,7 +31,7 @@ from aragora_redis.sessions.data import FIELD_LIMIT
 from aragora_redis.sessions.ids import SessionRef
 from aragora_redis.sessions.operations import Ended, SessionKeys
 from aragora_redis.sessions.policy import OnFull, SessionPolicy
-from aragora_redis.sessions.stored import Full, Moved, Stored
+from aragora_redis.sessions.stored import Full, Moved, Stored, text_of
 
 HOME = SessionRef(7, b"u" * 16)
 _members = itertools.count(1)
@@ -73,7 +73,7 @@ class World:
 
     def update(
         self, ref, version, fields=None, removed=(), *, nonce=None, exact=False, most=65536,
-        client=None,
+        client=None, onto=None,
     ):  # fmt: skip
         return self.run(
             operations.update(
@@ -86,6 +86,7 @@ class World:
                 fields=fields or {},
                 removed=removed,
                 client=client,
+                onto=onto,
             )
         )
 
@@ -143,6 +144,15 @@ class Reversed:
 
     def stale(self, stored):
         return not stored.startswith(b"%d|" % self.key)
+
+
+def assert_measured(world, ref):
+    """The script that adds to a session knows how much it holds, as it is sealed."""
+    read = world.read(ref)
+    held = sum(len(n) - 2 + len(text_of(n, v)) for n, v in read.sealed.items() if n[:2] == b"d:")
+    most = held + len("new") + len(world.keys.seal.seal(ref.member, b"d:new", b"1"))
+    assert world.update(ref, read.version, {"new": b"1"}, most=most - 1) == "large"
+    assert isinstance(world.update(ref, read.version, {"new": b"1"}, most=most), Stored)
 
 
 @pytest.fixture
@@ -208,10 +218,12 @@ def test_what_is_sealed_is_rotated_only_as_it_was_read(world):
         )
 
     assert rotate(made) == "conflict"
+    world.keys.seal = Reversed(22)
     moved = rotate(newer)
     assert (moved.user, moved.fields, moved.version) == ("u", {"a": b"34"}, newer.version)
     assert world.read(ref) == Moved(to.member)
     assert world.read(to) == moved
+    assert_measured(world, to)
 
 
 @pytest.mark.parametrize(
@@ -238,12 +250,13 @@ def test_another_key_is_put_in_without_a_change(world):
     world.keys.seal = Reversed(1)
     ref, made = world.made(data={"a": b"12", "b": b"3"})
     changed = world.update(ref, made.version, {"b": b"4"})
-    world.keys.seal = Reversed(2)
+    world.keys.seal = Reversed(22)
     assert world.run(operations.reseal(world.keys, ref, made)) == 2, "b is not as it was"
     read = world.read(ref)
     assert (read.fields, read.version) == ({"a": b"12", "b": b"4"}, changed.version)
     assert world.run(operations.reseal(world.keys, ref, read)) == 1
     assert operations.reseal(world.keys, ref, world.read(ref)) is None
+    assert_measured(world, ref)
 
 
 def test_what_never_was_is_gone(world):
@@ -261,6 +274,31 @@ def test_an_update_sets_and_removes(world):
     assert changed.fields == {"b": b"2", "c": b"3"}
     assert changed.version > made.version
     assert world.read(ref) == changed
+
+
+CHANGES: list[dict[str, Any]] = [
+    {"fields": {"a": b"3", "c": b"4"}},
+    {"fields": {"": b"5"}, "removed": ["a", "never there"]},
+    {"removed": ["b"]},
+    {"client": Client("d", "192.0.2.1")},
+    {"fields": {"c": b"6"}, "client": UNKNOWN},
+    {"removed": ["never there"]},
+]
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_who_holds_what_was_read_is_told_what_is_new_and_knows_the_rest(world, sealed):
+    if sealed:
+        world.keys.seal = Reversed(1)
+    ref, held = world.made(data={"a": b"1", "b": b"2"})
+    for change in CHANGES:
+        held = world.update(ref, held.version, **change, onto=held)
+        assert held == (read := world.read(ref))
+        assert (held.sealed, held.seen_at) == (read.sealed, read.seen_at)
+    world.update(ref, held.version, {"theirs": b"7"})
+    mine = world.update(ref, held.version, {"mine": b"8"}, onto=held)
+    assert mine == world.read(ref)
+    assert {"theirs", "mine"} <= mine.fields.keys()
 
 
 def test_updates_of_other_fields_merge(world):
@@ -556,6 +594,7 @@ class Pair(RuleBasedStateMachine):
         super().__init__()
         self.worlds = tuple(World(side) for side in self.make_sides())
         self.versions = {}
+        self.held = {}
 
     def both(self, call):
         answers = [call(world, side) for side, world in enumerate(self.worlds)]
@@ -576,6 +615,7 @@ class Pair(RuleBasedStateMachine):
             pair = tuple(answer.version for answer in answers)
             if pair not in seen:
                 seen.append(pair)
+            self.held[ref, pair] = answers
 
     @rule(
         target=ids,
@@ -610,15 +650,17 @@ class Pair(RuleBasedStateMachine):
         ref = session[0]
         base = data.draw(st.sampled_from(self.versions.get(ref) or [(0, 0)]))
         nonce, unset = secrets.token_hex(8), sorted(removed - set(fields))
+        held = self.held.get((ref, base), (None, None))
         for _ in range(2 if again else 1):
-            self.saw(
-                ref,
-                self.both(
-                    lambda world, side: world.update(
-                        ref, base[side], fields, unset, nonce=nonce, exact=exact, most=most
-                    )
-                ),
-            )
+            answers = self.both(
+                lambda world, side: world.update(
+                    ref, base[side], fields, unset,
+                    nonce=nonce, exact=exact, most=most, onto=held[side],
+                )
+            )  # fmt: skip
+            self.saw(ref, answers)
+            if isinstance(answers[0], Stored):
+                assert answers == [world.read(ref) for world in self.worlds]
 
     @rule(target=ids, session=ids, grace=st.sampled_from([0, 30]), again=st.booleans())
     def rotate(self, session, grace, again):

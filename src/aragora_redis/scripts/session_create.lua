@@ -1,8 +1,9 @@
 -- Begin a session under an id that only the caller knows, so that a second run finds its own work.
 -- A session is a hash: u user, v version, h versions of the last minute, c created, a absolute end,
--- t last use, i idle span (all in microseconds), b bytes of its data, w where it is used from, and for each field of the data
--- "d:<name>" = "<version> <nonce> <JSON>"; p members that it had before rotations, 16 bytes each,
--- oldest first. A rotated id leaves a hash with the one field "to".
+-- t last use, i idle span (all in microseconds), b bytes of its data, g "1" where removals are still
+-- known of, w where it is used from, and for each field of the data "d:<name>" = "<version> <nonce>
+-- <JSON>"; p members that it had before rotations, 16 bytes each, oldest first. A rotated id leaves a
+-- hash with the one field "to".
 -- A version is the time of its making, never the same twice: so a version of a history that was
 -- lost in a failover is not taken for one of the history that replaced it.
 --

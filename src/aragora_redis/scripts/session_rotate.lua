@@ -37,7 +37,14 @@ local left = math.ceil(math.min(tonumber(meta[3]), tonumber(meta[2]) - now) / 10
 redis.call('PEXPIRE', new, int(left))
 -- Whoever ends the session ends these too: a failover that loses the rotation brings them back.
 redis.call('HSET', new, 'p', string.sub((meta[4] or '') .. ARGV[2], -128))
-for i = 7, #ARGV, 2 do redis.call('HSET', new, ARGV[i], ARGV[i + 1]) end
+local grown = 0
+for i = 7, #ARGV, 2 do
+  if string.sub(ARGV[i], 1, 2) == 'd:' then
+    grown = grown + #ARGV[i + 1] - redis.call('HSTRLEN', new, ARGV[i])
+  end
+  redis.call('HSET', new, ARGV[i], ARGV[i + 1])
+end
+if grown ~= 0 then redis.call('HINCRBY', new, 'b', int(grown)) end
 if tonumber(ARGV[4]) > 0 then
   redis.call('HSET', old, 'to', ARGV[3])
   redis.call('PEXPIRE', old, int(math.min(tonumber(ARGV[4]), left)))

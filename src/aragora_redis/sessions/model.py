@@ -70,9 +70,9 @@ def update(memory: Memory, keys: _Keys, args: _Keys) -> Any:
         return refusal
     base, nonce, how = int(args[0]), args[1], args[2]
     most_bytes, most_fields, sets = int(args[3]), int(args[4]), int(args[5])
-    client, data = args[6], args[7 : 7 + 2 * sets]
+    client, holds, data = args[6], args[7] == b"1", args[8 : 8 + 2 * sets]
     wanted = dict(zip(data[::2], data[1::2], strict=True))
-    wanted |= dict.fromkeys(args[7 + 2 * sets :], b"")
+    wanted |= dict.fromkeys(args[8 + 2 * sets :], b"")
     touched = {name: _parts(found[b"d:" + name]) for name in wanted if b"d:" + name in found}
     if any(by == nonce for _, by, _ in touched.values()):
         return [b"session", now, _flat(found)]
@@ -96,6 +96,8 @@ def update(memory: Memory, keys: _Keys, args: _Keys) -> Any:
         found |= {b"v": b"%d" % made, b"h": history, b"b": b"%d" % size}
     found |= {b"t": b"%d" % now} | ({b"w": client.removeprefix(b"-")} if client else {})
     _renew(memory, keys[0])
+    if holds and base == version:
+        return [b"changed", now, found[b"v"], found[b"w"]]
     return [b"session", now, _flat(found)]
 
 
@@ -115,6 +117,7 @@ def rotate(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     memory.delete(old)
     found[b"p"] = (found.get(b"p", b"") + old_member)[-MEMBERS_BEFORE:]
     found |= zip(resealed[::2], resealed[1::2], strict=True)
+    _measure(found)
     memory.put(new, found)
     _renew(memory, new)
     if int(grace) > 0:
@@ -138,6 +141,8 @@ def reseal(memory: Memory, keys: _Keys, args: _Keys) -> Any:
         if found.get(name) == old:
             found[name] = new
             replaced += 1
+    if replaced:
+        _measure(found)
     return replaced
 
 
@@ -215,6 +220,12 @@ def _remembered(found: _Hash, oldest: int) -> dict[bytes, bytes]:
     """The data, with the removals that somebody can have missed (as empty)."""
     data = {field[2:]: _parts(value) for field, value in found.items() if field.startswith(b"d:")}
     return {name: json for name, (changed, _, json) in data.items() if json or changed > oldest}
+
+
+def _measure(found: _Hash) -> None:
+    """Note the bytes of the data, removals included."""
+    data = {field[2:]: _parts(value) for field, value in found.items() if field.startswith(b"d:")}
+    found[b"b"] = b"%d" % sum(len(name) + len(json) for name, (_, _, json) in data.items())
 
 
 def _index(memory: Memory, key: bytes) -> dict[bytes, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +21,12 @@ from .stored import (
     DATA,
     USER,
     Answer,
+    Change,
     Listed,
     Moved,
     SessionInfo,
     Stored,
+    changed,
     read_answer,
     read_hash,
     read_members,
@@ -100,7 +102,7 @@ def create(
         cut_off,
     ]
     args += _sealed(keys, ref, fields)
-    return _cas("session_create", _with_index(keys, ref, index), args, keys, ref)
+    return _cas("session_create", _with_index(keys, ref, index), args, _answer_about(keys, ref))
 
 
 def read(keys: SessionKeys, ref: SessionRef, *, at_once: bool = False) -> Operation[Answer]:
@@ -137,12 +139,14 @@ def update(
     exact: bool,
     max_bytes: int,
     fields: Fields,
-    removed: Iterable[str],
+    removed: Sequence[str],
     client: Client | None = None,
+    onto: Stored | None = None,
 ) -> Operation[Answer]:
     """Change fields, if they are as they were in `version`.
 
     Without a `client` the one that is stored stays; an unknown one takes its place with nothing.
+    Who holds the session as it was in that version, `onto`, is told only what is new.
     """
     args: list[Argument] = [
         version,
@@ -152,10 +156,19 @@ def update(
         FIELD_LIMIT,
         len(fields),
         _FORGET if client == clients.UNKNOWN else _sealed_client(keys, ref, client),
+        0 if onto is None else 1,
     ]
-    args += _sealed(keys, ref, fields)
+    texts = _sealed(keys, ref, fields)
+    args += texts
     args += [name.encode() for name in removed]
-    return _cas("session_update", (keys.session(ref),), args, keys, ref)
+    change = Change(fields, removed, nonce.encode(), texts)
+
+    def read_change(reply: Any) -> Answer:
+        if onto is None or reply[0] != b"changed":
+            return read_answer(reply, ref.member, keys.seal)
+        return changed(onto, reply, ref.member, keys.seal, change)
+
+    return _cas("session_update", (keys.session(ref),), args, read_change)
 
 
 def rotate(
@@ -177,7 +190,7 @@ def rotate(
     args += [0, b""] if stored is None else [stored.version, stored.sealed.get(CLIENT, b"")]
     for name, value in stored.sealed.items() if stored else ():
         args += [name, _resealed(keys, old, new, name, value)]
-    return _cas("session_rotate", moved, args, keys, new)
+    return _cas("session_rotate", moved, args, _answer_about(keys, new))
 
 
 def reseal(keys: SessionKeys, ref: SessionRef, stored: Stored) -> Operation[int] | None:
@@ -254,14 +267,13 @@ def _cas(
     script: str,
     named: tuple[bytes, ...],
     args: list[Argument],
-    keys: SessionKeys,
-    ref: SessionRef,
+    read: Callable[[Any], Answer],
 ) -> Operation[Answer]:
     return Operation(
         kind=Kind.CAS,
         keys=named,
         args=tuple(args),
-        read=_answer_about(keys, ref),
+        read=read,
         script=load(script),
         fence=Fence.PROBE,
         lane=Lane.BULK,
@@ -272,9 +284,9 @@ def _answer_about(keys: SessionKeys, ref: SessionRef) -> Callable[[Any], Answer]
     return lambda reply: read_answer(reply, ref.member, keys.seal)
 
 
-def _sealed(keys: SessionKeys, ref: SessionRef, fields: Fields) -> list[Argument]:
+def _sealed(keys: SessionKeys, ref: SessionRef, fields: Fields) -> list[bytes]:
     """Name and stored text of each field."""
-    args: list[Argument] = []
+    args: list[bytes] = []
     for name, text in fields.items():
         encoded = name.encode()
         args += [encoded, keys.seal.seal(ref.member, DATA + encoded, text)]

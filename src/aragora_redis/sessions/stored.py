@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -186,6 +186,53 @@ def read_hash(reply: Any, member: bytes, seal: Seal) -> Stored | Moved | None:
         return Moved(_member(flat[1])) if flat[0] == b"to" else _stored(flat, member, seal)
     except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
         raise UnexpectedReplyError("a stored session cannot be read") from error
+
+
+class Change(NamedTuple):
+    """An update, as it was sent.
+
+    Attributes:
+        fields: new values.
+        removed: names of fields.
+        nonce: its own.
+        texts: name and stored text of each new value.
+    """
+
+    fields: Fields
+    removed: Sequence[str]
+    nonce: bytes
+    texts: Sequence[bytes]
+
+
+def changed(onto: Stored, reply: Any, member: bytes, seal: Seal, change: Change) -> Stored:
+    """What an update has made of a session that nobody else had changed."""
+    _, now, version, client = reply
+    fields = onto.fields | change.fields
+    for name in change.removed:
+        fields.pop(name, None)
+    return Stored(
+        user=onto.user,
+        version=int(version),
+        created_at=onto.created_at,
+        expires_at=onto.expires_at,
+        idle=onto.idle,
+        fields=fields,
+        before=onto.before,
+        client=clients.read(seal.open(member, CLIENT, client)) if client else UNKNOWN,
+        seen_at=int(now) / 1e6,
+        sealed=_sealed_after(onto, change, version, client) if seal.on else {},
+    )
+
+
+def _sealed_after(
+    onto: Stored, change: Change, version: bytes, client: bytes
+) -> dict[bytes, bytes]:
+    sealed = {**onto.sealed, CLIENT: client}
+    for name, text in zip(change.texts[::2], change.texts[1::2], strict=True):
+        sealed[DATA + name] = b"%b %b %b" % (version, change.nonce, text)
+    for removed in change.removed:
+        sealed.pop(DATA + removed.encode(), None)
+    return {name: value for name, value in sealed.items() if value}
 
 
 def _read(reply: Any, member: bytes, seal: Seal) -> Answer:

@@ -56,6 +56,7 @@ class SessionChanges:
                 fields=fields,
                 removed=removed,
                 client=client and (kept(client, self._policy().remember) or UNKNOWN),
+                onto=self._store.as_of(now_at, version),
             ),
             until,
         )

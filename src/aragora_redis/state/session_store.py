@@ -175,6 +175,11 @@ class SessionStore:
         copy = self._copies.get(ref.member)
         return copy if isinstance(copy, Moved) else None
 
+    def as_of(self, ref: SessionRef, version: int) -> Stored | None:
+        """A session as it was in a version, if that was seen here within the last seconds."""
+        copy = self._copies.get(ref.member)
+        return copy if isinstance(copy, Stored) and copy.version == version else None
+
     def is_latest(self, session: Session, within: float) -> bool:
         """Whether what was last seen of a session here, so many seconds ago at most, is this."""
         copy = self._copies.get(session.ref.member, within=within)
