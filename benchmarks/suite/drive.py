@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from typing import NamedTuple
 
 from .sample import Sample, timed
 from .target import Target
@@ -66,47 +67,81 @@ def by_callers(one: Callable[[int], Awaitable[object]], callers: int) -> Run:
     return run
 
 
-def by_arrivals(one: Callable[[int], Awaitable[object]], share: int) -> Run:
-    """Open loop: calls begin when they are due, whoever is still waiting.
+class Arrival(NamedTuple):
+    """A call of an open loop.
 
-    A call counts from when it was due, so that a delay is told by everybody whom it concerned
-    (Gil Tene, "How NOT to Measure Latency"). Arrivals are those of a Poisson process, at `share`
-    percent of what the same driver brings about at most, which is found out in the first run.
+    Attributes:
+        due: when it was to begin, by `clock`.
+        took: seconds from then until it ended.
+        said: what it returned, or the error that it raised.
     """
-    capacity = 0.0
 
-    async def play(seconds: float, gap: Callable[[], float], most: int) -> Sample:
-        numbers, each, failed = itertools.count(), list[float](), list[Exception]()
-        running = set[asyncio.Task[None]]()
+    due: float
+    took: float
+    said: object
 
-        async def call(due: float) -> None:
-            try:
-                await one(next(numbers))
-            except Exception as error:  # noqa: BLE001 - judged by `_counted`
-                failed.append(error)
-            else:
-                each.append(clock() - due)
 
-        began, cpu = clock(), time.process_time()
-        due = began
-        while (now := clock()) < began + seconds:
-            while due <= now and len(running) < most:
-                task = asyncio.create_task(call(due))
-                running.add(task)
-                task.add_done_callback(running.discard)
-                due += gap()
-            await asyncio.sleep(0)  # a timer of a loop is a millisecond late
-        if running:
-            await asyncio.wait(running)
-        return _counted(each, failed, clock() - began, time.process_time() - cpu)
+async def open_loop(
+    one: Callable[[int], Awaitable[object]], seconds: float, gap: Callable[[], float], most: int
+) -> list[Arrival]:
+    """Begin calls when they are due, whoever is still waiting.
+
+    A call counts from when it was due, so that a delay is told by everybody whom it concerned (Gil
+    Tene, "How NOT to Measure Latency").
+
+    Args:
+        one: gets a running number.
+        seconds: in which calls are due.
+        gap: seconds from one to the next.
+        most: that are under way at once; those that are due meanwhile begin late.
+    """
+    arrivals, running, numbers = list[Arrival](), set[asyncio.Task[None]](), itertools.count()
+
+    async def call(due: float) -> None:
+        try:
+            said = await one(next(numbers))
+        except Exception as error:  # noqa: BLE001 - it is told
+            said = error
+        arrivals.append(Arrival(due, clock() - due, said))
+
+    due = began = clock()
+    while (now := clock()) < began + seconds:
+        while due <= now and len(running) < most:
+            task = asyncio.create_task(call(due))
+            running.add(task)
+            task.add_done_callback(running.discard)
+            due += gap()
+        await asyncio.sleep(0)  # a timer of a loop is a millisecond late
+    if running:
+        await asyncio.wait(running)
+    return arrivals
+
+
+async def capacity(one: Callable[[int], Awaitable[object]]) -> float:
+    """Calls a second that an open loop brings about at most."""
+    began = clock()
+    arrivals = await open_loop(one, CALIBRATION, lambda: 0.0, BUSY)
+    return len(arrivals) / (clock() - began)
+
+
+def poisson(rate: float) -> Callable[[], float]:
+    """Gaps between arrivals that know nothing of each other, `rate` a second; always the same."""
+    chance = random.Random(0)
+    return lambda: chance.expovariate(rate)
+
+
+def by_arrivals(one: Callable[[int], Awaitable[object]], share: int) -> Run:
+    """Open loop, at `share` percent of its capacity, which is found out in the first run."""
+    most = 0.0
 
     async def run(seconds: float) -> Sample:
-        nonlocal capacity
-        if not capacity:
-            most = await play(CALIBRATION, lambda: 0.0, BUSY)
-            capacity = most.calls / most.seconds
-        rate, chance = capacity * share / 100, random.Random(0)
-        return await play(seconds, lambda: chance.expovariate(rate), OUTSTANDING)
+        nonlocal most
+        most = most or await capacity(one)
+        began, cpu = clock(), time.process_time()
+        arrivals = await open_loop(one, seconds, poisson(most * share / 100), OUTSTANDING)
+        failed = [each.said for each in arrivals if isinstance(each.said, Exception)]
+        took = [each.took for each in arrivals if not isinstance(each.said, Exception)]
+        return _counted(took, failed, clock() - began, time.process_time() - cpu)
 
     return run
 
