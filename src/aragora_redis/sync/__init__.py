@@ -1,8 +1,9 @@
 """The same face for threads: `from aragora_redis.sync import SharedState`.
 
-All states of a process share one event loop in a thread of its own; a call crosses over to it and
-waits. What can be answered from this process's memory does not cross: whether a token is revoked, a
-limit that is known to be used up, a call through a circuit that is closed.
+All states of a process share one event loop in a thread of its own (uvloop, where that is
+installed); a call crosses over to it and waits. What can be answered from this process's memory
+does not cross: whether a token is revoked, a limit that is known to be used up, a call through a
+circuit that is closed.
 
 After a fork, the child makes itself anew at its first call: connections, a loop, a boot id.
 """

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from ..errors import DeadlineError, OutcomeUnknownError
 from .call import Call, Errand
 from .inbox import Inbox
+from .waiting import loop_of
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ class Loop:
 
     def __init__(self) -> None:
         self._inbox = Inbox()
-        self.loop = asyncio.SelectorEventLoop(self._inbox)
+        self.loop = loop_of(self._inbox)
         self.users = 0
         self._thread = threading.Thread(
             target=self.loop.run_forever, name="aragora-redis", daemon=True
