@@ -71,7 +71,7 @@ def decode(fields: Mapping[str, bytes]) -> dict[str, Any]:
 
 def size_of(fields: Mapping[str, bytes]) -> int:
     """Bytes of names and values."""
-    return sum(len(name.encode()) + len(value) for name, value in fields.items())
+    return sum(map(len, map(str.encode, fields))) + sum(map(len, fields.values()))
 
 
 def _name(name: Any) -> str:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
-from ..tokens.entry import DIGEST_BYTES, RevocationKind, full_digest, member_of
+from ..tokens.entry import DIGEST_BYTES, RevocationKind, digests, full_digest, member_of
 
 SHARDS = 1024
 _RANDOM_BYTES = 32
@@ -45,13 +47,19 @@ def parse_id(key: bytes, text: str | None) -> SessionRef | None:
     shard = int.from_bytes(urlsafe_b64decode(text[:4])[:2], "big")
     if shard >= SHARDS:
         return None
-    return SessionRef(shard, full_digest(key, RevocationKind.SESSION, text))
+    return SessionRef(shard, _digests(key)(text))
 
 
 def fresh_id(key: bytes, shard: int) -> tuple[str, SessionRef]:
     """A fresh id, and where its session is stored."""
     text = new_id(shard)
-    return text, SessionRef(shard, full_digest(key, RevocationKind.SESSION, text))
+    return text, SessionRef(shard, _digests(key)(text))
+
+
+@lru_cache(maxsize=16)
+def _digests(key: bytes) -> Callable[[str], bytes]:
+    """What gives the digest of an id; a service has one key."""
+    return digests(key, RevocationKind.SESSION, DIGEST_BYTES)
 
 
 def user_ref(key: bytes, user: str) -> SessionRef:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import TypeVar
 
 from ..audit.act import Act
@@ -42,9 +41,6 @@ T = TypeVar("T")
 
 WRITE_LIMIT = 1.0
 """Seconds that a change may take: it waits for a failover that is nearly over."""
-
-
-_write = cache(SessionWrite)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +108,6 @@ class EndableSessions:
             revocations,
             clock=clock,
             events=events,
-            server_now=server_now,
             keys=keys,
             held=held,
             digest_key=digest_key,
@@ -364,7 +359,7 @@ class _Counted:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: object
     ) -> None:
-        self._events.emit(_write(self._operation, _outcome(error)))
+        self._events.emit(SessionWrite(self._operation, _outcome(error)))
 
 
 def _outcome(error: BaseException | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import NamedTuple
 
 from ..clock import Clock
@@ -25,9 +24,8 @@ class _Copy(NamedTuple):
 class Copies:
     """The sessions, and traces of rotated ids, read last; bounded in number and bytes."""
 
-    def __init__(self, clock: Clock, server_now: Callable[[], float]) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._server_now = server_now
         self._copies: OrderedDict[bytes, _Copy] = OrderedDict()
         self._bytes = 0
 
@@ -36,7 +34,7 @@ class Copies:
         self.drop(member)
         lasts, size = KEEP_FOR, 0
         if isinstance(read, Stored):
-            lasts = min(KEEP_FOR, read.idle, read.expires_at - self._server_now())
+            lasts = min(KEEP_FOR, read.idle, read.expires_at - read.told_at)
             size = read.size
         now = self._clock.monotonic()
         self._copies[member] = _Copy(read, now, now + lasts, size)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 from ..clock import Clock
@@ -47,9 +47,6 @@ HOMES = 4096
 NO_ANSWER = (OutageError, OutcomeUnknownError, UnexpectedReplyError)
 
 
-_served = cache(SessionServed)
-
-
 class Found(NamedTuple):
     """A session, and who has given it."""
 
@@ -63,7 +60,6 @@ class SessionStore:
     Args:
         executor: the way to Redis, or this process alone.
         revocations: of the fleet, among which ended sessions are.
-        server_now: the server's clock in Unix seconds.
         keys: where and how they are stored.
         held: ends that Redis could not be asked about.
         deny_on_outage: give no copy while Redis cannot be asked.
@@ -77,7 +73,6 @@ class SessionStore:
         *,
         clock: Clock,
         events: Events,
-        server_now: Callable[[], float],
         keys: SessionKeys,
         held: HeldEnds,
         digest_key: bytes,
@@ -95,7 +90,7 @@ class SessionStore:
         self._events = events
         self._deny_on_outage = deny_on_outage
         self._source = source
-        self._copies = Copies(clock, server_now)
+        self._copies = Copies(clock)
         self.newest = 0
         """The latest that a session was seen here to have begun, or to be used: Unix milliseconds.
         """
@@ -134,7 +129,8 @@ class SessionStore:
                 home = self.home_of(answer.user)
                 if self.has_ended(ref, answer.created_at, home, answer.before):
                     raise gone()
-                await self._reseal(ref, answer, until)
+                if self.keys.seal.on:
+                    await self._reseal(ref, answer, until)
                 return answer, ref
             if not isinstance(answer, Moved):
                 raise _refused(answer)
@@ -275,7 +271,7 @@ class SessionStore:
             home = self.home_of(stored.user)
             if self.has_ended(ref, stored.created_at, home, stored.before):
                 return None
-            self._events.emit(_served(found.source))
+            self._events.emit(SessionServed(found.source))
         elif self._revocations.has_ended(ref.member):
             return None
         return found
