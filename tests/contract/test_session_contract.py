@@ -295,6 +295,7 @@ def test_who_holds_what_was_read_is_told_what_is_new_and_knows_the_rest(world, s
         held = world.update(ref, held.version, **change, onto=held)
         assert held == (read := world.read(ref))
         assert (held.sealed, held.seen_at) == (read.sealed, read.seen_at)
+        assert held.size == read.size
     world.update(ref, held.version, {"theirs": b"7"})
     mine = world.update(ref, held.version, {"mine": b"8"}, onto=held)
     assert mine == world.read(ref)

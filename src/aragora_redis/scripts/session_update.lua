@@ -8,7 +8,7 @@
 --       it), 9 "1" where the caller holds the session as it was in that version, then name and JSON
 --       of each, then names of fields to remove
 -- Reply: {"session", now in microseconds, the hash as a flat list}; where the caller holds the rest
---        {"changed", now, version, where it is used from}; {"conflict", now},
+--        {"changed", now, version, where it is used from, bytes of its data}; {"conflict", now},
 --        {"large", now, bytes it would have}, {"moved", now, member} or {"gone", now}
 -- Traits: write
 local time = redis.call('TIME')
@@ -106,7 +106,7 @@ if #changes > 0 then
   if type(written) == 'table' then return written end
   for _, field in ipairs(forgotten) do redis.call('HDEL', key, field) end
 else
-  made = int(version)
+  made, size = int(version), tonumber(stored[6])
   redis.pcall('HSET', key, 't', int(now))
 end
 if ARGV[8] ~= '' then
@@ -115,5 +115,5 @@ if ARGV[8] ~= '' then
 end
 local left = math.ceil(math.min(tonumber(stored[3]), tonumber(stored[2]) - now) / 1000)
 redis.pcall('PEXPIRE', key, int(left))
-if ARGV[9] == '1' and base == version then return {'changed', now, made, client} end
+if ARGV[9] == '1' and base == version then return {'changed', now, made, client, size} end
 return {'session', now, redis.call('HGETALL', key)}

@@ -97,7 +97,7 @@ def update(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     found |= {b"t": b"%d" % now} | ({b"w": client.removeprefix(b"-")} if client else {})
     _renew(memory, keys[0])
     if holds and base == version:
-        return [b"changed", now, found[b"v"], found[b"w"]]
+        return [b"changed", now, found[b"v"], found[b"w"], int(found[b"b"])]
     return [b"session", now, _flat(found)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from ..errors import SessionUnreadableError, UnexpectedReplyError
@@ -38,6 +39,8 @@ LIST_PAGE = 128
 """Sessions in one call of the list."""
 
 
+KEYS = 1024
+"""Keys of sessions that are remembered."""
 _FORGET = b"-"
 """Stands for a client of which nothing is to be stored any more."""
 
@@ -61,9 +64,11 @@ class SessionKeys:
     def __init__(self, prefix: str, seal: Seal = PLAIN) -> None:
         self._base = f"{prefix}:s:".encode()
         self.seal = seal
+        # What is read is often written next.
+        self.session = lru_cache(KEYS)(self._session)
+        """The key of the hash of one session."""
 
-    def session(self, ref: SessionRef) -> bytes:
-        """The hash of one session."""
+    def _session(self, ref: SessionRef) -> bytes:
         return self._base + b"{s%d}:%b" % (ref.shard, urlsafe_b64encode(ref.member).rstrip(b"="))
 
     def index(self, user: SessionRef) -> bytes:

@@ -12,7 +12,7 @@ from ..errors import UnexpectedReplyError
 from ..tokens.entry import DIGEST_BYTES
 from . import client as clients
 from .client import UNKNOWN, Client
-from .data import Fields, decode, size_of
+from .data import Fields, decode
 from .ids import SessionRef, handle_of
 from .sealing import PLAIN, Seal
 
@@ -84,6 +84,8 @@ class Stored(Struct, frozen=True, eq=False, gc=False):
     """What is sealed of it, as it lies in Redis; empty where nothing is to be."""
     told_at: float = 0.0
     """The server's clock as it answered, in Unix seconds."""
+    size: int = 0
+    """Bytes of its data, as they lie in Redis."""
 
     def __eq__(self, other: object) -> bool:
         """Whether both say the same: its use changes nothing, nor how it is sealed."""
@@ -102,11 +104,6 @@ class Stored(Struct, frozen=True, eq=False, gc=False):
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
         return [("version", self.version)]
-
-    @property
-    def size(self) -> int:
-        """About the bytes that it takes."""
-        return size_of(self.fields)
 
     def session(self, ref: SessionRef, *, named: str | None, source: Source) -> Session:
         """The session for a caller, with data of its own."""
@@ -213,7 +210,7 @@ class Change(NamedTuple):
 
 def changed(onto: Stored, reply: Any, member: bytes, seal: Seal, change: Change) -> Stored:
     """What an update has made of a session that nobody else had changed."""
-    _, now, version, client = reply
+    _, now, version, client, size = reply
     fields = onto.fields | change.fields
     for name in change.removed:
         fields.pop(name, None)
@@ -229,6 +226,7 @@ def changed(onto: Stored, reply: Any, member: bytes, seal: Seal, change: Change)
         seen_at=now / 1e6,
         sealed=_sealed_after(onto, change, version, client) if seal.on else {},
         told_at=now / 1e6,
+        size=size,
     )
 
 
@@ -300,6 +298,7 @@ def _stored(flat: list[bytes], now: int, member: bytes, seal: Seal) -> Stored:
         seen_at=int(raw.get(b"t", raw[b"c"])) / 1e6,
         sealed=sealed if seal.on else {},
         told_at=now / 1e6,
+        size=int(raw.get(b"b", 0)),
     )
 
 

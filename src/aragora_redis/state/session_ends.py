@@ -289,7 +289,7 @@ class SessionEnds:
         than a session can live is no time.
         """
         now = self._server_now()
-        cut_off = max(began(now), min(self._store.newest, began(now + LONGEST)))
+        cut_off = max(began(now), began(min(self._store.newest, now + LONGEST)))
         return max(cut_off, last + 2) if last else cut_off
 
     async def cut_off(self, member: bytes, cut_off: int, until: float) -> Receipt:

@@ -91,9 +91,8 @@ class SessionStore:
         self._deny_on_outage = deny_on_outage
         self._source = source
         self._copies = Copies(clock)
-        self.newest = 0
-        """The latest that a session was seen here to have begun, or to be used: Unix milliseconds.
-        """
+        self.newest = 0.0
+        """The latest that a session was seen here to have begun, or to be used: Unix seconds."""
         self._refusals_told: dict[str, float] = {}
 
     async def find(self, ref: SessionRef, until: float) -> tuple[Found | None, SessionRef]:
@@ -159,7 +158,7 @@ class SessionStore:
     def keep(self, ref: SessionRef, read: Stored | Moved) -> None:
         """Keep a copy of what was just read or written."""
         if isinstance(read, Stored):
-            self.newest = max(self.newest, began(max(read.created_at, read.seen_at)))
+            self.newest = max(self.newest, read.created_at, read.seen_at)
         self._copies.put(ref.member, read)
 
     def forget(self, ref: SessionRef) -> None:
@@ -215,7 +214,10 @@ class SessionStore:
             home: the index of its user.
             before: the digests that it had before rotations.
         """
-        if self._revocations.has_ended(ref.member) or began(created_at) <= self.cut_off(home):
+        if self._revocations.has_ended(ref.member):
+            return True
+        cut_off = self.cut_off(home)
+        if cut_off and began(created_at) <= cut_off:
             return True
         return home is not None and self._held.has_ended(home, ref.member, created_at, before)
 
