@@ -517,6 +517,9 @@ async def test_who_holds_a_circuit_that_made_room_is_still_heard_and_told(state,
 
     await force(Phase.FORCED_OPEN, "1")
     with pytest.raises(CircuitOpenError):
+        async with held:
+            pass
+    with pytest.raises(CircuitOpenError):
         await held.acquire()
     assert circuits["few"] is held, "before it is followed again"
     other._used_at -= 3600
