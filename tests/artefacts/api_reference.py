@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from docstring_parser import Docstring, DocstringStyle, parse
+from msgspec import Struct
 
 from aragora_redis.reference import write_or_check
 
@@ -200,7 +201,7 @@ def _defined_in(module: Any) -> list[str]:
 def _class(chapter: Chapter, name: str, thing: type) -> Iterator[str]:
     yield f"### `{name}`\n"
     told = parse(inspect.getdoc(thing) or "", DocstringStyle.GOOGLE)
-    yield from _told(told, arguments=not chapter.at or is_dataclass(thing))
+    yield from _told(told, arguments=not chapter.at or _is_value(thing))
     if issubclass(thing, Enum):
         yield from (f"- `{each.name}` = `{each.value!r}`" for each in thing)
         yield ""
@@ -215,6 +216,11 @@ def _class(chapter: Chapter, name: str, thing: type) -> Iterator[str]:
             yield from _call(f"{name}.{attribute}", member.__func__, level=4)
         elif inspect.isfunction(member):
             yield from _call(_at(chapter, attribute), member, level=4)
+
+
+def _is_value(thing: type) -> bool:
+    """Whether its arguments are what it holds."""
+    return is_dataclass(thing) or issubclass(thing, Struct)
 
 
 def _members(chapter: Chapter, thing: type) -> Iterator[tuple[str, Any]]:

@@ -6,13 +6,13 @@ import asyncio
 import inspect
 import threading
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial, wraps
 from typing import Any
 from unittest.mock import AsyncMock
 
 import httpx
 import pytest
+from msgspec.structs import replace
 from tests.integration.fleet import until
 
 from aragora_redis import SharedState

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 from tests.unit.cluster_words import DOWN, A, B, C, X, Y, Z, all_saying, node, row, survey, word
 
 from aragora_redis.address import Address
@@ -15,7 +16,8 @@ DENIED = Failure(Fault.DENIED, "refuses the password; check ARAGORA_REDIS_PASSWO
 NO_CLUSTER = Failure(Fault.NO_CLUSTER, "is no node of a Redis Cluster (cluster-enabled no)")
 ALONE = word(A, rows=dict.fromkeys((B, C, X, Y, Z)))
 USURPER = node(
-    A, said=replace(ALONE, statement=replace(ALONE.statement, node_id="stranger", claims=()))
+    A,
+    said=replace(ALONE, statement=structs.replace(ALONE.statement, node_id="stranger", claims=())),
 )
 BARRED = {"cluster-replica-no-failover": "yes"}
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from aragora_redis.address import Address
 from aragora_redis.errors import UnexpectedReplyError

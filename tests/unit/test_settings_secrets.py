@@ -1,9 +1,9 @@
 """Secrets stay masked, and a password file is read again."""
 
 import copy
-import dataclasses
 
 import pytest
+from msgspec.structs import asdict
 
 from aragora_redis.errors import SettingsError
 from aragora_redis.settings import Credentials, Secret, Settings
@@ -12,8 +12,9 @@ from aragora_redis.settings import Credentials, Secret, Settings
 def test_a_secret_shows_a_mask_wherever_it_is_printed():
     settings = Settings(credentials=Credentials("u", Secret("hunter2")))
     shown = (
-        f"{settings} {settings!r} {dataclasses.asdict(settings)} {Secret('hunter2')} "
-        f"{Secret('hunter2'):>20} {copy.deepcopy(settings)} {[Secret('hunter2')]}"
+        f"{settings} {settings!r} {asdict(settings)} {asdict(settings.credentials)} "
+        f"{Secret('hunter2')} {Secret('hunter2'):>20} {[Secret('hunter2')]} "
+        f"{copy.deepcopy(settings)}"
     )
     assert "hunter2" not in shown
     assert Secret("hunter2").reveal() == "hunter2"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from aragora_redis.tokens.entry import DAY, DayDigest, Entry, fingerprint
 from aragora_redis.tokens.shard import (

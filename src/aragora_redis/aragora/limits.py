@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import replace
 from hashlib import blake2b
 from itertools import chain
+
+from msgspec.structs import replace
 
 from ..policies import Policies
 from ..rate_limit.policy import LimitPolicy, OnOutage

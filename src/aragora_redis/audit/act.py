@@ -8,8 +8,10 @@ an actor; in Python what names an actor. An everyday logout names none, and is n
 from __future__ import annotations
 
 import secrets
-from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import asdict
 
 from ..errors import AragoraRedisError, InvalidInputError, Ran
 from ..names import validate_text
@@ -20,8 +22,7 @@ BEGUN = "begun"
 _FAILED = {Ran.NO: "did not run", Ran.YES: "ran, with an error", Ran.UNKNOWN: "unknown"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Act:
+class Act(Struct, frozen=True, kw_only=True):
     """One thing that somebody did.
 
     Attributes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, fields
 from typing import Any
+
+from msgspec.structs import asdict
 
 from ..errors import InvalidInputError, UnexpectedReplyError
 from ..operation import Kind, Lane, Operation
@@ -16,7 +17,7 @@ KEPT = 20_000
 _FAR = 1e11
 """Unix seconds beyond which an instant is none."""
 _PLACE = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
-_NAMES = frozenset(each.name for each in fields(Act))
+_NAMES = frozenset(Act.__struct_fields__)
 
 
 def record(prefix: str, act: Act, lane: Lane) -> Operation[None]:

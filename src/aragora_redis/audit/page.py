@@ -7,8 +7,9 @@ newest of them tells it.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from .act import Act
 
@@ -20,8 +21,7 @@ class Record(NamedTuple):
     act: Act
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """Some acts, the newest first.
 
     Attributes:

@@ -8,8 +8,9 @@ then sees a `TimeoutError`, and as nothing where it is set around it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from ..errors import InvalidInputError
 
@@ -19,8 +20,7 @@ Classify = Callable[[Any], bool | None]
 """Whether a result is a failure, such as a response of 500; None where it says nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(Struct, frozen=True):
     """How calls are judged.
 
     Attributes:

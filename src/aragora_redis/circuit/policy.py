@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from ..errors import InvalidInputError
 
@@ -12,8 +12,7 @@ MOST = 1_000_000
 """Calls, probes or reporters that a policy may ask for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CircuitPolicy:
+class CircuitPolicy(Struct, frozen=True, kw_only=True):
     """What `[circuits.NAME]` says. Durations are seconds, rates are fractions of the calls.
 
     Attributes:

@@ -7,12 +7,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from msgspec.structs import replace
 
 from ..errors import AragoraRedisError
 from ..lab import Lab

@@ -11,9 +11,9 @@ import asyncio
 import os
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct, field
 from redis import exceptions
 from redis.asyncio.connection import AbstractConnection, UnixDomainSocketConnection
 
@@ -31,8 +31,7 @@ Target = Address | str
 """Where to connect: a TCP address, or the path of a Unix socket."""
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
+class Login(Struct, frozen=True):
     """How to present ourselves to servers, and where their names lead."""
 
     account: Account

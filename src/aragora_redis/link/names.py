@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ..address import Address, is_name
 from ..errors import AragoraRedisError, LinkDownError
@@ -19,8 +20,7 @@ REMEMBERED = 256
 """Names whose last addresses are kept: a cluster's nodes may get ever new ones."""
 
 
-@dataclass(slots=True)
-class _Known:
+class _Known(Struct):
     addresses: tuple[str, ...]
     failures: int = 0
     """How often nobody could be connected to at the one that was picked."""

@@ -6,9 +6,11 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 from typing import Any
+
+from msgspec.structs import replace
 
 from ..clock import Clock
 from ..errors import LinkDownError, OutageError, OutcomeUnknownError

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from hashlib import blake2b
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..circuit.policy import DEFAULT as DEFAULT_CIRCUIT
 from ..circuit.policy import CircuitPolicy
@@ -25,14 +27,13 @@ from .document import MAX_BYTES, Document
 P = TypeVar("P", CircuitPolicy, SessionPolicy)
 
 _LIMIT_KEYS: Final = ("rate", "burst", "on_outage", "co_locate", "shadow", "lease")
-_CIRCUIT_KEYS: Final = tuple(field.name for field in fields(CircuitPolicy))
-_SESSION_KEYS: Final = tuple(field.name for field in fields(SessionPolicy))
+_CIRCUIT_KEYS: Final = CircuitPolicy.__struct_fields__
+_SESSION_KEYS: Final = SessionPolicy.__struct_fields__
 _DEFAULT: Final = "default"
 """The section under `circuits` that holds for those that are not named, and below all others."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policies:
+class Policies(Struct, frozen=True):
     """What one policies file says.
 
     Attributes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
 
 from ..clock import SYSTEM_CLOCK, Clock
 from ..errors import SettingsError
@@ -11,8 +10,7 @@ from ..settings.files import reason_unreadable
 from ..settings.tls import Tls
 
 
-@dataclass(frozen=True, slots=True)
-class Inbound(Tls):
+class Inbound(Tls, frozen=True):
     """The other end of TLS: `cert` and `key` are the proxy's own; with `ca` it asks for theirs."""
 
     def context(self, clock: Clock = SYSTEM_CLOCK) -> ssl.SSLContext:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+
+from msgspec import Struct
 
 _SECTIONS = ("KEYS", "ARGV", "Reply")
 _CALL = re.compile(rb"redis\.p?call\(\s*'(\w+)'")
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(Struct, frozen=True):
     """A Lua script as Redis knows it.
 
     Attributes:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+
+from msgspec import Struct
 
 from ..errors import SessionUnreadableError, UnexpectedReplyError
 from ..operation import Argument, Fence, Kind, Lane, Operation
@@ -45,8 +46,7 @@ _FORGET = b"-"
 """Stands for a client of which nothing is to be stored any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """A session was removed.
 
     Attributes:

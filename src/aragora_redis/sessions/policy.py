@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..errors import InvalidInputError
 from .client import Remember
@@ -23,8 +25,7 @@ class OnFull(StrEnum):
     REFUSE = "refuse"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionPolicy:
+class SessionPolicy(Struct, frozen=True, kw_only=True):
     """What `[sessions]` says. Durations are seconds.
 
     Attributes:

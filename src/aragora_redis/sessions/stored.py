@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from msgspec import Struct, field
@@ -155,8 +154,7 @@ class Moved(NamedTuple):
     member: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Full:
+class Full(Struct, frozen=True):
     """The user has too many sessions; these end first, as many as are too many."""
 
     first: tuple[bytes, ...]

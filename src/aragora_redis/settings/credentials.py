@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from msgspec import Struct
 
 from . import names
 from .files import secret_in
@@ -13,8 +14,7 @@ from .secret import Secret
 Auth = Literal["password", "aws-iam", "gcp-iam", "azure-entra"]
 
 
-@dataclass(frozen=True, slots=True)
-class AwsCache:
+class AwsCache(Struct, frozen=True):
     """Which cache of ElastiCache a token of AWS IAM is for.
 
     Attributes:
@@ -26,8 +26,7 @@ class AwsCache:
     serverless: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(Struct, frozen=True):
     """A user's name, and what proves it.
 
     Attributes:

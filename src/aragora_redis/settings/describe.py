@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+
+from msgspec import Struct
 
 from .model import Settings
 
 _HIDDEN = ("warnings", "sources")
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """One value: its dotted name, its text with secrets masked, and where it came from."""
 
     name: str
@@ -29,12 +28,12 @@ def describe(settings: Settings) -> list[Row]:
     return [Row(name, _text(value), settings.sources.get(name, "default")) for name, value in shown]
 
 
-def _flat(node: Any, prefix: str) -> Iterator[tuple[str, object]]:
-    for field in fields(node):
-        name, value = prefix + field.name, getattr(node, field.name)
+def _flat(node: Struct, prefix: str) -> Iterator[tuple[str, object]]:
+    for field in node.__struct_fields__:
+        name, value = prefix + field, getattr(node, field)
         if name in _HIDDEN:
             continue
-        if not is_dataclass(value):
+        if not isinstance(value, Struct):
             yield name, value
             continue
         if name.endswith("tls"):

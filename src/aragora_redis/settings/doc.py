@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class Group(StrEnum):
@@ -20,8 +21,7 @@ class Group(StrEnum):
     JWT = "Verified tokens"
 
 
-@dataclass(frozen=True, slots=True)
-class Doc:
+class Doc(Struct, frozen=True):
     """What the reader of the reference needs to know about a variable."""
 
     group: Group

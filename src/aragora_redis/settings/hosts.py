@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from ..errors import SettingsError
 
 
-@dataclass(frozen=True, slots=True)
-class Hosts:
+class Hosts(Struct, frozen=True):
     """A file as /etc/hosts: an address and its names on each line, `#` begins a comment.
 
     For a tunnel to a server whose certificate carries its name, or a name that DNS has elsewhere.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from msgspec import Struct, field
 
 from ..address import Address
 from .credentials import ANONYMOUS, Credentials
@@ -27,38 +28,33 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 DEFAULT_DIGEST_KEY = Secret("aragora-redis/digest/v1")
 
 
-@dataclass(frozen=True, slots=True)
-class Sentinel:
+class Sentinel(Struct, frozen=True):
     """The primary is whatever the Sentinels say. One host suffices; the others are learned."""
 
     master: str
     hosts: tuple[Address, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Cluster:
+class Cluster(Struct, frozen=True):
     """Slots on several primaries. One node suffices; the others are learned."""
 
     nodes: tuple[Address, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Standalone:
+class Standalone(Struct, frozen=True):
     """One server, or a managed service behind one name: TCP, or the path of a Unix socket."""
 
     address: Address | Path
 
 
-@dataclass(frozen=True, slots=True)
-class Embedded:
+class Embedded(Struct, frozen=True):
     """No Redis: the state lives in this process and ends with it."""
 
 
 Topology = Sentinel | Cluster | Standalone | Embedded
 
 
-@dataclass(frozen=True, slots=True)
-class TokenSettings:
+class TokenSettings(Struct, frozen=True):
     """Revoked tokens. Durations are seconds."""
 
     on_outage: OnOutage = "known"
@@ -80,8 +76,7 @@ class TokenSettings:
     """A directory in which revocations outlive their instance; None keeps them in memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionSettings:
+class SessionSettings(Struct, frozen=True):
     """Sessions; how long they live is said in the policies file."""
 
     on_outage: OnOutage = "known"
@@ -92,8 +87,7 @@ class SessionSettings:
     """Where there are keys: whether what was stored without is read."""
 
 
-@dataclass(frozen=True, slots=True)
-class JwtSettings:
+class JwtSettings(Struct, frozen=True):
     """One issuer of tokens: where its keys are, and what a token of it must be like.
 
     Attributes:
@@ -126,8 +120,7 @@ class JwtSettings:
         return (self.secret or self.secret_file or self.jwks_url) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class GatewaySettings:
+class GatewaySettings(Struct, frozen=True):
     """The HTTP service. Of each kind of token there is the current one and perhaps a previous."""
 
     host: str = "127.0.0.1"
@@ -137,8 +130,7 @@ class GatewaySettings:
     admin_tokens: tuple[Secret, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Struct, frozen=True, kw_only=True):
     """One deployment's settings, complete and free of contradictions.
 
     Attributes:
@@ -181,7 +173,7 @@ class Settings:
     log_format: LogFormat = "text"
     gateway: GatewaySettings = GatewaySettings()
     warnings: tuple[str, ...] = ()
-    sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:

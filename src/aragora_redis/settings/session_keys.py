@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from ..errors import SettingsError
 from .secret import Secret, unexpanded
@@ -51,8 +52,7 @@ def parse_keys(text: str) -> tuple[NamedKey, ...]:
     return tuple(keys)
 
 
-@dataclass(frozen=True, slots=True)
-class SessionKeySource:
+class SessionKeySource(Struct, frozen=True):
     """Keys as a value, or in a file that is read again and again."""
 
     keys: tuple[NamedKey, ...] = ()

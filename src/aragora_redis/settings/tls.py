@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from msgspec import Struct
 
 from ..clock import SYSTEM_CLOCK, Clock
 from ..errors import SettingsError
@@ -18,8 +19,7 @@ _CERT = "ARAGORA_REDIS_TLS_CERT"
 _KEY = "ARAGORA_REDIS_TLS_KEY"
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
+class Tls(Struct, frozen=True):
     """TLS for connections to Redis or to Sentinels.
 
     Attributes:

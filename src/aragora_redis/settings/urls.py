@@ -5,9 +5,10 @@ No error here quotes any part of the URL: a password with an unescaped character
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
+
+from msgspec import Struct
 
 from ..address import Address
 from ..errors import InvalidInputError, SettingsError
@@ -26,8 +27,7 @@ _SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster", "redis
 _ESCAPE = "percent-encode / ? # @ and % in the user name and password (/ is %2F, # is %23)"
 
 
-@dataclass(frozen=True, slots=True)
-class RedisUrl:
+class RedisUrl(Struct, frozen=True):
     """What a URL says; what it is silent about is None.
 
     The credentials are those of Redis itself, also in the Sentinel form.

@@ -13,8 +13,9 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Protocol, TypeVar
+
+from msgspec.structs import replace
 
 from ..audit.act import REASON_LIMIT, Act, outcome_of, validate_actor
 from ..audit.page import Page

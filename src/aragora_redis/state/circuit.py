@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from math import inf
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast
+
+from msgspec import Struct
 
 from ..circuit import note
 from ..circuit.machine import Phase, Shown, Standing, trips
@@ -35,8 +36,7 @@ IN_USE_FOR = 60.0
 """Seconds after its last call for which a circuit is looked at."""
 
 
-@dataclass(frozen=True, slots=True)
-class CircuitStatus:
+class CircuitStatus(Struct, frozen=True):
     """How a circuit is. Rates are of the calls that this instance knows of.
 
     Attributes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from ..circuit import operations
 from ..circuit.machine import Phase, Shown, Standing, closed, open_time, opened, trips
@@ -24,8 +25,7 @@ GONE = (LinkDownError, RefusedError)
 """Errors after which there is no Redis to decide; a late answer is none of them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What all circuits of an instance share; see `Circuits`.
 
     Attributes:

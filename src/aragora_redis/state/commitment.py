@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from ..clock import Clock
 from ..errors import AragoraRedisError, OverloadedError
@@ -22,8 +23,7 @@ RETRY_AFTER = 0.05
 """Seconds between attempts while Redis refuses."""
 
 
-@dataclass(frozen=True, slots=True)
-class RedisSide:
+class RedisSide(Struct, frozen=True):
     """What revocations need of a Redis: absent in the in-process mode."""
 
     executor: Executor

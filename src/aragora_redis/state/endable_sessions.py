@@ -6,8 +6,9 @@ A session that was ended never comes back: its end is a tombstone that joins the
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TypeVar
+
+from msgspec import Struct
 
 from ..audit.act import Act
 from ..clock import Clock
@@ -43,8 +44,7 @@ WRITE_LIMIT = 1.0
 """Seconds that a change may take: it waits for a failover that is nearly over."""
 
 
-@dataclass(frozen=True, slots=True)
-class EndedSessions:
+class EndedSessions(Struct, frozen=True):
     """How many sessions were ended, and how far that got.
 
     Attributes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
+
+from msgspec import Struct
 
 from ..errors import OutageError
 from ..operation import Operation, Runs
@@ -32,8 +33,7 @@ class Held(NamedTuple):
     score: int
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """Some revocations with their notes, how many are kept, and whether others follow these.
 
     Those of today that are over by now are counted too; what refresh tokens left behind is not.

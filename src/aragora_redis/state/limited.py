@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, replace
 from functools import wraps
 from types import TracebackType
 from typing import Any, TypeVar, cast
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..errors import InvalidInputError, LimitExceededError
 from ..rate_limit.gcra import Decision
@@ -15,8 +17,7 @@ from .decorated import asynchronous, stream_within
 F = TypeVar("F", bound=Callable[..., Awaitable[Any] | AsyncIterator[Any]])
 
 
-@dataclass(frozen=True, slots=True)
-class Limited:
+class Limited(Struct, frozen=True):
     """A limit around work, see `RateLimits.limit`.
 
     Attributes:

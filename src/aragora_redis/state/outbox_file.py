@@ -14,9 +14,10 @@ import os
 import stat
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
+
+from msgspec import Struct, field
 
 from ..settings.files import directory_fault
 from ..tokens.entry import Entry
@@ -33,8 +34,7 @@ _OPEN: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _OTHERS: Final = 0o077
 
 
-@dataclass(slots=True)
-class Found:
+class Found(Struct):
     """What files of the dead held.
 
     Attributes:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from ..audit.act import validate_actor
 from ..errors import AragoraRedisError, InvalidInputError
@@ -25,8 +26,7 @@ LOOK_LIMIT: Final = 1.0
 """Seconds that each step of a look at the list may take: nobody's decision waits for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class OwnLimit:
+class OwnLimit(Struct, frozen=True):
     """A subject that has a limit of its own. Instants are Unix seconds.
 
     Attributes:
@@ -58,8 +58,7 @@ class OwnLimit:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class OwnLimits:
+class OwnLimits(Struct, frozen=True):
     """A page of them, those that end first in front.
 
     Attributes:

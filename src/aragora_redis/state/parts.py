@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from ..clock import Clock
 from ..events import Events
@@ -39,8 +40,7 @@ if TYPE_CHECKING:
     from .connected import Connected
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(Struct, frozen=True):
     """Builds them, each when it is asked for.
 
     Attributes:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from ..clock import Clock
 from ..errors import InvalidInputError, LevelUnavailableError, OutcomeUnknownError

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal
+
+from msgspec import Struct
 
 from ..errors import InvalidInputError
 from ..tokens.shard import Position
@@ -39,8 +40,7 @@ class Level(IntEnum):
         return self.name.lower()
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(Struct, frozen=True):
     """What is known of a revocation when `revoke` returns.
 
     Attributes:
@@ -63,8 +63,7 @@ class Receipt:
     not_before: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Struct, frozen=True):
     """What an import has brought.
 
     Attributes:

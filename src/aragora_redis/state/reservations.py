@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
+
+from msgspec import Struct
 
 from ..errors import (
     AragoraRedisError,
@@ -146,8 +148,7 @@ async def keep_alive(reserved: Reserved, ttl: float) -> None:
             await reserved.keep(ttl)
 
 
-@dataclass(frozen=True, slots=True)
-class _Owed:
+class _Owed(Struct, frozen=True):
     """A settlement that Redis has not got yet."""
 
     policy: LimitPolicy

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct, field
 
 from ..events import DiskTrouble
 from ..topology.statement import Lag
@@ -12,6 +14,7 @@ from ..topology.statement import Lag
 Health = Literal["healthy", "failing-over", "degraded"]
 
 
+# A dataclass, because pydantic describes it in the HTTP API.
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnDisk:
     """What the outbox on disk of an instance holds, and what it does not hold yet.
@@ -33,8 +36,7 @@ class OnDisk:
     trouble: DiskTrouble | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
+class Status(Struct, frozen=True, kw_only=True):
     """What `GET /v1/status` answers.
 
     Attributes:

@@ -11,8 +11,9 @@ from collections.abc import (
     Iterable,
     Mapping,
 )
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from ..audit.act import Act
 from ..clock import Clock
@@ -20,7 +21,7 @@ from ..errors import InvalidInputError
 from ..events import Events
 from ..settings import JwtSettings
 from ..settings.model import fingerprint_of
-from ..tokens.claims import SEEN, ClaimNames, Judge, Verdict
+from ..tokens.claims import SEEN, USUAL, ClaimNames, Judge, Verdict
 from ..tokens.entry import (
     SHARDS,
     RevocationKind,
@@ -69,7 +70,7 @@ class Tokens:
         digest_key: bytes,
         max_lifetime: float,
         skew: float,
-        claims: ClaimNames = ClaimNames(),  # noqa: B008 - it is frozen
+        claims: ClaimNames = USUAL,
         issuers: tuple[JwtSettings, ...] = (),
         audit: Recorder = UNRECORDED,
     ) -> None:

@@ -14,8 +14,9 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+
+from msgspec import Struct
 
 from ..clock import Clock
 from ..rate_limit.gcra import Decision
@@ -95,8 +96,7 @@ class Waiter:
         self._woken.clear()
 
 
-@dataclass(frozen=True, slots=True)
-class _Call(Generic[S]):
+class _Call(Struct, Generic[S], frozen=True):
     waiter: Waiter
     check: Callable[[], Awaitable[S]]
     bar: Callable[[S], Bar]

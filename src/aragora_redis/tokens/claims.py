@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+
+from msgspec import Struct
 
 from ..errors import InvalidInputError
 from .entry import RevocationKind, digests
@@ -51,8 +52,7 @@ class Judged(NamedTuple):
     member: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimNames:
+class ClaimNames(Struct, frozen=True):
     """The claims that say whose a token is, beside the registered `sub`.
 
     Attributes:
@@ -62,6 +62,9 @@ class ClaimNames:
 
     tenant: str = "org_id"
     family: str = "sid"
+
+
+USUAL: Final = ClaimNames()
 
 
 class Judge:
@@ -77,7 +80,7 @@ class Judge:
         names: what the claims of tenant and family are called.
     """
 
-    def __init__(self, key: bytes, names: ClaimNames = ClaimNames()) -> None:
+    def __init__(self, key: bytes, names: ClaimNames = USUAL) -> None:
         self._names = names
         self._jti = _kept(key, RevocationKind.JTI)
         self._user = _kept(key, RevocationKind.USER)

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from .entry import DAY, DayDigest, Entry
 from .replica import ShardReplica
@@ -45,8 +46,7 @@ class Position(NamedTuple):
         return self.rid != b"0"
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """Where a shard stands in Redis."""
 
     position: Position
@@ -70,8 +70,7 @@ class Head:
         return seq if other == rid else None
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What following `head` takes.
 
     Attributes:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
 from typing import Any, Final, NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from ..errors import InvalidInputError
 from .entry import DAY, Entry, RevocationKind
@@ -21,8 +23,7 @@ _WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Revocation:
+class Revocation(Struct, frozen=True):
     """One revocation. Instants are Unix seconds.
 
     Attributes:
@@ -48,8 +49,7 @@ class Revocation:
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
-class RevocationList:
+class RevocationList(Struct, frozen=True):
     """A page of revocations, those first that may be forgotten first.
 
     Attributes:
@@ -63,7 +63,7 @@ class RevocationList:
 
     def as_dict(self) -> dict[str, Any]:
         """It for JSON."""
-        return asdict(self)
+        return asdict(self) | {"shown": [each.as_dict() for each in self.shown]}
 
 
 class Place(NamedTuple):

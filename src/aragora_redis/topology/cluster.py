@@ -13,7 +13,9 @@ Source: Redis documentation, "Redis cluster specification".
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..address import Address, is_name
 from ..slots import SLOTS
@@ -25,8 +27,7 @@ STALE = 5.0
 """Seconds after which a statement says nothing about the present."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
+class Shard(Struct, frozen=True):
     """One primary and what it holds."""
 
     node_id: str
@@ -34,8 +35,7 @@ class Shard:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterMap:
+class ClusterMap(Struct, frozen=True):
     """Who holds each slot.
 
     Attributes:

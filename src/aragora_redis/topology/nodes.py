@@ -6,8 +6,9 @@ Source: Redis documentation, the command CLUSTER NODES; a node's own file has th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from ..address import Address, is_name
 from ..errors import UnexpectedReplyError
@@ -17,8 +18,7 @@ _DOWN = frozenset({"fail", "fail?"})
 _UNKNOWN = frozenset({"noaddr", "handshake"})
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """What one node says of a primary, itself perhaps."""
 
     node_id: str
@@ -31,8 +31,7 @@ class Claim:
     """What else redirections may call it: that is for its server to choose."""
 
 
-@dataclass(frozen=True, slots=True)
-class Follower:
+class Follower(Struct, frozen=True):
     """What one node says of a replica."""
 
     node_id: str
@@ -41,8 +40,7 @@ class Follower:
     down: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Motion:
+class Motion(Struct, frozen=True):
     """A slot that a node gives away or takes over; the node says so of itself only."""
 
     slot: int
@@ -52,8 +50,7 @@ class Motion:
     """Where it comes from, or goes."""
 
 
-@dataclass(frozen=True, slots=True)
-class NodeStatement:
+class NodeStatement(Struct, frozen=True):
     """The cluster as one node sees it, at one moment."""
 
     node_id: str
@@ -79,8 +76,7 @@ class NodeStatement:
         return frozenset(node.address for node in self.nodes if not node.down)
 
 
-@dataclass(frozen=True, slots=True)
-class NodeRow:
+class NodeRow(Struct, frozen=True):
     """One line, which is about one node."""
 
     node_id: str

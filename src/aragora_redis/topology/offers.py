@@ -6,15 +6,14 @@ Managed Redis runs) restrict. Redis Software, for one, has no ROLE, and no INFO 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 ROLE = ("ROLE",)
 INFO = ("INFO", "replication")
 PING = ("PING",)
 
 
-@dataclass(frozen=True, slots=True)
-class Offers:
+class Offers(Struct, frozen=True):
     """What one server was found to offer.
 
     Attributes:

@@ -10,7 +10,8 @@ as it is: nobody here can arbitrate between them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ..address import Address
 from .statement import SentinelStatement
@@ -25,8 +26,7 @@ STALE = 5.0
 _IN_TROUBLE = frozenset({"s_down", "o_down", "failover_in_progress"})
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Struct, frozen=True):
     """Who is primary, by which epoch, according to which Sentinels."""
 
     primary: Address
@@ -34,16 +34,14 @@ class View:
     generation: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """A view to adopt. `insisted`: only after the address has proved to be a primary."""
 
     view: View
     insisted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+class Split(Struct, frozen=True):
     """Groups of Sentinels that do not know each other name different primaries."""
 
     primaries: frozenset[Address]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from msgspec import Struct
 
 from ..address import Address
 from ..errors import UnexpectedReplyError
@@ -25,8 +26,7 @@ _ROLE = re.compile(r"^role:(\w+)", re.MULTILINE)
 _FOLLOWER = re.compile(r"^slave[0-9]+:.*\bstate=online\b.*\blag=[01]\b", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicaStatement:
+class ReplicaStatement(Struct, frozen=True):
     """What one Sentinel says about one replica."""
 
     address: Address
@@ -36,8 +36,7 @@ class ReplicaStatement:
     """Its link to the primary is up."""
 
 
-@dataclass(frozen=True, slots=True)
-class SentinelStatement:
+class SentinelStatement(Struct, frozen=True):
     """What one Sentinel says about the primary, at one moment."""
 
     sentinel_id: str
