@@ -20,7 +20,7 @@ from tests.artefacts.promql import samples
 from tests.artefacts.scrape import SCRAPES
 from tests.artefacts.site import objects
 
-from aragora_redis.cli.app import app
+from aragora_redis.cli import app
 from aragora_redis.jwt import VerifiedToken
 
 PAGES = sorted(
@@ -156,7 +156,7 @@ def missing_targets(text):
 
 @cache
 def command_line() -> Any:
-    return typer.main.get_command(app)
+    return typer.main.get_command(app.command_line())
 
 
 def why_not(words):

@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from aragora_redis.address import Address
-from aragora_redis.cli.app import app
+from aragora_redis.cli.app import command_line
 from aragora_redis.ops.manifests import Kind, Plan, render
 from aragora_redis.settings import Sentinel, from_env
 
@@ -76,7 +76,9 @@ def test_it_has_no_rights_in_its_container():
 def test_the_command_takes_its_arguments_and_answers_its_probes():
     (container,) = pod()["spec"]["containers"]
     # It gets as far as to find no settings.
-    result = CliRunner(env={"ARAGORA_REDIS_MODE": "embedded"}).invoke(app, container["args"])
+    result = CliRunner(env={"ARAGORA_REDIS_MODE": "embedded"}).invoke(
+        command_line(), container["args"]
+    )
     assert "the mode is embedded" in str(result.exception)
     (port,) = container["ports"]
     assert container["args"][-1] == str(port["containerPort"])

@@ -18,10 +18,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from aragora_redis.cli.app import run
+from aragora_redis.cli.app import command_line, run
 from aragora_redis.gateway import app, server
+from aragora_redis.state import connected, embedded
 
-_READ_AHEAD = (app, server)  # what `serve` reads when it runs
+_READ_AHEAD = (command_line(), app, server, connected, embedded)  # what runs would read
 _PROXY = """\
 #!{python} -IS
 import json, os, signal, socket, sys

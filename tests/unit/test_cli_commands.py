@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 
 from aragora_redis.cli import serve as serve_command
 from aragora_redis.cli import sessions as sessions_command
-from aragora_redis.cli.app import app, run
+from aragora_redis.cli.app import command_line, run
 from aragora_redis.state.endable_sessions import EndedSessions
 from aragora_redis.state.receipt import Level, Receipt
 
@@ -30,7 +31,7 @@ def bare_environment(monkeypatch, tmp_path):
 @pytest.fixture
 def call():
     def invoke(*arguments, **env):
-        return CliRunner().invoke(app, list(arguments), env=env)
+        return CliRunner().invoke(command_line(), list(arguments), env=env)
 
     return invoke
 
@@ -55,6 +56,17 @@ def test_every_command_explains_itself(call, path):
     assert "Usage: " in result.output
 
 
+def test_what_is_said_of_a_command_is_what_it_says_itself():
+    def said(line):
+        group: Any = get_command(line)
+        return {
+            name: " ".join(each.help.split("\n\n")[0].split())
+            for name, each in group.commands.items()
+        }
+
+    assert said(command_line(())) == said(command_line())
+
+
 def test_a_lab_has_one_name_on_every_command():
     def commands(group):
         for each in group.commands.values():
@@ -62,7 +74,7 @@ def test_a_lab_has_one_name_on_every_command():
 
     named = {
         option
-        for command in commands(get_command(app))
+        for command in commands(get_command(command_line()))
         for parameter in command.params
         if parameter.name in {"lab", "directory"}
         for option in parameter.opts

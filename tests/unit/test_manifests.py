@@ -8,7 +8,7 @@ import os
 import pytest
 from typer.testing import CliRunner
 
-from aragora_redis.cli.app import app
+from aragora_redis.cli.app import command_line
 from aragora_redis.errors import InvalidInputError
 from aragora_redis.ops.manifests import Kind, Plan, carried, render, render_tree, write
 from aragora_redis.ops.manifests.__main__ import main
@@ -134,7 +134,7 @@ def test_the_command_prints_and_writes(monkeypatch, tmp_path):
         monkeypatch.delenv(name)
 
     def call(*arguments, **env):
-        return CliRunner().invoke(app, arguments, env=env)
+        return CliRunner().invoke(command_line(), arguments, env=env)
 
     shown = call("manifests", "config")
     assert shown.exit_code == 0
@@ -165,7 +165,7 @@ def test_settings_of_a_cluster_are_rendered_as_one_and_nothing_else(monkeypatch,
         monkeypatch.delenv(name)
 
     def call(*arguments):
-        return CliRunner().invoke(app, ("manifests", *arguments), env=CLUSTER)
+        return CliRunner().invoke(command_line(), ("manifests", *arguments), env=CLUSTER)
 
     for kind in ("kubernetes", "compose"):
         assert call(kind, "--out", "here").exit_code == 0

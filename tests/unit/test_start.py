@@ -24,6 +24,15 @@ from aragora_redis import SharedState
 from aragora_redis.settings import Settings
 SharedState(Settings())
 """
+HELP = """
+import sys
+from aragora_redis.cli import main
+sys.argv[1:] = ["--help"]
+try:
+    main()
+except SystemExit:
+    pass
+"""
 OF_MSGSPEC = {"msgspec", "typing_extensions"}
 
 
@@ -36,7 +45,7 @@ def brought_by(program):
         check=True,
         timeout=30,
     )
-    return set(json.loads(result.stdout))
+    return set(json.loads(result.stdout.splitlines()[-1]))
 
 
 @pytest.mark.parametrize(
@@ -50,6 +59,11 @@ def brought_by(program):
 )
 def test_who_does_not_connect_brings_no_client_and_no_validator(program, allowed):
     assert brought_by(program) - allowed == {"aragora_redis"}
+
+
+def test_the_command_that_explains_brings_nothing_that_others_need():
+    others = {"redis", "hiredis", "pydantic", "opentelemetry", "jinja2", "prometheus_client"}
+    assert not brought_by(HELP) & others
 
 
 def test_the_package_has_what_it_names():

@@ -4,71 +4,54 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from importlib import import_module
 from importlib.metadata import version as installed_version
 from typing import Annotated, NoReturn
 
 import typer
 
 from ..errors import AragoraRedisError
-from . import (
-    audit,
-    bench,
-    circuits,
-    doctor,
-    drill,
-    failover,
-    health,
-    lab,
-    label_keeper,
-    limits,
-    manifests,
-    migrate,
-    output,
-    proxy,
-    run_aragora,
-    serve,
-    sessions,
-    settings,
-    status,
-    tokens,
-    up,
-)
+from . import output
+from .commands import COMMANDS
 from .options import AsJson
 
-app = typer.Typer(
-    name="aragora-redis",
-    help="Shared state in Redis that keeps its word through a failover.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
-    # A traceback with the values of variables would show passwords.
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("up")(up.up)
-app.command("down")(up.down)
-app.command("serve")(serve.serve)
-app.command("proxy")(proxy.proxy)
-app.add_typer(lab.app, name="lab")
-app.command("health")(health.health)
-app.command("doctor")(doctor.doctor)
-app.command("failover")(failover.failover)
-app.command("drill")(drill.drill)
-app.command("bench")(bench.bench)
-app.add_typer(migrate.app, name="migrate")
-app.command("label-keeper")(label_keeper.label_keeper)
-app.command("status")(status.status)
-app.add_typer(tokens.app, name="tokens")
-app.add_typer(limits.app, name="limits")
-app.add_typer(sessions.app, name="sessions")
-app.add_typer(circuits.app, name="circuits")
-app.command("audit")(audit.audit)
-app.command("manifests")(manifests.manifests)
-app.command("settings")(settings.settings)
+
+def command_line(used: Collection[str] = COMMANDS) -> typer.Typer:
+    """All commands. Those that are not used say what they are for, and cannot be run."""
+    made = typer.Typer(
+        name="aragora-redis",
+        help="Shared state in Redis that keeps its word through a failover.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="markdown",
+        # A traceback with the values of variables would show passwords.
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    made.callback()(_root)
+    for name, command in COMMANDS.items():
+        if name not in used:
+            made.command(name, help=command.summary)(_unused)
+            continue
+        found = getattr(import_module(f".{command.module}", __package__), command.name)
+        if isinstance(found, typer.Typer):
+            made.add_typer(found, name=name)
+        else:
+            made.command(name)(found)
+    made.command()(version)
+    made.command(
+        "run-aragora",
+        add_help_option=False,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )(_run_aragora)
+    return made
 
 
-@app.command()
+def _unused() -> None:
+    raise AssertionError("another command was run than was named")
+
+
 def version(*, as_json: AsJson = False) -> None:
     """Print the version."""
     number = installed_version("aragora-redis")
@@ -78,14 +61,11 @@ def version(*, as_json: AsJson = False) -> None:
         output.write(number)
 
 
-@app.command(
-    run_aragora.NAME,
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
 def _run_aragora(context: typer.Context) -> None:
     """Run the Aragora server with its shared state in the configured Redis."""
-    raise typer.Exit(run_aragora.main(context.args))
+    from .run_aragora import main  # noqa: PLC0415 - as `COMMANDS`
+
+    raise typer.Exit(main(context.args))
 
 
 def _print_version(*, wanted: bool) -> None:
@@ -94,7 +74,6 @@ def _print_version(*, wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     *,
     _version: Annotated[
@@ -112,8 +91,10 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
 
     1 is an error that was told, 2 a command line that cannot be meant.
     """
+    given = sys.argv[1:] if arguments is None else arguments
+    named = next((word for word in given if not word.startswith("-")), "")
     try:
-        app(arguments, prog_name="aragora-redis")
+        command_line({named})(given, prog_name="aragora-redis")
     except AragoraRedisError as error:
         output.error(str(error))
     except OSError as error:
