@@ -6,7 +6,6 @@ import stat
 from collections.abc import Mapping
 from enum import StrEnum
 from hashlib import blake2b
-from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
@@ -59,7 +58,7 @@ def load_policies(path: str | Path | None) -> Policies:
         SettingsError: the file cannot be read, or something in it is wrong.
     """
     if path is None:
-        packaged = files(__package__.rpartition(".")[0]).joinpath("policies.toml")
+        packaged = Path(__file__).parents[1] / "policies.toml"
         return parse_policies(packaged.read_bytes(), source="policies.toml")
     try:
         # What is no regular file may never end, or never begin.

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 from msgspec import Struct
 
+# `importlib.resources` would bring tempfile, zipfile and all that they need to each start.
+_HERE = Path(__file__).parent
 _SECTIONS = ("KEYS", "ARGV", "Reply")
 _CALL = re.compile(rb"redis\.p?call\(\s*'(\w+)'")
 
@@ -74,20 +76,19 @@ def parse(name: str, source: str) -> Script:
 
 
 def _part(name: str) -> str:
-    return files(__package__).joinpath("parts", f"{name}.lua").read_text("utf-8")
+    return (_HERE / "parts" / f"{name}.lua").read_text("utf-8")
 
 
 @cache
 def load(name: str) -> Script:
     """The packaged script `name`.lua."""
-    return parse(name, files(__package__).joinpath(f"{name}.lua").read_text("utf-8"))
+    return parse(name, (_HERE / f"{name}.lua").read_text("utf-8"))
 
 
 @cache
 def all_scripts() -> tuple[Script, ...]:
     """Every packaged script, in order of name."""
-    names = (entry.name for entry in files(__package__).iterdir())
-    return tuple(load(name.removesuffix(".lua")) for name in sorted(names) if name.endswith(".lua"))
+    return tuple(load(name) for name in sorted(path.stem for path in _HERE.glob("*.lua")))
 
 
 @cache
