@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from msgspec import Struct
-from pydantic import AfterValidator, BeforeValidator, Field
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from ..address import Address
 from . import values
@@ -50,15 +49,14 @@ _DB = f"a whole number from 0 to {MAX_DB}"
 _PEM = "the path of a PEM file"
 
 
-class Environment(BaseSettings):
+class Environment(BaseModel):
     """The variables, each read on its own. A field is a name in lower case without `ARAGORA_`."""
 
-    model_config = SettingsConfigDict(
+    model_config = ConfigDict(
         frozen=True,
         extra="forbid",
         arbitrary_types_allowed=True,
         hide_input_in_errors=True,
-        validate_default=False,
     )
 
     redis_mode: Annotated[
@@ -581,19 +579,6 @@ class Environment(BaseSettings):
             "The `aud` of which a token must carry at least one.",
         ),
     ] = ()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The mapping that `read` is given is the only source, so that a test sees nothing else."""
-        del settings_cls, env_settings, dotenv_settings, file_secret_settings
-        return (init_settings,)
 
 
 class Variable(Struct, frozen=True):
