@@ -17,10 +17,12 @@ CASES = (
         "a process that imports something and says so",
         (
             Entry("starting", "import aragora_redis", "aragora_redis"),
+            Entry("starting", "import SharedState", "SharedState"),
             Entry("starting", "import redis", "redis.asyncio"),
             Entry("starting", "import asyncio", "asyncio"),
         ),
         ("milliseconds",),
+        # The package alone brings names; what a service imports of it is shown beside it.
         (Bar("milliseconds", "aragora_redis", at_most=50, less="asyncio"),),
     ),
 )
