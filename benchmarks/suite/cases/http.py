@@ -7,6 +7,9 @@ from ..case import Bar, Case, Entry
 CALLERS = {"callers": 8}
 BARE = "bare Starlette"
 
+WORKERS = 2
+ONE, SEVERAL = "one worker", f"{WORKERS} workers"
+
 CASES = (
     Case(
         "gateway",
@@ -17,5 +20,15 @@ CASES = (
         ),
         ("per core", "rate", "median", "p99"),
         (Bar("per core", "ours", at_least=1, against=BARE),),
+    ),
+    Case(
+        "gateway-workers",
+        "limit checks over HTTP, 32 connections, by workers; CPU is that of all of them",
+        tuple(
+            Entry("http", "gateway", name, {"callers": 32, "workers": workers})
+            for name, workers in ((ONE, 1), (SEVERAL, WORKERS))
+        ),
+        ("per core", "rate", "median", "p99"),
+        (Bar("per core", SEVERAL, at_least=0.8, against=ONE),),
     ),
 )

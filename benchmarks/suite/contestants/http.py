@@ -52,9 +52,10 @@ def free_port() -> int:
 
 
 def spent(pid: int) -> float:
-    """Seconds of processor time of a process so far."""
+    """Seconds of processor time of a process, and of those that it has started, so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    started = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return (int(fields[11]) + int(fields[12])) / TICKS + sum(spent(int(each)) for each in started)
 
 
 async def connect(port: int) -> Connection:
@@ -117,9 +118,6 @@ async def until_ready(connection: Connection, request: bytes) -> None:
 async def asked(port: int, pid: int, token: str, callers: int) -> Opening:
     """Keep a service busy; the processor time is the service's."""
     free, made = asyncio.LifoQueue[Connection](), requests(port, token)
-    opened = [await connect(port) for _ in range(callers)]
-    for connection in opened:
-        free.put_nowait(connection)
 
     async def one(number: int) -> None:
         connection = free.get_nowait()
@@ -133,24 +131,34 @@ async def asked(port: int, pid: int, token: str, callers: int) -> Opening:
     work: Run = by_callers(one, callers)
 
     async def run(seconds: float) -> Sample:
+        # Those of the last round may have been idle for too long.
+        opened = [await connect(port) for _ in range(callers)]
+        for connection in opened:
+            free.put_nowait(connection)
         before = spent(pid)
-        sample = await work(seconds)
+        try:
+            sample = await work(seconds)
+        finally:
+            for _, writer in (free.get_nowait() for _ in range(free.qsize())):
+                writer.close()
         sample.cpu = spent(pid) - before
         return sample
 
+    first = await connect(port)
     try:
-        await until_ready(opened[0], made[0])
-        yield run
+        await until_ready(first, made[0])
     finally:
-        for _, writer in opened:
-            writer.close()
+        first[1].close()
+    yield run
 
 
 @asynccontextmanager
 async def gateway(target: Target, parameters: Parameters) -> Opening:
     """The gateway as `serve` runs it: a checked limit an answer."""
     port = free_port()
-    command = (sys.executable, "-m", "aragora_redis", "serve", "--port", str(port))
+    workers = str(parameters.get("workers", 1))
+    serve = (sys.executable, "-m", "aragora_redis", "serve")
+    command = (*serve, "--port", str(port), "--workers", workers)
     environ = {**target.env, "ARAGORA_LOG_LEVEL": "error"}
     async with service(*command, environ=environ) as pid:
         token = target.env["ARAGORA_GATEWAY_TOKEN"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
@@ -35,6 +36,12 @@ def serve(
         int | None,
         typer.Option(min=1, max=65535, help="The port.", show_default="ARAGORA_PORT, else 8080"),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=256, help="How many processes.", show_default="ARAGORA_WORKERS, else 1"
+        ),
+    ] = None,
     lab: Annotated[
         Path | None,
         typer.Option(help="The dashboard gets levers for the lab in this directory."),
@@ -54,13 +61,19 @@ def serve(
         settings.gateway,
         host=host or settings.gateway.host,
         port=port or settings.gateway.port,
+        workers=workers or settings.gateway.workers,
     )
     acted_on = Lab.open(lab) if lab is not None else None
     configure_logging(settings.log_level, settings.log_format)
     from ..gateway.server import run, run_in_loop  # noqa: PLC0415 - what it needs is an extra
 
-    settings = replace(settings, gateway=gateway)
-    run_in_loop(run(settings, lab=acted_on, on_listening=_tell(as_json=as_json)))
+    settings, tell = replace(settings, gateway=gateway), _tell(as_json=as_json)
+    if gateway.workers > 1:
+        from ..gateway.workers import run_workers  # noqa: PLC0415 - one alone needs none of it
+
+        asyncio.run(run_workers(settings, lab=lab, on_listening=tell))
+    else:
+        run_in_loop(run(settings, lab=acted_on, on_listening=tell))
 
 
 def demand_gateway() -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -34,7 +34,13 @@ from .dashboard import routes as dashboard_routes
 from .dashboard.dashboard import Dashboard
 from .guards import Guards, default_hosts
 from .hot import HotRoutes
+from .worker import Worker
 
+if TYPE_CHECKING:
+    from .siblings import Siblings
+
+READY_WITHIN = 10.0
+"""Seconds after which a worker that takes another's place serves, ready or not."""
 _log = logging.getLogger(__name__)
 
 
@@ -66,6 +72,7 @@ def create_app(
     metrics: Metrics | None = None,
     allowed_hosts: Collection[str] | None = None,
     lab: Lab | None = None,
+    worker: Worker | None = None,
 ) -> Gateway:
     """The HTTP service over `state`, which it starts and closes with itself.
 
@@ -76,6 +83,7 @@ def create_app(
         metrics: where events are counted; a registry of its own by default.
         allowed_hosts: names that the `Host` header may carry, see `guards.default_hosts`.
         lab: what the dashboard may act on; None outside a lab.
+        worker: which of several on one port this is.
 
     Raises:
         SettingsError: anybody could connect and no token is set, or the JWT key cannot be used.
@@ -86,7 +94,7 @@ def create_app(
     metrics.watch(state.status)
     stopping = asyncio.Event()
     state.audit.via = "http"
-    dashboard = Dashboard(state, lab=lab, stopping=stopping)
+    dashboard = Dashboard(state, lab=lab, stopping=stopping, key=worker.key if worker else None)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -103,6 +111,8 @@ def create_app(
             )
         state.start()
         try:
+            if worker is not None and worker.replaces:
+                await state.wait_ready(READY_WITHIN)
             yield
         finally:
             await state.close()
@@ -127,7 +137,7 @@ def create_app(
     app.include_router(sessions.routes(state))
     app.include_router(circuits.routes(state))
     app.include_router(audit.routes(state))
-    app.include_router(status.routes(state, metrics))
+    app.include_router(status.routes(state, metrics, _siblings(worker)))
     app.include_router(dashboard_routes.routes(dashboard))
     problems.install(app)
     app.front = Guards(
@@ -138,6 +148,14 @@ def create_app(
         session_bytes=state.policies.sessions.max_bytes,
     )
     return app
+
+
+def _siblings(worker: Worker | None) -> Siblings | None:
+    if worker is None:
+        return None
+    from .siblings import Siblings  # noqa: PLC0415 - one alone has nobody to ask
+
+    return Siblings(worker)
 
 
 def _told_to_opentelemetry(state: SharedState) -> Iterator[Callable[[], None]]:

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -17,9 +18,10 @@ from uvicorn.loops.auto import auto_loop_factory
 from ..address import Address
 from ..errors import SettingsError
 from ..lab import Lab
-from ..settings import Settings
+from ..settings import GatewaySettings, Settings
 from ..state.shared import SharedState
 from .app import Gateway, create_app
+from .worker import Worker
 
 BACKLOG = 1024
 """Connections that may wait to be accepted."""
@@ -27,8 +29,16 @@ DRAIN = 5
 """Seconds that requests in progress are given at the end."""
 
 
-def listen(host: str, port: int) -> list[socket.socket]:
+def listen(
+    host: str, port: int, *, shared: bool = False, begin: bool = True
+) -> list[socket.socket]:
     """Listen on every address of `host`; port 0 takes a free one.
+
+    Args:
+        host: a name or address of this machine.
+        port: the port.
+        shared: other processes of this user may listen there too, and connections are dealt out.
+        begin: whether to listen, or only to hold the port.
 
     Raises:
         SettingsError: the port is taken, or the host is not this machine's.
@@ -40,7 +50,9 @@ def listen(host: str, port: int) -> list[socket.socket]:
             # body are two writes, and the second would wait 40 ms for the client to confirm.
             made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
             listener = opened.enter_context(made)
-            _bind(listener, family, address, Address(host, port))
+            if shared:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            _bind(listener, family, address, Address(host, port), begin=begin)
             found.append(listener)
         opened.pop_all()
         return found
@@ -61,7 +73,12 @@ def _addresses(host: str, port: int) -> list[tuple[int, tuple[object, ...]]]:
 
 
 def _bind(
-    listener: socket.socket, family: int, address: tuple[object, ...], asked: Address
+    listener: socket.socket,
+    family: int,
+    address: tuple[object, ...],
+    asked: Address,
+    *,
+    begin: bool,
 ) -> None:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if family == socket.AF_INET6:
@@ -69,7 +86,8 @@ def _bind(
     try:
         listener.bind(address)
         # Of two that only bound the port, one would learn of the other when it is too late.
-        listener.listen(BACKLOG)
+        if begin:
+            listener.listen(BACKLOG)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise SettingsError(
@@ -85,12 +103,27 @@ def _bind(
 class _Server(uvicorn.Server):
     """A server that leaves signals, and so the exit code of the process, to who runs it."""
 
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None] | None) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept connections."""
+        await super().startup(sockets)
+        if self._on_started is not None:
+            self._on_started()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
 
-async def serve(app: Gateway, listeners: Sequence[socket.socket], stop: asyncio.Event) -> None:
+async def serve(
+    app: Gateway,
+    listeners: Sequence[socket.socket],
+    stop: asyncio.Event,
+    on_started: Callable[[], None] | None = None,
+) -> None:
     """Serve until `stop` is set or this is cancelled; requests in progress are answered."""
     server = _Server(
         uvicorn.Config(
@@ -103,7 +136,8 @@ async def serve(app: Gateway, listeners: Sequence[socket.socket], stop: asyncio.
             lifespan="on",
             backlog=BACKLOG,
             timeout_graceful_shutdown=DRAIN,
-        )
+        ),
+        on_started,
     )
     serving = asyncio.create_task(server.serve(sockets=list(listeners)))
     stopping = asyncio.create_task(stop.wait())
@@ -127,6 +161,8 @@ async def run(
     *,
     lab: Lab | None = None,
     on_listening: Callable[[str], None] | None = None,
+    worker: Worker | None = None,
+    listener: socket.socket | None = None,
 ) -> None:
     """Run the gateway of these settings until SIGINT or SIGTERM; SIGHUP rereads its policies.
 
@@ -134,28 +170,38 @@ async def run(
         settings: where to listen, and which Redis to follow.
         lab: what the dashboard may act on.
         on_listening: told the URL once connections are accepted.
+        worker: which of several on that port this is.
+        listener: where it listens for itself alone then.
 
     Raises:
         SettingsError: it cannot be started so; nothing is left running.
     """
     gateway = settings.gateway
     state = SharedState(settings)
-    app = create_app(state, lab=lab)
-    listeners = listen(gateway.host, gateway.port)
+    app = create_app(state, lab=lab, worker=worker)
+    shared = worker is not None
+    listeners = listen(gateway.host, gateway.port, shared=shared, begin=not shared)
+    if listener is not None:
+        listeners.append(listener)
     stop = asyncio.Event()
     handlers = {
         signal.SIGINT: stop.set,
         signal.SIGTERM: stop.set,
         signal.SIGHUP: state.reread_policies,
     }
-    with _signals(handlers):
-        if on_listening is not None:
-            on_listening(f"http://{Address(gateway.host.strip('[]'), gateway.port)}")
-        await serve(app, listeners, stop)
+    with on_signals(handlers):
+        told = partial(on_listening, url_of(gateway)) if on_listening is not None else None
+        await serve(app, listeners, stop, told)
+
+
+def url_of(gateway: GatewaySettings) -> str:
+    """Where a gateway with these settings listens."""
+    return f"http://{Address(gateway.host.strip('[]'), gateway.port)}"
 
 
 @contextlib.contextmanager
-def _signals(handlers: Mapping[signal.Signals, Callable[[], None]]) -> Iterator[None]:
+def on_signals(handlers: Mapping[signal.Signals, Callable[[], None]]) -> Iterator[None]:
+    """Have the running loop call these when signals come, while this lasts."""
     loop = asyncio.get_running_loop()
     for each, handler in handlers.items():
         loop.add_signal_handler(each, handler)

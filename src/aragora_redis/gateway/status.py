@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
@@ -13,9 +13,12 @@ from ..errors import NotReadyError
 from ..settings import Mode
 from ..state.shared import SharedState
 from ..state.status import Health, OnDisk
-from ..telemetry.prometheus import Metrics
+from ..telemetry.prometheus import Metrics, merged
 from .auth import Role, needs
 from .problems import answers
+
+if TYPE_CHECKING:
+    from .siblings import Siblings
 
 
 class StatusBody(BaseModel):
@@ -63,8 +66,8 @@ _EXPOSITION: dict[int | str, dict[str, Any]] = {
 }
 
 
-def routes(state: SharedState, metrics: Metrics) -> APIRouter:
-    """The routes over one state."""
+def routes(state: SharedState, metrics: Metrics, siblings: Siblings | None) -> APIRouter:
+    """The routes over one state; `siblings` are those of all workers that share the port."""
     router = APIRouter(tags=["status"], responses=answers(HTTPStatus.MISDIRECTED_REQUEST))
 
     @router.get(
@@ -88,9 +91,15 @@ def routes(state: SharedState, metrics: Metrics) -> APIRouter:
         return Alive()
 
     @router.get("/readyz", responses=answers(HTTPStatus.SERVICE_UNAVAILABLE))
-    async def readyz() -> Ready:
-        """Whether to send requests here: 503 until the revocations are loaded, then for good."""
-        if not state.ready:
+    async def readyz(request: Request) -> Ready:
+        """Whether to send requests here: 503 until the revocations are loaded, then for good.
+
+        Of several workers on one port all have to be.
+        """
+        ready = state.ready
+        if siblings is not None and siblings.are_meant(request):
+            ready = await siblings.all_ready()
+        if not ready:
             raise NotReadyError(
                 "the revocations are not loaded yet",
                 remedy="wait; if it lasts, /v1/status says what cannot be reached",
@@ -103,8 +112,16 @@ def routes(state: SharedState, metrics: Metrics) -> APIRouter:
         responses=_EXPOSITION | answers(HTTPStatus.UNAUTHORIZED),
     )
     async def exposition(request: Request) -> Response:
-        """All metrics, for Prometheus. Needs a token unless the gateway is bound to loopback."""
-        content, media_type = metrics.exposition(request.headers.get("accept", ""))
+        """All metrics, for Prometheus. Needs a token unless the gateway is bound to loopback.
+
+        Several workers on one port are told apart by the label `worker`.
+        """
+        accept = request.headers.get("accept", "")
+        if siblings is not None and siblings.are_meant(request):
+            told = await siblings.expositions(request.headers.get("authorization"))
+            content, media_type = merged(told, "worker", accept)
+        else:
+            content, media_type = metrics.exposition(accept)
         return Response(content, headers={"Content-Type": media_type})
 
     return router

@@ -474,6 +474,15 @@ class Environment(BaseModel):
         Annotated[int, Field(ge=1, le=65535)],
         Doc(Group.GATEWAY, "a port from 1 to 65535", "The port of the gateway."),
     ] = _DEFAULTS.gateway.port
+    workers: Annotated[
+        Annotated[int, Field(ge=1, le=256)],
+        Doc(
+            Group.GATEWAY,
+            "a number from 1 to 256",
+            "How many processes serve that port: as many as cores that the gateway may use. Each "
+            "is an instance of its own, which `ARAGORA_EXPECTED_INSTANCES` counts.",
+        ),
+    ] = _DEFAULTS.gateway.workers
     gateway_token: Annotated[
         Tokens,
         Doc(

@@ -125,6 +125,7 @@ class GatewaySettings(Struct, frozen=True):
 
     host: str = "127.0.0.1"
     port: int = 8080
+    workers: int = 1
     x_headers: bool = False
     gateway_tokens: tuple[Secret, ...] = ()
     admin_tokens: tuple[Secret, ...] = ()

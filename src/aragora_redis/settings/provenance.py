@@ -55,6 +55,7 @@ _VARIABLES = {
     "log_format": "ARAGORA_LOG_FORMAT",
     "gateway.host": "ARAGORA_HOST",
     "gateway.port": "ARAGORA_PORT",
+    "gateway.workers": "ARAGORA_WORKERS",
     "gateway.x_headers": "ARAGORA_RATE_LIMIT_X_HEADERS",
     "gateway.gateway_tokens": names.GATEWAY_TOKEN,
     "gateway.admin_tokens": names.ADMIN_TOKEN,

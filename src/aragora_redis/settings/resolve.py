@@ -78,6 +78,7 @@ def build(reading: Reading) -> Settings:
         gateway=GatewaySettings(
             host=env.host,
             port=env.port,
+            workers=env.workers,
             x_headers=env.rate_limit_x_headers,
             gateway_tokens=env.gateway_token,
             admin_tokens=env.admin_token,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, assert_never
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from ..clock import SYSTEM_CLOCK, Clock
@@ -78,6 +79,35 @@ class Metrics:
                 metric.set(measurement.value)
             case Histogram():
                 metric.observe(measurement.value)
+
+
+def merged(expositions: Mapping[str, str], label: str, accept: str = "") -> tuple[bytes, str]:
+    """Several expositions as one, in the format that an `Accept` header asks for, and its type.
+
+    Args:
+        expositions: in Prometheus's text format, by the value of
+        label: that each of their samples gets.
+        accept: the header.
+    """
+    families: dict[str, Metric] = {}
+    for value, text in expositions.items():
+        for family in text_string_to_metric_families(text):
+            whole = families.setdefault(
+                family.name, Metric(family.name, family.documentation, family.type)
+            )
+            whole.samples += [
+                sample._replace(labels={**sample.labels, label: value}) for sample in family.samples
+            ]
+    encode, content_type = choose_encoder(accept)
+    return encode(_Families(families.values())), content_type
+
+
+class _Families(Collector):
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
 
 
 def _made(instrument: Instrument, registry: CollectorRegistry) -> _Metric:

@@ -28,6 +28,7 @@ class Dashboard:
         state: what is shown.
         lab: what may be acted on; None outside a lab.
         stopping: set when the gateway stops, so that streams end.
+        key: signs logins where no token is set; one of its own by default.
         clock: the source of time.
     """
 
@@ -37,11 +38,12 @@ class Dashboard:
         *,
         lab: Lab | None,
         stopping: asyncio.Event,
+        key: bytes | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         settings = state.settings
         journal = Journal(clock)
-        self.door = Door(settings.gateway, state.tokens, clock)
+        self.door = Door(settings.gateway, state.tokens, clock, key)
         operator = AcceptedTokens(settings.gateway).name_of(Role.ADMIN)
         self.desk = None
         if lab is not None:

@@ -35,10 +35,13 @@ class Door:
         settings: the tokens that are accepted.
         tokens: where a login that was ended is revoked, so that no gateway takes it again.
         clock: the source of time.
+        key: see `Logins`.
     """
 
-    def __init__(self, settings: GatewaySettings, tokens: Tokens, clock: Clock) -> None:
-        self._logins = Logins(settings, clock)
+    def __init__(
+        self, settings: GatewaySettings, tokens: Tokens, clock: Clock, key: bytes | None = None
+    ) -> None:
+        self._logins = Logins(settings, clock, key)
         self._tokens = tokens
         self._throttle = Throttle(clock)
 

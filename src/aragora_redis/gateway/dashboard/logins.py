@@ -49,10 +49,10 @@ class Logins:
     """Makes logins and reads them again.
 
     With no token in the settings, which only a gateway on loopback starts with, everybody is let in
-    as admin. The cookie is there all the same: it is what forms are proved by.
+    as admin. The cookie is there all the same: it is what forms are proved by, and `key` signs it.
     """
 
-    def __init__(self, settings: GatewaySettings, clock: Clock) -> None:
+    def __init__(self, settings: GatewaySettings, clock: Clock, key: bytes | None = None) -> None:
         self._clock = clock
         keys = [
             _Key(role, _derive(token.reveal_bytes()), token)
@@ -64,7 +64,7 @@ class Logins:
         ]
         self.open = not keys
         """Whether no token is asked for."""
-        self._keys = keys or [_Key(Role.ADMIN, secrets.token_bytes(32), None)]
+        self._keys = keys or [_Key(Role.ADMIN, key or secrets.token_bytes(32), None)]
 
     def log_in(self, presented: str) -> str | None:
         """A new cookie for who presents a token; None where it is not accepted."""
