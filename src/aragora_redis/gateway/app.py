@@ -119,8 +119,23 @@ def create_app(
             for end in ends:
                 end()
 
+    routers = (
+        limits.routes(state, stopping),
+        tokens.routes(state),
+        token_admin.routes(state),
+        refresh.routes(state),
+        oauth.routes(state),
+        sessions.routes(state),
+        circuits.routes(state),
+        audit.routes(state),
+        status.routes(state, metrics, _siblings(worker)),
+        dashboard_routes.routes(dashboard),
+    )
+    # Given as they are: what includes routers builds each of their routes again at the first use.
+    routes = [route for router in routers for route in router.routes]
     app = Gateway(
         stopping,
+        routes=routes,
         title="aragora-redis",
         summary="Shared state in Redis that keeps its word through a failover.",
         version=version("aragora-redis"),
@@ -128,20 +143,9 @@ def create_app(
         redoc_url=None,
         lifespan=lifespan,
     )
-    hot = limits.routes(state, stopping), tokens.routes(state)
-    for router in hot:
-        app.include_router(router)
-    app.include_router(token_admin.routes(state))
-    app.include_router(refresh.routes(state))
-    app.include_router(oauth.routes(state))
-    app.include_router(sessions.routes(state))
-    app.include_router(circuits.routes(state))
-    app.include_router(audit.routes(state))
-    app.include_router(status.routes(state, metrics, _siblings(worker)))
-    app.include_router(dashboard_routes.routes(dashboard))
     problems.install(app)
     app.front = Guards(
-        HotRoutes(app.front, routes=[route for router in hot for route in router.routes]),
+        HotRoutes(app.front, routes=routes),
         tokens=accepted,
         bound=gateway.host,
         allowed_hosts=default_hosts(gateway.host) if allowed_hosts is None else allowed_hosts,
