@@ -102,6 +102,15 @@ def test_a_port_that_is_taken_is_told():
         listen(Address("203.0.113.1", 6390))
 
 
+def test_pieces_of_an_answer_do_not_wait_for_each_other():
+    (listener,) = listen(Address("127.0.0.1", 0))
+    with listener, socket.create_connection(listener.getsockname(), timeout=5):
+        listener.settimeout(5)
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_more_files_are_allowed_where_they_may_be(monkeypatch):
     asked = []
     monkeypatch.setattr(resource, "getrlimit", lambda _what: (64, 4096))
