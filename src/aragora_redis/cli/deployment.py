@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..address import Address
 from ..errors import InvalidInputError, SettingsError
-from ..lab import Lab
 from ..ops.targets import Target, target_of
 from ..settings import Settings, from_env, names
 from ..slots import SLOTS
+
+if TYPE_CHECKING:
+    from ..lab import Lab
 
 _POLICIES = "ARAGORA_POLICIES"
 
@@ -46,8 +48,14 @@ def settings_of(lab: Path | None) -> Settings:
     Raises:
         SettingsError, LabError: there are none that can be used.
     """
-    environ = os.environ if lab is None else environment_of(Lab.open(lab))
+    environ = os.environ if lab is None else environment_of(_opened(lab))
     return from_env({key: text for key, text in environ.items() if key != names.TOKENS_OUTBOX})
+
+
+def _opened(directory: Path) -> Lab:
+    from ..lab import Lab  # noqa: PLC0415 - thirty modules, which who names no lab does not need
+
+    return Lab.open(directory)
 
 
 def environment_of(lab: Lab) -> dict[str, str]:
