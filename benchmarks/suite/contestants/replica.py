@@ -22,7 +22,7 @@ def resident():
 
 entries = int(sys.argv[1])
 shards = [Shard(index) for index in range(SHARDS)]
-fill(shards, 1, 20_000)
+fill([Shard(0)], SHARDS, 20_000)
 gc.collect()
 before = resident()
 fill(shards, entries, 20_000)
@@ -30,17 +30,12 @@ gc.collect()
 print((resident() - before) / entries)
 """
 BUILD = """
-import sys, time
+import sys
 from aragora_redis.tokens.entry import SHARDS
 from aragora_redis.tokens.shard import Shard
-from benchmarks.suite.revoked import pages
+from benchmarks.suite.revoked import fill
 
-shards, spent = [Shard(index) for index in range(SHARDS)], 0.0
-for shard, day, members in pages(int(sys.argv[1]), 20_000):
-    began = time.process_time()
-    shards[shard].replica.join(day, members.items())
-    spent += time.process_time() - began
-print(spent)
+print(fill([Shard(index) for index in range(SHARDS)], int(sys.argv[1]), 20_000))
 """
 
 

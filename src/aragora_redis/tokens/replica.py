@@ -59,6 +59,10 @@ class ShardReplica:
         """Make room for so many, so that nothing has to move while they are joined."""
         self._table.expect(members)
 
+    def settle(self) -> None:
+        """Put what was joined since into its place: no more is expected."""
+        self._table.settle()
+
     def digests(self) -> dict[int, DayDigest]:
         """The digest of each day."""
         return dict(self._digests)

@@ -226,6 +226,7 @@ class Shard:
         """A full comparison that began at `head` is over: both sides hold the union."""
         self.position = head.position
         self._must_compare = False
+        self.replica.settle()
         there = head.position
         here = (there.rid, there.era)
         self._floors = {here: there.seq}

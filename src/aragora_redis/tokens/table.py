@@ -1,8 +1,10 @@
-"""Entries packed into buckets of bytes: 14 bytes each and about two beside. Pure.
+"""Entries packed into buckets of bytes: 14 bytes each and two to three beside. Pure.
 
 A million revocations as Python objects take 250 MB. Here a bucket is one `bytes` of records, found
 by a part of the member and searched by `bytes.find`; buckets are split one at a time as they fill
-(linear hashing, Litwin 1980), so no insertion waits for all others to move.
+(linear hashing, Litwin 1980), so no insertion waits for all others to move. What is new waits in a
+dictionary until there is enough of it: a bucket that grows by each record alone leaves holes in
+memory that no other one fits into.
 
 A record has one day, which is nearly always that of its score, or up to 30 later: five bits. What
 does not fit, a member on several days above all, is kept beside, where it takes ten times as much.
@@ -12,13 +14,17 @@ One thread writes; others may look up at the same time, and never miss what was 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator
+from itertools import chain
 from struct import Struct
 
 from .entry import DAY, MEMBER_BYTES, Entry, Joined
 
 FILL = 48
 """Records of a bucket, on average, at which one is split."""
+LEAST_NEW = 256
+"""Entries that are taken over into buckets together, at least; in a large table one of 256."""
 _DAY_MS = DAY * 1000
 _VALUE_BYTES = 6
 _SIZE = MEMBER_BYTES + _VALUE_BYTES
@@ -42,6 +48,8 @@ class Table:
         self._buckets = [b""]
         # How many low bits of the hash choose a bucket, as a mask, and up to which bucket one more.
         self._shape = (0, 0)
+        self._new: dict[bytes, int] = {}
+        self._most_new = LEAST_NEW
         self._beside: dict[bytes, dict[int, int]] = {}
         self._count = 0
 
@@ -49,8 +57,9 @@ class Table:
         return self._count
 
     def __iter__(self) -> Iterator[Entry]:
-        for bucket in self._buckets:
-            for member, value in _read(bucket):
+        # In this order: what is taken over meanwhile comes twice, and nothing never.
+        for records in chain([list(self._new.items())], map(_read, self._buckets)):
+            for member, value in records:
                 if value != _BESIDE:
                     yield Entry(_day(value), member, _score(value))
         for member, days in list(self._beside.items()):
@@ -60,41 +69,64 @@ class Table:
     def score(self, member: bytes) -> int | None:
         """The greatest score of a member over all days, or None."""
         shape = mask, split = self._shape
-        # Keyed anew in each process: nobody makes all members meet in a bucket.
-        hashed = hash(member)
-        number = hashed & mask
-        if number < split:
-            number = hashed & (2 * mask + 1)
-        bucket = self._buckets[number]
-        at = bucket.rfind(member)  # which is faster than `find` among so few bytes
-        if at < 0 and len(member) == MEMBER_BYTES:  # as good as always
-            # A split may just have moved what this bucket held.
-            return None if self._shape is shape else self.score(member)
-        if at % _SIZE == 0 and len(member) == MEMBER_BYTES:
+        value = self._new.get(member)
+        if value is None:
+            # Keyed anew in each process: nobody makes all members meet in a bucket.
+            hashed = hash(member)
+            number = hashed & mask
+            if number < split:
+                number = hashed & (2 * mask + 1)
+            bucket = self._buckets[number]
+            at = bucket.rfind(member)  # which is faster than `find` among so few bytes
+            if at < 0 and len(member) == MEMBER_BYTES:  # as good as always
+                # A split may just have moved what this bucket held.
+                return None if self._shape is shape else self.score(member)
+            if at % _SIZE or len(member) != MEMBER_BYTES:
+                return max((entry.score for entry in self.entries(member)), default=None)
             value = int.from_bytes(bucket[at + MEMBER_BYTES : at + _SIZE])
-            if value < _COUNTED:
-                return value & _INSTANT
+        if value < _COUNTED:
+            return value & _INSTANT
         return max((entry.score for entry in self.entries(member)), default=None)
 
     def entries(self, member: bytes) -> list[Entry]:
         """A member on each of its days."""
         shape = self._shape
-        bucket = self._buckets[_index(member, shape)]
-        at = _find(bucket, member)
-        if at < 0 and len(member) == MEMBER_BYTES:
-            # A split moves all of a member's at once, so what is found is whole.
-            return [] if self._shape is shape else self.entries(member)
-        return [Entry(day, member, score) for day, score in self._days(bucket, at, member).items()]
+        value = self._new.get(member)
+        if value is None:
+            bucket = self._buckets[_index(member, shape)]
+            at = _find(bucket, member)
+            if at < 0 and len(member) == MEMBER_BYTES:
+                return [] if self._shape is shape else self.entries(member)
+            value = _value(bucket, at, member)
+        return [Entry(day, member, score) for day, score in self._days(value, member).items()]
 
     def expect(self, count: int) -> None:
-        """Split until there is room for so many: what is empty is split at once."""
-        while count > FILL * len(self._buckets):
-            self._split()
+        """Make room for so many: buckets are split while they are empty, and then fill together.
+
+        `settle` says that they have come.
+        """
+        self._make_room(count)
+        self._most_new = max(self._most_new, count >> 5)
+
+    def settle(self) -> None:
+        """Take all that is new over into buckets."""
+        self._make_room(self._count)
+        buckets, (mask, split) = self._buckets, self._shape
+        grown = defaultdict[int, list[bytes]](list)
+        for member, value in self._new.items():
+            hashed = hash(member)
+            number = hashed & mask
+            if number < split:
+                number = hashed & (2 * mask + 1)
+            grown[number].append(member + value.to_bytes(_VALUE_BYTES))
+        for number in sorted(grown):  # in this order the old ones leave one hole behind
+            buckets[number] += b"".join(grown[number])
+        self._new = {}  # another one: who reads the old one finds all in it
+        self._most_new = max(LEAST_NEW, self._count >> 8)
 
     def join(self, day: int, members: Collection[tuple[bytes, int]]) -> list[Joined]:
         """Raise the scores of some members on one day; what has changed by that."""
-        self.expect(self._count + len(members))
-        buckets, (mask, split) = self._buckets, self._shape
+        new, buckets, (mask, split) = self._new, self._buckets, self._shape
         first = day * _DAY_MS
         end = min(first + _DAY_MS, _SCORES)
         changed: list[Joined] = []
@@ -105,21 +137,24 @@ class Table:
             if number < split:
                 number = hashed & (2 * mask + 1)
             bucket = buckets[number]
-            if bucket.rfind(member) >= 0 or len(member) != MEMBER_BYTES:
+            if member in new or bucket.rfind(member) >= 0 or len(member) != MEMBER_BYTES:
                 at = _find(bucket, member)  # but for what lies across two records
-                if at >= 0 or len(member) != MEMBER_BYTES:
+                if at >= 0 or member in new or len(member) != MEMBER_BYTES:
                     changed += self._raise(number, at, day, member, score)
                     continue
             value = score if first <= score < end else _packed(day, score)
             if value == _BESIDE:
                 self._beside[member] = {day: score}
-            buckets[number] = bucket + (member + value.to_bytes(_VALUE_BYTES))
+            new[member] = value
             add((member, score, None))
         self._count += [before for _, _, before in changed].count(None)
+        if len(new) > self._most_new:
+            self.settle()
         return changed
 
     def drop(self, days: Collection[int]) -> int:
         """Forget whole days; returns how many records."""
+        self.settle()
         before = self._count
         past = frozenset(days)
         gone = set()
@@ -143,29 +178,34 @@ class Table:
             self._count += len(member) == MEMBER_BYTES  # whose record held nothing itself
         return before - self._count
 
-    def _days(self, bucket: bytes, at: int, member: bytes) -> dict[int, int]:
-        """The scores of a member by day, given its record in a bucket, if it has one."""
-        if at >= 0 and len(member) == MEMBER_BYTES:
-            value = int.from_bytes(bucket[at + MEMBER_BYTES : at + _SIZE])
-            if value != _BESIDE:
-                return {_day(value): _score(value)}
+    def _days(self, value: int, member: bytes) -> dict[int, int]:
+        """The scores of a member by day, given its value."""
+        if value != _BESIDE:
+            return {_day(value): _score(value)}
         return dict(self._beside.get(member, ()))
 
     def _raise(self, number: int, at: int, day: int, member: bytes, score: int) -> list[Joined]:
-        """Raise the score of a member that has a record there, or that none can hold."""
+        """Raise the score of a member that is new, or has a record there, or that none can hold."""
         bucket = self._buckets[number]
-        days = self._days(bucket, at, member)
+        value = self._new.get(member)
+        days = self._days(_value(bucket, at, member) if value is None else value, member)
         before = days.get(day)
         if before is not None and before >= score:
             return []
         days[day] = score
-        value = _packed(day, score) if len(days) == 1 and member not in self._beside else _BESIDE
-        if value == _BESIDE or len(member) != MEMBER_BYTES:
-            self._beside[member] = days  # first: who reads the record then looks here
-        if len(member) == MEMBER_BYTES:
-            raised = value.to_bytes(_VALUE_BYTES)
-            self._buckets[number] = bucket[: at + MEMBER_BYTES] + raised + bucket[at + _SIZE :]
+        raised = _packed(day, score) if len(days) == 1 and member not in self._beside else _BESIDE
+        if raised == _BESIDE or len(member) != MEMBER_BYTES:
+            self._beside[member] = days  # first: who reads the value then looks here
+        if value is not None:
+            self._new[member] = raised
+        elif len(member) == MEMBER_BYTES:
+            head, tail = bucket[: at + MEMBER_BYTES], bucket[at + _SIZE :]
+            self._buckets[number] = head + raised.to_bytes(_VALUE_BYTES) + tail
         return [(member, score, before)]
+
+    def _make_room(self, count: int) -> None:
+        while count > FILL * len(self._buckets):
+            self._split()
 
     def _split(self) -> None:
         mask, split = self._shape
@@ -195,6 +235,13 @@ def _find(bucket: bytes, member: bytes) -> int:
     while at >= 0 and at % _SIZE:
         at = bucket.find(member, at + 1)
     return at
+
+
+def _value(bucket: bytes, at: int, member: bytes) -> int:
+    """The value of the record there, or that of a member that none can hold."""
+    if len(member) != MEMBER_BYTES:
+        return _BESIDE
+    return int.from_bytes(bucket[at + MEMBER_BYTES : at + _SIZE])
 
 
 def _read(bucket: bytes) -> Iterator[tuple[bytes, int]]:
