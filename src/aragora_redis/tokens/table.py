@@ -24,7 +24,8 @@ from .entry import DAY, MEMBER_BYTES, Entry, Joined
 FILL = 48
 """Records of a bucket, on average, at which one is split."""
 LEAST_NEW = 256
-"""Entries that are taken over into buckets together, at least; in a large table one of 256."""
+"""Entries that are taken over into buckets together, at least. In a large table it is one of 256,
+and one of 32 while many are expected."""
 _DAY_MS = DAY * 1000
 _VALUE_BYTES = 6
 _SIZE = MEMBER_BYTES + _VALUE_BYTES
@@ -49,7 +50,7 @@ class Table:
         # How many low bits of the hash choose a bucket, as a mask, and up to which bucket one more.
         self._shape = (0, 0)
         self._new: dict[bytes, int] = {}
-        self._most_new = LEAST_NEW
+        self._expected = 0
         self._beside: dict[bytes, dict[int, int]] = {}
         self._count = 0
 
@@ -106,23 +107,12 @@ class Table:
         `settle` says that they have come.
         """
         self._make_room(count)
-        self._most_new = max(self._most_new, count >> 5)
+        self._expected = count
 
     def settle(self) -> None:
-        """Take all that is new over into buckets."""
-        self._make_room(self._count)
-        buckets, (mask, split) = self._buckets, self._shape
-        grown = defaultdict[int, list[bytes]](list)
-        for member, value in self._new.items():
-            hashed = hash(member)
-            number = hashed & mask
-            if number < split:
-                number = hashed & (2 * mask + 1)
-            grown[number].append(member + value.to_bytes(_VALUE_BYTES))
-        for number in sorted(grown):  # in this order the old ones leave one hole behind
-            buckets[number] += b"".join(grown[number])
-        self._new = {}  # another one: who reads the old one finds all in it
-        self._most_new = max(LEAST_NEW, self._count >> 8)
+        """Take all that is new over into buckets, and expect no more."""
+        self._expected = 0
+        self._take_over()
 
     def join(self, day: int, members: Collection[tuple[bytes, int]]) -> list[Joined]:
         """Raise the scores of some members on one day; what has changed by that."""
@@ -148,8 +138,8 @@ class Table:
             new[member] = value
             add((member, score, None))
         self._count += [before for _, _, before in changed].count(None)
-        if len(new) > self._most_new:
-            self.settle()
+        if len(new) > max(LEAST_NEW, self._count >> 8, self._expected >> 5):
+            self._take_over()
         return changed
 
     def drop(self, days: Collection[int]) -> int:
@@ -202,6 +192,20 @@ class Table:
             head, tail = bucket[: at + MEMBER_BYTES], bucket[at + _SIZE :]
             self._buckets[number] = head + raised.to_bytes(_VALUE_BYTES) + tail
         return [(member, score, before)]
+
+    def _take_over(self) -> None:
+        self._make_room(self._count)
+        buckets, (mask, split) = self._buckets, self._shape
+        grown = defaultdict[int, list[bytes]](list)
+        for member, value in self._new.items():
+            hashed = hash(member)
+            number = hashed & mask
+            if number < split:
+                number = hashed & (2 * mask + 1)
+            grown[number].append(member + value.to_bytes(_VALUE_BYTES))
+        for number in sorted(grown):  # in this order the old ones leave one hole behind
+            buckets[number] += b"".join(grown[number])
+        self._new = {}  # another one: who reads the old one finds all in it
 
     def _make_room(self, count: int) -> None:
         while count > FILL * len(self._buckets):
