@@ -1,10 +1,10 @@
 """Entries packed into buckets of bytes: 14 bytes each and two to three beside. Pure.
 
 A million revocations as Python objects take 250 MB. Here a bucket is one `bytes` of records, found
-by a part of the member and searched by `bytes.find`; buckets are split one at a time as they fill
-(linear hashing, Litwin 1980), so no insertion waits for all others to move. What is new waits in a
-dictionary until there is enough of it: a bucket that grows by each record alone leaves holes in
-memory that no other one fits into.
+by a part of the member and searched by `bytes.rfind`; buckets are split one at a time as they fill
+(linear hashing, Litwin 1980), so no insertion waits for all others to move. What is new waits in
+tails until there is enough of it: buckets that grow by each record alone leave holes in memory
+that no other one fits into.
 
 A record has one day, which is nearly always that of its score, or up to 30 later: five bits. What
 does not fit, a member on several days above all, is kept beside, where it takes ten times as much.
@@ -14,14 +14,13 @@ One thread writes; others may look up at the same time, and never miss what was 
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterator
 from itertools import chain
 from struct import Struct
 
 from .entry import DAY, MEMBER_BYTES, Entry, Joined
 
-FILL = 48
+FILL = 40
 """Records of a bucket, on average, at which one is split."""
 LEAST_NEW = 256
 """Entries that are taken over into buckets together, at least. In a large table it is one of 256,
@@ -49,7 +48,8 @@ class Table:
         self._buckets = [b""]
         # How many low bits of the hash choose a bucket, as a mask, and up to which bucket one more.
         self._shape = (0, 0)
-        self._new: dict[bytes, int] = {}
+        self._tails: dict[int, bytes] = {}
+        self._waiting = 0
         self._expected = 0
         self._beside: dict[bytes, dict[int, int]] = {}
         self._count = 0
@@ -59,8 +59,8 @@ class Table:
 
     def __iter__(self) -> Iterator[Entry]:
         # In this order: what is taken over meanwhile comes twice, and nothing never.
-        for records in chain([list(self._new.items())], map(_read, self._buckets)):
-            for member, value in records:
+        for records in chain(list(self._tails.values()), self._buckets):
+            for member, value in _read(records):
                 if value != _BESIDE:
                     yield Entry(_day(value), member, _score(value))
         for member, days in list(self._beside.items()):
@@ -70,36 +70,31 @@ class Table:
     def score(self, member: bytes) -> int | None:
         """The greatest score of a member over all days, or None."""
         shape = mask, split = self._shape
-        value = self._new.get(member)
-        if value is None:
-            # Keyed anew in each process: nobody makes all members meet in a bucket.
-            hashed = hash(member)
-            number = hashed & mask
-            if number < split:
-                number = hashed & (2 * mask + 1)
-            bucket = self._buckets[number]
-            at = bucket.rfind(member)  # which is faster than `find` among so few bytes
-            if at < 0 and len(member) == MEMBER_BYTES:  # as good as always
-                # A split may just have moved what this bucket held.
-                return None if self._shape is shape else self.score(member)
-            if at % _SIZE or len(member) != MEMBER_BYTES:
-                return max((entry.score for entry in self.entries(member)), default=None)
-            value = int.from_bytes(bucket[at + MEMBER_BYTES : at + _SIZE])
-        if value < _COUNTED:
-            return value & _INSTANT
+        # Keyed anew in each process: nobody makes all members meet in a bucket.
+        hashed = hash(member)
+        number = hashed & mask
+        if number < split:
+            number = hashed & (2 * mask + 1)
+        tailed = number in self._tails
+        records = self._records(number, member) if tailed else self._buckets[number]
+        at = records.rfind(member)  # which is faster than `find` among so few bytes
+        if at < 0 and len(member) == MEMBER_BYTES:  # as good as always
+            # A split may just have moved what this bucket held.
+            return None if self._shape is shape else self.score(member)
+        if at % _SIZE == 0 and len(member) == MEMBER_BYTES:
+            value = int.from_bytes(records[at + MEMBER_BYTES : at + _SIZE])
+            if value < _COUNTED:
+                return value & _INSTANT
         return max((entry.score for entry in self.entries(member)), default=None)
 
     def entries(self, member: bytes) -> list[Entry]:
         """A member on each of its days."""
         shape = self._shape
-        value = self._new.get(member)
-        if value is None:
-            bucket = self._buckets[_index(member, shape)]
-            at = _find(bucket, member)
-            if at < 0 and len(member) == MEMBER_BYTES:
-                return [] if self._shape is shape else self.entries(member)
-            value = _value(bucket, at, member)
-        return [Entry(day, member, score) for day, score in self._days(value, member).items()]
+        records = self._records(_index(member, shape), member)
+        at = _find(records, member)
+        if at < 0 and len(member) == MEMBER_BYTES:
+            return [] if self._shape is shape else self.entries(member)
+        return [Entry(day, member, score) for day, score in self._days(records, at, member).items()]
 
     def expect(self, count: int) -> None:
         """Make room for so many: buckets are split while they are empty, and then fill together.
@@ -116,7 +111,7 @@ class Table:
 
     def join(self, day: int, members: Collection[tuple[bytes, int]]) -> list[Joined]:
         """Raise the scores of some members on one day; what has changed by that."""
-        new, buckets, (mask, split) = self._new, self._buckets, self._shape
+        tails, buckets, (mask, split) = self._tails, self._buckets, self._shape
         first = day * _DAY_MS
         end = min(first + _DAY_MS, _SCORES)
         changed: list[Joined] = []
@@ -126,19 +121,25 @@ class Table:
             number = hashed & mask
             if number < split:
                 number = hashed & (2 * mask + 1)
-            bucket = buckets[number]
-            if member in new or bucket.rfind(member) >= 0 or len(member) != MEMBER_BYTES:
-                at = _find(bucket, member)  # but for what lies across two records
-                if at >= 0 or member in new or len(member) != MEMBER_BYTES:
+            tail = tails.get(number, b"")
+            if (
+                buckets[number].rfind(member) >= 0
+                or tail.rfind(member) >= 0
+                or len(member) != MEMBER_BYTES
+            ):
+                at = _find(self._records(number, member), member)
+                if at >= 0 or len(member) != MEMBER_BYTES:  # and no part of two records
                     changed += self._raise(number, at, day, member, score)
                     continue
             value = score if first <= score < end else _packed(day, score)
             if value == _BESIDE:
                 self._beside[member] = {day: score}
-            new[member] = value
+            tails[number] = tail + (member + value.to_bytes(_VALUE_BYTES))
             add((member, score, None))
-        self._count += [before for _, _, before in changed].count(None)
-        if len(new) > max(LEAST_NEW, self._count >> 8, self._expected >> 5):
+        came = [before for _, _, before in changed].count(None)
+        self._count += came
+        self._waiting += came
+        if self._waiting > max(LEAST_NEW, self._count >> 8, self._expected >> 5):
             self._take_over()
         return changed
 
@@ -168,44 +169,45 @@ class Table:
             self._count += len(member) == MEMBER_BYTES  # whose record held nothing itself
         return before - self._count
 
-    def _days(self, value: int, member: bytes) -> dict[int, int]:
-        """The scores of a member by day, given its value."""
-        if value != _BESIDE:
-            return {_day(value): _score(value)}
+    def _records(self, number: int, member: bytes) -> bytes:
+        """Where the record of a member is: in a bucket's tail, else in the bucket."""
+        tail = self._tails.get(number, b"")  # first: it goes when the bucket has it
+        return tail if _find(tail, member) >= 0 else self._buckets[number]
+
+    def _days(self, records: bytes, at: int, member: bytes) -> dict[int, int]:
+        """The scores of a member by day, given its record, if it has one."""
+        if at >= 0 and len(member) == MEMBER_BYTES:
+            value = int.from_bytes(records[at + MEMBER_BYTES : at + _SIZE])
+            if value != _BESIDE:
+                return {_day(value): _score(value)}
         return dict(self._beside.get(member, ()))
 
     def _raise(self, number: int, at: int, day: int, member: bytes, score: int) -> list[Joined]:
-        """Raise the score of a member that is new, or has a record there, or that none can hold."""
-        bucket = self._buckets[number]
-        value = self._new.get(member)
-        days = self._days(_value(bucket, at, member) if value is None else value, member)
+        """Raise the score of a member that has a record there, or that none can hold."""
+        records = self._records(number, member)
+        days = self._days(records, at, member)
         before = days.get(day)
         if before is not None and before >= score:
             return []
         days[day] = score
-        raised = _packed(day, score) if len(days) == 1 and member not in self._beside else _BESIDE
-        if raised == _BESIDE or len(member) != MEMBER_BYTES:
-            self._beside[member] = days  # first: who reads the value then looks here
-        if value is not None:
-            self._new[member] = raised
-        elif len(member) == MEMBER_BYTES:
-            head, tail = bucket[: at + MEMBER_BYTES], bucket[at + _SIZE :]
-            self._buckets[number] = head + raised.to_bytes(_VALUE_BYTES) + tail
+        value = _packed(day, score) if len(days) == 1 and member not in self._beside else _BESIDE
+        if value == _BESIDE or len(member) != MEMBER_BYTES:
+            self._beside[member] = days  # first: who reads the record then looks here
+        if len(member) == MEMBER_BYTES:
+            head, rest = records[: at + MEMBER_BYTES], records[at + _SIZE :]
+            raised = head + value.to_bytes(_VALUE_BYTES) + rest
+            if records is self._buckets[number]:
+                self._buckets[number] = raised
+            else:
+                self._tails[number] = raised
         return [(member, score, before)]
 
     def _take_over(self) -> None:
         self._make_room(self._count)
-        buckets, (mask, split) = self._buckets, self._shape
-        grown = defaultdict[int, list[bytes]](list)
-        for member, value in self._new.items():
-            hashed = hash(member)
-            number = hashed & mask
-            if number < split:
-                number = hashed & (2 * mask + 1)
-            grown[number].append(member + value.to_bytes(_VALUE_BYTES))
-        for number in sorted(grown):  # in this order the old ones leave one hole behind
-            buckets[number] += b"".join(grown[number])
-        self._new = {}  # another one: who reads the old one finds all in it
+        for number in sorted(self._tails):  # in this order the old ones leave one hole behind
+            self._buckets[number] += self._tails[number]
+            del self._tails[number]
+        self._waiting = 0
 
     def _make_room(self, count: int) -> None:
         while count > FILL * len(self._buckets):
@@ -216,7 +218,7 @@ class Table:
         wider = 2 * mask + 1
         stay: list[bytes] = []
         move: list[bytes] = []
-        bucket = self._buckets[split]
+        bucket = self._buckets[split] + self._tails.get(split, b"")
         for at in range(0, len(bucket), _SIZE):
             moves = hash(bucket[at : at + MEMBER_BYTES]) & wider > mask
             (move if moves else stay).append(bucket[at : at + _SIZE])
@@ -225,6 +227,7 @@ class Table:
         self._buckets.append(b"".join(move))
         self._shape = (mask, split + 1) if split < mask else (wider, 0)
         self._buckets[split] = b"".join(stay)
+        self._tails.pop(split, None)
 
 
 def _index(member: bytes, shape: tuple[int, int]) -> int:
@@ -239,13 +242,6 @@ def _find(bucket: bytes, member: bytes) -> int:
     while at >= 0 and at % _SIZE:
         at = bucket.find(member, at + 1)
     return at
-
-
-def _value(bucket: bytes, at: int, member: bytes) -> int:
-    """The value of the record there, or that of a member that none can hold."""
-    if len(member) != MEMBER_BYTES:
-        return _BESIDE
-    return int.from_bytes(bucket[at + MEMBER_BYTES : at + _SIZE])
 
 
 def _read(bucket: bytes) -> Iterator[tuple[bytes, int]]:
