@@ -15,9 +15,9 @@ from .environments import ROOT, EnvironmentMissingError, python_of
 from .sample import Sample
 from .target import Target
 
-OPENING = 180.0
-"""Seconds that a contestant may take to make itself ready: a million revocations take some."""
-SLACK = 120.0
+OPENING = 600.0
+"""Seconds that a contestant may take to make itself ready: ten million revocations take some."""
+SLACK = 300.0
 """Seconds that a round may take longer than it was told to."""
 
 

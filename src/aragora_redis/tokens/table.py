@@ -20,7 +20,7 @@ from struct import Struct
 
 from .entry import DAY, MEMBER_BYTES, Entry, Joined
 
-FILL = 40
+FILL = 48
 """Records of a bucket, on average, at which one is split."""
 LEAST_NEW = 256
 """Entries that are taken over into buckets together, at least. In a large table it is one of 256,
