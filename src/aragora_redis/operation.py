@@ -93,6 +93,10 @@ class Operation(Struct, Generic[T], frozen=True, gc=False):
         # Arguments may be secrets.
         return f"<Operation {self.script.name if self.script else 'command'} of {self.keys}>"
 
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        # A Struct has one of its own, which tells them.
+        return [("script", self.script.name if self.script else None), ("keys", self.keys)]
+
     @property
     def slot(self) -> int | None:
         """The hash slot of its keys (Redis documentation, "Redis cluster specification")."""

@@ -50,8 +50,8 @@ def listen(at: Address) -> list[socket.socket]:
             ) from None
         for each in found:
             each.settimeout(0)
-            # Accepted connections have it from here. With Nagle's algorithm the second of two pieces
-            # of an answer would wait 40 ms for the client to confirm the first.
+            # Accepted connections have it from here. With Nagle's algorithm the second piece of an
+            # answer would wait 40 ms for the client to confirm the first.
             each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         opened.pop_all()
         return found
