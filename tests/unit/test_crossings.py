@@ -18,6 +18,7 @@ from functools import partial
 import pytest
 
 from aragora_redis.errors import NotStartedError, OutcomeUnknownError
+from aragora_redis.sync.call import Call
 from aragora_redis.sync.inbox import NAP_ENTRIES
 from aragora_redis.sync.loop import Loop
 
@@ -131,6 +132,44 @@ def test_who_is_interrupted_waits_no_longer_and_it_is_cancelled(loop, interrupt)
         loop.run(work(), 60)
     assert cancelled.wait(10)
     assert loop.run(asyncio.sleep(0, "goes on"), 5) == "goes on"
+
+
+def test_who_is_interrupted_while_it_wakes_the_loop_leaves_it_to_be_woken(loop, monkeypatch):
+    """A signal's handler may raise between the words that the loop is awake, and its bell."""
+
+    async def work():
+        return 7
+
+    assert loop.run(work(), 5) == 7
+    wake, broken = loop._inbox.wake, [KeyboardInterrupt]
+
+    def interrupted():
+        if broken:
+            raise broken.pop()
+        wake()
+
+    monkeypatch.setattr(loop._inbox, "wake", interrupted)
+    until(lambda: not loop._inbox.awake)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(work(), 5)
+    until(lambda: not loop._inbox.awake)
+    assert loop.run(work(), 0) == 7
+
+
+async def test_who_gives_up_before_the_first_step_leaves_nothing_behind():
+    faults = list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, told: faults.append(told))
+    begun = list[int]()
+
+    async def work():
+        begun.append(1)
+
+    call = Call(work(), undo=begun.append)
+    call.begin()
+    call.give_up()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert (faults, begun) == ([], [])
 
 
 @pytest.mark.parametrize("ends", ["by itself", "in spite of it"])

@@ -84,8 +84,10 @@ class Call(Generic[T]):
             self.error = error
         self._ended.release()
 
-    def _take_back(self, _task: asyncio.Task[None]) -> None:
-        if self._undo is not None and self.error is None:
+    def _take_back(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():  # before its first step
+            self._work.close()
+        elif self._undo is not None and self.error is None:
             self._undo(self.result)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -48,8 +47,13 @@ class Inbox:
         self._entries.append(entry)
         if not self.awake and not (can_wait and self._naps and len(self._entries) < NAP_ENTRIES):
             self.awake = True
-            with contextlib.suppress(RuntimeError, ValueError):  # the loop has just been closed
+            try:
                 self.wake()
+            except (RuntimeError, ValueError):  # the loop has just been closed
+                pass
+            except BaseException:  # a signal's handler came between: the next one wakes it
+                self.awake = False
+                raise
         if self._shut and self.take_out(entry):
             entry.refuse(NotStartedError())
 
