@@ -388,6 +388,27 @@ async def test_i3_a_reply_to_something_else_does_not_end_the_doubt(silent):
     assert names(silent.pipe.writes) == [[b"CHECK"], [b"ROLE"]]
 
 
+async def test_i3_what_was_queued_before_a_late_answer_is_probed_for(lane):
+    """It was fenced when there was no doubt, and waited for room while there came to be one."""
+    first, second = lane.submit(command("A")), lane.submit(command("B"))
+    await turn()
+    queued = [lane.submit(fenced("C")), lane.submit(command("D"))]
+    assert names(lane.pipe.writes) == [[b"A"], [b"B"]]
+    for batch in lane.mux._in_flight:
+        batch.sent_at -= FRESH + 0.1
+    lane.pipe.answer(b"late", b"late")
+    later = lane.submit(fenced("E"))
+    await turn()
+    for each in (first, second):
+        with pytest.raises(OutcomeUnknownError):
+            await each
+    assert names(lane.pipe.writes)[2:] == [[b"ROLE"], [b"D"]], "what needs no proof goes on"
+    lane.pipe.answer(MASTER, b"d")
+    assert names(lane.pipe.writes)[4:] == [[b"C", b"E"]], "in the order in which they came"
+    lane.pipe.answer(b"c", b"e")
+    assert await asyncio.gather(*queued, later) == [b"c", b"d", b"e"]
+
+
 async def test_i3_a_reconnect_does_not_lift_a_suspension(lane):
     lane.mux.suspend("a switch was announced")
     lane.pipe.close("reset")

@@ -271,11 +271,14 @@ class Mux:
             self._write_batch(pipe)
 
     def _write_batch(self, pipe: Pipe) -> None:
+        now = self._clock.monotonic()
+        # What was queued may have waited through a silence, and for an answer that came late.
+        if self._trust.doubtful(now) and self._unsent.fence():
+            self._probe_first()
         waiting = len(self._unsent) + sum(len(batch.pending) for batch in self._in_flight)
         taken = self._unsent.take(min(max(waiting // 2, BATCH_FLOOR), BATCH_CEILING))
         if not taken:
             return
-        now = self._clock.monotonic()
         batch = Batch(taken, now)
         calls, commands = pack_calls(group(taken, by_slot=self.by_slot), self.server_time)
         if not calls:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from ..errors import AragoraRedisError, OverloadedError
+from ..operation import Fence
 from .batch import Pending, fail
 
 QUEUE_LIMIT = 4096
@@ -38,6 +39,19 @@ class Unsent:
             raise OverloadedError("the queue to Redis is full", remedy="slow down, or add capacity")
         (self._fenced if fenced else self._queue).append(pending)
         self._bytes += pending.operation.size
+
+    def fence(self) -> bool:
+        """Keep back what is to be fenced and was queued before there was a doubt; whether any was.
+
+        It stays before what came later.
+        """
+        kept = [each for each in self._queue if each.operation.fence is Fence.PROBE]
+        if kept:
+            self._queue = deque(
+                each for each in self._queue if each.operation.fence is not Fence.PROBE
+            )
+            self._fenced.extendleft(reversed(kept))
+        return bool(kept)
 
     def unfence(self) -> None:
         """Queue what was kept: the primary has proved itself."""
