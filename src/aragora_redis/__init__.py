@@ -37,12 +37,16 @@ _DEFINED_IN = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import what is asked for the first time (PEP 562)."""
-    if name not in _DEFINED_IN:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(_DEFINED_IN[name], __name__), name)
-    return found
+if not TYPE_CHECKING:  # a type checker would take every name for one of these
+
+    def __getattr__(name: str) -> Any:
+        """Import what is asked for the first time (PEP 562)."""
+        if name == "errors":  # the one room that is asked for by its own name
+            return import_module(".errors", __name__)
+        if name not in _DEFINED_IN:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(import_module(_DEFINED_IN[name], __name__), name)
+        return found
 
 
 def __dir__() -> list[str]:

@@ -52,10 +52,11 @@ def brought_by(program):
     ("program", "allowed"),
     [
         ("import aragora_redis", set()),
+        ("import aragora_redis; aragora_redis.errors.LimitExceededError", set()),
         ("from aragora_redis import SharedState", OF_MSGSPEC),
         (EMBEDDED, OF_MSGSPEC),
     ],
-    ids=["package", "state", "embedded"],
+    ids=["package", "errors", "state", "embedded"],
 )
 def test_who_does_not_connect_brings_no_client_and_no_validator(program, allowed):
     assert brought_by(program) - allowed == {"aragora_redis"}
@@ -71,4 +72,4 @@ def test_the_package_has_what_it_names():
     for name in aragora_redis.__all__:
         assert getattr(aragora_redis, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
-        _ = aragora_redis.Nonsense
+        _ = aragora_redis.Nonsense  # type: ignore[attr-defined]

@@ -83,11 +83,14 @@ class Record:
         self.last_asked: tuple[LimitPolicy, int, Operation[Answer]] | None = None
 
     def check(self, asked: LimitPolicy, cost: int) -> Operation[Answer]:
-        """What asks Redis; most checks of a subject ask the same as the one before."""
+        """What asks Redis; who is checked again is mostly asked the same, and many never are."""
         last = self.last_asked
-        if last is None or last[0] is not asked or last[1] != cost:
-            last = self.last_asked = asked, cost, check(asked, self.key, cost)
-        return last[2]
+        if last is not None and last[0] is asked and last[1] == cost:
+            return last[2]
+        operation = check(asked, self.key, cost)
+        if self.full_at:
+            self.last_asked = asked, cost, operation
+        return operation
 
     def own_at(self, now: float) -> LimitPolicy | None:
         """The limit that operators have set for it, as Redis last said, until that ends."""
