@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from aragora_redis.address import Address
 from aragora_redis.errors import SettingsError
@@ -305,3 +306,11 @@ def test_what_does_not_go_with_a_token_is_said(environ, named):
         from_env(environ)
     assert "problems" not in str(caught.value)
     assert all(f"ARAGORA_REDIS_{name}" in str(caught.value) for name in named)
+
+
+def test_settings_are_told_apart_by_what_they_say_and_not_by_where_it_came_from():
+    said = from_env(URL)
+    alike = replace(said, sources={})
+    assert said.sources
+    assert (said, hash(said)) == (alike, hash(alike))
+    assert said != from_env({"ARAGORA_REDIS_URL": "redis://g"})

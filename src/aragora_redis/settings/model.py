@@ -176,6 +176,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether they say the same, wherever that came from."""
+        return isinstance(other, Settings) and self._said() == other._said()
+
+    def __hash__(self) -> int:
+        return hash(self._said())
+
+    def _said(self) -> tuple[object, ...]:
+        return tuple(getattr(self, name) for name in self.__struct_fields__ if name != "sources")
+
     @property
     def fingerprint(self) -> str:
         """Tells digest keys apart, see `fingerprint_of`."""
