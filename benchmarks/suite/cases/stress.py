@@ -26,7 +26,7 @@ CASES = (
         "fairness",
         "how evenly callers are served, by the one with the fewest calls in a round",
         tuple(
-            Entry("stress", "check", f"{callers} callers", {"callers": callers})
+            Entry("growth", "check", f"{callers} callers", {"callers": callers})
             for callers in (16, 256, 1024)
         ),
         ("evenness", "median", "p99"),
@@ -35,7 +35,7 @@ CASES = (
         "head-of-line",
         "rate-limit checks by 8 callers, alone and beside 2 that write sessions of 256 kB",
         (
-            Entry("stress", "check", "alone", {"callers": 8}),
+            Entry("growth", "check", "alone", {"callers": 8}),
             Entry("stress", "beside-sessions", "beside sessions", {"callers": 8, "kilobytes": 256}),
         ),
         ("p99", "median", "p99.9", "rate"),

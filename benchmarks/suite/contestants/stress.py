@@ -27,18 +27,6 @@ async def arrivals(target: Target, parameters: Parameters) -> Opening:
 
 
 @asynccontextmanager
-async def check(target: Target, parameters: Parameters) -> Opening:
-    """Checks by so many `callers`."""
-    async with SharedState.from_env(target.env) as state:
-        limits = state.rate_limits
-
-        async def one(number: int) -> None:
-            await limits.check("api", SUBJECTS[number % KEYS])
-
-        yield by_callers(one, parameters["callers"])
-
-
-@asynccontextmanager
 async def overrun(target: Target, parameters: Parameters) -> Opening:
     """Checks by so many `callers` of a limit that is decided here where Redis cannot be asked."""
     async with SharedState.from_env(target.env) as state:
@@ -79,7 +67,6 @@ async def beside_sessions(target: Target, parameters: Parameters) -> Opening:
 
 TASKS = {
     "arrivals": arrivals,
-    "check": check,
     "overrun": overrun,
     "beside-sessions": beside_sessions,
 }
