@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
 import sys
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -48,7 +50,42 @@ async def bursts(env):
     return {answer.json()["limit"] for answer in answers}
 
 
-async def test_workers_are_one_service(standalone_lab, tmp_path):  # noqa: PLR0915 - one start
+async def refused(env):
+    try:
+        await asked(env, "GET", "/healthz")
+    except httpx.ConnectError:
+        return True
+    except httpx.TransportError:
+        return False
+    return False
+
+
+@asynccontextmanager
+async def sent_in_part(env, path, body):
+    """A request of which only the head has been sent, and what sends the rest and reads."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(env["URL"].rpartition(":")[2]))
+    fields = bearer(env)["headers"] | {
+        "Host": "127.0.0.1",
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+    }
+    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+    writer.write("\r\n".join([*lines, "", ""]).encode())
+    await writer.drain()
+
+    async def rest():
+        writer.write(body)
+        return (await reader.read()).decode()
+
+    try:
+        yield rest
+    finally:
+        writer.close()
+
+
+@asynccontextmanager
+async def service(standalone_lab, tmp_path):
+    """Two workers in a process group of their own."""
     port, policies = free_port(), tmp_path / "policies.toml"
     policies.write_text(POLICIES)
     env = standalone_lab.env() | {
@@ -58,11 +95,11 @@ async def test_workers_are_one_service(standalone_lab, tmp_path):  # noqa: PLR09
         "ARAGORA_INSTANCE_ID": "gw",
         "URL": f"http://127.0.0.1:{port}",
     }
-    await asyncio.to_thread(give_past, standalone_lab, ARAGORA_KEY_PREFIX="t-workers")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "aragora_redis", "serve", "--port", str(port), "--workers", "2"),
         env=dict(os.environ) | env,
         stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
     )
     said = bytearray()
 
@@ -81,6 +118,21 @@ async def test_workers_are_one_service(standalone_lab, tmp_path):  # noqa: PLR09
 
     try:
         await hears(b"listening on")
+        yield env, policies, process, hears
+        async with asyncio.timeout(15):
+            await reading
+        assert await process.wait() == 0
+        assert b"Traceback" not in said
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        await reading
+
+
+async def test_workers_are_one_service(standalone_lab, tmp_path):
+    await asyncio.to_thread(give_past, standalone_lab, ARAGORA_KEY_PREFIX="t-workers")
+    async with service(standalone_lab, tmp_path) as (env, policies, process, hears):
         first = workers_of(process.pid)
         assert len(first) == 2
 
@@ -116,16 +168,22 @@ async def test_workers_are_one_service(standalone_lab, tmp_path):  # noqa: PLR09
 
         workers = workers_of(process.pid)
         process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(15):
-            await reading
-        assert await process.wait() == 0
-        assert not any(map(is_there, workers))
-        assert b"Traceback" not in said
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-        await reading
+    assert not any(map(is_there, workers))
+
+
+async def test_signals_to_the_whole_group_cut_nothing_off(standalone_lab, tmp_path):
+    async with service(standalone_lab, tmp_path) as (env, _, process, _):
+        (forkserver,) = [each for each in children(process.pid) if children(each)]
+        workers = workers_of(process.pid)
+        os.killpg(process.pid, signal.SIGHUP)
+        assert await bursts(env) == {2}
+        async with sent_in_part(env, "/v1/limits/api/check", json.dumps(LOOK).encode()) as rest:
+            await bursts(env)
+            os.killpg(process.pid, signal.SIGTERM)
+            await until(lambda: refused(env))
+            assert is_there(forkserver)
+            assert (await rest()).startswith("HTTP/1.1 200")
+    assert not any(map(is_there, workers))
 
 
 async def test_workers_need_a_redis():

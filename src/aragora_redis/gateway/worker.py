@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import os
 import signal
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+
+from msgspec.structs import replace
 
 from ..settings import Settings
 
@@ -41,15 +43,17 @@ class Worker:
 def keep_in_touch(supervisor: Connection) -> None:
     """Show the supervisor that the loop goes round, and end in order once there is none."""
     loop = asyncio.get_running_loop()
+    pipe = supervisor.fileno()
+    os.set_blocking(pipe, False)  # one that is stopped reads nothing, and is not waited for
 
     def beat() -> None:
         with contextlib.suppress(OSError):
-            supervisor.send_bytes(b".")
+            os.write(pipe, b".")
         loop.call_later(BEAT, beat)
 
     def end() -> None:
-        loop.remove_reader(supervisor.fileno())
+        loop.remove_reader(pipe)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    loop.add_reader(supervisor.fileno(), end)  # it never writes: this is its end
+    loop.add_reader(pipe, end)  # it never writes: this is its end
     beat()

@@ -15,8 +15,9 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -38,6 +39,7 @@ PAUSE = 30.0
 """Seconds at most between a worker that ends soon after its start and the next one."""
 START = 60.0
 """Seconds in which a worker has to serve, before which it is not expected to give any sign."""
+_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 _FORKING = multiprocessing.get_context("forkserver")  # which has imported what a worker needs
 _log = logging.getLogger(__name__)
 
@@ -134,7 +136,7 @@ class _Place:
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the worker that serves here, if any does."""
         if self._pid is not None and self.serves.is_set():
-            os.kill(self._pid, number)
+            _kill(self._pid, number)
 
     async def keep(self) -> None:
         """Keep a worker here.
@@ -172,23 +174,22 @@ class _Place:
         process = _FORKING.Process(
             target=_work, args=(self._settings, self._worker, *self._rest, theirs)
         )
-        process.start()
+        with _signals_held():
+            process.start()
         theirs.close()
-        self._pid = process.pid
+        self._pid = pid = process.pid or 0
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
         heard_at = SYSTEM_CLOCK.monotonic()
 
         def hear() -> None:
             nonlocal heard_at
-            try:
-                ours.recv_bytes()
-            except (EOFError, OSError):
+            if not _heard(ours):  # the process has gone; its sentinel would tell of the forkserver
                 loop.remove_reader(ours.fileno())
+                ended.set()
                 return
             heard_at = SYSTEM_CLOCK.monotonic()
             self.serves.set()
 
-        loop.add_reader(process.sentinel, ended.set)
         loop.add_reader(ours.fileno(), hear)
         try:
             while not (ended.is_set() or self._stop.is_set()):
@@ -196,19 +197,49 @@ class _Place:
                 silence = SYSTEM_CLOCK.monotonic() - heard_at
                 if silence > (SILENT if self.serves.is_set() else START):
                     _log.error("worker %d gives no sign of life: it is ended", self._number)
-                    process.kill()
-            if not ended.is_set():
-                process.terminate()
-                await _first_of(ended, within=END)
+                    break
+            else:
+                if not ended.is_set():
+                    _kill(pid, signal.SIGTERM)
+                    await _first_of(ended, within=END)
         finally:
-            process.kill()
+            if not ended.is_set():
+                _kill(pid, signal.SIGKILL)
             process.join()
-            loop.remove_reader(process.sentinel)
             loop.remove_reader(ours.fileno())
             served = self.serves.is_set()
             self.serves.clear()
             ours.close()
         return process.exitcode, served
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Hold signals back, here and in what is started meanwhile: that ends when all others have.
+
+    A terminal and a service manager send signals to the forkserver too, which may not end by them.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        resource_tracker.ensure_running()  # now, because it lets signals through at its start
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _kill(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a worker whose end has not been heard of, though it may just have come."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _heard(worker: Connection) -> bytes:
+    """The signs of life that have come; none at the end of the pipe."""
+    try:
+        return os.read(worker.fileno(), 4096)
+    except OSError:
+        return b""
 
 
 async def _first_of(*events: asyncio.Event, within: float) -> None:
@@ -227,6 +258,9 @@ def _work(
     supervisor: Connection,
 ) -> None:
     """What a worker's process does."""
+    for each in _SIGNALS:
+        signal.signal(each, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     configure_logging(settings.log_level, settings.log_format)
     try:
         run_in_loop(
