@@ -128,6 +128,10 @@ def test_secrets_are_credentials_of_files_that_are_installed(installed, name):
         assert used in {each.partition(":")[0] for each in unit["LoadCredential"]}
 
 
+def test_only_the_first_process_of_a_gateway_is_told_to_end(deployed):
+    assert "\nKillMode=mixed\n" in (deployed / "aragora-gateway.service").read_text()
+
+
 def test_the_gateway_takes_its_settings(plan, installed):
     unit = parsed((installed / f"etc/systemd/system/{UNITS[2]}").read_text(), SPECIFIERS)
     env = environment(unit, installed)
