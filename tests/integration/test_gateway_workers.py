@@ -153,6 +153,7 @@ async def test_workers_are_one_service(standalone_lab, tmp_path):
         os.kill(min(first), signal.SIGKILL)
         await hears(b"has ended with code -9")
         assert await bursts(env) == {2}, "the other one serves"
+        assert await ready()
 
         async def two():
             now = workers_of(process.pid)

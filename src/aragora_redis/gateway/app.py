@@ -94,6 +94,7 @@ def create_app(
     metrics.watch(state.status)
     stopping = asyncio.Event()
     state.audit.via = "http"
+    siblings = _siblings(worker)
     dashboard = Dashboard(state, lab=lab, stopping=stopping, key=worker.key if worker else None)
 
     @asynccontextmanager
@@ -116,6 +117,8 @@ def create_app(
             yield
         finally:
             await state.close()
+            if siblings is not None:
+                await siblings.close()
             for end in ends:
                 end()
 
@@ -128,7 +131,7 @@ def create_app(
         sessions.routes(state),
         circuits.routes(state),
         audit.routes(state),
-        status.routes(state, metrics, _siblings(worker)),
+        status.routes(state, metrics, siblings),
         dashboard_routes.routes(dashboard),
     )
     # Given as they are: what includes routers builds each of their routes again at the first use.

@@ -94,11 +94,11 @@ def routes(state: SharedState, metrics: Metrics, siblings: Siblings | None) -> A
     async def readyz(request: Request) -> Ready:
         """Whether to send requests here: 503 until the revocations are loaded, then for good.
 
-        Of several workers on one port all have to be.
+        Of several workers on one port all have to be once; then one may be replaced meanwhile.
         """
         ready = state.ready
         if siblings is not None and siblings.are_meant(request):
-            ready = await siblings.all_ready()
+            ready = await siblings.ready(own=ready)
         if not ready:
             raise NotReadyError(
                 "the revocations are not loaded yet",
