@@ -9,6 +9,7 @@ from tests.gateways import client_of
 
 from aragora_redis.circuit.permit import Permit
 from aragora_redis.gateway.permits import LONGEST_CALL, Permits
+from aragora_redis.gateway.worker import Worker
 from aragora_redis.settings import from_env
 from aragora_redis.state.shared import SharedState
 from aragora_redis.testing import FakeClock, memory_state
@@ -25,7 +26,7 @@ max_concurrent = 2
 
 
 @pytest.fixture
-async def client(tmp_path):
+def state(tmp_path):
     policies = tmp_path / "policies.toml"
     policies.write_text(POLICIES)
     env = {
@@ -33,7 +34,12 @@ async def client(tmp_path):
         "ARAGORA_GATEWAY_TOKEN": GATEWAY,
         "ARAGORA_ADMIN_TOKEN": ADMIN,
     }
-    async with client_of(SharedState(from_env(env)), GATEWAY) as made:
+    return SharedState(from_env(env))
+
+
+@pytest.fixture
+async def client(state):
+    async with client_of(state, GATEWAY) as made:
         yield made
 
 
@@ -53,6 +59,14 @@ async def until_acquire(client, status):
             return answer
         await asyncio.sleep(0.01)
     raise AssertionError(answer)
+
+
+async def test_one_of_several_workers_bounds_no_calls(state):
+    async with client_of(state, GATEWAY, worker=Worker(0, (1, 2), b"key")) as client:
+        assert (await acquire(client, "llm")).status_code == 200
+        refused = await acquire(client, "narrow")
+        assert refused.status_code == 409
+        assert "max_concurrent" in refused.json()["remedy"]
 
 
 async def test_a_circuit_opens_tries_and_closes(client):

@@ -129,7 +129,7 @@ def create_app(
         refresh.routes(state),
         oauth.routes(state),
         sessions.routes(state),
-        circuits.routes(state),
+        circuits.routes(state, shared=worker is not None),
         audit.routes(state),
         status.routes(state, metrics, siblings),
         dashboard_routes.routes(dashboard),

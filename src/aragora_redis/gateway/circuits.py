@@ -16,6 +16,7 @@ from ..errors import CircuitOpenError, OutageError, OutcomeUnknownError
 from ..state.circuits import LONGEST_FORCE, Forced
 from ..state.shared import SharedState
 from ..web.headers import retry_after
+from ..web.problems import Problem, ProblemError
 from .auth import Caller, Role, needs
 from .bodies import Body, JsonRoute, Note
 from .permits import Permits
@@ -113,9 +114,16 @@ class CircuitsBody(BaseModel):
 
 _REFUSED = {"model": RefusalBody, "description": "Not let through, see Retry-After"}
 
+_SPREAD = Problem(
+    HTTPStatus.CONFLICT,
+    "the policy of this circuit bounds its calls, and several workers share this port: what "
+    "becomes of a call may be told to another worker than the one that counts it",
+    "serve with one worker, or take max_concurrent out of the policy",
+)
 
-def routes(state: SharedState, *, clock: Clock = SYSTEM_CLOCK) -> APIRouter:
-    """The routes over one state."""
+
+def routes(state: SharedState, *, shared: bool = False, clock: Clock = SYSTEM_CLOCK) -> APIRouter:
+    """The routes over one state; `shared` where other workers answer on the same port."""
     router = APIRouter(
         prefix="/v1/circuits",
         tags=["circuits"],
@@ -124,7 +132,7 @@ def routes(state: SharedState, *, clock: Clock = SYSTEM_CLOCK) -> APIRouter:
         responses=answers(*JSON_ANSWERS),
     )
     _add_looks(router, state)
-    _add_calls(router, state, clock)
+    _add_calls(router, state, clock, shared=shared)
     return router
 
 
@@ -159,17 +167,24 @@ def _add_looks(router: APIRouter, state: SharedState) -> None:
         return CircuitBody.model_validate(forced, from_attributes=True)
 
 
-def _add_calls(router: APIRouter, state: SharedState, clock: Clock) -> None:
+def _add_calls(router: APIRouter, state: SharedState, clock: Clock, *, shared: bool) -> None:
     permits = Permits(state.settings.digest_key.reveal_bytes(), clock)
 
-    @router.post("/{name}/acquire", response_model=PermitBody, responses={503: _REFUSED})
+    @router.post(
+        "/{name}/acquire",
+        response_model=PermitBody,
+        responses=answers(HTTPStatus.CONFLICT) | {503: _REFUSED},
+    )
     async def acquire(name: str) -> PermitBody | Response:
         """Leave to make one call: 200 with a permit, else 503 with the state.
 
         Where the policy bounds calls, a permit holds one of this gateway's places until its report,
         or for twice the time from which a call is slow (at least 5 seconds), unless it is kept.
+        409 where it does, and several workers share the port: the report may reach another one.
         """
         circuit = state.circuits[name]
+        if shared and circuit.policy.max_concurrent:
+            raise ProblemError(_SPREAD)
         try:
             permit = await circuit.acquire()
             return PermitBody(permit=permits.seal(name, permit), kept_for=circuit.lease)
