@@ -10,10 +10,13 @@ import threading
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+from tests.gateways import client_of
+from tests.ports import free_port
 
 from aragora_redis.gateway.siblings import KEPT, Siblings
 from aragora_redis.gateway.worker import Worker, keep_in_touch
 from aragora_redis.settings import from_env
+from aragora_redis.state.shared import SharedState
 from aragora_redis.testing import FakeClock
 
 
@@ -110,3 +113,16 @@ async def test_one_that_takes_the_place_of_another_makes_nobody_unready(others):
     siblings = Siblings(Worker(1, tuple(ports), b"key", replaces=True), clock=FakeClock())
     assert await siblings.ready(own=False)
     await siblings.close()
+
+
+@pytest.mark.parametrize("worker", [None, Worker(0, (1, 2), b"key")])
+async def test_what_one_of_several_revokes_without_redis_is_in_force_there(worker):
+    env = {
+        "ARAGORA_REDIS_URL": f"redis://127.0.0.1:{free_port()}",
+        "ARAGORA_REDIS_DEADLINE": "0.2",
+        "ARAGORA_DIGEST_KEY": "0123456789abcdef" * 2,
+    }
+    async with client_of(SharedState(from_env(env)), worker=worker) as client:
+        revoked = await client.post("/v1/tokens/revoke", json={"user": "u"})
+    assert (revoked.status_code, revoked.json()["level"]) == (202, "local")
+    assert ("in the worker that has answered" in revoked.text) is (worker is not None)

@@ -94,6 +94,7 @@ def create_app(
     metrics.watch(state.status)
     stopping = asyncio.Event()
     state.audit.via = "http"
+    shared = worker is not None
     siblings = _siblings(worker)
     dashboard = Dashboard(state, lab=lab, stopping=stopping, key=worker.key if worker else None)
 
@@ -124,12 +125,12 @@ def create_app(
 
     routers = (
         limits.routes(state, stopping),
-        tokens.routes(state),
+        tokens.routes(state, shared=shared),
         token_admin.routes(state),
         refresh.routes(state),
         oauth.routes(state),
         sessions.routes(state),
-        circuits.routes(state, shared=worker is not None),
+        circuits.routes(state, shared=shared),
         audit.routes(state),
         status.routes(state, metrics, siblings),
         dashboard_routes.routes(dashboard),

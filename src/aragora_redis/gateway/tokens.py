@@ -102,6 +102,18 @@ class ReceiptBody(BaseModel):
     not_before: int | None = None
 
 
+class RevokedBody(ReceiptBody):
+    """The receipt of a revocation; `detail` says where it is in force, if only in one worker."""
+
+    detail: str | None = None
+
+
+_HERE = (
+    "in force in the worker that has answered; the others of this port let it pass until they "
+    "have it from Redis"
+)
+
+
 class VerdictBody(BaseModel):
     """Whether a token is revoked, and why: the reason that was given, else by which rule.
 
@@ -125,8 +137,13 @@ def one_of(**given: object) -> None:
         raise ValueError(f"give exactly one of {', '.join(given)}")
 
 
-def routes(state: SharedState, *, clock: Clock = SYSTEM_CLOCK) -> APIRouter:
+def routes(state: SharedState, *, shared: bool = False, clock: Clock = SYSTEM_CLOCK) -> APIRouter:
     """The routes over one state.
+
+    Args:
+        state: whose tokens.
+        shared: whether other workers answer on the same port.
+        clock: for when a token has expired.
 
     Raises:
         SettingsError: the key for tokens cannot be used.
@@ -154,7 +171,7 @@ def routes(state: SharedState, *, clock: Clock = SYSTEM_CLOCK) -> APIRouter:
             expires_at = until
         return await state.tokens.revoke(jti, expires_at=expires_at, **words)
 
-    accepted = {"model": ReceiptBody, "description": "In force, at a lower level than asked for"}
+    accepted = {"model": RevokedBody, "description": "In force, at a lower level than asked for"}
 
     @router.post(
         "/revoke",
@@ -162,23 +179,26 @@ def routes(state: SharedState, *, clock: Clock = SYSTEM_CLOCK) -> APIRouter:
         responses={202: accepted},
         response_model_exclude_none=True,
     )
-    async def revoke(body: Revocation, response: Response, caller: Caller) -> ReceiptBody:
+    async def revoke(body: Revocation, response: Response, caller: Caller) -> RevokedBody:
         """Refuse a token, or all tokens of a user, tenant or family, from now on.
 
         200 once the level asked for is reached, 202 where the time allowed reached a lower one: it
-        is in force here, and is published as soon as Redis takes it. A token that expired more than
-        an hour ago needs no revocation, so it is answered with 200 and `local` and nothing is
-        stored, in the spirit of RFC 7009 section 2.2; one that lives for more than ten years is
-        revoked for ten. One that is not valid for another reason is refused: nobody shall believe
-        that it was revoked.
+        is in force here, and is published as soon as Redis takes it. Of several workers on one port
+        that is the one that answers, as `detail` says. A token that expired more than an hour ago
+        needs no revocation, so it is answered with 200 and `local` and nothing is stored, in the
+        spirit of RFC 7009 section 2.2; one that lives for more than ten years is revoked for ten.
+        One that is not valid for another reason is refused: nobody shall believe that it was
+        revoked.
         """
         level = Level[body.level.upper()] if body.level else None
         receipt = await apply(body, level, caller)
         if receipt is None:
-            return body_of(Receipt(Level.LOCAL, Level.LOCAL, outbox="none"))
+            receipt = Receipt(Level.LOCAL, Level.LOCAL, outbox="none")
+            return RevokedBody(**dict(body_of(receipt)))
         if receipt.level < receipt.wanted:
             response.status_code = HTTPStatus.ACCEPTED
-        return body_of(receipt)
+        detail = _HERE if shared and receipt.level is Level.LOCAL else None
+        return RevokedBody(**dict(body_of(receipt)), detail=detail)
 
     @router.post("/check", response_model=VerdictBody)
     async def check(body: Question) -> Response:
