@@ -135,7 +135,7 @@ class _Place:
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the worker that serves here, if any does."""
-        if self._pid is not None and self.serves.is_set():
+        if self.serves.is_set():
             _kill(self._pid, number)
 
     async def keep(self) -> None:
@@ -177,7 +177,7 @@ class _Place:
         with _signals_held():
             process.start()
         theirs.close()
-        self._pid = pid = process.pid or 0
+        self._pid = pid = process.pid
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
         heard_at = SYSTEM_CLOCK.monotonic()
 
@@ -228,10 +228,11 @@ def _signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _kill(pid: int, number: signal.Signals) -> None:
+def _kill(pid: int | None, number: signal.Signals) -> None:
     """Send a signal to a worker whose end has not been heard of, though it may just have come."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
+    if pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _heard(worker: Connection) -> bytes:
