@@ -9,10 +9,10 @@ import time
 from tests.integration.fleet import healthy, instances, until
 
 from aragora_redis.events import EraChanged
-from aragora_redis.tokens.entry import DAY, RevocationKind, member_of
+from aragora_redis.tokens.entry import DAY, PARDONED, RevocationKind, member_of
 from aragora_redis.tokens.lines import entry_of
 from aragora_redis.tokens.operations import ShardKeys
-from aragora_redis.tokens.pardon import PARDONED, Pardons
+from aragora_redis.tokens.pardon import Pardons
 from aragora_redis.tokens.replica import ShardReplica
 
 KEY = {"ARAGORA_PARDON_KEY": "p" * 32}

@@ -34,7 +34,7 @@ TODAY = int(time.time() // DAY)
 
 
 def entry(number, score=1, day=TODAY, note=""):
-    return Entry(day, number.to_bytes(16, "big"), score, note)
+    return Entry(day, number.to_bytes(8, "big"), score, note)
 
 
 @pytest.fixture
@@ -230,9 +230,9 @@ async def test_a_full_disk_is_said_and_what_it_refused_is_written_later(outbox, 
     real, full = os.write, True
 
     def write(descriptor, data):
-        if full and len(data) > 70:
+        if full and len(data) > 60:
             raise OSError(28, "No space left on device")
-        return real(descriptor, data[:70])
+        return real(descriptor, data[:60])
 
     monkeypatch.setattr("aragora_redis.state.outbox_file.os.write", write)
     events, said = Events(), list[Event]()

@@ -10,6 +10,8 @@ from aragora_redis.errors import InvalidInputError, UnexpectedReplyError
 from aragora_redis.tokens.claims import Judge, Verdict
 from aragora_redis.tokens.entry import (
     DAY,
+    PARDONED,
+    SCORES,
     Entry,
     RevocationKind,
     cut_off_entry,
@@ -18,7 +20,9 @@ from aragora_redis.tokens.entry import (
     member_of,
     read_blob,
 )
+from aragora_redis.tokens.lines import entry_of, line_of
 from aragora_redis.tokens.note import Note
+from aragora_redis.tokens.operations import ShardKeys, first_of_day
 from aragora_redis.tokens.replica import ShardReplica, lacking
 
 KEY = b"k" * 16
@@ -27,9 +31,17 @@ SCOPES = {
     Verdict.TENANT: ("org_id", "t"),
     Verdict.FAMILY: ("sid", "f"),
 }
-scores = st.integers(0, 10**15 - 1)
-members = st.binary(min_size=8, max_size=8) | st.binary(min_size=16, max_size=16)
-entries = st.builds(Entry, st.integers(0, 999_999), members, scores, st.just(""))
+days = st.integers(0, 999_999)
+scores = st.integers(0, PARDONED - 1)
+revocations = st.builds(Entry, days, st.binary(min_size=8, max_size=8), scores, st.just(""))
+pardons = st.builds(
+    Entry,
+    days,
+    st.binary(min_size=16, max_size=16),
+    st.integers(PARDONED, SCORES - 1),
+    st.just(""),
+)
+entries = revocations | pardons
 
 
 def test_a_member_shows_nothing_and_differs_by_kind_and_key():
@@ -58,6 +70,10 @@ def record(entry):
     return b"%c%b%06d%015d" % (len(entry.member), entry.member, entry.day, entry.score)
 
 
+IMPOSSIBLE = [Entry(1, b"m" * 8, PARDONED), Entry(1, b"m" * 16, PARDONED - 1)]
+"""The score is a pardon's and the member is none, or the other way round."""
+
+
 @pytest.mark.parametrize(
     "blob",
     [
@@ -67,11 +83,21 @@ def record(entry):
         record(Entry(1, b"m" * 8, 1)) + b"x",
         b"x" + record(Entry(1, b"m" * 8, 1)),
         record(Entry(1, b"m" * 8, 1))[:-1],
+        *map(record, IMPOSSIBLE),
     ],
 )
 def test_a_broken_record_is_a_typed_error(blob):
     with pytest.raises(UnexpectedReplyError):
         read_blob(blob)
+
+
+@pytest.mark.parametrize("impossible", IMPOSSIBLE)
+def test_a_pardon_is_one_by_member_and_score_wherever_it_comes_from(impossible):
+    """Or a revocation that is taken for a pardon could be imported without being judged."""
+    assert entry_of(line_of(impossible)) is None
+    page = first_of_day(ShardKeys("p", 0), 1, 0, SCORES, 9)
+    with pytest.raises(UnexpectedReplyError):
+        page.result([impossible.member, str(impossible.score)])
 
 
 @given(st.lists(entries, max_size=12), st.randoms())

@@ -28,7 +28,7 @@ EXPIRES = time.time() + 3600
 
 
 def entry(number, score=None, day=20_000, note=""):
-    return Entry(day, number.to_bytes(16, "big"), score or day * DAY * 1000 + 5, note)
+    return Entry(day, number.to_bytes(8, "big"), score or day * DAY * 1000 + 5, note)
 
 
 def written(*entries, key="aa"):

@@ -28,12 +28,14 @@ SHARDS = 16
 ALL_SHARDS = range(SHARDS)
 SCORES = 10**15
 """Every score is below: it has 15 digits on the feed."""
+PARDONED = 500_000_000_000_000
+"""Added to the score of what is pardoned: no revocation has such a score, and each pardon has."""
 NOTE_LIMIT = 200
 """Characters of a reason that are kept."""
 VALUE_LIMIT = 1024
 """Characters that a jti or a user id may have."""
 _BESIDE_MEMBER = 1 + 6 + 15
-_LENGTHS = frozenset({MEMBER_BYTES, PARDON_BYTES})
+_SCORES_OF = {MEMBER_BYTES: range(PARDONED), PARDON_BYTES: range(PARDONED, SCORES)}
 _RECORD = re.compile(rb"(?:\x08(.{8})|\x10(.{16}))(\d{6})(\d{15})", re.DOTALL)
 
 
@@ -139,9 +141,9 @@ def ended_session(digest: bytes, ends_at: float) -> Entry:
     return Entry(int(ends_at // DAY), digest[:MEMBER_BYTES], math.ceil(ends_at * 1000))
 
 
-def is_member(value: bytes) -> bool:
-    """Whether it has the length of a revocation's member, or of a pardon's."""
-    return len(value) in _LENGTHS
+def can_be(member: bytes, score: int) -> bool:
+    """Whether they are a revocation's by length and score, or both are a pardon's."""
+    return score in _SCORES_OF.get(len(member), ())
 
 
 def read_blob(blob: bytes) -> list[Entry]:
@@ -156,6 +158,8 @@ def read_blob(blob: bytes) -> list[Entry]:
     ]
     if sum(len(entry.member) for entry in found) + _BESIDE_MEMBER * len(found) != len(blob):
         raise UnexpectedReplyError("a record of the revocation feed cannot be read")
+    if not all(can_be(entry.member, entry.score) for entry in found):
+        raise UnexpectedReplyError("a record of the revocation feed has a score that none can have")
     return found
 
 

@@ -11,13 +11,12 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeGuard
 
-from .entry import NOTE_LIMIT, Entry, is_member
+from .entry import NOTE_LIMIT, SCORES, Entry, can_be
 
 LINE_LIMIT = 8192
 """Bytes that a line may have."""
 _SEAL = re.compile(rb'(.*),"crc":"([0-9a-f]{8})"\}\n?', re.DOTALL)
 _LAST_DAY = 999_999
-_GREATEST = 10**15
 
 
 def sealed(fields: Mapping[str, Any]) -> bytes:
@@ -51,7 +50,7 @@ def entry_of(line: bytes) -> Entry | None:
         return None
     day, score = fields.get("day"), fields.get("score")
     member, note = fields.get("member"), fields.get("note", "")
-    if not (_whole(day, _LAST_DAY) and _whole(score, _GREATEST - 1)):
+    if not (_whole(day, _LAST_DAY) and _whole(score, SCORES - 1)):
         return None
     if not (isinstance(member, str) and isinstance(note, str) and len(note) <= 4 * NOTE_LIMIT):
         return None
@@ -59,7 +58,7 @@ def entry_of(line: bytes) -> Entry | None:
         digest = bytes.fromhex(member)
     except ValueError:
         return None
-    return Entry(day, digest, score, note) if is_member(digest) else None
+    return Entry(day, digest, score, note) if can_be(digest, score) else None
 
 
 def joined(entries: Iterable[Entry]) -> Iterator[Entry]:

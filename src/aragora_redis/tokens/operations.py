@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ..errors import UnexpectedReplyError
 from ..operation import Argument, Kind, Lane, Operation
 from ..scripts.catalog import load
-from .entry import DAY, DAYS, SCORES, DayDigest, Entry, is_member, read_blob
+from .entry import DAY, DAYS, DayDigest, Entry, can_be, read_blob
 from .shard import Head, Position
 
 CALL_ENTRIES = 128
@@ -306,10 +306,10 @@ def _read_members(flat: Any) -> dict[bytes, int]:
         page = {member: int(float(score)) for member, score in _pairs(flat)}
     except (TypeError, ValueError, OverflowError) as error:
         raise UnexpectedReplyError("a page of revocations cannot be read") from error
-    if not all(map(is_member, page)):
-        raise UnexpectedReplyError("a revocation in Redis has a length that none can have")
-    if any(not 0 <= score < SCORES for score in page.values()):
-        raise UnexpectedReplyError("a revocation in Redis has a score that none can have")
+    if not all(can_be(*pair) for pair in page.items()):
+        raise UnexpectedReplyError(
+            "a revocation in Redis has a length, or a score with it, that none can have"
+        )
     return page
 
 

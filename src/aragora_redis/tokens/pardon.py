@@ -15,10 +15,8 @@ from collections.abc import Collection, Iterable
 from typing import Protocol
 
 from ..errors import InvalidInputError
-from .entry import PARDON_BYTES, Entry
+from .entry import PARDON_BYTES, PARDONED, Entry
 
-PARDONED = 500_000_000_000_000
-"""Added to the score of what is pardoned: no revocation has such a score."""
 NAMED_BYTES = 4
 """Bytes of the pardoned member that a pardon begins with: both are in one shard, and a pardon that
 fits nothing is found."""

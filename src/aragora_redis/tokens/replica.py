@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from .entry import DAY, SUMS, DayDigest, Entry, added
-from .pardon import PARDONED
+from .entry import DAY, PARDONED, SUMS, DayDigest, Entry, added
 from .table import Table
 
 KEEP_AFTER = 3_600

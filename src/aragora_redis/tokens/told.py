@@ -9,9 +9,9 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from ..errors import InvalidInputError
-from .entry import DAY, Entry, RevocationKind
+from .entry import DAY, PARDONED, Entry, RevocationKind
 from .note import Note
-from .pardon import PARDONED, is_pardon
+from .pardon import is_pardon
 
 _PLACE: Final = re.compile(r"(\d{1,6})\.(\d{1,16})\.([0-9a-f]{16})", re.ASCII)
 _WORDS = {

@@ -45,9 +45,9 @@ from ...state.session_keyring import seal_of
 from ...state.tokens import Tokens
 from ...tokens import operations
 from ...tokens.claims import ClaimNames
-from ...tokens.entry import SHARDS, Entry
+from ...tokens.entry import PARDONED, SHARDS, Entry
 from ...tokens.operations import SCAN_PAGE, ShardKeys
-from ...tokens.pardon import NAMED_BYTES, PARDONED
+from ...tokens.pardon import NAMED_BYTES
 from ...tokens.shard import Shard
 from ..survey import Instance, read_instance, readable
 
