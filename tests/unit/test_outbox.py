@@ -28,7 +28,7 @@ from aragora_redis.state.shared import SharedState
 from aragora_redis.state.status import OnDisk
 from aragora_redis.testing import FakeClock, memory_state
 from aragora_redis.tokens.entry import DAY, Entry
-from aragora_redis.tokens.lines import entry_of, line_of
+from aragora_redis.tokens.lines import entry_of, line_of, sealed
 
 TODAY = int(time.time() // DAY)
 
@@ -124,6 +124,19 @@ def test_what_another_key_has_digested_is_left_alone(outbox, other):
     found = outbox("second").adopt()
     assert (found.entries, len(found.foreign)) == ([], 1)
     assert outbox("third", **other).adopt().entries == [entry(1)]
+
+
+def test_what_another_format_has_written_is_left_alone_and_said(outbox, tmp_path):
+    file = tmp_path / "outbox" / "old.outbox"
+    outbox("first").append([entry(1)])
+    file.write_bytes(sealed({"outbox": 1, "key": "aa", "prefix": "p"}) + line_of(entry(2)))
+    file.chmod(0o600)
+    found = outbox("second").adopt()
+    assert (found.entries, found.foreign) == (
+        [],
+        [f"{file} is left alone: its format is not 2"],
+    )
+    assert file.exists()
 
 
 def test_what_has_expired_goes(outbox, tmp_path):

@@ -19,6 +19,7 @@ from aragora_redis.ops.report import Status
 from aragora_redis.ops.survey import NodeSurvey, Survey, read_instance, readable
 from aragora_redis.settings import files
 from aragora_redis.state.outbox_file import OutboxFile
+from aragora_redis.tokens.lines import sealed
 
 PRIMARY = Address("10.0.0.1", 6379)
 PATH = Path("/var/lib/aragora-redis/outbox")
@@ -156,6 +157,11 @@ def test_a_look_sees_who_lives_and_what_nobody_adopts_and_takes_no_lock(tmp_path
     }
     of_another = {each.boot: each.strange for each in looked(directory, "bb").files}
     assert of_another["dead"] == "it is of another digest key or prefix"
+    old = directory / "old.outbox"
+    old.write_bytes(sealed({"outbox": 1, "key": "aa", "prefix": "p"}))
+    old.chmod(0o600)
+    strange = {each.boot: each.strange for each in looked(directory).files}
+    assert strange["old"] == "its format is not 2"
     heir = OutboxFile(directory, "heir", fingerprint="aa", prefix="p", today=lambda: TODAY)
     assert heir.adopt().files == 1
     heir.close()

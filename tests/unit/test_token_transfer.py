@@ -16,6 +16,7 @@ from aragora_redis.settings import from_env
 from aragora_redis.state.loading import LOAD_STEP
 from aragora_redis.state.shared import SharedState
 from aragora_redis.tokens.entry import DAY, Entry, RevocationKind
+from aragora_redis.tokens.lines import sealed
 from aragora_redis.tokens.note import Note
 from aragora_redis.tokens.pardon import NAMED_BYTES, NO_PARDONS, Pardons, is_pardon
 from aragora_redis.tokens.replica import ShardReplica
@@ -76,6 +77,14 @@ def test_what_is_exported_is_read_again_but_what_has_expired():
 def test_what_is_damaged_is_refused(spoil):
     with pytest.raises(InvalidInputError):
         read(spoil(written(*SOME)))
+
+
+def test_an_export_in_another_format_is_refused_and_told_from_rubbish():
+    head = sealed({"revocations": 1, "key": "aa", "at": int(NOW)})
+    with pytest.raises(InvalidInputError, match="format is not 2"):
+        read([head, *written(*SOME)[1:]])
+    with pytest.raises(InvalidInputError, match="no export"):
+        read([sealed({"outbox": 2, "key": "aa"})])
 
 
 def test_another_key_and_cut_offs_of_the_future_are_refused():

@@ -28,7 +28,7 @@ from .replies import RedirectError, unoffered
 
 LIMIT = 1.0
 """Seconds for each step."""
-LAYOUT = b"1"
+LAYOUT = b"2"
 """Version of the data's layout under the key prefix."""
 MAINTENANCE = ("CLIENT", "MAINT_NOTIFICATIONS", "ON", "moving-endpoint-type", "none")
 """Have work on the servers announced; an endpoint that moves is looked up by its name."""
@@ -149,7 +149,8 @@ class Verification:
         if layout not in (None, LAYOUT):
             raise LayoutError(
                 f"the data under {self._layout_key.decode()} has layout {layout!r}, not {LAYOUT!r}",
-                remedy="use another ARAGORA_KEY_PREFIX, or the version that wrote it",
+                remedy="use another ARAGORA_KEY_PREFIX, or the version that wrote it; a lab "
+                "begins anew without its directory: `aragora-redis down`, then `rm -r .lab`",
             )
 
     async def _claim_layout(self, pipe: Pipe) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from ..settings.files import directory_fault
-from ..state.outbox_file import SUFFIX, file_fault, header_of, read_header
+from ..state.outbox_file import SUFFIX, file_fault, header_fault, header_of, read_header
 from .outbox_sight import OutboxFileSight, OutboxSight
 
 ROOT = 0
@@ -103,9 +103,7 @@ def _of_another(path: Path, header: dict[str, object]) -> str | None:
         raise
     except OSError as error:
         return f"it cannot be read: {_said(error)}"
-    if said is None or said == header:
-        return None
-    return "it is of another digest key or prefix"
+    return header_fault(said, header)
 
 
 def _locked() -> Collection[tuple[int, int]]:

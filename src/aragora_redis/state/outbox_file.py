@@ -26,6 +26,8 @@ from ..tokens.lines import LINE_LIMIT, entry_of, joined, line_of, sealed, unseal
 T = TypeVar("T")
 
 SUFFIX: Final = ".outbox"
+FORMAT: Final = 2
+"""Of the lines, and of how members are made."""
 LIMIT: Final = 64 * 1024 * 1024
 """Bytes that a file may have: 400 000 revocations with a note, or twice as many without."""
 ATTEMPTS: Final = 8
@@ -180,10 +182,8 @@ class OutboxFile:
             if not _lock(descriptor) or not _names(directory, name, descriptor):
                 return  # its instance lives, or another has just adopted it
             header, entries, damaged = _contents(self._stepped(_lines(descriptor)))
-            if header is not None and header != self._header:
-                found.foreign.append(
-                    f"{self._directory / name} is left alone: it is of another digest key or prefix"
-                )
+            if why := header_fault(header, self._header):
+                found.foreign.append(f"{self._directory / name} is left alone: {why}")
                 return
             alive = list(joined(self._alive(entries, self._today())))
             found.files += 1
@@ -274,12 +274,21 @@ def _directory(path: Path) -> int:
 
 def header_of(fingerprint: str, prefix: str) -> dict[str, object]:
     """What the first line of a file says: whose it is."""
-    return {"outbox": 1, "key": fingerprint, "prefix": prefix}
+    return {"outbox": FORMAT, "key": fingerprint, "prefix": prefix}
 
 
 def read_header(descriptor: int) -> dict[str, object] | None:
     """What the first line of an open file says; None where it does not."""
     return unsealed(next(_lines(descriptor), b""))
+
+
+def header_fault(said: dict[str, object] | None, ours: dict[str, object]) -> str | None:
+    """Why what a file holds is not for who writes `ours`; None where it is, or says nothing."""
+    if said is None or said == ours:
+        return None
+    if said.get("outbox") != FORMAT:
+        return f"its format is not {FORMAT}"
+    return "it is of another digest key or prefix"
 
 
 def file_fault(found: os.stat_result, owner: int) -> str | None:

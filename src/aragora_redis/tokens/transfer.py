@@ -16,7 +16,8 @@ from .lines import entry_of, line_of, sealed, unsealed
 from .note import Note
 from .pardon import is_pardon
 
-FORMAT = 1
+FORMAT = 2
+"""Of the lines, and of how members are made."""
 FARTHEST = 3660
 """Days ahead after which an entry is taken for a mistake."""
 
@@ -105,9 +106,14 @@ class Reader:
 
     def _begin(self, line: bytes) -> None:
         head = unsealed(line)
-        if head is None or head.get("revocations") != FORMAT:
+        if head is None or "revocations" not in head:
             raise InvalidInputError(
                 "this is no export of revocations", remedy="write one with `tokens export`"
+            )
+        if head["revocations"] != FORMAT:
+            raise InvalidInputError(
+                f"the export's format is not {FORMAT}: here its digests would name nobody",
+                remedy="use the version that wrote it, or revoke anew; nothing was done",
             )
         if head.get("key") != self._fingerprint:
             raise InvalidInputError(

@@ -123,7 +123,7 @@ def left(survey: Survey) -> Iterator[Diagnosis]:
             evidence=f"({each.size} bytes) is adopted by nobody: {each.strange}",
             consequence="what its instance revoked, and Redis has lost, is accepted again",
             fix=f"if it is ours: chown --reference={sight.path} {at} && chmod 600 {at}; of another "
-            "digest key or prefix: start an instance with that one here; else remove it",
+            "digest key, prefix or format: start an instance that has it here; else remove it",
         )
     ours = [each for each in dead if each.strange is None]
     # Whoever lives here adopts them within a minute.
