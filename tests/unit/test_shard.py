@@ -242,6 +242,28 @@ def test_past_days_are_forgotten_with_what_waits_for_them():
     assert len(shard.replica) == 0
 
 
+def test_past_days_are_forgotten_in_short_steps_and_take_nothing_in_between(monkeypatch):
+    monkeypatch.setattr("aragora_redis.tokens.table.DROPPED_AT_ONCE", 4)
+    shard = loaded()
+    for number in range(2000):
+        shard.replica.apply(entry(number))
+    shard.replica.apply(entry(1, day=DAY_NOW + 9))
+    past = NOW + 4 * DAY
+    assert shard.drop_past(past), "not all at once"
+    assert DAY_NOW not in shard.replica.digests(), "first of all"
+    for number in (0, 1, 1999, 2001):
+        shard.on_message(at(R1, 1, 1), [entry(number, score=500)])
+    shard.replica.apply(entry(2, day=DAY_NOW + 9))
+    steps = 1
+    while shard.drop_past(past):
+        steps += 1
+    assert steps > 5
+    assert {each.member for each in shard.replica.entries()} == {entry(1).member, entry(2).member}
+    assert shard.replica.digests().keys() == {DAY_NOW + 9}
+    assert len(shard.replica) == 2
+    assert not shard.drop_past(past)
+
+
 def test_a_greater_score_of_another_is_not_lost_behind_ones_own():
     shard = loaded()
     shard.on_message(at(R1, 1, 1), [entry(1, score=200)])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 import threading
+from itertools import islice
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aragora_redis.tokens.entry import DAY, Entry
@@ -48,8 +49,41 @@ def test_it_is_a_dictionary_by_member_and_day(given_puts, dropped):
         if step == 0:
             table.settle()
         if step == 1:
-            table.drop(dropped)
+            for _ in table.drop(dropped):
+                pass
             plain = {key: score for key, score in plain.items() if key[0] not in dropped}
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(puts, st.sets(st.sampled_from([0, 1, 257]), min_size=1), puts, st.integers(0, 3))
+def test_what_is_joined_while_days_are_forgotten_stays(monkeypatch, first, past, then, splits):
+    """And nothing of the days does: not of members that get other days, nor in a split bucket."""
+    monkeypatch.setattr("aragora_redis.tokens.table.DROPPED_AT_ONCE", 1)
+    table = Table()
+    plain: dict[tuple[int, bytes], int] = {}
+
+    def put(day, member, drawn):
+        score = score_of(day, drawn)
+        table.join(day, [(member, score)])
+        plain[day, member] = max(score, plain.get((day, member), 0))
+
+    for each in first:
+        put(*each)
+    for _ in range(splits):
+        table._split()
+    later = iter(each for each in then if each[0] not in past)
+    for _ in table.drop(past):
+        for each in islice(later, 20):
+            put(*each)
+        if len(table._buckets) < 12:
+            table._split()
+    left = {key: score for key, score in plain.items() if key[0] not in past}
+    assert sorted(table) == sorted(Entry(*key, score) for key, score in left.items())
+    assert len(table) == len(left)
+    for member in {member for _, member in plain}:
+        scores = {day: score for (day, m), score in left.items() if m == member}
+        assert table.score(member) == max(scores.values(), default=None)
+        assert {e.day: e.score for e in table.entries(member)} == scores
 
 
 @pytest.mark.parametrize("expected", [0, 20_000])

@@ -62,7 +62,8 @@ class Publisher:
         self.take_in(entry)
         kept = self._outbox.keep(entry) if self._outbox is not None else None
         if self._redis is None:  # with a Redis, the feed does
-            shard.drop_past(self._clock.wall())
+            while shard.drop_past(self._clock.wall()):  # noqa: ASYNC110 - work, and no waiting
+                await asyncio.sleep(0)
         if self._redis is None or wanted is Level.LOCAL:
             if self._redis is not None:
                 self._redis.wake()

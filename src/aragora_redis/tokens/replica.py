@@ -21,6 +21,8 @@ class ShardReplica:
     def __init__(self) -> None:
         self._table = Table()
         self._digests: dict[int, DayDigest] = {}
+        self._dropping: Iterator[None] | None = None
+        self._over: frozenset[int] = frozenset()
         self.pardons: set[bytes] = set()
         """Members that stand for pardons, whoever made them."""
         self.score = self._table.score
@@ -46,6 +48,8 @@ class ShardReplica:
 
     def join(self, day: int, members: Collection[tuple[bytes, int]]) -> int:
         """Join members of one day with their scores; how many were news."""
+        if day in self._over:  # its digest is gone, and would not be that of what is left
+            return 0
         changed = self._table.join(day, members)
         if changed:
             size, total = self._digests.get(day, DayDigest())
@@ -78,16 +82,20 @@ class ShardReplica:
         """Entries whose members begin with one of these, each of `length` bytes."""
         return [entry for entry in self._table if entry.member[:length] in prefixes]
 
-    def drop_past(self, now: float) -> int:
-        """Forget the days that are over (`now` in Unix seconds); returns how many entries."""
-        past = [day for day in self._digests if (day + 1) * DAY + KEEP_AFTER <= now]
-        if not past:
-            return 0
-        for day in past:
-            del self._digests[day]
-        dropped = self._table.drop(past)
+    def drop_past(self, now: float) -> bool:
+        """Forget some of the days that are over (`now` in Unix seconds); whether there are more."""
+        if self._dropping is None:
+            self._over = frozenset(d for d in self._digests if (d + 1) * DAY + KEEP_AFTER <= now)
+            if not self._over:
+                return False
+            for day in self._over:
+                del self._digests[day]
+            self._dropping = self._table.drop(self._over)
+        for _ in self._dropping:
+            return True
+        self._dropping, self._over = None, frozenset()
         self.pardons = {member for member in self.pardons if self._table.score(member) is not None}
-        return dropped
+        return False
 
 
 def lacking(mine: dict[bytes, int], theirs: dict[bytes, int]) -> Iterable[tuple[bytes, int]]:

@@ -261,13 +261,15 @@ class Shard:
             )
         )
 
-    def drop_past(self, now: float) -> None:
-        """Forget what no longer matters (`now` in Unix seconds)."""
-        self.replica.drop_past(now)
+    def drop_past(self, now: float) -> bool:
+        """Forget some of what no longer matters (`now` in Unix seconds); whether there is more."""
+        if self.replica.drop_past(now):
+            return True
         self._held_back &= self._dirty.keys()
         for waiting in (self._dirty, self._learned):
             for key in [key for key in waiting if (key[0] + 2) * DAY <= now]:
                 del waiting[key]
+        return False
 
     # --- what may be lost ---------------------------------------------------------------
 

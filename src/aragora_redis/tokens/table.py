@@ -25,10 +25,15 @@ FILL = 48
 LEAST_NEW = 256
 """Entries that are taken over into buckets together, at least. In a large table it is one of 256,
 and one of 32 while many are expected."""
+DROPPED_AT_ONCE = 128
+"""Buckets of which days are forgotten in one step."""
 _DAY_MS = DAY * 1000
 _VALUE_BYTES = 6
 _SIZE = MEMBER_BYTES + _VALUE_BYTES
 _RECORD = Struct(f">{MEMBER_BYTES}sHI")
+_HEAD_BYTES = 3
+_HEAD = Struct(f">{MEMBER_BYTES}x{_HEAD_BYTES}s{_VALUE_BYTES - _HEAD_BYTES}x")
+_BELOW_HEAD = 8 * (_VALUE_BYTES - _HEAD_BYTES)
 _SCORE_BITS = 43
 _SCORES = 1 << _SCORE_BITS
 """Every score is below that is an instant, until the year 2248."""
@@ -143,31 +148,53 @@ class Table:
             self._take_over()
         return changed
 
-    def drop(self, days: Collection[int]) -> int:
-        """Forget whole days; returns how many records."""
+    def drop(self, days: Collection[int]) -> Iterator[None]:
+        """Forget whole days, in steps. What is joined between them must be of other days."""
         self.settle()
-        before = self._count
-        past = frozenset(days)
-        gone = set()
-        for member, known in list(self._beside.items()):
-            left = {day: score for day, score in known.items() if day not in past}
-            self._count -= len(known) - len(left)
-            self._beside[member] = left
-            if not left:
-                gone.add(member)
-        for number, bucket in enumerate(self._buckets):
-            stay = [
-                member + value.to_bytes(_VALUE_BYTES)
-                for member, value in _read(bucket)
-                if (member not in gone if value == _BESIDE else _day(value) not in past)
-            ]
-            if len(stay) * _SIZE < len(bucket):
-                self._buckets[number] = b"".join(stay)
-                self._count -= len(bucket) // _SIZE - len(stay)
-        for member in gone:
+        past, heads = frozenset(days), _heads(days)
+        for member in [each for each in self._beside if len(each) != MEMBER_BYTES]:
+            if not self._is_left(member, past):
+                del self._beside[member]
+        number = 0
+        while number < len(self._buckets):  # a split puts what it moves behind them all
+            self._forget(number, past, heads)
+            number += 1
+            if number % DROPPED_AT_ONCE == 0:
+                yield
+
+    def _forget(self, number: int, past: frozenset[int], heads: frozenset[tuple[bytes]]) -> None:
+        bucket = self._buckets[number]
+        stay: list[bytes] = []
+        emptied: list[bytes] = []
+        start = 0
+        for index, head in enumerate(_HEAD.iter_unpack(bucket)):
+            if head not in heads:
+                continue
+            at = index * _SIZE
+            member = bucket[at : at + MEMBER_BYTES]
+            value = int.from_bytes(bucket[at + MEMBER_BYTES : at + _SIZE])
+            if value == _BESIDE:
+                if self._is_left(member, past):
+                    continue
+                emptied.append(member)
+            elif _day(value) in past:
+                self._count -= 1
+            else:
+                continue
+            stay.append(bucket[start:at])
+            start = at + _SIZE
+        if start:
+            self._buckets[number] = b"".join([*stay, bucket[start:]])
+        for member in emptied:
             del self._beside[member]
-            self._count += len(member) == MEMBER_BYTES  # whose record held nothing itself
-        return before - self._count
+
+    def _is_left(self, member: bytes, past: frozenset[int]) -> bool:
+        """Whether what is kept beside has other days, when it has lost these."""
+        known = self._beside[member]
+        left = {day: score for day, score in known.items() if day not in past}
+        self._count -= len(known) - len(left)
+        self._beside[member] = left
+        return bool(left)
 
     def _records(self, number: int, member: bytes) -> bytes:
         """Where the record of a member is: in a bucket's tail, else in the bucket."""
@@ -256,6 +283,18 @@ def _packed(day: int, score: int) -> int:
     if score < _COUNTS and day < _SCORES // _COUNTS - 1:
         return _COUNTED | day << _COUNT_BITS | score
     return _BESIDE
+
+
+def _heads(days: Collection[int]) -> frozenset[tuple[bytes]]:
+    """How values of these days may begin, as `_HEAD` gives it; few others begin so."""
+    heads = {_BESIDE >> _BELOW_HEAD}
+    for day in days:
+        heads.add((_COUNTED | day << _COUNT_BITS) >> _BELOW_HEAD)
+        for later in range(_COUNTED >> _SCORE_BITS):
+            first = later << _SCORE_BITS | max(day - later, 0) * _DAY_MS
+            heads |= {*range(first >> _BELOW_HEAD, (first + _DAY_MS >> _BELOW_HEAD) + 1)}
+    limit = 1 << 8 * _HEAD_BYTES  # days after the last instant have none
+    return frozenset((head.to_bytes(_HEAD_BYTES),) for head in heads if head < limit)
 
 
 def _day(value: int) -> int:
