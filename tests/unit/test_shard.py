@@ -242,6 +242,15 @@ def test_past_days_are_forgotten_with_what_waits_for_them():
     assert len(shard.replica) == 0
 
 
+def test_a_record_of_an_era_that_ends_nowhere_is_a_hole():
+    """Digests were put right in the second era, while we stood at the end of the first."""
+    shard = loaded()
+    shard.on_message(at(R1, 1, 1), [entry(1)])
+    there = head(R2, 3, 0, {1: (R1, 1)})
+    shard.on_head(there, asked_at=shard.position)
+    assert not shard.on_feed(there, [(2, 1, [entry(2)])])
+
+
 def test_past_days_are_forgotten_in_short_steps_and_take_nothing_in_between(monkeypatch):
     monkeypatch.setattr("aragora_redis.tokens.table.DROPPED_AT_ONCE", 4)
     shard = loaded()

@@ -61,6 +61,10 @@ class Head(Struct, frozen=True):
     """How many members the sets of some days have: not what their digests say, if something else
     than the join script has changed them."""
 
+    def history(self, era: int) -> bytes | None:
+        """The replication id of an era; None for one that ends nowhere, see `redigest.lua`."""
+        return self.position.rid if era == self.position.era else self.ends.get(era, (None,))[0]
+
     def surviving(self, rid: bytes, era: int) -> int | None:
         """The last number of an era that is part of this history; None for a foreign one.
 
@@ -205,9 +209,9 @@ class Shard:
                 break  # begun since `head` was read; the next look follows it
             if mine is not None and (era, seq) <= (mine.era, mine.seq):
                 continue  # a message was faster
-            if mine is None or not _continues(mine, era, seq, head):
+            rid = head.history(era)
+            if mine is None or rid is None or not _continues(mine, era, seq, head):
                 return False
-            rid = head.position.rid if era == head.position.era else head.ends[era][0]
             self._learn(entries)
             self._keep(_Kept(rid, era, seq, tuple(entries), own=False))
             self.position = Position(mine.nonce, rid, era, seq)
