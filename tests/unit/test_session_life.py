@@ -195,3 +195,25 @@ async def test_it_is_asked_for_over_http():
         asked = {"user": "42", "idle": 9}
         made = await client.post("/v1/sessions/rotate", json=asked, headers=named)
         assert made.json()["idle"] == 9
+
+
+async def test_a_session_that_is_only_updated_outlives_the_key_that_sealed_it(tmp_path):
+    """What is kept of it within the last seconds is not taken for how it lies in Redis."""
+    file = tmp_path / "keys"
+    old, new = f"old:{'o' * 40}", f"new:{'n' * 40}"
+    file.write_text(old)
+    clock = FakeClock()
+    settings = from_env({"ARAGORA_SESSION_KEYS_FILE": str(file)})
+    async with memory_state(clock=clock, settings=settings) as state:
+        store = state.sessions._store
+        session = await state.sessions.create(user="42", data={"a": 1})
+        for number, keys in enumerate((old, f"{new}\n{old}", f"{new}\n{old}", new, new)):
+            file.write_text(keys)
+            clock.advance(1.5)
+            session = await state.sessions.update(session, set={f"b{number}": number})
+            kept = store.as_of(session.ref, session.version)
+            # With the answer that told of it, what was stale is sealed anew, and read next.
+            assert (kept is None) is (number == 1)
+        found = await state.sessions.get(session.id)
+        assert found is not None
+        assert found.data == {"a": 1} | {f"b{number}": number for number in range(5)}

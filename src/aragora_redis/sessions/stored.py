@@ -104,6 +104,10 @@ class Stored(Struct, frozen=True, eq=False, gc=False):
     def __rich_repr__(self) -> list[tuple[str, object]]:
         return [("version", self.version)]
 
+    def is_stale(self, seal: Seal) -> bool:
+        """Whether any of it would be sealed otherwise now."""
+        return any(seal.stale(text_of(name, value)) for name, value in self.sealed.items())
+
     def session(self, ref: SessionRef, *, named: str | None, source: Source) -> Session:
         """The session for a caller, with data of its own."""
         return Session(

@@ -171,9 +171,14 @@ class SessionStore:
         return copy if isinstance(copy, Moved) else None
 
     def as_of(self, ref: SessionRef, version: int) -> Stored | None:
-        """A session as it was in a version, if that was seen here within the last seconds."""
+        """A session as it was in a version, if that was seen here within the last seconds.
+
+        Not if an older key has sealed some of it: what is read anew has been sealed since.
+        """
         copy = self._copies.get(ref.member)
-        return copy if isinstance(copy, Stored) and copy.version == version else None
+        if not isinstance(copy, Stored) or copy.version != version:
+            return None
+        return None if copy.is_stale(self.keys.seal) else copy
 
     def is_latest(self, session: Session, within: float) -> bool:
         """Whether what was last seen of a session here, so many seconds ago at most, is this."""
