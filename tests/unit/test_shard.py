@@ -253,21 +253,25 @@ def test_a_record_of_an_era_that_ends_nowhere_is_a_hole():
 
 def test_past_days_are_forgotten_in_short_steps_and_take_nothing_in_between(monkeypatch):
     monkeypatch.setattr("aragora_redis.tokens.table.DROPPED_AT_ONCE", 4)
+
+    def packed(number, **more):
+        return entry(number, **more)._replace(member=number.to_bytes(8, "big"))
+
     shard = loaded()
     for number in range(2000):
-        shard.replica.apply(entry(number))
-    shard.replica.apply(entry(1, day=DAY_NOW + 9))
+        shard.replica.apply(packed(number))
+    shard.replica.apply(packed(1, day=DAY_NOW + 9))
     past = NOW + 4 * DAY
     assert shard.drop_past(past), "not all at once"
     assert DAY_NOW not in shard.replica.digests(), "first of all"
     for number in (0, 1, 1999, 2001):
-        shard.on_message(at(R1, 1, 1), [entry(number, score=500)])
-    shard.replica.apply(entry(2, day=DAY_NOW + 9))
+        shard.on_message(at(R1, 1, 1), [packed(number, score=500)])
+    shard.replica.apply(packed(2, day=DAY_NOW + 9))
     steps = 1
     while shard.drop_past(past):
         steps += 1
     assert steps > 5
-    assert {each.member for each in shard.replica.entries()} == {entry(1).member, entry(2).member}
+    assert {each.member for each in shard.replica.entries()} == {packed(1).member, packed(2).member}
     assert shard.replica.digests().keys() == {DAY_NOW + 9}
     assert len(shard.replica) == 2
     assert not shard.drop_past(past)
