@@ -147,16 +147,30 @@ async def test_what_one_turn_of_the_loop_submits_is_one_write(lane):
 
 
 async def test_two_batches_are_in_flight_at_most(lane):
-    futures = [lane.submit(command(f"C{n}")) for n in range(30)]
+    futures = [lane.submit(command(f"C{n}")) for n in range(100)]
     await turn()
-    assert [len(w) for w in lane.pipe.writes] == [1, 15], "half of those who wait"
-    lane.pipe.answer(*range(16))
+    assert [len(w) for w in lane.pipe.writes] == [1, 50], "half of those who wait"
+    lane.pipe.answer(*range(51))
     await turn()
-    assert [len(w) for w in lane.pipe.writes] == [1, 15, BATCH_FLOOR, 6], "an answer makes room"
+    assert [len(w) for w in lane.pipe.writes] == [1, 50, 24 + 24], "answers make room for two"
+    lane.pipe.answer(*range(24))
+    await turn()
+    assert [len(w) for w in lane.pipe.writes] == [1, 50, 24 + 24, 1]
     while lane.pipe.handlers:
         lane.pipe.answer(0)
         await turn()
     await asyncio.gather(*futures)
+
+
+async def test_few_who_wait_are_not_split(lane):
+    some = [lane.submit(item(b"k")) for _ in range(BATCH_FLOOR + 2)]
+    await turn()
+    sizes = [int(call[2]) for write in lane.pipe.writes for call in write]
+    assert sizes == [1, BATCH_FLOOR], "although half of those who wait are less"
+    lane.pipe.answer([1], [1] * BATCH_FLOOR)
+    await turn()
+    lane.pipe.answer([1])
+    assert await asyncio.gather(*some) == [1] * len(some)
 
 
 async def test_operations_of_one_script_and_shared_arguments_share_a_call(lane):

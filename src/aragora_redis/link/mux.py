@@ -34,6 +34,8 @@ T = TypeVar("T")
 
 BATCH_FLOOR, BATCH_CEILING = 8, 64
 BATCHES_IN_FLIGHT = 2
+_PROBE = Fence.PROBE
+"""Python 3.11 takes 0.2 µs to find a member of an enum, and each operation is asked for its."""
 HAND_OVER_LIMIT, HAND_OVER_LOOKS = 0.2, 100
 """Seconds for what was sent to be answered, and how often in them it is looked."""
 
@@ -232,7 +234,7 @@ class Mux:
             raise LinkDownError(f"there is no usable connection to Redis: {down}")
         future: asyncio.Future[Any] = self._loop.create_future()
         pending = Pending(operation, future, deadline, asking, asking or alone)
-        doubtful = operation.fence is Fence.PROBE and self._doubtful()
+        doubtful = operation.fence is _PROBE and self._doubtful()
         self._unsent.add(pending, fenced=doubtful)
         self._arm_timer(deadline)
         if doubtful:
@@ -260,17 +262,17 @@ class Mux:
 
     def _flush(self) -> None:
         pipe = self._pipe
-        while (
-            pipe is not None
-            and self._unsent
-            and len(self._in_flight) < BATCHES_IN_FLIGHT
-            and pipe.writable
-            and self._suspended is None
-            and not self._handing_over
-        ):
-            self._write_batch(pipe)
+        if pipe is None or not pipe.writable or self._suspended is not None or self._handing_over:
+            return
+        commands: list[bytes] = []
+        handlers: list[ReplyHandler] = []
+        while self._unsent and len(self._in_flight) < BATCHES_IN_FLIGHT:
+            self._take_batch(commands, handlers)
+        if commands:
+            pipe.send(b"".join(commands), handlers)
 
-    def _write_batch(self, pipe: Pipe) -> None:
+    def _take_batch(self, commands: list[bytes], handlers: list[ReplyHandler]) -> None:
+        """Put what waits in flight: what is to be written, and who gets its replies."""
         now = self._clock.monotonic()
         # What was queued may have waited through a silence, and for an answer that came late.
         if self._trust.doubtful(now) and self._unsent.fence():
@@ -280,19 +282,18 @@ class Mux:
         if not taken:
             return
         batch = Batch(taken, now)
-        calls, commands = pack_calls(group(taken, by_slot=self.by_slot), self.server_time)
+        calls, packed = pack_calls(group(taken, by_slot=self.by_slot), self.server_time)
         if not calls:
             return
+        commands += packed
         batch.calls = len(calls)
         self._in_flight.append(batch)
         self._last_batch = len(taken)
         self._arm_timer(now + self._patience)
-        handlers: list[ReplyHandler] = []
         for call in calls:
             if call[0].asking:
                 handlers.append(_ignore)  # the answer to ASKING itself
             handlers.append(self._reply_handler(batch, call))
-        pipe.send(b"".join(commands), handlers)
 
     # --- replies --------------------------------------------------------------------------
 
