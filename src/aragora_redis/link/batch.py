@@ -29,7 +29,7 @@ LATE_MARGIN = 0.1
 _ASKING = pack(("ASKING",))
 
 
-class Pending(Struct, eq=False):
+class Pending(Struct, eq=False, gc=False):
     """One operation on its way, and the caller who waits for it.
 
     Attributes:

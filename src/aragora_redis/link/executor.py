@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from ..address import Address
 from ..clock import Clock
@@ -85,8 +85,10 @@ class Executor:
             if route is not None and (doubt := route.doubt_for(operation)) is not None:
                 raise unknown or LinkDownError(doubt)
             try:
-                reply = await _submit(
-                    route, operation, until, asking=asking is not None, alone=refusals > 0
+                if route is None:
+                    raise LinkDownError("no primary is known to hold the slot")
+                reply = await route.links.lanes[operation.lane].submit(
+                    operation, until, asking=asking is not None, alone=refusals > 0
                 )
                 return operation.result(reply)
             except _TELLING as error:
@@ -134,7 +136,7 @@ class Executor:
         until = self._clock.monotonic() + within
 
         async def ask(route: Route) -> object:
-            return await _submit(route, operation, until)
+            return await route.links.lanes[operation.lane].submit(operation, until)
 
         said = await asyncio.gather(*map(ask, self._routing.routes), return_exceptions=True)
         errors = [each for each in said if isinstance(each, BaseException)]
@@ -178,17 +180,3 @@ class Executor:
         if isinstance(failed, LinkDownError) and down is not None:
             return LinkDownError(f"there is no usable connection to Redis: {down}")
         return failed
-
-
-def _submit(
-    route: Route | None,
-    operation: Operation[T],
-    until: float,
-    *,
-    asking: bool = False,
-    alone: bool = False,
-) -> asyncio.Future[Any]:
-    if route is None:
-        raise LinkDownError("no primary is known to hold the slot")
-    lane = route.links.lanes[operation.lane]
-    return lane.submit(operation, until, asking=asking, alone=alone)

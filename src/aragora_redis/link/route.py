@@ -20,6 +20,8 @@ WARM_EVERY = 0.05
 """Seconds between looks whether a lane falls silent."""
 TIME_EVERY = 2.0
 TIME_LIMIT = 0.5
+_UNFENCED = Fence.NONE
+"""Python 3.11 takes 0.2 µs to find a member of an enum, and each operation is asked for its."""
 PROMPT = 0.05
 """Seconds within which the answer to TIME tells the server's clock well enough."""
 _TIME = Operation(kind=Kind.READ, keys=(), args=("TIME",), read=read_time)
@@ -62,7 +64,7 @@ class Route:
 
     def doubt_for(self, operation: Operation[Any]) -> str | None:
         """Why `operation` is not to be written now, although it could be, or None."""
-        return self.doubt if operation.fence is not Fence.NONE else None
+        return self.doubt if operation.fence is not _UNFENCED else None
 
     def start(self) -> None:
         """Work in the background."""

@@ -239,7 +239,7 @@ def decode(policy: LimitPolicy, cost: int, reply: int, source: Source = Source.R
         before = reply
         if not cost and reply + period_us > policy.full:
             reply = policy.full - reply - period_us
-    per_second = policy.count * 1e6
+    per_second = policy.per_second
     return Decision(
         reply >= 0,
         policy.burst,
@@ -247,7 +247,7 @@ def decode(policy: LimitPolicy, cost: int, reply: int, source: Source = Source.R
         -reply / per_second if reply < 0 else 0.0,
         before / per_second,
         source,
-        policy.full / per_second,
+        policy.window,
     )
 
 

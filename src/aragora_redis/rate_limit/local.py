@@ -30,6 +30,7 @@ SUBJECT_LIMIT: Final = 1024
 
 _UNOWNED_RETRY: Final = 1.0
 _LONG_SUBJECT: Final = 128
+_DENY_CACHE: Final = Source.DENY_CACHE  # Python 3.11 takes 0.2 µs to find a member of an enum
 _ROUNDING: Final = 1e-3
 """Tokens that floating point may be short of; a full share is given whole nevertheless."""
 
@@ -183,12 +184,11 @@ class LocalLimiter:
         asked = asked or self.policy
         if under is not asked and under != asked:
             return None
-        policy = record.own_at(now) or asked
+        policy = asked if record.own is None else record.own_at(now) or asked
         reset_after = record.denied_full_at - now
         wait = reset_after + (cost - policy.burst) * policy.interval
-        return _decision(
-            policy, reset_after, max(wait, record.denied_until - now), 1.0, Source.DENY_CACHE
-        )
+        known_for = record.denied_until - now
+        return _decision(policy, reset_after, max(known_for, wait), 1.0, _DENY_CACHE)
 
     def note(
         self,
@@ -207,8 +207,8 @@ class LocalLimiter:
         # A limit that a call brings may have a shorter burst, and see no further than that.
         if record.eased and self._told(record) and (own or asked in (None, self.policy)):
             record.full_at, record.eased = full_at, False
-        else:
-            record.full_at = max(record.full_at, full_at)
+        elif full_at > record.full_at:
+            record.full_at = full_at
         record.own, record.own_until = own, own_until
         if decision.allowed:
             if cost >= record.denied_cost:
@@ -315,12 +315,12 @@ class LocalLimiter:
     ) -> Decision:
         """What `decide` would say, with nothing taken."""
         policy = record.own_at(now) or asked or self.policy
-        reset_after = min(max(record.full_at - now, 0.0), policy.burst * policy.interval)
+        reset_after = min(max(record.full_at - now, 0.0), policy.window)
         if not share.fraction:
             return _decision(policy, reset_after, _UNOWNED_RETRY, 0.0, Source.LOCAL)
         token_seconds = policy.interval / share.fraction
         raised = reset_after + cost * token_seconds
-        wait = raised - policy.burst * policy.interval
+        wait = raised - policy.window
         if wait > _ROUNDING * token_seconds:
             return _decision(policy, reset_after, wait, share.fraction, Source.LOCAL)
         return _decision(policy, raised, 0.0, share.fraction, Source.LOCAL)
@@ -391,15 +391,15 @@ class LocalLimiter:
 def _decision(
     policy: LimitPolicy, reset_after: float, retry_after: float, fraction: float, source: Source
 ) -> Decision:
-    tokens = (policy.burst - reset_after / policy.interval) * fraction
+    tokens = int((policy.burst - reset_after / policy.interval) * fraction + _ROUNDING)
     return Decision(
         retry_after <= 0,
         policy.burst,
-        max(int(tokens + _ROUNDING), 0),
+        max(0, tokens),
         retry_after,
         reset_after,
         source,
-        policy.burst * policy.interval,
+        policy.window,
     )
 
 

@@ -134,6 +134,8 @@ class LimitPolicy:
         lease: tokens that an instance takes at once, to give them away without asking; 0 for none.
         full: span that a full burst takes to come back.
         interval: seconds that one token takes to come back.
+        per_second: of such spans' units.
+        window: seconds in which a full bucket comes back.
         hash: digest of the parameters, the same in every process.
 
     Raises:
@@ -150,6 +152,8 @@ class LimitPolicy:
     lease: int = 0
     full: int = field(init=False, repr=False)
     interval: float = field(init=False, repr=False)
+    per_second: float = field(init=False, repr=False, compare=False)
+    window: float = field(init=False, repr=False, compare=False)
     hash: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -173,6 +177,8 @@ class LimitPolicy:
         set_field(self, "period_us", period_us)
         set_field(self, "full", self.burst * period_us)
         set_field(self, "interval", period_us / count / 1e6)
+        set_field(self, "per_second", count * 1e6)
+        set_field(self, "window", self.full / self.per_second)
         set_field(self, "hash", blake2b(parameters.encode(), digest_size=8).hexdigest())
 
     @property

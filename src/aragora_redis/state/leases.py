@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from ..errors import AragoraRedisError, DeadlineError
 from ..rate_limit import operations
-from ..rate_limit.gcra import Decision, Source, decode, in_force
+from ..rate_limit.gcra import Decision, Source
 from ..rate_limit.local import LocalLimiter, Record
 from ..rate_limit.reservation import new_name
 from .limit_decider import UNDECIDED, Decider
@@ -164,10 +164,7 @@ class Leases:
         except UNDECIDED as error:
             decider.service.failed(error)
             raise
-        policy, reply = in_force(asked, grant.answer)
-        told = decode(policy, least, reply, decider.source)
-        own, own_until = decider.own_of(asked, grant.answer)
-        limiter.note(record, least, told, decider.now, own=own, own_until=own_until)
+        told = decider.heard(limiter, record, least, asked, grant.answer)
         if grant.tokens <= 0:
             return (
                 told  # perhaps for a cost that no bucket pays, which is that caller's error alone

@@ -32,7 +32,7 @@ class Asking:
         decision = None
         if limiter.policy.lease and _is_leased(limiter.policy, cost, asked):
             decision = self._leases.take(record, cost)
-        if decision is None:
+        if decision is None and record.denied_until:
             decision = self._decider.recent_denial(limiter, record, cost, asked)
         return None if decision is None else self.said(limiter.policy, decision)
 
@@ -41,7 +41,7 @@ class Asking:
     ) -> Decision:
         """Decide a check of which nothing is known; raises as `Decider.ask` does."""
         try:
-            if _is_leased(limiter.policy, cost, asked):
+            if limiter.policy.lease and _is_leased(limiter.policy, cost, asked):
                 decision = await self._leases.check(limiter, record, cost)
             else:
                 decision = await self._decider.ask(limiter, record, cost, asked)

@@ -23,7 +23,7 @@ from ..errors import (
 )
 from ..operation import Operation, Runs
 from ..rate_limit import operations
-from ..rate_limit.gcra import Answer, Decision, Own, Source, decode, in_force, validate_payable
+from ..rate_limit.gcra import Answer, Decision, Source, decode, in_force, validate_payable
 from ..rate_limit.joint import Asked, decide_here, decode_all
 from ..rate_limit.local import LocalLimiter, Record
 from ..rate_limit.policy import LimitPolicy, OnOutage
@@ -101,18 +101,53 @@ class Decider:
                 record.check(asked, cost),
                 within=self.deadline if within is None else within,
             )
-            policy, reply = in_force(asked, answer)
-            decision = decode(policy, cost, reply, self.source)
         except UNDECIDED as error:
             return self.undecided(limiter, record, cost, asked, error)
-        # A refusal writes nothing, so it says nothing about a Redis that refuses writes.
-        if decision.allowed and cost:
-            self.service.answered()
-        elif not decision.allowed:
+        return self.answered(limiter, record, cost, asked, answer)
+
+    def answered(
+        self, limiter: LocalLimiter, record: Record, cost: int, asked: LimitPolicy, answer: Answer
+    ) -> Decision:
+        """Take in what Redis said to a check.
+
+        Raises:
+            InvalidInputError: no bucket of the limit in force could pay it.
+        """
+        decision = self.heard(limiter, record, cost, asked, answer)
+        if not decision.allowed:
             validate_payable(asked, cost, decision.limit)
-        own, own_until = self.own_of(asked, answer)
-        limiter.note(record, cost, decision, self.now, asked=asked, own=own, own_until=own_until)
+        # A refusal writes nothing, so it says nothing about a Redis that refuses writes.
+        elif cost:
+            self.service.answered()
         return decision
+
+    def heard(
+        self, limiter: LocalLimiter, record: Record, cost: int, asked: LimitPolicy, answer: Answer
+    ) -> Decision:
+        """Read what Redis said of a subject's bucket, and remember it."""
+        policy, reply = in_force(asked, answer)
+        decision = decode(policy, cost, reply, self.source)
+        self.remember(limiter, record, cost, decision, asked=asked, answer=answer)
+        return decision
+
+    def remember(
+        self,
+        limiter: LocalLimiter,
+        record: Record,
+        cost: int,
+        decision: Decision,
+        *,
+        asked: LimitPolicy,
+        answer: Answer,
+    ) -> None:
+        """Remember a decision, and the limit that operators have set for the subject, if any."""
+        now = self.clock.monotonic()
+        if isinstance(answer, int):
+            limiter.note(record, cost, decision, now, asked=asked)
+            return
+        own, _ = in_force(asked, answer)
+        left = answer.until / 1e6 - self.server_now() if answer.until else inf
+        limiter.note(record, cost, decision, now, asked=asked, own=own, own_until=now + left)
 
     def recent_denial(
         self, limiter: LocalLimiter, record: Record, cost: int, asked: LimitPolicy
@@ -122,8 +157,6 @@ class Decider:
         Raises:
             InvalidInputError: no bucket of the limit in force could ever pay it.
         """
-        if not record.denied_until:
-            return None
         denial = limiter.recent_denial(record, cost, self.clock.monotonic(), asked)
         if denial is not None:
             validate_payable(asked, cost, denial.limit)
@@ -143,13 +176,6 @@ class Decider:
         share = self.share(limiter, record, error, asked)
         return limiter.decide(record, cost, share, self.now, asked)
 
-    def own_of(self, asked: LimitPolicy, answer: Answer) -> tuple[LimitPolicy | None, float]:
-        """The limit that operators have set for a subject, and when it ends here."""
-        if not isinstance(answer, Own):
-            return None, inf
-        left = answer.until / 1e6 - self.server_now() if answer.until else inf
-        return in_force(asked, answer)[0], self.now + left
-
     async def ask_all(self, step: Sequence[Asked]) -> Sequence[Decision]:
         """Decide one step of a check of several limits; raises as `ask` does."""
         if len(step) == 1:
@@ -166,12 +192,10 @@ class Decider:
         if step[0].cost and all(decision.allowed for decision in decisions):
             self.service.answered()
         for each, answer, decision in zip(step, answers, decisions, strict=True):
-            asked = each.policy
             if not decision.allowed:
-                validate_payable(in_force(asked, answer)[0], each.cost, decision.limit)
-            own, until = self.own_of(asked, answer)
-            each.limiter.note(
-                each.record, each.cost, decision, self.now, asked=asked, own=own, own_until=until
+                validate_payable(in_force(each.policy, answer)[0], each.cost, decision.limit)
+            self.remember(
+                each.limiter, each.record, each.cost, decision, asked=each.policy, answer=answer
             )
         return decisions
 

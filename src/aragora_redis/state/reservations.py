@@ -24,7 +24,7 @@ from ..errors import (
 )
 from ..operation import Operation
 from ..rate_limit import operations
-from ..rate_limit.gcra import Decision, decode, in_force, validate_payable
+from ..rate_limit.gcra import Decision, in_force, validate_payable
 from ..rate_limit.held import KEPT_HERE, Held, HeldHere
 from ..rate_limit.local import LocalLimiter, Record
 from ..rate_limit.policy import LimitPolicy
@@ -181,7 +181,6 @@ class Reservations:
         made = _made(limiter, record, name, cost, 0, asked=asked)
         try:
             grant = await decider.run(operations.reserve(asked, record.key, cost, name, ttl))
-            policy, reply = in_force(asked, grant.answer)
         except UNDECIDED as error:
             decider.service.failed(error)
             validate_payable(asked, cost, (record.own_at(decider.now) or asked).burst)
@@ -195,13 +194,7 @@ class Reservations:
                 self._here.add(Held(made, limiter, record, share, under, cost, now, now + ttl))
             return decision, made
         grant.demand_room()
-        decision = decode(policy, cost, reply, decider.source)
-        if decision.allowed:
-            decider.service.answered()
-        else:
-            validate_payable(asked, cost, decision.limit)
-        own, own_until = decider.own_of(asked, grant.answer)
-        limiter.note(record, cost, decision, decider.now, asked=asked, own=own, own_until=own_until)
+        decision = decider.answered(limiter, record, cost, asked, grant.answer)
         return decision, replace(made, until_us=grant.until_us or self._server_us(ttl))
 
     def unheld(
