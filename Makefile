@@ -34,10 +34,10 @@ aragora: ## Run the real Aragora server on a Redis that dies: install it, and sh
 drills: ## Run the fault matrix, and the builds that must fail (SEED=1 ROUNDS=1 MODE=sentinel|managed|cluster)
 	@scripts/drills "$(or $(SEED),1)" "$(or $(ROUNDS),1)" $(MODE)
 
-bench: ## Measure this beside its peers on one Redis (SECONDS=2 ROUNDS=6 CASES="check-* session" OUT=build/bench)
+bench: ## Measure this beside its peers on one Redis (SECONDS=2 ROUNDS=6 LOOP=uvloop CASES="check-* session" OUT=build/bench)
 	@scripts/setup
 	@scripts/group drills
-	@exec .venv/bin/python -m benchmarks.suite --seconds "$(or $(SECONDS),2)" --rounds "$(or $(ROUNDS),6)" $(if $(OUT),--out "$(OUT)") $(foreach case,$(CASES),'$(case)')
+	@exec .venv/bin/python -m benchmarks.suite --seconds "$(or $(SECONDS),2)" --rounds "$(or $(ROUNDS),6)" --loop "$(or $(LOOP),asyncio)" $(if $(OUT),--out "$(OUT)") $(foreach case,$(CASES),'$(case)')
 
 format: ## Format the code, and fix what the linter can fix
 	@scripts/setup

@@ -1,6 +1,6 @@
 """Measure this project beside its peers, on one server, in one run.
 
-    make bench [SECONDS=2] [ROUNDS=6] [CASES="check-* session"] [OUT=build/bench]
+    make bench [SECONDS=2] [ROUNDS=6] [LOOP=uvloop] [CASES="check-* session"] [OUT=build/bench]
 
 Writes results.json, results.md, results.html and a picture for each case.
 """
@@ -24,16 +24,16 @@ from .servers import serving
 from .table import markdown
 
 
-async def measure(cases: tuple[Case, ...], seconds: float, rounds: int) -> Results:
+async def measure(cases: tuple[Case, ...], seconds: float, rounds: int, loop: str) -> Results:
     """Run the cases."""
     date = time.strftime("%d %B %Y, %H:%M").lstrip("0")
     with serving() as server:
-        run = Rounds(server, seconds, rounds)
+        run = Rounds(server, seconds, rounds, loop)
         found = [await run.play(case) for case in cases]
         return Results(
             date=date,
             machine=f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}, "
-            f"Python {platform.python_version()}",
+            f"Python {platform.python_version()}, {loop}",
             server=server.name(),
             seconds=seconds,
             rounds=rounds,
@@ -67,6 +67,9 @@ def main() -> None:
     parser.add_argument("cases", nargs="*", help="names or patterns; all by default")
     parser.add_argument("--seconds", type=float, default=2.0, help="of one contestant's round")
     parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument(
+        "--loop", choices=("asyncio", "uvloop"), default="asyncio", help="under all contestants"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench")
     parser.add_argument("--list", action="store_true", help="list the cases, and run none")
     given = parser.parse_args()
@@ -81,7 +84,7 @@ def main() -> None:
         given.out.mkdir(parents=True, exist_ok=True)
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    write(asyncio.run(measure(cases, given.seconds, given.rounds)), given.out)
+    write(asyncio.run(measure(cases, given.seconds, given.rounds, given.loop)), given.out)
     tell(f"the results are in {given.out}/results.md and results.html")
 
 

@@ -27,6 +27,8 @@ REQUIREMENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "throttled_library": ("throttled-py>=3", "redis[hiredis]>=8"),
 }
 """What contestants need that do not run in the environment of the project itself."""
+LOOP: Final = "uvloop"
+"""What all of them have, so that a run can put it under them."""
 
 
 class EnvironmentMissingError(Exception):
@@ -44,6 +46,7 @@ async def python_of(contestant: str) -> Path:
         return Path(sys.executable)
     directory = HERE / contestant
     stamp, python = directory / "stamp", directory / "bin" / "python"
+    requirements = (*requirements, LOOP)
     wanted = "\n".join((sys.version, str(directory), *requirements))
     if not stamp.exists() or stamp.read_text() != wanted:
         print(f"bench: installing {', '.join(requirements)}", file=sys.stderr, flush=True)

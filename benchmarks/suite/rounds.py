@@ -16,11 +16,12 @@ from .workers import UnavailableError, Worker, worker
 
 @dataclass(slots=True)
 class Rounds:
-    """How long a run is, and what it comes to know of its contestants."""
+    """How long a run is and on which event loop, and what it comes to know of its contestants."""
 
     server: BenchServer
     seconds: float
     rounds: int
+    loop: str
     versions: dict[str, str] = field(default_factory=dict)
 
     async def play(self, case: Case) -> CaseResult:
@@ -56,7 +57,7 @@ class Rounds:
         for entry in entries:
             try:
                 ready[entry.name] = await stack.enter_async_context(
-                    worker(entry, self.server.target)
+                    worker(entry, self.server.target, self.loop)
                 )
             except UnavailableError as error:
                 missing[entry.name] = str(error)

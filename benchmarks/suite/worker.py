@@ -1,6 +1,6 @@
 """The process of one contestant: it makes itself ready, then runs when it is told to.
 
-    python -m benchmarks.suite.worker CONTESTANT TASK PARAMETERS
+    python -m benchmarks.suite.worker LOOP CONTESTANT TASK PARAMETERS
 
 Standard input: one line with the target, then a number of seconds a line; its end ends the process.
 Standard output: a JSON object for each line: versions first, then samples. What cannot run says so
@@ -51,9 +51,10 @@ async def work(contestant: str, task: str, parameters: dict[str, int]) -> None:
 
 def main() -> None:
     """Run, and tell in one line why it cannot."""
-    contestant, task, parameters = sys.argv[1:]
+    loop, contestant, task, parameters = sys.argv[1:]
     try:
-        asyncio.run(work(contestant, task, json.loads(parameters)))
+        run = asyncio.run if loop == "asyncio" else importlib.import_module(loop).run
+        run(work(contestant, task, json.loads(parameters)))
     except Exception as error:  # noqa: BLE001 - a library of others may fail in any way
         why = " ".join(str(error).split())[:200]
         _say({"unavailable": f"{type(error).__name__}: {why}".rstrip(": ")})

@@ -55,8 +55,8 @@ class Worker:
 
 
 @asynccontextmanager
-async def worker(entry: Entry, target: Target) -> AsyncIterator[Worker]:
-    """A contestant while this lasts.
+async def worker(entry: Entry, target: Target, loop: str) -> AsyncIterator[Worker]:
+    """A contestant while this lasts, on an event loop of asyncio or uvloop.
 
     Raises:
         UnavailableError: it cannot take part.
@@ -68,7 +68,7 @@ async def worker(entry: Entry, target: Target) -> AsyncIterator[Worker]:
     process = await asyncio.create_subprocess_exec(
         str(python),
         *("-m", "benchmarks.suite.worker"),
-        *(entry.contestant, entry.task, json.dumps(dict(entry.parameters))),
+        *(loop, entry.contestant, entry.task, json.dumps(dict(entry.parameters))),
         cwd=ROOT,
         env={**os.environ, "PYTHONWARNINGS": "ignore"},
         stdin=asyncio.subprocess.PIPE,

@@ -44,4 +44,13 @@ CASES = (
         Bar("server cpu", "ours", at_most=0.6, against=LIMIT.name),
         Bar("server share", "ours", at_least=85),
     ),
+    Case(
+        "check-layers",
+        "a check by one of 256 callers, begun further and further out: what each layer adds",
+        tuple(
+            Entry("layers", "layer", name, {"layer": at, "callers": 256})
+            for at, name in enumerate(("event loop", "lane", "executor", "decider", "public face"))
+        ),
+        ("client cpu", "rate"),
+    ),
 )
