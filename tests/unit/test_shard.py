@@ -81,6 +81,23 @@ def test_a_lost_tail_is_published_again_own_apart_from_learned():
     assert shard.position == at(R2, 2, 0)
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_what_survived_one_failover_is_not_forgotten_before_the_position_is_beyond_it(own):
+    shard = loaded()
+    shard.add_own(entry(50))
+    shard.confirmed(at(R1, 1, 1), [entry(50)], own=own)
+    follow(shard, head(R2, 2, 0, {1: (R1, 1)}))  # and this server is lost before its feed is read
+    plan = follow(shard, head(R3, 2, 0, {1: (R1, 0)}))
+    assert (plan.own or plan.learned) == (entry(50),)
+
+
+def test_what_the_ring_has_forgotten_is_compared_although_it_survived_one_failover():
+    shard = loaded(1)
+    shard.on_full(head(R1, 1, 1))
+    follow(shard, head(R2, 2, 0, {1: (R1, 1)}))
+    assert follow(shard, head(R3, 2, 0, {1: (R1, 0)})).full
+
+
 def test_what_survived_is_not_published_again():
     shard = loaded()
     for seq in range(1, 4):

@@ -187,7 +187,7 @@ class Shard:
             self._must_compare = True
         elif new_era:
             self.release()
-            lost_track = self._collect_lost(head)
+            lost_track = self._collect_lost(head, arrived=mine.era)
             survived = head.surviving(mine.rid, mine.era)
             self._must_compare |= lost_track or survived is None
             if survived is not None:
@@ -297,8 +297,12 @@ class Shard:
             era = (old.rid, old.era)
             self._floors[era] = max(self._floors.get(era, 0), old.seq)
 
-    def _collect_lost(self, head: Head) -> bool:
-        """Move what `head`'s history lost out of the ring; True where the ring cannot tell."""
+    def _collect_lost(self, head: Head, *, arrived: int) -> bool:
+        """Move what `head`'s history lost out of the ring; True where the ring cannot tell.
+
+        What has survived stays until the position has arrived in a later era. From then on a
+        history without that era is a foreign one; before, the next may yet end below it.
+        """
         here = (head.position.rid, head.position.era)
         stay: deque[_Kept] = deque()
         for kept in self._ring:
@@ -308,12 +312,16 @@ class Shard:
             elif survived is None or kept.seq > survived:
                 for entry in kept.entries:
                     _owe(self._dirty if kept.own else self._learned, entry)
+            elif kept.era >= arrived:
+                stay.append(kept)
         for entry in self._dirty.values():
             _settle(self._learned, entry)
         self._ring = stay
         self._ring_entries = sum(len(kept.entries) for kept in stay)
         forgotten = {era: seq for era, seq in self._floors.items() if era != here}
-        self._floors = {era: seq for era, seq in self._floors.items() if era == here}
+        self._floors = {
+            era: seq for era, seq in self._floors.items() if era == here or era[1] >= arrived
+        }
         return any(
             (survived := head.surviving(*era)) is None or seq > survived
             for era, seq in forgotten.items()
