@@ -1,0 +1,195 @@
+"""I1 in every order that small bounds allow, and the code walking the ways of the model."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from aragora_redis.tokens.entry import DAY, Entry
+from aragora_redis.tokens.model import ShardModel
+from aragora_redis.tokens.shard import Head, Position, Shard
+
+from .explorer import Step, explore
+from .instance import Rules
+from .store import Store
+from .world import Bounds, World, fault, steps
+
+TODAY = 20_000
+NOW = TODAY * DAY * 1_000_000
+TOKENS = [Entry(TODAY, bytes([number]) * 8, 1) for number in range(8)]
+
+
+REVOKED = (("revoke", "0"), ("is joined", "0"))
+NEWCOMER = (("restart", "0"), ("fail over to", "1-0"))
+
+
+def explored(bounds, rules, *opening):
+    """All that may follow an opening."""
+    world = World.of(2, bounds)
+    for step in opening:
+        world = dict(steps(world, rules))[step]
+    return explore(
+        world,
+        lambda world: steps(world, rules),
+        lambda world: fault(world, rules),
+        most=100_000,
+    )
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        pytest.param(Bounds(1, 1, 0, 0), id="failover"),
+        pytest.param(Bounds(2, 0, 1, 0), id="connection lost"),
+        pytest.param(Bounds(2, 0, 0, 1), id="instance lost"),
+    ],
+)
+def test_in_every_order_what_one_revoked_all_refuse_in_the_end(bounds):
+    found = explored(bounds, Rules())
+    assert found.bad is None
+    assert found.states > 1_000, "or there was nothing to explore"
+
+
+@pytest.mark.parametrize(
+    ("rule", "bounds", "opening"),
+    [
+        ("ends", Bounds(1, 1, 0, 0), ()),
+        ("ring", Bounds(1, 1, 0, 1), (*REVOKED, ("restart", "0"))),
+        ("floors", Bounds(1, 1, 0, 1), NEWCOMER),
+        ("arrived", Bounds(1, 2, 0, 0), (*REVOKED, ("fail over to", "1-1"))),
+        ("owed", Bounds(1, 0, 1, 0), ()),
+        ("order", Bounds(1, 1, 0, 0), ()),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_a_protocol_that_lacks_a_rule_is_caught(rule, bounds, opening):
+    found = explored(bounds, Rules()._replace(**{rule: False}), *opening)
+    assert found.bad is not None
+    assert explored(bounds, Rules(), *opening).bad is None
+
+
+class Walk:
+    """The code beside a world of the model, step by step."""
+
+    def __init__(self, world: World) -> None:
+        self.shards = [Shard(0) for _ in world.instances]
+        for shard, instance in zip(self.shards, world.instances, strict=True):
+            shard.position = code(instance.position)
+
+    def take(self, world: World, step: Step) -> None:
+        """Have the code do what the model does in this world."""
+        what, name, *_ = step
+        if what == "fail over to":
+            return
+        shard, instance = self.shards[int(name)], world.instances[int(name)]
+        match what:
+            case "revoke":
+                shard.add_own(TOKENS[world.revoked])
+            case "restart":
+                self.shards[int(name)] = Shard(0)
+            case "hears of its own" if instance.lane:
+                some, position = instance.lane
+                shard.confirmed(code(position), tokens(some), own=True)
+            case "hears":
+                kind, *heard = instance.inbox[0]
+                if kind == "message":
+                    shard.on_message(code(heard[0]), tokens(heard[1]))
+                else:
+                    hear_answer(shard, instance, heard[0])
+
+    def compare(self, world: World) -> None:
+        """Both know the same."""
+        for shard, instance in zip(self.shards, world.instances, strict=True):
+            ring = {(k.rid, k.era, k.seq, bits(k.entries), k.own) for k in shard._ring}
+            assert shard.position == code(instance.position)
+            assert bits(shard.replica.entries()) == instance.known
+            assert bits(shard.dirty) == instance.owed
+            assert bits(shard.learned) == instance.learned
+            assert shard._must_compare == instance.compare
+            assert ring == {(named(k.rid), *k[1:]) for k in instance.ring}
+            assert shard._floors == {(named(r), era): seq for r, era, seq in instance.floors}
+
+
+def hear_answer(shard, instance, answer):
+    """What `state.token_feed` does with an answer."""
+    asked = instance.asks
+    match asked.what:
+        case "survey" if answer is not None:
+            shard.on_head(code_head(answer), asked_at=code(asked.position))
+        case "publish owed" | "publish learned" | "publish rest":
+            own = asked.what == "publish owed"
+            shard.confirmed(code(answer), tokens(asked.some), own=own)
+            if asked.what == "publish rest":
+                shard.on_full(code_head(asked.head))
+        case "read feed":
+            head = code_head(asked.head)
+            if shard.on_feed(head, [(era, seq, tokens(some)) for era, seq, some in answer]):
+                shard.arrive(head)
+        case "scan":
+            shard.replica.join(TODAY, [(each.member, each.score) for each in tokens(answer)])
+        case "compare" if answer is not None and answer.members == instance.known:
+            shard.on_full(code_head(answer))
+        case "survey again" if answer is not None and not asked.some & ~answer.members:
+            if answer.position[:3] == asked.head.position[:3]:
+                shard.on_full(code_head(asked.head))
+
+
+def named(number):
+    return b"rid-%d" % number
+
+
+def code(position):
+    if position is None:
+        return None
+    return Position(b"%d" % position.nonce, named(position.rid), position.era, position.seq)
+
+
+def code_head(survey):
+    ends = {era: (named(rid), seq) for era, rid, seq in survey.ends}
+    return Head(code(survey.position), 0, ends)
+
+
+def tokens(some):
+    return [entry for number, entry in enumerate(TOKENS) if some >> number & 1]
+
+
+def bits(entries):
+    return sum(1 << TOKENS.index(entry) for entry in {*entries})
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_code_walks_the_ways_of_the_model(seed):
+    """Beyond the bounds that can be explored, too: three instances, and all that may befall."""
+    chance = random.Random(seed)
+    for _ in range(40):
+        world = World.of(3, Bounds(3, 2, 2, 1))
+        walk = Walk(world)
+        while choices := list(steps(world, Rules())):
+            step, after = chance.choice(choices)
+            walk.take(world, step)
+            walk.compare(after)
+            world = after
+        assert fault(world, Rules()) is None
+
+
+def test_the_join_script_s_model_keeps_a_shard_as_the_store_does():
+    """It is held to the script itself by the contract tests."""
+    chance = random.Random(1)
+    for _ in range(200):
+        store, births = Store(0), 1
+        server = ShardModel(named(0))
+        for _ in range(12):
+            if chance.random() < 0.2:
+                store, births = store._replace(rid=births), births + 1
+                server = server.promoted(named(store.rid))
+            some, durable = chance.randrange(8), chance.random() < 0.5
+            store, position, news = store.join(some, durable=durable)
+            nonce = f"{position.nonce}".encode()
+            told, count = server.join(tokens(some), nonce=nonce, now=NOW, durable=durable)
+            assert told[1:] == code(position)[1:]
+            assert count == news.bit_count()
+            found = server.head(NOW)
+            assert found is not None
+            assert found.ends == {era: (named(rid), seq) for era, rid, seq in store.ends}
+            assert [(e, s, bits(some)) for e, s, some in server.feed] == list(store.feed)
