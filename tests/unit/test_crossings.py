@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from functools import partial
 import pytest
 
 from aragora_redis.errors import NotStartedError, OutcomeUnknownError
+from aragora_redis.sync.alarms import Latch
 from aragora_redis.sync.call import Call
 from aragora_redis.sync.inbox import NAP_ENTRIES
 from aragora_redis.sync.loop import Loop
@@ -36,13 +38,16 @@ class KnownError(Exception):
     """Of these tests."""
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
+@pytest.fixture(params=["asyncio", "asyncio with latches", "uvloop"])
 def kind(request, monkeypatch):
-    if request.param == "asyncio":
+    name, *latches = request.param.split(" ", 1)
+    if name == "asyncio":
         monkeypatch.setitem(sys.modules, "uvloop", None)
     else:
         pytest.importorskip("uvloop")
-    return request.param
+    if latches:
+        monkeypatch.setattr("aragora_redis.sync.alarms.THERE", False)
+    return name
 
 
 @pytest.fixture
@@ -156,6 +161,23 @@ def test_who_is_interrupted_while_it_wakes_the_loop_leaves_it_to_be_woken(loop, 
     assert loop.run(work(), 0) == 7
 
 
+def test_what_was_given_up_wakes_nobody_else_at_its_end(loop, monkeypatch):
+    monkeypatch.setattr("aragora_redis.sync.loop.CROSSING", 0.01)
+    go = threading.Event()
+
+    async def work():
+        while not go.is_set():  # in spite of being cancelled
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.001)
+
+    with pytest.raises(OutcomeUnknownError):
+        loop.run(work(), 0)
+    monkeypatch.undo()
+    go.set()
+    for number in range(100):
+        assert loop.run(asyncio.sleep(0.001, number), 60) == number
+
+
 async def test_who_gives_up_before_the_first_step_leaves_nothing_behind():
     faults = list[object]()
     asyncio.get_running_loop().set_exception_handler(lambda _loop, told: faults.append(told))
@@ -164,7 +186,7 @@ async def test_who_gives_up_before_the_first_step_leaves_nothing_behind():
     async def work():
         begun.append(1)
 
-    call = Call(work(), undo=begun.append)
+    call = Call(work(), Latch(), begun.append)
     call.begin()
     call.give_up()
     for _ in range(3):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
-from threading import Lock
 from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from ..errors import AragoraRedisError, OutcomeUnknownError
+from .alarms import Alarm, Latch
 
 T = TypeVar("T")
 
@@ -16,11 +16,9 @@ T = TypeVar("T")
 class Call(Generic[T]):
     """Work for the loop, in the context of the thread that waits for it.
 
-    A bare lock is what the thread waits for: it costs the loop one system call to end that, and
-    leaves it the interpreter.
-
     Args:
         work: what is awaited in the loop.
+        ended: what the thread waits on; it rings once.
         undo: given a result that nobody waits for any more, in the loop.
     """
 
@@ -30,13 +28,15 @@ class Call(Generic[T]):
     """Once it has ended, without an error."""
 
     def __init__(
-        self, work: Coroutine[Any, Any, T], undo: Callable[[T], None] | None = None
+        self,
+        work: Coroutine[Any, Any, T],
+        ended: Alarm | Latch,
+        undo: Callable[[T], None] | None = None,
     ) -> None:
         self._work = work
+        self._ended = ended
         self._undo = undo
         self._context = copy_context()
-        self._ended = Lock()
-        self._ended.acquire()
         self._task: asyncio.Task[None] | None = None
         self.error: BaseException | None = None
 
@@ -44,7 +44,7 @@ class Call(Generic[T]):
 
     def wait(self, within: float) -> bool:
         """Whether it ends within so many seconds."""
-        return self._ended.acquire(True, within)  # noqa: FBT003 - by name it takes longer
+        return self._ended.wait(within)
 
     def fail(self) -> NoReturn:
         """Raise its error."""
@@ -65,7 +65,7 @@ class Call(Generic[T]):
         """Tell that it never begins."""
         self._work.close()
         self.error = error
-        self._ended.release()
+        self._ended.ring()
 
     def give_up(self) -> None:
         """Cancel it: nobody waits any more."""
@@ -82,7 +82,7 @@ class Call(Generic[T]):
             self.error = OutcomeUnknownError("this was ended before its answer came")
         except BaseException as error:  # noqa: BLE001 - the thread gets it, whatever it is
             self.error = error
-        self._ended.release()
+        self._ended.ring()
 
     def _take_back(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():  # before its first step

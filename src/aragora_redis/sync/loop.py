@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from ..errors import DeadlineError, OutcomeUnknownError
+from .alarms import Alarms
 from .call import Call, Errand
 from .inbox import Inbox
 from .waiting import loop_of
@@ -30,6 +31,7 @@ class Loop:
 
     def __init__(self) -> None:
         self._inbox = Inbox()
+        self._alarms = Alarms()
         self.loop = loop_of(self._inbox)
         self.users = 0
         self._thread = threading.Thread(
@@ -54,10 +56,13 @@ class Loop:
             DeadlineError: the loop has not come round in time, and now never begins it.
             OutcomeUnknownError: it was begun, and has not ended in time.
         """
-        call = Call(work, undo)
+        alarm = self._alarms.take()
+        call = Call(work, alarm, undo)
         try:
             self._inbox.put(call)
             ended = call.wait(within + CROSSING)
+            if ended:
+                self._alarms.give_back(alarm)
         except BaseException:
             self._give_up(call)
             raise
