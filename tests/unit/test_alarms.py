@@ -13,10 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from aragora_redis.sync.alarms import MOST, THERE, Alarm, Alarms, Latch
+from aragora_redis.sync.alarms import LATCHED, MOST, THERE, Alarm, Alarms, Interpreter, Latch
 
 needs_events = pytest.mark.skipif(not THERE, reason="this system has no alarms")
-EACH = [pytest.param(lambda: Alarm(os.eventfd(0)), id="alarm", marks=needs_events)]
+
+
+def alarm_of_none():
+    return Alarm(os.eventfd(0), Interpreter())
+
+
+EACH = [pytest.param(alarm_of_none, id="alarm", marks=needs_events)]
 EACH.append(pytest.param(Latch, id="latch"))
 each = pytest.mark.parametrize("made", EACH)
 
@@ -90,7 +96,7 @@ def test_who_has_no_file_descriptors_left_waits_on_a_latch(monkeypatch):
 @needs_events
 def test_who_rings_gives_the_interpreter_away():
     """Else the thread that it wakes sleeps again at once, until it gets the interpreter."""
-    alarm, woken = Alarm(os.eventfd(0)), threading.Event()
+    alarm, woken = alarm_of_none(), threading.Event()
 
     def wait():
         assert alarm.wait(10)
@@ -107,3 +113,26 @@ def test_who_rings_gives_the_interpreter_away():
     finally:
         sys.setswitchinterval(before)
         thread.join(20)
+
+
+@needs_events
+def test_while_a_thread_computes_calls_wait_on_latches():
+    alarms, over = Alarms(), threading.Event()
+    alarm = alarms.take()
+
+    def compute():
+        while not over.is_set():
+            pass
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    try:
+        end = time.monotonic() + 10
+        while isinstance(alarms.take(), Alarm):
+            assert time.monotonic() < end
+            alarm.ring()
+    finally:
+        over.set()
+        thread.join(10)
+    assert {type(alarms.take()) for _ in range(LATCHED - 1)} == {Latch}
+    assert isinstance(alarms.take(), Alarm), "it is tried again"

@@ -4,20 +4,43 @@ Who releases a lock keeps the interpreter. The thread that this wakes often runs
 same processor, only to sleep again until it gets the interpreter; CPython then wakes it while it
 still holds what guards that, so it sleeps once more. A write gives the interpreter away for as long
 as it lasts: who is woken by one finds it free, and a call has two switches of threads for five.
+
+While some thread computes that is a bad bargain: it takes the interpreter at each write, and keeps
+it for 5 ms. Calls wait on locks then.
 """
 
 from __future__ import annotations
 
 import os
 import select
-from _thread import allocate_lock
 from collections import deque
+from threading import Lock
 from weakref import WeakSet
+
+from ..clock import SYSTEM_CLOCK
 
 MOST = 64
 """Alarms of one loop, of two file descriptors each; further threads that wait have a latch."""
+DEAR = 0.004
+"""Seconds after which who rang had to ask for the interpreter: a thread that computes keeps it for
+`sys.getswitchinterval()`."""
+LATCHED = 256
+"""Calls that wait on latches after that."""
 THERE = hasattr(os, "eventfd") and hasattr(select, "epoll")
 """Whether this system has any: Linux does, unless gevent has taken what would hold it up."""
+
+
+class Interpreter:
+    """What rings have told of it.
+
+    Attributes:
+        latched: for how many calls it is not to be given away.
+    """
+
+    __slots__ = ("latched",)
+
+    def __init__(self) -> None:
+        self.latched = 0
 
 
 class Alarm:
@@ -25,12 +48,14 @@ class Alarm:
 
     Args:
         event: an event of Linux (`os.eventfd`), which is closed with it.
+        interpreter: told when it was not to be had.
     """
 
-    __slots__ = ("__weakref__", "_event", "_heard")
+    __slots__ = ("__weakref__", "_event", "_heard", "_interpreter")
 
-    def __init__(self, event: int) -> None:
+    def __init__(self, event: int, interpreter: Interpreter) -> None:
         self._event = event
+        self._interpreter = interpreter
         self._heard = select.epoll(1)
         self._heard.register(event, select.EPOLLIN | select.EPOLLET)  # told once, and never read
 
@@ -43,7 +68,10 @@ class Alarm:
 
     def ring(self) -> None:
         """Wake who waits, or will."""
+        began = SYSTEM_CLOCK.monotonic()
         os.eventfd_write(self._event, 1)
+        if SYSTEM_CLOCK.monotonic() - began > DEAR:
+            self._interpreter.latched = LATCHED
 
 
 class Latch:
@@ -52,7 +80,7 @@ class Latch:
     __slots__ = ("_lock",)
 
     def __init__(self) -> None:
-        self._lock = allocate_lock()
+        self._lock = Lock()
         self._lock.acquire()
 
     def wait(self, within: float) -> bool:
@@ -70,9 +98,13 @@ class Alarms:
     def __init__(self) -> None:
         self._idle: deque[Alarm] = deque()
         self._all: WeakSet[Alarm] = WeakSet()
+        self._interpreter = Interpreter()
 
     def take(self) -> Alarm | Latch:
         """One that nobody else has."""
+        if self._interpreter.latched > 0:
+            self._interpreter.latched -= 1
+            return Latch()
         try:
             return self._idle.pop()
         except IndexError:
@@ -86,7 +118,7 @@ class Alarms:
     def _another(self) -> Alarm | Latch:
         if THERE and len(self._all) < MOST:
             try:
-                alarm = Alarm(os.eventfd(0))
+                alarm = Alarm(os.eventfd(0), self._interpreter)
             except OSError:  # this process has no file descriptors left
                 return Latch()
             self._all.add(alarm)
