@@ -45,7 +45,7 @@ CASES = (
         Bar("server share", "ours", at_least=85),
     ),
     Case(
-        "check-layers",
+        "layers",
         "a check by one of 256 callers, begun further and further out: what each layer adds",
         tuple(
             Entry("layers", "layer", name, {"layer": at, "callers": 256})

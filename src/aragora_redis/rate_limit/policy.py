@@ -134,7 +134,7 @@ class LimitPolicy:
         lease: tokens that an instance takes at once, to give them away without asking; 0 for none.
         full: span that a full burst takes to come back.
         interval: seconds that one token takes to come back.
-        per_second: of such spans' units.
+        per_second: units of `full` in a second.
         window: seconds in which a full bucket comes back.
         hash: digest of the parameters, the same in every process.
 
