@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -18,7 +19,9 @@ from tests.integration.past import give_past
 from tests.ports import free_port
 
 from aragora_redis.errors import SettingsError
+from aragora_redis.gateway import server
 from aragora_redis.gateway.app import create_app
+from aragora_redis.gateway.one_write import OneWriteProtocol
 from aragora_redis.gateway.server import listen, serve
 from aragora_redis.policies import parse_policies
 from aragora_redis.settings import from_env
@@ -112,6 +115,29 @@ async def test_two_gateways_share_limits_and_revocations(standalone_lab, policie
         metrics = (await two.get("/metrics")).text
         assert 'aragora_redis_link_up{lane="fast"} 1.0' in metrics
         assert "aragora_redis_token_entries 1.0" in metrics
+
+
+async def test_an_answer_is_one_write(policies, monkeypatch):
+    writes = []
+
+    class Told(OneWriteProtocol):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            joining: Any = self.transport
+            write = joining._write
+
+            def told(data):
+                writes.append(bytes(data))
+                write(data)
+
+            joining._write = told
+
+    monkeypatch.setattr(server, "OneWriteProtocol", Told)
+    async with gateway(policies) as client:
+        answer = await client.get("/healthz")
+    (written,) = writes
+    assert written.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert written.endswith(b"\r\n\r\n" + answer.content)
 
 
 @pytest.mark.parametrize("fail_open", [False, True])

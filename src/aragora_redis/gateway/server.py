@@ -21,6 +21,7 @@ from ..lab import Lab
 from ..settings import GatewaySettings, Settings
 from ..state.shared import SharedState
 from .app import Gateway, create_app
+from .one_write import OneWriteProtocol
 from .worker import Worker
 
 BACKLOG = 1024
@@ -46,8 +47,8 @@ def listen(
     with contextlib.ExitStack() as opened:
         found = []
         for family, address in _addresses(host, port):
-            # The protocol is named, or asyncio leaves Nagle's algorithm on: an answer's head and
-            # body are two writes, and the second would wait 40 ms for the client to confirm.
+            # The protocol is named, or asyncio leaves Nagle's algorithm on: of an answer in parts
+            # the second would wait 40 ms for the client to confirm.
             made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
             listener = opened.enter_context(made)
             if shared:
@@ -132,6 +133,7 @@ async def serve(
             access_log=False,  # its lines would hold whatever a client put into the path
             server_header=False,
             proxy_headers=False,
+            http=OneWriteProtocol,
             ws="none",
             lifespan="on",
             backlog=BACKLOG,
