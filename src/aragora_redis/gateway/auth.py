@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+from collections.abc import Mapping
 from enum import IntEnum
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request, Security
 from fastapi.params import Depends as Dependency
@@ -29,6 +30,10 @@ class Role(IntEnum):
     """Everything."""
 
 
+_NAMES = {Role.GATEWAY: "gateway token", Role.ADMIN: "admin token"}
+_NO_NAMES = dict.fromkeys(Role, "no token")
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach what listens there."""
     try:
@@ -47,6 +52,7 @@ class AcceptedTokens:
     """
 
     def __init__(self, settings: GatewaySettings) -> None:
+        # Of a token that is both, the last that matches says what it may: the most.
         self._known = tuple(
             (role, token.reveal_bytes())
             for role, tokens in (
@@ -57,6 +63,8 @@ class AcceptedTokens:
         )
         self.required = bool(self._known)
         """Whether a token is asked for."""
+        self.names: Final[Mapping[Role, str]] = _NAMES if self.required else _NO_NAMES
+        """Who acts, where nobody is named: by what they proved that they may."""
         if not self.required and not is_loopback(settings.host):
             raise SettingsError(
                 f"the gateway would listen on {settings.host} and let everybody revoke tokens",
@@ -69,16 +77,15 @@ class AcceptedTokens:
         if not self.required:
             return Role.ADMIN
         scheme, _, text = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer":
+            return None
         presented = text.strip().encode()
+        proven = None
         # All are compared, each in constant time, so that timing does not tell which is close.
-        proven = [role for role, known in self._known if hmac.compare_digest(known, presented)]
-        return max(proven) if proven and scheme.lower() == "bearer" else None
-
-    def name_of(self, role: Role) -> str:
-        """Who acts, where nobody is named: by what they proved that they may."""
-        if not self.required:
-            return "no token"
-        return "admin token" if role is Role.ADMIN else "gateway token"
+        for role, known in self._known:
+            if hmac.compare_digest(known, presented):
+                proven = role
+        return proven
 
     def role_of_client(self, authorization: str | None) -> Role | None:
         """The same for a client of OAuth, which may send its token as a Basic password."""

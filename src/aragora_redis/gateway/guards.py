@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..web.problems import Problem
 from .at_once import at_once
-from .auth import AcceptedTokens, Role, is_loopback, unauthenticated
+from .auth import AcceptedTokens, is_loopback, unauthenticated
 from .oauth_protocol import OAuthError, invalid_client
 from .upload import UPLOAD_LIMIT
 
@@ -51,7 +51,8 @@ def text_of(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
     return None if value is None else value.decode("latin-1")
 
 
-def refuse_host(host: str | None, allowed: Collection[str]) -> Problem | None:
+@lru_cache(maxsize=256)
+def refuse_host(host: str | None, allowed: frozenset[str]) -> Problem | None:
     """Refuse a request that is meant for somebody else."""
     if ANY_HOST in allowed:
         return None
@@ -80,7 +81,6 @@ def refuse_origin(method: str, origin: str | None, host: str | None) -> Problem 
     )
 
 
-@lru_cache(maxsize=256)
 def _authority(scheme: str, text: str) -> tuple[str, int] | None:
     try:
         parts = urlsplit(f"//{text}")
@@ -125,10 +125,11 @@ class Guards:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        uploads = (scope["method"], scope["path"]) == IMPORT
-        limit = UPLOAD_LIMIT if uploads else self._body_limit(scope["path"])
+        path = scope["path"]
+        uploads = (scope["method"], path) == IMPORT
+        limit = UPLOAD_LIMIT if uploads else self._body_limit(path)
         headers = headers_of(scope)
-        problem = self._refusal(scope, headers, limit)
+        problem = self._refusal(scope, path, headers, limit)
         if problem is not None:
             await problem.response()(scope, receive, send)
             return
@@ -146,31 +147,25 @@ class Guards:
         await self._app(scope, Admitted(headers, messages, receive), send)
 
     def _refusal(
-        self, scope: Scope, headers: Mapping[bytes, bytes], limit: int
+        self, scope: Scope, path: str, headers: Mapping[bytes, bytes], limit: int
     ) -> Problem | OAuthError | None:
         host = text_of(headers, b"host")
-        problem = refuse_host(host, self._allowed_hosts) or refuse_origin(
-            scope["method"], text_of(headers, b"origin"), host
-        )
+        problem = refuse_host(host, self._allowed_hosts)
+        if problem is None and b"origin" in headers:
+            problem = refuse_origin(scope["method"], text_of(headers, b"origin"), host)
         if problem is not None:
             return problem
-        authorization = text_of(headers, b"authorization")
-        if scope["path"].startswith("/oauth"):
-            role = self._tokens.role_of_client(authorization)
+        closed = path.startswith(self._closed)
+        if closed or path.startswith("/oauth"):
+            authorization = text_of(headers, b"authorization")
+            tokens = self._tokens
+            prove = tokens.role_of if closed else tokens.role_of_client
+            role = prove(authorization)
             if role is None:
-                return invalid_client(authorization)
-            self._admit(scope, role)
-        elif scope["path"].startswith(self._closed):
-            role = self._tokens.role_of(authorization)
-            if role is None:
-                return unauthenticated(authorization)
-            self._admit(scope, role)
-        length = text_of(headers, b"content-length") or ""
-        return _too_large(limit) if length.isdecimal() and int(length[:20]) > limit else None
-
-    def _admit(self, scope: Scope, role: Role) -> None:
-        state = scope.setdefault("state", {})
-        state["role"], state["caller"] = role, self._tokens.name_of(role)
+                return (unauthenticated if closed else invalid_client)(authorization)
+            scope.setdefault("state", {}).update(role=role, caller=tokens.names[role])
+        length = headers.get(b"content-length", b"")
+        return _too_large(limit) if length.isdigit() and int(length[:20]) > limit else None
 
     def _body_limit(self, path: str) -> int:
         return self._session_limit if path.startswith("/v1/sessions") else BODY_LIMIT
@@ -211,6 +206,8 @@ async def _read(receive: Receive, limit: int) -> list[Message] | None:
 class Admitted:
     """What a request that was let through receives: what was read once more, then what follows."""
 
+    __slots__ = ("_given", "_messages", "_receive", "headers")
+
     def __init__(
         self, headers: Mapping[bytes, bytes], messages: list[Message], receive: Receive
     ) -> None:
@@ -224,8 +221,10 @@ class Admitted:
         """All of the body; None where the client went away before its end."""
         if self._messages[-1]["type"] != "http.request":
             return None
-        parts = [message.get("body", b"") for message in self._messages]
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        if len(self._messages) == 1:
+            body: bytes = self._messages[0].get("body", b"")
+            return body
+        return b"".join(message.get("body", b"") for message in self._messages)
 
     async def __call__(self) -> Message:
         if self._given < len(self._messages):

@@ -44,7 +44,7 @@ class Dashboard:
         settings = state.settings
         journal = Journal(clock)
         self.door = Door(settings.gateway, state.tokens, clock, key)
-        operator = AcceptedTokens(settings.gateway).name_of(Role.ADMIN)
+        operator = AcceptedTokens(settings.gateway).names[Role.ADMIN]
         self.desk = None
         if lab is not None:
             self.desk = Desk(lab, journal, clock, note=state.audit.note, operator=operator)
