@@ -143,6 +143,7 @@ LEFT = [
     ("/v1/limits/a/b/check", text(subject="a"), {}),
     ("/v1/limits/a%2Fb/check", text(subject="a"), {}),
     ("/v1/limits/api/check/", text(subject="a"), {}),
+    (f"/v1/limits/{'a' * 120}/check", text(subject="a"), {}),
     ("/v1/limits/api/reset", text(subject="a"), {}),
     ("/v1/circuits/check", text(subject="a"), {}),
     (CHECK, b"x" * 70_000, {}),

@@ -8,6 +8,7 @@ import time
 import pytest
 from tests.gateways import client_of
 
+from aragora_redis.gateway.limits import DecisionBody
 from aragora_redis.settings import from_env
 from aragora_redis.state.shared import SharedState
 
@@ -176,3 +177,9 @@ async def test_operators_see_who_has_a_limit_of_its_own_page_by_page(client):
     assert (await client.get("/v1/limits/llm/subjects?limit=251")).status_code == 422
     client.headers["Authorization"] = f"Bearer {GATEWAY}"
     assert (await client.get("/v1/limits/llm/subjects")).status_code == 403
+
+
+async def test_a_check_answers_what_is_described(client):
+    answer = await client.post("/v1/limits/llm/check", json={"subject": "org/7"})
+    assert [*answer.json()] == [*DecisionBody.model_fields]
+    assert DecisionBody.model_validate_json(answer.content).model_dump() == answer.json()

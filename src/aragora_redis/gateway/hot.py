@@ -7,10 +7,11 @@ words. Whatever is not plainly as it should be is left to the framework, which s
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, get_type_hints
 
-from fastapi import Request, Response
+from fastapi import Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -23,6 +24,8 @@ from .problems import INTERNAL, problem_told
 
 PATHS = frozenset({"/v1/limits/{policy}/check", "/v1/limits/check", "/v1/tokens/check"})
 """The routes: a body that any proven role may send, and nothing but that and the path."""
+_LONGEST = 128
+"""Characters of a path that may lead to one of them: the name of a policy has 64 at most."""
 
 
 class HotRoutes:
@@ -34,10 +37,12 @@ class HotRoutes:
 
     def __init__(self, app: ASGIApp, *, routes: Iterable[Any]) -> None:
         self._app = app
-        self._routes: dict[str, list[_Endpoint]] = {}
-        for route in routes:
-            if isinstance(route, APIRoute) and route.path in PATHS:
-                self._routes.setdefault(_end(route.path), []).append(_Endpoint(route))
+        self._endpoints = [
+            _Endpoint(route)
+            for route in routes
+            if isinstance(route, APIRoute) and route.path in PATHS
+        ]
+        self._found = lru_cache(maxsize=256)(self._find)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request, or hand it on."""
@@ -57,16 +62,25 @@ class HotRoutes:
     def _called(self, scope: Scope, receive: Admitted) -> Awaitable[Response] | None:
         """What a hot route answers; None where the framework is to say that."""
         path = scope["path"]
-        for endpoint in self._routes.get(_end(path), ()):
+        plain = (
+            path.endswith("/check")
+            and len(path) <= _LONGEST
+            and scope["method"] == "POST"
+            and not scope["root_path"]
+            and "role" in scope["state"]
+            and is_json(text_of(receive.headers, b"content-type") or "")
+        )
+        found = self._found(path) if plain else None
+        if found is None:
+            return None
+        endpoint, given = found
+        return endpoint.called(given, receive)
+
+    def _find(self, path: str) -> tuple[_Endpoint, Mapping[str, str]] | None:
+        for endpoint in self._endpoints:
             found = endpoint.matches(path)
             if found is not None:
-                plain = (
-                    scope["method"] == "POST"
-                    and not scope["root_path"]
-                    and "role" in scope["state"]
-                    and is_json(text_of(receive.headers, b"content-type") or "")
-                )
-                return endpoint.called(found.groupdict(), scope, receive) if plain else None
+                return endpoint, found.groupdict()
         return None
 
 
@@ -79,20 +93,16 @@ class _Endpoint:
         self.matches = route.path_regex.match
         self._read = model.__pydantic_validator__.validate_json
         self._endpoint = route.endpoint
-        self._wants_request = "request" in wanted
+        self._wants_receive = "receive" in wanted
 
-    def called(
-        self, given: dict[str, Any], scope: Scope, receive: Admitted
-    ) -> Awaitable[Response] | None:
+    def called(self, given: Mapping[str, str], receive: Admitted) -> Awaitable[Response] | None:
         try:
-            given["body"] = self._read(receive.body or b"")
+            body = self._read(receive.body or b"")
         except ValidationError:
             return None
-        if self._wants_request:
-            given["request"] = Request(scope, receive)
-        answer: Awaitable[Response] = self._endpoint(**given)
+        answer: Awaitable[Response] = (
+            self._endpoint(**given, body=body, receive=receive)
+            if self._wants_receive
+            else self._endpoint(**given, body=body)
+        )
         return answer
-
-
-def _end(path: str) -> str:
-    return path[path.rfind("/") :]

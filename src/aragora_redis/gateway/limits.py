@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from contextlib import nullcontext
 from http import HTTPStatus
-from operator import attrgetter
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, Field, TypeAdapter
 
 from ..rate_limit.gcra import Decision, Look, Source
@@ -24,7 +23,7 @@ from .auth import Caller, Role, needs
 from .bodies import Body, JsonRoute, QuerySigned, Signed, Text
 from .problems import JSON_ANSWERS, answers
 from .rendered import Rendered
-from .waiting import waiter_of
+from .waiting import Received, waiter_of
 
 LONGEST_WAIT = 30.0
 """Seconds: proxies and clients give a request up after more."""
@@ -210,8 +209,6 @@ class ResetBody(BaseModel):
 
 
 _JOINT = TypeAdapter(JointBody)
-_FACTS = tuple(DecisionBody.model_fields)
-_facts = attrgetter(*_FACTS)
 _json = msgspec.json.Encoder().encode
 _REFUSED = {"model": DecisionBody, "description": "Over the limit, see Retry-After"}
 _ONE_REFUSED = {"model": JointBody, "description": "Over one of the limits, see Retry-After"}
@@ -228,7 +225,7 @@ def routes(state: SharedState, stopping: asyncio.Event) -> APIRouter:
     )
 
     @router.post("/check", response_model=JointBody, responses={429: _ONE_REFUSED})
-    async def check_all(body: CheckAll, request: Request) -> Response:
+    async def check_all(body: CheckAll, receive: Received) -> Response:
         """Take from the buckets of all these limits: 200 if all gave, else 429 and none did.
 
         In a Redis Cluster limits of several hash slots are asked in turn, and take no `wait`.
@@ -239,7 +236,7 @@ def routes(state: SharedState, stopping: asyncio.Event) -> APIRouter:
             )
             for one in body.checks
         ]
-        async with waiter_of(request, stopping) if body.wait else nullcontext() as waiter:
+        async with waiter_of(receive, stopping) if body.wait else nullcontext() as waiter:
             joint = await state.rate_limits.acquire_all(*checks, wait=body.wait, waiter=waiter)
         told = [
             (state.rate_limits.policy(check.policy), decision)
@@ -255,7 +252,7 @@ def routes(state: SharedState, stopping: asyncio.Event) -> APIRouter:
         )
 
     @router.post("/{policy}/check", response_model=DecisionBody, responses={429: _REFUSED})
-    async def check(policy: str, body: Check, request: Request) -> Response:
+    async def check(policy: str, body: Check, receive: Received) -> Response:
         """Take tokens from the subject's bucket: 200 if they were there, else 429.
 
         With `wait` it is answered when they are, at the latest after so many seconds; 429 at once
@@ -264,14 +261,14 @@ def routes(state: SharedState, stopping: asyncio.Event) -> APIRouter:
         limit = body.limit.read() if body.limit else None
         asked = (policy, body.subject, body.cost)
         if body.wait:
-            async with waiter_of(request, stopping) as waiter:
+            async with waiter_of(receive, stopping) as waiter:
                 decision = await state.rate_limits.acquire(
                     *asked, wait=body.wait, at=body.at, limit=limit, waiter=waiter
                 )
         else:
             decision = await state.rate_limits.check(*asked, at=body.at, limit=limit)
         return Rendered(
-            _json(dict(zip(_FACTS, _facts(decision), strict=True))),
+            _json(_told(decision)),
             _status(allowed=decision.allowed),
             _fields(state, policy, decision),
         )
@@ -387,6 +384,19 @@ def look_body(found: Look) -> LookBody:
         until=found.until or None,
         digest=found.digest,
     )
+
+
+def _told(decision: Decision) -> dict[str, object]:
+    """`DecisionBody`, without what it takes to make one."""
+    return {
+        "allowed": decision.allowed,
+        "limit": decision.limit,
+        "remaining": decision.remaining,
+        "retry_after": decision.retry_after,
+        "reset_after": decision.reset_after,
+        "source": decision.source,
+        "shadow": decision.shadow,
+    }
 
 
 def _status(*, allowed: bool) -> HTTPStatus:

@@ -23,8 +23,6 @@ class Rendered(Response):
         self.raw_headers = [
             (b"content-length", b"%d" % len(body)),
             (b"content-type", b"application/json"),
-            *(
-                (name.lower().encode("latin-1"), value.encode("latin-1"))
-                for name, value in fields.items()
-            ),
         ]
+        for name, value in fields.items():
+            self.raw_headers.append((name.lower().encode("latin-1"), value.encode("latin-1")))

@@ -128,7 +128,7 @@ async def serve(
     """Serve until `stop` is set or this is cancelled; requests in progress are answered."""
     server = _Server(
         uvicorn.Config(
-            app,
+            app.front,
             log_config=None,
             access_log=False,  # its lines would hold whatever a client put into the path
             server_header=False,

@@ -5,15 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Request
+from fastapi import Depends, Request
+from starlette.types import Receive
 
 from ..state.waiting import Waiter
 
 
+def _receive(request: Request) -> Receive:
+    return request.receive
+
+
+Received = Annotated[Receive, Depends(_receive)]
+"""How a request hears from its client once its body has been read."""
+
+
 @asynccontextmanager
-async def waiter_of(request: Request, stopping: asyncio.Event) -> AsyncIterator[Waiter]:
+async def waiter_of(receive: Receive, stopping: asyncio.Event) -> AsyncIterator[Waiter]:
     """The waiter of a request, whose body has been read."""
     waiter = Waiter()
 
@@ -22,7 +31,7 @@ async def waiter_of(request: Request, stopping: asyncio.Event) -> AsyncIterator[
         waiter.give_up()
 
     async def gone() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
+        while (await receive())["type"] != "http.disconnect":
             pass
 
     watches = [asyncio.create_task(give_up_after(end)) for end in (gone, stopping.wait)]

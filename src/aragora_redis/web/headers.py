@@ -100,4 +100,4 @@ def joint_fields(
 
 
 def _integer(value: int) -> int:
-    return min(max(value, 0), _LARGEST)
+    return value if 0 <= value <= _LARGEST else min(max(value, 0), _LARGEST)
