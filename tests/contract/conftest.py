@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import pytest
@@ -27,13 +27,33 @@ class OnServer:
 
     async def run(self, operation: Operation[T], *, within: float = 1, not_after: int = 0) -> T:
         del within
-        script, keys = operation.script, operation.keys
-        args: tuple[Any, ...] = (*operation.shared, *operation.args)
+        script = operation.script
         if script is None:
-            return operation.read(self._raw.execute_command(*args))
-        if script.writes:
-            args = (not_after, *args)
-        return operation.read(self._raw.eval(script.source.decode(), len(keys), *keys, *args))
+            return operation.read(self._raw.execute_command(*operation.args))
+        if not script.batchable:
+            return operation.read(self._eval([operation], not_after))
+        (result,) = self.call([operation], not_after=not_after)
+        if isinstance(result, redis.ResponseError):
+            raise result
+        return result
+
+    def call(
+        self, operations: Sequence[Operation[T]], *, not_after: int = 0
+    ) -> list[T | redis.ResponseError]:
+        """Run operations of one batchable script as one call; errors of one are in its place."""
+        replies = self._eval(operations, not_after)
+        return [
+            reply if isinstance(reply, redis.ResponseError) else operation.read(reply)
+            for operation, reply in zip(operations, replies, strict=True)
+        ]
+
+    def _eval(self, operations: Sequence[Operation[Any]], not_after: int) -> Any:
+        script = operations[0].script
+        assert script is not None
+        keys = [key for operation in operations for key in operation.keys]
+        args = [arg for operation in operations for arg in operation.args]
+        head = (not_after, *operations[0].shared) if script.writes else operations[0].shared
+        return self._raw.eval(script.source.decode(), len(keys), *keys, *head, *args)
 
     def now(self) -> float:
         seconds, micros = self.client.time()

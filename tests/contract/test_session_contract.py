@@ -71,23 +71,24 @@ class World:
     def read(self, ref):
         return self.run(operations.read(self.keys, ref))
 
-    def update(
+    def update(self, *given, **how):
+        return self.run(self.update_of(*given, **how))
+
+    def update_of(
         self, ref, version, fields=None, removed=(), *, nonce=None, exact=False, most=65536,
         client=None, onto=None,
     ):  # fmt: skip
-        return self.run(
-            operations.update(
-                self.keys,
-                ref,
-                version=version,
-                nonce=nonce or secrets.token_hex(8),
-                exact=exact,
-                max_bytes=most,
-                fields=fields or {},
-                removed=removed,
-                client=client,
-                onto=onto,
-            )
+        return operations.update(
+            self.keys,
+            ref,
+            version=version,
+            nonce=nonce or secrets.token_hex(8),
+            exact=exact,
+            max_bytes=most,
+            fields=fields or {},
+            removed=removed,
+            client=client,
+            onto=onto,
         )
 
     def rotate(self, old, new, *, user="u", grace=30.0):
@@ -577,6 +578,67 @@ async def test_a_server_that_refuses_writes_is_left_as_it_was(own_server, script
     assert await own_server.run(read) == made, "reads go on"
     own_server.client.config_set("min-replicas-to-write", 0)
     assert await own_server.run(read) == made
+
+
+# --- several in one call ----------------------------------------------------------------
+
+
+def test_what_becomes_of_one_session_concerns_no_other_of_the_call(on_server):
+    world = World(on_server)
+    (ref, made), (other, _) = world.made(data={"a": b"1"}), world.made()
+    key, raw = world.keys.session, on_server.client
+    raw.set(key(wrong := world.ref()), "no session")
+    raw.hset(key(broken := world.ref()), mapping={"a": 2**52, "i": "x"})
+    refs = [wrong, ref, broken, world.ref(), ref, other]
+
+    def changes(number, at):
+        return world.update_of(at, made.version if at == ref else 0, {"a": b"%d" % number})
+
+    found = on_server.call([changes(number, at) for number, at in enumerate(refs)])
+    assert [type(each) for each in found[:3:2]] == [redis.ResponseError] * 2
+    assert "WRONGTYPE" in str(found[0])
+    assert found[1].fields == {"a": b"1"}
+    assert found[3:] == ["gone", "conflict", "conflict"]
+    read = on_server.call([operations.read(world.keys, at) for at in refs])
+    assert [type(each) for each in read[:3:2]] == [redis.ResponseError] * 2
+    assert (read[1], read[3], read[4]) == (found[1], "gone", found[1])
+    assert read[5].version != found[1].version
+
+
+def test_what_is_too_large_beside_others_comes_alone(on_server):
+    world = World(on_server)
+    large = {"a": b'"%s"' % (b"x" * 40_000)}
+    (one, made), (two, second), (little, third) = [world.made(data=d) for d in (large, large, {})]
+    first, refused, last = on_server.call(
+        [operations.read(world.keys, ref) for ref in (one, two, little)]
+    )
+    assert (first, last) == (made, third)
+    assert isinstance(refused, redis.exceptions.TryAgainError)
+    assert world.read(two) == second
+    changed, refused = on_server.call(
+        [
+            world.update_of(ref, held.version, {"b": b"1"})
+            for ref, held in ((one, made), (two, second))
+        ]
+    )
+    assert changed.fields == made.fields | {"b": b"1"}
+    assert isinstance(refused, redis.exceptions.TryAgainError)
+    assert world.read(two) == second, "it was not changed either"
+    told = [
+        world.update_of(ref, held.version, {"c": b"2"}, onto=held)
+        for ref, held in ((one, changed), (two, second))
+    ]
+    assert all(isinstance(each, Stored) for each in on_server.call(told)), "little is answered"
+
+
+def test_a_server_that_is_no_primary_says_so_of_the_whole_call(own_server):
+    world = World(own_server)
+    (ref, made), (other, _) = world.made(), world.made()
+    own_server.client.replicaof("127.0.0.1", 1)
+    updates = [world.update_of(at, made.version, {"a": b"1"}) for at in (other, ref)]
+    with pytest.raises(redis.exceptions.ReadOnlyError):
+        own_server.call(updates)
+    assert own_server.call([operations.read(world.keys, ref)]) == [made], "reads go on"
 
 
 # --- any sequence, in step --------------------------------------------------------------

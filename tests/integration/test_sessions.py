@@ -74,6 +74,20 @@ async def test_i6_a_slow_request_cannot_bring_a_session_back(standalone_lab):
             await two.sessions.end(made.id)
 
 
+async def test_sessions_that_are_too_large_for_one_call_are_read_and_changed_at_once(
+    standalone_lab,
+):
+    async with instances(standalone_lab, 2) as (one, two):
+        made = [await one.sessions.create(data={"a": str(n) * 30_000}) for n in range(9)]
+        read = await asyncio.gather(*(two.sessions.get(each.id) for each in made))
+        assert [each.data for each in read] == [each.data for each in made]
+        for state, name in ((one, "b"), (two, "c")):  # two builds on what it has read, and merges
+            changed = await asyncio.gather(
+                *(state.sessions.update(each, set={name: n}) for n, each in enumerate(read))
+            )
+        assert [(each.data["b"], each.data["c"]) for each in changed] == [(n, n) for n in range(9)]
+
+
 async def test_an_end_by_a_rotated_id_ends_what_it_leads_to(standalone_lab):
     async with instances(standalone_lab, 2) as (one, two):
         made = await one.sessions.create(user="7")

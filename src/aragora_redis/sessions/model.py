@@ -52,7 +52,7 @@ def create(memory: Memory, keys: _Keys, args: _Keys) -> Any:
 
 
 def read(memory: Memory, keys: _Keys, _args: _Keys) -> Any:
-    """`session_read.lua`."""
+    """`session_read.lua`, for one session."""
     found: _Hash = memory.get(keys[0]) or {}
     if (refusal := _refusal(memory, found)) is not None:
         return refusal
@@ -63,16 +63,16 @@ def read(memory: Memory, keys: _Keys, _args: _Keys) -> Any:
 
 
 def update(memory: Memory, keys: _Keys, args: _Keys) -> Any:
-    """`session_update.lua`."""
+    """`session_update.lua`, for one session."""
     now = memory.now
     found: _Hash = memory.get(keys[0]) or {}
     if (refusal := _refusal(memory, found)) is not None:
         return refusal
-    base, nonce, how = int(args[0]), args[1], args[2]
-    most_bytes, most_fields, sets = int(args[3]), int(args[4]), int(args[5])
-    client, holds, data = args[6], args[7] == b"1", args[8 : 8 + 2 * sets]
+    how, most_bytes, most_fields = args[0], int(args[1]), int(args[2])
+    base, nonce, client, holds, sets = int(args[3]), args[4], args[5], args[6] == b"1", int(args[7])
+    data = args[9 : 9 + 2 * sets]
     wanted = dict(zip(data[::2], data[1::2], strict=True))
-    wanted |= dict.fromkeys(args[8 + 2 * sets :], b"")
+    wanted |= dict.fromkeys(args[9 + 2 * sets :], b"")
     touched = {name: _parts(found[b"d:" + name]) for name in wanted if b"d:" + name in found}
     if any(by == nonce for _, by, _ in touched.values()):
         return [b"session", now, _flat(found)]

@@ -153,19 +153,14 @@ def update(
     Without a `client` the one that is stored stays; an unknown one takes its place with nothing.
     Who holds the session as it was in that version, `onto`, is told only what is new.
     """
-    args: list[Argument] = [
-        version,
-        nonce,
-        "exact" if exact else "merge",
-        max_bytes,
-        FIELD_LIMIT,
-        len(fields),
-        _FORGET if client == clients.UNKNOWN else _sealed_client(keys, ref, client),
-        0 if onto is None else 1,
-    ]
     texts = _sealed(keys, ref, fields)
-    args += texts
-    args += [name.encode() for name in removed]
+    seen_from = _FORGET if client == clients.UNKNOWN else _sealed_client(keys, ref, client)
+    holds = 0 if onto is None else 1
+    args: tuple[Argument, ...] = (
+        *(version, nonce, seen_from, holds, len(fields), len(removed)),
+        *texts,
+        *[name.encode() for name in removed],
+    )
     change = Change(fields, removed, nonce.encode(), texts)
 
     def read_change(reply: Any) -> Answer:
@@ -173,7 +168,16 @@ def update(
             return read_answer(reply, ref.member, keys.seal)
         return changed(onto, reply, ref.member, keys.seal, change)
 
-    return _cas("session_update", (keys.session(ref),), args, read_change)
+    return Operation(
+        kind=Kind.CAS,
+        keys=(keys.session(ref),),
+        args=args,
+        read=read_change,
+        script=load("session_update"),
+        shared=("exact" if exact else "merge", max_bytes, FIELD_LIMIT),
+        fence=Fence.PROBE,
+        lane=Lane.BULK,
+    )
 
 
 def rotate(
