@@ -68,8 +68,8 @@ class World:
         ref = self.ref()
         return ref, self.create(ref, **given)
 
-    def read(self, ref):
-        return self.run(operations.read(self.keys, ref))
+    def read(self, ref, held=None):
+        return self.run(operations.read(self.keys, ref, held=held))
 
     def update(self, *given, **how):
         return self.run(self.update_of(*given, **how))
@@ -121,7 +121,7 @@ def raw_fields(keys, ref) -> Operation[set[bytes]]:
     return Operation(
         kind=Kind.READ,
         keys=(keys.session(ref),),
-        args=(),
+        args=(0,),
         read=lambda reply: {name for name in reply[2][::2] if name.startswith(b"d:")},
         script=load("session_read"),
     )
@@ -301,6 +301,32 @@ def test_who_holds_what_was_read_is_told_what_is_new_and_knows_the_rest(world, s
     mine = world.update(ref, held.version, {"mine": b"8"}, onto=held)
     assert mine == world.read(ref)
     assert {"theirs", "mine"} <= mine.fields.keys()
+
+
+def test_who_holds_what_is_stored_is_told_only_of_its_use(world):
+    ref, held = world.made(data={"a": b"1"})
+    again = world.read(ref, held)
+    assert (again, again.told_at > held.told_at) == (held, True)
+    assert again.fields is held.fields, "they were not sent"
+    world.update(ref, held.version, client=Client("d", None))
+    seen = world.read(ref, held)
+    assert (seen.client, seen.fields is held.fields) == (Client("d", None), True)
+    changed = world.update(ref, held.version, {"b": b"2"})
+    assert world.read(ref, held) == changed
+    to = world.ref()
+    world.rotate(ref, to)
+    assert world.read(ref, changed) == Moved(to.member)
+    world.end(to)
+    assert world.read(to, changed) == "gone"
+
+
+def test_what_is_held_is_used_by_being_read(world):
+    ref, held = world.made(idle=3)
+    while world.side.now() < held.created_at + 4:
+        read = world.read(ref, held)
+        assert isinstance(read, Stored)
+        assert read.seen_at >= world.side.now() - 1
+        time.sleep(0.2)  # for longer than it lives unused: time is the subject
 
 
 def test_updates_of_other_fields_merge(world):

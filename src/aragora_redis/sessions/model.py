@@ -51,7 +51,7 @@ def create(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     return [b"session", now, _flat(made)]
 
 
-def read(memory: Memory, keys: _Keys, _args: _Keys) -> Any:
+def read(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     """`session_read.lua`, for one session."""
     found: _Hash = memory.get(keys[0]) or {}
     if (refusal := _refusal(memory, found)) is not None:
@@ -59,6 +59,8 @@ def read(memory: Memory, keys: _Keys, _args: _Keys) -> Any:
     if memory.now - int(found.get(b"t", b"0")) >= int(found[b"i"]) / 100:
         found[b"t"] = b"%d" % memory.now
         _renew(memory, keys[0])
+    if found[b"v"] == args[0]:
+        return [b"same", memory.now, int(found.get(b"t", b"0")), found.get(b"w", b"")]
     return [b"session", memory.now, _flat(found)]
 
 

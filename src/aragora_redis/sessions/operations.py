@@ -32,6 +32,7 @@ from .stored import (
     read_answer,
     read_hash,
     read_members,
+    same,
     text_of,
     with_text,
 )
@@ -110,13 +111,21 @@ def create(
     return _cas("session_create", _with_index(keys, ref, index), args, _answer_about(keys, ref))
 
 
-def read(keys: SessionKeys, ref: SessionRef, *, at_once: bool = False) -> Operation[Answer]:
-    """Read a session, which renews its idle time."""
+def read(
+    keys: SessionKeys, ref: SessionRef, *, held: Stored | None = None, at_once: bool = False
+) -> Operation[Answer]:
+    """Read a session, which renews its idle time. Of what is `held` only its use is told."""
+
+    def read_session(reply: Any) -> Answer:
+        if held is not None and reply[0] == b"same":
+            return same(held, reply, ref.member, keys.seal)
+        return read_answer(reply, ref.member, keys.seal)
+
     return Operation(
         kind=Kind.CAS,
         keys=(keys.session(ref),),
-        args=(),
-        read=_answer_about(keys, ref),
+        args=(0 if held is None else held.version,),
+        read=read_session,
         script=load("session_read"),
         lane=Lane.BULK,
         at_once=at_once,

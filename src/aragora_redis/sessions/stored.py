@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ..errors import UnexpectedReplyError
 from ..tokens.entry import DIGEST_BYTES
@@ -192,6 +193,17 @@ def read_hash(reply: Any, member: bytes, seal: Seal) -> Stored | Moved | None:
         return Moved(_member(flat[1])) if flat[0] == b"to" else _stored(flat, 0, member, seal)
     except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
         raise UnexpectedReplyError("a stored session cannot be read") from error
+
+
+def same(held: Stored, reply: Any, member: bytes, seal: Seal) -> Stored:
+    """A session that nobody has changed since it was as it is held, as it is used by now."""
+    _, now, seen, client = reply
+    return replace(
+        held,
+        client=clients.read(seal.open(member, CLIENT, client)) if client else UNKNOWN,
+        seen_at=seen / 1e6,
+        told_at=now / 1e6,
+    )
 
 
 class Change(NamedTuple):

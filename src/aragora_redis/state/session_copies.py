@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from ..clock import Clock
 from ..sessions.stored import Moved, Stored
@@ -14,43 +15,69 @@ COPIES = 4096
 BYTES = 32 * 1024 * 1024
 
 
-class _Copy(NamedTuple):
+class _Copy(Struct, gc=False):
     read: Stored | Moved
     at: float
     until: float
     size: int
+    whole_until: float
 
 
 class Copies:
     """The sessions, and traces of rotated ids, read last; bounded in number and bytes."""
 
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+        self._monotonic = clock.monotonic
         self._copies: OrderedDict[bytes, _Copy] = OrderedDict()
         self._bytes = 0
 
     def put(self, member: bytes, read: Stored | Moved) -> None:
         """Keep what was just read or written."""
         self.drop(member)
+        now = self._monotonic()
         lasts, size = KEEP_FOR, 0
         if isinstance(read, Stored):
-            lasts = min(KEEP_FOR, read.idle, read.expires_at - read.told_at)
-            size = read.size
-        now = self._clock.monotonic()
-        self._copies[member] = _Copy(read, now, now + lasts, size)
+            lasts, size = _lasts(read), read.size
+        self._copies[member] = _Copy(read, now, now + lasts, size, now + KEEP_FOR)
         self._bytes += size
         while len(self._copies) > COPIES or self._bytes > BYTES:
             self.drop(next(iter(self._copies)))
 
+    def confirm(self, member: bytes, read: Stored) -> None:
+        """Keep a session that Redis has just said to be as it was read."""
+        copy = self._copies.get(member)
+        if copy is None:
+            self.put(member, read)
+            return
+        copy.read, copy.at = read, self._monotonic()
+        copy.until = copy.at + _lasts(read)
+        self._copies.move_to_end(member)
+
     def get(self, member: bytes, *, within: float = KEEP_FOR) -> Stored | Moved | None:
         """The copy, if it is of the last seconds and the session's own time is not over."""
-        copy, now = self._copies.get(member), self._clock.monotonic()
-        if copy is None or now > min(copy.until, copy.at + within):
+        copy = self._copies.get(member)
+        if copy is None:
             return None
-        return copy.read
+        now = self._monotonic()
+        return None if now > copy.until or now > copy.at + within else copy.read
+
+    def whole(self, member: bytes) -> Stored | None:
+        """The copy of a session that was read or written as a whole within the last seconds.
+
+        However often Redis has confirmed it since, it does not hide for longer what else than a
+        version may tell: what somebody has put there by hand.
+        """
+        copy = self._copies.get(member)
+        if copy is None or not isinstance(copy.read, Stored):
+            return None
+        return None if self._monotonic() > copy.whole_until else copy.read
 
     def drop(self, member: bytes) -> None:
         """Forget a copy: the session has changed, or may have."""
         copy = self._copies.pop(member, None)
         if copy is not None:
             self._bytes -= copy.size
+
+
+def _lasts(read: Stored) -> float:
+    return min(KEEP_FOR, read.idle, read.expires_at - read.told_at)

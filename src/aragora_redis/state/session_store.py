@@ -262,9 +262,11 @@ class SessionStore:
         found: Found | Moved | None
         copy = None if self._deny_on_outage else self._copies.get(ref.member)
         # Who has a copy does not wait for a link that is down.
-        read = operations.read(self.keys, ref, at_once=copy is not None)
+        # What is sealed is opened each time: else a copy would hide that it was tampered with.
+        held = None if self.keys.seal.on else self._copies.whole(ref.member)
+        read = operations.read(self.keys, ref, held=held, at_once=copy is not None)
         try:
-            found = self._taken_in(ref, await self.run(read, until))
+            found = self._taken_in(ref, await self.run(read, until), held)
         except SessionUnreadableError:
             self.forget(ref)
             raise
@@ -283,11 +285,16 @@ class SessionStore:
             return None
         return found
 
-    def _taken_in(self, ref: SessionRef, answer: Answer) -> Found | Moved | None:
+    def _taken_in(
+        self, ref: SessionRef, answer: Answer, held: Stored | None
+    ) -> Found | Moved | None:
         if not isinstance(answer, Stored | Moved):
             self.forget(ref)
             return None
-        self.keep(ref, answer)
+        if held is not None and isinstance(answer, Stored) and answer.fields is held.fields:
+            self._copies.confirm(ref.member, answer)
+        else:
+            self.keep(ref, answer)
         return answer if isinstance(answer, Moved) else Found(answer, self._source)
 
     async def _run_change(
