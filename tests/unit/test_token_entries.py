@@ -113,6 +113,21 @@ def test_joins_commute_and_repeat_harmlessly(some, random):
     assert all(one.score(e.member) == two.score(e.member) for e in some)
 
 
+def test_whoever_listens_hears_of_all_that_may_change_an_answer():
+    replica, heard = ShardReplica(), []
+    replica.on_change = lambda: heard.append(len(replica))
+    replica.apply(Entry(1, b"m" * 8, 5))
+    replica.apply(Entry(1, b"m" * 8, 5))
+    replica.apply(Entry(1, b"m" * 8, 4))
+    assert len(heard) == 1, "what is known changes nothing"
+    replica.apply(Entry(1, b"m" * 8, 6))
+    replica.join(2, [(b"m" * 8, 5), (b"n" * 8, 5)])
+    assert len(heard) == 3
+    while replica.drop_past(3 * DAY):
+        assert len(heard) == 3
+    assert len(heard) == 4, "a pardon may be forgotten with its day"
+
+
 def test_digests_tell_different_sets_apart():
     one, two = ShardReplica(), ShardReplica()
     one.apply(Entry(1, b"m" * 8, 5))

@@ -64,6 +64,10 @@ class Revocations:
         self._max_staleness = max_staleness
         self._monotonic = clock.monotonic
         self._all_until = float("-inf")
+        self.changes = 0
+        """Counts what may have changed the answer about any member."""
+        for shard in shards:
+            shard.replica.on_change = self._count_change
         self.publisher = Publisher(
             shards, redis, clock=clock, events=events, level=level, outbox=outbox
         )
@@ -83,6 +87,9 @@ class Revocations:
         return sum(len(shard.dirty) for shard in self.shards)
 
     # --- what is known ------------------------------------------------------------------
+
+    def _count_change(self) -> None:
+        self.changes += 1
 
     def score(self, member: bytes) -> int | None:
         """The greatest score of a member that was not pardoned; None where it is not revoked."""

@@ -42,6 +42,8 @@ HOPS = 4
 """Rotations, while their traces last, which one call follows."""
 TOLD_EVERY = 60.0
 """Seconds between lines about sessions that count as none, for each reason."""
+ALIVE = 4096
+"""Sessions of which it is remembered that they have not ended, until the next revocation."""
 HOMES = 4096
 """Users whose digests are remembered: each call about a session of theirs needs them."""
 NO_ANSWER = (OutageError, OutcomeUnknownError, UnexpectedReplyError)
@@ -94,6 +96,9 @@ class SessionStore:
         self.newest = 0.0
         """The latest that a session was seen here to have begun, or to be used: Unix seconds."""
         self._refusals_told: dict[str, float] = {}
+        self._alive: set[bytes] = set()
+        """Sessions that no revocation had ended when so many changes as `_alive_as_of` had come."""
+        self._alive_as_of = revocations.changes
 
     async def find(self, ref: SessionRef, until: float) -> tuple[Found | None, SessionRef]:
         """Look a session up, following the traces of rotations; with where it is.
@@ -191,7 +196,7 @@ class SessionStore:
         Raises:
             SessionGoneError: it has.
         """
-        if self._revocations.has_ended(ref.member):
+        if not self._is_known_alive(ref.member) and self._revocations.has_ended(ref.member):
             raise gone()
 
     def require_living(self, session: Session) -> None:
@@ -219,12 +224,22 @@ class SessionStore:
             home: the index of its user.
             before: the digests that it had before rotations.
         """
-        if self._revocations.has_ended(ref.member):
-            return True
-        cut_off = self.cut_off(home)
-        if cut_off and began(created_at) <= cut_off:
-            return True
+        if not self._is_known_alive(ref.member):
+            if self._revocations.has_ended(ref.member):
+                return True
+            cut_off = self.cut_off(home)
+            if cut_off and began(created_at) <= cut_off:
+                return True
+            if len(self._alive) >= ALIVE:
+                self._alive.clear()
+            self._alive.add(ref.member)
         return home is not None and self._held.has_ended(home, ref.member, created_at, before)
+
+    def _is_known_alive(self, member: bytes) -> bool:
+        if self._alive_as_of != self._revocations.changes:
+            self._alive.clear()
+            self._alive_as_of = self._revocations.changes
+        return member in self._alive
 
     def cut_off(self, home: SessionRef | None) -> int:
         """Until when all sessions that had begun have ended, in Unix milliseconds; 0 for never.
@@ -256,7 +271,7 @@ class SessionStore:
         return max(until - self._clock.monotonic(), 0.0)
 
     async def _read(self, ref: SessionRef, until: float) -> Found | Moved | None:
-        if self._revocations.has_ended(ref.member):
+        if not self._is_known_alive(ref.member) and self._revocations.has_ended(ref.member):
             return None
         self._revocations.require_ready()
         found: Found | Moved | None

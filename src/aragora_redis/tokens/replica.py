@@ -6,7 +6,7 @@ the same state. Nothing is removed but by its day being over: that is invariant 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from .entry import DAY, PARDONED, SUMS, DayDigest, Entry, added
 from .table import Table
@@ -27,6 +27,8 @@ class ShardReplica:
         """Members that stand for pardons, whoever made them."""
         self.score = self._table.score
         """The greatest score joined for a member, or None."""
+        self.on_change: Callable[[], None] = _heard_by_nobody
+        """Called when what is held may say something else than before."""
 
     def __len__(self) -> int:
         return len(self._table) - len(self.pardons)
@@ -56,6 +58,7 @@ class ShardReplica:
             size += [before for _, _, before in changed].count(None)
             self._digests[day] = DayDigest(size, (total + added(changed)) % SUMS)
             self.pardons.update([member for member, score, _ in changed if score >= PARDONED])
+            self.on_change()
         return len(changed)
 
     def expect(self, members: int) -> None:
@@ -95,7 +98,12 @@ class ShardReplica:
             return True
         self._dropping, self._over = None, frozenset()
         self.pardons = {member for member in self.pardons if self._table.score(member) is not None}
+        self.on_change()
         return False
+
+
+def _heard_by_nobody() -> None:
+    return
 
 
 def lacking(mine: dict[bytes, int], theirs: dict[bytes, int]) -> Iterable[tuple[bytes, int]]:

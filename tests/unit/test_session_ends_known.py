@@ -1,0 +1,56 @@
+"""What is remembered of a session that has not ended holds until a revocation comes."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from aragora_redis import SharedState
+from aragora_redis.errors import SessionGoneError
+from aragora_redis.sessions.ids import all_sessions, sessions_of
+from aragora_redis.state import session_store
+from aragora_redis.tokens.entry import Entry, ended_session
+
+LATER = int(time.time()) // 86_400 + 2
+
+
+@pytest.fixture
+async def state():
+    async with SharedState.from_env({}) as state:
+        yield state
+
+
+def ends(state, session):
+    """What ends a session, on whichever instance it was done."""
+    key, now = state.sessions._digest_key, int(time.time() * 1000) + 1
+    home = state.sessions._home(session.user)
+    return {
+        "itself": ended_session(session.ref.member, session.expires_at),
+        "its user's": Entry(LATER, sessions_of(key, home), now),
+        "all": Entry(LATER, all_sessions(key), now),
+    }
+
+
+@pytest.mark.parametrize("which", ["itself", "its user's", "all"])
+async def test_an_end_that_comes_from_elsewhere_is_seen_at_once(state, which):
+    made = await state.sessions.create(user="u", data={"a": 1})
+    other = await state.sessions.create(user="other")
+    for _ in range(3):
+        assert await state.sessions.get(made.id)
+        made = await state.sessions.update(made, set={"b": 1})
+        assert state.sessions.is_current(made)
+    state.revocations.apply(ends(state, made)[which])
+    assert not state.sessions.is_current(made)
+    with pytest.raises(SessionGoneError):
+        await state.sessions.update(made, set={"a": 2})
+    assert await state.sessions.get(made.id) is None
+    assert (await state.sessions.get(other.id) is None) == (which == "all")
+
+
+async def test_so_many_sessions_are_remembered(state, monkeypatch):
+    monkeypatch.setattr(session_store, "ALIVE", 2)
+    for _ in range(5):
+        made = await state.sessions.create()
+        assert await state.sessions.get(made.id)
+        assert len(state.sessions._store._alive) <= 2
