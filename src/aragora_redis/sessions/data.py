@@ -18,6 +18,10 @@ DEPTH_LIMIT = 32
 """Lists and objects within each other."""
 _INT_LIMIT = 2**63
 
+_HALF = "holds half of a character (a lone surrogate)"
+_as_json = msgspec.json.Encoder().encode
+_of_json = msgspec.json.Decoder().decode
+
 Fields = dict[str, bytes]
 
 
@@ -28,11 +32,14 @@ def encode(data: Mapping[str, Any], *, most_bytes: int | None = None) -> Fields:
         SessionDataError: a value is of a type that would not come back as it went in, or they have
             more than `most_bytes` together.
     """
-    if not isinstance(data, Mapping):
+    if type(data) is not dict and not isinstance(data, Mapping):
         raise SessionDataError("the data of a session is an object of named fields")
     if len(data) > FIELD_LIMIT:
         raise SessionDataError(f"a session has at most {FIELD_LIMIT} fields")
-    fields = {_name(name): _value(name, value) for name, value in data.items()}
+    fields: Fields = {}
+    for name, value in data.items():
+        _check(value, _name(name))
+        fields[name] = _as_json(value)
     if most_bytes is not None and size_of(fields) > most_bytes:
         raise SessionDataError(
             f"a session holds at most {most_bytes} bytes", remedy="store less in it"
@@ -46,6 +53,8 @@ def names(of: Iterable[str]) -> tuple[str, ...]:
     Raises:
         SessionDataError: one cannot be a name.
     """
+    if type(of) is tuple and not of:
+        return ()
     if isinstance(of, str):
         raise SessionDataError("the fields to remove are a list of names")
     try:
@@ -64,66 +73,68 @@ def decode(fields: Mapping[str, bytes]) -> dict[str, Any]:
         SessionUnreadableError: what is stored is not what this package writes.
     """
     try:
-        return {name: msgspec.json.decode(value) for name, value in fields.items()}
+        return {name: _of_json(value) for name, value in fields.items()}
     except (msgspec.DecodeError, RecursionError) as error:
         raise SessionUnreadableError("not-json") from error
 
 
 def size_of(fields: Mapping[str, bytes]) -> int:
     """Bytes of names and values."""
-    return sum(map(len, map(str.encode, fields))) + sum(map(len, fields.values()))
+    return sum([len(name.encode()) + len(value) for name, value in fields.items()])
 
 
 def _name(name: Any) -> str:
     if not isinstance(name, str) or len(name) > NAME_LIMIT:
         raise SessionDataError(f"a field's name is a text of at most {NAME_LIMIT} characters")
-    _text(name, "a field's name")
+    if not _is_whole(name):
+        raise SessionDataError(f"a field's name {_HALF}")
     return name
 
 
-def _value(name: str, value: Any) -> bytes:
-    _check(value, f"the field {name[:40]!r}", DEPTH_LIMIT)
-    return msgspec.json.encode(value)
-
-
-def _check(value: Any, where: str, depth: int) -> None:
+def _check(value: Any, name: str, depth: int = DEPTH_LIMIT) -> None:
     """Refuse what JSON has not; checked by exact type, since a subclass would come back as less."""
     kind = type(value)
     if kind is str:
-        _text(value, where)
-    elif kind is int or kind is float:
-        _number(value, where)
+        if not _is_whole(value):
+            raise _unfit(name, _HALF)
+    elif kind is int:
+        if not -_INT_LIMIT <= value < _INT_LIMIT:
+            raise _unfit(name, "holds an integer that is not from -2^63 to 2^63 - 1")
+    elif kind is float:
+        if not math.isfinite(value):
+            raise _unfit(name, "holds a number that JSON has not (NaN or infinite)")
     elif kind is list or kind is dict:
-        _nested(value, where, depth)
+        _check_nested(value, name, depth)
     elif value is not None and kind is not bool:
-        raise SessionDataError(
-            f"{where} holds a value of type {kind.__name__}",
+        raise _unfit(
+            name,
+            f"holds a value of type {kind.__name__}",
             remedy="store text, numbers, booleans, None, and lists and dicts of them",
         )
 
 
-def _number(value: float, where: str) -> None:
-    if isinstance(value, int):
-        if not -_INT_LIMIT <= value < _INT_LIMIT:
-            raise SessionDataError(f"{where} holds an integer that is not from -2^63 to 2^63 - 1")
-    elif not math.isfinite(value):
-        raise SessionDataError(f"{where} holds a number that JSON has not (NaN or infinite)")
-
-
-def _nested(value: list[Any] | dict[Any, Any], where: str, depth: int) -> None:
+def _check_nested(value: list[Any] | dict[Any, Any], name: str, depth: int) -> None:
     if depth == 0:
-        raise SessionDataError(f"{where} is nested more than {DEPTH_LIMIT} deep")
+        raise _unfit(name, f"is nested more than {DEPTH_LIMIT} deep")
     if isinstance(value, dict):
-        for name in value:
-            if type(name) is not str:
-                raise SessionDataError(f"{where} holds an object with a key that is no text")
-            _text(name, where)
+        for key in value:
+            if type(key) is not str:
+                raise _unfit(name, "holds an object with a key that is no text")
+            if not _is_whole(key):
+                raise _unfit(name, _HALF)
     for each in value.values() if isinstance(value, dict) else value:
-        _check(each, where, depth - 1)
+        _check(each, name, depth - 1)
 
 
-def _text(text: str, where: str) -> None:
+def _is_whole(text: str) -> bool:
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise SessionDataError(f"{where} holds half of a character (a lone surrogate)") from None
+        return False
+    return True
+
+
+def _unfit(name: str, what: str, *, remedy: str | None = None) -> SessionDataError:
+    return SessionDataError(f"the field {name[:40]!r} {what}", remedy=remedy)

@@ -16,7 +16,10 @@ from typing import NamedTuple
 from ..tokens.entry import DIGEST_BYTES, RevocationKind, digests, full_digest, member_of
 
 SHARDS = 1024
+IDS = 4096
+"""Ids of which it is remembered where their sessions are stored: most come again at once."""
 _RANDOM_BYTES = 32
+_ID_CHARACTERS = 46
 _ID = re.compile(r"[A-Za-z0-9_-]{45}[AQgw]", re.ASCII)
 """What an id may be: another last letter would be another spelling of the same bytes."""
 
@@ -42,24 +45,30 @@ def new_id(shard: int) -> str:
 
 def parse_id(key: bytes, text: str | None) -> SessionRef | None:
     """Where the session of an id is stored; None for what no version of this has issued."""
-    if not isinstance(text, str) or _ID.fullmatch(text) is None:
+    if not isinstance(text, str) or len(text) != _ID_CHARACTERS:
         return None
-    shard = int.from_bytes(urlsafe_b64decode(text[:4])[:2], "big")
-    if shard >= SHARDS:
-        return None
-    return SessionRef(shard, _digests(key)(text))
+    return _refs(key)(text)
 
 
 def fresh_id(key: bytes, shard: int) -> tuple[str, SessionRef]:
     """A fresh id, and where its session is stored."""
     text = new_id(shard)
-    return text, SessionRef(shard, _digests(key)(text))
+    return text, SessionRef(shard, digests(key, RevocationKind.SESSION, DIGEST_BYTES)(text))
 
 
 @lru_cache(maxsize=16)
-def _digests(key: bytes) -> Callable[[str], bytes]:
-    """What gives the digest of an id; a service has one key."""
-    return digests(key, RevocationKind.SESSION, DIGEST_BYTES)
+def _refs(key: bytes) -> Callable[[str], SessionRef | None]:
+    """What `parse_id` says of a text of the right length; a service has one key."""
+    digest = digests(key, RevocationKind.SESSION, DIGEST_BYTES)
+
+    @lru_cache(maxsize=IDS)
+    def ref_of(text: str) -> SessionRef | None:
+        if _ID.fullmatch(text) is None:
+            return None
+        shard = int.from_bytes(urlsafe_b64decode(text[:4])[:2], "big")
+        return SessionRef(shard, digest(text)) if shard < SHARDS else None
+
+    return ref_of
 
 
 def user_ref(key: bytes, user: str) -> SessionRef:

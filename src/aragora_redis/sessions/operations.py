@@ -163,7 +163,9 @@ def update(
     Who holds the session as it was in that version, `onto`, is told only what is new.
     """
     texts = _sealed(keys, ref, fields)
-    seen_from = _FORGET if client == clients.UNKNOWN else _sealed_client(keys, ref, client)
+    seen_from = b""
+    if client is not None:
+        seen_from = _FORGET if client == clients.UNKNOWN else _sealed_client(keys, ref, client)
     holds = 0 if onto is None else 1
     args: tuple[Argument, ...] = (
         *(version, nonce, seen_from, holds, len(fields), len(removed)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +20,7 @@ from .owed_ends import OwedEnds
 from .session_store import HOPS, SessionStore, gone
 
 _ATTEMPTS = 5
+_NONCE_BITS = 64
 
 
 class SessionChanges:
@@ -30,6 +32,8 @@ class SessionChanges:
         self._store = store
         self._owed = owed
         self._policy = policy
+        # Each instance counts from a place of its own: asking the system for each costs a call.
+        self._nonces = itertools.count(secrets.randbits(_NONCE_BITS - 1))
 
     async def update(
         self,
@@ -43,7 +47,7 @@ class SessionChanges:
         client: Client | None = None,
     ) -> tuple[Stored, SessionRef]:
         """Change fields; with where the session is by now. Raises as `SessionStore.change` does."""
-        nonce = secrets.token_hex(8)
+        nonce = f"{next(self._nonces):016x}"
         stored, at = await self._store.change(
             ref,
             lambda now_at: operations.update(
