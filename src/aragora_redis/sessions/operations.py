@@ -45,6 +45,8 @@ KEYS = 1024
 """Keys of sessions that are remembered."""
 _FORGET = b"-"
 """Stands for a client of which nothing is to be stored any more."""
+_CAS, _READ, _PROBE, _BULK = Kind.CAS, Kind.READ, Fence.PROBE, Lane.BULK
+"""Python 3.11 takes 0.2 µs to find a member of an enum."""
 
 
 class Ended(Struct, frozen=True):
@@ -122,12 +124,12 @@ def read(
         return read_answer(reply, ref.member, keys.seal)
 
     return Operation(
-        kind=Kind.CAS,
+        kind=_CAS,
         keys=(keys.session(ref),),
         args=(0 if held is None else held.version,),
         read=read_session,
         script=load("session_read"),
-        lane=Lane.BULK,
+        lane=_BULK,
         at_once=at_once,
     )
 
@@ -136,11 +138,11 @@ def peek(keys: SessionKeys, ref: SessionRef) -> Operation[Stored | Moved | None]
     """Read a session without counting that as use."""
     key = keys.session(ref)
     return Operation(
-        kind=Kind.READ,
+        kind=_READ,
         keys=(key,),
         args=("HGETALL", key),
         read=lambda reply: read_hash(reply, ref.member, keys.seal),
-        lane=Lane.BULK,
+        lane=_BULK,
     )
 
 
@@ -170,7 +172,7 @@ def update(
     args: tuple[Argument, ...] = (
         *(version, nonce, seen_from, holds, len(fields), len(removed)),
         *texts,
-        *[name.encode() for name in removed],
+        *map(str.encode, removed),
     )
     change = Change(fields, removed, nonce.encode(), texts)
 
@@ -180,14 +182,14 @@ def update(
         return changed(onto, reply, ref.member, keys.seal, change)
 
     return Operation(
-        kind=Kind.CAS,
+        kind=_CAS,
         keys=(keys.session(ref),),
         args=args,
         read=read_change,
         script=load("session_update"),
         shared=("exact" if exact else "merge", max_bytes, FIELD_LIMIT),
-        fence=Fence.PROBE,
-        lane=Lane.BULK,
+        fence=_PROBE,
+        lane=_BULK,
     )
 
 
@@ -222,12 +224,12 @@ def reseal(keys: SessionKeys, ref: SessionRef, stored: Stored) -> Operation[int]
     if not args:
         return None
     return Operation(
-        kind=Kind.CAS,
+        kind=_CAS,
         keys=(keys.session(ref),),
         args=tuple(args),
         read=int,
         script=load("session_reseal"),
-        lane=Lane.BULK,
+        lane=_BULK,
     )
 
 
@@ -236,25 +238,25 @@ def end(
 ) -> Operation[Ended | Answer]:
     """Remove a session; with a version, only if it has that one."""
     return Operation(
-        kind=Kind.CAS,
+        kind=_CAS,
         keys=_with_index(keys, ref, index),
         args=(ref.member, version, nonce),
         read=_read_ended,
         script=load("session_end"),
-        fence=Fence.PROBE,
-        lane=Lane.BULK,
+        fence=_PROBE,
+        lane=_BULK,
     )
 
 
 def of_user(keys: SessionKeys, user: SessionRef) -> Operation[tuple[tuple[bytes, float], ...]]:
     """The digests of a user's sessions and their absolute ends (Unix seconds), in their order."""
     return Operation(
-        kind=Kind.READ,
+        kind=_READ,
         keys=(keys.index(user),),
         args=(),
         read=_read_index,
         script=load("session_index"),
-        lane=Lane.BULK,
+        lane=_BULK,
     )
 
 
@@ -274,12 +276,12 @@ def look(keys: SessionKeys, user: SessionRef, members: Sequence[bytes]) -> Opera
 
     refs = [SessionRef(user.shard, member) for member in members]
     return Operation(
-        kind=Kind.CAS,
+        kind=_CAS,
         keys=(keys.index(user), *(keys.session(ref) for ref in refs)),
         args=tuple(members),
         read=read_list,
         script=load("session_list"),
-        lane=Lane.BULK,
+        lane=_BULK,
     )
 
 
@@ -290,13 +292,13 @@ def _cas(
     read: Callable[[Any], Answer],
 ) -> Operation[Answer]:
     return Operation(
-        kind=Kind.CAS,
+        kind=_CAS,
         keys=named,
         args=tuple(args),
         read=read,
         script=load(script),
-        fence=Fence.PROBE,
-        lane=Lane.BULK,
+        fence=_PROBE,
+        lane=_BULK,
     )
 
 

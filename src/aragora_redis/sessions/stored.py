@@ -107,7 +107,8 @@ class Stored(Struct, frozen=True, eq=False, gc=False):
 
     def is_stale(self, seal: Seal) -> bool:
         """Whether any of it would be sealed otherwise now."""
-        return any(seal.stale(text_of(name, value)) for name, value in self.sealed.items())
+        sealed = self.sealed
+        return bool(sealed) and any(seal.stale(text_of(*each)) for each in sealed.items())
 
     def session(self, ref: SessionRef, *, named: str | None, source: Source) -> Session:
         """The session for a caller, with data of its own."""
@@ -206,7 +207,7 @@ def same(held: Stored, reply: Any, member: bytes, seal: Seal) -> Stored:
     )
 
 
-class Change(NamedTuple):
+class Change(Struct, frozen=True, gc=False):
     """An update, as it was sent.
 
     Attributes:

@@ -9,7 +9,9 @@ import contextlib
 import logging
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
+
+from msgspec import Struct
 
 from ..clock import Clock
 from ..errors import (
@@ -49,7 +51,7 @@ HOMES = 4096
 NO_ANSWER = (OutageError, OutcomeUnknownError, UnexpectedReplyError)
 
 
-class Found(NamedTuple):
+class Found(Struct, frozen=True, gc=False):
     """A session, and who has given it."""
 
     stored: Stored
@@ -143,8 +145,8 @@ class SessionStore:
 
     async def run(self, operation: Operation[T], until: float) -> T:
         """Run an operation; raises as the executor does."""
-        left = self.left(until)
-        if not left:
+        left = until - self._clock.monotonic()
+        if left <= 0:
             raise DeadlineError("the deadline passed before Redis could be asked")
         try:
             return await self._executor.run(operation, within=left)
