@@ -19,7 +19,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import SessionUnreadableError, SettingsError
-from ..settings.session_keys import NamedKey
+from ..settings.session_keys import MOST_KEYS, NamedKey
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -28,7 +28,7 @@ _FORM = 1
 _MARK = bytes((_FORM,))
 _NONCE_BYTES = 12
 _PURPOSE = b"aragora-redis/session/v1/"
-_CIPHERS = 256
+_CIPHERS = 1024
 """Sessions whose ciphers are kept ready: one has many fields, and is read, then written."""
 
 
@@ -105,7 +105,7 @@ class AesGcm:
 
     def seal(self, member: bytes, field: bytes, text: bytes) -> bytes:
         key = self._keys()[0]
-        head = _head(key)
+        head = _head(key.name)
         nonce = secrets.token_bytes(_NONCE_BYTES)
         sealed = self._of(key, member).encrypt(nonce, text, head + member + field)
         return head + nonce + sealed
@@ -116,10 +116,10 @@ class AesGcm:
                 return stored
             raise SessionUnreadableError("plain")
         for key in self._keys():
-            head = _head(key)
+            head = _head(key.name)
             if stored.startswith(head):
-                body = stored[len(head) :]
-                nonce, sealed = body[:_NONCE_BYTES], body[_NONCE_BYTES:]
+                begins = len(head) + _NONCE_BYTES
+                nonce, sealed = stored[len(head) : begins], stored[begins:]
                 try:
                     return self._of(key, member).decrypt(nonce, sealed, head + member + field)
                 except (self._invalid, ValueError):
@@ -127,13 +127,14 @@ class AesGcm:
         raise SessionUnreadableError("unknown-key")
 
     def stale(self, stored: bytes) -> bool:
-        return not stored.startswith(_head(self._keys()[0]))
+        return not stored.startswith(_head(self._keys()[0].name))
 
     def _made(self, key: NamedKey, member: bytes) -> AESGCM:
         own = hmac.digest(key.secret.reveal_bytes(), _PURPOSE + member, "sha256")
         return self._cipher(own)
 
 
-def _head(key: NamedKey) -> bytes:
-    name = key.name.encode()
+@lru_cache(maxsize=MOST_KEYS)
+def _head(key_name: str) -> bytes:
+    name = key_name.encode()
     return bytes((_FORM, len(name))) + name
