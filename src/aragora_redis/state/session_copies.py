@@ -1,4 +1,7 @@
-"""What was read of sessions within the last seconds, for the time that Redis cannot be asked."""
+"""What was read of sessions within the last seconds.
+
+It is given while Redis cannot be asked, and not sent again while it is what is stored.
+"""
 
 from __future__ import annotations
 
