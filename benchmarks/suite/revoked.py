@@ -42,7 +42,6 @@ def fill(shards: Sequence[Shard], entries: int, first: int) -> float:
         shard.replica.expect(share)
         for day, members in pages(share, shard.index, first):
             began = time.process_time()
-            shard.replica.join(day, members.items())
+            shard.replica.join(day, members)
             spent += time.process_time() - began
-        shard.replica.settle()
     return spent

@@ -127,7 +127,7 @@ def hear_answer(shard, instance, answer):
             if shard.on_feed(head, [(era, seq, tokens(some)) for era, seq, some in answer]):
                 shard.arrive(head)
         case "scan":
-            shard.replica.join(TODAY, [(each.member, each.score) for each in tokens(answer)])
+            shard.replica.join(TODAY, {each.member: each.score for each in tokens(answer)})
         case "compare" if answer is not None and answer.members == instance.known:
             shard.on_full(code_head(answer))
         case "survey again" if answer is not None and not asked.some & ~answer.members:

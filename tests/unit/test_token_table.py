@@ -37,9 +37,11 @@ def test_it_is_a_dictionary_by_member_and_day(given_puts, dropped):
     for day, member, drawn in given_puts:
         before, score = plain.get((day, member)), score_of(day, drawn)
         news = before is None or before < score
-        assert table.join(day, [(member, score)]) == ([(member, score, before)] if news else [])
+        came, changed = table.join(day, {member: score})
+        joined = [*((each, at, None) for each, at in came.items()), *changed]
+        assert joined == ([(member, score, before)] if news else [])
         plain[day, member] = score if before is None else max(before, score)
-    for step in range(3):
+    for step in range(2):
         assert len(table) == len(plain)
         assert sorted(table) == sorted(Entry(*key, score) for key, score in plain.items())
         for _, member, _ in given_puts:
@@ -47,8 +49,6 @@ def test_it_is_a_dictionary_by_member_and_day(given_puts, dropped):
             assert table.score(member) == max(scores.values(), default=None)
             assert {e.day: e.score for e in table.entries(member)} == scores
         if step == 0:
-            table.settle()
-        if step == 1:
             for _ in table.drop(dropped):
                 pass
             plain = {key: score for key, score in plain.items() if key[0] not in dropped}
@@ -64,7 +64,7 @@ def test_what_is_joined_while_days_are_forgotten_stays(monkeypatch, first, past,
 
     def put(day, member, drawn):
         score = score_of(day, drawn)
-        table.join(day, [(member, score)])
+        table.join(day, {member: score})
         plain[day, member] = max(score, plain.get((day, member), 0))
 
     for each in first:
@@ -93,12 +93,10 @@ def test_many_are_found_and_others_are_not(expected):
     table.expect(expected)
     scores = {member: 20_000 * DAY * 1000 + number for number, member in enumerate(known)}
     for start in range(0, 20_000, 1000):
-        page = known[start : start + 1000]
-        assert len(table.join(20_000, [(member, scores[member]) for member in page])) == 1000
+        page = {member: scores[member] for member in known[start : start + 1000]}
+        assert table.join(20_000, page) == (page, [])
     assert {member: table.score(member) for member in known} == scores
     assert not any(table.score(rng.randbytes(8)) is not None for _ in range(20_000))
-    table.settle()
-    assert {member: table.score(member) for member in known} == scores
     assert max(map(len, table._buckets)) < 4 * FILL * 14
 
 
@@ -106,7 +104,7 @@ def test_a_reader_in_another_thread_never_misses_what_was_there():
     rng = random.Random(2)
     table, known = Table(), [rng.randbytes(8) for _ in range(500)]
     for member in known:
-        table.join(1, [(member, 7)])
+        table.join(1, {member: 7})
     missed: list[bytes] = []
     stop = threading.Event()
 
@@ -118,7 +116,7 @@ def test_a_reader_in_another_thread_never_misses_what_was_there():
     for reader in readers:
         reader.start()
     for _ in range(60_000):
-        table.join(2, [(rng.randbytes(8), 9)])
+        table.join(2, {rng.randbytes(8): 9})
     stop.set()
     for reader in readers:
         reader.join()
@@ -127,7 +125,7 @@ def test_a_reader_in_another_thread_never_misses_what_was_there():
 
 def test_who_lists_the_days_of_a_member_looks_again_after_a_split(monkeypatch):
     table, member = Table(), bytes(8)
-    table.join(1, [(member, 7)])
+    table.join(1, {member: 7})
 
     def index_and_split(member, shape):
         """The bucket by the shape that was read, and then another thread moves the member."""

@@ -154,7 +154,7 @@ class Comparison:
         while True:
             page = operations.scan_day(self._keys[shard.index], day, cursor)
             cursor, members = await self._ask(page)
-            news += shard.replica.join(day, members.items())
+            news += shard.replica.join(day, members)
             found |= members
             if cursor == b"0":
                 return found, news

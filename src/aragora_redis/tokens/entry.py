@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
+from operator import mul
 from typing import NamedTuple
 
 from ..errors import InvalidInputError, UnexpectedReplyError
@@ -176,26 +177,27 @@ SUMS = 2**64
 """Every sum of a day is below."""
 
 
-def added(joined: Iterable[Joined]) -> int:
-    """What joins add to the sum of their day, modulo 2**64, as the join script computes it.
+def added(members: Mapping[bytes, int]) -> int:
+    """What new members add to the sum of their day, as the join script computes it modulo 2**64.
 
     Each member counts as many times as twice its score and one. The last eight bytes of a member,
     which alone are left of it then, are as good as random, and nobody chooses them, so two sets
     that differ have the same sum once in 2**60 times: of the twofold of a score in whole seconds
     four factors are two.
     """
-    number = int.from_bytes
-    return (
-        sum(
-            [
-                number(member) * (2 * score + 1 if before is None else 2 * (score - before))
-                for member, score, before in joined
-            ]
-        )
-        % SUMS
+    numbers = [*map(int.from_bytes, members)]
+    by_score: int = sum(map(mul, numbers, members.values()))
+    return 2 * by_score + sum(numbers)
+
+
+def raised(joined: Iterable[Joined]) -> int:
+    """What joins add to the sum of their day where some members had a score before."""
+    return sum(
+        int.from_bytes(member) * (2 * score + 1 if before is None else 2 * (score - before))
+        for member, score, before in joined
     )
 
 
 def fingerprint(member: bytes, score: int) -> int:
     """What one member adds where it is new."""
-    return added(((member, score, None),))
+    return added({member: score}) % SUMS

@@ -6,13 +6,14 @@ the same state. Nothing is removed but by its day being over: that is invariant 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from .entry import DAY, PARDONED, SUMS, DayDigest, Entry, added
+from .entry import DAY, PARDONED, SUMS, DayDigest, Entry, added, raised
 from .table import Table
 
 KEEP_AFTER = 3_600
 """Seconds for which a day is kept after its end, for clocks that differ."""
+_NOTHING = DayDigest()
 
 
 class ShardReplica:
@@ -46,28 +47,29 @@ class ShardReplica:
 
     def apply(self, entry: Entry) -> bool:
         """Join one entry; True if it was news."""
-        return self.join(entry.day, ((entry.member, entry.score),)) == 1
+        return self.join(entry.day, {entry.member: entry.score}) == 1
 
-    def join(self, day: int, members: Collection[tuple[bytes, int]]) -> int:
+    def join(self, day: int, members: Mapping[bytes, int]) -> int:
         """Join members of one day with their scores; how many were news."""
         if day in self._over:  # its digest is gone, and would not be that of what is left
             return 0
-        changed = self._table.join(day, members)
+        came, changed = self._table.join(day, members)
+        size, total = self._digests.get(day, _NOTHING)
+        if came:
+            size += len(came)
+            total += added(came)
         if changed:
-            size, total = self._digests.get(day, DayDigest())
             size += [before for _, _, before in changed].count(None)
-            self._digests[day] = DayDigest(size, (total + added(changed)) % SUMS)
+            total += raised(changed)
             self.pardons.update([member for member, score, _ in changed if score >= PARDONED])
+        if came or changed:
+            self._digests[day] = DayDigest(size, total % SUMS)
             self.on_change()
-        return len(changed)
+        return len(came) + len(changed)
 
     def expect(self, members: int) -> None:
         """Make room for so many, so that nothing has to move while they are joined."""
         self._table.expect(members)
-
-    def settle(self) -> None:
-        """Put what was joined since into its place: no more is expected."""
-        self._table.settle()
 
     def digests(self) -> dict[int, DayDigest]:
         """The digest of each day."""

@@ -230,7 +230,6 @@ class Shard:
         """A full comparison that began at `head` is over: both sides hold the union."""
         self.position = head.position
         self._must_compare = False
-        self.replica.settle()
         there = head.position
         here = (there.rid, there.era)
         self._floors = {here: there.seq}
@@ -278,9 +277,10 @@ class Shard:
     # --- what may be lost ---------------------------------------------------------------
 
     def _learn(self, entries: Iterable[Entry]) -> None:
-        days: dict[int, list[tuple[bytes, int]]] = {}
+        days: dict[int, dict[bytes, int]] = {}
         for entry in entries:
-            days.setdefault(entry.day, []).append((entry.member, entry.score))
+            members = days.setdefault(entry.day, {})
+            members[entry.member] = max(entry.score, members.get(entry.member, 0))
             if self._learned:
                 _settle(self._learned, entry)
         for day, members in days.items():

@@ -2,9 +2,7 @@
 
 A million revocations as Python objects take 250 MB. Here a bucket is one `bytes` of records, found
 by a part of the member and searched by `bytes.rfind`; buckets are split one at a time as they fill
-(linear hashing, Litwin 1980), so no insertion waits for all others to move. What is new waits in
-tails until there is enough of it: buckets that grow by each record alone leave holes in memory
-that no other one fits into.
+(linear hashing, Litwin 1980), so no insertion waits for all others to move.
 
 A record has one day, which is nearly always that of its score, or up to 30 later: five bits. What
 does not fit, a member on several days above all, is kept beside, where it takes ten times as much.
@@ -14,17 +12,13 @@ One thread writes; others may look up at the same time, and never miss what was 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from itertools import chain
+from collections.abc import Collection, Iterator, Mapping
 from struct import Struct
 
 from .entry import DAY, MEMBER_BYTES, Entry, Joined
 
-FILL = 48
+FILL = 56
 """Records of a bucket, on average, at which one is split."""
-LEAST_NEW = 256
-"""Entries that are taken over into buckets together, at least. In a large table it is one of 256,
-and one of 32 while many are expected."""
 DROPPED_AT_ONCE = 128
 """Buckets of which days are forgotten in one step."""
 _DAY_MS = DAY * 1000
@@ -53,9 +47,6 @@ class Table:
         self._buckets = [b""]
         # How many low bits of the hash choose a bucket, as a mask, and up to which bucket one more.
         self._shape = (0, 0)
-        self._tails: dict[int, bytes] = {}
-        self._waiting = 0
-        self._expected = 0
         self._beside: dict[bytes, dict[int, int]] = {}
         self._count = 0
 
@@ -63,9 +54,8 @@ class Table:
         return self._count
 
     def __iter__(self) -> Iterator[Entry]:
-        # In this order: what is taken over meanwhile comes twice, and nothing never.
-        for records in chain(list(self._tails.values()), self._buckets):
-            for member, value in _read(records):
+        for bucket in self._buckets:  # a split puts what it moves behind them all
+            for member, value in _read(bucket):
                 if value != _BESIDE:
                     yield Entry(_day(value), member, _score(value))
         for member, days in list(self._beside.items()):
@@ -80,14 +70,13 @@ class Table:
         number = hashed & mask
         if number < split:
             number = hashed & (2 * mask + 1)
-        tailed = number in self._tails
-        records = self._records(number, member) if tailed else self._buckets[number]
-        at = records.rfind(member)  # which is faster than `find` among so few bytes
+        bucket = self._buckets[number]
+        at = bucket.rfind(member)  # which is faster than `find` among so few bytes
         if at < 0 and len(member) == MEMBER_BYTES:  # as good as always
             # A split may just have moved what this bucket held.
             return None if self._shape is shape else self.score(member)
         if at % _SIZE == 0 and len(member) == MEMBER_BYTES:
-            value = int.from_bytes(records[at + MEMBER_BYTES : at + _SIZE])
+            value = int.from_bytes(bucket[at + MEMBER_BYTES : at + _SIZE])
             if value < _COUNTED:
                 return value & _INSTANT
         return max((entry.score for entry in self.entries(member)), default=None)
@@ -95,62 +84,50 @@ class Table:
     def entries(self, member: bytes) -> list[Entry]:
         """A member on each of its days."""
         shape = self._shape
-        records = self._records(_index(member, shape), member)
-        at = _find(records, member)
+        bucket = self._buckets[_index(member, shape)]
+        at = _find(bucket, member)
         if at < 0 and len(member) == MEMBER_BYTES:
             return [] if self._shape is shape else self.entries(member)
-        return [Entry(day, member, score) for day, score in self._days(records, at, member).items()]
+        return [Entry(day, member, score) for day, score in self._days(bucket, at, member).items()]
 
     def expect(self, count: int) -> None:
-        """Make room for so many: buckets are split while they are empty, and then fill together.
+        """Make room for so many: buckets are split while they are empty, and then fill together."""
+        while count > FILL * len(self._buckets):
+            self._split()
 
-        `settle` says that they have come.
+    def join(
+        self, day: int, members: Mapping[bytes, int]
+    ) -> tuple[Mapping[bytes, int], list[Joined]]:
+        """Raise the scores of some members on one day.
+
+        Returns:
+            Those that are new and end on that day, which nearly all do; and what else has changed.
         """
-        self._make_room(count)
-        self._expected = count
-
-    def settle(self) -> None:
-        """Take all that is new over into buckets, and expect no more."""
-        self._expected = 0
-        self._take_over()
-
-    def join(self, day: int, members: Collection[tuple[bytes, int]]) -> list[Joined]:
-        """Raise the scores of some members on one day; what has changed by that."""
-        tails, buckets, (mask, split) = self._tails, self._buckets, self._shape
+        buckets, (mask, split) = self._buckets, self._shape
+        wider = 2 * mask + 1
         first = day * _DAY_MS
         end = min(first + _DAY_MS, _SCORES)
+        others: set[bytes] = set()
         changed: list[Joined] = []
-        add = changed.append
-        for member, score in members:
+        for member, score in members.items():
             hashed = hash(member)
             number = hashed & mask
             if number < split:
-                number = hashed & (2 * mask + 1)
-            tail = tails.get(number, b"")
-            if (
-                buckets[number].rfind(member) >= 0
-                or tail.rfind(member) >= 0
-                or len(member) != MEMBER_BYTES
-            ):
-                at = _find(self._records(number, member), member)
-                if at >= 0 or len(member) != MEMBER_BYTES:  # and no part of two records
-                    changed += self._raise(number, at, day, member, score)
-                    continue
-            value = score if first <= score < end else _packed(day, score)
-            if value == _BESIDE:
-                self._beside[member] = {day: score}
-            tails[number] = tail + (member + value.to_bytes(_VALUE_BYTES))
-            add((member, score, None))
-        came = [before for _, _, before in changed].count(None)
-        self._count += came
-        self._waiting += came
-        if self._waiting > max(LEAST_NEW, self._count >> 8, self._expected >> 5):
-            self._take_over()
-        return changed
+                number = hashed & wider
+            bucket = buckets[number]
+            if bucket.rfind(member) < 0 and first <= score < end and len(member) == MEMBER_BYTES:
+                buckets[number] = bucket + member + score.to_bytes(_VALUE_BYTES)
+            else:
+                others.add(member)
+                changed += self._raise(number, day, member, score)
+        self._count += len(members) - len(others)
+        self.expect(self._count)
+        if others:
+            members = {each: score for each, score in members.items() if each not in others}
+        return members, changed
 
     def drop(self, days: Collection[int]) -> Iterator[None]:
         """Forget whole days, in steps. What is joined between them must be of other days."""
-        self.settle()
         past, heads = frozenset(days), _heads(days)
         for member in [each for each in self._beside if len(each) != MEMBER_BYTES]:
             if not self._is_left(member, past):
@@ -196,23 +173,19 @@ class Table:
         self._beside[member] = left
         return bool(left)
 
-    def _records(self, number: int, member: bytes) -> bytes:
-        """Where the record of a member is: in a bucket's tail, else in the bucket."""
-        tail = self._tails.get(number, b"")  # first: it goes when the bucket has it
-        return tail if _find(tail, member) >= 0 else self._buckets[number]
-
-    def _days(self, records: bytes, at: int, member: bytes) -> dict[int, int]:
+    def _days(self, bucket: bytes, at: int, member: bytes) -> dict[int, int]:
         """The scores of a member by day, given its record, if it has one."""
         if at >= 0 and len(member) == MEMBER_BYTES:
-            value = int.from_bytes(records[at + MEMBER_BYTES : at + _SIZE])
+            value = int.from_bytes(bucket[at + MEMBER_BYTES : at + _SIZE])
             if value != _BESIDE:
                 return {_day(value): _score(value)}
         return dict(self._beside.get(member, ()))
 
-    def _raise(self, number: int, at: int, day: int, member: bytes, score: int) -> list[Joined]:
-        """Raise the score of a member that has a record there, or that none can hold."""
-        records = self._records(number, member)
-        days = self._days(records, at, member)
+    def _raise(self, number: int, day: int, member: bytes, score: int) -> list[Joined]:
+        """Raise the score of a member whose place is that bucket, or that no record can hold."""
+        bucket = self._buckets[number]
+        at = _find(bucket, member)
+        days = self._days(bucket, at, member)
         before = days.get(day)
         if before is not None and before >= score:
             return []
@@ -221,31 +194,18 @@ class Table:
         if value == _BESIDE or len(member) != MEMBER_BYTES:
             self._beside[member] = days  # first: who reads the record then looks here
         if len(member) == MEMBER_BYTES:
-            head, rest = records[: at + MEMBER_BYTES], records[at + _SIZE :]
-            raised = head + value.to_bytes(_VALUE_BYTES) + rest
-            if records is self._buckets[number]:
-                self._buckets[number] = raised
-            else:
-                self._tails[number] = raised
+            start = at if at >= 0 else len(bucket)
+            record = member + value.to_bytes(_VALUE_BYTES)
+            self._buckets[number] = bucket[:start] + record + bucket[start + _SIZE :]
+        self._count += before is None
         return [(member, score, before)]
-
-    def _take_over(self) -> None:
-        self._make_room(self._count)
-        for number in sorted(self._tails):  # in this order the old ones leave one hole behind
-            self._buckets[number] += self._tails[number]
-            del self._tails[number]
-        self._waiting = 0
-
-    def _make_room(self, count: int) -> None:
-        while count > FILL * len(self._buckets):
-            self._split()
 
     def _split(self) -> None:
         mask, split = self._shape
         wider = 2 * mask + 1
         stay: list[bytes] = []
         move: list[bytes] = []
-        bucket = self._buckets[split] + self._tails.get(split, b"")
+        bucket = self._buckets[split]
         for at in range(0, len(bucket), _SIZE):
             moves = hash(bucket[at : at + MEMBER_BYTES]) & wider > mask
             (move if moves else stay).append(bucket[at : at + _SIZE])
@@ -254,7 +214,6 @@ class Table:
         self._buckets.append(b"".join(move))
         self._shape = (mask, split + 1) if split < mask else (wider, 0)
         self._buckets[split] = b"".join(stay)
-        self._tails.pop(split, None)
 
 
 def _index(member: bytes, shape: tuple[int, int]) -> int:
