@@ -12,6 +12,7 @@ from aragora_redis.tokens.entry import (
     DAY,
     PARDONED,
     SCORES,
+    SHARDS,
     Entry,
     RevocationKind,
     cut_off_entry,
@@ -144,7 +145,7 @@ def judged(claims, *revoked):
     replica = ShardReplica()
     for entry in revoked:
         replica.apply(entry)
-    found = Judge(KEY).judge(claims, replica.score)
+    found = Judge(KEY).judge(claims, (replica.score,) * SHARDS)
     return found and found.verdict
 
 
@@ -221,3 +222,16 @@ def test_a_note_reads_back():
 def test_claims_of_wrong_types_are_refused(claims):
     with pytest.raises(InvalidInputError):
         judged(claims)
+
+
+def test_names_that_are_remembered_have_a_bound_and_are_never_shown(monkeypatch):
+    monkeypatch.setattr("aragora_redis.tokens.claims.KEPT", 3)
+    judge, replica = Judge(KEY), ShardReplica()
+    replica.apply(jti_entry(KEY, "jti-0", 1e9, ""))
+    for _ in range(2):
+        for number in range(10):
+            found = judge.judge({"jti": f"jti-{number}"}, (replica.score,) * SHARDS)
+            assert (found is not None) is (number == 0)
+            assert 0 < len(judge._jti) <= 3
+    assert "jti-9" in judge._jti
+    assert "jti" not in repr(judge._jti)

@@ -14,6 +14,7 @@ from ..clock import Clock
 from ..errors import AragoraRedisError, NotReadyError, StaleError
 from ..events import Events
 from ..tokens import operations
+from ..tokens.claims import Scores
 from ..tokens.entry import ALL_SHARDS, MEMBER_BYTES, SHARDS, Entry
 from ..tokens.pardon import NO_PARDONS, Pardons
 from ..tokens.replica import ShardReplica
@@ -59,11 +60,14 @@ class Revocations:
     ) -> None:
         self.shards = shards
         self.pardons = pardons
+        self.scores: Scores = tuple(self._in_force(shard.replica) for shard in shards)
+        """The greatest score of a member that was not pardoned, for each shard."""
         self._redis = redis
         self._deny_when_stale = deny_when_stale
         self._max_staleness = max_staleness
         self._monotonic = clock.monotonic
-        self._all_until = float("-inf")
+        self.vouched_until = float("-inf")
+        """Until when, in monotonic seconds, all shards are as new as they must be; see `vouch`."""
         self.changes = 0
         """Counts what may have changed the answer about any member."""
         for shard in shards:
@@ -93,11 +97,19 @@ class Revocations:
 
     def score(self, member: bytes) -> int | None:
         """The greatest score of a member that was not pardoned; None where it is not revoked."""
-        replica = self.shards[member[0] % SHARDS].replica
-        found = replica.score(member)
-        if found is None or not replica.pardons:
-            return found
-        return max((each.score for each in self.pardons.due(replica, member)), default=None)
+        return self.scores[member[0] % SHARDS](member)
+
+    def _in_force(self, replica: ShardReplica) -> Callable[[bytes], int | None]:
+        if not self.pardons.heeded:
+            return replica.score
+
+        def score(member: bytes) -> int | None:
+            found = replica.score(member)
+            if found is None or not replica.pardons:
+                return found
+            return max((each.score for each in self.pardons.due(replica, member)), default=None)
+
+        return score
 
     def due(self, member: bytes) -> list[Entry]:
         """The entries of a member that were not pardoned."""
@@ -126,22 +138,21 @@ class Revocations:
     def vouch(self, shards: Callable[[], Collection[int]]) -> None:
         """Refuse to say that something was not revoked, by what these shards hold.
 
-        They are asked for only where not all shards are as new as they must be.
+        Until `vouched_until` that need not be asked. The shards are asked for only where not all of
+        them are as new as they must be.
 
         Raises:
             NotReadyError: the revocations have not been loaded since this instance started.
             StaleError: they are older than allowed, and the risk policy is to deny.
         """
-        now = self._monotonic()
-        if now <= self._all_until:
-            return
         self.require_ready()
         if self._redis is None or not self._deny_when_stale:
-            self._all_until = float("inf")
+            self.vouched_until = float("inf")
             return
+        now = self._monotonic()
         # What was in step at a moment stays new enough until then, whatever comes.
-        self._all_until = now - self._redis.staleness(ALL_SHARDS) + self._max_staleness
-        if now > self._all_until and (
+        self.vouched_until = now - self._redis.staleness(ALL_SHARDS) + self._max_staleness
+        if now > self.vouched_until and (
             (age := self._redis.staleness(shards())) > self._max_staleness
         ):
             raise StaleError(

@@ -21,7 +21,7 @@ from ..errors import InvalidInputError
 from ..events import Events
 from ..settings import JwtSettings
 from ..settings.model import fingerprint_of
-from ..tokens.claims import SEEN, USUAL, ClaimNames, Judge, Verdict
+from ..tokens.claims import SEEN, USUAL, ClaimNames, Judge, Judged, Verdict
 from ..tokens.entry import (
     SHARDS,
     RevocationKind,
@@ -83,6 +83,8 @@ class Tokens:
         self._max_lifetime = max_lifetime
         self._skew = skew
         self._judge = Judge(digest_key, claims)
+        self._scores = revocations.scores
+        self._monotonic = clock.monotonic
         self._audit = audit
         self.verification = Verification(
             issuers, self.verdict, leeway=skew, clock=clock, events=events
@@ -124,21 +126,26 @@ class Tokens:
             NotReadyError: the revocations have not been loaded since this instance started.
             StaleError: they are older than allowed, and the risk policy is to deny.
         """
-        return self.verdict(claims) is not None
+        return self._judged(claims) is not None
 
     def verdict(self, claims: Mapping[str, Any]) -> Verdict | None:
         """By which rule a token is revoked, or None. Raises as `is_revoked` does."""
-        self._life.require()
-        found = self._judge.judge(claims, self._revocations.score)
-        if found is not None:  # what is known to be revoked is so, however little else is known
-            return found.verdict
-        self._revocations.vouch(lambda: self._consulted(claims))
-        return None
+        found = self._judged(claims)
+        return found.verdict if found is not None else None
+
+    def _judged(self, claims: Mapping[str, Any]) -> Judged | None:
+        if not self._life.lives:
+            self._life.require()
+        found = self._judge.judge(claims, self._scores)
+        # What is known to be revoked is so, however little else is known.
+        if found is None and self._monotonic() > self._revocations.vouched_until:
+            self._revocations.vouch(lambda: self._consulted(claims))
+        return found
 
     def _consulted(self, claims: Mapping[str, Any]) -> set[int]:
         """The shards by which a token that is not revoked is judged."""
         members: list[bytes] = []
-        self._judge.judge(claims, members.append)
+        self._judge.judge(claims, (members.append,) * SHARDS)
         return {member[0] % SHARDS for member in members}
 
     def stamp(self, claims: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,7 +160,7 @@ class Tokens:
         """
         self._life.require()
         now = self._server_now()
-        ahead = self._judge.cut_offs_ahead(claims, self._revocations.score, now)
+        ahead = self._judge.cut_offs_ahead(claims, self._scores, now)
         return {"iat": int(now)} | ({SEEN: ahead} if ahead else {})
 
     async def note(self, claims: Mapping[str, Any]) -> Note | None:
@@ -162,7 +169,7 @@ class Tokens:
         The words are empty where none were given, or Redis cannot be asked now.
         """
         self._life.require()
-        found = self._judge.judge(claims, self._revocations.score)
+        found = self._judge.judge(claims, self._scores)
         if found is None:
             return None
         text = await self._revocations.note_of(found.member)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
 
 from ..errors import InvalidInputError
-from .entry import RevocationKind, digests
+from .entry import SHARDS, RevocationKind, digests
+
+Scores = Sequence[Callable[[bytes], int | None]]
+"""What gives the greatest score of a member that holds, for each shard."""
 
 SEEN = "cut_offs_seen"
 """The claim of a login that came right after cut-offs: the score of each, by whom it cut off.
@@ -18,8 +20,8 @@ SEEN = "cut_offs_seen"
 A cut-off lies ahead by as much as clocks may differ, so `iat` alone cannot tell such a login from
 those that are meant. A later cut-off has a greater score, and covers it."""
 KEPT = 8_192
-"""Digests of each kind that are remembered: some 300 bytes each."""
-_NUMBER = (int, float)
+"""Digests of each kind that are remembered: some 200 bytes each."""
+_NUMBERS = (int, float)
 _END = 1e15
 """Beyond any instant in Unix seconds."""
 
@@ -40,9 +42,6 @@ class Verdict(StrEnum):
     def kind(self) -> RevocationKind:
         """What the revocation names."""
         return RevocationKind[self.name]
-
-
-_USER, _TENANT, _FAMILY = Verdict.USER, Verdict.TENANT, Verdict.FAMILY
 
 
 class Judged(NamedTuple):
@@ -81,20 +80,19 @@ class Judge:
     """
 
     def __init__(self, key: bytes, names: ClaimNames = USUAL) -> None:
-        self._names = names
-        self._jti = _kept(key, RevocationKind.JTI)
-        self._user = _kept(key, RevocationKind.USER)
-        self._tenant = _kept(key, RevocationKind.TENANT)
-        self._family = _kept(key, RevocationKind.FAMILY)
+        self._jti = _Members(key, RevocationKind.JTI)
+        self._scopes = (
+            ("sub", Verdict.USER, _Members(key, RevocationKind.USER), _user),
+            (names.tenant, Verdict.TENANT, _Members(key, RevocationKind.TENANT), _name),
+            (names.family, Verdict.FAMILY, _Members(key, RevocationKind.FAMILY), _name),
+        )
 
-    def judge(
-        self, claims: Mapping[str, Any], score: Callable[[bytes], int | None]
-    ) -> Judged | None:
+    def judge(self, claims: Mapping[str, Any], scores: Scores) -> Judged | None:
         """Whether, and by which rule, a token with these claims is revoked.
 
         Args:
             claims: the verified claims; `jti`, `sub`, `iat`, tenant and family are looked at.
-            score: the replica's look-up.
+            scores: the look-up of each shard.
 
         Raises:
             InvalidInputError: the claims name neither a token nor anybody, or are of wrong types.
@@ -103,61 +101,64 @@ class Judge:
             raise InvalidInputError("the claims of a token are a mapping")
         jti = claims.get("jti")
         if jti is not None:
-            member = self._jti(jti if type(jti) is str else _text(jti, "jti"))
-            if score(member) is not None:
+            member = self._jti[jti if type(jti) is str else _text(jti, "jti")]
+            if scores[member[0] % SHARDS](member) is not None:
                 return Judged(Verdict.JTI, member)
-        issued = claims.get("iat")
-        if issued is not None and (
-            isinstance(issued, bool) or not isinstance(issued, _NUMBER) or not -_END < issued < _END
-        ):
-            raise InvalidInputError("the claim iat must be a number")
-        scopes = self._scopes(claims)
-        if not scopes:
-            if jti is None:
-                raise InvalidInputError(
-                    "the claims name no token (jti), user (sub), tenant or family",
-                    remedy="issue tokens with a jti",
-                )
-            return None
+            if len(claims) == 1:
+                return None
+        return self._by_cut_off(claims, scores, nobody=jti is None)
+
+    def _by_cut_off(
+        self, claims: Mapping[str, Any], scores: Scores, *, nobody: bool
+    ) -> Judged | None:
+        """The same by cut-offs alone; `nobody` is named by the claims so far."""
+        # Flat, for this is asked with every request, and a call costs a tenth of a look-up.
+        get = claims.get
+        issued = get("iat")
+        if issued is not None and (type(issued) not in _NUMBERS or not -_END < issued < _END):
+            _check_instant(issued)
         latest = -1
         found: Judged | None = None
-        for verdict, member in scopes:
-            cut_off = score(member)
+        for claim, verdict, members, read in self._scopes:
+            name = get(claim)
+            if name is not None and (type(name) is not str or not name):
+                name = read(name, claim)
+            if name is None:
+                continue
+            nobody = False
+            member = members[name]
+            cut_off = scores[member[0] % SHARDS](member)
             if (
                 cut_off is not None
                 and (issued is None or issued * 1000 <= cut_off)
                 and cut_off > latest
-                and not _came_after(claims.get(SEEN), verdict, cut_off)
+                and not _came_after(get(SEEN), verdict, cut_off)
             ):
                 latest, found = cut_off, Judged(verdict, member)
+        if nobody:
+            raise InvalidInputError(
+                "the claims name no token (jti), user (sub), tenant or family",
+                remedy="issue tokens with a jti",
+            )
         return found
 
     def cut_offs_ahead(
-        self, claims: Mapping[str, Any], score: Callable[[bytes], int | None], now: float
+        self, claims: Mapping[str, Any], scores: Scores, now: float
     ) -> dict[str, int]:
         """What a login at `now` (Unix seconds) says in its claim `SEEN`.
 
         The cut-offs of its user and tenant that would cover it, though it came after them. Other
         args and errors as of `judge`.
         """
-        found = {
-            verdict.value: score(member)
-            for verdict, member in self._scopes(claims)
-            if verdict is not Verdict.FAMILY  # which is over: no login begins it anew
-        }
-        return {name: at for name, at in found.items() if at is not None and at >= int(now) * 1000}
-
-    def _scopes(self, claims: Mapping[str, Any]) -> list[tuple[Verdict, bytes]]:
-        """Whose a token is; an empty name of a tenant or family is an issuer's way to say none."""
-        get, names = claims.get, self._names
-        user, tenant, family = get("sub"), get(names.tenant), get(names.family)
-        found = []
-        if user is not None:
-            found.append((_USER, self._user(user if type(user) is str else _text(user, "sub"))))
-        if tenant is not None and (name := _name(tenant, names.tenant)):
-            found.append((_TENANT, self._tenant(name)))
-        if family is not None and (name := _name(family, names.family)):
-            found.append((_FAMILY, self._family(name)))
+        found: dict[str, int] = {}
+        for claim, verdict, members, read in self._scopes:
+            name = read(claims.get(claim), claim)
+            if name is None or verdict is Verdict.FAMILY:  # which is over: no login begins it anew
+                continue
+            member = members[name]
+            cut_off = scores[member[0] % SHARDS](member)
+            if cut_off is not None and cut_off >= int(now) * 1000:
+                found[verdict.value] = cut_off
         return found
 
 
@@ -167,21 +168,48 @@ def _came_after(seen: Any, verdict: Verdict, cut_off: int) -> bool:
     return type(known) is int and cut_off <= known
 
 
-def _text(value: Any, name: str) -> str:
+def _check_instant(value: Any) -> None:
+    number = isinstance(value, _NUMBERS) and not isinstance(value, bool)
+    if not number or not -_END < value < _END:
+        raise InvalidInputError("the claim iat must be a number")
+
+
+def _text(value: Any, claim: str) -> str:
     if not isinstance(value, str):
-        raise InvalidInputError(f"the claim {name} must be text")
+        raise InvalidInputError(f"the claim {claim} must be text")
     return value
 
 
-def _name(value: Any, name: str) -> str:
-    """The name of a tenant or family; issuers write some of them as numbers."""
+def _user(value: Any, claim: str) -> str | None:
+    return None if value is None else _text(value, claim)
+
+
+def _name(value: Any, claim: str) -> str | None:
+    """The name of a tenant or family: some issuers write numbers, or an empty one to say none."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    if not isinstance(value, str):
-        raise InvalidInputError(f"the claim {name} must be text or a whole number")
-    return value
+    if value is not None and not isinstance(value, str):
+        raise InvalidInputError(f"the claim {claim} must be text or a whole number")
+    return value or None
 
 
-def _kept(key: bytes, kind: RevocationKind) -> Callable[[str], bytes]:
-    """What digests names, and remembers those that came last: they come again with each request."""
-    return lru_cache(KEPT)(digests(key, kind))
+class _Members(dict[str, bytes]):
+    """The members under which names of one kind are revoked.
+
+    Those asked for are remembered, since they come again with each request; when there are `KEPT`
+    of them they are forgotten together, which costs less than to know which came last.
+    """
+
+    def __init__(self, key: bytes, kind: RevocationKind) -> None:
+        super().__init__()
+        self._digest = digests(key, kind)
+
+    def __missing__(self, name: str) -> bytes:
+        member = self._digest(name)
+        if len(self) >= KEPT:
+            self.clear()
+        self[name] = member
+        return member
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} members>"  # and none of their names

@@ -25,6 +25,7 @@ _DAY_MS = DAY * 1000
 _VALUE_BYTES = 6
 _SIZE = MEMBER_BYTES + _VALUE_BYTES
 _RECORD = Struct(f">{MEMBER_BYTES}sHI")
+_WORD = Struct(">Q")
 _HEAD_BYTES = 3
 _HEAD = Struct(f">{MEMBER_BYTES}x{_HEAD_BYTES}s{_VALUE_BYTES - _HEAD_BYTES}x")
 _BELOW_HEAD = 8 * (_VALUE_BYTES - _HEAD_BYTES)
@@ -76,8 +77,8 @@ class Table:
             # A split may just have moved what this bucket held.
             return None if self._shape is shape else self.score(member)
         if at % _SIZE == 0 and len(member) == MEMBER_BYTES:
-            value = int.from_bytes(bucket[at + MEMBER_BYTES : at + _SIZE])
-            if value < _COUNTED:
+            value: int = _WORD.unpack_from(bucket, at + _SIZE - _WORD.size)[0]  # copies nothing
+            if value & _BESIDE < _COUNTED:
                 return value & _INSTANT
         return max((entry.score for entry in self.entries(member)), default=None)
 

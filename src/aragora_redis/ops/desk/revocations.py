@@ -45,10 +45,10 @@ async def find_token(desk: Desk, claims: Mapping[str, Any]) -> Revocation | None
     settings = desk.settings.tokens
     judge = Judge(desk.digest_key, ClaimNames(settings.tenant_claim, settings.family_claim))
     asked: list[bytes] = []
-    judge.judge(claims, asked.append)  # which it would look at
+    judge.judge(claims, (asked.append,) * SHARDS)  # which it would look at
     found = await held(desk, asked)
     scores = {member: each.score for member, each in found.items()}
-    judged = judge.judge(claims, scores.get)
+    judged = judge.judge(claims, (scores.get,) * SHARDS)
     if judged is None:
         return None
     return await _told(desk, found[judged.member], judged.verdict.kind)
