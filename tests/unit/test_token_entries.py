@@ -67,6 +67,11 @@ def test_a_record_of_the_feed_reads_back(written):
     assert read_blob(blob) == written
 
 
+def test_pardons_that_are_as_long_as_some_revocations_read_back():
+    pardons = [Entry(1, bytes((number,)) * 16, PARDONED + number) for number in range(15)]
+    assert read_blob(b"".join(map(record, pardons))) == pardons
+
+
 def record(entry):
     return b"%c%b%06d%015d" % (len(entry.member), entry.member, entry.day, entry.score)
 

@@ -276,12 +276,14 @@ class Shard:
 
     # --- what may be lost ---------------------------------------------------------------
 
-    def _learn(self, entries: Iterable[Entry]) -> None:
+    def _learn(self, entries: Sequence[Entry]) -> None:
         days: dict[int, dict[bytes, int]] = {}
-        for entry in entries:
-            members = days.setdefault(entry.day, {})
-            members[entry.member] = max(entry.score, members.get(entry.member, 0))
-            if self._learned:
+        for day, member, score, _ in entries:
+            members = days.setdefault(day, {})
+            if score > members.get(member, -1):
+                members[member] = score
+        if self._learned:
+            for entry in entries:
                 _settle(self._learned, entry)
         for day, members in days.items():
             self.replica.join(day, members)

@@ -25,6 +25,7 @@ _DAY_MS = DAY * 1000
 _VALUE_BYTES = 6
 _SIZE = MEMBER_BYTES + _VALUE_BYTES
 _RECORD = Struct(f">{MEMBER_BYTES}sHI")
+_WHOLE = Struct(f"{_SIZE}s")
 _WORD = Struct(">Q")
 _HEAD_BYTES = 3
 _HEAD = Struct(f">{MEMBER_BYTES}x{_HEAD_BYTES}s{_VALUE_BYTES - _HEAD_BYTES}x")
@@ -206,10 +207,9 @@ class Table:
         wider = 2 * mask + 1
         stay: list[bytes] = []
         move: list[bytes] = []
-        bucket = self._buckets[split]
-        for at in range(0, len(bucket), _SIZE):
-            moves = hash(bucket[at : at + MEMBER_BYTES]) & wider > mask
-            (move if moves else stay).append(bucket[at : at + _SIZE])
+        for (record,) in _WHOLE.iter_unpack(self._buckets[split]):
+            moves = hash(record[:MEMBER_BYTES]) & wider > mask
+            (move if moves else stay).append(record)
         # In this order: who looks by the old shape finds all until the last step, and then sees
         # that the shape has changed.
         self._buckets.append(b"".join(move))
