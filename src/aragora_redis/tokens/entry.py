@@ -149,6 +149,15 @@ def can_be(member: bytes, score: int) -> bool:
     return score in _SCORES_OF.get(len(member), ())
 
 
+def all_revocations(members: Mapping[bytes, int]) -> bool:
+    """Whether all of some, by length and score, are revocations and no pardons."""
+    return (
+        {*map(len, members)} == {MEMBER_BYTES}
+        and min(members.values()) >= 0
+        and max(members.values()) < PARDONED
+    )
+
+
 def read_blob(blob: bytes) -> list[Entry]:
     """The entries of one message or record of the feed, as the join script wrote them.
 

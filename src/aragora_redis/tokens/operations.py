@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ..errors import UnexpectedReplyError
 from ..operation import Argument, Kind, Lane, Operation
 from ..scripts.catalog import load
-from .entry import DAY, DAYS, DayDigest, Entry, can_be, read_blob
+from .entry import DAY, DAYS, DayDigest, Entry, all_revocations, can_be, read_blob
 from .shard import Head, Position
 
 CALL_ENTRIES = 128
@@ -303,17 +303,18 @@ def _read_scan(reply: Any) -> tuple[bytes, dict[bytes, int]]:
 
 def _read_members(flat: Any) -> dict[bytes, int]:
     try:
-        page = {member: int(float(score)) for member, score in _pairs(flat)}
+        members, scores = _columns(flat)
+        page = dict(zip(members, map(int, map(float, scores)), strict=True))
     except (TypeError, ValueError, OverflowError) as error:
         raise UnexpectedReplyError("a page of revocations cannot be read") from error
-    if not all(can_be(*pair) for pair in page.items()):
+    if not all_revocations(page) and not all(map(can_be, page, page.values())):
         raise UnexpectedReplyError(
             "a revocation in Redis has a length, or a score with it, that none can have"
         )
     return page
 
 
-def _pairs(flat: list[Any]) -> list[tuple[bytes, Any]]:
+def _columns(flat: list[Any]) -> tuple[list[bytes], list[Any]]:
     if flat and isinstance(flat[0], list):  # RESP3 nests, RESP2 does not
-        return [(member, score) for member, score in flat]
-    return list(zip(flat[::2], flat[1::2], strict=True))
+        return [member for member, _ in flat], [score for _, score in flat]
+    return flat[::2], flat[1::2]
