@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..case import Bar, Case, Entry
 
-JTI, CLAIMS = "by jti", "by claims, cut-offs and age"
+JTI, NEW, CLAIMS = "by jti", "by jti, ids that are new", "by claims, cut-offs and age"
 
 
 def look_up(name: str, told: str, entries: int, *, jti: float, claims: float, long: bool) -> Case:
@@ -15,6 +15,7 @@ def look_up(name: str, told: str, entries: int, *, jti: float, claims: float, lo
         f"is a token revoked, among {told} revocations",
         (
             Entry("ours", "is-revoked", JTI, many),
+            Entry("ours", "is-revoked", NEW, {**many, "ids": 20_000}),
             Entry("ours", "is-revoked", CLAIMS, {**many, "claims": 1}),
         ),
         ("median", "p99", "client cpu"),

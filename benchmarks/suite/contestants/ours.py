@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
+from itertools import cycle, islice
 
 from aragora_redis import SharedState
 from aragora_redis.sync import SharedState as SyncSharedState
@@ -106,7 +107,8 @@ async def is_revoked(target: Target, parameters: Parameters) -> Opening:
     """Look-ups among `entries` revocations, of tokens that are not revoked.
 
     With `claims`, of tokens with a user and a moment of issue, where every user has a cut-off, and
-    the age of what is known counts.
+    the age of what is known counts. With `ids`, of so many: of some tens of thousands none is
+    remembered when it comes again.
     """
     deny = {"ARAGORA_TOKENS_ON_OUTAGE": "deny"} if parameters.get("claims") else {}
     async with SharedState.from_env({**target.env, **deny}) as state:
@@ -114,15 +116,18 @@ async def is_revoked(target: Target, parameters: Parameters) -> Opening:
         fill(state.revocations.shards, parameters["entries"], int(now // DAY) + 1)
         while (state.status().staleness or 0.0) > 1:  # which held up the loop
             await asyncio.sleep(0.05)
-        asked: list[dict[str, object]] = [{"jti": f"good-{number}"} for number in range(KEYS)]
+        ids = parameters.get("ids", KEYS)
+        asked: list[dict[str, object]] = [{"jti": f"good-{number}"} for number in range(ids)]
         if parameters.get("claims"):
             asked = [{**claims, "sub": f"user-{at}", "iat": now} for at, claims in enumerate(asked)]
             for at in range(KEYS):
                 await tokens.revoke_user(f"user-{at}", issued_before=now - 3600)
 
+        turns = cycle(asked)
+
         async def block(count: int) -> None:
-            for number in range(count):
-                if tokens.is_revoked(asked[number % KEYS]):
+            for claims in islice(turns, count):
+                if tokens.is_revoked(claims):
                     raise RuntimeError("revoked")
 
         yield by_blocks(block)
