@@ -127,7 +127,7 @@ def test_whoever_listens_hears_of_all_that_may_change_an_answer():
     replica.apply(Entry(1, b"m" * 8, 4))
     assert len(heard) == 1, "what is known changes nothing"
     replica.apply(Entry(1, b"m" * 8, 6))
-    replica.join(2, [(b"m" * 8, 5), (b"n" * 8, 5)])
+    replica.join(2, {b"m" * 8: 5, b"n" * 8: 5})
     assert len(heard) == 3
     while replica.drop_past(3 * DAY):
         assert len(heard) == 3
