@@ -21,6 +21,9 @@ local readonly
 local function apart(work, ...)
   local done, reply = pcall(work, ...)
   if not done and type(reply) ~= 'table' then reply = redis.error_reply(reply) end
-  if reply.err and string.find(reply.err, '^-?READONLY') then readonly = reply end
+  local told = reply.err and string.gsub(reply.err, '^@user_script: ?%d+: ', '')  -- Redis 6.2
+  if told and string.find(told, '^%-?READONLY') then
+    readonly = redis.error_reply('READONLY this server is a replica')
+  end
   return reply
 end
