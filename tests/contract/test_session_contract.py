@@ -664,6 +664,8 @@ def test_a_server_that_is_no_primary_says_so_of_the_whole_call(own_server):
     updates = [world.update_of(at, made.version, {"a": b"1"}) for at in (other, ref)]
     with pytest.raises(redis.exceptions.ReadOnlyError):
         own_server.call(updates)
+    with pytest.raises(redis.exceptions.ReadOnlyError):
+        own_server.call([world.update_of(ref, made.version, client=Client("phone", None))])
     assert own_server.call([operations.read(world.keys, ref)]) == [made], "reads go on"
 
 

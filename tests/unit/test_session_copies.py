@@ -48,6 +48,23 @@ def test_what_is_confirmed_is_new_again_and_not_read_anew(copies, clock):
     assert copies.whole(MEMBER) is READ
 
 
+def test_what_was_changed_on_a_copy_is_as_old_as_that(copies, clock):
+    """Or a session that is changed now and then would never be read anew."""
+    read = structs.replace(READ, told_at=100.0, whole_at=100.0)
+    for later in (4.0, 8.0):
+        copies.put(MEMBER, structs.replace(read, told_at=100.0 + later))
+        assert copies.whole(MEMBER) is not None
+    clock.advance(KEEP_FOR - 8 + 0.1)
+    assert copies.whole(MEMBER) is None
+    assert copies.get(MEMBER) is not None
+
+
+def test_a_clock_that_was_set_back_makes_no_copy_newer(copies, clock):
+    copies.put(MEMBER, structs.replace(READ, told_at=100.0, whole_at=4_000.0))
+    clock.advance(0.1)
+    assert copies.whole(MEMBER) is None
+
+
 def test_what_was_dropped_meanwhile_is_confirmed_as_it_was_read(copies):
     copies.confirm(MEMBER, READ)
     assert copies.get(MEMBER) is READ

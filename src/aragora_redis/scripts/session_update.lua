@@ -50,7 +50,9 @@ local function update(key, at, sets, removals)
   if not held and not has_room(size) then return too_large() end
 
   -- What is removed stays known as removed for as long as somebody may have read it, and counts.
-  local made = int(math.max(now, version + 1))
+  -- Two histories that begin with one version must not both make the same next one: where the clock is
+  -- behind it, its microseconds tell them apart.
+  local made = int(now > version and now or version + 1 + now % 4096)
   local untouched, removes, adds, changes = true, false, 0, {}
   for i, field in ipairs(fields) do
     local old, new = stored[8 + i], wanted[field]
@@ -114,7 +116,8 @@ local function update(key, at, sets, removals)
     for _, field in ipairs(forgotten) do redis.call('HDEL', key, field) end
   else
     made, size = int(version), tonumber(stored[6])
-    redis.pcall('HSET', key, 't', int(now))
+    local used = redis.pcall('HSET', key, 't', int(now))
+    if type(used) == 'table' and is_no_primary(used) then return used end
   end
   if seen_from ~= '' then
     if seen_from == '-' then seen_from = '' end

@@ -90,7 +90,7 @@ def update(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     if (size > most_bytes and size > int(found[b"b"])) or living > most_fields:
         return [b"large", now, size]
     if written:
-        made = max(now, version + 1)
+        made = now if now > version else version + 1 + now % 4096
         for name in [n for n in found if n.startswith(b"d:") and n[2:] not in data_after]:
             del found[name]
         found |= {b"d:" + n: b"%d %b %b" % (made, nonce, json) for n, json in written.items()}

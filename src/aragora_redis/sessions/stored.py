@@ -84,6 +84,8 @@ class Stored(Struct, frozen=True, eq=False, gc=False):
     """What is sealed of it, as it lies in Redis; empty where nothing is to be."""
     told_at: float = 0.0
     """The server's clock as it answered, in Unix seconds."""
+    whole_at: float = 0.0
+    """The same when all of it was last told, and not only what had changed."""
     size: int = 0
     """Bytes of its data, as they lie in Redis."""
 
@@ -222,6 +224,13 @@ class Change(Struct, frozen=True, gc=False):
     nonce: bytes
     texts: Sequence[bytes]
 
+    def __repr__(self) -> str:
+        return f"<Change of {len(self.fields)} fields, without {len(self.removed)}>"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        # A Struct has one of its own, which tells what the session holds.
+        return [("fields", len(self.fields)), ("removed", len(self.removed))]
+
 
 def changed(onto: Stored, reply: Any, member: bytes, seal: Seal, change: Change) -> Stored:
     """What an update has made of a session that nobody else had changed."""
@@ -241,6 +250,7 @@ def changed(onto: Stored, reply: Any, member: bytes, seal: Seal, change: Change)
         seen_at=now / 1e6,
         sealed=_sealed_after(onto, change, version, client) if seal.on else {},
         told_at=now / 1e6,
+        whole_at=onto.whole_at,
         size=size,
     )
 
@@ -313,6 +323,7 @@ def _stored(flat: list[bytes], now: int, member: bytes, seal: Seal) -> Stored:
         seen_at=int(raw.get(b"t", raw[b"c"])) / 1e6,
         sealed=sealed if seal.on else {},
         told_at=now / 1e6,
+        whole_at=now / 1e6,
         size=int(raw.get(b"b", 0)),
     )
 

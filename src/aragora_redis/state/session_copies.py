@@ -38,10 +38,10 @@ class Copies:
         """Keep what was just read or written."""
         self.drop(member)
         now = self._monotonic()
-        lasts, size = KEEP_FOR, 0
+        lasts, size, whole_for = KEEP_FOR, 0, 0.0
         if isinstance(read, Stored):
-            lasts, size = _lasts(read), read.size
-        self._copies[member] = _Copy(read, now, now + lasts, size, now + KEEP_FOR)
+            lasts, size, whole_for = _lasts(read), read.size, _whole_for(read)
+        self._copies[member] = _Copy(read, now, now + lasts, size, now + whole_for)
         self._bytes += size
         while len(self._copies) > COPIES or self._bytes > BYTES:
             self.drop(next(iter(self._copies)))
@@ -65,10 +65,10 @@ class Copies:
         return None if now > copy.until or now > copy.at + within else copy.read
 
     def whole(self, member: bytes) -> Stored | None:
-        """The copy of a session that was read or written as a whole within the last seconds.
+        """The copy of a session that was read as a whole within the last seconds.
 
-        However often Redis has confirmed it since, it does not hide for longer what else than a
-        version may tell: what somebody has put there by hand.
+        However often it was confirmed or updated since, it does not hide for longer what else than
+        a version may tell: what somebody has put there by hand.
         """
         copy = self._copies.get(member)
         if copy is None or not isinstance(copy.read, Stored):
@@ -80,6 +80,12 @@ class Copies:
         copy = self._copies.pop(member, None)
         if copy is not None:
             self._bytes -= copy.size
+
+
+def _whole_for(read: Stored) -> float:
+    # The server's clock may have been set back since.
+    age = read.told_at - read.whole_at
+    return KEEP_FOR - age if 0 <= age <= KEEP_FOR else 0.0
 
 
 def _lasts(read: Stored) -> float:

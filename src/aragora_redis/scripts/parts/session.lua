@@ -18,11 +18,15 @@ local function too_large() return redis.error_reply('TRYAGAIN the session is lar
 -- What is stored may be of others' making, and make any rule of ours fail. A server that is no primary
 -- says so of the whole call: nothing of it was written, and the connection leads to the wrong node.
 local readonly
+local function is_no_primary(reply)
+  local told = reply.err and string.gsub(reply.err, '^@user_script: ?%d+: ', '')  -- Redis 6.2
+  return told and string.find(told, '^%-?READONLY')
+end
+
 local function apart(work, ...)
   local done, reply = pcall(work, ...)
   if not done and type(reply) ~= 'table' then reply = redis.error_reply(reply) end
-  local told = reply.err and string.gsub(reply.err, '^@user_script: ?%d+: ', '')  -- Redis 6.2
-  if told and string.find(told, '^%-?READONLY') then
+  if is_no_primary(reply) then
     readonly = redis.error_reply('READONLY this server is a replica')
   end
   return reply
