@@ -254,6 +254,14 @@ async def test_not_after_is_the_deadline_on_the_servers_clock_and_joins_have_non
     assert join == b"0"
 
 
+async def test_a_call_runs_no_later_than_the_first_of_its_callers_was_told(lane):
+    lane.submit(command("FIRST"))
+    for within in (30.0, 1.0, 2.0):
+        lane.submit(item(b"a"), within=within)
+    await turn()
+    assert 6_050_000 <= int(lane.pipe.writes[1][0][6]) <= 6_250_000
+
+
 async def test_a_late_refusal_brings_the_servers_clock(lane):
     future = lane.submit(item(b"a"))
     lane.pipe.answer(hiredis.ReplyError("LATE 9000000"))

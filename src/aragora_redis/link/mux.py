@@ -34,6 +34,8 @@ T = TypeVar("T")
 
 BATCH_FLOOR, BATCH_CEILING = 8, 64
 BATCHES_IN_FLIGHT = 2
+WRITE_BYTES = 64 * 1024
+"""What one write may have before another batch is put into it."""
 _PROBE = Fence.PROBE
 """Python 3.11 takes 0.2 µs to find a member of an enum, and each operation is asked for its."""
 HAND_OVER_LIMIT, HAND_OVER_LOOKS = 0.2, 100
@@ -261,15 +263,29 @@ class Mux:
         self._flush()
 
     def _flush(self) -> None:
-        pipe = self._pipe
-        if pipe is None or not pipe.writable or self._suspended is not None or self._handing_over:
-            return
         commands: list[bytes] = []
         handlers: list[ReplyHandler] = []
-        while self._unsent and len(self._in_flight) < BATCHES_IN_FLIGHT:
-            self._take_batch(commands, handlers)
-        if commands:
-            pipe.send(b"".join(commands), handlers)
+        try:
+            while self._may_write and sum(map(len, commands)) < WRITE_BYTES:
+                self._take_batch(commands, handlers)
+        finally:
+            # What is in flight by now is written, whatever becomes of the next batch.
+            if commands and self._pipe is not None:
+                self._pipe.send(b"".join(commands), handlers)
+        if self._may_write:
+            self._schedule_flush()
+
+    @property
+    def _may_write(self) -> bool:
+        """Whether another batch may be in flight, and there is one."""
+        return (
+            bool(self._unsent)
+            and len(self._in_flight) < BATCHES_IN_FLIGHT
+            and self._pipe is not None
+            and self._pipe.writable
+            and self._suspended is None
+            and not self._handing_over
+        )
 
     def _take_batch(self, commands: list[bytes], handlers: list[ReplyHandler]) -> None:
         """Put what waits in flight: what is to be written, and who gets its replies."""
