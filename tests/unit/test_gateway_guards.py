@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aragora_redis.errors import SettingsError
+from aragora_redis.gateway import guards
 from aragora_redis.gateway.auth import AcceptedTokens, Role, is_loopback
 from aragora_redis.gateway.guards import default_hosts, refuse_host, refuse_origin
 from aragora_redis.settings import GatewaySettings, Secret
@@ -32,6 +33,14 @@ SETTINGS = GatewaySettings(
 )
 def test_loopback(host, loopback):
     assert is_loopback(host) == loopback
+
+
+def test_what_no_host_can_be_is_remembered_by_nobody():
+    long = "a" * 1_000_000
+    seen = guards._read_authority.cache_info().misses
+    assert refuse_host(long, default_hosts("127.0.0.1")) is not None
+    assert refuse_origin("POST", f"http://{long}", long) is not None
+    assert guards._read_authority.cache_info().misses == seen
 
 
 @pytest.mark.parametrize(

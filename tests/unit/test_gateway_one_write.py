@@ -127,6 +127,15 @@ async def test_each_of_several_at_once_is_one_write(wire):
     assert len(await asked(wire, b"/whole", b"/whole", b"/whole")) == 3
 
 
+async def test_who_sends_no_more_gets_the_answer_that_is_held(wire):
+    protocol = OneWriteProtocol(uvicorn.Config(app, log_config=None), ServerState(), {})
+    protocol.connection_made(wire)
+    protocol.transport.write(b"HTTP/1.1 200 OK")
+    protocol.eof_received()
+    wire.close()
+    assert wire.writes == [b"HTTP/1.1 200 OK"]
+
+
 async def test_a_stream_leaves_as_it_comes(wire):
     head, *parts = await asked(wire, b"/stream")
     assert head.endswith(b"\r\n\r\n")

@@ -22,6 +22,9 @@ BODY_WITHIN = 30.0
 IMPORT = ("POST", "/v1/tokens/import")
 """What reads its body itself, as it uses it."""
 ANY_HOST = "*"
+AUTHORITY_LIMIT = 300
+"""Characters that a host with its port may have; a name has 253 at most. Longer ones are refused
+before anything that remembers sees them, `urlsplit` among it."""
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - recognised, not bound
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -51,13 +54,9 @@ def text_of(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
     return None if value is None else value.decode("latin-1")
 
 
-@lru_cache(maxsize=256)
 def refuse_host(host: str | None, allowed: frozenset[str]) -> Problem | None:
     """Refuse a request that is meant for somebody else."""
-    if ANY_HOST in allowed:
-        return None
-    authority = _authority("http", host or "")
-    if authority is not None and authority[0] in allowed:
+    if ANY_HOST in allowed or (_host_of(host or "") in allowed):
         return None
     return Problem(
         HTTPStatus.MISDIRECTED_REQUEST,
@@ -81,7 +80,19 @@ def refuse_origin(method: str, origin: str | None, host: str | None) -> Problem 
     )
 
 
+def _host_of(text: str) -> str | None:
+    authority = _authority("http", text)
+    return authority[0] if authority is not None else None
+
+
 def _authority(scheme: str, text: str) -> tuple[str, int] | None:
+    if len(text) > AUTHORITY_LIMIT:
+        return None
+    return _read_authority(scheme, text)
+
+
+@lru_cache(maxsize=256)
+def _read_authority(scheme: str, text: str) -> tuple[str, int] | None:
     try:
         parts = urlsplit(f"//{text}")
         port = parts.port

@@ -67,7 +67,7 @@ class HotRoutes:
             and len(path) <= _LONGEST
             and scope["method"] == "POST"
             and not scope["root_path"]
-            and "role" in scope["state"]
+            and "role" in scope.get("state", ())
             and is_json(text_of(receive.headers, b"content-type") or "")
         )
         found = self._found(path) if plain else None

@@ -18,7 +18,13 @@ class OneWriteProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve a connection."""
         joining = JoiningTransport(cast(asyncio.Transport, transport), self.loop)
+        self._joining = joining
         super().connection_made(joining)
+
+    def eof_received(self) -> None:
+        """The client sends no more: what is held leaves before the connection is closed."""
+        self._joining.let_go()
+        super().eof_received()
 
 
 class JoiningTransport(asyncio.Transport):
@@ -41,16 +47,17 @@ class JoiningTransport(asyncio.Transport):
             self._write(held + data)
         elif data:
             self._held = bytes(data)
-            self._call_soon(self._let_go)
+            self._call_soon(self.let_go)
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
+        """Write what is held."""
         if (held := self._held) and not self._transport.is_closing():
             self._write(held)
         self._held = b""
 
     def close(self) -> None:
         """Close, after what is held."""
-        self._let_go()
+        self.let_go()
         self._transport.close()
 
     def abort(self) -> None:
