@@ -91,6 +91,21 @@ def test_what_survived_one_failover_is_not_forgotten_before_the_position_is_beyo
     assert (plan.own or plan.learned) == (entry(50),)
 
 
+def test_what_is_heard_of_an_era_that_is_over_is_published_in_our_own():
+    shard = loaded()
+    there = head(R2, 2, 0, {1: (R1, 0)})
+    follow(shard, there)
+    assert shard.arrive(there)
+    assert not shard.on_message(at(R1, 1, 1), [entry(9)])
+    shard.add_own(entry(50))
+    shard.confirmed(at(R1, 1, 2), [entry(50)], own=True)
+    plan = follow(shard, there)
+    assert (plan.own, plan.learned) == ((entry(50),), (entry(9),))
+    shard.confirmed(at(R2, 2, 1), [entry(9)], own=False)
+    shard.confirmed(at(R2, 2, 2), [entry(50)], own=True)
+    assert (shard.dirty, shard.learned) == ((), ())
+
+
 def test_what_the_ring_has_forgotten_is_compared_although_it_survived_one_failover():
     shard = loaded(1)
     shard.on_full(head(R1, 1, 1))

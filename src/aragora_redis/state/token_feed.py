@@ -257,14 +257,13 @@ class TokenFeed:
                 EraChanged(shard.index, head.position.era, len(plan.own), len(plan.learned))
             )
         await self._publish(shard, plan.own, own=True)
-        if plan.learned:
-            due = self._clock.monotonic() + self._pause_for()
-            self._learned_due.setdefault(shard.index, due)
         if plan.full or not await self._read_feed(shard, head):
             await self._comparison.compare(shard)
 
     async def _publish_learned(self, shard: Shard) -> None:
         now = self._clock.monotonic()
+        if shard.learned and shard.index not in self._learned_due:
+            self._learned_due[shard.index] = now + self._pause_for()
         if now < self._learned_due.get(shard.index, float("inf")):
             return
         self._learned_due[shard.index] = now + LOOK_EVERY  # if this attempt fails

@@ -125,6 +125,9 @@ class Shard:
 
     def confirmed(self, position: Position, entries: Sequence[Entry], *, own: bool) -> None:
         """A join of these entries has been answered at `position` by a trusted primary."""
+        if self._has_passed(position):
+            self._owe_again(entries, own=own)
+            return
         for entry in entries:
             _settle(self._dirty, entry)
             _settle(self._learned, entry)
@@ -168,6 +171,9 @@ class Shard:
         known = mine.seq if mine is not None and position[:3] == mine[:3] else None
         if known is not None and position.seq <= known:
             return True
+        if self._has_passed(position):
+            self._owe_again(entries, own=False)
+            return False
         self._keep(_Kept(position.rid, position.era, position.seq, tuple(entries), own=False))
         if known is None or position.seq != known + 1:
             return False
@@ -275,6 +281,16 @@ class Shard:
         return False
 
     # --- what may be lost ---------------------------------------------------------------
+
+    def _has_passed(self, position: Position) -> bool:
+        """Whether it is of an era behind our own: what was read of that era's end is all of it."""
+        mine = self.position
+        return mine is not None and mine.nonce == position.nonce and position.era < mine.era
+
+    def _owe_again(self, entries: Iterable[Entry], *, own: bool) -> None:
+        """Have these published in our history: they came to another's end too late to be in it."""
+        for entry in entries:
+            _owe(self._dirty if own else self._learned, entry)
 
     def _learn(self, entries: Sequence[Entry]) -> None:
         days: dict[int, dict[bytes, int]] = {}
