@@ -42,6 +42,13 @@ def test_it_wakes_who_waits_and_who_will_and_each_of_them_once(made):
 
 
 @each
+def test_nobody_waits_for_what_the_system_cannot_count(made):
+    alarm = made()
+    alarm.ring()
+    assert alarm.wait(30 * 86_400.0)
+
+
+@each
 def test_signals_that_are_handled_do_not_prolong_the_wait(made):
     before = signal.signal(signal.SIGALRM, lambda *_: None)
     signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)

@@ -313,6 +313,16 @@ def test_another_limit_of_the_subject_is_known_here_with_the_next_answer_of_redi
     assert local.decide(record, 900, WHOLE, 5.0).allowed
 
 
+def test_a_refusal_under_a_limit_of_its_own_is_not_repeated_after_that_has_ended() -> None:
+    local = limiter(count=10)
+    record = local.record("s")
+    own = LimitPolicy("api", 1, 60_000_000, 5)
+    refused = decode(own, 7, -2 * own.period_us)
+    local.note(record, 7, refused, 5.0, own=own, own_until=6.0)
+    assert local.recent_denial(record, 7, 5.9) is not None
+    assert local.recent_denial(record, 7, 6.1) is None
+
+
 def test_nobody_is_told_to_wait_for_longer_than_a_full_burst_takes() -> None:
     local = limiter(count=1, seconds=3600)
     record = local.record("s")

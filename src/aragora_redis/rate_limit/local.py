@@ -215,7 +215,8 @@ class LocalLimiter:
                 record.denied_until = 0.0
         elif cost and (cost <= record.denied_cost or now >= record.denied_until):
             record.denied_cost = cost
-            record.denied_until = now + min(decision.retry_after, DENIAL_SECONDS)
+            known_until = now + min(decision.retry_after, DENIAL_SECONDS)
+            record.denied_until = min(known_until, own_until)
             record.denied_full_at = full_at
             record.denied_under = asked or self.policy
 

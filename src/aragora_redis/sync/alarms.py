@@ -26,6 +26,8 @@ DEAR = 0.004
 `sys.getswitchinterval()`."""
 LATCHED = 256
 """Calls that wait on latches after that."""
+LONGEST = 2_000_000.0
+"""Seconds that a thread may wait: the system counts milliseconds in 31 bits."""
 THERE = hasattr(os, "eventfd") and hasattr(select, "epoll")
 """Whether this system has any: Linux does, unless gevent has taken what would hold it up."""
 
@@ -64,7 +66,7 @@ class Alarm:
 
     def wait(self, within: float) -> bool:
         """Whether it rings within so many seconds."""
-        return bool(self._heard.poll(within, 1))
+        return bool(self._heard.poll(min(max(within, 0.0), LONGEST), 1))
 
     def ring(self) -> None:
         """Wake who waits, or will."""
