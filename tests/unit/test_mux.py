@@ -152,10 +152,10 @@ async def test_two_batches_are_in_flight_at_most(lane):
     assert [len(w) for w in lane.pipe.writes] == [1, 50], "half of those who wait"
     lane.pipe.answer(*range(51))
     await turn()
-    assert [len(w) for w in lane.pipe.writes] == [1, 50, 24 + 24], "answers make room for two"
+    assert [len(w) for w in lane.pipe.writes] == [1, 50, 24, 24], "answers make room for two"
     lane.pipe.answer(*range(24))
     await turn()
-    assert [len(w) for w in lane.pipe.writes] == [1, 50, 24 + 24, 1]
+    assert [len(w) for w in lane.pipe.writes] == [1, 50, 24, 24, 1]
     while lane.pipe.handlers:
         lane.pipe.answer(0)
         await turn()

@@ -34,8 +34,6 @@ T = TypeVar("T")
 
 BATCH_FLOOR, BATCH_CEILING = 8, 64
 BATCHES_IN_FLIGHT = 2
-WRITE_BYTES = 64 * 1024
-"""What one write may have before another batch is put into it."""
 _PROBE = Fence.PROBE
 """Python 3.11 takes 0.2 µs to find a member of an enum, and each operation is asked for its."""
 HAND_OVER_LIMIT, HAND_OVER_LOOKS = 0.2, 100
@@ -263,32 +261,19 @@ class Mux:
         self._flush()
 
     def _flush(self) -> None:
-        commands: list[bytes] = []
-        handlers: list[ReplyHandler] = []
-        try:
-            while self._may_write and sum(map(len, commands)) < WRITE_BYTES:
-                self._take_batch(commands, handlers)
-        finally:
-            # What is in flight by now is written, whatever becomes of the next batch.
-            if commands and self._pipe is not None:
-                self._pipe.send(b"".join(commands), handlers)
-        if self._may_write:
-            self._schedule_flush()
-
-    @property
-    def _may_write(self) -> bool:
-        """Whether another batch may be in flight, and there is one."""
-        return (
-            bool(self._unsent)
+        while (
+            (pipe := self._pipe) is not None
+            and self._unsent
             and len(self._in_flight) < BATCHES_IN_FLIGHT
-            and self._pipe is not None
-            and self._pipe.writable
+            and pipe.writable
             and self._suspended is None
             and not self._handing_over
-        )
+        ):
+            # Two that were written as one are answered as one, and from then on client and server
+            # take turns.
+            self._write_batch(pipe)
 
-    def _take_batch(self, commands: list[bytes], handlers: list[ReplyHandler]) -> None:
-        """Put what waits in flight: what is to be written, and who gets its replies."""
+    def _write_batch(self, pipe: Pipe) -> None:
         now = self._clock.monotonic()
         # What was queued may have waited through a silence, and for an answer that came late.
         if self._trust.doubtful(now) and self._unsent.fence():
@@ -298,18 +283,19 @@ class Mux:
         if not taken:
             return
         batch = Batch(taken, now)
-        calls, packed = pack_calls(group(taken, by_slot=self.by_slot), self.server_time)
+        calls, commands = pack_calls(group(taken, by_slot=self.by_slot), self.server_time)
         if not calls:
             return
-        commands += packed
         batch.calls = len(calls)
         self._in_flight.append(batch)
         self._last_batch = len(taken)
         self._arm_timer(now + self._patience)
+        handlers: list[ReplyHandler] = []
         for call in calls:
             if call[0].asking:
                 handlers.append(_ignore)  # the answer to ASKING itself
             handlers.append(self._reply_handler(batch, call))
+        pipe.send(b"".join(commands), handlers)
 
     # --- replies --------------------------------------------------------------------------
 
