@@ -28,10 +28,10 @@ async def layer(target: Target, parameters: Parameters) -> Opening:
         limits, loop = state.rate_limits, asyncio.get_running_loop()
         for subject in SUBJECTS:
             await limits.check("api", subject)
-        decider, limiter = limits._decider, limits._book.named("api")  # noqa: SLF001
+        decider, limiter = limits._decider, limits._book.named("api")  # noqa: SLF001 - inner layers
         records = [limiter.record(subject) for subject in SUBJECTS]
         operations = [record.check(limiter.policy, 1) for record in records]
-        route = cast(Executor, decider.executor)._lead(operations[0])  # noqa: SLF001
+        route = cast(Executor, decider.executor)._lead(operations[0])  # noqa: SLF001 - one of them
         if route is None:
             raise RuntimeError("no primary is known")
         lane = route.links.lanes[operations[0].lane]
