@@ -35,7 +35,7 @@ def no_reconciliation() -> None:
     within one era, and compares.
     """
 
-    def forget(self: Any, _head: Any) -> bool:
+    def forget(self: Any, _head: Any, **_: Any) -> bool:
         self._ring.clear()
         self._ring_entries = 0
         self._floors = {}
