@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .store import Position, Record, Survey
+from .store import History, Position, Record, Survey
 
 
 class Rules(NamedTuple):
@@ -17,6 +17,8 @@ class Rules(NamedTuple):
         arrived: what has survived is remembered until the position is in a later era.
         owed: what an instance revokes is owed until a primary has confirmed it.
         order: a message moves the position only if it continues it.
+        unanimous: who starts waits until all have reconciled what it has,
+        look: and has looked once more since.
     """
 
     ends: bool = True
@@ -25,6 +27,8 @@ class Rules(NamedTuple):
     arrived: bool = True
     owed: bool = True
     order: bool = True
+    unanimous: bool = True
+    look: bool = True
 
 
 class Kept(NamedTuple):
@@ -57,6 +61,10 @@ class Question(NamedTuple):
     sent: bool = False
 
 
+UNVOUCHED, AGREED, LOOKING, LOOKED = range(4)
+"""Who starts waits for a beat that finds all agreed, begins a look after it, and ends that."""
+
+
 class Instance(NamedTuple):
     """One instance.
 
@@ -72,8 +80,11 @@ class Instance(NamedTuple):
         woken: something that it heard does not fit.
         asks: the question under way.
         lane: a revocation on its way: its members, and where it stands once that is known.
-        inbox: what the server has sent, in order: `("message", position, members)`, or
-            `("answer", what)`.
+        inbox: what the server has sent, in order: `("message", position, members)`,
+            `("answer", what)`, or `("agreed", history)` to a beat.
+        ready: it judges tokens.
+        reconciled: the history whose losses it has published again.
+        vouched: how far it has come since a beat found that all have.
     """
 
     behind: bool = False
@@ -89,24 +100,52 @@ class Instance(NamedTuple):
     asks: Question | None = None
     lane: tuple[int, Position | None] | None = None
     inbox: tuple[tuple[Any, ...], ...] = ()
+    ready: bool = False
+    reconciled: History | None = None
+    vouched: int = UNVOUCHED
 
     def connected(self) -> Instance:
         """Anew, to the primary: what was asked on the old connection is answered by nobody."""
-        return self._replace(behind=False, asks=None, lane=None, inbox=(), ground=True, woken=False)
+        vouched = min(self.vouched, AGREED) if self.vouched != LOOKED else LOOKED
+        return self._replace(
+            behind=False, asks=None, lane=None, inbox=(), ground=True, woken=False, vouched=vouched
+        )
 
     def hears(self, rules: Rules) -> Instance:
         """Take in the first of what the server has sent."""
         (kind, *heard), *rest = self.inbox
         here = self._replace(inbox=tuple(rest))
-        if kind == "message":
-            position, some = heard
-            return here._message(position, some, rules)
-        return here._answer(heard[0], rules)
+        match kind:
+            case "message":
+                position, some = heard
+                here = here._message(position, some, rules)
+            case "agreed":
+                here = here._replace(vouched=AGREED) if heard[0] == here.reconciled else here
+            case "answer":
+                here = here._answer(heard[0], rules)._looked()
+        return here._starts(rules)
 
     def confirmed(self, position: Position, some: int, *, own: bool) -> Instance:
         """A primary has joined members."""
         here = self._replace(owed=self.owed & ~some, learned=self.learned & ~some)
         return here._keeps(Kept(position.rid, position.era, position.seq, some, own))
+
+    # --- readiness --------------------------------------------------------------------------
+
+    def _looked(self) -> Instance:
+        """Say what is reconciled, once a look is over."""
+        if self.asks is not None or self.ground or self.learned or self.position is None:
+            return self
+        if self.reconciled != self.position[:3]:
+            return self._replace(reconciled=self.position[:3], vouched=UNVOUCHED)
+        return self._replace(vouched=LOOKED) if self.vouched == LOOKING else self
+
+    def _starts(self, rules: Rules) -> Instance:
+        """Judge tokens as soon as the rules allow it, and from then on."""
+        least = (LOOKED if rules.look else AGREED) if rules.unanimous else UNVOUCHED
+        if self.ready or self.reconciled is None or self.vouched < least:
+            return self
+        return self._replace(ready=True, vouched=UNVOUCHED)
 
     # --- messages ---------------------------------------------------------------------------
 

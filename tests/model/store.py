@@ -9,6 +9,8 @@ End = tuple[int, int, int]
 """Era, replication id, and the last number of it that survived."""
 Record = tuple[int, int, int]
 """Era, number and members of a change."""
+History = tuple[int, int, int]
+"""Nonce, replication id and era."""
 
 
 class Position(NamedTuple):
@@ -57,12 +59,14 @@ class Store(NamedTuple):
         head: the position that is stored; None where nothing is.
         ends: of the histories before.
         feed: all changes.
+        rows: what each instance says it has reconciled, by its index, in order.
     """
 
     rid: int
     head: Position | None = None
     ends: tuple[End, ...] = ()
     feed: tuple[Record, ...] = ()
+    rows: tuple[tuple[int, History], ...] = ()
 
     @property
     def members(self) -> int:
@@ -89,7 +93,11 @@ class Store(NamedTuple):
         if news or durable:
             head = head._replace(seq=head.seq + 1)
             feed = (*feed, (head.era, head.seq, news))
-        return Store(self.rid, head, ends, feed), head, news
+        return self._replace(head=head, ends=ends, feed=feed), head, news
+
+    def beat(self, index: int, history: History) -> Store:
+        """An instance says what it has reconciled."""
+        return self._replace(rows=tuple(sorted({**dict(self.rows), index: history}.items())))
 
     def prefixes(self) -> Iterator[Store]:
         """What a replica may hold of it, however far behind it is; or a server that lost all."""

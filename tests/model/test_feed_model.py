@@ -21,7 +21,11 @@ TOKENS = [Entry(TODAY, bytes([number]) * 8, 1) for number in range(8)]
 
 
 REVOKED = (("revoke", "0"), ("is joined", "0"))
-NEWCOMER = (("restart", "0"), ("fail over to", "1-0"))
+NEWCOMER = (
+    *(("restart", "0"), ("fail over to", "1-0"), ("revoke", "0")),
+    *(("begins to", "0", "open era"), ("hears", "0")),
+)
+WIPED = (("revoke", "0"), ("restart", "1"), ("fail over to", "nothing"))
 
 
 def explored(bounds, rules, *opening):
@@ -38,15 +42,16 @@ def explored(bounds, rules, *opening):
 
 
 @pytest.mark.parametrize(
-    "bounds",
+    ("bounds", "opening"),
     [
-        pytest.param(Bounds(1, 1, 0, 0), id="failover"),
-        pytest.param(Bounds(2, 0, 1, 0), id="connection lost"),
-        pytest.param(Bounds(2, 0, 0, 1), id="instance lost"),
+        pytest.param(Bounds(1, 1, 0, 0), (), id="failover"),
+        pytest.param(Bounds(2, 0, 1, 0), (), id="connection lost"),
+        pytest.param(Bounds(2, 0, 0, 1), WIPED[:1], id="instance lost"),
+        pytest.param(Bounds(1, 1, 0, 1), WIPED[:2], id="instance lost, then the primary"),
     ],
 )
-def test_in_every_order_what_one_revoked_all_refuse_in_the_end(bounds):
-    found = explored(bounds, Rules())
+def test_in_every_order_what_one_revoked_all_refuse_in_the_end(bounds, opening):
+    found = explored(bounds, Rules(), *opening)
     assert found.bad is None
     assert found.states > 1_000, "or there was nothing to explore"
 
@@ -60,6 +65,8 @@ def test_in_every_order_what_one_revoked_all_refuse_in_the_end(bounds):
         ("arrived", Bounds(1, 2, 0, 0), (*REVOKED, ("fail over to", "1-1"))),
         ("owed", Bounds(1, 0, 1, 0), ()),
         ("order", Bounds(1, 1, 0, 0), ()),
+        ("unanimous", Bounds(1, 1, 0, 1), WIPED),
+        ("look", Bounds(1, 1, 0, 1), WIPED),
     ],
     ids=lambda each: each if isinstance(each, str) else "",
 )
@@ -92,11 +99,11 @@ class Walk:
                 some, position = instance.lane
                 shard.confirmed(code(position), tokens(some), own=True)
             case "hears":
-                kind, *heard = instance.inbox[0]
-                if kind == "message":
-                    shard.on_message(code(heard[0]), tokens(heard[1]))
-                else:
-                    hear_answer(shard, instance, heard[0])
+                match instance.inbox[0]:
+                    case "message", position, some:
+                        shard.on_message(code(position), tokens(some))
+                    case "answer", answer:
+                        hear_answer(shard, instance, answer)
 
     def compare(self, world: World) -> None:
         """Both know the same."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from .explorer import Step
-from .instance import Instance, Question, Rules
+from .instance import AGREED, LOOKING, UNVOUCHED, Instance, Question, Rules
 from .store import Position, Store
 
 
@@ -36,6 +36,8 @@ class World(NamedTuple):
         left: what may still befall.
         births: replication ids that were given out.
         revoked: tokens that were.
+        survived: what was known as the primary took over, and is to somebody still.
+        missed: what an instance lacked of that as it began to judge.
     """
 
     primary: Store
@@ -44,12 +46,14 @@ class World(NamedTuple):
     left: Bounds
     births: int = 1
     revoked: int = 0
+    survived: int = 0
+    missed: int = 0
 
     @classmethod
     def of(cls, instances: int, left: Bounds) -> World:
         """Everybody is in step with a primary that holds nothing."""
         store, position, _ = Store(0).join(0)
-        one = Instance(position=position, ground=False)
+        one = Instance(position=position, ground=False, ready=True, reconciled=position[:3])
         return cls(store, None, (one,) * instances, left)
 
     def seen_by(self, instance: Instance) -> Store:
@@ -78,12 +82,27 @@ def steps(world: World, rules: Rules) -> Iterator[tuple[Step, World]]:
             yield ("is led on", name), world.having(index, instance.connected())
         if instance.lane is not None:
             yield _lane(world, index, *instance.lane)
+        if not all(each.ready for each in world.instances):
+            yield from _beats(world, index)
         if instance.inbox:
-            yield ("hears", name), _ask(world.having(index, instance.hears(rules)), index)
+            yield ("hears", name), _ask(_hear(world, index, rules), index)
         elif instance.asks is None:
             for asks in _begins(world, instance):
-                began = world.having(index, instance._replace(asks=asks, woken=False))
+                looking = LOOKING if instance.vouched == AGREED else instance.vouched
+                began = world.having(
+                    index, instance._replace(asks=asks, woken=False, vouched=looking)
+                )
                 yield ("begins to", name, asks.what), _ask(began, index)
+
+
+def _hear(world: World, index: int, rules: Rules) -> World:
+    """An instance takes in what its server has sent, and may judge tokens from then on."""
+    instance = world.instances[index]
+    heard = instance.hears(rules)
+    after = world.having(index, heard)
+    if instance.ready or not heard.ready or instance.behind:
+        return after
+    return after._replace(missed=world.survived & ~heard.known)
 
 
 def _failovers(world: World) -> Iterator[tuple[Step, World]]:
@@ -100,6 +119,7 @@ def _failovers(world: World) -> Iterator[tuple[Step, World]]:
                 instances=behind,
                 left=left,
                 births=world.births + 1,
+                survived=_known(world.instances),
             ),
         )
 
@@ -121,7 +141,42 @@ def _befalls(world: World, index: int, rules: Rules) -> Iterator[tuple[str, Worl
         yield "cut", world.having(index, cut)._replace(left=left._replace(cuts=left.cuts - 1))
     if left.restarts:
         left_now = left._replace(restarts=left.restarts - 1)
-        yield "restart", world.having(index, Instance())._replace(left=left_now)
+        others = (*world.instances[:index], *world.instances[index + 1 :])
+        yield (
+            "restart",
+            world.having(index, Instance())._replace(
+                left=left_now, survived=world.survived & _known(others)
+            ),
+        )
+
+
+def _beats(world: World, index: int) -> Iterator[tuple[Step, World]]:
+    """An instance says what it has reconciled; who starts hears whether all have.
+
+    That an era is old enough is that each that lives has had the time to say so.
+    """
+    instance = world.instances[index]
+    if instance.reconciled is None:
+        return
+    before = world.seen_by(instance)
+    store = before.beat(index, instance.reconciled)
+    agreed = [history for _, history in store.rows] == [instance.reconciled] * len(world.instances)
+    heard = ("agreed", instance.reconciled)
+    news = agreed and not instance.ready and instance.vouched == UNVOUCHED
+    if news and heard not in instance.inbox:
+        instance = instance._replace(inbox=(*instance.inbox, heard))
+    elif store == before:
+        return
+    after = world._replace(stale=store) if instance.behind else world._replace(primary=store)
+    yield ("beats", str(index)), after.having(index, instance)
+
+
+def _known(instances: Iterable[Instance]) -> int:
+    """All that anybody knows."""
+    known = 0
+    for instance in instances:
+        known |= instance.known
+    return known
 
 
 def _lane(world: World, index: int, some: int, stands: Position | None) -> tuple[Step, World]:
@@ -136,12 +191,19 @@ def _lane(world: World, index: int, some: int, stands: Position | None) -> tuple
 
 def _begins(world: World, instance: Instance) -> Iterator[Question]:
     """To look, if it has reason to, or to publish what it has learned."""
-    there = world.seen_by(instance).head
+    there, mine = world.seen_by(instance).head, instance.position
     owed = instance.owed and instance.lane is None
     if instance.ground:
         yield Question("open era")
-    elif instance.woken or instance.compare or owed or instance.position != there:
-        yield Question("survey", position=instance.position)
+    elif (
+        instance.woken
+        or instance.compare
+        or owed
+        or mine != there
+        or instance.vouched == AGREED
+        or (not instance.learned and mine and instance.reconciled != mine[:3])
+    ):
+        yield Question("survey", position=mine)
     if instance.learned and not instance.ground:
         yield Question("publish learned", instance.learned)
 
@@ -189,6 +251,8 @@ def _join(world: World, index: int, some: int, *, durable: bool = False) -> tupl
 
 def fault(world: World, rules: Rules) -> str | None:
     """Why a state must not be, or None."""
+    if world.missed:
+        return f"an instance judges tokens, and does not know {world.missed:b}"
     for index, instance in enumerate(world.instances):
         if (instance.owed | instance.learned) & ~instance.known:
             return f"instance {index} owes what it does not refuse"
@@ -214,12 +278,12 @@ def _unknown(world: World, instance: Instance) -> int:
 
 def _unrest(world: World) -> str | None:
     """Nothing will happen any more, so all know all that anybody knows (I1)."""
-    everything = 0
-    for instance in world.instances:
-        everything |= instance.known
+    everything = _known(world.instances)
     if lost := everything & ~world.primary.members:
         return f"the primary never learns of {lost:b}"
     for index, instance in enumerate(world.instances):
+        if not instance.ready:
+            return f"instance {index} never judges tokens"
         if lost := everything & ~instance.known:
             return f"instance {index} never learns of {lost:b}"
         if instance.owed or instance.learned:

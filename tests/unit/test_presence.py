@@ -87,14 +87,26 @@ async def test_the_list_is_kept_while_its_version_is(beating):
 async def test_a_fleet_is_of_one_mind_only_about_what_is_so_now(beating):
     beating.sees("me", "b")
     await beating.beat()
-    assert beating.presence.unanimous
+    assert beating.presence.agreed_since is not None
     beating.eras = "eras-2"
-    assert not beating.presence.unanimous, "the others agreed on something else"
+    assert beating.presence.agreed_since is None, "the others agreed on something else"
     await beating.beat()
-    assert beating.presence.unanimous
+    assert beating.presence.agreed_since is not None
     beating.sees("me", "b", agreed=1)
     await beating.beat()
-    assert not beating.presence.unanimous
+    assert beating.presence.agreed_since is None
+
+
+async def test_they_have_agreed_since_the_first_answer_that_said_so_of_the_same_ones(beating):
+    beating.sees("me", "b")
+    beating.redis.takes = 0.2
+    await beating.beat()
+    first = beating.clock.monotonic()
+    await beating.beat()
+    assert beating.presence.agreed_since == pytest.approx(first)
+    beating.sees("me", "b", "c", version=b"2")
+    await beating.beat()
+    assert beating.presence.agreed_since == pytest.approx(beating.clock.monotonic())
 
 
 async def test_a_refused_beat_proves_nothing_and_takes_agreement_back(beating):
@@ -104,7 +116,7 @@ async def test_a_refused_beat_proves_nothing_and_takes_agreement_back(beating):
     beating.redis.answer = RefusedError("NOREPLICAS", "no")
     await beating.beat()
     assert beating.presence.accepted_at == accepted
-    assert not beating.presence.unanimous
+    assert beating.presence.agreed_since is None
     assert [type(error) for error in beating.beats] == [type(None), RefusedError]
 
 

@@ -152,9 +152,14 @@ class Connected:
 
     @property
     def reconciled(self) -> bool:
-        """Whether a starting instance may trust what it has loaded, and knows how old that is."""
-        followed = self.feed.fresh_at() > float("-inf")
-        return self.feed.loaded and self.feed.settled and followed and self.presence.unanimous
+        """Whether a starting instance may trust what it has loaded, and knows how old that is.
+
+        It has looked once more since all others had published what they knew.
+        """
+        agreed, feed = self.presence.agreed_since, self.feed
+        if agreed is None or feed.looked_at < agreed:
+            return False
+        return feed.loaded and feed.settled and feed.fresh_at() > float("-inf")
 
     def staleness(self, shards: Collection[int] = ALL_SHARDS) -> float:
         """Seconds since this instance was certainly in step with the real primary."""
@@ -186,6 +191,8 @@ class Connected:
         elif self.reach.down is None and not self.reach.doubted:
             self._service.answered()
             self._on_accepted()
+            if (agreed := self.presence.agreed_since) is not None and agreed > self.feed.looked_at:
+                self.feed.wake()
             self._compare_policies()
 
     def _compare_policies(self) -> None:

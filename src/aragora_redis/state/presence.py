@@ -81,7 +81,8 @@ class Presence:
         self._wake = asyncio.Event()
         self.accepted_at: float | None = None
         """Monotonic seconds at which the last accepted beat was sent."""
-        self._agreed_on: str | None = None
+        self._agreed: tuple[tuple[str, bytes], float] | None = None
+        """The eras that all had reconciled and the version of the list, and since which beat."""
         self._counted_at = float("-inf")
         self.instances = 0
         self.differing = 0
@@ -109,10 +110,9 @@ class Presence:
         try:
             pulse = await self._executor.run(self._operation(eras), within=BEAT_LIMIT)
         except AragoraRedisError as error:
-            self._agreed_on = None
+            self._agreed = None
             self._on_beat(error)
             return
-        self._on_beat(None)
         if pulse.version != self._version:
             self._version, self._ids = pulse.version, pulse.ids
         # Beats out of turn must not count as quiet ones, or N would shrink within a moment.
@@ -123,12 +123,23 @@ class Presence:
             self.differing = max(pulse.instances - pulse.alike, 0)
         self.accepted_at = sent_at
         self.instances = pulse.instances
-        self._agreed_on = eras if pulse.instances == pulse.agreed else None
+        self._agrees((eras, pulse.version) if pulse.instances == pulse.agreed else None)
+        self._on_beat(None)
+
+    def _agrees(self, on: tuple[str, bytes] | None) -> None:
+        if on is None or self._agreed is None or self._agreed[0] != on:
+            self._agreed = None if on is None else (on, self._clock.monotonic())
 
     @property
-    def unanimous(self) -> bool:
-        """Whether at the last beat every instance had reconciled what this one has by now."""
-        return self._agreed_on is not None and self._agreed_on == self._eras()
+    def agreed_since(self) -> float | None:
+        """Since when every instance is known to have reconciled what this one has by now.
+
+        Monotonic seconds at which the first of the beats was answered that found the same instances
+        agreed; None where they were not at the last one.
+        """
+        if self._agreed is None or self._agreed[0][0] != self._eras():
+            return None
+        return self._agreed[1]
 
     def _operation(self, eras: str) -> Operation[Pulse]:
         policies = self._policies()

@@ -93,6 +93,8 @@ class TokenFeed:
         self._wake = asyncio.Event()
         self._fresh_at = [float("-inf")] * SHARDS
         self._all_fresh_at = float("-inf")
+        self.looked_at = float("-inf")
+        """Monotonic seconds at which the last look began that found every shard in step."""
         self.trouble: str | None = None
         """Why the last look failed."""
 
@@ -157,9 +159,11 @@ class TokenFeed:
         """Follow until cancelled."""
         while True:
             self._wake.clear()
-            eras = self.eras
+            eras, began = self.eras, self._clock.monotonic()
             errors = await self._look()
             self.trouble = str(errors[0]) if errors else None
+            if not errors:
+                self.looked_at = began
             if self.eras != eras:
                 self._on_reconciled()
             await self._pause()

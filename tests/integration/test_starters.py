@@ -1,0 +1,64 @@
+"""I1 for who starts: it judges no token before it knows what the others knew."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from typing import Any
+
+from tests.integration.fleet import instances, until
+
+from aragora_redis import SharedState
+
+
+class Gate:
+    """A method that runs only while this is open."""
+
+    def __init__(self, owner, name):
+        self.open = asyncio.Event()
+        self.ran = 0
+        self._runs = asyncio.Lock()
+        whole = getattr(owner, name)
+
+        async def behind(*args):
+            await self.open.wait()
+            async with self._runs:
+                self.ran += 1
+                return await whole(*args)
+
+        setattr(owner, name, behind)
+
+    async def shut(self):
+        """Let nobody in any more, and wait for who is inside."""
+        self.open.clear()
+        async with self._runs:
+            pass
+
+
+async def test_i1_what_others_have_published_unheard_is_read_before_the_first_judgement(make_lab):
+    lab = make_lab("standalone")
+    lab.start()
+    async with AsyncExitStack() as stack:
+        (one,) = await stack.enter_async_context(instances(lab, 1))
+        starter = SharedState.from_env(lab.env())
+        stack.push_async_callback(starter.close)
+        redis: Any = starter._redis
+        beats, looks = Gate(redis.presence, "beat"), Gate(redis.feed, "_look")
+        starter.start()
+
+        beats.open.set()
+        await until(lambda: redis.presence.accepted_at is not None)
+        await beats.shut()
+        looks.open.set()
+        await until(lambda: redis.feed.fresh_at() > float("-inf"))
+        await looks.shut()
+        redis.feed.on_push = lambda _: None  # the connection is lost with what it brings
+
+        await one.tokens.revoke("token", expires_at=time.time() + 600)
+        beats.open.set()
+        await until(lambda: redis.presence.agreed_since is not None)
+        assert not starter.ready
+        looks.open.set()
+        await until(lambda: starter.ready)
+        assert starter.tokens.is_revoked({"jti": "token"})
