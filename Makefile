@@ -3,7 +3,7 @@
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 options = $(if $(PORT),--port "$(PORT)") $(if $(GATEWAYS),--gateways "$(GATEWAYS)") $(if $(MODE),--mode "$(MODE)") $(if $(DIR),--lab "$(DIR)")
 
-.PHONY: help setup up down test servers aragora drills bench format lock clean
+.PHONY: help setup up down test servers aragora drills soak bench format lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\): ## /  make \1\t/p' Makefile | expand -t 16
@@ -33,6 +33,9 @@ aragora: ## Run the real Aragora server on a Redis that dies: install it, and sh
 
 drills: ## Run the fault matrix, and the builds that must fail (SEED=1 ROUNDS=1 MODE=sentinel|managed|cluster)
 	@scripts/drills "$(or $(SEED),1)" "$(or $(ROUNDS),1)" $(MODE)
+
+soak: ## Run drill after drill with random seeds and faults (HOURS=1 SEED=... MODES=sentinel,managed,cluster FAULTS=40)
+	@scripts/soak --hours "$(or $(HOURS),1)" --faults "$(or $(FAULTS),40)" $(if $(SEED),--seed "$(SEED)") $(if $(MODES),--modes "$(MODES)")
 
 bench: ## Measure this beside its peers on one Redis (SECONDS=2 ROUNDS=6 LOOP=uvloop CASES="check-* session" OUT=build/bench)
 	@scripts/setup

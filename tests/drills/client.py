@@ -17,7 +17,7 @@ from typing import Any
 
 from aragora_redis.events import Event, SwitchAnnounced, ViewChanged
 
-from . import broken
+from . import broken, resources
 from .history import Recorder
 from .stale_sends import watch_sends
 from .subjects import CIRCUIT, Ours, Subject
@@ -80,6 +80,8 @@ class Client:
             case "well?":
                 say({"well": await self._subject.well()})
                 return True
+            case "note resources":
+                await resources.note(self._recorder)
             case "trip":
                 await self._trip()
             case "sweep":

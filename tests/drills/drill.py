@@ -58,6 +58,7 @@ class Plan:
         mode: of the lab: `sentinel`, `managed` or `cluster`.
         clients: how many processes share the load.
         martyrs: let one client die with each fault, and another take its place.
+        spared: places whose clients do not die so; what they hold is noted after each fault.
         at_once: seconds within which checks are decided without Redis, on this machine.
     """
 
@@ -66,6 +67,7 @@ class Plan:
     mode: str = "sentinel"
     clients: int = 4
     martyrs: bool = True
+    spared: frozenset[int] = frozenset()
     subject: str = "ours"
     breaks: tuple[str, ...] = ()
     at_once: float = AT_ONCE
@@ -146,7 +148,8 @@ async def _play(plan: Plan, stage: Stage) -> None:
     await fleet.all({"do": "load"})
     await asyncio.sleep(CALM)
     for name in plan.faults:
-        martyr = stage.random.choice(list(fleet.living.values())) if plan.martyrs else None
+        mortal = [each for each in fleet.living.values() if each.number not in plan.spared]
+        martyr = stage.random.choice(mortal) if plan.martyrs else None
         async with FAULTS[plan.mode][name](stage):
             if martyr is not None:
                 await fleet.kill(martyr)
@@ -154,6 +157,9 @@ async def _play(plan: Plan, stage: Stage) -> None:
             heir = await fleet.spawn(martyr.number)
             await heir.ask({"do": "load"})
         await asyncio.sleep(CALM)
+        for client in fleet.living.values():
+            if client.number in plan.spared:
+                await client.ask({"do": "note resources"})
     await fleet.all({"do": "rest"})
     await sweep(stage)
 

@@ -1,0 +1,112 @@
+"""Drill after drill with random seeds and faults, for hours; and say what was broken, or grew.
+
+A drill lasts for as many faults as told. Half of its clients die now and then, the others live
+through all of them, and must hold as much at the end as when they were warm. A summary is written
+after each drill; the histories of those in which a promise was broken are kept. What a drill was is
+told by its seed: `--seed` of the soak decides those of its drills.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import report, resources
+from .drill import Plan, run
+from .figures import Figures, figures, merged
+from .nemesis import FAULTS
+from .verdict import AT_ONCE, Expectations
+
+SPARED = frozenset({0, 1})
+"""Places of clients that live as long as their drill."""
+TOLD = 40
+
+
+def plans(
+    seed: int, modes: Sequence[str], faults: int, *, at_once: float = AT_ONCE
+) -> Iterator[Plan]:
+    """The drills of a soak, without end: the same for the same arguments."""
+    chance = random.Random(seed)
+    while True:
+        for mode in modes:
+            chosen = chance.choices(sorted(FAULTS[mode]), k=faults)
+            own = chance.randrange(2**32)
+            yield Plan(faults=chosen, seed=own, mode=mode, spared=SPARED, at_once=at_once)
+
+
+async def soak(drills: Iterator[Plan], until: float, directory: Path) -> int:
+    """Run them until a moment (monotonic seconds); how many promises were broken."""
+    done: list[Figures] = []
+    broken: list[str] = []
+    grown: list[dict[str, Any]] = []
+    while time.monotonic() < until:
+        plan = next(drills)
+        here = directory / f"{plan.mode}-{plan.seed}"
+        say(f"{plan.mode} with seed {plan.seed}: {' '.join(plan.faults)}")
+        try:
+            result = await run(plan, here)
+        except (TimeoutError, ChildProcessError) as error:
+            broken.append(f"{here.name}: the drill did not come to its end: {error}")
+            say(broken[-1])
+            continue
+        violations = [*result.violations, *resources.grown(result.history)]
+        broken += [f"{here.name}: {each}" for each in violations]
+        done.append(figures(result.history, Expectations().limits[0]))
+        grown.append({"drill": here.name} | resources.growth(result.history))
+        summary = {"violations": broken, "resources": grown} | merged(done)
+        (directory / "soak.json").write_text(json.dumps(summary, indent=1), "utf-8")
+        for each in violations[:TOLD]:
+            say(f"  {each}")
+        if violations:
+            report.write(result, here / "report")
+        else:
+            shutil.rmtree(here)
+    say(f"{len(broken)} promises broken in {len(done)} drills; see {directory / 'soak.json'}")
+    return len(broken)
+
+
+def say(line: str) -> None:
+    """Tell whoever watches."""
+    sys.stdout.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Soak for as long as the arguments say; 1 where a promise was broken."""
+    parser = argparse.ArgumentParser(prog="python -m tests.drills.soak", description=__doc__)
+    parser.add_argument("--hours", type=float, default=1.0, help="a drill that has begun is ended")
+    parser.add_argument("--seed", type=int, help="random, and told, by default")
+    parser.add_argument("--modes", default=",".join(FAULTS), help="of the labs, in turn")
+    parser.add_argument("--faults", type=int, default=40, help="of one drill")
+    parser.add_argument(
+        "--at-once",
+        type=float,
+        default=AT_ONCE,
+        help="seconds for 99 of 100 checks without Redis; more where the machine does other work",
+    )
+    parser.add_argument("--directory", type=Path, default=Path("build/soak"))
+    given = parser.parse_args()
+    modes = given.modes.split(",")
+    if unknown := set(modes) - set(FAULTS):
+        parser.error(
+            f"there is no mode {', '.join(sorted(unknown))}; there are {', '.join(FAULTS)}"
+        )
+    seed = secrets.randbits(32) if given.seed is None else given.seed
+    given.directory.mkdir(parents=True, exist_ok=True)
+    say(f"seed {seed}, for {given.hours:g} hours, into {given.directory}")
+    until = time.monotonic() + given.hours * 3600
+    drills = plans(seed, modes, given.faults, at_once=given.at_once)
+    return min(asyncio.run(soak(drills, until, given.directory)), 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
