@@ -23,7 +23,7 @@ from typing import Any
 from . import report, resources
 from .drill import Plan, run
 from .figures import Figures, figures, merged
-from .nemesis import FAULTS
+from .nemesis import EXTINGUISH, FAULTS
 from .verdict import AT_ONCE, Expectations
 
 SPARED = frozenset({0, 1})
@@ -34,11 +34,16 @@ TOLD = 40
 def plans(
     seed: int, modes: Sequence[str], faults: int, *, at_once: float = AT_ONCE
 ) -> Iterator[Plan]:
-    """The drills of a soak, without end: the same for the same arguments."""
+    """The drills of a soak, without end: the same for the same arguments.
+
+    What kills all clients comes last, since they are to live long.
+    """
     chance = random.Random(seed)
     while True:
         for mode in modes:
-            chosen = chance.choices(sorted(FAULTS[mode]), k=faults)
+            last = sorted(EXTINGUISH & set(FAULTS[mode]))
+            others = sorted(set(FAULTS[mode]) - EXTINGUISH)
+            chosen = chance.choices(others, k=faults - len(last)) + last
             own = chance.randrange(2**32)
             yield Plan(faults=chosen, seed=own, mode=mode, spared=SPARED, at_once=at_once)
 

@@ -21,4 +21,4 @@ GROUNDS: dict[str, type[Ground]] = {
     "cluster": cluster.ClusterGround,
 }
 NEED_CUTS = {"cut", "cut-with-clients", "island"}
-NEED_OUTBOX = {"extinction"}
+EXTINGUISH = NEED_OUTBOX = {"extinction"}
