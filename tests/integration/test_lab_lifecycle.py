@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import socket
 import stat
@@ -22,6 +23,14 @@ from aragora_redis.lab import Lab
 Lab.create(sys.argv[1], sys.argv[2], ports="free").start(foreground=True)
 print("up", flush=True)
 time.sleep(600)
+"""
+
+
+ENDS_BUT_FOR_A_THREAD = """
+import ctypes, platform, sys, threading, time
+threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+print("up", flush=True)
+ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[platform.machine()], 0)  # this thread only
 """
 
 
@@ -185,6 +194,25 @@ def test_a_stale_pid_file_leads_to_nobody_elses_end(make_lab):
     finally:
         bystander.kill()
         bystander.wait()
+
+
+def awaited(condition):
+    return not wait_until(lambda: "" if condition() else "not yet", seconds=10)
+
+
+@pytest.mark.skipif(platform.machine() not in {"x86_64", "aarch64"}, reason="needs its SYS_exit")
+def test_a_process_is_not_dead_while_a_thread_of_it_may_hold_its_port(tmp_path):
+    command = [sys.executable, "-c", ENDS_BUT_FOR_A_THREAD]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) as ending:
+        try:
+            config, stat = tmp_path / "redis.conf", Path(f"/proc/{ending.pid}/stat")
+            assert ending.stdout is not None
+            assert ending.stdout.readline() == b"up\n"
+            assert awaited(lambda: ") Z " in stat.read_text("ascii"))
+            assert process.state_of(ending.pid, config) is State.RUNNING
+        finally:
+            ending.kill()
+        assert awaited(lambda: process.state_of(ending.pid, config) is State.DEAD)
 
 
 def test_processes_are_told_apart_without_proc_too(make_lab, monkeypatch):

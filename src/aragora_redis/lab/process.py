@@ -32,16 +32,31 @@ def state_of(pid: int, config: Path) -> State:
 
 
 def _by_proc(pid: int, config: Path) -> State:
+    process = _PROC / str(pid)
     try:
-        # A process that has ended but was not collected works nowhere.
-        ours = (_PROC / str(pid) / "cwd").samefile(config.parent)
-        stat = (_PROC / str(pid) / "stat").read_text("utf-8", "replace")
+        ours = (process / "cwd").samefile(config.parent)
+        letter = _letter(process)
+    except FileNotFoundError:  # it is gone, or what has ended of it works nowhere
+        return State.RUNNING if _is_ending(process) else State.DEAD
     except OSError:
         return State.DEAD
     if not ours:
         return State.DEAD
+    return State.FROZEN if letter in ("T", "t") else State.RUNNING
+
+
+def _is_ending(process: Path) -> bool:
+    """Whether it may still hold its port: that goes with its last thread, not with its first."""
+    try:
+        return sum(1 for _ in (process / "task").iterdir()) > 1 or _letter(process) not in "ZX"
+    except OSError:
+        return False
+
+
+def _letter(process: Path) -> str:
+    stat = (process / "stat").read_text("utf-8", "replace")
     # The second field is the program's name in parentheses, and may itself hold any of them.
-    return State.FROZEN if stat.rpartition(")")[2].split()[0] in ("T", "t") else State.RUNNING
+    return stat.rpartition(")")[2].split()[0]
 
 
 def _by_ps(pid: int, config: Path) -> State:
