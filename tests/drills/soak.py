@@ -17,14 +17,17 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from aragora_redis.errors import LabError
+
 from . import report, resources
-from .drill import Plan, run
+from .drill import Plan, Result, run
 from .figures import Figures, figures, merged
 from .nemesis import EXTINGUISH, FAULTS
-from .verdict import AT_ONCE, Expectations
+from .verdict import AT_ONCE, Expectations, Violation
 
 SPARED = frozenset({0, 1})
 """Places of clients that live as long as their drill."""
@@ -48,35 +51,52 @@ def plans(
             yield Plan(faults=chosen, seed=own, mode=mode, spared=SPARED, at_once=at_once)
 
 
+@dataclass(slots=True)
+class Tally:
+    """What a soak has come to so far."""
+
+    done: list[Figures] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    resources: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, name: str, result: Result) -> list[Violation]:
+        """Take in a drill; what was broken in it."""
+        violations = [*result.violations, *resources.grown(result.history)]
+        self.broken += [f"{name}: {each}" for each in violations]
+        self.done.append(figures(result.history, Expectations().limits[0]))
+        self.resources.append({"drill": name} | resources.growth(result.history))
+        return violations
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        found = {"violations": self.broken, "resources": self.resources}
+        return found | merged(self.done) if self.done else found
+
+
 async def soak(drills: Iterator[Plan], until: float, directory: Path) -> int:
     """Run them until a moment (monotonic seconds); how many promises were broken."""
-    done: list[Figures] = []
-    broken: list[str] = []
-    grown: list[dict[str, Any]] = []
+    tally = Tally()
     while time.monotonic() < until:
         plan = next(drills)
         here = directory / f"{plan.mode}-{plan.seed}"
         say(f"{plan.mode} with seed {plan.seed}: {' '.join(plan.faults)}")
         try:
             result = await run(plan, here)
-        except (TimeoutError, ChildProcessError) as error:
-            broken.append(f"{here.name}: the drill did not come to its end: {error}")
-            say(broken[-1])
-            continue
-        violations = [*result.violations, *resources.grown(result.history)]
-        broken += [f"{here.name}: {each}" for each in violations]
-        done.append(figures(result.history, Expectations().limits[0]))
-        grown.append({"drill": here.name} | resources.growth(result.history))
-        summary = {"violations": broken, "resources": grown} | merged(done)
-        (directory / "soak.json").write_text(json.dumps(summary, indent=1), "utf-8")
-        for each in violations[:TOLD]:
-            say(f"  {each}")
-        if violations:
-            report.write(result, here / "report")
+        except (LabError, TimeoutError, ChildProcessError) as error:
+            tally.broken.append(f"{here.name}: the drill did not come to its end: {error}")
+            say(f"  {tally.broken[-1]}")
         else:
-            shutil.rmtree(here)
-    say(f"{len(broken)} promises broken in {len(done)} drills; see {directory / 'soak.json'}")
-    return len(broken)
+            violations = tally.add(here.name, result)
+            for each in violations[:TOLD]:
+                say(f"  {each}")
+            if violations:
+                report.write(result, here / "report")
+            else:
+                shutil.rmtree(here)
+        (directory / "soak.json").write_text(json.dumps(tally.as_dict(), indent=1), "utf-8")
+    done = f"{len(tally.broken)} promises broken in {len(tally.done)} drills"
+    say(f"{done}; see {directory / 'soak.json'}")
+    return len(tally.broken)
 
 
 def say(line: str) -> None:
