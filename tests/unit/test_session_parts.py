@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aragora_redis.errors import SessionDataError, SessionUnreadableError, UnexpectedReplyError
-from aragora_redis.sessions import data
+from aragora_redis.sessions import client, data
 from aragora_redis.sessions.ids import SHARDS, new_id, parse_id, user_ref
 from aragora_redis.sessions.operations import SessionKeys
 from aragora_redis.sessions.stored import Stored, read_answer
@@ -158,7 +158,13 @@ def test_a_reply_that_is_none_is_told(reply):
         read_answer(reply)
 
 
-def test_what_is_stored_but_no_json_is_told():
-    stored = Stored(None, 1, 0.0, 1.0, 1.0, {"a": b"{"}, ())
+@pytest.mark.parametrize("text", [b"", b"{", b'["\xff", null]', b"[1, 2]", b"[" * 9000])
+def test_a_client_that_cannot_be_read_is_none(text):
+    assert client.read(text) == client.UNKNOWN
+
+
+@pytest.mark.parametrize("text", [b"{", b'"\xff"', b'{"\xed\xa0\x80": 1}', b"[" * 9000])
+def test_what_is_stored_but_no_json_is_told(text):
+    stored = Stored(None, 1, 0.0, 1.0, 1.0, {"a": text}, ())
     with pytest.raises(SessionUnreadableError):
         stored.session(user_ref(KEY, "x"), named=None, source="redis")

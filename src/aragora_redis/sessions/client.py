@@ -59,7 +59,7 @@ def read(text: bytes) -> Client:
         return UNKNOWN
     try:
         device, address = msgspec.json.decode(text, type=tuple[str | None, str | None])
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return UNKNOWN
     return Client(device, address)
 

@@ -74,7 +74,7 @@ def decode(fields: Mapping[str, bytes]) -> dict[str, Any]:
     """
     try:
         return {name: _of_json(value) for name, value in fields.items()}
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SessionUnreadableError("not-json") from error
 
 
