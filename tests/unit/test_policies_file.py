@@ -124,6 +124,8 @@ def test_no_limits_are_fine(text: str) -> None:
         ('[circuits.a]\nwindow = "soon"\n', 2, "no duration", "10 seconds"),
         ('[circuits.a]\nwindow = "2 days"\n', 2, "86400", "correct"),
         ("[circuits.a]\nfailure_rate = 50\n", 2, "at most 1", "half of the calls"),
+        (f"[circuits.a]\nfailure_rate = {10**400}\n", 2, "at most 1", "half of the calls"),
+        (f"[circuits.a]\nslow_rate = {-(10**400)}\n", 2, "at most 1", "half of the calls"),
         ('[circuits.a]\nslow_rate = "half"\n', 2, "not a number", "half of the calls"),
         ("[circuits.a]\n\nreporters = 0\n", 3, "reporters", "correct"),
         ("[circuits.a]\nminimum_calls = 2.5\n", 2, "not a whole number", "5"),

@@ -214,7 +214,8 @@ def _value(document: Document, where: tuple[str, ...], value: Any, default: Any)
     if key.endswith("_rate"):
         if isinstance(value, bool) or not isinstance(value, int | float):
             document.refuse(where, f"{key} is not a number", "0.5 is half of the calls")
-        return float(value)
+        # A float does not hold an integer of any length, and none of those is a rate.
+        return float(max(min(value, 2), -1))
     if not isinstance(value, str):
         document.refuse(where, f"{key} is not a text", 'write a duration like "10 seconds"')
     try:
