@@ -7,6 +7,8 @@ from typing import NamedTuple, Self
 
 from .errors import InvalidInputError
 
+MAX_PORT = 65535
+
 
 class Address(NamedTuple):
     """A TCP endpoint. Prints as `host:port`, with brackets around an IPv6 address."""
@@ -35,9 +37,11 @@ class Address(NamedTuple):
             raise InvalidInputError(f"{text!r} is not host:port")
         if not port_text and not text.endswith(":"):
             return cls(host, default_port)
-        if not port_text.isascii() or not port_text.isdigit() or not 1 <= int(port_text) <= 65535:
-            raise InvalidInputError(f"the port of {text!r} is not a number from 1 to 65535")
-        return cls(host, int(port_text))
+        # The length is checked first: int() refuses absurdly long numbers with an error of its own.
+        digits = port_text if port_text.isascii() and port_text.isdigit() else ""
+        if not 0 < len(digits) <= 5 or not 1 <= int(digits) <= MAX_PORT:
+            raise InvalidInputError(f"the port of {text!r} is not a number from 1 to {MAX_PORT}")
+        return cls(host, int(digits))
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

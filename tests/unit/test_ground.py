@@ -32,7 +32,21 @@ def test_addresses_are_read(text, address):
 
 @pytest.mark.parametrize(
     "text",
-    ["", ":1", "h:", "h:0", "h:65536", "h:x", "h:²", "[::1", "[::1]x", "a b", "u@h:1", "h/1"],
+    [
+        "",
+        ":1",
+        "h:",
+        "h:0",
+        "h:65536",
+        "h:x",
+        "h:²",
+        "h:" + "1" * 5000,
+        "[::1",
+        "[::1]x",
+        "a b",
+        "u@h:1",
+        "h/1",
+    ],
 )
 def test_what_is_no_address_is_refused(text):
     with pytest.raises(InvalidInputError):

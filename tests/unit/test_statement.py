@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from aragora_redis.address import Address
 from aragora_redis.errors import UnexpectedReplyError
+from aragora_redis.topology.nodes import read_nodes
 from aragora_redis.topology.statement import (
     read_followers,
     read_guarded,
+    read_id,
     read_statement,
     read_switch,
     role_fault,
@@ -48,6 +52,33 @@ def test_a_statement_is_read_from_either_protocol(form):
 def test_garbage_is_a_typed_error(address, master):
     with pytest.raises(UnexpectedReplyError):
         read_statement(b"a" * 40, address, master, [], [], asked_at=0.0)
+
+
+@pytest.mark.parametrize("port", [b"65536", b"-1", b"", b"9" * 5000, float("inf"), None])
+def test_no_port_but_one_is_taken(port):
+    """The system would take a larger one for another server's."""
+    with pytest.raises(UnexpectedReplyError):
+        read_statement(b"a" * 40, [b"10.0.0.1", port], MASTER, [], [], asked_at=0.0)
+    if isinstance(port, bytes):
+        with pytest.raises(UnexpectedReplyError):
+            read_statement(b"a" * 40, ADDRESS, MASTER, [PEER | {b"port": port}], [], asked_at=0.0)
+        assert read_switch(b"m 10.0.0.1 1 10.0.0.2 " + port, "m") is None
+        with pytest.raises(UnexpectedReplyError):
+            read_nodes(
+                b"a 10.0.0.1:%b@1 myself,master - 0 0 1 connected 0-1\n" % port,
+                asked=Address("h", 1),
+                asked_at=0.0,
+                by_name=False,
+            )
+
+
+def test_who_tells_no_id_is_no_sentinel():
+    assert read_id(b"a" * 40) == "a" * 40
+    assert read_id(b"\xff")
+    others: tuple[Any, ...] = (None, 7, 0.5, [b"a"], {})
+    for other in others:
+        with pytest.raises(UnexpectedReplyError):
+            read_id(other)
 
 
 def test_a_switch_is_read_for_the_own_name_only():

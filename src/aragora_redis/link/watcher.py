@@ -12,7 +12,7 @@ from ..clock import Clock, full_jitter
 from ..errors import AragoraRedisError, SettingsError
 from ..events import EpochReset, Events, SentinelsSplit, SwitchAnnounced, Unreachable, ViewChanged
 from ..topology.panel import Choice, Panel, Split, View
-from ..topology.statement import SentinelStatement, read_statement, read_switch
+from ..topology.statement import SentinelStatement, read_id, read_statement, read_switch
 from .connection import Login, connect
 from .pipe import Pipe
 from .proof import primary_fault
@@ -130,7 +130,7 @@ class SentinelWatcher:
                     on_push=lambda push: self._on_push(address, push),
                 )
                 sentinel_id = await pipe.request("SENTINEL", "MYID", timeout=ASK_LIMIT)
-                self._ids[address] = sentinel_id.decode()
+                self._ids[address] = read_id(sentinel_id)
                 await pipe.subscribe(_NEWS, timeout=ASK_LIMIT)
                 while True:
                     await self._ask(address, pipe, sentinel_id)

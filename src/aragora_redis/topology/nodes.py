@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from ..address import Address, is_name
+from ..address import MAX_PORT, Address, is_name
 from ..errors import UnexpectedReplyError
 from ..slots import SLOTS
 
@@ -187,6 +187,8 @@ def _row(line: str) -> NodeRow:
     # `ip:port@busport[,hostname[,more]]`; older servers end before the comma.
     place, _, names = place.partition(",")
     host, _, port = place.partition("@")[0].rpartition(":")
+    if not 0 <= int(port) <= MAX_PORT:  # the system would take it for another
+        raise ValueError(f"port {port}")
     name = names.partition(",")[0]
     return NodeRow(
         node_id=node_id,

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from ..address import Address
+from ..address import MAX_PORT, Address
 from ..errors import UnexpectedReplyError
 
 _PORT = re.compile(r"[0-9]{1,5}")
@@ -78,12 +78,12 @@ def read_statement(
         facts = _facts(master)
         host, port = address
         return SentinelStatement(
-            sentinel_id=_text(sentinel_id),
-            primary=Address(_text(host), int(port)),
+            sentinel_id=read_id(sentinel_id),
+            primary=_address(_text(host), _text(port)),
             epoch=int(facts["config-epoch"]),
             primary_flags=frozenset(facts["flags"].split(",")),
             peers={
-                peer["runid"]: Address(peer["ip"], int(peer["port"]))
+                peer["runid"]: _address(peer["ip"], peer["port"])
                 for peer in map(_facts, sentinels)
                 if peer["runid"]
             },
@@ -96,9 +96,30 @@ def read_statement(
         ) from error
 
 
+def read_id(reply: Any) -> str:
+    """The id of a Sentinel, from its reply to `SENTINEL MYID`.
+
+    Raises:
+        UnexpectedReplyError: it is none.
+    """
+    try:
+        return _text(reply)
+    except TypeError as error:
+        raise UnexpectedReplyError(
+            "a Sentinel does not tell its id", remedy="check that it is a Sentinel"
+        ) from error
+
+
+def _address(host: str, port: str) -> Address:
+    # The system takes a larger number for that of another port.
+    if not _PORT.fullmatch(port) or int(port) > MAX_PORT:
+        raise ValueError(f"the port {port[:8]!r}")
+    return Address(host, int(port))
+
+
 def _replica(facts: Mapping[str, str]) -> ReplicaStatement:
     return ReplicaStatement(
-        address=Address(facts["ip"], int(facts["port"])),
+        address=_address(facts["ip"], facts["port"]),
         down="s_down" in facts["flags"].split(","),
         linked=facts.get("master-link-status") == "ok",
     )
@@ -121,9 +142,12 @@ def _text(value: Any) -> str:
 def read_switch(message: Any, master_name: str) -> Address | None:
     """The new primary that a `+switch-master` message announces for `master_name`, else None."""
     words = _text(message).split(" ") if isinstance(message, bytes | str) else []
-    if len(words) != 5 or words[0] != master_name or not _PORT.fullmatch(words[4]):
+    if len(words) != 5 or words[0] != master_name:
         return None
-    return Address(words[3], int(words[4]))
+    try:
+        return _address(words[3], words[4])
+    except ValueError:
+        return None
 
 
 def read_guarded(info: Any) -> bool:
