@@ -126,6 +126,17 @@ class Operation(Struct, Generic[T], frozen=True, gc=False):
         return self.kind in (Kind.READ, Kind.JOIN, Kind.CAS)
 
 
+def returnable(part: Any) -> bytes:
+    """A part of a reply that the next operation sends back: bytes, or it could not.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if isinstance(part, bytes):
+        return part
+    raise TypeError(f"{type(part).__name__} in place of bytes")
+
+
 class Runs(Protocol):
     """Whoever runs operations: the executor of a link, or the one of this process."""
 

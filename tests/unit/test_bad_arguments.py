@@ -105,3 +105,12 @@ async def test_a_circuit_that_cannot_be_named(name):
     async with memory_state() as state:
         with pytest.raises(InvalidInputError):
             state.circuits[name]
+
+
+@pytest.mark.parametrize("message", [None, 7, 0.5, [b"x"], b"", b"\xff returned"])
+async def test_a_message_that_is_none_changes_no_limit(message):
+    async with memory_state() as state:
+        channel = state.rate_limits._decider.channel
+        state.rate_limits.on_push([b"message", channel, message])
+        state.circuits.on_push([b"message", state.circuits.channel, message])
+        assert (await state.rate_limits.check("api", "a")).allowed

@@ -129,6 +129,9 @@ async def test_an_accepted_beat_proves_the_moment_of_its_sending(beating):
 
 def test_garbage_in_a_pulse_is_a_typed_error(beating):
     read: Any = beating.presence._operation("e").read
-    for reply in (None, [], [1, 2], [b"x", 1, 1, b"v", []], [1, 1, 1, b"v", [7]]):
+    good = [1, 1, 1, b"v", [b"me"], 1]
+    assert read(good).version == b"v"
+    no_version = [[*good[:3], version, *good[4:]] for version in (None, 7, [b"v"], 0.5)]
+    for reply in (None, [], [1, 2], [b"x", 1, 1, b"v", []], [1, 1, 1, b"v", [7]], *no_version):
         with pytest.raises(AragoraRedisError):
             read(reply)

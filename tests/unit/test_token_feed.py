@@ -149,6 +149,22 @@ def test_a_score_that_no_revocation_has_is_an_error_of_its_shard(score):
         scan.read([b"0", [ENTRY.member, str(score).encode()]])
 
 
+@pytest.mark.parametrize("part", [None, 7, 0.5, [b"0"], {}])
+def test_what_is_sent_back_with_the_next_question_is_bytes(part):
+    """Else no question could be asked any more."""
+    keys = operations.ShardKeys("p", 0)
+    head = {b"nonce": b"n", b"rid": b"r", b"era": b"1", b"seq": b"1", b"opened": b"1"}
+    flat = [each for pair in (head | {b"rid": part}).items() for each in pair]
+    for asked, reply in (
+        (operations.scan_day(keys, ENTRY.day, b"0"), [part, []]),
+        (operations.standing(keys), [b"n", part, b"1", b"1"]),
+        (operations.join(keys, [ENTRY], nonce=b"n"), [part, b"r", 1, 1, 1, 1]),
+        (operations.survey(keys), [1, flat, [], []]),
+    ):
+        with pytest.raises(UnexpectedReplyError):
+            asked.read(reply)
+
+
 @pytest.mark.parametrize("day", [-1, DAYS, 2**24])
 def test_a_day_that_no_revocation_has_is_an_error_of_its_shard(day):
     survey = operations.survey(operations.ShardKeys("p", 0))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ..clock import Clock
 from ..errors import AragoraRedisError, UnexpectedReplyError
-from ..operation import Kind, Lane, Operation, Runs
+from ..operation import Kind, Lane, Operation, Runs, returnable
 from ..rate_limit.share import FleetSize
 from ..scripts.catalog import load
 
@@ -158,6 +158,6 @@ def _read_pulse(reply: Any) -> Pulse:
     try:
         now, instances, agreed, version, ids, alike = reply
         names = tuple(name.decode() for name in ids)
-        return Pulse(int(now), int(instances), int(agreed), version, names, int(alike))
+        return Pulse(int(now), int(instances), int(agreed), returnable(version), names, int(alike))
     except (TypeError, ValueError, AttributeError) as error:
         raise UnexpectedReplyError("the presence of instances cannot be read") from error

@@ -533,7 +533,9 @@ class RateLimits:
         """Take in a published message; those of other channels are not ours."""
         if len(push) != 3 or push[:2] != [b"message", self._decider.channel]:
             return
-        message: bytes = push[2]
+        message = push[2]
+        if not isinstance(message, bytes):
+            return
         returned = message.endswith(operations.RETURNED)
         key = message.removesuffix(operations.RETURNED)
         self._leases.recall(key, gone=not returned)

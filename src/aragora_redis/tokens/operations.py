@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ..errors import UnexpectedReplyError
-from ..operation import Argument, Kind, Lane, Operation
+from ..operation import Argument, Kind, Lane, Operation, returnable
 from ..scripts.catalog import load
 from .entry import DAY, DAYS, DayDigest, Entry, all_revocations, can_be, read_blob
 from .shard import Head, Position
@@ -233,10 +233,14 @@ def read_message(payload: Any) -> tuple[Position, list[Entry]]:
     return position, read_blob(parts[4])
 
 
+def _position(nonce: Any, rid: Any, era: Any, seq: Any) -> Position:
+    return Position(returnable(nonce), returnable(rid), int(era), int(seq))
+
+
 def _read_joined(reply: Any) -> Joined:
     try:
         nonce, rid, era, seq, changed, now = reply
-        return Joined(Position(nonce, rid, int(era), int(seq)), int(changed), int(now))
+        return Joined(_position(nonce, rid, era, seq), int(changed), int(now))
     except (TypeError, ValueError) as error:
         raise UnexpectedReplyError("the join script's answer cannot be read") from error
 
@@ -251,7 +255,7 @@ def _read_head(counted: Sequence[int], reply: Any) -> Head:
                 rid, seq = value.split(b" ")
                 ends[int(name[4:])] = (rid, int(seq))
         return Head(
-            position=Position(head[b"nonce"], head[b"rid"], int(head[b"era"]), int(head[b"seq"])),
+            position=_position(head[b"nonce"], head[b"rid"], head[b"era"], head[b"seq"]),
             opened=int(head[b"opened"]),
             ends=ends,
             digests=_read_digests(digest_fields),
@@ -277,7 +281,7 @@ def _read_digests(fields: list[bytes]) -> dict[int, DayDigest]:
 def _read_standing(reply: Any) -> Position | None:
     try:
         nonce, rid, era, seq = reply
-        return Position(nonce, rid, int(era), int(seq)) if nonce is not None else None
+        return _position(nonce, rid, era, seq) if nonce is not None else None
     except (TypeError, ValueError) as error:
         raise UnexpectedReplyError("the position of a token shard cannot be read") from error
 
@@ -296,9 +300,10 @@ def _read_feed(reply: Any) -> list[tuple[int, int, list[Entry]]]:
 def _read_scan(reply: Any) -> tuple[bytes, dict[bytes, int]]:
     try:
         cursor, flat = reply
+        page_after = returnable(cursor)
     except (TypeError, ValueError) as error:
         raise UnexpectedReplyError("a page of revocations cannot be read") from error
-    return cursor, _read_members(flat)
+    return page_after, _read_members(flat)
 
 
 def _read_members(flat: Any) -> dict[bytes, int]:
