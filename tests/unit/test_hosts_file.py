@@ -38,8 +38,9 @@ def test_the_file_is_read_again_each_time(hosts):
 def test_a_file_that_is_no_hosts_file_is_refused_at_the_start(hosts, content, said):
     hosts.path.write_bytes(content)
     env = {"ARAGORA_REDIS_URL": "redis://h", "ARAGORA_REDIS_HOSTS_FILE": str(hosts.path)}
-    with pytest.raises(SettingsError, match=said):
+    with pytest.raises(SettingsError, match=said) as refused:
         from_env(env)
+    assert "ARAGORA_REDIS_HOSTS_FILE" in str(refused.value)
     hosts.path.write_text("127.0.0.1 h")
     settings = from_env(env)
     assert settings.hosts == hosts

@@ -40,7 +40,8 @@ class Hosts(Struct, frozen=True):
             except ValueError:
                 raise SettingsError(
                     f"line {number} of {self.path} does not begin with an address",
-                    remedy="write lines as in /etc/hosts: an address, then its names",
+                    remedy="write lines as in /etc/hosts, an address and its names, or check "
+                    "ARAGORA_REDIS_HOSTS_FILE",
                 ) from None
             yield words[0], [word.rstrip(".").lower() for word in words[1:]]
 
