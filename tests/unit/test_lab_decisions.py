@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,8 @@ from aragora_redis.lab.config import (
     render_redis,
     render_sentinel,
 )
-from aragora_redis.lab.cuts import ruleset
+from aragora_redis.lab.cuts import cuts_of, ruleset
+from aragora_redis.lab.manifest import load
 from aragora_redis.lab.members import View, decide_owner, shown, sure
 from aragora_redis.lab.ports import all_free, bus_port, free_ports
 from aragora_redis.lab.sentinel import decide_primary
@@ -237,3 +239,14 @@ def says(owner, epoch):
 def test_who_owns_a_slot(living, filed, owner):
     assert decide_owner(0, living, filed) == owner
     assert decide_owner(1, living, filed) is None
+
+
+@pytest.mark.parametrize("content", [b'{"mode": "\xff"}', b"{", b"\xff", b"[]"])
+@pytest.mark.parametrize(("name", "read"), [("lab.json", load), ("cuts.json", cuts_of)])
+def test_a_damaged_file_of_a_lab_is_told(tmp_path: Path, name: str, read: Any, content: bytes):
+    (tmp_path / name).write_bytes(content)
+    if (name, content) == ("cuts.json", b"[]"):
+        assert read(tmp_path) == ()
+        return
+    with pytest.raises(LabError, match="cannot be read"):
+        read(tmp_path)

@@ -42,7 +42,7 @@ def cuts_of(directory: Path) -> tuple[Cut, ...]:
         return msgspec.json.decode((directory / _NAME).read_bytes(), type=tuple[Cut, ...])
     except FileNotFoundError:
         return ()
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise LabError(
             f"{directory / _NAME} cannot be read: {error}",
             remedy="remove the file, and the table that `nft list tables` shows",

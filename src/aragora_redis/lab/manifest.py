@@ -117,7 +117,7 @@ def load(directory: Path) -> Manifest | None:
         return msgspec.json.decode(path.read_bytes(), type=Manifest)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise LabError(
             f"{path} cannot be read: {error}",
             remedy="end its servers by hand, then remove the directory",
