@@ -105,7 +105,7 @@ class FaultProxy:
         try:
             if not self._faults.refuse:
                 await self._join(reader, writer)
-        except (OSError, hiredis.ProtocolError, asyncio.CancelledError):
+        except (OSError, hiredis.ProtocolError, TypeError, asyncio.CancelledError):
             # The server is not there, what comes is no command, or the proxy ends; a cancelled task
             # would be complained of by asyncio's streams (Python 3.11).
             return

@@ -18,6 +18,7 @@ from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
     NoPermissionError,
+    RedisError,
     ResponseError,
 )
 
@@ -64,9 +65,9 @@ class Failure:
 def failure(error: Exception, access: Access, variable: str, deadline: float) -> Failure:
     """Tell what went wrong, and what to look at: `variable` sets the password."""
     if isinstance(error, AuthenticationError):
-        if access.password is None:
-            return Failure(Fault.DENIED, f"requires a password; set {variable}")
-        return Failure(Fault.DENIED, f"refuses the password; check {variable}")
+        unknown = access.password is None
+        what = "requires a password; set" if unknown else "refuses the password; check"
+        return Failure(Fault.DENIED, f"{what} {variable}")
     if isinstance(error, NoPermissionError):
         return Failure(Fault.DENIED, f"does not permit the user what a check needs: {error}")
     if isinstance(error, TimeoutError):
@@ -75,12 +76,15 @@ def failure(error: Exception, access: Access, variable: str, deadline: float) ->
         loading = isinstance(error, BusyLoadingError)
         text = "is still loading its data" if loading else f"refuses to answer: {error}"
         return Failure(Fault.REFUSED, text)
+    if not isinstance(error, RedisError | OSError | UnicodeError):
+        # What a peer that is no Redis sends makes redis-py, and who reads it, fail anyhow.
+        return Failure(Fault.REFUSED, "gives no sensible answer: it may be no Redis")
     return Failure(Fault.UNREACHABLE, _silence(error))
 
 
 def _silence(error: Exception) -> str:
     causes = (error, error.__cause__, error.__context__)
-    if any(isinstance(cause, socket.gaierror) for cause in causes):
+    if any(isinstance(cause, socket.gaierror | UnicodeError) for cause in causes):
         return "has a name that cannot be resolved"
     if any(isinstance(cause, ssl.SSLError) for cause in causes):
         return f"does not agree on TLS: {error}"

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from ..address import Address
 from ..clock import Clock
@@ -182,7 +182,7 @@ class _Asking:
                 replicas: Any = await client.sentinel_slaves(name)
                 fellows: Any = await client.sentinel_sentinels(name)
                 host, port = await _sentinel(client, "GET-MASTER-ADDR-BY-NAME", name)
-                return SentinelSurvey(
+                said = SentinelSurvey(
                     id=await _sentinel(client, "MYID"),
                     named=Address(str(host), int(port)),
                     master=master,
@@ -191,11 +191,13 @@ class _Asking:
                     info=await client.info(),
                     unsaved=await _unsaved(client) if flush else None,
                 )
+                said.demand_sense()
+                return said
         except ResponseError as error:
             if "No such master" in str(error):
                 return Failure(Fault.UNKNOWN_MASTER, f"knows no master named {name!r}")
             return failure(error, target.sentinel, names.SENTINEL_PASSWORD, self._deadline)
-        except (RedisError, OSError, ValueError, TypeError, KeyError) as error:
+        except Exception as error:  # noqa: BLE001 - see `failure`
             return failure(error, target.sentinel, names.SENTINEL_PASSWORD, self._deadline)
 
     async def node(self, address: Address) -> NodeSurvey | Failure:
@@ -214,7 +216,7 @@ class _Asking:
                 user: str | None = await asked.ask_if_allowed("ACL WHOAMI")
                 missing, excessive = await self._rights(client, asked, user)
                 trial = await self._role(asked, info)
-                return NodeSurvey(
+                said = NodeSurvey(
                     role=trial.role,
                     refusal=trial.refusal,
                     source=_source(info),
@@ -232,9 +234,11 @@ class _Asking:
                     word=word,
                     forbidden=asked.forbidden,
                 )
+                said.demand_sense()
+                return said
         except UnexpectedReplyError as error:
             return Failure(Fault.REFUSED, f"gives no sensible answer: {error}")
-        except (RedisError, OSError, ValueError, TypeError, KeyError) as error:
+        except Exception as error:  # noqa: BLE001 - see `failure`
             return failure(error, access, names.PASSWORD, self._deadline)
 
     async def _role(self, asked: Questions, info: Mapping[str, Any]) -> Trial:

@@ -270,8 +270,9 @@ class _Walker:
                     )
                 finally:
                     await talk.end()
-                if isinstance(named, list):
-                    return Address(named[0].decode(), int(named[1]))
+                match named:
+                    case [bytes() as named_host, bytes() as port] if port.isdigit():
+                        return Address(named_host.decode("utf-8", "replace"), int(port))
         return None
 
     async def _walk(
@@ -335,7 +336,7 @@ class _Talk:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self._replies = hiredis.Reader()
+        self._replies = hiredis.Reader(notEnoughData=Ellipsis)
 
     @classmethod
     async def begin(cls, address: Address, tls: ssl.SSLContext | None, name: str) -> _Talk:
@@ -344,12 +345,18 @@ class _Talk:
 
     async def ask(self, *words: str) -> Any:
         self._writer.write(pack(words))
-        while (reply := self._replies.gets()) is False:
+        while (reply := self._next()) is Ellipsis:
             data = await self._reader.read(65536)
             if not data:
                 raise ConnectionResetError("it closed the connection")
             self._replies.feed(data)
         return reply
+
+    def _next(self) -> Any:
+        try:
+            return self._replies.gets()
+        except Exception as error:  # such as a map whose key is a list
+            raise ConnectionError("what it sends is no RESP: it is no Redis") from error
 
     async def end(self) -> None:
         self._writer.close()
@@ -394,6 +401,6 @@ def _fault(reply: Any, question: _Question) -> tuple[str, str] | None:
         return str(reply), "wait until it has loaded, or see its log"
     try:
         why = question.fault(reply)
-    except (TypeError, IndexError, AttributeError):
+    except (TypeError, LookupError, AttributeError, ValueError):
         why = "its answer cannot be read: it is no Redis"
     return None if why is None else (why, _ELSEWHERE)

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from redis.exceptions import BusyLoadingError, RedisError, ResponseError
+from redis.exceptions import BusyLoadingError, ResponseError
 
 from ..address import Address
 from ..clock import SYSTEM_CLOCK
@@ -96,26 +96,26 @@ async def _sentinel(
             replicas: Any = await client.sentinel_slaves(name)
             fellows: Any = await client.sentinel_sentinels(name)
             info: Any = await client.info("sentinel")
+            return SentinelSeen(
+                primary=Address(master["ip"], int(master["port"])),
+                epoch=int(master["config-epoch"]),
+                flags=_flags(master),
+                quorum=int(master["quorum"]),
+                others=len(fellows),
+                others_alive=sum(not _flags(fellow) & _GONE for fellow in fellows),
+                replicas={
+                    Address(replica["ip"], int(replica["port"])): not _flags(replica) & _GONE
+                    and replica["master-link-status"] == "ok"
+                    for replica in replicas
+                },
+                tilted=bool(info.get("sentinel_tilt")),
+            )
     except ResponseError as error:
         if "No such master" in str(error):
             return Failure(Fault.UNKNOWN_MASTER, f"knows no master named {name!r}")
         return failure(error, target.sentinel, names.SENTINEL_PASSWORD, deadline)
-    except (RedisError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - see `failure`
         return failure(error, target.sentinel, names.SENTINEL_PASSWORD, deadline)
-    return SentinelSeen(
-        primary=Address(master["ip"], int(master["port"])),
-        epoch=int(master["config-epoch"]),
-        flags=_flags(master),
-        quorum=int(master["quorum"]),
-        others=len(fellows),
-        others_alive=sum(not _flags(fellow) & _GONE for fellow in fellows),
-        replicas={
-            Address(replica["ip"], int(replica["port"])): not _flags(replica) & _GONE
-            and replica["master-link-status"] == "ok"
-            for replica in replicas
-        },
-        tilted=bool(info.get("sentinel_tilt")),
-    )
 
 
 async def _node(
@@ -130,23 +130,23 @@ async def _node(
             role = str(said[0]) if said else info.get("role")
             trial = Trial(role) if role else await asked.try_write(key)
             config = await asked.ask_if_allowed("CONFIG GET", "min-replicas-to-write") or {}
+            least = config.get("min-replicas-to-write")
+            return NodeSeen(
+                role=trial.role,
+                loading=False,
+                linked=_linked(info),
+                good_replicas=_whole(info, "min_slaves_good_slaves"),
+                min_replicas=None if least is None else int(least),
+                usage=_usage(info),
+                refusal=trial.refusal,
+                forbidden=asked.forbidden,
+            )
     except BusyLoadingError:
         return NodeSeen(
             "master", loading=True, linked=frozenset(), good_replicas=None, min_replicas=None
         )
-    except (RedisError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - see `failure`
         return failure(error, access, names.PASSWORD, deadline)
-    least = config.get("min-replicas-to-write")
-    return NodeSeen(
-        role=trial.role,
-        loading=False,
-        linked=_linked(info),
-        good_replicas=info.get("min_slaves_good_slaves"),
-        min_replicas=None if least is None else int(least),
-        usage=_usage(info),
-        refusal=trial.refusal,
-        forbidden=asked.forbidden,
-    )
 
 
 def _linked(info: Mapping[str, Any]) -> frozenset[Address]:
@@ -161,10 +161,15 @@ def _online(info: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _usage(info: Mapping[str, Any]) -> Usage:
     return Usage(
         lag=max((int(row["lag"]) for row in _online(info)), default=None),
-        clients=info.get("connected_clients"),
-        memory=info.get("used_memory"),
-        max_memory=info.get("maxmemory") or None,
+        clients=_whole(info, "connected_clients"),
+        memory=_whole(info, "used_memory"),
+        max_memory=_whole(info, "maxmemory") or None,
     )
+
+
+def _whole(info: Mapping[str, Any], name: str) -> int | None:
+    value = info.get(name)
+    return None if value is None else int(value)
 
 
 def _flags(reply: Mapping[str, Any]) -> frozenset[str]:

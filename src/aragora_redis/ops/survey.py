@@ -32,6 +32,12 @@ class SentinelSurvey:
     unsaved: str | None = None
     """Why it cannot write its configuration; None where it can, or was not asked to."""
 
+    def demand_sense(self) -> None:
+        """Read all that is read of it later; fails anyhow where that cannot be."""
+        _ = self.epoch, self.quorum, self.flags
+        for row in (*self.replicas, *self.fellows):
+            _ = address_of(row), flags_of(row)
+
     @property
     def epoch(self) -> int:
         """Its configuration epoch for the primary."""
@@ -83,6 +89,13 @@ class NodeSurvey:
     """Why it refuses writes, where only a trial can tell."""
     forbidden: frozenset[str] = frozenset()
     """The commands that a managed service keeps from us: what they tell is empty."""
+
+    def demand_sense(self) -> None:
+        """Read all that is read of it later; fails anyhow where that cannot be."""
+        for row in self.followers.values():
+            _ = row["state"], int(row["offset"]), int(row["lag"])
+        if not all(isinstance(text, str) for text in self.config.values()):
+            raise TypeError("a setting that is no text")
 
     def number(self, name: str) -> int | None:
         """An integer out of INFO; None where it is not told."""

@@ -113,7 +113,7 @@ class _Login(asyncio.Protocol):
             self._reader.feed(data)
             while not self.done.done() and (reply := self._reader.gets()) is not Ellipsis:
                 self._take(reply)
-        except hiredis.ProtocolError:
+        except Exception:  # noqa: BLE001 - such as a map whose key is a list
             self._fail("the server does not speak RESP")
 
     def _take(self, reply: object) -> None:

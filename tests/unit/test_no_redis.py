@@ -1,0 +1,56 @@
+"""What answers in the place of a Redis or a Sentinel and is none: told as that, by each command."""
+
+from __future__ import annotations
+
+import pytest
+from tests.fuzz.between import Posing
+
+from aragora_redis.clock import SYSTEM_CLOCK
+from aragora_redis.ops.access import Access, Failure
+from aragora_redis.ops.asking import survey
+from aragora_redis.ops.connect import check_ways
+from aragora_redis.ops.health import check_health
+from aragora_redis.ops.report import Status
+from aragora_redis.ops.targets import SentinelTarget, StandaloneTarget
+
+SAID = {
+    "HTTP": b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    "a map whose key is a list": b"%1\r\n*0\r\n:1\r\n",
+    "numbers": b":5\r\n",
+    "a list of lists": b"*2\r\n*0\r\n*1\r\n*0\r\n",
+    "a map of nothing that is asked for": b"%1\r\n+a\r\n+b\r\n",
+    "nothing": b"_\r\n",
+}
+
+
+@pytest.fixture(params=SAID.values(), ids=SAID)
+async def posing(request):
+    async with Posing().listening() as posing:
+        posing.answer = lambda _command: request.param
+        yield posing
+
+
+@pytest.fixture(params=["alone", "behind a Sentinel"])
+def target(request, posing):
+    if request.param == "alone":
+        return StandaloneTarget(posing.address, Access())
+    return SentinelTarget((posing.address,), "m", Access(), Access())
+
+
+async def test_health_is_critical(target):
+    report = await check_health(target, deadline=0.4)
+    assert report.status is Status.CRITICAL
+
+
+async def test_doctor_and_status_see_a_server_that_says_nothing_of_use(target):
+    said = await survey(target, prefix="p", clock=SYSTEM_CLOCK, deadline=0.4)
+    asked = said.sentinels if isinstance(target, SentinelTarget) else said.nodes
+    assert all(isinstance(each, Failure) for each in asked.values())
+
+
+async def test_the_step_of_a_connection_that_fails_is_named(target):
+    report = await check_ways(target, clock=SYSTEM_CLOCK, deadline=0.4)
+    assert report.ways
+    for way in report.ways:
+        assert way.failed is not None
+        assert way.why
