@@ -6,11 +6,13 @@ import asyncio
 import time
 
 import pytest
+from tests.fuzz.between import Posing
 
 from aragora_redis.address import Address
 from aragora_redis.clock import SYSTEM_CLOCK
-from aragora_redis.errors import LinkDownError
+from aragora_redis.errors import LinkDownError, OutcomeUnknownError
 from aragora_redis.events import Events
+from aragora_redis.link import pipe as pipe_module
 from aragora_redis.link.account import account_of
 from aragora_redis.link.connection import Login, connect
 from aragora_redis.settings import Credentials, Secret
@@ -69,6 +71,40 @@ async def answering():
 async def test_a_peer_that_answers_oddly(answering, answer):
     target = await answering(answer)
     assert str(target) in await refused(target)
+
+
+UNREADABLE = {
+    "a map whose key is a list": b"%1\r\n*0\r\n:1\r\n",
+    "no RESP": b"HTTP/1.1 200 OK\r\n",
+    "an array of all there are": b"*99999999999\r\n",
+}
+
+
+@pytest.mark.parametrize("answer", UNREADABLE.values(), ids=UNREADABLE)
+async def test_what_cannot_be_read_ends_the_connection_and_no_more(posing, caplog, answer):
+    pipe = await connect(posing.address, LOGIN, timeout=1.0, on_push=lambda _: None)
+    posing.answer = lambda _command: answer
+    with pytest.raises(OutcomeUnknownError, match="does not speak RESP"):
+        await pipe.request("ROLE", timeout=1.0)
+    assert pipe.closed is not None
+    assert not caplog.records
+
+
+async def test_a_reply_without_end_is_given_up_before_it_fills_the_memory(posing, monkeypatch):
+    monkeypatch.setattr(pipe_module, "REPLY_LIMIT", 200_000)
+    pipe = await connect(posing.address, LOGIN, timeout=1.0, on_push=lambda _: None)
+    posing.answer = lambda _command: b"$150000\r\n" + b"x" * 150_000 + b"\r\n"
+    for _ in range(3):  # what is whole counts for nothing
+        assert len(await pipe.request("GET", "x", timeout=1.0)) == 150_000
+    posing.answer = lambda _command: b"$99999999999\r\n" + b"x" * 300_000
+    with pytest.raises(OutcomeUnknownError, match="larger than 200000 bytes"):
+        await pipe.request("GET", "x", timeout=1.0)
+
+
+@pytest.fixture
+async def posing():
+    async with Posing().listening() as posing:
+        yield posing
 
 
 @pytest.mark.parametrize("answer", [b"", b"%7\r\n$6\r\nser"], ids=["nothing", "half a reply"])

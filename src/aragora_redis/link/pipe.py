@@ -18,6 +18,8 @@ from .replies import classify
 _log = logging.getLogger(__name__)
 
 READ_BYTES = 64 * 1024
+REPLY_LIMIT = 64 * 1024 * 1024
+"""Bytes that a reply may have; the largest that is asked for has a few of its millions."""
 PushHandler = Callable[[list[Any]], None]
 ReplyHandler = Callable[[Any], None]
 """Gets the reply, a `hiredis.ReplyError`, or a `Lost`."""
@@ -51,6 +53,8 @@ class Pipe(asyncio.BufferedProtocol):
         # TLS cuts a piece off, and reads into the rest: that must not be a copy.
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._reader = hiredis.Reader(notEnoughData=Ellipsis)
+        self._unfinished = 0
+        """Bytes of the reply that is not whole yet, about."""
         self._expected: deque[ReplyHandler] = deque()
         self._on_push = on_push
         self._on_close: Callable[[str], None] | None = None
@@ -143,8 +147,18 @@ class Pipe(asyncio.BufferedProtocol):
         """Hand each complete reply to its handler (asyncio.BufferedProtocol)."""
         # hiredis' stub knows of no buffers.
         self._reader.feed(self._buffer, 0, nbytes)  # type: ignore[arg-type]
+        unfinished = self._unfinished + nbytes
+        gets = self._reader.gets
         try:
-            while (reply := self._reader.gets()) is not Ellipsis:
+            while True:
+                try:
+                    reply = gets()
+                except Exception as error:  # noqa: BLE001 - such as a map whose key is a list
+                    self.close(f"the server does not speak RESP: {error}")
+                    return
+                if reply is Ellipsis:
+                    break
+                unfinished = 0
                 if isinstance(reply, hiredis.PushNotification):
                     self._on_push(reply)
                 elif self._expected:
@@ -152,9 +166,11 @@ class Pipe(asyncio.BufferedProtocol):
                 else:
                     self.close("the server sent a reply that nobody asked for")
                     return
+            self._unfinished = unfinished
+            if unfinished > REPLY_LIMIT:
+                self.close(f"a reply is larger than {REPLY_LIMIT} bytes")
+                return
             self._on_read()
-        except hiredis.ProtocolError as error:
-            self.close(f"the server does not speak RESP: {error}")
         except Exception as error:  # noqa: BLE001 - see below
             # Whoever waited for this reply must not wait for ever.
             _log.exception("a reply could not be handled")
