@@ -222,7 +222,11 @@ class RefusedError(OutageError):
 
 
 class LimitUnavailableError(OutageError):
-    """A fail-closed rate limit cannot be decided during an outage, so the request is refused."""
+    """A fail-closed rate limit cannot be decided during an outage, so the request is refused.
+
+    Where Redis was asked and did not answer in time, `ran` is `unknown`: the tokens of the refused
+    request may be taken.
+    """
 
 
 class NotReadyError(OutageError):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from ..errors import InvalidInputError, LimitUnavailableError
+from ..errors import InvalidInputError, LimitUnavailableError, Ran
 from ..events import UNAVAILABLE, Decided, Events
 from ..rate_limit.gcra import Decision, Source, validate_payable
 from ..rate_limit.joint import Asked, JointDecision, steps, validate_together
@@ -73,7 +73,9 @@ class Asking:
             while left and (looks or all(decision.allowed for decision in said.values())):
                 step = left.pop(0)
                 said |= zip(step, await self._decider.ask_all(step), strict=True)
-        except LimitUnavailableError:
+        except LimitUnavailableError as error:
+            if said and not looks:  # what an earlier step gave stays given
+                error.ran = Ran.UNKNOWN
             for each in enforced:
                 self._decided(each, allowed=False, source=UNAVAILABLE)
             raise

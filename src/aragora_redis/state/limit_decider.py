@@ -215,18 +215,22 @@ class Decider:
         on_outage = limiter.policy.on_outage
         fail_open = on_outage is OnOutage.FAIL_OPEN if on_outage else self.fail_open
         if not fail_open:
-            raise LimitUnavailableError(
+            refusal = LimitUnavailableError(
                 f"the limit {policy.name!r} cannot be decided: {error.message}",
                 remedy="try again shortly; on_outage = fail-open would decide locally",
-            ) from error
+            )
+            refusal.ran = error.ran  # refused here, and perhaps counted there
+            raise refusal from error
         share = share_of(
             policy, size=self.fleet.size, own=self.own, ids=self.fleet.ids, digest=record.digest
         )
         if share is None:
-            raise LimitUnavailableError(
+            refusal = LimitUnavailableError(
                 f"the limit {policy.name!r} cannot be shared out: the fleet was not seen yet",
                 remedy="wait until the state has started, or set ARAGORA_EXPECTED_INSTANCES",
-            ) from error
+            )
+            refusal.ran = error.ran
+            raise refusal from error
         return share
 
     async def settle_debts(self, limiters: Iterable[LocalLimiter]) -> None:
