@@ -19,6 +19,7 @@ class Rules(NamedTuple):
         order: a message moves the position only if it continues it.
         unanimous: who starts waits until all have reconciled what it has,
         look: and has looked once more since.
+        same: a comparison counts only where it ends in the history in which it began.
     """
 
     ends: bool = True
@@ -29,16 +30,21 @@ class Rules(NamedTuple):
     order: bool = True
     unanimous: bool = True
     look: bool = True
+    same: bool = True
 
 
 class Kept(NamedTuple):
     """A change that may have to be published again."""
 
-    rid: int
-    era: int
-    seq: int
+    at: Position
     members: int
     own: bool
+
+    def comes_after(self, there: Position) -> bool:
+        """Whether a comparison there has not seen it."""
+        if self.at[:3] == there[:3]:
+            return self.at.seq > there.seq
+        return self.at.nonce == there.nonce and self.at.era > there.era
 
 
 class Question(NamedTuple):
@@ -104,11 +110,14 @@ class Instance(NamedTuple):
     reconciled: History | None = None
     vouched: int = UNVOUCHED
 
-    def connected(self) -> Instance:
-        """Anew, to the primary: what was asked on the old connection is answered by nobody."""
+    def connected(self, *, asks_again: bool = False) -> Instance:
+        """Anew, to the primary; the question under way is given up, or asked there once more."""
         vouched = min(self.vouched, AGREED) if self.vouched != LOOKED else LOOKED
+        asks = self.asks._replace(sent=False) if self.asks and asks_again else None
+        if asks:
+            vouched = self.vouched
         return self._replace(
-            behind=False, asks=None, lane=None, inbox=(), ground=True, woken=False, vouched=vouched
+            behind=False, asks=asks, lane=None, inbox=(), ground=True, woken=False, vouched=vouched
         )
 
     def hears(self, rules: Rules) -> Instance:
@@ -128,7 +137,7 @@ class Instance(NamedTuple):
     def confirmed(self, position: Position, some: int, *, own: bool) -> Instance:
         """A primary has joined members."""
         here = self._replace(owed=self.owed & ~some, learned=self.learned & ~some)
-        return here._keeps(Kept(position.rid, position.era, position.seq, some, own))
+        return here._keeps(Kept(position, some, own))
 
     # --- readiness --------------------------------------------------------------------------
 
@@ -156,7 +165,7 @@ class Instance(NamedTuple):
         if known is not None and position.seq <= known:
             return here
         if rules.ring:
-            here = here._keeps(Kept(*position[1:], some, own=False))
+            here = here._keeps(Kept(position, some, own=False))
         if rules.order and (known is None or position.seq != known + 1):
             return here._replace(woken=True)
         return here._replace(position=position)
@@ -189,7 +198,7 @@ class Instance(NamedTuple):
                 return here.confirmed(answer, asked.some, own=True)._goes_on(asked)
         if asked.what in {"publish learned", "publish rest"}:
             here = here.confirmed(answer, asked.some, own=False)
-        return here._comparing(answer, asked)
+        return here._comparing(answer, asked, rules)
 
     def _follow(self, head: Survey, asked_at: Position | None, rules: Rules) -> Instance:
         """Carry the position into the history that was found, and find what that lacks."""
@@ -221,13 +230,13 @@ class Instance(NamedTuple):
         here = (head.position.rid, head.position.era)
         owed, learned, stay = self.owed, self.learned, []
         for kept in self.ring:
-            survived = head.end_of(kept.rid, kept.era)
-            if kept[:2] == here:
+            survived = head.end_of(kept.at.rid, kept.at.era)
+            if kept.at[1:3] == here:
                 stay.append(kept)
-            elif survived is None or kept.seq > survived:
+            elif survived is None or kept.at.seq > survived:
                 owed |= kept.members if kept.own else 0
                 learned |= 0 if kept.own else kept.members
-            elif kept.era >= arrived:
+            elif kept.at.era >= arrived:
                 stay.append(kept)
         lost = any(
             (survived := head.end_of(rid, era)) is None or seq > survived
@@ -259,7 +268,7 @@ class Instance(NamedTuple):
             mine = Position(mine.nonce, rid, era, seq)
             here = here._learns(some)
             if rules.ring:
-                here = here._keeps(Kept(*mine[1:], some, own=False))
+                here = here._keeps(Kept(mine, some, own=False))
         if mine.era != there.era and head.continues(mine, there.era, 1):
             mine = there._replace(seq=0)
         there_yet = mine[:3] == there[:3] and mine.seq >= there.seq
@@ -267,7 +276,7 @@ class Instance(NamedTuple):
 
     # --- comparison -------------------------------------------------------------------------
 
-    def _comparing(self, answer: Any, asked: Question) -> Instance:
+    def _comparing(self, answer: Any, asked: Question, rules: Rules) -> Instance:
         """Make both sides hold the union; it is over at the head that was read before."""
         match asked.what:
             case "compare" if answer.members == self.known:
@@ -277,8 +286,8 @@ class Instance(NamedTuple):
             case "scan":
                 asks = asked._replace(what="survey again", sent=False)
                 return self._replace(known=self.known | answer, asks=asks)
-            case "survey again" if asked.head and answer.position[:3] != asked.head.position[:3]:
-                return self  # the data moved; it begins anew
+            case "survey again" | "publish rest" if rules.same and _has_moved(answer, asked):
+                return self  # it begins anew
             case "survey again" if missing := asked.some & ~answer.members:
                 return self._replace(asks=Question("publish rest", missing, asked.head))
         return self._compared(asked.head) if asked.head is not None else self
@@ -286,7 +295,13 @@ class Instance(NamedTuple):
     def _compared(self, head: Survey) -> Instance:
         """Both sides hold the union; what the ring has of other histories is in it."""
         there = head.position
-        kept = [k for k in self.ring if k[:2] == there[1:3] and k.seq > there.seq]
+        kept = [each for each in self.ring if each.comes_after(there)]
         return self._replace(
             position=there, compare=False, learned=0, ring=tuple(kept), floors=(there[1:],)
         )
+
+
+def _has_moved(answer: Survey | Position, asked: Question) -> bool:
+    """Whether the history is another than that in which a comparison began."""
+    position = answer.position if isinstance(answer, Survey) else answer
+    return asked.head is not None and position[:3] != asked.head.position[:3]

@@ -79,7 +79,7 @@ def steps(world: World, rules: Rules) -> Iterator[tuple[Step, World]]:
         for what, after in _befalls(world, index, rules):
             yield (what, name), after
         if instance.behind:
-            yield ("is led on", name), world.having(index, instance.connected())
+            yield from _leads_on(world, index)
         if instance.lane is not None:
             yield _lane(world, index, *instance.lane)
         if not all(each.ready for each in world.instances):
@@ -177,6 +177,15 @@ def _known(instances: Iterable[Instance]) -> int:
     for instance in instances:
         known |= instance.known
     return known
+
+
+def _leads_on(world: World, index: int) -> Iterator[tuple[Step, World]]:
+    """An instance finds the new primary; what it asks may be asked there once more."""
+    instance = world.instances[index]
+    yield ("is led on", str(index)), world.having(index, instance.connected())
+    if instance.asks is not None:
+        again = world.having(index, instance.connected(asks_again=True))
+        yield ("is led on", str(index), "and asks again"), _ask(again, index)
 
 
 def _lane(world: World, index: int, some: int, stands: Position | None) -> tuple[Step, World]:

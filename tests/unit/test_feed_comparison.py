@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from aragora_redis.state.feed_comparison import BREATH, Comparison
 from aragora_redis.tokens.entry import DAY, Entry
 from aragora_redis.tokens.model import ShardModel
 from aragora_redis.tokens.operations import ShardKeys
-from aragora_redis.tokens.shard import Shard
+from aragora_redis.tokens.shard import Head, Position, Shard
 
 
 def now():
@@ -113,3 +114,35 @@ async def test_what_a_wipe_took_is_found_in_one_walk_that_lets_others_run(monkey
     assert sum(len(members) for members in redis.model.days.values()) == len(lost)
     assert walks == 1
     assert turns >= len(lost) / BREATH
+
+
+async def test_what_was_pushed_into_another_history_is_compared_there_too():
+    """Or what a second failover loses of it is known to nobody who would publish it again."""
+
+    class Replaced(There):
+        async def publish(self, shard, entries, *, own):
+            self.lagging = copy.deepcopy(self.model)
+            self.model = self.model.promoted(b"r2")
+            position, _ = self.model.join(list(entries), nonce=b"n", now=now())
+            shard.confirmed(position, list(entries), own=own)
+
+    redis, shard, lost = Replaced([entry(2, 5)]), Shard(0), entry(1, 2000)
+    comparison = comparing(redis)
+    await comparison.compare(shard)
+    shard.replica.apply(lost)
+    assert not await comparison.compare_if_free(shard)
+
+    redis.model = redis.lagging.promoted(b"r3")
+    redis.model.join([], nonce=b"n", now=now())
+    head = redis.model.head(now())
+    assert head is not None
+    assert lost in shard.on_head(head, asked_at=shard.position).learned
+
+
+def test_a_comparison_forgets_nothing_of_a_later_history():
+    shard, lost = Shard(0), entry(1, 2000)
+    shard.on_full(Head(Position(b"n", b"r1", 1, 4), 0, {}))
+    shard.confirmed(Position(b"n", b"r2", 2, 1), [lost], own=True)
+    shard.on_full(Head(Position(b"n", b"r1", 1, 5), 0, {}))
+    plan = shard.on_head(Head(Position(b"n", b"r3", 2, 0), 0, {1: (b"r1", 5)}), asked_at=None)
+    assert plan.own == (lost,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -12,7 +13,7 @@ from aragora_redis.events import Events
 from aragora_redis.state.token_feed import COMPARE_EVERY, TokenFeed
 from aragora_redis.testing import FakeClock
 from aragora_redis.tokens import operations
-from aragora_redis.tokens.entry import DAY, DAYS, SCORES, Entry
+from aragora_redis.tokens.entry import DAY, DAYS, SCORES, SHARDS, Entry
 from aragora_redis.tokens.shard import Head, Position
 
 ENTRY = Entry(int(time.time() // DAY), bytes(16), 7)
@@ -176,3 +177,31 @@ def test_a_day_that_no_revocation_has_is_an_error_of_its_shard(day):
     assert read(DAYS - 1).digests == {DAYS - 1: (1, 0)}
     with pytest.raises(UnexpectedReplyError):
         read(day)
+
+
+async def test_a_look_whose_connection_changed_meanwhile_vouches_for_nothing():
+    """What was asked last was answered by another server, whose history nobody has looked at."""
+    there = Position(b"n", b"r", 1, 7)
+
+    class Switched:
+        async def run(self, *_: Any, **__: Any):
+            asked.append(there)
+            if len(asked) == SHARDS:
+                made.on_link_up(range(SHARDS))
+            return there
+
+    asked: list[Position] = []
+
+    async def over():
+        raise asyncio.CancelledError
+
+    made: Any = feed(Switched(), Moved())
+    made._proven_at = lambda _: 5.0
+    made._pause = over
+    made._from_ground.clear()
+    for shard in made.shards:
+        shard.position = there
+    with pytest.raises(asyncio.CancelledError):
+        await made.run()
+    assert len(asked) == SHARDS
+    assert made.looked_at == made.fresh_at() == float("-inf")

@@ -162,7 +162,7 @@ class TokenFeed:
             eras, began = self.eras, self._clock.monotonic()
             errors = await self._look()
             self.trouble = str(errors[0]) if errors else None
-            if not errors:
+            if not errors and not self._from_ground:
                 self.looked_at = began
             if self.eras != eras:
                 self._on_reconciled()
@@ -204,7 +204,8 @@ class TokenFeed:
                 await self._bring_in_step(shard, compare=compare)
         except AragoraRedisError as error:
             return error
-        if proven_at is not None:
+        # A connection that is new within the look may have answered the rest of it.
+        if proven_at is not None and shard.index not in self._from_ground:
             self._fresh_at[shard.index] = max(self._fresh_at[shard.index], proven_at)
             self._all_fresh_at = min(self._fresh_at)
         return None

@@ -92,9 +92,7 @@ class Plan(Struct, frozen=True):
 
 
 class _Kept(NamedTuple):
-    rid: bytes
-    era: int
-    seq: int
+    at: Position
     entries: tuple[Entry, ...]
     own: bool
 
@@ -131,7 +129,7 @@ class Shard:
         for entry in entries:
             _settle(self._dirty, entry)
             _settle(self._learned, entry)
-        self._keep(_Kept(position.rid, position.era, position.seq, tuple(entries), own))
+        self._keep(_Kept(position, tuple(entries), own))
 
     @property
     def dirty(self) -> tuple[Entry, ...]:
@@ -174,7 +172,7 @@ class Shard:
         if self._has_passed(position):
             self._owe_again(entries, own=False)
             return False
-        self._keep(_Kept(position.rid, position.era, position.seq, tuple(entries), own=False))
+        self._keep(_Kept(position, tuple(entries), own=False))
         if known is None or position.seq != known + 1:
             return False
         self.position = position
@@ -219,8 +217,8 @@ class Shard:
             if mine is None or rid is None or not _continues(mine, era, seq, head):
                 return False
             self._learn(entries)
-            self._keep(_Kept(rid, era, seq, tuple(entries), own=False))
             self.position = Position(mine.nonce, rid, era, seq)
+            self._keep(_Kept(self.position, tuple(entries), own=False))
         return True
 
     def arrive(self, head: Head) -> bool:
@@ -239,7 +237,7 @@ class Shard:
         there = head.position
         here = (there.rid, there.era)
         self._floors = {here: there.seq}
-        kept = [k for k in self._ring if (k.rid, k.era) == here and k.seq > there.seq]
+        kept = [k for k in self._ring if _comes_after(k.at, there)]
         self._ring = deque(kept)
         self._ring_entries = sum(len(k.entries) for k in kept)
         self._learned.clear()
@@ -312,8 +310,8 @@ class Shard:
         while self._ring_entries > RING_ENTRIES:
             old = self._ring.popleft()
             self._ring_entries -= len(old.entries)
-            era = (old.rid, old.era)
-            self._floors[era] = max(self._floors.get(era, 0), old.seq)
+            era = (old.at.rid, old.at.era)
+            self._floors[era] = max(self._floors.get(era, 0), old.at.seq)
 
     def _collect_lost(self, head: Head, *, arrived: int) -> bool:
         """Move what `head`'s history lost out of the ring; True where the ring cannot tell.
@@ -324,13 +322,13 @@ class Shard:
         here = (head.position.rid, head.position.era)
         stay: deque[_Kept] = deque()
         for kept in self._ring:
-            survived = head.surviving(kept.rid, kept.era)
-            if (kept.rid, kept.era) == here:
+            survived = head.surviving(kept.at.rid, kept.at.era)
+            if (kept.at.rid, kept.at.era) == here:
                 stay.append(kept)
-            elif survived is None or kept.seq > survived:
+            elif survived is None or kept.at.seq > survived:
                 for entry in kept.entries:
                     _owe(self._dirty if kept.own else self._learned, entry)
-            elif kept.era >= arrived:
+            elif kept.at.era >= arrived:
                 stay.append(kept)
         for entry in self._dirty.values():
             _settle(self._learned, entry)
@@ -358,6 +356,13 @@ def _settle(waiting: dict[Key, Entry], entry: Entry) -> None:
     known = waiting.get(key)
     if known is not None and known.score <= entry.score:
         del waiting[key]
+
+
+def _comes_after(at: Position, there: Position) -> bool:
+    """Whether a change is none of those that a comparison at `there` has seen."""
+    if at[:3] == there[:3]:
+        return at.seq > there.seq
+    return at.nonce == there.nonce and at.era > there.era
 
 
 def _continues(mine: Position, era: int, seq: int, head: Head) -> bool:
