@@ -19,7 +19,7 @@ class Rules(NamedTuple):
         order: a message moves the position only if it continues it.
         unanimous: who starts waits until all have reconciled what it has,
         look: and has looked once more since.
-        same: a comparison counts only where it ends in the history in which it began.
+        later: a comparison lets nothing be forgotten of histories that began after it.
     """
 
     ends: bool = True
@@ -30,7 +30,7 @@ class Rules(NamedTuple):
     order: bool = True
     unanimous: bool = True
     look: bool = True
-    same: bool = True
+    later: bool = True
 
 
 class Kept(NamedTuple):
@@ -280,28 +280,27 @@ class Instance(NamedTuple):
         """Make both sides hold the union; it is over at the head that was read before."""
         match asked.what:
             case "compare" if answer.members == self.known:
-                return self._compared(answer)
+                return self._compared(answer, rules)
             case "compare":
                 return self._replace(asks=Question("scan", self.known, answer))
             case "scan":
                 asks = asked._replace(what="survey again", sent=False)
                 return self._replace(known=self.known | answer, asks=asks)
-            case "survey again" | "publish rest" if rules.same and _has_moved(answer, asked):
-                return self  # it begins anew
+            case "survey again" if asked.head and answer.position[:3] != asked.head.position[:3]:
+                return self  # the data moved; it begins anew
             case "survey again" if missing := asked.some & ~answer.members:
                 return self._replace(asks=Question("publish rest", missing, asked.head))
-        return self._compared(asked.head) if asked.head is not None else self
+        return self._compared(asked.head, rules) if asked.head is not None else self
 
-    def _compared(self, head: Survey) -> Instance:
+    def _compared(self, head: Survey, rules: Rules) -> Instance:
         """Both sides hold the union; what the ring has of other histories is in it."""
         there = head.position
-        kept = [each for each in self.ring if each.comes_after(there)]
+        kept = [
+            each
+            for each in self.ring
+            if each.comes_after(there) and (rules.later or each.at[:3] == there[:3])
+        ]
+        floors = sorted({there[1:], *(each for each in self.floors if each[1] > there.era)})
         return self._replace(
-            position=there, compare=False, learned=0, ring=tuple(kept), floors=(there[1:],)
+            position=there, compare=False, learned=0, ring=tuple(kept), floors=tuple(floors)
         )
-
-
-def _has_moved(answer: Survey | Position, asked: Question) -> bool:
-    """Whether the history is another than that in which a comparison began."""
-    position = answer.position if isinstance(answer, Survey) else answer
-    return asked.head is not None and position[:3] != asked.head.position[:3]

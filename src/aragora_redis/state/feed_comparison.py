@@ -139,8 +139,6 @@ class Comparison:
                 continue
             pushed += await self._push(shard, day, mine[day], theirs)
             before = await self._survey(shard)
-        # What was pushed into another history than that which was compared is not part of it.
-        one = one and before.position[:3] == head.position[:3]
         if one:
             shard.on_full(head)
         seconds = self._clock.monotonic() - started

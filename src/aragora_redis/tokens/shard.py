@@ -231,12 +231,16 @@ class Shard:
         return mine[:3] == there[:3] and mine.seq >= there.seq
 
     def on_full(self, head: Head) -> None:
-        """A full comparison that began at `head` is over: both sides hold the union."""
+        """A full comparison that began at `head` is over: both sides hold the union.
+
+        Nothing is forgotten of a history that began since, for the next one may lose it again.
+        """
         self.position = head.position
         self._must_compare = False
         there = head.position
         here = (there.rid, there.era)
-        self._floors = {here: there.seq}
+        later = {era: seq for era, seq in self._floors.items() if era[1] > there.era}
+        self._floors = later | {here: there.seq}
         kept = [k for k in self._ring if _comes_after(k.at, there)]
         self._ring = deque(kept)
         self._ring_entries = sum(len(k.entries) for k in kept)
