@@ -161,26 +161,30 @@ class RedisLedger:
             OutageError: a failover has come between the pages; begin again.
         """
         for shard, sizes in (await self.days()).items():
+            before = await self._history(shard)
             for day, size in sizes.items():
                 async for page in self._scanned(shard, day, size):
                     yield page
+            if await self._history(shard) != before:
+                raise _moved()
+
+    async def _history(self, shard: int) -> tuple[bytes, bytes, int] | None:
+        position = await self._ask(operations.standing(self._keys[shard]))
+        return position and position[:3]
 
     async def _scanned(self, shard: int, day: int, size: int) -> AsyncIterator[list[Entry]]:
         keys = self._keys[shard]
-        cursor, seen = b"0", 0
+        cursor, seen = b"0", set[bytes]()
         while True:
             cursor, found = await self._ask(operations.scan_day(keys, day, cursor))
-            seen += len(found)
-            entries = [Entry(day, member, score) for member, score in found.items()]
-            if entries:
-                yield await self._noted(entries)
+            news = found.keys() - seen
+            seen |= news
+            if news:
+                yield await self._noted([Entry(day, member, found[member]) for member in news])
             if cursor == b"0":
                 break
-        if seen < size:
-            # A cursor holds for the server that gave it; on another one it leaves members out.
-            raise OutageError(
-                "the data moved to another server while it was read", remedy="begin again"
-            )
+        if len(seen) < size:
+            raise _moved()
 
     async def _of_day(
         self, day: int, shards: list[int], count: int, after: Place | None
@@ -319,3 +323,8 @@ class MemoryLedger:
 
 def _score(held: Held | Entry) -> int:
     return held.score
+
+
+def _moved() -> OutageError:
+    """A cursor holds for the server that gave it; another one leaves members out, or says twice."""
+    return OutageError("the data moved to another server while it was read", remedy="begin again")
