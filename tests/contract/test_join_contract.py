@@ -305,6 +305,16 @@ def test_leases_are_few_and_come_back(script):
     assert not take("h6")
 
 
+def test_leases_from_ahead_of_a_clock_that_went_back_end_with_the_others(script, client):
+    """Four who died then would let nobody compare for as long as it went back."""
+    hour_ahead = 3_600_000 + client.time()[0] * 1000
+    client.zadd(script.keys.leases, {f"dead-{number}": hour_ahead for number in range(4)})
+    assert not script.run(operations.lease(script.keys, "starter", take=True))
+    seconds, micros = client.time()
+    longest = max(end for _, end in client.zrange(script.keys.leases, 0, -1, withscores=True))
+    assert longest <= seconds * 1000 + micros / 1000 + operations.LEASE_MS
+
+
 def test_every_script_declares_what_it_takes():
     assert load("join").writes
     assert not load("survey").writes

@@ -17,10 +17,15 @@ if ARGV[4] == '0' then
   redis.call('ZREM', KEYS[1], ARGV[2])
   return 1
 end
+-- A lease from ahead was taken before the clock went back: its holder may have died since.
+local longest = string.format('%.0f', ms + ARGV[4])
+for _, holder in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. longest, '+inf')) do
+  redis.call('ZADD', KEYS[1], longest, holder)
+end
 if not redis.call('ZSCORE', KEYS[1], ARGV[2])
     and redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[3]) then
   return 0
 end
-redis.call('ZADD', KEYS[1], string.format('%.0f', ms + ARGV[4]), ARGV[2])
+redis.call('ZADD', KEYS[1], longest, ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 return 1
