@@ -74,7 +74,7 @@ async def test_a_forged_or_altered_pardon_is_not_heeded_and_is_said(make_lab, co
 
 def due_of_all(pardons, known):
     """What holds by all that was exported, as an instance with the key sees it."""
-    members = {entry.member for entry in known.named_by(frozenset([b""]), 0)}
+    members = {entry.member for entry in known.entries()}
     return [entry for member in members for entry in pardons.due(known, member)]
 
 

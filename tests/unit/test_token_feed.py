@@ -205,3 +205,10 @@ async def test_a_look_whose_connection_changed_meanwhile_vouches_for_nothing():
         await made.run()
     assert len(asked) == SHARDS
     assert made.looked_at == made.fresh_at() == float("-inf")
+
+
+@pytest.mark.parametrize("number", [b"9" * 5000, b"-1", "²".encode(), b""])
+def test_a_message_whose_number_is_none_is_told_as_one_that_cannot_be_read(number):
+    """Or who may publish there could end the connections of all."""
+    with pytest.raises(UnexpectedReplyError):
+        operations.read_message(b"n r %s 1 " % number)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from ..clock import Clock
@@ -22,12 +22,11 @@ from ..tokens.entry import SUMS, DayDigest, Entry, fingerprint
 from ..tokens.operations import ShardKeys
 from ..tokens.replica import lacking
 from ..tokens.shard import Head, Shard
+from .breathing import breathing
 from .feed_clocks import FeedClocks
 
 T = TypeVar("T")
 
-BREATH = 1000
-"""Members after which the loop's other tasks get their turn."""
 LEASE_LIMIT = 5.0
 """Seconds that a comparison which cannot wait may wait for its lease: then the others go on."""
 
@@ -163,7 +162,7 @@ class Comparison:
         self, shard: Shard, day: int, mine: dict[bytes, int], theirs: dict[bytes, int]
     ) -> int:
         """Publish what a day's set in Redis lacks; how much it was."""
-        missing = [Entry(day, *pair) async for pair in _breathing(lacking(mine, theirs))]
+        missing = [Entry(day, *pair) async for pair in breathing(lacking(mine, theirs))]
         await self._publish(shard, missing, own=False)
         return len(missing)
 
@@ -226,7 +225,7 @@ async def _held_by(shard: Shard, days: Collection[int]) -> dict[int, dict[bytes,
     What is taken in meanwhile is published on its own, or is in Redis already.
     """
     held: dict[int, dict[bytes, int]] = {day: {} for day in days}
-    async for entry in _breathing(shard.replica.entries()):
+    async for entry in breathing(shard.replica.entries()):
         if entry.day in held:
             held[entry.day][entry.member] = entry.score
     return held
@@ -234,13 +233,6 @@ async def _held_by(shard: Shard, days: Collection[int]) -> dict[int, dict[bytes,
 
 async def _digest_of(members: dict[bytes, int]) -> DayDigest:
     total = 0
-    async for member, score in _breathing(members.items()):
+    async for member, score in breathing(members.items()):
         total += fingerprint(member, score)
     return DayDigest(len(members), total % SUMS)
-
-
-async def _breathing(items: Iterable[T]) -> AsyncIterator[T]:
-    for number, item in enumerate(items, 1):
-        yield item
-        if number % BREATH == 0:
-            await asyncio.sleep(0)

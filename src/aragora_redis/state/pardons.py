@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from ..events import Events, PardonsIgnored
 from ..settings.model import TokenSettings
 from ..tokens.pardon import NAMED_BYTES, Pardons
+from ..tokens.replica import ShardReplica
 from ..tokens.shard import Shard
+from .breathing import breathing
 
 LOOK_EVERY = 5.0
 """Seconds between looks for pardons that are new."""
@@ -47,23 +49,29 @@ class StrayPardons:
             looks += 1
             again = looks % AGAIN_AFTER == 0
             for index in range(len(self._shards)):
-                if self.look(index, again=again):
-                    await asyncio.sleep(0)  # a shard holds many entries, and others wait
+                await self.look(index, again=again)
             self._tell()
             await asyncio.sleep(LOOK_EVERY)
 
-    def look(self, index: int, *, again: bool) -> bool:
-        """Look at one shard; whether there was anything to be looked for."""
+    async def look(self, index: int, *, again: bool) -> None:
+        """Look at one shard, if it has pardons that are new."""
         replica = self._shards[index].replica
         there = set(replica.pardons)
         unknown = there - self._known[index] - (set() if again else self._stray[index])
         if not unknown:
-            return False
-        prefixes = frozenset(each[:NAMED_BYTES] for each in unknown)
-        stray = self._pardons.stray(unknown, replica.named_by(prefixes, NAMED_BYTES))
+            return
+        stray = await self._strays(unknown, replica) if self._pardons.heeded else unknown
         self._known[index] = (self._known[index] & there) | (unknown - stray)
         self._stray[index] = ((self._stray[index] & there) - unknown) | stray
-        return True
+
+    async def _strays(self, pardons: set[bytes], replica: ShardReplica) -> set[bytes]:
+        prefixes = {each[:NAMED_BYTES] for each in pardons}
+        named = [
+            entry
+            async for entry in breathing(replica.entries())
+            if entry.member[:NAMED_BYTES] in prefixes
+        ]
+        return self._pardons.stray(pardons, named)
 
     def _tell(self) -> None:
         count = sum(len(each) for each in self._stray)

@@ -56,6 +56,7 @@ def entry_of(line: bytes) -> Entry | None:
         return None
     try:
         digest = bytes.fromhex(member)
+        note.encode()  # JSON can say half of a surrogate pair, and no join can
     except ValueError:
         return None
     return Entry(day, digest, score, note) if can_be(digest, score) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ SCAN_PAGE = 1000
 LEASES = 4
 """Full comparisons of one shard at the same time, fleet-wide."""
 LEASE_MS = 30_000
+_NUMBER = re.compile(rb"\d{1,20}")
 
 
 class ShardKeys:
@@ -227,7 +229,7 @@ def read_message(payload: Any) -> tuple[Position, list[Entry]]:
         UnexpectedReplyError: the join script did not write this.
     """
     parts = payload.split(b" ", 4) if isinstance(payload, bytes) else []
-    if len(parts) != 5 or not parts[2].isdigit() or not parts[3].isdigit():
+    if len(parts) != 5 or not all(map(_NUMBER.fullmatch, parts[2:4])):
         raise UnexpectedReplyError("a message on the revocation feed cannot be read")
     position = Position(parts[0], parts[1], int(parts[2]), int(parts[3]))
     return position, read_blob(parts[4])

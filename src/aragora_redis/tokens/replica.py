@@ -83,10 +83,6 @@ class ShardReplica:
         """All of that day and later ones, in no order."""
         return (entry for entry in self._table if entry.day >= day)
 
-    def named_by(self, prefixes: frozenset[bytes], length: int) -> list[Entry]:
-        """Entries whose members begin with one of these, each of `length` bytes."""
-        return [entry for entry in self._table if entry.member[:length] in prefixes]
-
     def drop_past(self, now: float) -> bool:
         """Forget some of the days that are over (`now` in Unix seconds); whether there are more."""
         if self._dropping is None:
