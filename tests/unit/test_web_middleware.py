@@ -28,7 +28,7 @@ from aragora_redis.jwt import VerifiedToken
 from aragora_redis.settings import from_env
 from aragora_redis.tokens.identity import token_id
 from aragora_redis.web import RateLimitMiddleware, TokenMiddleware, by_address
-from aragora_redis.web.client_address import client_address, networks, subject_of
+from aragora_redis.web.client_address import client_address, proxies, subject_of
 from aragora_redis.web.fastapi import RateLimit, RequireToken, install, lifespan
 
 KEY = "0123456789abcdef" * 4
@@ -144,8 +144,25 @@ def test_an_unknown_policy_is_told_at_once(state):
     ],
 )
 def test_forwarded_counts_as_far_as_proxies_are_trusted(peer, forwarded, expected):
-    trusted = networks(["10.0.0.0/8", "2001:db8::/64"])
+    trusted = proxies(["10.0.0.0/8", "2001:db8::/64"])
     assert client_address(peer, forwarded, trusted) == expected
+
+
+async def test_over_a_unix_socket_nobody_goes_uncounted(state, caplog):
+    app = RateLimitMiddleware(PLAIN, state=state, subject=by_address(["10.0.0.0/8"]))
+    async with client_of(app, None) as client:
+        sent = [{"X-Forwarded-For": f"203.0.113.{n}"} for n in range(3)]
+        answers = [(await client.get("/", headers=each)).status_code for each in sent]
+    assert answers == [200, 200, 429], "all are one subject"
+    assert caplog.text.count("by_address(['unix'])") == 1
+
+
+@pytest.mark.parametrize("peer", [None, ""])
+def test_a_proxy_on_a_unix_socket_is_trusted_where_that_is_said(peer):
+    trusted = proxies(["unix", "10.0.0.0/8"])
+    assert client_address(peer, ["6.6.6.6, 9.9.9.9, 10.0.0.1"], trusted) == "9.9.9.9"
+    assert client_address(peer, [], trusted) is None
+    assert client_address("1.2.3.4", ["9.9.9.9"], trusted) == "1.2.3.4"
 
 
 def test_an_ipv6_customer_is_a_network():

@@ -8,41 +8,58 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from ..errors import SettingsError
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+UNIX = "unix"
+"""Stands among trusted proxies for whoever connects to a Unix socket, which has no address."""
 _IPV6_PREFIX = 64
 """Bits that one customer is given at least: addresses within it cost nothing."""
 
 
-def networks(texts: Iterable[str]) -> tuple[Network, ...]:
-    """The networks of proxies, such as `10.0.0.0/8` or `::1`.
+@dataclass(frozen=True, slots=True)
+class Proxies:
+    """Our own proxies.
+
+    Attributes:
+        networks: where they are.
+        unix: whether they connect to a Unix socket too.
+    """
+
+    networks: tuple[Network, ...] = ()
+    unix: bool = False
+
+
+def proxies(texts: Iterable[str]) -> Proxies:
+    """The proxies that are named so: networks such as `10.0.0.0/8` or `::1`, and `unix`.
 
     Raises:
         SettingsError: one is none.
     """
+    named = tuple(texts)
     try:
-        return tuple(ipaddress.ip_network(text, strict=False) for text in texts)
+        found = tuple(ipaddress.ip_network(text, strict=False) for text in named if text != UNIX)
     except ValueError as error:
         raise SettingsError(
-            f"a trusted proxy is no network: {error}", remedy="write it like 10.0.0.0/8"
+            f"a trusted proxy is no network: {error}",
+            remedy=f"write it like 10.0.0.0/8, or {UNIX} for one that connects to a Unix socket",
         ) from None
+    return Proxies(found, UNIX in named)
 
 
-def client_address(
-    peer: str | None, forwarded: Sequence[str], trusted: tuple[Network, ...]
-) -> str | None:
+def client_address(peer: str | None, forwarded: Sequence[str], trusted: Proxies) -> str | None:
     """The rightmost address that no trusted proxy has; None where there is none.
 
     Args:
-        peer: who has connected.
+        peer: who has connected; None or empty over a Unix socket.
         forwarded: the values of `X-Forwarded-For`, in their order.
-        trusted: networks of our own proxies.
+        trusted: our own proxies.
     """
     entries = [entry.strip() for value in forwarded for entry in value.split(",")]
-    found = peer
-    while found is not None and _is_trusted(found, trusted) and entries:
+    found = peer or None
+    while _is_trusted(found, trusted) and entries:
         entry = entries.pop()
         if _parsed(entry) is None:
             break
@@ -61,11 +78,15 @@ def subject_of(address: str) -> str:
     return f"ip:{address}"
 
 
-def _is_trusted(address: str, trusted: tuple[Network, ...]) -> bool:
+def _is_trusted(address: str | None, trusted: Proxies) -> bool:
+    if address is None:
+        return trusted.unix
     parsed = _parsed(address)
     # A socket for both families writes IPv4 as ::ffff:10.0.0.1.
     forms = (parsed, getattr(parsed, "ipv4_mapped", None))
-    return any(form in network for form in forms if form is not None for network in trusted)
+    return any(
+        form in network for form in forms if form is not None for network in trusted.networks
+    )
 
 
 def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

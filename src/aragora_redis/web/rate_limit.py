@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping
 from http import HTTPStatus
 
@@ -14,26 +15,49 @@ from ..rate_limit.gcra import Decision
 from ..rate_limit.policy import LimitPolicy
 from ..state.shared import SharedState
 from .asgi import answer, is_below
-from .client_address import client_address, networks, subject_of
+from .client_address import UNIX, client_address, proxies, subject_of
 from .headers import fields, x_fields
 from .problems import Problem, problem_outside
 
+_log = logging.getLogger(__name__)
+
 Subject = Callable[[Scope], str | None]
+NO_ADDRESS = "ip:unknown"
+"""Whom requests count for that come from no address; they are one subject, and never uncounted."""
 
 
 def by_address(trusted_proxies: Collection[str] = ()) -> Subject:
-    """Subjects by client address; `trusted_proxies` are networks whose word is taken for it.
+    """Subjects by client address.
+
+    Over a Unix socket nobody has an address. With `unix` among the trusted proxies
+    `X-Forwarded-For` tells it; without, all such requests count as one subject, and the log says
+    so once.
+
+    Args:
+        trusted_proxies: networks, or `unix`, whose word is taken for whom they connect for.
 
     Raises:
-        SettingsError: one is no network.
+        SettingsError: one is neither.
     """
-    trusted = networks(trusted_proxies)
+    trusted = proxies(trusted_proxies)
+    told = False
 
-    def subject(scope: Scope) -> str | None:
+    def subject(scope: Scope) -> str:
+        nonlocal told
         client = scope.get("client")
         forwarded = Headers(scope=scope).getlist("x-forwarded-for")
         found = client_address(client[0] if client else None, forwarded, trusted)
-        return None if found is None else subject_of(found)
+        if found is not None:
+            return subject_of(found)
+        if not told:
+            told = True
+            _log.warning(
+                "requests come from no address, as over a Unix socket, so a limit by address "
+                "counts all of them as one; by_address([%r]) trusts the X-Forwarded-For of those "
+                "who connect there",
+                UNIX,
+            )
+        return NO_ADDRESS
 
     return subject
 

@@ -15,7 +15,7 @@ from ..errors import AragoraRedisError, SessionDataError
 from ..sessions.client import Client
 from ..state.shared import SharedState
 from .asgi import answer, is_below
-from .client_address import client_address, networks
+from .client_address import client_address, proxies
 from .problems import Problem, problem_outside
 from .session import Lasting, MaxAge, WebSession
 from .session_cookie import CookieForm, SameSite
@@ -56,13 +56,14 @@ class SessionMiddleware:
             unused; None until they are closed. Who uses the session gets it anew when half of that
             is over.
         exclude: paths, with all below them, that have no session.
-        trusted_proxies: networks of our own proxies, whose `X-Forwarded-For` counts for the address
-            that a user is shown beside each of their sessions.
+        trusted_proxies: networks of our own proxies, and `unix` for those that connect to a Unix
+            socket: their `X-Forwarded-For` counts for the address that a user is shown beside each
+            of their sessions.
         on_conflict: `overwrite` writes what this request has set over what another has.
 
     Raises:
         InvalidInputError: the cookie's parts contradict each other.
-        SettingsError: a trusted proxy is no network.
+        SettingsError: a trusted proxy is neither.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class SessionMiddleware:
         self._exclude = tuple(exclude)
         self._overwrite = on_conflict == "overwrite"
         self._auto = load == "auto"
-        self._trusted = networks(trusted_proxies)
+        self._trusted = proxies(trusted_proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the request on with its session."""
