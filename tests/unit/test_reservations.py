@@ -12,9 +12,11 @@ from aragora_redis.errors import (
     LimitExceededError,
     LimitUnavailableError,
     LinkDownError,
+    OutageError,
     OverloadedError,
     UnknownPolicyError,
 )
+from aragora_redis.policies import parse_policies
 from aragora_redis.rate_limit import held, operations
 from aragora_redis.rate_limit.gcra import Source
 from aragora_redis.rate_limit.reservation import LATE, Found, Reservation, unseal
@@ -80,6 +82,29 @@ async def test_a_context_settles_the_estimate_or_gives_it_back(limits):
             pytest.fail("it was refused")
     assert refused.value.retry_after == pytest.approx(360)
     assert await left(limits) == 800
+
+
+async def test_a_limit_that_the_file_loses_meanwhile_is_settled_as_it_was(state, limits):
+    async with limits.reserve("llm", "org:7", 400) as reserved:
+        state.use_policies(parse_policies("", source="empty"))
+        assert await reserved.keep() == 400
+    assert reserved.settled.cost == 400
+    with pytest.raises(UnknownPolicyError):
+        await limits.check("llm", "org:7")
+    state.use_policies(parse_policies(POLICIES, source="mended"))
+    assert await left(limits) == 600
+
+
+async def test_what_cannot_be_given_back_hides_no_exception(limits, monkeypatch, caplog):
+    async def fails(_reservation, _cost):
+        raise OutageError("too many wait for Redis")
+
+    monkeypatch.setattr(limits, "settle", fails)
+    with pytest.raises(ZeroDivisionError):
+        async with limits.reserve("llm", "org:7", 400) as reserved:
+            raise ZeroDivisionError
+    assert "too many wait for Redis" in caplog.text
+    assert reserved.id not in caplog.text
 
 
 async def test_an_id_is_enough_and_says_nobody_s_name(limits, clock):

@@ -97,6 +97,17 @@ def test_what_is_reserved_is_settled_or_given_back(state):
     assert state.rate_limits.look("api", "llm").decision.remaining == 8
 
 
+def test_what_cannot_be_given_back_hides_no_exception(state, monkeypatch, caplog):
+    def fails(_cost):
+        raise OutcomeUnknownError("no answer in time")
+
+    reserved = state.rate_limits.reserve("api", "llm", 1)
+    monkeypatch.setattr(reserved, "settle", fails)
+    with pytest.raises(ZeroDivisionError), reserved:
+        raise ZeroDivisionError
+    assert "no answer in time" in caplog.text
+
+
 def test_what_is_known_here_does_not_leave_the_thread(state, crossings):
     state.rate_limits.check("api", "u", cost=2)
     assert not state.rate_limits.check("api", "u").allowed

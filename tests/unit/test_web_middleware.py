@@ -25,6 +25,7 @@ from aragora_redis.errors import (
     UnknownPolicyError,
 )
 from aragora_redis.jwt import VerifiedToken
+from aragora_redis.policies import parse_policies
 from aragora_redis.settings import from_env
 from aragora_redis.tokens.identity import token_id
 from aragora_redis.web import RateLimitMiddleware, TokenMiddleware, by_address
@@ -124,6 +125,30 @@ async def test_a_websocket_over_its_limit_does_not_open(state):
 def test_an_unknown_policy_is_told_at_once(state):
     with pytest.raises(UnknownPolicyError):
         RateLimitMiddleware(PLAIN, state=state, policy="nobody")
+
+
+async def test_a_limit_that_the_file_lost_is_a_fault_of_the_service(state, caplog):
+    app = RateLimitMiddleware(PLAIN, state=state)
+    state.use_policies(parse_policies("[limits.other]\nrate = '1 per hour'\n", source="other.toml"))
+    async with client_of(app) as client:
+        answer = await client.get("/")
+    assert answer.status_code == 500
+    assert "api" not in answer.text
+    assert "ARAGORA_POLICIES" not in answer.text
+    assert "'api'" in caplog.text
+
+
+async def test_a_limit_that_is_lost_while_it_is_asked_was_asked(state, monkeypatch):
+    check = state.rate_limits.check
+
+    async def lost_meanwhile(*args):
+        decision = await check(*args)
+        state.use_policies(parse_policies("", source="empty.toml"))
+        return decision
+
+    monkeypatch.setattr(state.rate_limits, "check", lost_meanwhile)
+    async with client_of(RateLimitMiddleware(PLAIN, state=state)) as client:
+        assert (await client.get("/")).headers["ratelimit"] == '"api";r=1;t=60'
 
 
 @pytest.mark.parametrize(
@@ -376,8 +401,9 @@ async def test_a_refused_token_of_a_route_is_401_and_other_input_is_not(service)
 
 async def test_errors_are_problems_and_the_description_renders(service):
     async with client_of(service) as client:
-        problem = (await client.get("/broken")).json()
-        assert problem["remedy"]
+        broken = await client.get("/broken")
+        assert (broken.status_code, broken.json()["ran"]) == (500, "no")
+        assert "nobody" not in broken.text
         assert (await client.get("/openapi.json")).status_code == 200
 
 

@@ -239,7 +239,7 @@ def routes(state: SharedState, stopping: asyncio.Event) -> APIRouter:
         async with waiter_of(receive, stopping) if body.wait else nullcontext() as waiter:
             joint = await state.rate_limits.acquire_all(*checks, wait=body.wait, waiter=waiter)
         told = [
-            (state.rate_limits.policy(check.policy), decision)
+            (check.policy, decision)
             for check, decision in zip(checks, joint.decisions, strict=True)
             if decision is not None
         ]
@@ -405,4 +405,4 @@ def _status(*, allowed: bool) -> HTTPStatus:
 
 def _fields(state: SharedState, policy: str, decision: Decision) -> dict[str, str]:
     x_moment = x_now(wanted=state.settings.gateway.x_headers)
-    return fields(state.rate_limits.policy(policy), decision, x_now=x_moment)
+    return fields(policy, decision, x_now=x_moment)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from weakref import WeakValueDictionary
 
 from ..errors import InvalidInputError, UnknownPolicyError
 from ..rate_limit.gcra import validate_cost
@@ -20,6 +21,7 @@ class LimitBook:
         self._prefix = prefix
         self._digest_key = digest_key
         self._limiters: dict[str, LocalLimiter] = {}
+        self._dropped: WeakValueDictionary[str, LocalLimiter] = WeakValueDictionary()
         self.use(policies)
 
     def __iter__(self) -> Iterator[LocalLimiter]:
@@ -38,6 +40,8 @@ class LimitBook:
                 limiter = LocalLimiter(policy, prefix=self._prefix, digest_key=self._digest_key)
             limiter.policy = policy
             limiters[name] = limiter
+        for name in self._limiters.keys() - limiters.keys():
+            self._dropped[name] = self._limiters[name]
         self._limiters = limiters
 
     def named(self, policy: str) -> LocalLimiter:
@@ -53,6 +57,18 @@ class LimitBook:
                 remedy="define it in the file that ARAGORA_POLICIES names",
             )
         return limiter
+
+    def reserved(self, policy: str) -> LocalLimiter:
+        """The limit of that name, for a reservation of it.
+
+        One that was dropped is known as long as somebody here holds a reservation of it: the limit
+        may be back tomorrow, and what was reserved under it ends as it was said it would.
+
+        Raises:
+            UnknownPolicyError: there is none.
+        """
+        dropped = None if policy in self._limiters else self._dropped.get(policy)
+        return self.named(policy) if dropped is None else dropped
 
     def asked(self, check: LimitCheck, among: Sequence[LimitCheck]) -> Asked:
         """One of several limits as it is asked.

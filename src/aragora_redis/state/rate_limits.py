@@ -230,7 +230,7 @@ class RateLimits:
                 decision = self._asking.undecided(limiter.policy)
             said = self._asking.said(limiter.policy, decision)
             sealed = made.seal(self._decider.digest_key) if said.allowed else ""
-            return Reserved(said, sealed, estimate if said.allowed else 0, self)
+            return Reserved(said, sealed, estimate if said.allowed else 0, self, limiter)
 
         return Reserving(policy, ttl, make)
 
@@ -246,14 +246,14 @@ class RateLimits:
 
         Raises:
             InvalidInputError: that is no reservation, or no such time.
-            UnknownPolicyError: its limit is not defined any more.
+            UnknownPolicyError: its limit is not defined any more, and nobody holds it here.
             OutageError, OutcomeUnknownError: Redis cannot be asked; it lapses as it would have.
             OverloadedError: it had lapsed, and too many others are open by now.
         """
         self._decider.life.require()
         validate_ttl(ttl)
         found = unseal(reservation, self._decider.digest_key)
-        kept, held = await self._reservations.keep(self._book.named(found.policy), found, ttl)
+        kept, held = await self._reservations.keep(self._book.reserved(found.policy), found, ttl)
         return Kept(kept.seal(self._decider.digest_key), held)
 
     async def settle(self, reservation: str, cost: int) -> Settlement:
@@ -270,13 +270,13 @@ class RateLimits:
 
         Raises:
             InvalidInputError: that is no reservation, or no such cost.
-            UnknownPolicyError: its limit is not defined any more.
+            UnknownPolicyError: its limit is not defined any more, and nobody holds it here.
             OutageError, OutcomeUnknownError: Redis cannot be asked, and too many wait for it
                 already; otherwise it is told as soon as it can be.
         """
         self._decider.life.require()
         found = unseal(reservation, self._decider.digest_key)
-        limiter = self._book.named(found.policy)
+        limiter = self._book.reserved(found.policy)
         settled = await self._reservations.end(limiter, limiter.keyed(found.key), found, cost)
         if settled.returned:
             self._waiting.wake(found.key)

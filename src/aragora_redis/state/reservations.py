@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -42,6 +43,8 @@ from ..rate_limit.reservation import (
 )
 from .limit_decider import CHARGE_LIMIT, CHARGES_AT_ONCE, UNDECIDED, Decider
 
+_log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 KEPT_EVERY = 1 / 3
@@ -70,12 +73,15 @@ class Reserved:
         settled: what became of it in the end.
     """
 
-    def __init__(self, decision: Decision, sealed: str, cost: int, limits: Ends) -> None:
+    def __init__(
+        self, decision: Decision, sealed: str, cost: int, limits: Ends, limiter: LocalLimiter
+    ) -> None:
         self.decision = decision
         self.id = sealed
         self.cost = cost
         self.settled: Settlement | None = None
         self._limits = limits
+        self._limiter = limiter  # as long as this lives, so does it: see `LimitBook.reserved`
 
     @property
     def allowed(self) -> bool:
@@ -104,7 +110,8 @@ class Reserving:
 
     As a context it raises `LimitExceededError` where the tokens are refused, and keeps them as long
     as it lasts, a day at most. At its end, unless it was settled, the estimate stands; after an
-    exception everything is given back.
+    exception everything is given back. Where that cannot be, the log says so: the exception is what
+    comes out.
     """
 
     def __init__(self, policy: str, ttl: float, made: Callable[[], Awaitable[Reserved]]) -> None:
@@ -133,8 +140,24 @@ class Reserving:
         reserved = self._reserved
         if self._keeping is not None:
             self._keeping.cancel()
-        if reserved is not None and reserved.settled is None:
-            await reserved.settle(0 if error is not None else reserved.cost)
+        if reserved is None or reserved.settled is not None:
+            return
+        if error is None:
+            await reserved.settle(reserved.cost)
+            return
+        try:
+            await reserved.refund()
+        except AragoraRedisError as trouble:
+            log_not_returned(self._policy, trouble)
+
+
+def log_not_returned(policy: str, trouble: AragoraRedisError) -> None:
+    """Say that work has failed, and what it had reserved could not be given back."""
+    _log.warning(
+        "a reservation of the limit %r could not be given back, and lapses by itself: %s",
+        policy,
+        trouble,
+    )
 
 
 async def keep_alive(reserved: Reserved, ttl: float) -> None:

@@ -10,7 +10,7 @@ from functools import wraps
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
-from ..errors import LimitExceededError
+from ..errors import AragoraRedisError, LimitExceededError
 from ..rate_limit.gcra import Decision, Look
 from ..rate_limit.joint import JointDecision, LimitCheck
 from ..rate_limit.policy import LimitPolicy, Rate
@@ -19,7 +19,7 @@ from ..state.decorated import threaded
 from ..state.limited import subject_of_call
 from ..state.own_limits import LOOK_LIMIT, MOST_ON_A_PAGE, OwnLimits
 from ..state.reservations import Reserved as ReservedThere
-from ..state.reservations import keep_alive
+from ..state.reservations import keep_alive, log_not_returned
 from ..state.shared import SharedState
 from .crossing import Crossing
 
@@ -87,8 +87,15 @@ class Reserved:
         if self._keeping is not None:
             with contextlib.suppress(RuntimeError):  # its loop has ended, and so has it
                 self._keeping.get_loop().call_soon_threadsafe(self._keeping.cancel)
-        if self.settled is None:
-            self.settle(0 if error is not None else self.cost)
+        if self.settled is not None:
+            return
+        if error is None:
+            self.settle(self.cost)
+            return
+        try:
+            self.refund()
+        except AragoraRedisError as trouble:
+            log_not_returned(self._policy, trouble)
 
 
 @dataclass(frozen=True, slots=True)

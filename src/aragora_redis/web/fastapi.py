@@ -93,12 +93,11 @@ class RateLimit:
         if subject is None:
             return None
         decision = await state.rate_limits.check(self._policy, subject, self._cost)
-        policy = state.rate_limits.policy(self._policy)
         if not decision.allowed:
-            raise ProblemError(refusal(policy, decision, x_headers=self._x_headers))
+            raise ProblemError(refusal(self._policy, decision, x_headers=self._x_headers))
         if self._x_headers:
             response.headers.update(x_fields(decision, SYSTEM_CLOCK.wall()))
-        add_members(response.headers, fields(policy, decision))
+        add_members(response.headers, fields(self._policy, decision))
         return decision
 
 

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from ..rate_limit.gcra import Decision
-from ..rate_limit.policy import LimitPolicy
 
 _LARGEST = 999_999_999_999_999
 """The largest integer of a structured field."""
@@ -22,13 +21,13 @@ def retry_after(seconds: float) -> str:
     return str(max(math.ceil(seconds), 1))
 
 
-def policy_field(policy: LimitPolicy, decision: Decision) -> str:
+def policy_field(name: str, decision: Decision) -> str:
     """`RateLimit-Policy`: the quota `q` is the burst, the window `w` the time in which it returns.
 
     They are those of the limit that was in force for the subject. A window is a whole number of
     seconds from 1; a shorter one is rounded up.
     """
-    return _policy_field(policy.name, decision.limit, decision.window)
+    return _policy_field(name, decision.limit, decision.window)
 
 
 @lru_cache(maxsize=1024)
@@ -37,7 +36,7 @@ def _policy_field(name: str, limit: int, window_s: float) -> str:
     return f'"{name}";q={_integer(limit)};w={_integer(window)}'
 
 
-def limit_field(policy: LimitPolicy, decision: Decision) -> str:
+def limit_field(name: str, decision: Decision) -> str:
     """`RateLimit`: `r` tokens are left for the next `t` seconds.
 
     After a refusal `t` is the wait, since `Retry-After` must not end before it; otherwise the time
@@ -45,7 +44,7 @@ def limit_field(policy: LimitPolicy, decision: Decision) -> str:
     """
     seconds = decision.reset_after if decision.allowed else decision.retry_after
     left = _integer(decision.remaining)
-    return f'"{policy.name}";r={left};t={_integer(math.ceil(seconds))}'
+    return f'"{name}";r={left};t={_integer(math.ceil(seconds))}'
 
 
 def x_fields(decision: Decision, now: float) -> dict[str, str]:
@@ -61,13 +60,14 @@ def x_fields(decision: Decision, now: float) -> dict[str, str]:
     }
 
 
-def fields(
-    policy: LimitPolicy, decision: Decision, *, x_now: float | None = None
-) -> dict[str, str]:
-    """All fields of an answer to a check; with `x_now` (Unix seconds) `X-RateLimit-*` too."""
+def fields(name: str, decision: Decision, *, x_now: float | None = None) -> dict[str, str]:
+    """All fields of an answer to a check of the limit of that name, which may be gone by now.
+
+    With `x_now` (Unix seconds) `X-RateLimit-*` too.
+    """
     found = {
-        "RateLimit-Policy": policy_field(policy, decision),
-        "RateLimit": limit_field(policy, decision),
+        "RateLimit-Policy": policy_field(name, decision),
+        "RateLimit": limit_field(name, decision),
     }
     if x_now is not None:
         found |= x_fields(decision, x_now)
@@ -77,7 +77,7 @@ def fields(
 
 
 def joint_fields(
-    told: Sequence[tuple[LimitPolicy, Decision]],
+    told: Sequence[tuple[str, Decision]],
     retry_after_s: float,
     *,
     x_now: float | None = None,
@@ -87,8 +87,8 @@ def joint_fields(
     `X-RateLimit-*` tell of the one limit that has least left.
     """
     found = {
-        "RateLimit-Policy": ", ".join(policy_field(policy, decision) for policy, decision in told),
-        "RateLimit": ", ".join(limit_field(policy, decision) for policy, decision in told),
+        "RateLimit-Policy": ", ".join(policy_field(name, decision) for name, decision in told),
+        "RateLimit": ", ".join(limit_field(name, decision) for name, decision in told),
     }
     if x_now is not None:
         decisions = (decision for _, decision in told)

@@ -5,6 +5,7 @@ A value that a client sent is never echoed, because it may be a token in the wro
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,8 @@ from ..errors import (
 )
 from .headers import retry_after
 
+_log = logging.getLogger(__name__)
+
 MEDIA_TYPE = "application/problem+json"
 _TYPE = "urn:aragora-redis:"
 _STATUS: Mapping[type[AragoraRedisError], HTTPStatus] = {
@@ -56,6 +59,10 @@ _STATUS: Mapping[type[AragoraRedisError], HTTPStatus] = {
 
 _OF_REDIS = (OutageError, OutcomeUnknownError, UnexpectedReplyError, LayoutError)
 """Errors whose messages tell of servers."""
+
+
+_OF_THE_SERVICE = (UnknownPolicyError,)
+"""Errors that whoever asks a service cannot mend, though whoever asks the gateway can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,11 @@ class Problem:
         return JSONResponse(body, self.status, dict(self.headers), MEDIA_TYPE)
 
 
+_INTERNAL = Problem(
+    HTTPStatus.INTERNAL_SERVER_ERROR, "this service cannot handle the request", "its log says why"
+)
+
+
 class ProblemError(Exception):
     """A request is refused before anything of ours ran."""
 
@@ -111,9 +123,13 @@ def problem_of(error: AragoraRedisError) -> Problem:
 def problem_outside(error: AragoraRedisError) -> Problem:
     """How it is answered to whoever is not to know how a service is built: without addresses.
 
-    What exactly cannot be used is told in the log, once, and in `status()`.
+    What exactly cannot be used is told in the log, once, and in `status()`. A fault of the service
+    itself is told in the log alone, each time.
     """
     problem = problem_of(error)
+    if isinstance(error, _OF_THE_SERVICE) or problem.status is _INTERNAL.status:
+        _log.error("a request cannot be handled: %s", error)
+        return _INTERNAL
     if not isinstance(error, _OF_REDIS):
         return problem
     detail = "the state of this service cannot be used now"

@@ -12,7 +12,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..clock import SYSTEM_CLOCK
 from ..errors import AragoraRedisError
 from ..rate_limit.gcra import Decision
-from ..rate_limit.policy import LimitPolicy
 from ..state.shared import SharedState
 from .asgi import answer, is_below
 from .client_address import UNIX, client_address, proxies, subject_of
@@ -67,7 +66,7 @@ def x_now(*, wanted: bool) -> float | None:
     return SYSTEM_CLOCK.wall() if wanted else None
 
 
-def refusal(policy: LimitPolicy, decision: Decision, *, x_headers: bool = False) -> Problem:
+def refusal(policy: str, decision: Decision, *, x_headers: bool = False) -> Problem:
     """The answer to a request that is over its limit."""
     return Problem(
         HTTPStatus.TOO_MANY_REQUESTS,
@@ -133,13 +132,13 @@ class RateLimitMiddleware:
             await answer(problem_outside(error), scope, receive, send)
             return
         if not decision.allowed:
-            found = self._state.rate_limits.policy(self._policy)
-            await answer(refusal(found, decision, x_headers=self._x_headers), scope, receive, send)
+            over = refusal(self._policy, decision, x_headers=self._x_headers)
+            await answer(over, scope, receive, send)
             return
         await self._app(scope, receive, self._telling(decision, send))
 
     def _telling(self, decision: Decision, send: Send) -> Send:
-        told = fields(self._state.rate_limits.policy(self._policy), decision)
+        told = fields(self._policy, decision)
         x_told = x_fields(decision, SYSTEM_CLOCK.wall()) if self._x_headers else {}
 
         async def send_with_fields(message: Message) -> None:
