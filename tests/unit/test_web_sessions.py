@@ -321,6 +321,25 @@ async def test_in_an_outage_only_who_touches_the_session_fails(state):
         assert (await client.get("/read")).status_code == 503
 
 
+@pytest.mark.parametrize("load", ["auto", "explicit"])
+async def test_a_logout_needs_no_redis(state, load):
+    service = Service(state, load=load)
+    async with service.client() as client:
+        await client.get("/login")
+        stolen = dict(client.cookies)
+        state.sessions._store._copies._copies.clear()
+        state._executor.outage = LinkDownError("Redis is away")
+        answer = await client.get("/end")
+        assert answer.status_code == 200
+        assert "Max-Age=0" in answer.headers["set-cookie"]
+        state._executor.outage = None
+    async with service.client(**stolen) as thief:
+        again = await thief.get("/end")
+        assert again.status_code == 200
+        assert (await state.sessions.of_cookie(stolen["session"])) is None
+        assert await state.sessions.of_user("42") == []
+
+
 async def test_an_emptied_session_that_another_request_fills_lives_on(state):
     service = Service(state)
     async with service.client() as client:

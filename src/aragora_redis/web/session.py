@@ -23,6 +23,7 @@ from ..errors import (
 from ..sessions.client import Client
 from ..sessions.data import Fields, encode
 from ..sessions.stored import Session, SessionInfo
+from ..state.session_store import NO_ANSWER
 from ..state.sessions import Sessions
 
 _ATTEMPTS = 3
@@ -329,13 +330,24 @@ class WebSession(MutableMapping[str, Any]):
                 self._begin(await self._sessions.rotate(self._stored), sent)
 
     async def end(self) -> None:
-        """End it for good, and forget what it holds. Raises nothing where it has ended before."""
-        await self.load()
+        """End it for good, and forget what it holds. Raises nothing where it has ended before.
+
+        One that cannot be read is ended by the id that the client has sent.
+
+        Raises:
+            OutageError: Redis cannot be asked, and too many ends wait for it already.
+        """
+        with contextlib.suppress(*NO_ANSWER):
+            await self.load()
         async with self._writing:
-            stored, self._stored = self._stored, None
+            ends: Session | str | None = self._stored
+            if self._data is None and self._presented is not None:
+                ends = self._presented.session_id
+            self._stored, self._trouble = None, None
             self._data, self._read, self._cookie = {}, {}, Cookie.DELETE
-            if stored is not None:
-                await self._sessions.end(stored)
+            if ends is not None:
+                with contextlib.suppress(SessionGoneError):
+                    await self._sessions.end(ends)
 
     # --- the user's own sessions --------------------------------------------------------
 
