@@ -131,7 +131,7 @@ CHAPTERS = (
         ("Permit",),
         inner=("holds_place", "generation", "with_place"),
     ),
-    Chapter("How a circuit is", "aragora_redis.state.circuit", ("CircuitStatus",)),
+    Chapter("How a circuit is", "aragora_redis.state.circuit_status", ("CircuitStatus",)),
     Chapter("Who has reported of it", "aragora_redis.circuit.operations", ("Reporter",)),
     Chapter("Circuits as the policies file has them", "aragora_redis.circuit.policy"),
     Chapter(

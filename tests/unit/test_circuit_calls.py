@@ -26,6 +26,7 @@ from aragora_redis.errors import (
     LinkDownError,
     SessionDataError,
 )
+from aragora_redis.events import CircuitChanged
 from aragora_redis.names import validate_name
 from aragora_redis.policies import parse_policies
 from aragora_redis.settings import Settings
@@ -418,6 +419,19 @@ async def test_a_force_says_who_why_and_until_when_and_ends_by_itself(state):
         circuit.count(await circuit.acquire(), ok=False, duration=0)
     await circuit.report_evidence()
     assert circuit.state == "open", "its calls decide again"
+
+
+async def test_who_only_looks_has_seen_nothing_change(state):
+    await state.circuits.force("elsewhere", "open", "drill", by="ann")
+    state.circuits._circuits.clear()  # as on an instance that does not call it
+    await state.circuits._run(operations.names(state.circuits._keys, ["elsewhere"]))
+    told = []
+    state.events.subscribe(told.append)
+    shown = [await state.circuits.look("elsewhere"), *await state.circuits.all()]
+    assert [(each.state, each.reason, each.retry_after) for each in shown] == [
+        ("forced-open", "drill", state.circuits["elsewhere"].policy.open_for)
+    ] * 2
+    assert [each for each in told if isinstance(each, CircuitChanged)] == []
 
 
 async def test_other_policies_hold_at_once_for_circuits_and_sessions_in_use(state):

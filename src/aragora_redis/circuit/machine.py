@@ -75,6 +75,26 @@ class Standing:
             return "closed"
         return cast(Shown, self.phase.value)
 
+    def wait(self, now: int, open_for: float) -> float:
+        """Seconds until it may be tried again; 0 where it lets calls through.
+
+        One that is held open by hand may be at any time: an open time is sensible, at most.
+        """
+        left = max(self.until - now, 0) / 1e6
+        match self.shown(now):
+            case "open":
+                return left
+            case "forced-open":
+                return min(left, open_for) if self.until else open_for
+        return 0.0
+
+    def told_at(self, server_now: int) -> int:
+        """By which instant to go where a server tells it at that one (Unix microseconds).
+
+        No state lasts for longer than it was given for, though a clock says so.
+        """
+        return max(server_now, self.until - self.span)
+
 
 class Evidence(NamedTuple):
     """Calls of a window, of one instance or pooled, and how many instances saw what."""

@@ -71,7 +71,7 @@ class RefusalBody(BaseModel):
 
 
 class CircuitBody(BaseModel):
-    """A circuit, see `aragora_redis.state.circuit.CircuitStatus`."""
+    """A circuit, see `aragora_redis.state.circuit_status.CircuitStatus`."""
 
     name: str
     state: Shown

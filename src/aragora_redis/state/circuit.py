@@ -7,11 +7,8 @@ import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from math import inf
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
-from msgspec import Struct
-
-from ..circuit import note
 from ..circuit.machine import Phase, Shown, Standing, trips
 from ..circuit.operations import lease_of
 from ..circuit.outcome import DEFAULT, Classify, Kinds, Rules
@@ -25,6 +22,7 @@ from .bulkhead import Bulkhead
 from .circuit_entered import Entered
 from .circuit_guard import Guard
 from .circuit_knowledge import Knowledge, Surroundings
+from .circuit_status import CircuitStatus, status_of
 from .circuit_trials import NoPlaceError, Trials
 from .decorated import asynchronous, stream_within
 
@@ -34,38 +32,6 @@ FLUSH_EVERY = 1.0
 """Seconds between looks at a circuit in use, at most."""
 IN_USE_FOR = 60.0
 """Seconds after its last call for which a circuit is looked at."""
-
-
-class CircuitStatus(Struct, frozen=True):
-    """How a circuit is. Rates are of the calls that this instance knows of.
-
-    Attributes:
-        retry_after: seconds until it may be tried again; 0 where it lets calls through.
-        opens: how often in a row it has opened.
-        calls: in the window: pooled where Redis is asked, else this instance's own.
-        reason: why it was forced,
-        forced_by: by whom,
-        forced_at: and when (Unix seconds); None where it is not forced, or nobody told.
-        forced_until: Unix seconds until which it is forced; None for as long as nobody ends it.
-        in_flight: calls of this instance that are under way, guarded or under a permit,
-        waiting: and those that wait for a place.
-        source: who decides now.
-    """
-
-    name: str
-    state: Shown
-    retry_after: float
-    opens: int
-    calls: int
-    failure_rate: float
-    slow_rate: float
-    reason: str
-    forced_by: str
-    forced_at: float | None
-    forced_until: float | None
-    in_flight: int
-    waiting: int
-    source: Literal["redis", "local"]
 
 
 class Circuit:
@@ -133,27 +99,16 @@ class Circuit:
 
     def snapshot(self) -> CircuitStatus:
         """How it is, now."""
-        known, state = self._known, self.state
-        seen = known.pooled
-        if known.alone:
-            seen = known.window.seen(self.monotonic())
-        forced = state.startswith("forced")
-        said = note.read(known.current.reason) if forced else note.Note()
-        return CircuitStatus(
-            name=self.name,
-            state=state,
-            retry_after=known.wait,
-            opens=known.current.opens,
-            calls=seen.calls,
-            failure_rate=seen.failures / seen.calls if seen.calls else 0.0,
-            slow_rate=seen.slow / seen.calls if seen.calls else 0.0,
-            reason=said.reason,
-            forced_by=said.by,
-            forced_at=said.at or None,
-            forced_until=known.current.until / 1e6 if forced and known.current.until else None,
+        known = self._known
+        return status_of(
+            self.name,
+            self.policy,
+            known.current,
+            known.now(),
+            known.window.seen(self.monotonic()) if known.alone else known.pooled,
+            source=known.source,
             in_flight=self.bulkhead.in_flight,
             waiting=self.bulkhead.waiting,
-            source=known.source,
         )
 
     def use(self, policy: CircuitPolicy) -> None:

@@ -96,13 +96,7 @@ class Knowledge:
     @property
     def wait(self) -> float:
         """Seconds until it may be tried again; 0 where it lets calls through."""
-        current, now = self.current, self.now()
-        if current.phase is Phase.FORCED_OPEN and current.shown(now) == "forced-open":
-            left = (current.until - now) / 1e6 if current.until else self._policy().open_for
-            return min(left, self._policy().open_for)
-        if current.phase is Phase.OPEN:
-            return max(current.until - now, 0) / 1e6
-        return 0.0
+        return self.current.wait(self.now(), self._policy().open_for)
 
     def now(self) -> int:
         """The clock by which the present state was told, in Unix microseconds, carried on by ours.
@@ -130,8 +124,7 @@ class Knowledge:
         """
         later = standing.later_than(self.standing)
         if later or (standing == self.standing and not self.alone):
-            # No state lasts for longer than it was given for, though a clock says so.
-            now = max(server_now, standing.until - standing.span)
+            now = standing.told_at(server_now)
             self._told_at = ServerTime(self._around.clock.monotonic(), now)
         if later:
             self._go_by(standing, None, 0)

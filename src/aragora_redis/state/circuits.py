@@ -12,6 +12,7 @@ knows a later one than Redis has, tells it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import secrets
 from collections import OrderedDict
@@ -21,8 +22,8 @@ from weakref import WeakValueDictionary
 
 from ..audit.act import Act
 from ..circuit import note, operations
-from ..circuit.machine import Phase
-from ..circuit.operations import CircuitKeys, Reporter
+from ..circuit.machine import Evidence, Phase, Standing, open_time
+from ..circuit.operations import CircuitKeys, Reported, Reporter
 from ..clock import Clock
 from ..errors import AragoraRedisError, InvalidInputError, UnexpectedReplyError
 from ..events import Events
@@ -31,8 +32,9 @@ from ..operation import Operation, Runs
 from ..policies import Policies
 from ..rate_limit.share import FleetSize
 from .audit import UNRECORDED, Recorder
-from .circuit import Circuit, CircuitStatus
+from .circuit import Circuit
 from .circuit_knowledge import Surroundings
+from .circuit_status import CircuitStatus, status_of
 from .life import Life
 
 T = TypeVar("T")
@@ -126,7 +128,7 @@ class Circuits:
                     f"{CIRCUITS} circuits are in use",
                     remedy="name a circuit after a dependency, and not after a request",
                 )
-            circuit = self._made(name)
+            circuit = Circuit(name, self._policies.circuit(name), self._around)
             self._follow(circuit)
         elif name in self._circuits:
             self._circuits.move_to_end(name)
@@ -153,13 +155,12 @@ class Circuits:
         except AragoraRedisError:
             mine = sorted(self._circuits.items())  # others may have come and gone meanwhile
             return [circuit.snapshot() for _, circuit in mine]
-        # Whoever only looks takes no place among the circuits that are followed.
-        shown = {name: self._held(name) or self._made(name) for name in sorted(known)}
-        new = [circuit for name, circuit in shown.items() if name not in self._circuits]
-        for start in range(0, len(new), AT_ONCE):
-            page = new[start : start + AT_ONCE]
-            await asyncio.gather(*(circuit.report_evidence() for circuit in page))
-        return [circuit.snapshot() for circuit in shown.values()]
+        shown = {name: each.snapshot() for name, each in self._circuits.items() if name in known}
+        others = sorted(known - shown.keys())
+        for start in range(0, len(others), AT_ONCE):
+            page = others[start : start + AT_ONCE]
+            shown |= zip(page, await asyncio.gather(*map(self._looked_at, page)), strict=True)
+        return [shown[name] for name in sorted(shown)]
 
     async def look(self, name: str) -> CircuitStatus:
         """One circuit, as Redis tells it; who only looks takes no place among those followed.
@@ -169,9 +170,7 @@ class Circuits:
         """
         self._around.life.require()
         validate_name(name, "a circuit")
-        circuit = self._held(name) or self._made(name)
-        await circuit.report_evidence()
-        return circuit.snapshot()
+        return await self._looked_at(name)
 
     async def reporters(self, name: str) -> list[Reporter]:
         """What each instance has told of a circuit's calls.
@@ -219,11 +218,10 @@ class Circuits:
             raise InvalidInputError("a circuit is forced for 1 millisecond to 366 days")
         said = note.write(note.Note(by, self._around.server_now(), reason))
         validate_name(name, "a circuit")
-        try:
+        circuit = None
+        with contextlib.suppress(InvalidInputError):  # too many; but who acts by hand always can
             circuit = self[name]
-        except InvalidInputError:  # too many; but whoever acts by hand can always do so
-            circuit = self._made(name)
-        await circuit.report_evidence()  # what is known here must not be later than what is forced
+            await circuit.report_evidence()  # what is forced must be later than what is known here
         force = operations.force(
             self._keys,
             name,
@@ -236,6 +234,8 @@ class Circuits:
         forced = await self._audit.act(
             act, lambda: self._run(force), lambda forced: forced.standing.phase.value
         )
+        if circuit is None:
+            return self._as_told(name, forced)
         circuit.adopt(forced.standing, forced.server_now)
         return circuit.snapshot()
 
@@ -298,8 +298,34 @@ class Circuits:
             circuit.due_at = now
         self._wake.set()
 
-    def _made(self, name: str) -> Circuit:
-        return Circuit(name, self._policies.circuit(name), self._around)
+    async def _looked_at(self, name: str) -> CircuitStatus:
+        """A circuit as Redis tells it; as it is known here where there is no answer.
+
+        One that nobody here holds is not made for it: who only looks takes no place among those
+        that are followed, and has seen nothing change.
+        """
+        if (circuit := self._held(name)) is not None:
+            await circuit.report_evidence()
+            return circuit.snapshot()
+        policy, around = self._policies.circuit(name), self._around
+        report = operations.report(
+            self._keys,
+            name,
+            policy,
+            known=Standing(),
+            own=around.own,
+            seen=Evidence(),
+            open_for=open_time(policy, 1) * around.jitter(),
+        )
+        try:
+            return self._as_told(name, await self._run(report))
+        except AragoraRedisError:
+            return status_of(name, policy, Standing(), 0, Evidence(), source="local")
+
+    def _as_told(self, name: str, told: Reported) -> CircuitStatus:
+        standing, policy = told.standing, self._policies.circuit(name)
+        now = standing.told_at(told.server_now)
+        return status_of(name, policy, standing, now, told.pooled, source=self._around.source)
 
     def _held(self, name: str) -> Circuit | None:
         """The circuit of a name that somebody here may hold: it must not be made twice."""

@@ -14,8 +14,8 @@ from ..circuit.outcome import DEFAULT, Classify, Kinds, Outcome, Rules
 from ..circuit.permit import Permit
 from ..errors import NotStartedError
 from ..state.circuit import Circuit as AsyncCircuit
-from ..state.circuit import CircuitStatus
 from ..state.circuit_entered import Entered
+from ..state.circuit_status import CircuitStatus
 from ..state.circuits import Forced
 from ..state.decorated import threaded
 from ..state.endable_sessions import WRITE_LIMIT
