@@ -29,6 +29,7 @@ from aragora_redis.policies import parse_policies
 from aragora_redis.settings import from_env
 from aragora_redis.tokens.identity import token_id
 from aragora_redis.web import RateLimitMiddleware, TokenMiddleware, by_address
+from aragora_redis.web.asgi import is_below
 from aragora_redis.web.client_address import client_address, proxies, subject_of
 from aragora_redis.web.fastapi import RateLimit, RequireToken, install, lifespan
 
@@ -80,6 +81,38 @@ async def test_a_limit_is_told_and_kept(state):
         assert (await client.get("/health/live")).status_code == 200
     async with client_of(app, "203.0.113.10") as other:
         assert (await other.get("/")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("root", "path", "below"),
+    [
+        ("", "/health", True),
+        ("", "/health/live", True),
+        ("", "/healthy", False),
+        ("/api", "/api/health", True),
+        ("/api/", "/api/health", True),
+        ("/api", "/health", True),
+        ("/api", "/api/other", False),
+        ("/api", "/apihealth", False),
+        ("/api", "/api", False),
+        ("/api", "/api/api/health", False),
+    ],
+)
+def test_paths_are_told_as_the_routes_have_them(root, path, below):
+    assert is_below({"path": path, "root_path": root}, ["/health"]) is below
+
+
+def test_the_root_is_a_path_too():
+    assert is_below({"path": "/api", "root_path": "/api"}, ["/"])
+
+
+async def test_what_is_exempt_is_so_below_a_root_path(state):
+    app = RateLimitMiddleware(PLAIN, state=state, exempt=["/health"])
+    transport = httpx.ASGITransport(app, root_path="/api")
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        for _ in range(3):
+            assert (await client.get("/api/health/live")).status_code == 200
+        assert [(await client.get("/api/")).status_code for _ in range(3)] == [200, 200, 429]
 
 
 async def test_a_subject_may_be_anything_and_none_is_not_counted(state):

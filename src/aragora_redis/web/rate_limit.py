@@ -94,7 +94,7 @@ class RateLimitMiddleware:
         state: started by the application, see `web.fastapi.lifespan`.
         policy: its name in the policies file.
         subject: whom a request counts for; None lets it pass uncounted. By address by default.
-        exempt: paths, with all below them, that are not limited.
+        exempt: paths, with all below them, that are not limited; without `root_path`.
         x_headers: send `X-RateLimit-*` beside the fields of the IETF.
 
     Raises:
@@ -121,7 +121,7 @@ class RateLimitMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the request, or hand it on."""
         subject = None
-        if scope["type"] in {"http", "websocket"} and not is_below(scope["path"], self._exempt):
+        if scope["type"] in {"http", "websocket"} and not is_below(scope, self._exempt):
             subject = self._subject(scope)
         if subject is None:
             await self._app(scope, receive, send)

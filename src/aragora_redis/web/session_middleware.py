@@ -55,7 +55,7 @@ class SessionMiddleware:
         max_age: seconds for which browsers keep it, `session` for as long as its session may be
             unused; None until they are closed. Who uses the session gets it anew when half of that
             is over.
-        exclude: paths, with all below them, that have no session.
+        exclude: paths, with all below them, that have no session; without `root_path`.
         trusted_proxies: networks of our own proxies, and `unix` for those that connect to a Unix
             socket: their `X-Forwarded-For` counts for the address that a user is shown beside each
             of their sessions.
@@ -92,7 +92,7 @@ class SessionMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the request on with its session."""
-        if scope["type"] not in {"http", "websocket"} or is_below(scope["path"], self._exclude):
+        if scope["type"] not in {"http", "websocket"} or is_below(scope, self._exclude):
             await self._app(scope, receive, send)
             return
         presented = HTTPConnection(scope).cookies.get(self._cookie.name)

@@ -93,7 +93,7 @@ class TokenMiddleware:
 
     Args:
         state, scopes, realm: see `TokenCheck`.
-        exempt: paths, with all below them, that need no token.
+        exempt: paths, with all below them, that need no token; without `root_path`.
 
     Raises:
         SettingsError: there is no key to verify tokens with.
@@ -114,7 +114,7 @@ class TokenMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the request, or hand it on with its token."""
-        if scope["type"] in {"http", "websocket"} and not is_below(scope["path"], self._exempt):
+        if scope["type"] in {"http", "websocket"} and not is_below(scope, self._exempt):
             try:
                 token = await self._check.token(Headers(scope=scope).getlist("authorization"))
             except ProblemError as error:
