@@ -60,7 +60,7 @@ def client_address(peer: str | None, forwarded: Sequence[str], trusted: Proxies)
     entries = [entry.strip() for value in forwarded for entry in value.split(",")]
     found = peer or None
     while _is_trusted(found, trusted) and entries:
-        entry = entries.pop()
+        entry = _without_port(entries.pop())
         if _parsed(entry) is None:
             break
         found = entry
@@ -76,6 +76,14 @@ def subject_of(address: str) -> str:
         network = ipaddress.ip_network((parsed, _IPV6_PREFIX), strict=False)
         return f"ip:{network}"
     return f"ip:{address}"
+
+
+def _without_port(entry: str) -> str:
+    """The address of an entry such as `203.0.113.9:5678` or `[2001:db8::1]:443`, as Azure's are."""
+    if entry.startswith("["):
+        return entry[1:].partition("]")[0]
+    host, _, port = entry.partition(":")
+    return host if port.isdigit() else entry
 
 
 def _is_trusted(address: str | None, trusted: Proxies) -> bool:
