@@ -58,8 +58,10 @@ def validate_name(name: str, of: str) -> None:
         InvalidInputError: it is not 1 to 64 characters out of `A-Z a-z 0-9 _ . -`, or only
             punctuation, which clients that tidy paths could not reach.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str):
+        raise InvalidInputError(f"the name of {of} must be text, not {type(name).__name__}")
+    if not _NAME.fullmatch(name):  # which is not repeated: it may be a token in the wrong place
         raise InvalidInputError(
-            f"{str(name)[:80]!r} is not a name for {of}",
+            f"that is not a name for {of}",
             remedy="use 1 to 64 of the characters A-Z a-z 0-9 _ . -",
         )

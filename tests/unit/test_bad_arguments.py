@@ -6,7 +6,9 @@ import time
 
 import pytest
 
+from aragora_redis import Rate
 from aragora_redis.errors import InvalidInputError
+from aragora_redis.rate_limit.policy import unknown_limit
 from aragora_redis.testing import memory_state
 
 SURROGATE = "\ud800"
@@ -114,3 +116,30 @@ async def test_a_message_that_is_none_changes_no_limit(message):
         state.rate_limits.on_push([b"message", channel, message])
         state.circuits.on_push([b"message", state.circuits.channel, message])
         assert (await state.rate_limits.check("api", "a")).allowed
+
+
+TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI0MiJ9.sEcReTsIgNaTuRe0123456789-and-more"
+
+
+@pytest.mark.parametrize(
+    ("ask", "told"),
+    [
+        (lambda state: state.rate_limits.policy(TOKEN), "there are api"),
+        (lambda state: state.rate_limits.limit(TOKEN), "there are api"),
+        (lambda state: state.circuits[TOKEN], "not a name for a circuit"),
+        (lambda state: state.circuits[7], "text, not int"),
+        (lambda _: Rate(TOKEN), "not a rate"),
+    ],
+)
+async def test_what_may_be_a_token_in_the_wrong_place_is_not_repeated(ask, told):
+    async with memory_state("[limits.api]\nrate = '1 per hour'\n") as state:
+        with pytest.raises(InvalidInputError, match=told) as refused:
+            ask(state)
+    assert TOKEN[:20] not in str(refused.value)
+
+
+def test_many_limits_are_not_all_listed():
+    told = str(unknown_limit(f"limit-{n:02}" for n in range(12)))
+    assert "limit-00, " in told
+    assert "limit-09, and 2 more" in told
+    assert "none is defined" in str(unknown_limit([]))

@@ -425,7 +425,7 @@ async def test_who_only_looks_has_seen_nothing_change(state):
     await state.circuits.force("elsewhere", "open", "drill", by="ann")
     state.circuits._circuits.clear()  # as on an instance that does not call it
     await state.circuits._run(operations.names(state.circuits._keys, ["elsewhere"]))
-    told = []
+    told: list[Any] = []
     state.events.subscribe(told.append)
     shown = [await state.circuits.look("elsewhere"), *await state.circuits.all()]
     assert [(each.state, each.reason, each.retry_after) for each in shown] == [

@@ -116,7 +116,7 @@ def _validate_name(document: Document, where: tuple[str, ...], name: str, of: st
     try:
         validate_name(name, of)
     except InvalidInputError as error:
-        document.refuse(where, error.args[0], error.remedy)
+        document.refuse(where, f"{name[:80]!r} is not a name for {of}", error.remedy)
 
 
 def _limit(document: Document, name: str) -> LimitPolicy:

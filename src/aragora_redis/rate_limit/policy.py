@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
@@ -10,7 +11,7 @@ from hashlib import blake2b
 from math import gcd
 from typing import Final
 
-from ..errors import InvalidInputError
+from ..errors import InvalidInputError, UnknownPolicyError
 from ..names import validate_name
 
 EXACT: Final = 2**52
@@ -29,6 +30,8 @@ _UNITS_US: Final = {
     )
     for unit in units
 }
+_NAMES_SHOWN: Final = 10
+"""How many limits an error lists."""
 _RATE: Final = re.compile(
     r"\s*(?P<count>[0-9]{1,16})(?:\s*/\s*|\s+per\s+)(?:(?P<number>[0-9]{1,16})\s*)?(?P<unit>[a-z]+)\s*"
 )
@@ -52,13 +55,28 @@ def parse_rate(text: str) -> tuple[int, int]:
     found = _RATE.fullmatch(text)
     if found is None or found["unit"] not in _UNITS_US:
         raise InvalidInputError(
-            f"{text[:64]!r} is not a rate",
+            "that is not a rate",
             remedy=f"write one {RATE_FORMS}; units are {', '.join(_UNITS_US)}",
         )
     count, number = int(found["count"]), int(found["number"] or 1)
     if not count or not number:
-        raise InvalidInputError(f"the rate {text!r} has a zero", remedy="use numbers from 1")
+        raise InvalidInputError("the rate has a zero", remedy="use numbers from 1")
     return count, number * _UNITS_US[found["unit"]]
+
+
+def unknown_limit(defined: Iterable[str]) -> UnknownPolicyError:
+    """The error for a name that no limit has.
+
+    What was asked for is not repeated, because a client may have sent it: a token in the wrong
+    place.
+    """
+    names = sorted(defined)
+    more = f", and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    there_are = f"there are {', '.join(names[:_NAMES_SHOWN])}{more}" if names else "none is defined"
+    return UnknownPolicyError(
+        f"there is no limit of that name: {there_are}",
+        remedy="define it in the file that ARAGORA_POLICIES names",
+    )
 
 
 @dataclass(frozen=True, slots=True, init=False)

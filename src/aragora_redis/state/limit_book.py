@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from weakref import WeakValueDictionary
 
-from ..errors import InvalidInputError, UnknownPolicyError
+from ..errors import InvalidInputError
 from ..rate_limit.gcra import validate_cost
 from ..rate_limit.joint import Asked, LimitCheck, located
 from ..rate_limit.local import LocalLimiter
-from ..rate_limit.policy import LimitPolicy
+from ..rate_limit.policy import LimitPolicy, unknown_limit
+
+_log = logging.getLogger(__name__)
 
 
 class LimitBook:
@@ -42,6 +45,8 @@ class LimitBook:
             limiters[name] = limiter
         for name in self._limiters.keys() - limiters.keys():
             self._dropped[name] = self._limiters[name]
+            if len(self._limiters[name]):
+                _log.warning("the limit %r is in use here, and is not defined any more", name)
         self._limiters = limiters
 
     def named(self, policy: str) -> LocalLimiter:
@@ -52,10 +57,7 @@ class LimitBook:
         """
         limiter = self._limiters.get(policy) if isinstance(policy, str) else None
         if limiter is None:
-            raise UnknownPolicyError(
-                f"there is no limit named {str(policy)[:80]!r}",
-                remedy="define it in the file that ARAGORA_POLICIES names",
-            )
+            raise unknown_limit(self._limiters)
         return limiter
 
     def reserved(self, policy: str) -> LocalLimiter:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ...audit.act import Act
-from ...errors import UnknownPolicyError
 from ...rate_limit import operations
 from ...rate_limit.gcra import (
     Decision,
@@ -15,7 +14,7 @@ from ...rate_limit.gcra import (
     validate_payable,
 )
 from ...rate_limit.local import LocalLimiter, Record, validate_location, validate_subject
-from ...rate_limit.policy import LimitPolicy, Rate
+from ...rate_limit.policy import LimitPolicy, Rate, unknown_limit
 from ...rate_limit.reservation import (
     LATE,
     Reservation,
@@ -207,11 +206,7 @@ def _act(actor: str, done: str, policy: LimitPolicy, record: Record, reason: str
 def _known(desk: Desk, policy: str) -> LimitPolicy:
     known = desk.policies.limits.get(policy)
     if known is None:
-        names = ", ".join(sorted(desk.policies.limits)) or "none is defined"
-        raise UnknownPolicyError(
-            f"there is no limit named {policy[:80]!r}: {names}",
-            remedy="ARAGORA_POLICIES names the file that defines them",
-        )
+        raise unknown_limit(desk.policies.limits)
     return known
 
 
