@@ -627,6 +627,47 @@ def test_nor_by_threads(threads, how):
     assert threads.circuits["few"]._circuit().bulkhead.in_flight == 0
 
 
+RAISED = pytest.mark.parametrize(
+    ("error", "failures"),
+    [
+        (ConnectionResetError("not one of httpx's"), 1),
+        (httpx.ReadTimeout("late"), 1),
+        (httpx.StreamConsumed(), 0),
+        (LinkDownError("of a transport within"), 0),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+
+
+def raising(error):
+    def answer(_):
+        raise error
+
+    return httpx.MockTransport(answer)
+
+
+def counted(circuit):
+    seen = circuit._known.window.seen(circuit.monotonic())
+    return seen.calls, seen.failures
+
+
+@RAISED
+async def test_whatever_a_transport_raises_is_a_failure(state, error, failures):
+    transport = CircuitTransport(state.circuits, transport=raising(error))
+    with pytest.raises(type(error)):
+        await transport.handle_async_request(httpx.Request("GET", "http://few"))
+    assert counted(state.circuits["few"]) == (failures, failures)
+
+
+@RAISED
+def test_so_it_is_by_threads(threads, error, failures):
+    transport = SyncCircuitTransport(threads.circuits, transport=raising(error))
+    with pytest.raises(type(error)):
+        transport.handle_request(httpx.Request("GET", "http://few"))
+    threads._crossing.cross(lambda _: asyncio.sleep(0), 1)
+    assert counted(threads.circuits["few"]._circuit()) == (failures, failures)
+
+
 async def test_places_are_kept_at_once_and_given_back_until_that_fails(state, monkeypatch):
     circuit, asked, together = state.circuits["slow"], [], asyncio.Event()
     trials = circuit._trials

@@ -1,8 +1,8 @@
 """Circuit breakers for httpx: a transport that asks the circuit of each request's host.
 
-A request fails by an error of the transport, a timeout among them, or by a status of 500 and above.
-What goes wrong on our side before anything is sent says nothing: a pool without a free connection,
-a URL or request that cannot be.
+A request fails by whatever its transport raises, a timeout among it, or by a status of 500 and
+above. What goes wrong on our side before anything is sent says nothing: a pool without a free
+connection, a URL or request that cannot be, a body that was sent before, an error of this package.
 
 How it went is known with the response's headers, or (`until="body"`) when its body has ended: a
 stream that breaks off is then a failure, and one that the caller leaves says nothing. Until then a
@@ -20,7 +20,7 @@ from typing import Literal
 
 import httpx
 
-from ..errors import InvalidInputError
+from ..errors import AragoraRedisError
 from ..state.circuit_guard import Guard
 from ..state.circuits import Circuits
 from ..sync.circuits import Circuits as SyncCircuits
@@ -30,8 +30,13 @@ Name = Callable[[httpx.Request], str]
 Failed = Callable[[httpx.Response], bool | None]
 Until = Literal["headers", "body"]
 
-_FAILURES = (httpx.TransportError,)
-_OURS = (httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.LocalProtocolError, InvalidInputError)
+_OURS = (
+    httpx.PoolTimeout,
+    httpx.UnsupportedProtocol,
+    httpx.LocalProtocolError,
+    httpx.StreamError,
+    AragoraRedisError,
+)
 _LONGEST = 64
 """Characters of a circuit's name."""
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]")
@@ -86,7 +91,7 @@ class CircuitTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Make a request, if its circuit lets it through."""
         circuit = self._circuits[self._name(request)]
-        guard = circuit.guard(failure_on=_FAILURES, ignore=_OURS, classify=self._failed)
+        guard = circuit.guard(ignore=_OURS, classify=self._failed)
         await guard.__aenter__()
         try:
             response = await self._transport.handle_async_request(request)
@@ -161,7 +166,7 @@ class SyncCircuitTransport(httpx.BaseTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Make a request, if its circuit lets it through."""
         circuit = self._circuits[self._name(request)]
-        guard = circuit.guard(failure_on=_FAILURES, ignore=_OURS, classify=self._failed)
+        guard = circuit.guard(ignore=_OURS, classify=self._failed)
         guard.__enter__()
         try:
             response = self._transport.handle_request(request)
