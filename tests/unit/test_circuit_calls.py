@@ -627,6 +627,25 @@ def test_nor_by_threads(threads, how):
     assert threads.circuits["few"]._circuit().bulkhead.in_flight == 0
 
 
+async def test_a_body_that_is_dropped_in_another_thread_gives_leave_back_in_the_loop(
+    state, monkeypatch
+):
+    few = state.circuits["few"]
+    leave, left_in = few.bulkhead.leave, []
+
+    def leaving():
+        left_in.append(threading.current_thread())
+        leave()
+
+    monkeypatch.setattr(few.bulkhead, "leave", leaving)
+    transport = CircuitTransport(state.circuits, transport=Answer(), until="body")
+    held = [await transport.handle_async_request(httpx.Request("GET", "http://few"))]
+    await asyncio.to_thread(held.clear)
+    await until(lambda: left_in)
+    assert left_in == [threading.current_thread()]
+    assert few.bulkhead.in_flight == 0
+
+
 RAISED = pytest.mark.parametrize(
     ("error", "failures"),
     [

@@ -103,6 +103,11 @@ class Guard:
         circuit.count_at(now, permit, ok=outcome == "ok", duration=took)
         return None
 
+    @property
+    def under_way(self) -> bool:
+        """Whether the call has begun and its end was not told."""
+        return self._permit is not None
+
     def abandon(self) -> None:
         """Give the leave back without waiting: whoever held the call has dropped it."""
         permit, self._permit = self._permit, None

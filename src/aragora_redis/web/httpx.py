@@ -13,6 +13,8 @@ trial call keeps its place, for hours if need be. Slow is what took long until t
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from hashlib import blake2b
@@ -122,6 +124,7 @@ class _Body(httpx.AsyncByteStream):
 
     def __init__(self, stream: httpx.SyncByteStream | httpx.AsyncByteStream, guard: Guard) -> None:
         self._guard = guard
+        self._loop = asyncio.get_running_loop()
         if not isinstance(stream, httpx.AsyncByteStream):
             raise TypeError("an asynchronous transport gives an asynchronous stream")
         self._stream = stream
@@ -142,7 +145,10 @@ class _Body(httpx.AsyncByteStream):
             await self._guard.end("released")
 
     def __del__(self) -> None:
-        self._guard.abandon()
+        # Where it is part of a cycle, that is collected by whatever thread comes to it.
+        if self._guard.under_way:
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and with it all calls
+                self._loop.call_soon_threadsafe(self._guard.abandon)
 
 
 class SyncCircuitTransport(httpx.BaseTransport):
