@@ -6,22 +6,26 @@ import base64
 import json
 import time
 from contextlib import asynccontextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 import httpx
 import jwt
 import pytest
-from fastapi import Depends, FastAPI, Request, Security
+from fastapi import Depends, FastAPI, Request, Security, WebSocket
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
 from aragora_redis import SharedState
 from aragora_redis.errors import (
+    LimitExceededError,
     LinkDownError,
     NotReadyError,
+    OutcomeUnknownError,
+    SessionConflictError,
     SettingsError,
     StaleError,
+    TokenRevokedError,
     UnknownPolicyError,
 )
 from aragora_redis.jwt import VerifiedToken
@@ -446,6 +450,61 @@ async def test_errors_are_problems_and_the_description_renders(service):
         assert (broken.status_code, broken.json()["ran"]) == (500, "no")
         assert "nobody" not in broken.text
         assert (await client.get("/openapi.json")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (LimitExceededError("api", 3.0), 1013),
+        (LinkDownError("10.0.0.7:6379 cannot be reached"), 1013),
+        (OutcomeUnknownError("10.0.0.7:6379 gave no answer"), 1011),
+        (TokenRevokedError("the token is revoked"), 1008),
+        (SessionConflictError("x" * 200), 1011),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+async def test_an_error_of_a_websocket_that_was_accepted_closes_it(state, error, code):
+    app = FastAPI()
+    install(app, state)
+
+    @app.websocket("/ws")
+    async def endpoint(socket: WebSocket):
+        await socket.accept()
+        raise error
+
+    sent = await said_to_a_websocket(app, "/ws")
+    assert [each["type"] for each in sent] == ["websocket.accept", "websocket.close"]
+    assert sent[1]["code"] == code
+    assert "10.0.0.7" not in sent[1]["reason"]
+    assert 0 < len(sent[1]["reason"]) <= 123
+
+
+async def test_an_error_of_a_websocket_that_the_application_has_closed_is_told_to_nobody(state):
+    app = FastAPI()
+    install(app, state)
+
+    @app.websocket("/ws")
+    async def endpoint(socket: WebSocket):
+        await socket.accept()
+        await socket.close()
+        raise LimitExceededError("api", 3.0)
+
+    sent = await said_to_a_websocket(app, "/ws")
+    assert [each.get("code") for each in sent] == [None, 1000]
+
+
+async def said_to_a_websocket(app, path):
+    sent: list[Any] = []
+
+    async def receive():
+        return {"type": "websocket.connect"}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "websocket", "path": path, "headers": [], "query_string": b""}
+    await app(scope | {"subprotocols": []}, receive, send)
+    return sent
 
 
 async def test_the_state_lives_as_long_as_the_application(state):

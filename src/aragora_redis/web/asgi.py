@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from http import HTTPStatus
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
+from ..errors import Ran
 from .problems import Problem
+
+_POLICY_VIOLATION, _INTERNAL_ERROR, _TRY_AGAIN_LATER = 1008, 1011, 1013
+"""Close codes (RFC 6455 section 7.4, and IANA's registry)."""
+_REASON_BYTES = 123
+"""What a close frame has room for."""
+_FORBIDDEN = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+_LATER = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 
 def is_below(scope: Scope, roots: Collection[str]) -> bool:
@@ -31,6 +40,17 @@ async def answer(problem: Problem, scope: Scope, receive: Receive, send: Send) -
     """Answer a request with a problem; a WebSocket is closed before it opens (policy violation)."""
     if scope["type"] == "websocket":
         await receive()
-        await send({"type": "websocket.close", "code": 1008, "reason": problem.detail})
+        await send({**closing(problem), "code": _POLICY_VIOLATION})
         return
     await problem.response()(scope, receive, send)
+
+
+def closing(problem: Problem) -> Message:
+    """What closes a WebSocket that was accepted, and tells the client whether to come again."""
+    code = _INTERNAL_ERROR
+    if problem.status in _FORBIDDEN:
+        code = _POLICY_VIOLATION
+    elif problem.status in _LATER and problem.ran is Ran.NO:
+        code = _TRY_AGAIN_LATER
+    reason = problem.detail.encode()[:_REASON_BYTES].decode(errors="ignore")
+    return {"type": "websocket.close", "code": code, "reason": reason}

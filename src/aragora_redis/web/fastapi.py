@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.security import HTTPBearer, SecurityScopes
+from starlette.requests import HTTPConnection
+from starlette.websockets import WebSocketState
 
 from ..clock import SYSTEM_CLOCK
 from ..errors import AragoraRedisError, TokenRefusedError
 from ..jwt import VerifiedToken
 from ..rate_limit.gcra import Decision
 from ..state.shared import SharedState
+from .asgi import closing
 from .headers import fields, x_fields
 from .problems import Problem, ProblemError, problem_outside
 from .rate_limit import Subject, add_members, by_address, refusal
@@ -24,21 +26,34 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def install(app: FastAPI, state: SharedState) -> None:
-    """Make `state` known to the dependencies of this module, and answer its errors as problems."""
+    """Make `state` known to the dependencies of this module, and answer its errors as problems.
+
+    A WebSocket that was accepted is closed: with 1013 where the client is to come again later, 1008
+    where it may not, and 1011 otherwise.
+    """
     app.state.aragora = state
 
-    async def ours(_: Request, error: AragoraRedisError) -> JSONResponse:
-        return problem_outside(error).response()
+    async def ours(asked: HTTPConnection, error: AragoraRedisError) -> Response | None:
+        return await _answered(asked, problem_outside(error))
 
-    async def refused(_: Request, error: ProblemError) -> JSONResponse:
-        return error.problem.response()
+    async def refused(asked: HTTPConnection, error: ProblemError) -> Response | None:
+        return await _answered(asked, error.problem)
 
-    async def token(_: Request, error: TokenRefusedError) -> JSONResponse:
-        return token_refusal(error).response()
+    async def token(asked: HTTPConnection, error: TokenRefusedError) -> Response | None:
+        return await _answered(asked, token_refusal(error))
 
     app.exception_handler(AragoraRedisError)(ours)
     app.exception_handler(TokenRefusedError)(token)
     app.exception_handler(ProblemError)(refused)
+
+
+async def _answered(asked: HTTPConnection, problem: Problem) -> Response | None:
+    """The answer to a request, or to a WebSocket that was not accepted; another is closed."""
+    if not isinstance(asked, WebSocket) or asked.application_state is WebSocketState.CONNECTING:
+        return problem.response()
+    if asked.application_state is asked.client_state is WebSocketState.CONNECTED:
+        await asked.send(closing(problem))
+    return None
 
 
 def lifespan(state: SharedState, then: Lifespan | None = None) -> Lifespan:

@@ -6,17 +6,13 @@ import logging
 
 from starlette.types import Message, Receive, Send
 
-from ..errors import AragoraRedisError, OutageError
+from ..errors import AragoraRedisError
+from .asgi import closing
 from .problems import problem_outside
 from .session import WebSession
 from .session_cookie import CookieForm
 
 _log = logging.getLogger(__name__)
-
-_INTERNAL_ERROR, _TRY_AGAIN_LATER = 1011, 1013
-"""Close codes (RFC 6455 section 7.4, and IANA's registry)."""
-_REASON_BYTES = 123
-"""What a close frame has room for."""
 
 
 class SocketSession:
@@ -88,11 +84,5 @@ class SocketSession:
         except AragoraRedisError as error:
             self._failed = True
             _log.warning("the session of a WebSocket is not written: %s", error.message)
-            reason = problem_outside(error).detail.encode()[:_REASON_BYTES]
-            later = isinstance(error, OutageError)
-            return {
-                "type": "websocket.close",
-                "code": _TRY_AGAIN_LATER if later else _INTERNAL_ERROR,
-                "reason": reason.decode(errors="ignore"),
-            }
+            return closing(problem_outside(error))
         return None
