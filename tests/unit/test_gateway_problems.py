@@ -10,7 +10,7 @@ import pytest
 from aragora_redis import errors
 from aragora_redis.errors import Ran
 from aragora_redis.gateway.problems import problem_of_faults
-from aragora_redis.web.problems import MEDIA_TYPE, problem_of
+from aragora_redis.web.problems import MEDIA_TYPE, problem_of, problem_outside
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,22 @@ def test_a_problem_says_what_to_do_and_whether_it_ran():
         "remedy": "ask again",
         "ran": Ran.UNKNOWN,
     }
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (errors.LinkDownError("10.0.0.7:6379 is away"), "try again"),
+        (errors.OutcomeUnknownError("10.0.0.7:6379 gave no answer"), "look before"),
+        (errors.UnexpectedReplyError("10.0.0.7:6379 says x"), "look before"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+def test_nobody_outside_is_told_to_repeat_what_may_have_run(error, remedy):
+    problem = problem_outside(error)
+    assert remedy in problem.remedy
+    assert problem.ran is error.ran
+    assert "10.0.0.7" not in problem.detail + problem.remedy
 
 
 def test_the_wait_of_an_outage_is_passed_on():

@@ -61,6 +61,12 @@ _OF_REDIS = (OutageError, OutcomeUnknownError, UnexpectedReplyError, LayoutError
 """Errors whose messages tell of servers."""
 
 
+_REMEDIES = {
+    Ran.NO: "try again shortly",
+    Ran.UNKNOWN: "it may have been done, so look before you ask for it again",
+    Ran.YES: "it was done, so do not ask for it again",
+}
+"""What whoever asks a service is told of them, by whether the operation ran."""
 _OF_THE_SERVICE = (UnknownPolicyError,)
 """Errors that whoever asks a service cannot mend, though whoever asks the gateway can."""
 
@@ -133,4 +139,4 @@ def problem_outside(error: AragoraRedisError) -> Problem:
     if not isinstance(error, _OF_REDIS):
         return problem
     detail = "the state of this service cannot be used now"
-    return replace(problem, detail=detail, remedy="try again shortly")
+    return replace(problem, detail=detail, remedy=_REMEDIES[error.ran])
