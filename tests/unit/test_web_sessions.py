@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
+from typing import Any
 
 import httpx
 import pytest
@@ -360,6 +362,38 @@ async def test_a_user_is_not_logged_out_by_an_empty_session(state):
         await client.get("/login")
         await client.get("/clear")
         assert (await client.get("/read")).json() == {"user": "42"}
+
+
+TOUCHES: dict[str, Any] = {
+    "id": lambda session: session.id,
+    "handle": lambda session: session.handle,
+    "user": lambda session: session.user,
+    "load": lambda session: session.load(),
+    "login": lambda session: session.login("42"),
+    "rotate": lambda session: session.rotate(),
+    "end": lambda session: session.end(),
+    "of_user": lambda session: session.of_user(),
+    "end_others": lambda session: session.end_others(),
+}
+
+
+@pytest.mark.parametrize("touch", TOUCHES.values(), ids=TOUCHES)
+async def test_what_depends_on_the_session_is_cached_for_nobody_else(state, touch):
+    async def endpoint(request: Request):
+        if inspect.isawaitable(found := touch(session_of(request))):
+            await found
+        return PlainTextResponse("ok")
+
+    untouched = Route("/untouched", lambda _: PlainTextResponse("ok"))
+    app = Starlette(routes=[Route("/", endpoint), untouched])
+    made = await state.sessions.create("42")
+    transport = httpx.ASGITransport(SessionMiddleware(app, state=state, secure=False))
+    cookies = {"session": state.sessions.cookie(made)}
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://service", cookies=cookies
+    ) as client:
+        assert "vary" not in (await client.get("/untouched")).headers
+        assert (await client.get("/")).headers["vary"] == "Cookie"
 
 
 async def test_excluded_paths_have_no_session(state, asked):

@@ -117,6 +117,7 @@ class WebSession(MutableMapping[str, Any]):
         self._keeps_id = False
         self._writing = asyncio.Lock()
         self.accessed = False
+        """Whether the response may depend on it, and so on the client's cookie."""
         self._trouble: AragoraRedisError | None = None
         self.told: AragoraRedisError | None = None
         """Why it could not be read, once somebody has touched it and was told so."""
@@ -162,6 +163,7 @@ class WebSession(MutableMapping[str, Any]):
     @property
     def id(self) -> str | None:
         """The id that the client holds from now on; None where there is no session."""
+        self.accessed = True
         return None if self._stored is None else self._stored.id
 
     @property
@@ -207,6 +209,10 @@ class WebSession(MutableMapping[str, Any]):
         Raises:
             OutageError, OutcomeUnknownError: Redis cannot be asked, and there is no copy.
         """
+        self.accessed = True
+        await self._load()
+
+    async def _load(self) -> None:
         if self._data is None:
             presented = self._presented
             found = (
@@ -221,7 +227,7 @@ class WebSession(MutableMapping[str, Any]):
     async def try_load(self) -> None:
         """Read the session, if that can be; else whoever touches it is told why it cannot."""
         try:
-            await self.load()
+            await self._load()
         except AragoraRedisError as error:
             self._trouble = error
 
@@ -364,6 +370,7 @@ class WebSession(MutableMapping[str, Any]):
     @property
     def handle(self) -> str | None:
         """What names this session in the list of its user's, and opens nothing."""
+        self.accessed = True
         return None if self._stored is None else self._stored.handle
 
     async def end_other(self, handle: str) -> None:
