@@ -9,6 +9,8 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tests.artefacts.api_reference import CHAPTERS
@@ -273,6 +275,27 @@ def test_threads_have_what_the_api_names(part):
 
 EXPIRES = time.time() + 3600
 MANY = 3 * LOAD_STEP + 7
+
+
+@pytest.mark.parametrize("vouched_by_another", [False, True])
+def test_what_is_loaded_while_a_thread_judges_is_heeded(state, monkeypatch, vouched_by_another):
+    tokens = state._crossing.here.tokens
+    revocations, judge = tokens._revocations, tokens._judge.judge
+    turns: list[Any] = []
+
+    def judged(claims, scores):
+        found = judge(claims, scores)
+        if not turns:  # the loop has its turn, and perhaps another thread too
+            revocations.apply(jti_entry(tokens._key, "late", time.time() + 60, ""))
+            if vouched_by_another:
+                revocations.vouch(set)
+        turns.append(found)
+        return found
+
+    revocations.vouched_until = float("-inf")
+    monkeypatch.setattr(tokens, "_judge", SimpleNamespace(judge=judged))
+    assert state.tokens.is_revoked({"jti": "late"})
+    assert turns[0] is None
 
 
 @pytest.fixture

@@ -136,10 +136,13 @@ class Tokens:
     def _judged(self, claims: Mapping[str, Any]) -> Judged | None:
         if not self._life.lives:
             self._life.require()
+        # Asked first: threads may judge as the loop loads what others will vouch for.
+        vouched = self._monotonic() <= self._revocations.vouched_until
         found = self._judge.judge(claims, self._scores)
         # What is known to be revoked is so, however little else is known.
-        if found is None and self._monotonic() > self._revocations.vouched_until:
+        if found is None and not vouched:
             self._revocations.vouch(lambda: self._consulted(claims))
+            found = self._judge.judge(claims, self._scores)  # by what was vouched for
         return found
 
     def _consulted(self, claims: Mapping[str, Any]) -> set[int]:
