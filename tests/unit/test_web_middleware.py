@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import httpx
 import jwt
 import pytest
-from fastapi import Depends, FastAPI, Request, Security, WebSocket
+from fastapi import Depends, FastAPI, HTTPException, Request, Security, WebSocket
 from starlette.applications import Starlette
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
 from aragora_redis import SharedState
@@ -416,6 +416,66 @@ async def test_a_middleware_tells_of_its_limit_beside_those_of_a_route(state):
         assert told["ratelimit"] == '"wide";r=99;t=1, "api";r=1;t=60'
         assert told["ratelimit-policy"] == '"wide";q=100;w=60, "api";q=2;w=120'
         assert told["x-ratelimit-limit"] == "100"
+
+
+@pytest.mark.parametrize(
+    ("made", "status"),
+    [
+        (lambda: {"plain": "data"}, 200),
+        (lambda: PlainTextResponse("made by the route"), 200),
+        (lambda: StreamingResponse(iter(["a", "b"])), 200),
+        (lambda: raised(HTTPException(404)), 404),
+        (lambda: raised(LinkDownError("away")), 503),
+    ],
+    ids=["data", "response", "stream", "exception", "ours"],
+)
+async def test_a_limit_is_told_whoever_makes_the_response(state, made, status):
+    app = FastAPI()
+    install(app, state)
+
+    @app.get("/", dependencies=[Depends(RateLimit("wide", x_headers=True))], response_model=None)
+    async def root():
+        return made()
+
+    async with client_of(app) as client:
+        answer = await client.get("/")
+    assert answer.status_code == status
+    assert answer.headers["ratelimit"] == '"wide";r=99;t=1'
+    assert answer.headers["x-ratelimit-remaining"] == "99"
+
+
+def raised(error):
+    raise error
+
+
+async def test_who_is_refused_is_told_of_the_limits_that_gave_too(state):
+    app = FastAPI()
+    install(app, state)
+
+    @app.get("/", dependencies=[Depends(RateLimit("wide")), Depends(RateLimit("api"))])
+    async def root():
+        return "ok"
+
+    async with client_of(app) as client:
+        answers = [await client.get("/") for _ in range(3)]
+    assert answers[2].status_code == 429
+    assert answers[2].headers["ratelimit"].startswith('"api";r=0;t=')
+    assert ', "wide";r=97;t=' in answers[2].headers["ratelimit"]
+
+
+async def test_a_limit_that_is_checked_twice_is_told_once(state):
+    app = FastAPI()
+    install(app, state)
+
+    @app.get("/", dependencies=[Depends(RateLimit("wide"))])
+    async def root():
+        return "ok"
+
+    app.add_middleware(RateLimitMiddleware, state=state, policy="wide")
+    async with client_of(app) as client:
+        told = (await client.get("/")).headers
+    assert told["ratelimit"] == '"wide";r=98;t=2'
+    assert told["ratelimit-policy"] == '"wide";q=100;w=60'
 
 
 async def test_dependencies_judge_tokens(service, state):

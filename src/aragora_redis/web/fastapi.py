@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import NamedTuple
 
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.security import HTTPBearer, SecurityScopes
+from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketState
 
 from ..clock import SYSTEM_CLOCK
@@ -16,17 +19,23 @@ from ..jwt import VerifiedToken
 from ..rate_limit.gcra import Decision
 from ..state.shared import SharedState
 from .asgi import closing
-from .headers import fields, x_fields
+from .headers import x_fields
 from .problems import Problem, ProblemError, problem_outside
 from .rate_limit import Subject, add_members, by_address, refusal
 from .tokens import TokenCheck
 from .tokens import refusal as token_refusal
+
+_TOLD = "aragora_redis.limits"
+"""Where in a request's scope the dependencies say what they have found."""
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def install(app: FastAPI, state: SharedState) -> None:
     """Make `state` known to the dependencies of this module, and answer its errors as problems.
+
+    Call it before the application starts: it adds a middleware, which tells clients of the limits
+    of their routes.
 
     A WebSocket that was accepted is closed: with 1013 where the client is to come again later, 1008
     where it may not, and 1011 otherwise.
@@ -42,6 +51,7 @@ def install(app: FastAPI, state: SharedState) -> None:
     async def token(asked: HTTPConnection, error: TokenRefusedError) -> Response | None:
         return await _answered(asked, token_refusal(error))
 
+    app.add_middleware(_TellingLimits)
     app.exception_handler(AragoraRedisError)(ours)
     app.exception_handler(TokenRefusedError)(token)
     app.exception_handler(ProblemError)(refused)
@@ -102,7 +112,7 @@ class RateLimit:
         self._cost = cost
         self._x_headers = x_headers
 
-    async def __call__(self, request: Request, response: Response) -> Decision | None:
+    async def __call__(self, request: Request) -> Decision | None:
         """The decision; None where the request does not count."""
         state, subject = state_of(request), self._subject(request.scope)
         if subject is None:
@@ -110,10 +120,46 @@ class RateLimit:
         decision = await state.rate_limits.check(self._policy, subject, self._cost)
         if not decision.allowed:
             raise ProblemError(refusal(self._policy, decision, x_headers=self._x_headers))
-        if self._x_headers:
-            response.headers.update(x_fields(decision, SYSTEM_CLOCK.wall()))
-        add_members(response.headers, fields(self._policy, decision))
+        x_told = x_fields(decision, SYSTEM_CLOCK.wall()) if self._x_headers else {}
+        request.scope[_TOLD].append(_Told(self._policy, decision, x_told))
         return decision
+
+
+class _Told(NamedTuple):
+    """What a dependency has found of a limit."""
+
+    policy: str
+    decision: Decision
+    x_fields: Mapping[str, str]
+
+
+class _TellingLimits:
+    """Adds what the dependencies have found to the response, also to one that a route makes itself.
+
+    FastAPI gives the fields of a dependency's `Response` to no other.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        found: list[_Told] = []
+        scope[_TOLD] = found
+
+        async def send_with_fields(message: Message) -> None:
+            if found and message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for told in found:
+                    add_members(headers, told.policy, told.decision)
+                for told in reversed(found):  # the last one comes first
+                    for name, value in told.x_fields.items():
+                        headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_with_fields)
 
 
 class RequireToken(HTTPBearer):

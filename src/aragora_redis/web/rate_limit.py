@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -77,11 +77,17 @@ def refusal(policy: str, decision: Decision, *, x_headers: bool = False) -> Prob
     )
 
 
-def add_members(headers: MutableHeaders, told: Mapping[str, str]) -> None:
-    """Tell of one more limit: both fields are lists (RFC 9651), and each limit adds its member."""
-    for name, value in told.items():
+def add_members(headers: MutableHeaders, policy: str, decision: Decision) -> None:
+    """Tell of one more limit: both fields are lists (RFC 9651), and each limit adds its member.
+
+    One that is told of already has decided nearer to the route, and so later.
+    """
+    for name, value in fields(policy, decision).items():
         before = headers.get(name)
-        headers[name] = f"{before}, {value}" if before else value
+        if before is None:
+            headers[name] = value
+        elif f'"{policy}";' not in before:
+            headers[name] = f"{before}, {value}"
 
 
 class RateLimitMiddleware:
@@ -138,13 +144,12 @@ class RateLimitMiddleware:
         await self._app(scope, receive, self._telling(decision, send))
 
     def _telling(self, decision: Decision, send: Send) -> Send:
-        told = fields(self._policy, decision)
         x_told = x_fields(decision, SYSTEM_CLOCK.wall()) if self._x_headers else {}
 
         async def send_with_fields(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                add_members(headers, told)
+                add_members(headers, self._policy, decision)
                 for name, value in x_told.items():
                     headers.setdefault(name, value)
             await send(message)
