@@ -539,6 +539,28 @@ async def test_an_error_of_a_websocket_that_was_accepted_closes_it(state, error,
     assert 0 < len(sent[1]["reason"]) <= 123
 
 
+@pytest.mark.parametrize(
+    ("extensions", "said"),
+    [
+        ({"websocket.http.response": {}}, "websocket.http.response.start"),
+        ({}, "websocket.close"),
+        (None, "websocket.close"),
+    ],
+)
+async def test_a_websocket_is_refused_as_the_server_can(state, extensions, said):
+    app = FastAPI()
+    install(app, state)
+
+    @app.websocket("/ws")
+    async def endpoint(_: WebSocket):
+        raise LimitExceededError("api", 3.0)
+
+    sent = await said_to_a_websocket(app, "/ws", extensions=extensions)
+    assert sent[0]["type"] == said
+    assert sent[0].get("status", 429) == 429
+    assert sent[0].get("code", 1013) == 1013
+
+
 async def test_an_error_of_a_websocket_that_the_application_has_closed_is_told_to_nobody(state):
     app = FastAPI()
     install(app, state)
@@ -553,7 +575,7 @@ async def test_an_error_of_a_websocket_that_the_application_has_closed_is_told_t
     assert [each.get("code") for each in sent] == [None, 1000]
 
 
-async def said_to_a_websocket(app, path):
+async def said_to_a_websocket(app, path, **more):
     sent: list[Any] = []
 
     async def receive():
@@ -563,7 +585,7 @@ async def said_to_a_websocket(app, path):
         sent.append(message)
 
     scope = {"type": "websocket", "path": path, "headers": [], "query_string": b""}
-    await app(scope | {"subprotocols": []}, receive, send)
+    await app(scope | {"subprotocols": []} | more, receive, send)
     return sent
 
 

@@ -58,10 +58,13 @@ def install(app: FastAPI, state: SharedState) -> None:
 
 
 async def _answered(asked: HTTPConnection, problem: Problem) -> Response | None:
-    """The answer to a request, or to a WebSocket that was not accepted; another is closed."""
-    if not isinstance(asked, WebSocket) or asked.application_state is WebSocketState.CONNECTING:
+    """The answer to a request, or to a WebSocket that a server can refuse so; others are closed."""
+    if not isinstance(asked, WebSocket):
         return problem.response()
-    if asked.application_state is asked.client_state is WebSocketState.CONNECTED:
+    opening = asked.application_state is WebSocketState.CONNECTING
+    if opening and "websocket.http.response" in (asked.scope.get("extensions") or {}):
+        return problem.response()
+    if WebSocketState.DISCONNECTED not in {asked.application_state, asked.client_state}:
         await asked.send(closing(problem))
     return None
 
