@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -38,7 +39,7 @@ def written(*entries, key="aa"):
 
 
 def read(lines, key="aa"):
-    reader = Reader(key, now=NOW, skew=2.0)
+    reader = Reader(key, earliest=NOW, latest=NOW, skew=2.0)
     found = [each for line in lines for each in reader.entries(line)]
     reader.finish()
     return found
@@ -290,6 +291,23 @@ def test_threads_have_all_of_it_too():
         assert not state.tokens.is_revoked({"jti": "x"})
 
 
+async def test_i1_what_is_over_by_a_clock_that_is_ahead_alone_is_revoked_all_the_same():
+    """Or an instance two days ahead revokes nothing, and says that it did what was asked."""
+    now = time.time()
+    async with SharedState(from_env({})) as state:
+        tokens: Any = state.tokens
+        tokens._server_now = lambda: now - 2 * DAY
+        alive = now - DAY
+        assert tokens.revoked_until(alive) == alive
+        assert tokens.revoked_until(now - 3 * DAY) is None
+        assert await tokens.revoke("token", expires_at=alive)
+    entry = Entry(int(alive // DAY), bytes(8), int(alive * 1000))
+    writer = Writer("aa", now)
+    lines = [writer.head, writer.lines([entry]), writer.end()]
+    reader = Reader("aa", earliest=now - 2 * DAY, latest=now, skew=2.0)
+    assert [each for line in lines for each in reader.entries(line)] == [entry]
+
+
 def test_a_note_that_no_join_could_carry_makes_a_line_unreadable():
     """An import would end half way, and an adopted outbox would end the feed, again and again."""
     entry = Entry(20_000, bytes(8), 20_000 * DAY * 1000, "note")
@@ -299,7 +317,7 @@ def test_a_note_that_no_join_could_carry_makes_a_line_unreadable():
 
 @given(st.lists(st.binary(max_size=40) | st.sampled_from(written(*SOME)), max_size=6))
 def test_rubbish_is_an_error_of_its_kind_and_brings_nothing_new(lines):
-    reader = Reader("aa", now=NOW, skew=2.0)
+    reader = Reader("aa", earliest=NOW, latest=NOW, skew=2.0)
     found: list[Entry] = []
     try:
         for line in lines:

@@ -12,12 +12,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from ..clock import SYSTEM_CLOCK, Clock
 from ..errors import InvalidInputError
 from ..jwt import VerifiedToken
 from ..state.receipt import Level, Receipt
 from ..state.shared import SharedState
-from ..tokens.lifetime import revoked_until
 from ..tokens.refresh import GENERATION
 from .auth import Role
 from .oauth_protocol import (
@@ -80,7 +78,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def routes(state: SharedState, *, clock: Clock = SYSTEM_CLOCK) -> APIRouter:
+def routes(state: SharedState) -> APIRouter:
     """The routes over one state."""
     router = APIRouter(prefix="/oauth", tags=["oauth"], route_class=OAuthRoute, responses=_ERRORS)
     verification = state.tokens.verification
@@ -101,7 +99,7 @@ def routes(state: SharedState, *, clock: Clock = SYSTEM_CLOCK) -> APIRouter:
         except InvalidInputError:  # it is not ours
             return Response()
         try:
-            receipt = await _revoked(state, token, clock.wall())
+            receipt = await _revoked(state, token)
         except InvalidInputError as error:
             raise invalid_request(f"nothing was revoked: {error.message}") from None
         if receipt.level is Level.LOCAL and receipt.wanted > Level.LOCAL:
@@ -136,11 +134,11 @@ async def _token_of(request: Request, role: Role) -> str:
     return fields["token"]
 
 
-async def _revoked(state: SharedState, token: VerifiedToken, now: float) -> Receipt:
+async def _revoked(state: SharedState, token: VerifiedToken) -> Receipt:
     """Revoke a token; a refresh token with all that was issued in its family."""
     if GENERATION in token.claims:
         return await state.refresh_tokens.end(token.claims, reason=_REASON)
-    expires_at = revoked_until(token.claims.get("exp", float("inf")), now)
+    expires_at = state.tokens.revoked_until(token.claims.get("exp", float("inf")))
     if expires_at is None:
         return Receipt(Level.LOCAL, Level.LOCAL)
     return await state.tokens.revoke(token.id, expires_at=expires_at, reason=_REASON)

@@ -8,13 +8,11 @@ from typing import Annotated, Any, Literal, Self
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field, TypeAdapter, model_validator
 
-from ..clock import SYSTEM_CLOCK, Clock
 from ..errors import InvalidInputError
 from ..state.receipt import Level, Receipt
 from ..state.shared import SharedState
 from ..state.tokens import Tokens
 from ..state.verification import Verification
-from ..tokens.lifetime import revoked_until
 from .auth import Caller, Role, needs
 from .bodies import Actor, Body, Instant, JsonRoute, Jwt, Note, Text
 from .problems import JSON_ANSWERS, answers
@@ -137,13 +135,12 @@ def one_of(**given: object) -> None:
         raise ValueError(f"give exactly one of {', '.join(given)}")
 
 
-def routes(state: SharedState, *, shared: bool = False, clock: Clock = SYSTEM_CLOCK) -> APIRouter:
+def routes(state: SharedState, *, shared: bool = False) -> APIRouter:
     """The routes over one state.
 
     Args:
         state: whose tokens.
         shared: whether other workers answer on the same port.
-        clock: for when a token has expired.
 
     Raises:
         SettingsError: the key for tokens cannot be used.
@@ -165,7 +162,7 @@ def routes(state: SharedState, *, shared: bool = False, clock: Clock = SYSTEM_CL
             return await _cut_off(state.tokens, body, words)
         jti, expires_at = await _named(body, verification)
         if body.token is not None:
-            until = revoked_until(expires_at, clock.wall())
+            until = state.tokens.revoked_until(expires_at)
             if until is None:
                 return None
             expires_at = until

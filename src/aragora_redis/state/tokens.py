@@ -30,7 +30,7 @@ from ..tokens.entry import (
     jti_entry,
     member_of,
 )
-from ..tokens.lifetime import check_cut_off, check_expiry
+from ..tokens.lifetime import check_cut_off, check_expiry, revoked_until
 from ..tokens.note import Note
 from ..tokens.told import Place, RevocationList, digest_of, told
 from ..tokens.transfer import Reader, Writer
@@ -211,7 +211,7 @@ class Tokens:
         """
         self._life.require()
         expiry = unix(expires_at, "expires_at")
-        check_expiry(expiry, self._clock.wall())
+        check_expiry(expiry, earliest=self._earliest(), latest=self._latest())
         note = Note.of(RevocationKind.JTI, actor, reason)
         entry = self._revocations.anew(jti_entry(self._key, jti, expiry, note.text), ends=True)
         return await self._by_hand(
@@ -220,6 +220,13 @@ class Tokens:
             entry.member,
             lambda: self._publisher.publish(entry, "jti", level, within),
         )
+
+    def revoked_until(self, expires_at: float) -> float | None:
+        """Until when a verified token is to be revoked that expires then (Unix seconds).
+
+        None where it is long over, by Redis's clock too: nothing need be revoked then.
+        """
+        return revoked_until(expires_at, self._earliest())
 
     async def revoke_user(
         self,
@@ -315,6 +322,13 @@ class Tokens:
         note = Note.of(RevocationKind.TENANT, actor, f"{users} users: {reason}")
         return await self._cut_off(tenant, issued_before, note, level, within)
 
+    def _earliest(self) -> float:
+        """Now by the clock that is behind: what is over by one alone may live for the others."""
+        return min(self._server_now(), self._clock.wall())
+
+    def _latest(self) -> float:
+        return max(self._server_now(), self._clock.wall())
+
     async def _cut_off(
         self,
         name: str,
@@ -324,7 +338,7 @@ class Tokens:
         within: float,
     ) -> Receipt:
         self._life.require()
-        now = max(self._server_now(), self._clock.wall())
+        now = self._latest()
         kind = note.kind or RevocationKind.USER
         member = member_of(self._key, kind, name)
         if issued_before is None:
@@ -471,8 +485,12 @@ class Tokens:
         self._life.require()
 
         async def work() -> Loaded:
-            now = max(self._server_now(), self._clock.wall())
-            reader = Reader(fingerprint_of(self._key), now=now, skew=self._skew)
+            reader = Reader(
+                fingerprint_of(self._key),
+                earliest=self._earliest(),
+                latest=self._latest(),
+                skew=self._skew,
+            )
             loading = Loading(reader, self._publisher, within)
             async for step in in_steps(lines):
                 await loading.step(step)

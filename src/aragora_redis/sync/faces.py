@@ -53,6 +53,10 @@ class Tokens:
         """What to sign for a login that was checked just now. Does not leave this thread."""
         return self._crossing.here.tokens.stamp(claims)
 
+    def revoked_until(self, expires_at: float) -> float | None:
+        """Until when a verified token is to be revoked; None where it is long over."""
+        return self._crossing.here.tokens.revoked_until(expires_at)
+
     def revoke(
         self,
         jti: str,

@@ -21,15 +21,20 @@ def revoked_until(expires_at: float, now: float) -> float | None:
     return min(expires_at, now + FAR - DAY)
 
 
-def check_expiry(expires_at: float, now: float) -> None:
+def check_expiry(expires_at: float, *, earliest: float, latest: float) -> None:
     """Refuse what somebody names as a token's expiry, where that is over or a mistake.
+
+    Args:
+        expires_at: Unix seconds, as all others.
+        earliest: now, by the clock that is behind the others: what is not over there may live,
+        latest: and by the one that is ahead.
 
     Raises:
         InvalidInputError: it is.
     """
-    if expires_at < now - EXPIRED_GRACE:
+    if expires_at < earliest - EXPIRED_GRACE:
         raise InvalidInputError("expires_at is past: the token's own expiry refuses it")
-    if expires_at > now + FAR:
+    if expires_at > latest + FAR:
         raise InvalidInputError(
             "expires_at is more than ten years ahead", remedy="give Unix seconds"
         )

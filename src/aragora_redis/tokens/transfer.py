@@ -52,13 +52,16 @@ class Reader:
 
     Args:
         fingerprint: of the digest key of here.
-        now: Unix seconds.
-        skew: seconds by which a cut-off may lie ahead.
+        earliest: now, by the clock that is behind the others (Unix seconds): what is over by it
+            is left out.
+        latest: now, by the one that is ahead.
+        skew: seconds by which a cut-off may lie ahead of that.
     """
 
-    def __init__(self, fingerprint: str, *, now: float, skew: float) -> None:
+    def __init__(self, fingerprint: str, *, earliest: float, latest: float, skew: float) -> None:
         self._fingerprint = fingerprint
-        self._now = now
+        self._earliest = earliest
+        self._latest = latest
         self._skew = skew
         self._sum = hashlib.sha256()
         self._number = 0
@@ -86,7 +89,7 @@ class Reader:
             return
         self._sum.update(line if line.endswith(b"\n") else line + b"\n")
         self.count += 1
-        if (entry.day + 1) * DAY <= self._now:
+        if (entry.day + 1) * DAY <= self._earliest:
             self.expired += 1
         else:
             self._judge(entry)
@@ -130,12 +133,12 @@ class Reader:
         self._ended = True
 
     def _judge(self, entry: Entry) -> None:
-        if entry.day > self._now // DAY + FARTHEST:
+        if entry.day > self._latest // DAY + FARTHEST:
             raise self._bad("it would be kept for more than ten years")
         note = Note.read(entry.note)
         outlasts = entry.day > entry.score // 1000 // DAY
         is_cut_off = note.is_cut_off or (note.kind is None and outlasts)
-        ahead = entry.score / 1000 > self._now + self._skew
+        ahead = entry.score / 1000 > self._latest + self._skew
         if is_cut_off and ahead and not is_pardon(entry.score):
             raise self._bad("its cut-off lies in the future: it would refuse all logins until then")
 
