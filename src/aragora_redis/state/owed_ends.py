@@ -31,11 +31,19 @@ RETRY_AFTER = 1.0
 
 
 class Removal(NamedTuple):
-    """A session that has its tombstone, and may still be in Redis."""
+    """A session that has its tombstone, and may still be in Redis.
+
+    Attributes:
+        ref: where it was.
+        user: the index of its user, None where it has none or that is not known.
+        expires_at: its absolute end, in Unix seconds.
+        before: digests of ids that it is known to have had.
+    """
 
     ref: SessionRef
     user: SessionRef | None
     expires_at: float
+    before: tuple[bytes, ...] = ()
 
 
 class _Due(NamedTuple):

@@ -101,7 +101,7 @@ class SessionEnds:
             )
             receipts += buried
             if answer is None:
-                self._owed.remove(Removal(ref, index, expires_at))
+                self._owed.remove(Removal(ref, index, expires_at, before))
             elif isinstance(answer, Ended):
                 others = [member for member in answer.before if member not in members]
                 receipts += await self._bury(others, expires_at, until)
@@ -163,10 +163,11 @@ class SessionEnds:
         """
         most = self._policy().max_per_user
         if len(await self.index(home, until)) > most:
-            living, _, now = await self.listed(home, until)
+            living, before, now = await self.listed(home, until)
             if replaced is not None:
                 living.pop(replaced.member, None)
-            await self.end_members(home, too_many(living, now, most=most, made=made), until)
+            oldest = too_many(living, now, most=most, made=made)
+            await self.end_members(home, oldest, before, until)
 
     async def listed(self, home: SessionRef, until: float, *, cut_off: int | None = None) -> Living:
         """The sessions that live.
@@ -218,7 +219,7 @@ class SessionEnds:
             await asyncio.gather(*(self._remove(ref, home, until) for ref in refs))
         held = {member: info for member, info in over.items() if member not in with_all}
         if held:  # by no cut-off, so they would come back with a removal that is lost
-            await self.end_members(home, held, until)
+            await self.end_members(home, held, before, until)
         return sum(info is not None for info in looked.values()) - len(over)
 
     async def _look(
@@ -236,41 +237,50 @@ class SessionEnds:
         return found, before, now
 
     async def end_members(
-        self, home: SessionRef, members: Mapping[bytes, SessionInfo], until: float
+        self,
+        home: SessionRef,
+        members: Mapping[bytes, SessionInfo],
+        before: Mapping[bytes, tuple[bytes, ...]],
+        until: float,
     ) -> Receipt:
-        """End these sessions of one user."""
+        """End these sessions of one user, and the ids that each had `before` rotations."""
         receipts: list[Receipt] = []
-        left = {member: info.expires_at for member, info in members.items()}
+        left = [
+            Removal(SessionRef(home.shard, member), home, info.expires_at, before[member])
+            for member, info in members.items()
+        ]
         for _ in range(HOPS):
-            moved: dict[bytes, float] = {}
-            for page in _pages(list(left.items())):
-                answers = await asyncio.gather(
-                    *(self._end_one(home, member, ends, until) for member, ends in page)
-                )
-                receipts += [receipt for buried, _ in answers for receipt in buried]
-                moved |= {
-                    to.member: ends
-                    for (_, ends), (_, to) in zip(page, answers, strict=True)
-                    if to is not None
-                }
+            moved: list[Removal] = []
+            for page in _pages(left):
+                for buried, successor in await asyncio.gather(
+                    *(self._end_one(removal, until) for removal in page)
+                ):
+                    receipts += buried
+                    moved += [] if successor is None else [successor]
             left = moved
             if not left:
                 break
         return least(receipts) if receipts else await self._revocations.end_sessions(())
 
     async def _end_one(
-        self, home: SessionRef, member: bytes, expires_at: float, until: float
-    ) -> tuple[list[Receipt], Moved | None]:
-        ref = SessionRef(home.shard, member)
+        self, removal: Removal, until: float
+    ) -> tuple[list[Receipt], Removal | None]:
+        """End one that was listed; with what is to be ended in its place, if it has moved."""
+        ref, home, expires_at, before = removal
         self._store.forget(ref)
+        # Whoever removes it may know of no rotation any more: what was listed is buried unasked.
+        members = (ref.member, *before)
         buried, answer = await asyncio.gather(
-            self._bury((member,), expires_at, until), self._remove(ref, home, until)
+            self._bury(members, expires_at, until), self._remove(ref, home, until)
         )
         if answer is None:
-            self._owed.remove(Removal(ref, home, expires_at))
+            self._owed.remove(removal)
         elif isinstance(answer, Ended):
-            buried += await self._bury(answer.before, expires_at, until)
-        return buried, answer if isinstance(answer, Moved) else None
+            others = [member for member in answer.before if member not in members]
+            buried += await self._bury(others, expires_at, until)
+        elif isinstance(answer, Moved):
+            return buried, Removal(ref.moved(answer.member), home, expires_at, members)
+        return buried, None
 
     async def end_all(self, all_sessions: bytes, until: float) -> Receipt:
         """End all sessions that began until now.

@@ -50,7 +50,9 @@ class UserEnds:
         meant = found.infos
         if not meant:
             return 0, cut
-        return len(meant), least([cut, await self._ends.end_members(home, meant, until)])
+        return len(meant), least(
+            [cut, await self._ends.end_members(home, meant, found.before, until)]
+        )
 
     async def end_meant(
         self,
@@ -73,7 +75,7 @@ class UserEnds:
                 raise OutageError("Redis cannot be asked, and too many ends wait for it")
             return None, Receipt(Level.LOCAL, Level.PRIMARY)
         meant = {m: info for m, info in found.infos.items() if owed.names(m, found.before[m])}
-        return len(meant), await self._ends.end_members(home, meant, until)
+        return len(meant), await self._ends.end_members(home, meant, found.before, until)
 
     async def carry_out(self, owed: HeldEnd) -> bool:
         """End what was held, of what Redis knows; whether it has answered."""
@@ -86,7 +88,7 @@ class UserEnds:
             for member, info in found.infos.items()
             if owed.means(member, info.created_at, found.before[member])
         }
-        await self._ends.end_members(home, meant, until)
+        await self._ends.end_members(home, meant, found.before, until)
         return True
 
     def _owed_now(self, home: SessionRef) -> HeldEnd:
