@@ -266,14 +266,16 @@ async def test_i6_an_end_takes_the_ids_from_before_rotations_with_it(sentinel_la
             assert await state.sessions.get(rotated.id) is None
 
 
-async def test_i6_an_end_without_redis_reaches_what_the_id_was_rotated_to(make_lab):
+@pytest.mark.parametrize("grace", [30.0, 0.0], ids=["followed", "trace over"])
+async def test_i6_an_end_without_redis_reaches_what_the_id_was_rotated_to(make_lab, grace):
     lab = make_lab("standalone")
     lab.start()
     async with instances(lab, 2) as (one, two):
         made = await one.sessions.create(user="42")
-        rotated = await two.sessions.rotate(made)
+        rotated = await two.sessions.rotate(made, grace=grace)
         await asyncio.to_thread(lab.freeze, "redis-0")
-        assert (await one.sessions.end(made.id, within=0.3)).level is Level.LOCAL
+        ended = made.id if grace else made
+        assert (await one.sessions.end(ended, within=0.3)).level is Level.LOCAL
         await asyncio.to_thread(lab.thaw, "redis-0")
         await until(lambda: two.revocations.has_ended(rotated.ref.member))
         assert await two.sessions.get(rotated.id) is None

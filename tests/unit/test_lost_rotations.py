@@ -1,12 +1,18 @@
-"""I6: a failover that loses a rotation brings back no id of a session that was ended."""
+"""I6: an end reaches all ids of a session: those that a failover brings back, and those it was
+given elsewhere.
+"""
 
 from __future__ import annotations
 
 import copy
 
 import pytest
+from tests.integration.fleet import until
 
 from aragora_redis import SharedState
+from aragora_redis.errors import LinkDownError
+from aragora_redis.sessions import operations
+from aragora_redis.sessions.ids import fresh_id
 from aragora_redis.settings.model import Settings
 from aragora_redis.state.session_ends import SessionEnds
 
@@ -61,3 +67,64 @@ async def test_an_end_by_list_whose_removal_comes_after_a_failover(
     assert await sessions.get(rotated.id) is None
     assert await sessions.get(made.id) is None
     assert await sessions.get(kept.id) is not None
+
+
+async def rotate_elsewhere(state, session):
+    """The id that another instance gives it, with its place; the trace is over."""
+    sessions = state.sessions
+    now_id, to = fresh_id(sessions._digest_key, session.ref.shard)
+    keys, home = sessions._store.keys, sessions._home(session.user)
+    move = operations.rotate(keys, session.ref, to, index=home, grace=0)
+    assert await sessions._store.run(move, sessions._store.until(1))
+    return now_id, to
+
+
+async def test_an_end_of_what_was_rotated_elsewhere_longer_ago_than_a_trace(state):
+    made, other = await state.sessions.create("42"), await state.sessions.create("42")
+    now_id, _ = await rotate_elsewhere(state, made)
+    await state.sessions.end(made)
+    assert await state.sessions.get(now_id) is None
+    assert [each.handle for each in await state.sessions.of_user("42")] == [other.handle]
+
+
+async def test_an_end_without_redis_for_longer_than_a_trace(state):
+    made, other = await state.sessions.create("42"), await state.sessions.create("42")
+    state._executor.outage = LinkDownError("Redis is away from here")
+    await state.sessions.end(made)
+    state._executor.outage = None
+    now_id, to = await rotate_elsewhere(state, made)
+    await until(lambda: state.revocations.has_ended(to.member))
+    assert await state.sessions.get(now_id) is None
+    assert [each.handle for each in await state.sessions.of_user("42")] == [other.handle]
+
+
+async def test_an_end_without_redis_that_loses_the_rotation_and_is_rotated_elsewhere(state):
+    made = await state.sessions.create("42")
+    before = Data(state)
+    rotated = await state.sessions.rotate(made)
+    state._executor.outage = LinkDownError("Redis is away from here")
+    await state.sessions.end(rotated)
+    state._executor.outage = None
+    before.roll_back()
+    now_id, to = await rotate_elsewhere(state, made)
+    await until(lambda: state.revocations.has_ended(to.member))
+    assert await state.sessions.get(now_id) is None
+    assert await state.sessions.of_user("42") == []
+
+
+async def test_what_the_index_does_not_tell_is_asked_for_again(state, monkeypatch):
+    made = await state.sessions.create("42")
+    now_id, to = await rotate_elsewhere(state, made)
+    index, asked = SessionEnds.index, []
+
+    async def not_at_first(ends, *given):
+        asked.append(given)
+        if len(asked) < 3:  # by who ends it, and by who repeats it
+            raise LinkDownError("Redis is away from here")
+        return await index(ends, *given)
+
+    monkeypatch.setattr(SessionEnds, "index", not_at_first)
+    await state.sessions.end(made)
+    await until(lambda: state.revocations.has_ended(to.member))
+    assert len(asked) == 3
+    assert await state.sessions.get(now_id) is None

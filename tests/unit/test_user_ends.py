@@ -142,7 +142,8 @@ async def test_one_that_keeps_being_rotated_is_owed_on(state, monkeypatch):
     monkeypatch.setattr(ends, "_remove", moved)
     removal = Removal(mine.ref, None, mine.expires_at)
     assert await ends.remove_again(removal)
-    owed = removal._replace(ref=mine.ref.moved(bytes(16)))
+    successor = mine.ref.moved(bytes(16))
+    owed = Removal(successor, None, mine.expires_at, (mine.ref.member,))
     assert list(state.sessions._owed._removals) == [owed]
 
 

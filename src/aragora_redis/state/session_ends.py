@@ -96,20 +96,26 @@ class SessionEnds:
             successor = self._store.trace(ref)
             self._store.forget(ref)
             members = (ref.member, *before)
+            removal = Removal(ref, index, expires_at, before)
             buried, answer = await asyncio.gather(
                 self._bury(members, expires_at, until), self._remove(ref, index, until)
             )
             receipts += buried
             if answer is None:
-                self._owed.remove(Removal(ref, index, expires_at, before))
+                self._owed.remove(removal)
             elif isinstance(answer, Ended):
                 others = [member for member in answer.before if member not in members]
                 receipts += await self._bury(others, expires_at, until)
             elif isinstance(answer, Moved):
                 successor = answer
+            elif successor is None:
+                try:
+                    receipts += await self._end_elsewhere(removal, until)
+                except NO_ANSWER:
+                    self._owed.remove(removal)
             if successor is None or isinstance(answer, Ended):
                 return least(receipts)
-            ref, before = ref.moved(successor.member), ()
+            ref, before = ref.moved(successor.member), members
         raise SessionConflictError("the session keeps being rotated")
 
     async def end_unchanged(
@@ -342,16 +348,43 @@ class SessionEnds:
     async def remove_again(self, removal: Removal) -> bool:
         """Repeat a removal, and end what it was rotated to meanwhile; whether Redis answered."""
         until = self._store.until(REMOVE_LIMIT)
-        answer = await self._remove(removal.ref, removal.user, until)
+        ref, index, expires_at, before = removal
+        members = (ref.member, *before)
+        answer = await self._remove(ref, index, until)
         if isinstance(answer, Moved):
-            successor = removal.ref.moved(answer.member)
+            successor = ref.moved(answer.member)
             try:
-                await self.end(successor, removal.expires_at, removal.user, until)
+                await self.end(successor, expires_at, index, until, before=members)
             except SessionConflictError:
-                self._owed.remove(removal._replace(ref=successor))
+                self._owed.remove(Removal(successor, index, expires_at, members))
         elif isinstance(answer, Ended):
-            await self._bury(answer.before, removal.expires_at, until)
+            await self._bury(answer.before, expires_at, until)
+        elif answer is not None:
+            try:
+                await self._end_elsewhere(removal, until)
+            except NO_ANSWER:
+                return False
         return answer is not None
+
+    async def _end_elsewhere(self, removal: Removal, until: float) -> list[Receipt]:
+        """End a session that is not where it was: its user's index has what it was rotated to.
+
+        That may be rotations ago, or one that a failover has lost and another has followed.
+
+        Raises:
+            OutageError, OutcomeUnknownError, UnexpectedReplyError: Redis does not tell.
+        """
+        ref, home, _, before = removal
+        if home is None:
+            return []
+        ids = {ref.member, *before}
+        infos, before_of, _ = await self._look(home, list(await self.index(home, until)), until)
+        same = {
+            member: info
+            for member, info in infos.items()
+            if info and not ids.isdisjoint((member, *before_of[member]))
+        }
+        return [await self.end_members(home, same, before_of, until)] if same else []
 
 
 def least(receipts: list[Receipt]) -> Receipt:
