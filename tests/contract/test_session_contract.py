@@ -509,6 +509,15 @@ def test_an_end_of_a_version_needs_that_version(world):
     assert world.read(ref) == "gone"
 
 
+def test_an_end_of_a_version_that_is_sent_again_tells_the_ids_from_before_too(world):
+    old, made = world.made(user=None)
+    new = world.ref()
+    world.rotate(old, new, user=None, grace=0)
+    for _ in range(2):
+        ended = world.end(new, user=None, version=made.version, nonce="mine")
+        assert ended.before == (old.member,)
+
+
 @pytest.mark.parametrize("of_a_version", [True, False])
 def test_an_end_of_a_rotated_id_leads_on_however_often_it_is_asked(world, of_a_version):
     old, made = world.made()

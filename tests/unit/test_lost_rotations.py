@@ -128,3 +128,20 @@ async def test_what_the_index_does_not_tell_is_asked_for_again(state, monkeypatc
     await until(lambda: state.revocations.has_ended(to.member))
     assert len(asked) == 3
     assert await state.sessions.get(now_id) is None
+
+
+async def test_an_end_of_a_version_that_is_sent_again_since_its_answer_was_lost(state):
+    made = await state.sessions.create(None, {"a": 1})
+    before, run = Data(state), state._executor.run
+    rotated = await state.sessions.rotate(made)
+
+    async def twice(operation, *, within):
+        await run(operation, within=within)
+        return await run(operation, within=within)
+
+    state._executor.run = twice
+    await state.sessions.end_unchanged(rotated)
+    state._executor.run = run
+    before.roll_back()
+    assert await state.sessions.get(rotated.id) is None
+    assert await state.sessions.get(made.id) is None

@@ -14,7 +14,7 @@ end
 
 local meta = redis.call('HMGET', KEYS[1], 'to', 'a', 'v', 'p', 'by', 'was')
 -- A nonce that is found is that of this very call, sent again because no answer had come.
-if meta[5] == ARGV[4] then return {'ended', now, tonumber(meta[6]), ''} end
+if meta[5] == ARGV[4] then return {'ended', now, tonumber(meta[6]), meta[4] or ''} end
 if meta[1] then return {'moved', now, meta[1]} end
 if ARGV[3] ~= '0' and meta[3] and meta[3] ~= ARGV[3] then return {'conflict', now} end
 local removed = redis.pcall('DEL', KEYS[1])
@@ -22,7 +22,7 @@ if type(removed) == 'table' then return removed end
 if KEYS[2] then redis.call('ZREM', KEYS[2], ARGV[2]) end
 if not meta[2] or tonumber(meta[2]) <= now then return {'gone', now} end
 if ARGV[3] ~= '0' then
-  redis.call('HSET', KEYS[1], 'by', ARGV[4], 'was', meta[2])
+  redis.call('HSET', KEYS[1], 'by', ARGV[4], 'was', meta[2], 'p', meta[4] or '')
   redis.call('PEXPIRE', KEYS[1], '10000')
 end
 return {'ended', now, tonumber(meta[2]), meta[4] or ''}

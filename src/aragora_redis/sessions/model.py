@@ -153,7 +153,7 @@ def end(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     member, version, nonce = args
     found: _Hash = memory.get(keys[0]) or {}
     if found.get(b"by") == nonce:
-        return [b"ended", memory.now, int(found[b"was"]), b""]
+        return [b"ended", memory.now, int(found[b"was"]), found[b"p"]]
     if b"to" in found:
         return [b"moved", memory.now, found[b"to"]]
     if version != b"0" and found.get(b"v", version) != version:
@@ -163,10 +163,11 @@ def end(memory: Memory, keys: _Keys, args: _Keys) -> Any:
         _index(memory, keys[1]).pop(member, None)
     if int(found.get(b"a", b"0")) <= memory.now:
         return [b"gone", memory.now]
+    before = found.get(b"p", b"")
     if version != b"0":
-        memory.put(keys[0], {b"by": nonce, b"was": found[b"a"]})
+        memory.put(keys[0], {b"by": nonce, b"was": found[b"a"], b"p": before})
         memory.expire_at(keys[0], memory.now + REPEATED_US)
-    return [b"ended", memory.now, int(found[b"a"]), found.get(b"p", b"")]
+    return [b"ended", memory.now, int(found[b"a"]), before]
 
 
 def index_of(memory: Memory, keys: _Keys, _args: _Keys) -> Any:

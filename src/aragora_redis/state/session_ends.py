@@ -141,7 +141,7 @@ class SessionEnds:
                 raise gone()
             raise SessionConflictError("somebody else has changed the session since")
         self._store.forget(session.ref)
-        members = (session.ref.member, *answer.before)
+        members = {session.ref.member, *session.before, *answer.before}
         return least(await self._bury(members, answer.expires_at, until))
 
     async def index(self, home: SessionRef, until: float) -> dict[bytes, float]:
