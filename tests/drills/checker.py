@@ -6,25 +6,17 @@ it: a write that a dying primary acknowledged, a level that was never reached, a
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
+from .excuses import PROPAGATION, quiet, switches
 from .history import Band, Call, History
+from .session_rules import endings, updates
 from .timing import deadlines, outage_latency, spared
 from .verdict import Expectations, Limit, Violation
-
-PROPAGATION = 3.0
-"""Seconds within which every connected instance knows of a revocation: a look each second, and the
-random pause before what others lost is published again."""
-REPLICATION = 0.25
-"""Seconds before a fault from which the acknowledged may not have reached a replica yet."""
-REPLACED_AGAIN = 1.0
-"""Seconds from the promotion of another replica until the Sentinels announce it."""
-ONE_SWITCH = 1.5
-"""Seconds within which announcements of several Sentinels are of one switch."""
 
 
 def check(history: History, expected: Expectations) -> list[Violation]:
@@ -74,7 +66,7 @@ def revocations(history: History) -> Iterator[Violation]:
             yield Violation("I1", call.began, f"{call.process} accepts {call.on}, which it knew")
             continue
         heard_by = call.began - PROPAGATION
-        if _quiet(history.bands, heard_by, call.began) and any(
+        if quiet(history.bands, heard_by, call.began) and any(
             made.ended is not None
             and made.ended < heard_by
             and _must_last(made, call, history.bands, known, lives)
@@ -142,15 +134,6 @@ def _concerning(history: History, calls: Sequence[Call]) -> History:
     return replace(history, bands=[band for band in history.bands if band.concerns(slot)])
 
 
-def switches(history: History) -> list[float]:
-    """When another primary was first announced, each time."""
-    found: list[float] = []
-    for each in history.noted("switch"):
-        if not found or each.at - found[-1] > ONE_SWITCH:
-            found.append(each.at)
-    return found
-
-
 def admitted(history: History, limit: Limit) -> list[Call]:
     """The checks of a limit that were let through."""
     return [call for call in history.of("check") if call.on == limit.name and call.answer is True]
@@ -210,123 +193,6 @@ def stale_writes(history: History) -> Iterator[Violation]:
     """I3: something was sent to a primary that the process knew to be replaced."""
     for each in history.noted("stale-send"):
         yield Violation("I3", each.at, f"{each.process} wrote to {each.text} after its replacement")
-
-
-# --- I3 and I6: sessions -----------------------------------------------------------------
-
-
-def updates(history: History) -> Iterator[Violation]:
-    """I6 and I3: an acknowledged update that is neither in the last state nor built upon.
-
-    Each update says what its field held when it was read, so the acknowledged ones of a field form
-    a chain that ends in what was read last. One that is off the chain was lost: by another update
-    of the same base (I6), or with a primary (I3), which only a fault excuses.
-    """
-    promoted = switches(history)
-    for update, read, rivals in off_the_chain(history):
-        before = [
-            band
-            for band in history.bands
-            if band.began <= read.began and band.concerns(update.slot)
-        ]
-        if not _may_be_lost(update, before, promoted):
-            yield Violation(
-                "I6" if rivals else "I3",
-                update.ended or update.began,
-                f"{update.on}.{update.field} = {update.value} was acknowledged and is lost",
-            )
-    seen = {
-        (read.on, name, value)
-        for read in history.of("read")
-        if read.outcome == "ok"
-        for name, value in read.data.items()
-    }
-    for update in history.of("update"):
-        denied = update.outcome in {"no", "conflict", "gone"}
-        if denied and (update.on, update.field, update.value) in seen:
-            told = f"told {update.outcome}, and yet it is there"
-            text = f"{update.on}.{update.field} = {update.value}: {told}"
-            yield Violation("I5", update.began, text)
-
-
-def off_the_chain(history: History) -> Iterator[tuple[Call, Call, bool]]:
-    """Acknowledged updates that the last state read does not build on.
-
-    Yields the update, that read, and whether others have built on the same.
-    """
-    final = _last_read(history)
-    by_value = {(u.on, u.field, u.value): u for u in history.of("update")}
-    acknowledged = [u for u in history.of("update") if u.outcome == "ok"]
-    built_on = Counter((u.on, u.field, u.base) for u in acknowledged)
-    for update in acknowledged:
-        # One that nobody has looked at since may well be there.
-        if update.on in final and (update.ended or 0.0) <= final[update.on].began:
-            value = final[update.on].data.get(update.field)
-            if not _leads_to(update, value, by_value):
-                rivals = built_on[update.on, update.field, update.base] > 1
-                yield update, final[update.on], rivals
-
-
-def _last_read(history: History) -> dict[str, Call]:
-    """The last state of each session; what is read on an island is none."""
-    islands = [band for band in history.bands if band.cut]
-    return {
-        call.on: call
-        for call in history.of("read")
-        if call.outcome == "ok"
-        and call.source != "copy"
-        and not any(band.began <= call.began <= band.settled for band in islands)
-    }
-
-
-def _leads_to(update: Call, value: str | None, by_value: dict[tuple[str, str, str], Call]) -> bool:
-    """Whether the chain of bases behind `value` passes through an update."""
-    seen = set()
-    while value is not None and value not in seen:
-        if value == update.value:
-            return True
-        seen.add(value)
-        made = by_value.get((update.on, update.field, value))
-        value = made.base if made is not None else None
-    return False
-
-
-def _may_be_lost(call: Call, bands: Iterable[Band], promoted: Sequence[float]) -> bool:
-    """Whether a primary may have acknowledged this call and then have been lost.
-
-    Sentinels that hear late of a switch may replace the new primary too, although it lives: what it
-    acknowledged in the moment before is lost like that of a dying one.
-    """
-    at = call.ended if call.ended is not None else call.began
-    for band in bands:
-        if band.wiped and at < band.settled:
-            return True
-        if band.loses is not None and band.began - REPLICATION <= at <= band.began + band.loses:
-            return True
-        again = [moment for moment in promoted if band.began <= moment <= band.settled][1:]
-        if any(moment - REPLACED_AGAIN <= at <= moment + REPLICATION for moment in again):
-            return True
-    return False
-
-
-def endings(history: History) -> Iterator[Violation]:
-    """I6: a session that was ended and is read again."""
-    ended: dict[str, list[Call]] = defaultdict(list)
-    for call in history.of("end"):
-        if call.outcome == "ok":
-            ended[call.on].append(call)
-    for call in history.of("read"):
-        if call.outcome != "ok":
-            continue
-        for end in ended[call.on]:
-            at = end.ended if end.ended is not None else float("inf")
-            here = end.process == call.process and at < call.began
-            heard_by = call.began - PROPAGATION
-            heard = at < heard_by and _quiet(history.bands, heard_by, call.began)
-            if here or heard:
-                yield Violation(
-                    "I6", call.began, f"{call.process} reads {call.on}, which was ended"
-                )
 
 
 # --- I5 ---------------------------------------------------------------------------------
@@ -390,13 +256,6 @@ def faults_of_ours(history: History) -> Iterator[Violation]:
     for what in ("unhandled", "left-behind"):
         for each in history.noted(what):
             yield Violation("ours", each.at, f"{each.process}: {what}: {each.text}")
-
-
-def _quiet(bands: Iterable[Band], first: float, last: float) -> bool:
-    """Whether no fault, nor its aftermath, touches a span of time."""
-    return not any(
-        band.began <= last and band.settled >= first and not band.seamless for band in bands
-    )
 
 
 def gaps(moments: list[float]) -> float:

@@ -15,7 +15,7 @@ from tests.integration.past import give_past
 from aragora_redis.lab import Lab
 
 from . import checker
-from .checker import PROPAGATION
+from .excuses import PROPAGATION
 from .fleet import Fleet
 from .history import History, Recorder, load
 from .nemesis import FAULTS, GROUNDS, NEED_OUTBOX

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
-from . import checker
+from . import checker, excuses, session_rules
 from .history import Band, Call, History
 from .subjects import COUNTED
 from .timing import outage_checks, percentile
@@ -74,7 +74,7 @@ def figures(history: History, limit: Limit) -> Figures:
         outage_check_p99=round(percentile(outages, 0.99) * 1000, 2) if outages else 0.0,
         admissions=admission_ratios(history, limit),
         stale_sends=len(history.noted("stale-send")),
-        switches=len(checker.switches(history)),
+        switches=len(excuses.switches(history)),
     )
 
 
@@ -86,7 +86,7 @@ def first_writes(history: History) -> list[float]:
     found = []
     started = {each.process: each.at for each in history.noted("started")}
     writes = [c for c in history.calls if _is_write(c) and c.ended is not None]
-    for at in checker.switches(history):
+    for at in excuses.switches(history):
         if any(band.cut and band.began <= at <= band.ended for band in history.bands):
             continue
         firsts: dict[str, float] = {}
@@ -95,7 +95,7 @@ def first_writes(history: History) -> list[float]:
             there = started.get(call.process, float("inf")) <= at
             if there and call.began >= at - 1 and call.ended > at:
                 firsts[call.process] = min(firsts.get(call.process, float("inf")), call.ended - at)
-        found += [delay for delay in firsts.values() if delay < checker.ONE_SWITCH]
+        found += [delay for delay in firsts.values() if delay < excuses.ONE_SWITCH]
     return found
 
 
@@ -125,8 +125,8 @@ def _is_write(call: Call) -> bool:
 
 
 def lost_updates(history: History) -> list[Call]:
-    """Acknowledged updates that are in no later state; `checker.updates` says which are excused."""
-    return [call for call, _, _ in checker.off_the_chain(history)]
+    """Acknowledged updates that are in no later state; `updates` says which are excused."""
+    return [call for call, _, _ in session_rules.off_the_chain(history)]
 
 
 def admission_ratios(history: History, limit: Limit) -> dict[str, float]:

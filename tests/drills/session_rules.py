@@ -1,0 +1,106 @@
+"""The rules about sessions: what was acknowledged stays, and what was ended is gone. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+from .excuses import PROPAGATION, may_be_lost, quiet, switches
+from .history import Call, History
+from .verdict import Violation
+
+
+def updates(history: History) -> Iterator[Violation]:
+    """I6 and I3: an acknowledged update that is neither in the last state nor built upon.
+
+    Each update says what its field held when it was read, so the acknowledged ones of a field form
+    a chain that ends in what was read last. One that is off the chain was lost: by another update
+    of the same base (I6), or with a primary (I3), which only a fault excuses.
+    """
+    promoted = switches(history)
+    for update, read, rivals in off_the_chain(history):
+        before = [
+            band
+            for band in history.bands
+            if band.began <= read.began and band.concerns(update.slot)
+        ]
+        if not may_be_lost(update, before, promoted):
+            yield Violation(
+                "I6" if rivals else "I3",
+                update.ended or update.began,
+                f"{update.on}.{update.field} = {update.value} was acknowledged and is lost",
+            )
+    seen = {
+        (read.on, name, value)
+        for read in history.of("read")
+        if read.outcome == "ok"
+        for name, value in read.data.items()
+    }
+    for update in history.of("update"):
+        denied = update.outcome in {"no", "conflict", "gone"}
+        if denied and (update.on, update.field, update.value) in seen:
+            told = f"told {update.outcome}, and yet it is there"
+            text = f"{update.on}.{update.field} = {update.value}: {told}"
+            yield Violation("I5", update.began, text)
+
+
+def off_the_chain(history: History) -> Iterator[tuple[Call, Call, bool]]:
+    """Acknowledged updates that the last state read does not build on.
+
+    Yields the update, that read, and whether others have built on the same.
+    """
+    final = _last_read(history)
+    by_value = {(u.on, u.field, u.value): u for u in history.of("update")}
+    acknowledged = [u for u in history.of("update") if u.outcome == "ok"]
+    built_on = Counter((u.on, u.field, u.base) for u in acknowledged)
+    for update in acknowledged:
+        # One that nobody has looked at since may well be there.
+        if update.on in final and (update.ended or 0.0) <= final[update.on].began:
+            value = final[update.on].data.get(update.field)
+            if not _leads_to(update, value, by_value):
+                rivals = built_on[update.on, update.field, update.base] > 1
+                yield update, final[update.on], rivals
+
+
+def _last_read(history: History) -> dict[str, Call]:
+    """The last state of each session; what is read on an island is none."""
+    islands = [band for band in history.bands if band.cut]
+    return {
+        call.on: call
+        for call in history.of("read")
+        if call.outcome == "ok"
+        and call.source != "copy"
+        and not any(band.began <= call.began <= band.settled for band in islands)
+    }
+
+
+def _leads_to(update: Call, value: str | None, by_value: dict[tuple[str, str, str], Call]) -> bool:
+    """Whether the chain of bases behind `value` passes through an update."""
+    seen = set()
+    while value is not None and value not in seen:
+        if value == update.value:
+            return True
+        seen.add(value)
+        made = by_value.get((update.on, update.field, value))
+        value = made.base if made is not None else None
+    return False
+
+
+def endings(history: History) -> Iterator[Violation]:
+    """I6: a session that was ended and is read again."""
+    ended: dict[str, list[Call]] = defaultdict(list)
+    for call in history.of("end"):
+        if call.outcome == "ok":
+            ended[call.on].append(call)
+    for call in history.of("read"):
+        if call.outcome != "ok":
+            continue
+        for end in ended[call.on]:
+            at = end.ended if end.ended is not None else float("inf")
+            here = end.process == call.process and at < call.began
+            heard_by = call.began - PROPAGATION
+            heard = at < heard_by and quiet(history.bands, heard_by, call.began)
+            if here or heard:
+                yield Violation(
+                    "I6", call.began, f"{call.process} reads {call.on}, which was ended"
+                )
