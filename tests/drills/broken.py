@@ -21,6 +21,7 @@ from aragora_redis.operation import Fence, Operation
 from aragora_redis.rate_limit.local import LocalLimiter
 from aragora_redis.rate_limit.share import Share
 from aragora_redis.scripts import catalog
+from aragora_redis.sessions import operations
 from aragora_redis.state import limit_decider
 from aragora_redis.state.feed_comparison import Comparison
 from aragora_redis.state.outbox_file import Found, OutboxFile
@@ -124,6 +125,16 @@ def no_standing() -> None:
     Standing._find_doubt = trust  # type: ignore[method-assign,assignment]
 
 
+def reads_unfenced() -> None:
+    """A session is read of any primary that answers, whoever else may have been made one."""
+    read = operations.read
+
+    def anywhere(*args: Any, **how: Any) -> Operation[Any]:
+        return replace(read(*args, **how), fence=Fence.NONE)
+
+    operations.read = anywhere
+
+
 def name_not_followed() -> None:
     """Connections stay wherever they led first, whatever the name says by now."""
     EndpointPanel.strays = lambda *_: False  # type: ignore[method-assign]
@@ -189,6 +200,7 @@ BREAKS: dict[str, Callable[[], None]] = {
         refilled_at_a_switch,
         fallback_at_the_full_limit,
         no_standing,
+        reads_unfenced,
         name_not_followed,
         moved_not_believed,
         upsert,

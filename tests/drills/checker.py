@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from .excuses import PROPAGATION, quiet, switches
 from .history import Band, Call, History
-from .session_rules import endings, updates
+from .session_rules import endings, reads_on_islands, updates
 from .timing import deadlines, outage_latency, spared
 from .verdict import Expectations, Limit, Violation
 
@@ -29,6 +29,7 @@ def check(history: History, expected: Expectations) -> list[Violation]:
         spared(history),
         outage_latency(history, expected),
         updates(history),
+        reads_on_islands(history),
         endings(history),
         effects(history),
         probes(history, expected),

@@ -44,6 +44,11 @@ def may_be_lost(call: Call, bands: Iterable[Band], promoted: Sequence[float]) ->
     return False
 
 
+def doubted(band: Band) -> float:
+    """When those who are cut off with a primary no longer take it for that of all."""
+    return band.began + (band.loses or 0.0)
+
+
 def quiet(bands: Iterable[Band], first: float, last: float) -> bool:
     """Whether no fault, nor its aftermath, touches a span of time."""
     return not any(

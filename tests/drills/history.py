@@ -73,6 +73,7 @@ class Band(msgspec.Struct, tag="band", omit_defaults=True, kw_only=True):
         wiped: all of Redis comes back empty.
         total: no client can reach any primary.
         cut: how many clients are cut off from the rest.
+        beside: the process that is cut off beside a primary.
         doubled: seconds after its beginning in which those cut off have the whole limit too.
         slots: first and last of those that it concerns, of a cluster; none where it concerns all.
         seamless: nobody may notice it.
@@ -87,6 +88,7 @@ class Band(msgspec.Struct, tag="band", omit_defaults=True, kw_only=True):
     wiped: bool = False
     total: bool = False
     cut: int = 0
+    beside: str = ""
     doubled: float = 0.0
     slots: tuple[tuple[int, int], ...] = ()
     seamless: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from .excuses import PROPAGATION, may_be_lost, quiet, switches
+from .excuses import PROPAGATION, doubted, may_be_lost, quiet, switches
 from .history import Call, History
 from .verdict import Violation
 
@@ -63,15 +63,29 @@ def off_the_chain(history: History) -> Iterator[tuple[Call, Call, bool]]:
 
 
 def _last_read(history: History) -> dict[str, Call]:
-    """The last state of each session; what is read on an island is none."""
-    islands = [band for band in history.bands if band.cut]
+    """The last state of each session; what is read on an island before it is doubted is none."""
     return {
         call.on: call
-        for call in history.of("read")
-        if call.outcome == "ok"
-        and call.source != "copy"
-        and not any(band.began <= call.began <= band.settled for band in islands)
+        for call in _told_by_redis(history)
+        if not any(band.cut and band.began <= call.began <= doubted(band) for band in history.bands)
     }
+
+
+def reads_on_islands(history: History) -> Iterator[Violation]:
+    """I6: a session of a primary that the reader is cut off with, and has to doubt by then."""
+    for read in _told_by_redis(history):
+        for band in history.bands:
+            over = band.ended if band.returns is None else band.returns
+            if read.process == band.beside and doubted(band) < read.began < over:
+                text = f"{read.process} reads {read.on} of a primary that may have been replaced"
+                yield Violation("I6", read.began, text)
+
+
+def _told_by_redis(history: History) -> Iterator[Call]:
+    """Reads that were given no copy."""
+    for call in history.of("read"):
+        if call.outcome == "ok" and call.source != "copy":
+            yield call
 
 
 def _leads_to(update: Call, value: str | None, by_value: dict[tuple[str, str, str], Call]) -> bool:

@@ -147,6 +147,22 @@ def test_updates(calls, bands, broken):
 
 
 @pytest.mark.parametrize(
+    ("read_at", "by", "source", "broken"),
+    [
+        (7, "a", "redis", True),
+        (7, "a", "copy", False),
+        (7, "b", "redis", False),  # of the primary of the others
+        (4.5, "a", "redis", False),  # it is not doubted yet
+        (9.5, "a", "redis", False),  # no more
+    ],
+)
+def test_what_is_read_on_an_island(read_at, by, source, broken):
+    island = fault(2, 20, loses=3, cut=1, beside="a", returns=9)
+    read = call("read", "s", read_at, by=by, source=source, data={"f": "1"})
+    assert invariants(read, island) == ["I6"] * broken
+
+
+@pytest.mark.parametrize(
     ("read_at", "by", "broken"),
     [(2, "a", True), (2, "b", False), (9, "b", True), (0.5, "a", False)],
 )

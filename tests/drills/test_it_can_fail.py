@@ -17,6 +17,7 @@ BROKEN = [
     pytest.param(plays.outage, "fallback_at_the_full_limit", "I2", marks=LONG),
     pytest.param(plays.resumed_primary, "role_with_the_write", "I3", marks=CUTS),
     pytest.param(plays.cut_off, "no_standing", "I2", marks=CUTS),
+    pytest.param(plays.cut_off, "reads_unfenced", "I6", marks=CUTS),
     pytest.param(plays.left_by_the_name, "name_not_followed", "I3", marks=CUTS),
     pytest.param(plays.moving_slots, "moved_not_believed", "spared", marks=LONG),
     pytest.param(plays.dropped_connections, "unsafe_replay", "I5", marks=CUTS),

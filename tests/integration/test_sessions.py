@@ -18,6 +18,7 @@ from aragora_redis.errors import (
     SessionGoneError,
     TooManySessionsError,
 )
+from aragora_redis.link.route import Route
 from aragora_redis.operation import Lane
 from aragora_redis.sessions.stored import Session
 from aragora_redis.tokens.entry import ended_session
@@ -212,6 +213,27 @@ async def test_deny_gives_no_copy(make_lab):
         await asyncio.to_thread(lab.kill, "redis-0")
         with pytest.raises((OutageError, OutcomeUnknownError)):
             await state.sessions.get(made.id)
+
+
+async def test_i6_a_primary_that_may_have_been_replaced_is_asked_for_no_session(
+    standalone_lab, monkeypatch
+):
+    """Sessions end elsewhere while it goes on answering those who are cut off with it."""
+    lab = standalone_lab
+    deny = {"ARAGORA_SESSIONS_ON_OUTAGE": "deny"}
+    async with instances(lab, 1) as (one,), instances(lab, 1, **deny) as (strict,):
+        made, other = await one.sessions.create(user="doubted"), await strict.sessions.create()
+        with monkeypatch.context() as doubted:
+            doubted.setattr(Route, "doubt", "it may have been replaced")
+            assert (await one.sessions.get(made.id)).source == "copy"
+            for state, session in ((one, other), (strict, made), (strict, other)):
+                with pytest.raises(OutageError, match="may have been replaced"):
+                    await state.sessions.get(session.id)
+            with pytest.raises(OutageError, match="may have been replaced"):
+                await one.sessions.of_user("doubted")
+            # What it lists is no list of those that are meant.
+            assert (await one.sessions.end_user("doubted", keep=made.handle)).count is None
+        assert (await one.sessions.get(made.id)).source == "redis"
 
 
 async def test_i6_an_end_outlives_the_primary_that_alone_had_it(sentinel_lab, connect):

@@ -118,8 +118,8 @@ class Sessions(EndableSessions):
 
         Raises SessionConflictError where it is not as it was read any more.
 
-        A read is not fenced, so it may be a deposed primary that is behind: only one that may
-        write takes the session out, and nothing is buried before it has.
+        A read is not probed first, so it may be of a deposed primary that is behind: only one that
+        may be written to takes the session out, and nothing is buried before it has.
         """
         if session.source == "copy":
             raise OutageError("the copy of the session is older than what its client has seen")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -94,11 +95,14 @@ async def cut_with_clients(stage: Stage) -> AsyncIterator[None]:
     old = await stage.victim()
     # The client has lost the other shards, so that no slot is spared.
     until = UNTIL_REFUSED
-    async with stage.band("cut with clients", loses=until, doubled=until, cut=1):
+    async with stage.band(
+        "cut with clients", loses=until, doubled=until, cut=1, beside=client.name
+    ) as facts:
         await stage.do(stage.lab.cut, f"{old.name},{stage.fleet.host(client)}")
         yield
         await stage.until_switched(old)
         await stage.hold(3, 6)
+        facts["returns"] = time.monotonic()
         await stage.do(stage.lab.heal)
 
 

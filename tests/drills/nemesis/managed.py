@@ -61,13 +61,14 @@ async def cut_with_clients(stage: Stage) -> AsyncIterator[None]:
     """
     client = stage.random.choice(list(stage.fleet.living.values()))
     old = await stage.victim()
-    async with stage.band("cut with clients", old, cut=1) as facts:
+    async with stage.band("cut with clients", old, cut=1, beside=client.name) as facts:
         began = time.monotonic()
         await stage.do(stage.lab.cut, f"{old.name},{stage.fleet.host(client)}")
         yield
         await stage.until_switched(old)
         facts["loses"] = facts["doubled"] = time.monotonic() - began + UNTIL_LOOKED
         await stage.hold(3, 6)
+        facts["returns"] = time.monotonic()
         await stage.do(stage.lab.heal)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -82,13 +83,14 @@ async def island(stage: Stage) -> AsyncIterator[None]:
 async def _cut_off(stage: Stage, name: str, *others: str) -> AsyncIterator[None]:
     client = stage.random.choice(list(stage.fleet.living.values()))
     sentinel = f"sentinel-{stage.random.randrange(3)}"
-    async with stage.band(name, loses=UNTIL_DOUBTED, cut=1):
+    async with stage.band(name, loses=UNTIL_DOUBTED, cut=1, beside=client.name) as facts:
         old = await stage.victim()
         side = (old.name, *others, sentinel, stage.fleet.host(client))
         await stage.do(stage.lab.cut, ",".join(side))
         yield
         await stage.until_switched(old)
         await stage.hold(3, 6)
+        facts["returns"] = time.monotonic()
         await stage.do(stage.lab.heal)
 
 
