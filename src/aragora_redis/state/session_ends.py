@@ -135,12 +135,11 @@ class SessionEnds:
             nonce=secrets.token_hex(8),
             version=session.version,
         )
-        answer = await self._store.run(end, until)
+        answer = await self._store.run_change(session.ref, end, until)
         if not isinstance(answer, Ended):
             if answer == "gone":
                 raise gone()
             raise SessionConflictError("somebody else has changed the session since")
-        self._store.forget(session.ref)
         members = {session.ref.member, *session.before, *answer.before}
         return least(await self._bury(members, answer.expires_at, until))
 

@@ -130,7 +130,7 @@ class SessionStore:
         for _ in range(HOPS):
             self.require_alive(ref)
             self._revocations.require_ready()
-            answer = await self._run_change(ref, change(ref), until)
+            answer = await self.run_change(ref, change(ref), until)
             if isinstance(answer, Stored):
                 home = self.home_of(answer.user)
                 if self.has_ended(ref, answer.created_at, home, answer.before):
@@ -314,22 +314,23 @@ class SessionStore:
             self.keep(ref, answer)
         return answer if isinstance(answer, Moved) else Found(answer, self._source)
 
-    async def _run_change(
-        self, ref: SessionRef, operation: Operation[Answer], until: float
-    ) -> Answer:
-        """The answer; a copy stays good only where nothing can have changed."""
+    async def run_change(self, ref: SessionRef, operation: Operation[T], until: float) -> T:
+        """The answer; a copy stays good only where nothing can have changed.
+
+        Raises as `run` does.
+        """
+        changed = True
         try:
-            answer = await self.run(operation, until)
+            return await self.run(operation, until)
         except SessionUnreadableError as error:
             error.ran = Ran.YES  # what is stored after it is what cannot be read
-            self.forget(ref)
             raise
         except AragoraRedisError as error:
-            if error.ran is not Ran.NO:
-                self.forget(ref)
+            changed = error.ran is not Ran.NO
             raise
-        self.forget(ref)
-        return answer
+        finally:  # who is cancelled cannot know either
+            if changed:
+                self.forget(ref)
 
     async def _reseal(self, ref: SessionRef, stored: Stored, until: float) -> None:
         """Whoever writes also seals with the key of today what an older one has sealed."""
