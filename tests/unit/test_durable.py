@@ -8,7 +8,14 @@ from typing import cast
 import pytest
 
 from aragora_redis.clock import SYSTEM_CLOCK
-from aragora_redis.errors import AragoraRedisError, DeadlineError, OverloadedError, RefusedError
+from aragora_redis.errors import (
+    AragoraRedisError,
+    DeadlineError,
+    LinkDownError,
+    OutcomeUnknownError,
+    OverloadedError,
+    RefusedError,
+)
 from aragora_redis.link.durable import WAIT_SLICE_MS, GroupCommit
 from aragora_redis.link.executor import Executor
 from aragora_redis.link.mux import Mux
@@ -221,3 +228,27 @@ async def test_where_the_queue_is_full_a_revocation_is_left_to_the_feed():
     entry = Entry(20_000, bytes(16), 1)
     receipt = await commit(redis, SYSTEM_CLOCK, Shard(0), (entry,), Level.PRIMARY, until=soon())
     assert (receipt.level, woken) == (Level.LOCAL, [True])
+
+
+async def test_who_waits_when_its_primary_is_left_is_told_at_once_whether_it_was_sent():
+    """Or each revocation would sit out its second, although the next primary can be reached."""
+
+    class Silent(FakeMux):
+        def submit(self, *_):
+            return asyncio.get_running_loop().create_future()
+
+    group = GroupCommit(cast(Mux, Silent()), lambda: 1, SYSTEM_CLOCK, on_redirect=never)
+    running = asyncio.create_task(group.run())
+    sent = group.submit(join(), SYSTEM_CLOCK.monotonic() + 60)
+    await asyncio.sleep(0)
+    assert sent.sent
+    waiting = group.submit(join(), SYSTEM_CLOCK.monotonic() + 60)
+    await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    with pytest.raises(OutcomeUnknownError):
+        await sent.primary
+    with pytest.raises(LinkDownError):
+        await waiting.primary
+    with pytest.raises(LinkDownError):
+        await group.submit(join(), SYSTEM_CLOCK.monotonic() + 60).primary

@@ -203,7 +203,10 @@ class ClusterReach:
 
     def _close(self, addresses: Collection[Address]) -> None:
         for address in self._routes.keys() & addresses:
-            task = asyncio.create_task(self._routes.pop(address).close())
+            route = self._routes.pop(address)
+            # It ends with the next turns of the loop; what is queued must not go out before.
+            route.links.suspend("another node has its slots")
+            task = asyncio.create_task(route.close())
             self._ended.add(task)
             task.add_done_callback(self._ended.discard)
 

@@ -15,7 +15,14 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..clock import Clock
-from ..errors import AragoraRedisError, DeadlineError, OverloadedError, UnexpectedReplyError
+from ..errors import (
+    AragoraRedisError,
+    DeadlineError,
+    LinkDownError,
+    OutcomeUnknownError,
+    OverloadedError,
+    UnexpectedReplyError,
+)
 from ..operation import Kind, Lane, Operation
 from .mux import Mux
 from .replies import RedirectError
@@ -87,8 +94,10 @@ class GroupCommit:
         self._on_redirect = on_redirect
         self._pending: deque[Ticket[Any]] = deque()
         self._awaiting: list[Ticket[Any]] = []
+        self._under_way: list[Ticket[Any]] = []
         self._generation = 0
         self._wake = asyncio.Event()
+        self._closed = False
 
     def submit(self, operation: Operation[T], until: float, *, fsync: bool = False) -> Ticket[T]:
         """Send a join with the next group; wait for acknowledgements until `until` (monotonic).
@@ -101,17 +110,28 @@ class GroupCommit:
         if len(self._pending) >= QUEUE_LIMIT:
             raise OverloadedError("too many wait to be committed", remedy="slow down")
         ticket = Ticket(operation, until, fsync=fsync)
+        if self._closed:
+            _settle(ticket, _left())
+            return ticket
         self._pending.append(ticket)
         self._wake.set()
         return ticket
 
     async def run(self) -> None:
-        """Commit groups until cancelled."""
-        while True:
-            if not self._pending and not self._awaiting:
-                self._wake.clear()
-                await self._wake.wait()
-            await self._commit()
+        """Commit groups until cancelled: then all who wait are told, and none is taken any more."""
+        try:
+            while True:
+                if not self._pending and not self._awaiting:
+                    self._wake.clear()
+                    await self._wake.wait()
+                await self._commit()
+        except asyncio.CancelledError:
+            self._closed = True
+            for ticket in self._under_way:
+                _settle(ticket, OutcomeUnknownError("its primary was left before it had answered"))
+            for ticket in self._pending:
+                _settle(ticket, _left())
+            raise
 
     async def _commit(self) -> None:
         now = self._clock.monotonic()
@@ -120,7 +140,7 @@ class GroupCommit:
             # WAIT speaks for its own connection only, so what it had not confirmed is joined again.
             self._pending.extendleft(self._awaiting)
             self._awaiting = []
-        group = self._next_group(now)
+        self._under_way = group = self._next_group(now)
         if not group and not self._awaiting:
             return
         required = self._required()
@@ -133,6 +153,7 @@ class GroupCommit:
             *(self._send(each, limit) for each in (*(t.operation for t in group), *waits)),
             return_exceptions=True,
         )
+        self._under_way = []
         told = zip(group, replies[: len(group)], strict=True)
         self._awaiting += [ticket for ticket, reply in told if _settle(ticket, reply)]
         answers = replies[len(group) :]
@@ -176,6 +197,10 @@ class GroupCommit:
         except RedirectError as error:
             self._on_redirect(error)
             raise
+
+
+def _left() -> LinkDownError:
+    return LinkDownError("its primary was left before it was sent")
 
 
 def _settle(ticket: Ticket[Any], reply: Any) -> bool:
