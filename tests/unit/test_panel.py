@@ -23,11 +23,11 @@ def says(sentinel, primary, epoch, at, *, group=GROUP, replicas=(), flags=("mast
     )
 
 
-def panel_at(primary=A, epoch=5, group=GROUP):
+def panel_at(primary=A, epoch=5, group=GROUP, *, at=0.0):
     panel = Panel(len(group))
     for sentinel in group:
-        panel.record(says(sentinel, primary, epoch, 0.0, group=group))
-    choice = panel.decide(0.0)
+        panel.record(says(sentinel, primary, epoch, at, group=group))
+    choice = panel.decide(at)
     assert isinstance(choice, Choice)
     panel.adopt(choice.view)
     return panel

@@ -175,13 +175,14 @@ class SentinelWatcher:
 
     async def _ask(self, address: Address, pipe: Pipe, sentinel_id: bytes) -> None:
         asked_at = self._clock.monotonic()
-        answers = await asyncio.gather(
+        # The epoch before the address: a promotion between the two must not make it too new.
+        master, named, *others = await asyncio.gather(
             *(
                 pipe.request("SENTINEL", what, self._master_name, timeout=ASK_LIMIT)
-                for what in ("GET-MASTER-ADDR-BY-NAME", "MASTER", "SENTINELS", "REPLICAS")
+                for what in ("MASTER", "GET-MASTER-ADDR-BY-NAME", "SENTINELS", "REPLICAS")
             )
         )
-        statement = read_statement(sentinel_id, *answers, asked_at=asked_at)
+        statement = read_statement(sentinel_id, named, master, *others, asked_at=asked_at)
         self.troubles.pop(address, None)
         self.panel.record(statement)
         self._learn(statement)
