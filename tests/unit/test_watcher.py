@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from tests.unit.test_panel import GROUP, S1, A, B, panel_at
+import pytest
+from tests.unit.test_panel import GROUP, S1, S2, S3, A, B, panel_at, says
 
 from aragora_redis.address import Address
 from aragora_redis.clock import SYSTEM_CLOCK
+from aragora_redis.errors import AragoraRedisError, LinkDownError
 from aragora_redis.events import Events
+from aragora_redis.link import watcher
 from aragora_redis.link.account import account_of
 from aragora_redis.link.connection import Login
 from aragora_redis.link.pipe import Pipe
-from aragora_redis.link.watcher import SentinelWatcher
+from aragora_redis.link.watcher import CONFIRM_LIMIT, SentinelWatcher
 from aragora_redis.settings import Credentials
 from aragora_redis.testing import FakeClock
+from aragora_redis.topology.panel import INSIST
 
 MASTER = "aragora-master"
 LOGIN = Login(account_of(Credentials(None, None), clock=SYSTEM_CLOCK, events=Events()))
@@ -45,6 +49,39 @@ class Watch:
     @property
     def now(self) -> float:
         return self.clock.monotonic()
+
+    def announce(self, old, new):
+        words = (MASTER, *map(str, (*old, *new)))
+        self.watcher._ids |= {address: name for name, address in AT.items()}
+        self.watcher._on_push(AT[S1], [b"message", b"+switch-master", " ".join(words).encode()])
+
+    async def hear(self, *said):
+        """Record these statements, and let what follows from them happen."""
+        for statement in said:
+            self.panel.record(statement)
+        self.watcher._decide()
+        if self.watcher._proving is not None:
+            await self.watcher._proving
+
+    async def hear_for(self, seconds, *said):
+        """Hear it ten times a second; `said` are those who say it, whom and under which epoch."""
+        for _ in range(round(seconds * 10)):
+            self.clock.advance(0.1)
+            await self.hear(*(says(one, primary, epoch, self.now) for one, primary, epoch in said))
+
+
+@pytest.fixture
+def answer(monkeypatch):
+    """What the server says of itself that most Sentinels name; an error if it does not."""
+    answers: list[str | AragoraRedisError | None] = [None]
+
+    async def told_fault(*_):
+        if isinstance(answers[0], AragoraRedisError):
+            raise answers[0]
+        return answers[0]
+
+    monkeypatch.setattr(watcher, "told_fault", told_fault)
+    return lambda said: answers.__setitem__(0, said)
 
 
 class Promoting:
@@ -80,3 +117,74 @@ async def test_a_promotion_between_two_questions_makes_nothing_stale():
     await watch.watcher._ask(AT[S1], sentinel, S1.encode())
     assert watch.told == [B]
     await watch.watcher.close()
+
+
+LOWER = [(name, B, 4) for name in GROUP]
+"""All of them name B, under an epoch that does not justify it."""
+
+
+@pytest.mark.usefixtures("answer")
+async def test_what_is_announced_and_confirmed_is_not_written_until_it_is_chosen():
+    watch = Watch()
+    watch.announce(A, B)
+    await watch.hear_for(CONFIRM_LIMIT + 0.5, *LOWER)
+    assert watch.told == ["stop"]
+    await watch.hear_for(INSIST, *LOWER)
+    assert watch.told == ["stop", B]
+
+
+async def test_what_is_announced_and_confirmed_by_nobody_is_forgotten():
+    watch = Watch()
+    watch.announce(A, B)
+    await watch.hear_for(CONFIRM_LIMIT - 0.2, (S1, B, 4))
+    assert watch.told == ["stop"]
+    await watch.hear_for(0.5, (S1, B, 4))
+    assert watch.told == ["stop", "go on"]
+
+
+async def test_most_sentinels_stop_writing_without_an_announcement(answer):
+    watch = Watch()
+    answer(LinkDownError("it cannot be reached"))
+    await watch.hear_for(0.1, LOWER[0])
+    assert watch.told == []
+    await watch.hear_for(2 * INSIST, *LOWER)
+    assert watch.told == ["stop"]
+    await watch.hear_for(0.1, *((name, A, 5) for name in GROUP))
+    assert watch.told == ["stop", "go on"]
+
+
+async def test_who_says_that_it_is_no_primary_stops_nobody_for_long(answer):
+    """Sentinels that were redeployed may name whoever was primary when their file was written."""
+    watch = Watch()
+    answer("its role is slave")
+    await watch.hear_for(0.1, *LOWER)
+    assert watch.told == ["stop", "go on"]
+    await watch.hear_for(2 * INSIST, *LOWER)
+    assert watch.told == ["stop", "go on"]
+    answer(None)
+    await watch.hear_for(0.1, *LOWER)
+    assert watch.told == ["stop", "go on", B]
+
+
+async def test_who_is_called_down_stops_nobody(answer):
+    watch = Watch()
+    answer(LinkDownError("it cannot be reached"))
+    await watch.hear(*(says(one, B, 4, watch.now, flags=("master", "s_down")) for one in GROUP))
+    assert watch.told == []
+
+
+@pytest.mark.usefixtures("answer")
+async def test_sentinels_that_lag_behind_a_failover_stop_nobody():
+    watch = Watch()
+    await watch.hear_for(0.1, (S1, B, 6), (S2, A, 5), (S3, A, 5))
+    assert watch.told == [B]
+    await watch.hear_for(1, (S2, A, 5))
+    assert watch.told == [B]
+
+
+@pytest.mark.usefixtures("answer")
+async def test_one_sentinel_that_was_redeployed_stops_nobody():
+    watch = Watch()
+    fresh = says("n1", B, 0, watch.now, group=("n1", S1, S2))
+    await watch.hear(fresh, says(S2, A, 5, watch.now), says(S3, A, 5, watch.now))
+    assert watch.told == []

@@ -15,12 +15,19 @@ ASK_LIMIT = 0.5
 async def primary_fault(address: Address, login: Login) -> str | None:
     """Why a server does not prove now to be a primary; None where it does."""
     try:
-        pipe = await connect(address, login, timeout=CONNECT_LIMIT, on_push=lambda _push: None)
+        return await told_fault(address, login)
     except AragoraRedisError as error:
         return str(error)
+
+
+async def told_fault(address: Address, login: Login) -> str | None:
+    """Why a server is no primary by its own word; None where it says that it is one.
+
+    Raises:
+        AragoraRedisError: it does not say.
+    """
+    pipe = await connect(address, login, timeout=CONNECT_LIMIT, on_push=lambda _push: None)
     try:
         return role_fault(await pipe.request("ROLE", timeout=ASK_LIMIT), guarded=False)
-    except AragoraRedisError as error:
-        return str(error)
     finally:
         pipe.close("proved")

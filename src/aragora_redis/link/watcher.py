@@ -15,7 +15,7 @@ from ..topology.panel import Choice, Panel, Split, View
 from ..topology.statement import SentinelStatement, read_id, read_statement, read_switch
 from .connection import Login, connect
 from .pipe import Pipe
-from .proof import primary_fault
+from .proof import told_fault
 from .supervision import supervised
 
 POLL_EVERY = 1.0
@@ -26,7 +26,7 @@ RETRY_BASE, RETRY_CAP = 0.05, 1.0
 SENTINEL_LIMIT = 16
 """Sentinels watched at most, learned ones included."""
 CONFIRM_LIMIT = 2.0
-"""Seconds after which writes resume if an announced switch was confirmed by nobody."""
+"""Seconds after which writes resume if another primary was confirmed by nobody."""
 _NEWS = (
     b"+switch-master",
     b"+promoted-slave",
@@ -48,10 +48,10 @@ class SentinelWatcher:
         master_name: what the Sentinels call the primary.
         addresses: the configured Sentinels; the others are learned.
         login: credentials for the Sentinels.
-        data_login: credentials for the servers, to prove a primary that only insistence names.
+        data_login: credentials for the servers, to have one prove what most Sentinels say of it.
         panel: weighs what they say.
         on_view: told of each new view.
-        on_doubt: told to stop writing, because a switch was announced.
+        on_doubt: told to stop writing, because a switch was announced, or most name another.
         on_confirmed: told that the primary is still the same after a doubt.
         on_lost: told why no primary is known yet.
     """
@@ -84,7 +84,9 @@ class SentinelWatcher:
         self._tasks: dict[Address, asyncio.Task[None]] = {}
         self._ids: dict[Address, str] = {}
         self._pokes: dict[Address, asyncio.Event] = {}
-        self._announced: tuple[Address, float] | None = None
+        self._doubted_since: float | None = None
+        self._refuted: Address | None = None
+        """Who was named in place of the primary, and says that it is none."""
         self._proving: asyncio.Task[None] | None = None
         self._split: Split | None = None
         self.panel = panel
@@ -211,9 +213,8 @@ class SentinelWatcher:
             announced = read_switch(push[2], self._master_name)
             view = self.panel.view
             if announced is not None and (view is None or announced != view.primary):
-                self._announced = (announced, now)
                 self._events.emit(SwitchAnnounced(address))
-                self._on_doubt("a Sentinel has announced another primary")
+                self._doubt("a Sentinel has announced another primary", now)
         self.poke()
 
     # --- what follows -----------------------------------------------------------------
@@ -232,25 +233,40 @@ class SentinelWatcher:
             self._adopt(outcome)
             return
         self._settle_doubt(now)
-        if outcome is not None and (self._proving is None or self._proving.done()):
-            self._proving = asyncio.create_task(self._prove(outcome))
+        named = outcome.view.primary if outcome is not None else self.panel.elsewhere(now)
+        if named is not None and (self._proving is None or self._proving.done()):
+            self._proving = asyncio.create_task(self._prove(named))
+
+    def _doubt(self, reason: str, now: float) -> None:
+        self._doubted_since = now
+        self._on_doubt(reason)
 
     def _settle_doubt(self, now: float) -> None:
-        """Resume when the Sentinels, asked after the announcement, still name the old primary.
+        """Write nothing while most Sentinels name another primary, unless that says it is none.
 
-        While none of them can be asked, the announcement stands.
+        Write again when most of them, asked since, name the old primary, or have not confirmed in
+        time what one announced. While none of them can be asked, the doubt stands.
         """
-        if self._announced is None or self.panel.view is None:
+        view, named = self.panel.view, self.panel.elsewhere(now)
+        if self._refuted != named:
+            self._refuted = None
+        if view is None:
             return
-        asked = [s for s in self.panel.statements if s.asked_at > self._announced[1]]
-        same = sum(s.primary == self.panel.view.primary for s in asked)
-        if same >= self.panel.majority or now - self._announced[1] > CONFIRM_LIMIT:
-            self._announced = None
+        if named is not None and self._refuted is None:
+            if self._doubted_since is None:
+                self._doubt(f"most Sentinels name another primary, {named}", now)
+            return
+        if self._doubted_since is None:
+            return
+        asked = [s for s in self.panel.statements if s.asked_at > self._doubted_since]
+        same = sum(s.primary == view.primary for s in asked) >= self.panel.majority
+        if same or self._refuted is not None or now - self._doubted_since > CONFIRM_LIMIT:
+            self._doubted_since = None
             self._on_confirmed()
 
     def _adopt(self, choice: Choice) -> None:
         old = self.panel.view
-        self._announced = None
+        self._doubted_since = None
         self.panel.adopt(choice.view)
         if choice.insisted and old is not None:
             self._events.emit(EpochReset(choice.view.primary, old.epoch, choice.view.epoch))
@@ -262,8 +278,16 @@ class SentinelWatcher:
         )
         self._on_view(choice.view)
 
-    async def _prove(self, choice: Choice) -> None:
-        """Adopt an insisted view if its address answers that it is a primary."""
-        fault = await primary_fault(choice.view.primary, self._data_login)
-        if fault is None and self.panel.decide(self._clock.monotonic()) == choice:
+    async def _prove(self, named: Address) -> None:
+        """Have an address say what it is: adopt it when it is insisted on, or doubt no more."""
+        try:
+            fault = await told_fault(named, self._data_login)
+        except AragoraRedisError:  # it proves nothing, and refutes nothing
+            return
+        now = self._clock.monotonic()
+        self._refuted = named if fault is not None else None
+        choice = self.panel.decide(now)
+        if fault is not None:
+            self._settle_doubt(now)
+        elif isinstance(choice, Choice) and choice.insisted and choice.view.primary == named:
             self._adopt(choice)

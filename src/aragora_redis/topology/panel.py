@@ -9,6 +9,7 @@ as it is: nobody here can arbitrate between them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
@@ -23,7 +24,8 @@ GRACE = 0.3
 STALE = 5.0
 """Seconds after which a statement says nothing about the present."""
 
-_IN_TROUBLE = frozenset({"s_down", "o_down", "failover_in_progress"})
+_DOWN = frozenset({"s_down", "o_down"})
+_IN_TROUBLE = _DOWN | {"failover_in_progress"}
 
 
 class View(Struct, frozen=True):
@@ -63,6 +65,8 @@ class Panel:
         self._heard: dict[str, float] = {}
         self._first_heard: float | None = None
         self._insisted: tuple[Address, float] | None = None
+        self._shared = False
+        """Whether most Sentinels have named the primary of the view since it was chosen."""
         self.view: View | None = None
 
     def record(self, statement: SentinelStatement) -> None:
@@ -80,6 +84,7 @@ class Panel:
             if statement.asked_at - said.asked_at > STALE and one not in known - {one}
         ]:
             del self._statements[gone], self._heard[gone]
+        self._note_shared()
 
     def _follow_generation(self, statement: SentinelStatement) -> None:
         """Sentinels replaced one at a time stay one generation."""
@@ -98,8 +103,15 @@ class Panel:
 
     def adopt(self, view: View) -> None:
         """Make a chosen view the current one."""
+        if self.view is None or view.primary != self.view.primary:
+            self._shared = False
         self.view = view
         self._insisted = None
+        self._note_shared()
+
+    def _note_shared(self) -> None:
+        if self.view is not None and self.named_at(self.view.primary) is not None:
+            self._shared = True
 
     @property
     def size(self) -> int:
@@ -145,6 +157,19 @@ class Panel:
             return None
         named = self.named_at(self.view.primary)
         return self.view.primary if named is not None and now - named <= STALE else None
+
+    def elsewhere(self, now: float) -> Address | None:
+        """Whom more than half of the Sentinels name now in place of the view's primary, if any.
+
+        Not while they call it down, nor before most have named the primary of the view: who told
+        of that first is ahead of the others.
+        """
+        statements = self.recent(now)
+        if self.view is None or not self._shared or _split(statements) is not None:
+            return None
+        named = Counter(s.primary for s in statements if not s.primary_flags & _DOWN)
+        named.pop(self.view.primary, None)
+        return next((at for at, by in named.items() if by >= self.majority), None)
 
     def required_replicas(self, now: float) -> int:
         """How many replicas must acknowledge a write before it counts as replicated.
