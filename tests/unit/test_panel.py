@@ -49,6 +49,48 @@ def test_a_newer_epoch_of_one_sentinel_is_enough():
     assert choice == Choice(View(B, 6, frozenset(GROUP)))
 
 
+def test_one_sentinel_gives_the_same_primary_no_newer_epoch():
+    panel = panel_at()
+    panel.record(says(S1, A, 99, 1.0))
+    assert panel.decide(1.0) is None
+    for at in (2.0, 3.0, 1.0 + INSIST):
+        panel.record(says(S1, A, 99, at))
+    panel.record(says(S2, B, 6, 1.0 + INSIST))
+    assert panel.decide(1.0 + INSIST) == Choice(View(B, 6, frozenset(GROUP)))
+
+
+def test_a_majority_gives_it_the_epoch_that_it_has_reached():
+    panel = panel_at()
+    panel.record(says(S1, A, 99, 1.0))
+    panel.record(says(S2, A, 7, 1.0))
+    assert panel.decide(1.0) == Choice(View(A, 7, frozenset(GROUP)))
+
+
+def test_another_primary_goes_before_a_newer_epoch_of_the_same():
+    panel = panel_at()
+    for sentinel in (S1, S2):
+        panel.record(says(sentinel, A, 7, 1.0))
+    panel.record(says(S3, B, 8, 1.0))
+    assert panel.decide(1.0) == Choice(View(B, 8, frozenset(GROUP)))
+
+
+def test_who_has_just_heard_of_a_second_failover_is_not_overruled_by_those_who_lag():
+    panel = panel_at()
+    panel.record(says(S1, A, 7, 1.0))
+    for sentinel in (S2, S3):
+        panel.record(says(sentinel, B, 6, 1.0))
+    assert panel.decide(1.0) is None
+    panel.record(says(S2, A, 7, 2.0))
+    assert panel.decide(2.0) == Choice(View(A, 7, frozenset(GROUP)))
+
+
+def test_the_first_choice_takes_the_epoch_of_most():
+    panel = Panel(3)
+    for sentinel, epoch in ((S1, 99), (S2, 5), (S3, 5)):
+        panel.record(says(sentinel, A, epoch, 0.0))
+    assert panel.decide(0.0) == Choice(View(A, 5, frozenset(GROUP)))
+
+
 def test_a_stale_sentinel_changes_nothing():
     panel = panel_at(B, 6)
     panel.record(says(S3, A, 5, 1.0))

@@ -63,6 +63,8 @@ class Panel:
         self._configured = configured
         self._statements: dict[str, SentinelStatement] = {}
         self._heard: dict[str, float] = {}
+        self._since: dict[str, float] = {}
+        """When each began to say what it says."""
         self._first_heard: float | None = None
         self._insisted: tuple[Address, float] | None = None
         self._shared = False
@@ -71,8 +73,11 @@ class Panel:
 
     def record(self, statement: SentinelStatement) -> None:
         """Take in what a Sentinel has just said."""
+        before = self._statements.get(statement.sentinel_id)
         self._statements[statement.sentinel_id] = statement
         self._heard[statement.sentinel_id] = statement.asked_at
+        if before is None or (before.primary, before.epoch) != (statement.primary, statement.epoch):
+            self._since[statement.sentinel_id] = statement.asked_at
         if self._first_heard is None:
             self._first_heard = statement.asked_at
         self._follow_generation(statement)
@@ -83,7 +88,7 @@ class Panel:
             for one, said in self._statements.items()
             if statement.asked_at - said.asked_at > STALE and one not in known - {one}
         ]:
-            del self._statements[gone], self._heard[gone]
+            del self._statements[gone], self._heard[gone], self._since[gone]
         self._note_shared()
 
     def _follow_generation(self, statement: SentinelStatement) -> None:
@@ -213,25 +218,41 @@ class Panel:
         split = _split(statements)
         if split is not None:
             return split
-        newest = max(statements, key=lambda s: s.epoch)
         if self.view is None:
-            waited = self._first_heard is not None and now - self._first_heard >= GRACE
-            ready = waited or len(statements) >= self.majority
-            return Choice(_view(newest)) if ready else None
-        same = [s for s in statements if s.ids & self.view.generation and s.epoch > self.view.epoch]
-        if same:
-            return Choice(_view(max(same, key=lambda s: s.epoch)))
-        return self._insistence(statements, now)
+            return self._first(statements, now)
+        newer = self._newer(self.view, statements, now)
+        return newer if newer is not None else self._insistence(self.view, statements, now)
 
-    def _insistence(self, statements: list[SentinelStatement], now: float) -> Choice | None:
-        view = self.view
-        if view is None:
+    def _first(self, statements: list[SentinelStatement], now: float) -> Choice | None:
+        waited = self._first_heard is not None and now - self._first_heard >= GRACE
+        if not waited and len(statements) < self.majority:
             return None
+        newest = max(statements, key=lambda s: s.epoch)
+        return Choice(self._common([s for s in statements if s.primary == newest.primary]))
+
+    def _newer(self, view: View, statements: list[SentinelStatement], now: float) -> Choice | None:
+        newer = [s for s in statements if s.ids & view.generation and s.epoch > view.epoch]
+        same = [s for s in newer if s.primary == view.primary]
+        # The word of one is no newer epoch of the same primary, but may be the first of one.
+        counted = [s for s in newer if s not in same or now - self._since[s.sentinel_id] < INSIST]
+        newest = max(counted, key=lambda s: s.epoch, default=None)
+        if newest is not None and newest not in same:
+            return Choice(_view(newest))
+        return Choice(self._common(same)) if len(same) >= self.majority else None
+
+    def _common(self, agreeing: Sequence[SentinelStatement]) -> View:
+        """The view of those who name one primary, by the epoch that most of all have reached."""
+        ordered = sorted(agreeing, key=lambda s: s.epoch, reverse=True)
+        return _view(ordered[min(self.majority, len(ordered)) - 1])
+
+    def _insistence(
+        self, view: View, statements: list[SentinelStatement], now: float
+    ) -> Choice | None:
         rebuilt = [
             s for s in statements if s.primary == view.primary and not s.ids & view.generation
         ]
         if len(rebuilt) >= self.majority:  # new Sentinels, same primary: take on their epochs
-            return Choice(_view(max(rebuilt, key=lambda s: s.epoch)))
+            return Choice(self._common(rebuilt))
         others = [s for s in statements if s.primary != view.primary]
         for address in {s.primary for s in others}:
             agreeing = [s for s in others if s.primary == address]
