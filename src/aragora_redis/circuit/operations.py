@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from ..errors import UnexpectedReplyError
-from ..operation import Argument, Kind, Lane, Operation
+from ..operation import Argument, Fence, Kind, Lane, Operation
 from ..scripts.catalog import load
 from .machine import Evidence, Phase, Standing
 from .outcome import Outcome
@@ -117,6 +117,7 @@ def report(
         args=tuple(args),
         read=_read_reported,
         script=load("circuit_report"),
+        fence=Fence.STANDING,
         lane=Lane.BULK,
         at_once=True,
     )
@@ -141,6 +142,7 @@ def acquire(
         ),
         read=_read_asked,
         script=load("circuit_acquire"),
+        fence=Fence.STANDING,
         at_once=True,
     )
 
@@ -170,6 +172,7 @@ def settle(
         ),
         read=_read_asked,
         script=load("circuit_settle"),
+        fence=Fence.STANDING,
         at_once=True,
     )
 
@@ -187,6 +190,7 @@ def force(
         args=(nonce, phase.value, reason, _micros(lasts), keys.channel, name),
         read=_read_reported,
         script=load("circuit_force"),
+        fence=Fence.PROBE,
         lane=Lane.BULK,
     )
 
