@@ -268,11 +268,14 @@ def test_replicas_count_until_most_primaries_call_them_down():
     assert panel.required_replicas(shard, 0.0) == 1
     panel.record(says("a", 1.0, followers=[down]))
     assert panel.required_replicas(shard, 1.0) == 1
+    assert ShardPanel(panel, lambda: shard).promotable_replicas == {D}
     panel.record(says("b", 1.0, followers=[down]))
     assert panel.required_replicas(shard, 1.0) == 0
     assert panel.required_replicas(shard, 20.0) == 0, "without a majority nothing counts"
-    assert ShardPanel(panel, lambda: shard).promotable == 0
-    assert ShardPanel(panel, lambda: None).promotable == 0
+    assert ShardPanel(panel, lambda: shard).promotable_replicas == frozenset()
+    assert ShardPanel(panel, lambda: shard).known_replicas == {D}
+    assert ShardPanel(panel, lambda: None).promotable_replicas == frozenset()
+    assert ShardPanel(panel, lambda: None).known_replicas == frozenset()
 
 
 def test_a_primary_that_anybody_misses_is_being_replaced():

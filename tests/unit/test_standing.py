@@ -7,6 +7,7 @@ from typing import cast
 import pytest
 from tests.unit.test_panel import GROUP, A, B, C, says
 
+from aragora_redis.address import Address
 from aragora_redis.errors import LinkDownError
 from aragora_redis.link.mux import Mux
 from aragora_redis.link.standing import SILENCE, Standing
@@ -21,7 +22,7 @@ class Stage:
 
     def __init__(self):
         self.clock = FakeClock()
-        self.following: int | None = 2
+        self.following: list[Address] | None = [B, C]
         self.how = "state=online,offset=14,lag=1"
         self.asked = 0
         self.down: str | None = None
@@ -45,7 +46,10 @@ class Stage:
         self.asked += 1
         if self.following is None:
             raise LinkDownError("it is gone")
-        replicas = "".join(f"slave{n}:ip=x,port=1,{self.how}\r\n" for n in range(self.following))
+        replicas = "".join(
+            f"slave{n}:ip={at.host},port={at.port},{self.how}\r\n"
+            for n, at in enumerate(self.following)
+        )
         return INFO.format(replicas).encode()
 
     def hear(self, *sentinels):
@@ -57,7 +61,7 @@ async def test_a_majority_of_sentinels_is_enough():
     stage = Stage()
     stage.clock.advance(SILENCE + 1)
     stage.hear(*GROUP[:2])
-    stage.following = 0
+    stage.following = []
     await stage.standing.look()
     assert stage.standing.doubt is None
     assert not stage.asked
@@ -70,7 +74,7 @@ async def test_what_has_no_link_is_doubted_and_not_told():
     await stage.standing.look()
     assert stage.standing.doubt is not None
     assert stage.told == []
-    stage.down, stage.following = None, 1
+    stage.down, stage.following = None, [B]
     await stage.standing.look()
     assert len(stage.told) == 1
 
@@ -82,7 +86,7 @@ async def test_without_them_all_replicas_must_follow():
     await stage.standing.look()
     assert stage.standing.doubt is None
     assert stage.asked == 1
-    stage.following = 1
+    stage.following = [C]
     await stage.standing.look()
     await stage.standing.look()
     assert "1 of its 2 replicas" in str(stage.standing.doubt)
@@ -107,9 +111,37 @@ async def test_a_replica_that_was_down_cannot_have_been_promoted():
     for sentinel in GROUP:
         stage.panel.record(says(sentinel, A, 1, stage.now, replicas=((B, True), (C, False))))
     stage.clock.advance(SILENCE + 1)
-    stage.following = 1
+    stage.following = [C]
     await stage.standing.look()
     assert stage.standing.doubt is None
+
+
+async def test_one_that_was_down_does_not_stand_in_for_another():
+    """It is down to the Sentinels alone: it is on the island, and the other one was promoted."""
+    stage = Stage()
+    for sentinel in GROUP:
+        stage.panel.record(says(sentinel, A, 1, stage.now, replicas=((B, True), (C, False))))
+    stage.clock.advance(SILENCE + 1)
+    stage.following = [B]
+    await stage.standing.look()
+    assert "0 of its 1 replicas" in str(stage.standing.doubt)
+
+
+@pytest.mark.parametrize(
+    ("names", "doubted"),
+    [
+        ([Address("redis-1", 6379), Address("redis-2", 6379)], False),
+        ([Address("10.9.0.1", 6379)] * 2, False),  # both behind one address
+        ([Address("redis-1", 6379)], True),
+        ([B, Address("redis-2", 6379)], False),
+    ],
+)
+async def test_names_that_nobody_has_told_of_are_counted(names, doubted):
+    stage = Stage()
+    stage.clock.advance(SILENCE + 1)
+    stage.following = names
+    await stage.standing.look()
+    assert (stage.standing.doubt is not None) == doubted
 
 
 @pytest.mark.parametrize("how", ["state=wait_bgsave,offset=1,lag=0", "state=online,lag=10"])

@@ -119,7 +119,7 @@ def test_who_follows_is_read_with_its_lag():
         "slave1:ip=::1,port=6381,state=wait_bgsave,offset=0,lag=0\r\n"
         "slave2:ip=fd00::3,port=6382,state=online,offset=9,lag=0,type=replica\r\n"
     )
-    assert read_followers(info) == {Address("10.0.0.2", 6380): 1, Address("fd00::3", 6382): 0}
-    assert read_followers(b"role:slave\r\n") == {}
+    assert read_followers(info) == [(Address("10.0.0.2", 6380), 1), (Address("fd00::3", 6382), 0)]
+    assert read_followers(b"role:slave\r\n") == []
     with pytest.raises(UnexpectedReplyError):
         read_followers(None)

@@ -12,24 +12,27 @@ So losing the Sentinels alone is no reason for doubt; losing them together with 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from ..address import Address
 from ..clock import Clock
 from ..errors import AragoraRedisError
 from ..operation import Kind, Operation
-from ..topology.statement import count_followers
+from ..topology.statement import read_followers
 from .mux import Mux
 
 LOOK_EVERY = 0.25
 SILENCE = 1.5
 """Seconds without a majority of the Sentinels, each of which is asked every second."""
 ASK_LIMIT = 0.05
+FOLLOWS = 1
+"""Whole seconds since a replica was heard that follows; they acknowledge each second."""
 _REPLICATION = Operation(
     kind=Kind.READ,
     keys=(),
     args=("INFO", "replication"),
-    read=count_followers,
+    read=read_followers,
 )
 
 
@@ -43,8 +46,12 @@ class Vouching(Protocol):
         """Whether most of them have been heard since then (monotonic seconds)."""
 
     @property
-    def promotable(self) -> int:
-        """How many replicas could be made primary in its place, by their last words."""
+    def promotable_replicas(self) -> frozenset[Address]:
+        """Which replicas could be made primary in its place, by their last words."""
+
+    @property
+    def known_replicas(self) -> frozenset[Address]:
+        """All that they have told of."""
 
 
 class Standing:
@@ -95,19 +102,31 @@ class Standing:
             return None
         try:
             until = self._clock.monotonic() + ASK_LIMIT
-            following = _REPLICATION.result(await self._lane.submit(_REPLICATION, until))
+            followers = _REPLICATION.result(await self._lane.submit(_REPLICATION, until))
         except AragoraRedisError as error:
             found = f"it does not tell who follows it: {error.message}"
         else:
-            promotable = self._vouching.promotable
-            if following >= promotable:
+            missed = self._missed(followers)
+            if not missed:
                 return None
-            found = f"{following} of its {promotable} replicas follow it"
+            promotable = len(self._vouching.promotable_replicas)
+            found = f"{promotable - missed} of its {promotable} replicas follow it"
         if self._heard():
             return None
         return (
             f"most {self._vouching.who} are silent, and the primary may have been replaced: {found}"
         )
+
+    def _missed(self, followers: Sequence[tuple[Address, int]]) -> int:
+        """How many of the replicas that could be made primary do not follow this one.
+
+        A follower under a name that nobody has told of may be any of them: names cannot be
+        compared where replicas announce others than the ones that Sentinels or nodes resolve.
+        """
+        following = [replica for replica, heard in followers if heard <= FOLLOWS]
+        missed = self._vouching.promotable_replicas.difference(following)
+        nameless = sum(replica not in self._vouching.known_replicas for replica in following)
+        return max(len(missed) - nameless, 0)
 
     def _heard(self) -> bool:
         return self._vouching.heard_majority_since(self._clock.monotonic() - SILENCE)

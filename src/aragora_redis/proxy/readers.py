@@ -83,10 +83,10 @@ class Readers:
 
     async def _look(self) -> None:
         try:
-            lags = await self._reach.executor.run(_FOLLOWERS, within=ASK_LIMIT)
+            followers = await self._reach.executor.run(_FOLLOWERS, within=ASK_LIMIT)
         except AragoraRedisError:  # without a primary they are as current as they were
             return
-        self._followers.note(lags, self._clock.monotonic())
+        self._followers.note(dict(followers), self._clock.monotonic())
 
     def _usable(self) -> list[Address]:
         return self._followers.usable(set(self._up()), self._clock.monotonic())

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from ..address import Address, is_name
 from ..slots import SLOTS
-from .nodes import Claim, NodeStatement
+from .nodes import Claim, Follower, NodeStatement
 
 INSIST = 3.0
 """Seconds for which most primaries must agree on a map that their epochs do not justify."""
@@ -253,19 +253,33 @@ class ClusterPanel:
         All that most primaries do not call down; 0 while no majority can be heard.
         """
         voters = [said for said in self._voters() if now - said.asked_at <= STALE]
-        return self._promotable(shard, voters) if len(voters) >= self.majority else 0
+        return len(self._promotable(shard, voters)) if len(voters) >= self.majority else 0
 
-    def promotable(self, shard: Shard) -> int:
-        """How many could replace it, by everybody's last word."""
-        return self._promotable(shard, self._voters())
+    def promotable(self, shard: Shard) -> frozenset[Address]:
+        """Which replicas could replace it, by everybody's last word."""
+        return frozenset(self._promotable(shard, self._voters()).values())
 
-    def _promotable(self, shard: Shard, voters: Sequence[NodeStatement]) -> int:
-        words: dict[str, list[bool]] = {}
-        for said in voters:
-            for follower in said.followers:
-                if follower.primary_id == shard.node_id:
-                    words.setdefault(follower.node_id, []).append(follower.down)
-        return sum(down.count(True) < self.majority for down in words.values())
+    def replicas(self, shard: Shard) -> frozenset[Address]:
+        """All that any primary lists as its replicas."""
+        words = _words(shard, self._voters())
+        return frozenset(word.address for said in words.values() for word in said)
+
+    def _promotable(self, shard: Shard, voters: Sequence[NodeStatement]) -> dict[str, Address]:
+        return {
+            node_id: said[-1].address
+            for node_id, said in _words(shard, voters).items()
+            if sum(word.down for word in said) < self.majority
+        }
+
+
+def _words(shard: Shard, voters: Sequence[NodeStatement]) -> dict[str, list[Follower]]:
+    """What they say of each of its replicas."""
+    words: dict[str, list[Follower]] = {}
+    for said in voters:
+        for follower in said.followers:
+            if follower.primary_id == shard.node_id:
+                words.setdefault(follower.node_id, []).append(follower)
+    return words
 
 
 def compose(claims: Collection[Claim], *, otherwise: ClusterMap | None = None) -> ClusterMap:
@@ -307,7 +321,13 @@ class ShardPanel:
         return self._panel.heard_majority_since(instant)
 
     @property
-    def promotable(self) -> int:
-        """How many replicas could be made primary in its place, by everybody's last word."""
+    def promotable_replicas(self) -> frozenset[Address]:
+        """Which replicas could be made primary in its place, by everybody's last word."""
         shard = self._shard()
-        return self._panel.promotable(shard) if shard is not None else 0
+        return self._panel.promotable(shard) if shard is not None else frozenset()
+
+    @property
+    def known_replicas(self) -> frozenset[Address]:
+        """All of its replicas that any primary lists."""
+        shard = self._shard()
+        return self._panel.replicas(shard) if shard is not None else frozenset()

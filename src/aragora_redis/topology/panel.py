@@ -187,20 +187,20 @@ class Panel:
         return len(self._promotable(statements)) if len(statements) >= self.majority else 0
 
     @property
-    def promotable(self) -> int:
-        """How many replicas could be made primary, by the last word of each Sentinel, however old.
-
-        While all of them follow the primary, none of them has been.
-        """
-        return len(self.promotable_replicas)
-
-    @property
     def promotable_replicas(self) -> frozenset[Address]:
-        """Which they are: all that most Sentinels do not call down."""
+        """Which replicas could be made primary, by the last word of each Sentinel, however old.
+
+        All that most do not call down. While all of them follow the primary, none of them has been.
+        """
         return self._promotable(self.statements)
 
+    @property
+    def known_replicas(self) -> frozenset[Address]:
+        """All that any Sentinel lists."""
+        return _listed(self.statements)
+
     def _promotable(self, statements: Sequence[SentinelStatement]) -> frozenset[Address]:
-        listed = {replica.address for s in statements for replica in s.replicas}
+        listed = _listed(statements)
         down = {
             address
             for address in listed
@@ -208,7 +208,7 @@ class Panel:
             >= self.majority
         }
         primary = {self.view.primary} if self.view else set()
-        return frozenset(listed - down - primary)
+        return listed - down - primary
 
     def decide(self, now: float) -> Choice | Split | None:
         """What the statements call for, given the current view."""
@@ -269,6 +269,10 @@ class Panel:
 
 def _view(statement: SentinelStatement) -> View:
     return View(statement.primary, statement.epoch, statement.ids)
+
+
+def _listed(statements: Iterable[SentinelStatement]) -> frozenset[Address]:
+    return frozenset(replica.address for s in statements for replica in s.replicas)
 
 
 def _split(statements: Iterable[SentinelStatement]) -> Split | None:

@@ -23,7 +23,6 @@ _LINKED = re.compile(
     re.MULTILINE,
 )
 _ROLE = re.compile(r"^role:(\w+)", re.MULTILINE)
-_FOLLOWER = re.compile(r"^slave[0-9]+:.*\bstate=online\b.*\blag=[01]\b", re.MULTILINE)
 
 
 class ReplicaStatement(Struct, frozen=True):
@@ -162,20 +161,6 @@ def read_guarded(info: Any) -> bool:
     return "\nmin_slaves_good_slaves:" in _info(info)
 
 
-def count_followers(info: Any) -> int:
-    """How many replicas have acknowledged a server's writes within the last two seconds.
-
-    Replicas acknowledge each second, and `lag` counts whole ones.
-
-    Args:
-        info: the reply to `INFO replication`.
-
-    Raises:
-        UnexpectedReplyError: it is not what this command answers.
-    """
-    return len(_FOLLOWER.findall(_info(info)))
-
-
 class Lag(NamedTuple):
     """How far the replicas of a primary are behind, each figure that of the worst one.
 
@@ -206,8 +191,10 @@ def read_lag(info: Any) -> Lag | None:
     return Lag(max(behind, 0), max(lag for _, lag in replicas))
 
 
-def read_followers(info: Any) -> dict[Address, int]:
+def read_followers(info: Any) -> list[tuple[Address, int]]:
     """A server's replicas that are linked, each with the whole seconds since it was last heard.
+
+    Those behind one network address that announce nothing have the same.
 
     Args:
         info: the reply to `INFO replication`.
@@ -216,7 +203,7 @@ def read_followers(info: Any) -> dict[Address, int]:
         UnexpectedReplyError: it is not what this command answers.
     """
     found = _LINKED.findall(_info(info))
-    return {Address(host, int(port)): int(lag) for host, port, lag in found}
+    return [(Address(host, int(port)), int(lag)) for host, port, lag in found]
 
 
 def _info(info: Any) -> str:
