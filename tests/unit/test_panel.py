@@ -202,9 +202,9 @@ def test_nothing_counts_as_replicated_while_no_majority_can_be_heard():
 
 def test_a_majority_must_be_heard_since_the_silence_began():
     panel = panel_at()
-    panel.heard(S1, 10.0)
+    panel.record(says(S1, A, 5, 10.0))
     assert not panel.heard_majority_since(9.0)
-    panel.heard(S2, 10.0)
+    panel.record(says(S2, A, 5, 10.0))
     assert panel.heard_majority_since(9.0)
 
 

@@ -28,8 +28,7 @@ class Stage:
         self.down: str | None = None
         self.told: list[str] = []
         self.panel = Panel(3)
-        for sentinel in GROUP:
-            self.panel.record(says(sentinel, A, 1, self.now, replicas=((B, False), (C, False))))
+        self.hear(*GROUP)
         choice = self.panel.decide(self.now)
         assert isinstance(choice, Choice)
         self.panel.adopt(choice.view)
@@ -54,7 +53,7 @@ class Stage:
 
     def hear(self, *sentinels):
         for sentinel in sentinels:
-            self.panel.heard(sentinel, self.now)
+            self.panel.record(says(sentinel, A, 1, self.now, replicas=((B, False), (C, False))))
 
 
 async def test_a_majority_of_sentinels_is_enough():

@@ -45,15 +45,15 @@ class Watch:
             on_confirmed=lambda: self.told.append("go on"),
             on_lost=self.told.append,
         )
+        self.watcher._ids |= {address: name for name, address in AT.items()}
 
     @property
     def now(self) -> float:
         return self.clock.monotonic()
 
-    def announce(self, old, new):
+    def announce(self, old, new, by=S1):
         words = (MASTER, *map(str, (*old, *new)))
-        self.watcher._ids |= {address: name for name, address in AT.items()}
-        self.watcher._on_push(AT[S1], [b"message", b"+switch-master", " ".join(words).encode()])
+        self.watcher._on_push(AT[by], [b"message", b"+switch-master", " ".join(words).encode()])
 
     async def hear(self, *said):
         """Record these statements, and let what follows from them happen."""
@@ -111,7 +111,6 @@ class Promoting:
 
 async def test_a_promotion_between_two_questions_makes_nothing_stale():
     watch, sentinel = Watch(), cast("Pipe", Promoting())
-    watch.watcher._ids |= {address: name for name, address in AT.items()}
     await watch.watcher._ask(AT[S1], sentinel, S1.encode())
     assert (A, 6) not in {(said.primary, said.epoch) for said in watch.panel.statements}
     await watch.watcher._ask(AT[S1], sentinel, S1.encode())
@@ -188,3 +187,13 @@ async def test_one_sentinel_that_was_redeployed_stops_nobody():
     fresh = says("n1", B, 0, watch.now, group=("n1", S1, S2))
     await watch.hear(fresh, says(S2, A, 5, watch.now), says(S3, A, 5, watch.now))
     assert watch.told == []
+
+
+def test_what_was_published_before_a_silence_says_nothing_of_it():
+    """Who stood still reads it afterwards."""
+    watch = Watch()
+    watch.clock.advance(10)
+    since = watch.now
+    for sentinel in GROUP:
+        watch.announce(B, A, by=sentinel)
+    assert not watch.panel.heard_majority_since(since)

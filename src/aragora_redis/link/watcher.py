@@ -204,9 +204,6 @@ class SentinelWatcher:
                 known.pop(gone, None)
 
     def _on_push(self, address: Address, push: list[Any]) -> None:
-        now = self._clock.monotonic()
-        if address in self._ids:
-            self.panel.heard(self._ids[address], now)
         if len(push) != 3 or push[0] != b"message":
             return
         if push[1] == b"+switch-master":
@@ -214,7 +211,7 @@ class SentinelWatcher:
             view = self.panel.view
             if announced is not None and (view is None or announced != view.primary):
                 self._events.emit(SwitchAnnounced(address))
-                self._doubt("a Sentinel has announced another primary", now)
+                self._doubt("a Sentinel has announced another primary", self._clock.monotonic())
         self.poke()
 
     # --- what follows -----------------------------------------------------------------

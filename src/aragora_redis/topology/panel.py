@@ -62,7 +62,6 @@ class Panel:
     def __init__(self, configured: int) -> None:
         self._configured = configured
         self._statements: dict[str, SentinelStatement] = {}
-        self._heard: dict[str, float] = {}
         self._since: dict[str, float] = {}
         """When each began to say what it says."""
         self._first_heard: float | None = None
@@ -75,7 +74,6 @@ class Panel:
         """Take in what a Sentinel has just said."""
         before = self._statements.get(statement.sentinel_id)
         self._statements[statement.sentinel_id] = statement
-        self._heard[statement.sentinel_id] = statement.asked_at
         if before is None or (before.primary, before.epoch) != (statement.primary, statement.epoch):
             self._since[statement.sentinel_id] = statement.asked_at
         if self._first_heard is None:
@@ -88,7 +86,7 @@ class Panel:
             for one, said in self._statements.items()
             if statement.asked_at - said.asked_at > STALE and one not in known - {one}
         ]:
-            del self._statements[gone], self._heard[gone], self._since[gone]
+            del self._statements[gone], self._since[gone]
         self._note_shared()
 
     def _follow_generation(self, statement: SentinelStatement) -> None:
@@ -100,11 +98,6 @@ class Panel:
             and statement.ids & view.generation
         ):
             self.view = _view(statement)
-
-    def heard(self, sentinel_id: str, now: float) -> None:
-        """Note a sign of life that carried no statement, such as a published message."""
-        if sentinel_id in self._heard:
-            self._heard[sentinel_id] = max(now, self._heard[sentinel_id])
 
     def adopt(self, view: View) -> None:
         """Make a chosen view the current one."""
@@ -139,8 +132,11 @@ class Panel:
         return [s for s in self._statements.values() if now - s.asked_at <= STALE]
 
     def heard_majority_since(self, instant: float) -> bool:
-        """Whether more than half of the Sentinels have been heard since `instant`."""
-        return sum(at >= instant for at in self._heard.values()) >= self.majority
+        """Whether more than half of the Sentinels have answered what was asked since `instant`.
+
+        What they publish is no answer: it may be read long after it was sent.
+        """
+        return sum(s.asked_at >= instant for s in self._statements.values()) >= self.majority
 
     def replacing(self, now: float) -> bool:
         """Whether any Sentinel misses the primary, or is replacing it."""
