@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 import pytest
+from tests.fuzz.between import Posing
 from tests.unit.test_panel import GROUP, S1, S2, S3, A, B, panel_at, says
 
 from aragora_redis.address import Address
@@ -197,3 +199,35 @@ def test_what_was_published_before_a_silence_says_nothing_of_it():
     for sentinel in GROUP:
         watch.announce(B, A, by=sentinel)
     assert not watch.panel.heard_majority_since(since)
+
+
+def said(*parts):
+    """An array of words, as Sentinels send it."""
+    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(p), p) for p in parts)
+
+
+async def test_news_that_come_while_a_sentinel_answers_have_it_asked_again(monkeypatch):
+    monkeypatch.setattr(watcher, "POLL_EVERY", 3600)
+    watch, asked, again = Watch(), [], asyncio.Event()
+
+    def answer(command):
+        match command[1]:
+            case b"MYID":
+                return b"+s1\r\n"
+            case b"MASTER":
+                asked.append(command)
+                (watch.watcher.poke if len(asked) == 1 else again.set)()
+                return said(b"config-epoch", b"5", b"flags", b"master")
+            case b"GET-MASTER-ADDR-BY-NAME":
+                return said(A.host.encode(), b"%d" % A.port)
+            case _:
+                return said()
+
+    sentinel = Posing()
+    sentinel.answer = answer
+    async with sentinel.listening():
+        watch.watcher._watch(sentinel.address)
+        try:
+            await asyncio.wait_for(again.wait(), 5)
+        finally:
+            await watch.watcher.close()

@@ -134,10 +134,12 @@ class SentinelWatcher:
                 sentinel_id = await pipe.request("SENTINEL", "MYID", timeout=ASK_LIMIT)
                 self._ids[address] = read_id(sentinel_id)
                 await pipe.subscribe(_NEWS, timeout=ASK_LIMIT)
+                poke = self._pokes[address]
                 while True:
+                    poke.clear()  # before the question: its answer may be older than the next poke
                     await self._ask(address, pipe, sentinel_id)
                     attempt = 0
-                    await self._pause(self._pokes[address])
+                    await self._pause(poke)
             except AragoraRedisError as error:
                 self._note_trouble(address, self._explain(error))
                 attempt += 1
@@ -166,7 +168,6 @@ class SentinelWatcher:
         return str(error)
 
     async def _pause(self, poke: asyncio.Event) -> None:
-        poke.clear()
         try:
             async with asyncio.timeout(POLL_EVERY):
                 await poke.wait()
