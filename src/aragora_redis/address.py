@@ -33,7 +33,8 @@ class Address(NamedTuple):
             host, port_text = text, ""
         else:
             host, _, port_text = text.partition(":")
-        if not host or any(char.isspace() or char in "/@" for char in host):
+        strange = any(char.isspace() or char in "/@[]" for char in host)
+        if not host or strange or (":" in host and is_name(host)):
             raise InvalidInputError(f"{text!r} is not host:port")
         if not port_text and not text.endswith(":"):
             return cls(host, default_port)
