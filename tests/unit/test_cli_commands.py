@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,6 +100,9 @@ def test_a_lab_has_one_name_on_every_command():
         "lab start redis-0 --mode standalone",
         "health --deadline 0",
         "bench --seconds 0",
+        "tokens export /",
+        "tokens export .",
+        "migrate plan --from redis://h --journal .",
     ],
 )
 def test_a_command_line_that_cannot_be_meant_ends_with_2(call, tmp_path, arguments):
@@ -157,6 +161,16 @@ def test_without_a_server_program_up_names_what_works_without(capsys, monkeypatc
 
 def test_a_lab_that_is_not_there_is_one_line(capsys):
     assert "there is no lab in" in failed(capsys, "lab", "status")
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="every file can be read")
+@pytest.mark.parametrize(
+    "arguments",
+    ["sessions look --id-file /proc/self/mem", "tokens look --token-file /proc/self/mem"],
+)
+def test_a_file_that_opens_and_cannot_be_read_is_named(capsys, monkeypatch, arguments):
+    monkeypatch.setenv("ARAGORA_REDIS_URL", "redis://127.0.0.1:1")
+    assert "/proc/self/mem: Input/output error" in failed(capsys, *arguments.split())
 
 
 def test_health_of_a_lab_that_is_not_there_is_unknown_to_a_monitor(call):

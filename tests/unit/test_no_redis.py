@@ -23,7 +23,7 @@ SAID = {
 }
 
 
-@pytest.fixture(params=SAID.values(), ids=SAID)
+@pytest.fixture(params=SAID.values(), ids=list(SAID))
 async def posing(request):
     async with Posing().listening() as posing:
         posing.answer = lambda _command: request.param

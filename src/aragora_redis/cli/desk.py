@@ -7,7 +7,8 @@ import datetime as dt
 import getpass
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -70,6 +71,16 @@ def signed(actor: str | None, reason: str) -> str:
     return who
 
 
+@contextmanager
+def told_of(path: Path) -> Iterator[None]:
+    """Tell of what cannot be read after it was opened by its name: the system does not."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
 def secret_from(path: Path, what: str) -> str:
     """A secret out of a file, or of standard input for `-`: arguments are seen by everybody.
 
@@ -79,7 +90,7 @@ def secret_from(path: Path, what: str) -> str:
     if str(path) == "-":
         line = b"" if sys.stdin is None else sys.stdin.buffer.readline(_ID_LIMIT)
     else:
-        with path.open("rb") as file:
+        with path.open("rb") as file, told_of(path):
             line = file.readline(_ID_LIMIT)
     text = line.decode("utf-8", "replace").strip()
     if not text:

@@ -34,7 +34,7 @@ from ..settings import from_env
 from ..settings.urls import REDIS_PORT
 from . import output
 from .deployment import OfLab, demand_target, settings_of
-from .options import AsJson
+from .options import AsJson, named
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -61,7 +61,8 @@ SourceLab = Annotated[
     ),
 ]
 JournalFile = Annotated[
-    Path, typer.Option("--journal", metavar="FILE", help="What has been done so far.")
+    Path,
+    typer.Option("--journal", metavar="FILE", callback=named, help="What has been done so far."),
 ]
 Wanted = Annotated[
     Way | None,

@@ -22,8 +22,19 @@ from ..tokens.lines import LINE_LIMIT
 from ..tokens.told import Revocation
 from . import output
 from .deployment import OfLab, settings_of
-from .desk import Actor, Limit, Reason, at_desk, instant, secret_from, signed, tell_receipt, when
-from .options import AsJson
+from .desk import (
+    Actor,
+    Limit,
+    Reason,
+    at_desk,
+    instant,
+    secret_from,
+    signed,
+    tell_receipt,
+    told_of,
+    when,
+)
+from .options import AsJson, named
 
 app = typer.Typer(no_args_is_help=True, help="Look at revoked tokens, and revoke them by hand.")
 
@@ -191,7 +202,8 @@ def pardon(
 def export(
     *,
     file: Annotated[
-        Path, typer.Argument(metavar="PATH", help="Where to; standard output for -.")
+        Path,
+        typer.Argument(metavar="PATH", callback=named, help="Where to; standard output for -."),
     ] = Path("-"),
     lab: OfLab = None,
 ) -> None:
@@ -233,7 +245,7 @@ def import_(
         lines = sys.stdin.buffer if str(file) == "-" else stack.enter_context(file.open("rb"))
         loaded = at_desk(
             settings,
-            lambda desk: revocations.load(desk, _bounded(lines), actor=who, reason=reason),
+            lambda desk: revocations.load(desk, _bounded(lines, file), actor=who, reason=reason),
             acts=True,
         )
     if as_json:
@@ -245,10 +257,11 @@ def import_(
         output.write(f"{loaded.entries} revocations read{over}; joined: {loaded.level.word}")
 
 
-def _bounded(lines: BinaryIO) -> Iterator[bytes]:
+def _bounded(lines: BinaryIO, file: Path) -> Iterator[bytes]:
     """Lines that end: what has none is no export, and is not to fill the memory."""
-    while line := lines.readline(LINE_LIMIT):
-        yield line
+    with told_of(file):
+        while line := lines.readline(LINE_LIMIT):
+            yield line
 
 
 def _revoke_token(
