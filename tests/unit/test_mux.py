@@ -25,6 +25,7 @@ from aragora_redis.errors import (
 )
 from aragora_redis.events import Events
 from aragora_redis.link import mux as mux_module
+from aragora_redis.link import pulse
 from aragora_redis.link.mux import BATCH_FLOOR, Mux
 from aragora_redis.link.pipe import Lost, Pipe, ReplyHandler
 from aragora_redis.link.probe import PROBE_LIMIT
@@ -512,17 +513,55 @@ async def test_i3_a_reconnect_does_not_lift_a_doubt(silent):
     assert names(other.writes) == [[b"A"]]
 
 
+def is_ping(commands):
+    return [command[0] for command in commands] == [b"PING"]
+
+
+@pytest.mark.parametrize("lost", [True, False], ids=["one reply lost", "one reply too many"])
+async def test_replies_that_are_out_of_step_end_the_connection(lane, monkeypatch, lost):
+    """Callers would get each other's answers for as long as they ask without a pause."""
+    monkeypatch.setattr(pulse, "KEEP_ALIVE", 0.02)
+    lane.submit(command("A"))
+    await asyncio.sleep(0.03)  # time without a look is the subject
+    lane.mux.keep_warm()
+    assert is_ping(lane.pipe.writes[-1])
+    number = lane.pipe.writes[-1][0][1]
+    after = lane.submit(command("B"))
+    await turn()
+    lane.pipe.answer(*([number, b"b"] if lost else [b"a", b"once more"]))
+    assert lane.lost == ["its replies are not those to what it was asked"]
+    with pytest.raises(OutcomeUnknownError):
+        await after
+
+
+async def test_a_lane_in_step_is_looked_at_now_and_then_and_kept(lane, monkeypatch):
+    monkeypatch.setattr(pulse, "KEEP_ALIVE", 0.02)
+    for number in range(3):
+        asked = lane.submit(command("A"))
+        await asyncio.sleep(0.03)  # as above
+        lane.mux.keep_warm()
+        lane.mux.keep_warm()
+        assert is_ping(lane.pipe.writes[-1])
+        assert len(lane.pipe.handlers) == 2, "it is asked once"
+        said = [lane.pipe.writes[-1][0][1], b"PONG", hiredis.ReplyError("NOPERM")][number]
+        lane.pipe.answer(b"a", said)
+        assert await asked == b"a"
+        lane.mux.keep_warm()
+        assert not lane.pipe.handlers
+    assert not lane.lost
+
+
 async def test_a_lane_that_is_kept_warm_falls_into_no_doubt(lane):
     lane.submit(fenced())
     lane.pipe.answer(b"ok")
     for _ in range(3):
         lane.mux.keep_warm()
-        assert names(lane.pipe.writes)[-1] != [b"PING"], "it is not silent yet"
+        assert not is_ping(lane.pipe.writes[-1]), "it is not silent yet"
         await asyncio.sleep(WARM + 0.01)  # silence is the subject
         for _ in range(2):
             lane.mux.keep_warm()
-        assert names(lane.pipe.writes)[-1] == [b"PING"]
-        lane.pipe.answer(b"PONG")
+        assert is_ping(lane.pipe.writes[-1])
+        lane.pipe.answer(lane.pipe.writes[-1][0][1])
         lane.submit(fenced("B"))
         assert names(lane.pipe.writes)[-1] == [b"B"], "no probe"
         lane.pipe.answer(b"ok")

@@ -115,7 +115,7 @@ class Mux:
         """Use a verified connection from now on."""
         self._pipe = pipe
         self._loop = asyncio.get_running_loop()
-        self._trust.connected(self._clock.monotonic())
+        self._pulse.connected()
         self.server_time = server_time
         self.generation += 1
         pipe.on_read(self._on_read)
@@ -420,7 +420,7 @@ class Mux:
     def keep_warm(self) -> None:
         """Ask for a sign of life before a silence begins, or grows long."""
         if self._pipe is not None:
-            self._pulse.beat(self._pipe, idle=not self._in_flight and self._suspended is None)
+            self._pulse.beat(self._pipe, idle=not self._in_flight, asks=self._suspended is None)
 
 
 def _ignore(_reply: Any) -> None:
