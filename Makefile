@@ -3,7 +3,7 @@
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 options = $(if $(PORT),--port "$(PORT)") $(if $(GATEWAYS),--gateways "$(GATEWAYS)") $(if $(MODE),--mode "$(MODE)") $(if $(DIR),--lab "$(DIR)")
 
-.PHONY: help setup up down test servers aragora drills soak bench format lock clean
+.PHONY: help setup up down test fuzz servers aragora drills soak bench format lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\): ## /  make \1\t/p' Makefile | expand -t 16
@@ -21,6 +21,9 @@ down: ## End what an `up` that crashed has left running (DIR=.lab)
 
 test: ## Run all that CI runs: format, lint, types, layers, tests
 	@scripts/check
+
+fuzz: ## Feed all that takes input with new examples, and say which one fails (MINUTES=10 ONLY="settings or token")
+	@scripts/fuzz "$(or $(MINUTES),10)" $(if $(ONLY),"$(ONLY)")
 
 servers: ## Run the tests that touch Redis, and a short drill, on Redis 6.2 and Valkey 8
 	@scripts/setup
