@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 from tests.fuzz.between import Posing
 
+from aragora_redis.address import Address
 from aragora_redis.clock import SYSTEM_CLOCK
 from aragora_redis.ops.access import Access, Failure
 from aragora_redis.ops.asking import survey
 from aragora_redis.ops.connect import check_ways
 from aragora_redis.ops.health import check_health
 from aragora_redis.ops.report import Status
+from aragora_redis.ops.survey import NodeSurvey, SentinelSurvey
 from aragora_redis.ops.targets import SentinelTarget, StandaloneTarget
 
 SAID = {
@@ -54,3 +56,25 @@ async def test_the_step_of_a_connection_that_fails_is_named(target):
     for way in report.ways:
         assert way.failed is not None
         assert way.why
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), "x", None])
+def test_a_figure_that_is_none_is_not_told(value):
+    seen = NodeSurvey(role="master", source=None, info={"used_memory": value}, config={})
+    assert seen.number("used_memory") is None
+
+
+@pytest.mark.parametrize("missing", ["down-after-milliseconds", "config-epoch", "quorum", "flags"])
+def test_a_sentinel_that_leaves_out_what_is_judged_later_makes_no_sense(missing):
+    said = {
+        "down-after-milliseconds": "5000",
+        "config-epoch": "1",
+        "quorum": "2",
+        "flags": "master",
+    }
+    at = Address("h", 1)
+    sound = SentinelSurvey(id="i", named=at, master=said, replicas=(), fellows=(), info={})
+    sound.demand_sense()
+    del said[missing]
+    with pytest.raises(KeyError):
+        sound.demand_sense()

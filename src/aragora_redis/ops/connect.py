@@ -271,7 +271,9 @@ class _Walker:
                 finally:
                     await talk.end()
                 match named:
-                    case [bytes() as named_host, bytes() as port] if port.isdigit():
+                    case [bytes() as named_host, bytes() as port] if (
+                        port.isdigit() and len(port) <= 5
+                    ):
                         return Address(named_host.decode("utf-8", "replace"), int(port))
         return None
 

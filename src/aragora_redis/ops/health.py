@@ -24,6 +24,7 @@ from .offered import Trial
 from .probe import Probe, judge_probe
 from .questions import Questions
 from .report import HealthReport, Status
+from .survey import address_of
 from .targets import ClusterTarget, SentinelTarget, StandaloneTarget, Target
 from .verdict import NodeSeen, SentinelSeen, Usage, judge_node, judge_sentinel, named_primary
 
@@ -97,14 +98,14 @@ async def _sentinel(
             fellows: Any = await client.sentinel_sentinels(name)
             info: Any = await client.info("sentinel")
             return SentinelSeen(
-                primary=Address(master["ip"], int(master["port"])),
+                primary=address_of(master),
                 epoch=int(master["config-epoch"]),
                 flags=_flags(master),
                 quorum=int(master["quorum"]),
                 others=len(fellows),
                 others_alive=sum(not _flags(fellow) & _GONE for fellow in fellows),
                 replicas={
-                    Address(replica["ip"], int(replica["port"])): not _flags(replica) & _GONE
+                    address_of(replica): not _flags(replica) & _GONE
                     and replica["master-link-status"] == "ok"
                     for replica in replicas
                 },
@@ -150,7 +151,7 @@ async def _node(
 
 
 def _linked(info: Mapping[str, Any]) -> frozenset[Address]:
-    return frozenset(Address(row["ip"], int(row["port"])) for row in _online(info))
+    return frozenset(map(address_of, _online(info)))
 
 
 def _online(info: Mapping[str, Any]) -> list[Mapping[str, Any]]:

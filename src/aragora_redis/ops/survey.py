@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 from ..address import Address
@@ -35,8 +36,13 @@ class SentinelSurvey:
     def demand_sense(self) -> None:
         """Read all that is read of it later; fails anyhow where that cannot be."""
         _ = self.epoch, self.quorum, self.flags
+        _ = int(self.master["down-after-milliseconds"])
+        for name in ("failover-timeout", "o-down-time"):
+            _ = int(self.master.get(name) or 0)
         for row in (*self.replicas, *self.fellows):
-            _ = address_of(row), flags_of(row)
+            _ = address_of(row)
+            if "s_down" in flags_of(row):
+                _ = int(row["last-ok-ping-reply"])
 
     @property
     def epoch(self) -> int:
@@ -100,7 +106,7 @@ class NodeSurvey:
     def number(self, name: str) -> int | None:
         """An integer out of INFO; None where it is not told."""
         value = self.info.get(name)
-        return int(value) if isinstance(value, int | float) else None
+        return int(value) if isinstance(value, int | float) and isfinite(value) else None
 
     def setting(self, name: str) -> int | None:
         """An integer out of its configuration; None where it is not told."""
