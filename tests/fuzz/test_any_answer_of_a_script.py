@@ -33,7 +33,7 @@ async def spoiled(run, data: st.DataObject, operation: Operation[Any], *, within
     return operation.result(data.draw(like(replies[0])))
 
 
-@effort(60)
+@effort(40)
 @given(st.sampled_from(IN_MEMORY), st.data())
 async def test_a_call_whose_answers_are_nearly_right(faults, ask, data):
     async with memory_state(POLICIES) as state:
@@ -77,7 +77,7 @@ SHARD = (
 )
 
 
-@effort(150)
+@effort(60)
 @given(st.sampled_from(SHARD).flatmap(lambda pair: st.tuples(st.just(pair[0]), like(pair[1]))))
 def test_what_is_read_of_revocations(asked):
     operation, reply = asked

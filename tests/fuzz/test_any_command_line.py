@@ -108,14 +108,14 @@ def assert_told(said):
     assert code == 0 or (out + err).strip(), said
 
 
-@effort(60)
+@effort(30)
 @given(asked([path for path in commands() if path not in UNENDING]))
 @pytest.mark.usefixtures("about")
 def test_without_a_redis(cli, words):
     assert_told(cli(*words))
 
 
-@effort(10)
+@effort(6)
 @given(asked([path for path in commands() if path[0] in AT_DESK]))
 @pytest.mark.usefixtures("about")
 def test_with_a_redis(standalone_lab, cli, words):

@@ -69,7 +69,7 @@ def adopted(directory, boot):
         file.close()
 
 
-@effort(80)
+@effort(40)
 @given(files())
 def test_what_is_whole_is_taken_in_and_stays(tmp_path, content):
     directory = tmp_path / "outbox"

@@ -91,7 +91,7 @@ def parsed(content):
     return found
 
 
-@effort(100)
+@effort(50)
 @given(nearly_policies())
 def test_sections_of_any_values(text):
     parsed(text)

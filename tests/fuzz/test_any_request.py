@@ -110,7 +110,7 @@ async def sent(client, case, token):
 
 
 @pytest.mark.asyncio(loop_scope="module")
-@effort(60)
+@effort(25)
 @given(cases(), st.sampled_from([ADMIN, ADMIN, ADMIN, GATEWAY, None]))
 async def test_any_request(client, faults, asked, token):
     case, unfit = asked

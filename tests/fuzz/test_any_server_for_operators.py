@@ -95,7 +95,7 @@ def run(standalone_lab, between, cli, monkeypatch):
     return call
 
 
-@effort(8)
+@effort(6)
 @given(st.sampled_from(COMMANDS), st.integers(0, 2**32), st.sampled_from([0.1, 0.3, 1.0]))
 def test_a_part_of_a_reply_is_something_else(run, faults, command, seed, share):
     random = Random(seed)

@@ -58,7 +58,7 @@ def told(environ):
     return f"{settings!r} {settings.warnings} {list(describe(settings))}"
 
 
-@effort(150)
+@effort(80)
 @given(environments, st.dictionaries(st.sampled_from(SECRETS), st.tuples(texts, texts), max_size=2))
 def test_any_environment(environ, marked):
     secrets = {name: f"{before}{HIDDEN}{after}" for name, (before, after) in marked.items()}
@@ -75,7 +75,7 @@ def test_one_variable_that_is_wrong_is_named(name, text):
         assert len(str(error)) < 1000
 
 
-@effort(60)
+@effort(20)
 @given(
     st.sampled_from(FILES),
     st.binary(max_size=80) | st.sampled_from(SPELLINGS).map(lambda t: t.encode("utf-8", "replace")),

@@ -59,7 +59,7 @@ INFO = (
 )
 
 
-@effort(120)
+@effort(40)
 @given(st.lists(st.tuples(*map(like, SANE.values())), min_size=1, max_size=4))
 def test_what_a_sentinel_states(said):
     panel = Panel(3)
@@ -73,7 +73,7 @@ def test_what_a_sentinel_states(said):
         panel.required_replicas(at + 0.5), panel.agreed(at + 0.5), panel.promotable
 
 
-@effort(120)
+@effort(60)
 @given(st.lists(st.one_of(damaged(NODES), like(NODES)), min_size=1, max_size=3))
 def test_what_a_node_states(said):
     panel = ClusterPanel()
@@ -87,7 +87,7 @@ def test_what_a_node_states(said):
         panel.resolve(A), panel.idle(at + 0.5), panel.overtaken(read, A), panel.misled("x", A, at)
 
 
-@effort(150)
+@effort(80)
 @given(st.one_of(like(ROLE), like(INFO), damaged(INFO), replies), st.booleans())
 def test_what_a_server_says_of_itself(said, guarded):
     statement.role_fault(said, guarded=guarded)

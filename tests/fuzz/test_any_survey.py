@@ -91,7 +91,7 @@ def wrong(reply, random):
     return b"\r\n".join(lines)
 
 
-@effort(25)
+@effort(15)
 @given(st.sampled_from(KINDS), st.integers(0, 2**32), st.sampled_from([0.05, 0.2, 0.6]))
 async def test_what_is_said_is_judged_and_drawn(kind, seed, share):
     random = Random(seed)

@@ -108,7 +108,7 @@ async def judged(found):
             state.tokens.is_revoked({"jti": believed.id})
 
 
-@effort(120)
+@effort(60)
 @given(headers, claims)
 async def test_a_token_that_is_signed(header, payload):
     found = await verified(signed(as_json(header), as_json(payload)))
@@ -118,7 +118,7 @@ async def test_a_token_that_is_signed(header, payload):
     await judged(found)
 
 
-@effort(80)
+@effort(50)
 @given(
     st.binary(max_size=60) | documents.map(as_json) | st.just(b'{"alg":"HS256","alg":"none"}'),
     st.binary(max_size=60) | documents.map(as_json) | st.just(b"[" * 9000),
@@ -176,7 +176,7 @@ member_values = (
 )
 
 
-@effort(80)
+@effort(40)
 @given(
     st.integers(0, 2),
     st.dictionaries(members, member_values, max_size=3),
