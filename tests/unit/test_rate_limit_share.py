@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from hashlib import blake2b
+
 import pytest
 
+from aragora_redis.rate_limit import share
 from aragora_redis.rate_limit.policy import LimitPolicy
 from aragora_redis.rate_limit.share import FleetSize, Share, share_of
 
@@ -12,8 +15,15 @@ def policy(burst: int) -> LimitPolicy:
     return LimitPolicy("p", 3, 3_600_000_000, burst)
 
 
+def fleet_of(*ids: str, expected: int | None = None) -> FleetSize:
+    fleet = FleetSize(expected=expected)
+    fleet.observe(ids, healthy=True)
+    return fleet
+
+
 def shares(burst: int, subject: bytes, ids: tuple[str, ...] = IDS) -> list[Share | None]:
-    return [share_of(policy(burst), size=len(ids), own=own, ids=ids, digest=subject) for own in ids]
+    fleet = fleet_of(*ids)
+    return [share_of(policy(burst), fleet, own=own, digest=subject) for own in ids]
 
 
 @pytest.mark.parametrize("burst", [10, 11, 1000])
@@ -46,16 +56,44 @@ def test_owners_differ_by_subject_and_stay_when_another_instance_leaves() -> Non
 
 
 def test_unknown_fleet_gives_no_share() -> None:
-    assert share_of(policy(100), size=None, own="a", ids=(), digest=b"s") is None
+    assert share_of(policy(100), FleetSize(), own="a", digest=b"s") is None
 
 
 def test_expected_size_divides_but_names_no_owners() -> None:
-    assert share_of(policy(100), size=4, own="a", ids=(), digest=b"s") == Share(0.25)
-    assert share_of(policy(3), size=4, own="a", ids=(), digest=b"s") is None
+    fleet = FleetSize(expected=4)
+    assert share_of(policy(100), fleet, own="a", digest=b"s") == Share(0.25)
+    assert share_of(policy(3), fleet, own="a", digest=b"s") is None
 
 
 def test_who_is_not_on_the_list_owns_nothing() -> None:
-    assert share_of(policy(3), size=10, own="new", ids=IDS, digest=b"s") == Share(0.0)
+    assert share_of(policy(3), fleet_of(*IDS), own="new", digest=b"s") == Share(0.0)
+
+
+def test_owners_follow_the_fleet() -> None:
+    fleet = fleet_of(*IDS)
+    assert share_of(policy(9), fleet, own="new", digest=b"s") == Share(0.0)
+    fleet.observe((*IDS, "new"), healthy=True)
+    assert Share(1 / 9) in {
+        share_of(policy(9), fleet, own="new", digest=b"%d" % n) for n in range(20)
+    }
+
+
+def test_who_owns_a_subject_takes_few_steps_in_a_large_fleet(monkeypatch) -> None:
+    """A thousand digests for each subject held the loop up for a millisecond, in an outage."""
+    ids = [f"instance-{n}" for n in range(1000)]
+    fleet = fleet_of(*ids)
+    share_of(policy(100), fleet, own=ids[0], digest=b"s")
+    made: list[bytes] = []
+
+    def place(of: bytes) -> bytes:
+        made.append(of)
+        return blake2b(of, digest_size=8).digest()
+
+    monkeypatch.setattr(share, "_place", place)
+    subjects = [b"%d" % n for n in range(1000)]
+    owned = [share_of(policy(100), fleet, own=ids[0], digest=subject) for subject in subjects]
+    assert made == subjects
+    assert 20 < owned.count(Share(0.01)) < 300, "about a tenth"
 
 
 def test_nothing_observed() -> None:

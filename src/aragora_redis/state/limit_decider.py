@@ -221,9 +221,7 @@ class Decider:
             )
             refusal.ran = error.ran  # refused here, and perhaps counted there
             raise refusal from error
-        share = share_of(
-            policy, size=self.fleet.size, own=self.own, ids=self.fleet.ids, digest=record.digest
-        )
+        share = share_of(policy, self.fleet, own=self.own, digest=record.digest)
         if share is None:
             refusal = LimitUnavailableError(
                 f"the limit {policy.name!r} cannot be shared out: the fleet was not seen yet",
