@@ -16,6 +16,7 @@ from tests.ports import free_port
 from aragora_redis import Level, SharedState
 from aragora_redis.errors import CircuitOpenError
 from aragora_redis.lab.server import find_server
+from aragora_redis.scripts.catalog import all_scripts
 
 
 class Service:
@@ -144,6 +145,29 @@ async def test_without_what_everything_needs_one_line_says_so(service, command):
         assert "choose a service that offers it" in str(state.status().reason)
     finally:
         await state.close()
+
+
+async def test_scripts_are_loaded_once_and_not_with_each_connection(service):
+    """All of them are 130 kB, and after a failover a whole fleet connects at once."""
+
+    def loads():
+        with service.client() as client:
+            return client.info("commandstats")["cmdstat_script|load"]["calls"]
+
+    service.start()
+    async with service.state():
+        loaded = loads()
+        assert loaded >= len(all_scripts())
+        async with service.state() as other:
+            assert other.status().health == "healthy"
+            assert loads() == loaded
+
+
+async def test_who_may_not_ask_for_scripts_loads_them(service):
+    service.start("user default on nopass ~* &* +@all -script|exists")
+    async with service.state() as state, service.state() as other:
+        await use_everything(state, other)
+        assert state.status().lacks == ()
 
 
 async def test_i1_a_rollback_that_no_replication_id_tells_is_found_by_comparing(service, tmp_path):
