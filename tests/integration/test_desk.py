@@ -331,7 +331,8 @@ def test_an_operator_is_no_instance_and_looking_changes_nothing(state, desk, con
     state.rate_limits.check("api", "ip:203.0.113.9")
     state.close()
     client = connect(sentinel_lab)
-    beats, rows, _ = presence_keys("aragora")
+    keys = presence_keys("aragora")
+    beats, rows = keys.beats, keys.rows
     until(
         lambda: client.zcount(beats, time.time() * 1e3, "+inf") == 0 or client.delete(beats, rows)
     )

@@ -50,7 +50,8 @@ class Beating:
 
     def sees(self, *ids, agreed=None, version=b"1"):
         count = len(ids) if agreed is None else agreed
-        self.redis.answer = Pulse(5_000_000, len(ids), count, version, ids, len(ids))
+        there = tuple(f"+{boot_id}" for boot_id in ids)
+        self.redis.answer = Pulse(5_000_000, len(ids), count, version, there, len(ids), whole=True)
 
     async def beat(self, after=BEAT_EVERY):
         self.clock.advance(after)
@@ -78,10 +79,24 @@ async def test_beats_out_of_turn_do_not_count_as_quiet(beating):
 async def test_the_list_is_kept_while_its_version_is(beating):
     beating.sees("me", "b")
     await beating.beat()
-    beating.redis.answer = Pulse(5_000_000, 2, 2, b"1", (), 2)
+    beating.redis.answer = Pulse(5_000_000, 2, 2, b"1", (), 2, whole=False)
     for _ in range(4):
         await beating.beat()
     assert beating.fleet.ids == ("b", "me")
+
+
+async def test_changes_are_those_of_the_list_that_is_known(beating):
+    beating.sees("me", "b")
+    await beating.beat()
+    changes = ("-b", "+c", "+d", "-d", "+e", "-e", "+e")
+    beating.redis.answer = Pulse(5_000_000, 3, 3, b"2", changes, 3, whole=False)
+    for _ in range(4):
+        await beating.beat()
+    assert beating.fleet.ids == ("c", "e", "me")
+    beating.sees("me", version=b"3")
+    for _ in range(4):
+        await beating.beat()
+    assert beating.fleet.ids == ("me",)
 
 
 async def test_a_fleet_is_of_one_mind_only_about_what_is_so_now(beating):
@@ -129,9 +144,10 @@ async def test_an_accepted_beat_proves_the_moment_of_its_sending(beating):
 
 def test_garbage_in_a_pulse_is_a_typed_error(beating):
     read: Any = beating.presence._operation("e").read
-    good = [1, 1, 1, b"v", [b"me"], 1]
+    good = [1, 1, 1, b"v", [b"+me"], 1, 1]
     assert read(good).version == b"v"
     no_version = [[*good[:3], version, *good[4:]] for version in (None, 7, [b"v"], 0.5)]
-    for reply in (None, [], [1, 2], [b"x", 1, 1, b"v", []], [1, 1, 1, b"v", [7]], *no_version):
+    no_id = [1, 1, 1, b"v", [7], 1, 0]
+    for reply in (None, [], [1, 2], [b"x", 1, 1, b"v", [], 1, 0], no_id, *no_version):
         with pytest.raises(AragoraRedisError):
             read(reply)

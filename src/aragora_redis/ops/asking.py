@@ -159,7 +159,8 @@ class _Asking:
         details: bool,
     ) -> None:
         self._access = access
-        self._beats, self._rows, _ = presence_keys(prefix)
+        keys = presence_keys(prefix)
+        self._beats, self._rows = keys.beats, keys.rows
         self._key = f"{prefix}:doctor"
         self._clock = clock
         self._deadline = deadline

@@ -1,19 +1,23 @@
--- Say that this instance lives, and learn who else does.
+-- Say that this instance lives, and learn who has come and gone.
 --
 -- KEYS: 1 last beats (sorted set: boot id -> server milliseconds), 2 rows (hash: boot id -> row),
---       3 version (when somebody last came or went)
+--       3 version (when somebody last came or went, in microseconds), 4 tally of the rows (hash:
+--       "e <eras>" and "p <policies>" -> how many say so, "n" -> how many are counted, "at" -> server
+--       milliseconds at which all were), 5 changes (sorted set: "+" or "-" and boot id -> version)
 -- ARGV: 1 not_after, 2 boot id, 3 row, 4 the row's part that readiness compares (see below),
 --       5 expiry in milliseconds, 6 the version this instance knows, 7 the hash of its policies
 -- A row is "<eras> <policies hash> <seconds by which its revocations may be behind> <checks that
 -- Redis decided since its last beat> <those that it decided without> <fingerprint of its digest key>
 -- <how its outbox on disk is> <revocations that it holds> <instance id>"; two instances have reconciled the same eras where the first words are equal.
 -- Reply: {now in microseconds, instances, instances whose eras equal ours, version,
---         list of boot ids where the version differs from ours, instances with our policies}
+--         changes since the version that is known, oldest first, instances with our policies,
+--         1 where the changes are all that is there, and nobody else}
 -- Traits: write
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
+local function int(x) return string.format('%.0f', x) end
 if tonumber(ARGV[1]) > 0 and now > tonumber(ARGV[1]) then
-  return redis.error_reply('LATE ' .. string.format('%.0f', now))
+  return redis.error_reply('LATE ' .. int(now))
 end
 -- Early releases of Redis 6.2 do not hold scripts to min-replicas-to-write, and this write is to
 -- prove something.
@@ -21,33 +25,89 @@ local replication = redis.pcall('INFO', 'replication')  -- some managed services
 if type(replication) == 'string' and string.match(replication, 'min_slaves_good_slaves:0') then
   return redis.error_reply('NOREPLICAS Not enough good replicas to write.')
 end
-local ms = math.floor(now / 1000)
-local new = not redis.call('ZSCORE', KEYS[1], ARGV[2])
-local added = redis.pcall('ZADD', KEYS[1], string.format('%.0f', ms), ARGV[2])
+local beats, rows, tally, changes = KEYS[1], KEYS[2], KEYS[4], KEYS[5]
+local ms, own = math.floor(now / 1000), ARGV[2]
+local new = not redis.call('ZSCORE', beats, own)
+local added = redis.pcall('ZADD', beats, int(ms), own)
 if type(added) == 'table' and added.err then return added end
-redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
+
+-- All rows are read once a minute only: with a thousand instances that takes a millisecond, and
+-- there are five hundred beats a second.
+local COUNTED_FOR, REMEMBERED = 60000, 4096
+local function words(row) return string.match(row or '', '^(%S*) ?(%S*)') end
+local function tell(row, by)
+  local eras, policies = words(row)
+  for _, field in ipairs({'e ' .. eras, 'p ' .. policies, 'n'}) do
+    if redis.call('HINCRBY', tally, field, by) <= 0 then redis.call('HDEL', tally, field) end
+  end
+end
+local function tell_all()
+  local told = {n = 0, at = ms}
+  for _, row in ipairs(redis.call('HVALS', rows)) do
+    local eras, policies = words(row)
+    for _, field in ipairs({'e ' .. eras, 'p ' .. policies, 'n'}) do
+      told[field] = (told[field] or 0) + 1
+    end
+  end
+  redis.call('DEL', tally)
+  for field, count in pairs(told) do redis.call('HSET', tally, field, int(count)) end
+end
+
+local before = redis.call('HGET', rows, own)
+redis.call('HSET', rows, own, ARGV[3])
+local eras, policies = words(before)
+if not before or eras ~= ARGV[4] or policies ~= ARGV[7] then
+  if before then tell(before, -1) end
+  tell(ARGV[3], 1)
+end
 
 -- A beat from ahead came before the clock went back, perhaps the last of one that has died since.
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. string.format('%.0f', ms), '+inf')) do
-  redis.call('ZADD', KEYS[1], string.format('%.0f', ms), id)
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', beats, '(' .. int(ms), '+inf')) do
+  redis.call('ZADD', beats, int(ms), id)
 end
-local limit = string.format('%.0f', ms - ARGV[5])
-local gone = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', limit)
-if #gone > 0 then
-  redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', limit)
-  for _, id in ipairs(gone) do redis.call('HDEL', KEYS[2], id) end
+local limit = int(ms - ARGV[5])
+local gone = redis.call('ZRANGEBYSCORE', beats, '-inf', limit)
+for _, id in ipairs(gone) do
+  local row = redis.call('HGET', rows, id)
+  if row then
+    tell(row, -1)
+    redis.call('HDEL', rows, id)
+  end
 end
--- The time, and not a counter, which could repeat with other members after a rollback.
-if new or #gone > 0 then redis.call('SET', KEYS[3], string.format('%.0f', now)) end
 
-local count, agreed, alike = 0, 0, 0
-for _, row in ipairs(redis.call('HVALS', KEYS[2])) do
-  count = count + 1
-  local eras, policies = string.match(row, '^(%S*) ?(%S*)')
-  if eras == ARGV[4] then agreed = agreed + 1 end
-  if policies == ARGV[7] then alike = alike + 1 end
-end
 local version = redis.call('GET', KEYS[3]) or '0'
-local ids = {}
-if version ~= ARGV[6] then ids = redis.call('ZRANGE', KEYS[1], 0, -1) end
-return {now, count, agreed, version, ids, alike}
+if new or #gone > 0 then
+  redis.call('ZREMRANGEBYSCORE', beats, '-inf', limit)
+  -- Where the clock went back changes have no order any more, and everybody is told all.
+  if now <= tonumber(version) then redis.call('DEL', changes) end
+  -- The time, and not a counter, which could repeat with other members after a rollback.
+  version = int(now)
+  redis.call('SET', KEYS[3], version)
+  for _, id in ipairs(gone) do redis.call('ZADD', changes, version, '-' .. id) end
+  if new then redis.call('ZADD', changes, version, '+' .. own) end
+  redis.call('ZREMRANGEBYRANK', changes, 0, -REMEMBERED - 1)
+end
+
+local function counts() return redis.call('HMGET', tally, 'n', 'at', 'e ' .. ARGV[4], 'p ' .. ARGV[7]) end
+local count, seen = redis.call('HLEN', rows), counts()
+local at = tonumber(seen[2] or 0)
+if tonumber(seen[1] or 0) ~= count or ms < at or ms - at > COUNTED_FOR then
+  tell_all()
+  seen = counts()
+end
+
+local told, whole, known = {}, 0, tonumber(ARGV[6])
+if version ~= ARGV[6] then
+  -- A version that is not among the changes is of a history that was lost, or long ago.
+  if known and redis.call('ZCOUNT', changes, known, known) > 0 then
+    told = redis.call('ZRANGEBYSCORE', changes, '(' .. int(known), '+inf')
+  else
+    whole = 1
+  end
+  if whole == 1 or #told > redis.call('ZCARD', beats) then
+    whole = 1
+    told = redis.call('ZRANGE', beats, 0, -1)
+    for i, id in ipairs(told) do told[i] = '+' .. id end
+  end
+end
+return {now, count, tonumber(seen[3] or 0), version, told, tonumber(seen[4] or 0), whole}

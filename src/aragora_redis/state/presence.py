@@ -7,7 +7,7 @@ also the proof that what was read after it is fresh.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from ..clock import Clock
@@ -25,10 +25,20 @@ TURN = 0.05
 """Seconds by which a beat may come early and still be in turn."""
 
 
-def presence_keys(prefix: str) -> tuple[bytes, bytes, bytes]:
-    """Where the last beats, the rows and the version of the list are."""
+class PresenceKeys(NamedTuple):
+    """Where it is: see `scripts/beat.lua`."""
+
+    beats: bytes
+    rows: bytes
+    version: bytes
+    tally: bytes
+    changes: bytes
+
+
+def presence_keys(prefix: str) -> PresenceKeys:
+    """The keys, in one hash slot."""
     base = f"{prefix}:p:{{presence}}:".encode()
-    return base + b"beats", base + b"rows", base + b"version"
+    return PresenceKeys(*(base + field.encode() for field in PresenceKeys._fields))
 
 
 class Pulse(NamedTuple):
@@ -38,9 +48,19 @@ class Pulse(NamedTuple):
     instances: int
     agreed: int
     version: bytes
-    ids: tuple[str, ...]
+    changes: tuple[str, ...]
+    """Boot ids after `+` or `-`: who came and went since the version that was known, in order."""
     alike: int
     """Instances that go by the same policies."""
+    whole: bool
+    """Whether the changes name everybody who is there."""
+
+    def after(self, ids: Iterable[str]) -> frozenset[str]:
+        """Who is there, if these were at the version that was known."""
+        there = set() if self.whole else set(ids)
+        for change in self.changes:
+            (there.add if change.startswith("+") else there.discard)(change[1:])
+        return frozenset(there)
 
 
 class Presence:
@@ -77,7 +97,7 @@ class Presence:
         self._eras = eras
         self._fleet = fleet
         self._version = b""
-        self._ids: tuple[str, ...] = ()
+        self._ids: frozenset[str] = frozenset()
         self._wake = asyncio.Event()
         self.accepted_at: float | None = None
         """Monotonic seconds at which the last accepted beat was sent."""
@@ -114,7 +134,7 @@ class Presence:
             self._on_beat(error)
             return
         if pulse.version != self._version:
-            self._version, self._ids = pulse.version, pulse.ids
+            self._version, self._ids = pulse.version, pulse.after(self._ids)
         # Beats out of turn must not count as quiet ones, or N would shrink within a moment.
         in_turn = sent_at - self._counted_at >= BEAT_EVERY - TURN
         self._fleet.observe(self._ids, healthy=in_turn)
@@ -156,8 +176,16 @@ class Presence:
 
 def _read_pulse(reply: Any) -> Pulse:
     try:
-        now, instances, agreed, version, ids, alike = reply
-        names = tuple(name.decode() for name in ids)
-        return Pulse(int(now), int(instances), int(agreed), returnable(version), names, int(alike))
+        now, instances, agreed, version, told, alike, whole = reply
+        changes = tuple(change.decode() for change in told)
+        return Pulse(
+            int(now),
+            int(instances),
+            int(agreed),
+            returnable(version),
+            changes,
+            int(alike),
+            whole == 1,
+        )
     except (TypeError, ValueError, AttributeError) as error:
         raise UnexpectedReplyError("the presence of instances cannot be read") from error

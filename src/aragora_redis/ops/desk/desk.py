@@ -208,7 +208,7 @@ class Desk:
 
     async def fleet(self) -> list[Instance]:
         """The instances that live under our prefix and in our database."""
-        key = presence_keys(self.settings.prefix)[1]
+        key = presence_keys(self.settings.prefix).rows
         rows = await self.ask(
             Operation(
                 kind=Kind.READ, keys=(key,), args=("HGETALL", key), read=_read_rows, lane=Lane.BULK
