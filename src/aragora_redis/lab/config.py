@@ -43,6 +43,7 @@ repl-timeout 10
 repl-diskless-sync yes
 repl-diskless-sync-delay 0
 replica-priority 100
+tcp-backlog 4096
 """
 
 # A primary that has lost its replicas stops acknowledging writes that a failover would lose.
