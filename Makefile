@@ -3,7 +3,7 @@
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 options = $(if $(PORT),--port "$(PORT)") $(if $(GATEWAYS),--gateways "$(GATEWAYS)") $(if $(MODE),--mode "$(MODE)") $(if $(DIR),--lab "$(DIR)")
 
-.PHONY: help setup up down test fuzz servers aragora drills soak bench format lock clean
+.PHONY: help setup up down test fuzz servers aragora drills soak bench scale format lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\): ## /  make \1\t/p' Makefile | expand -t 16
@@ -44,6 +44,11 @@ bench: ## Measure this beside its peers on one Redis (SECONDS=2 ROUNDS=6 LOOP=uv
 	@scripts/setup
 	@scripts/group drills
 	@exec .venv/bin/python -m benchmarks.suite --seconds "$(or $(SECONDS),2)" --rounds "$(or $(ROUNDS),6)" --loop "$(or $(LOOP),asyncio)" $(if $(OUT),--out "$(OUT)") $(foreach case,$(CASES),'$(case)')
+
+scale: ## Measure how much this bears, for docs/scale.md (FULL=1 SUBJECTS="revocations instances" OUT=build/scale)
+	@scripts/setup
+	@scripts/group drills
+	@exec .venv/bin/python -m benchmarks.scale $(if $(FULL),--full) $(if $(OUT),--out "$(OUT)") $(SUBJECTS)
 
 format: ## Format the code, and fix what the linter can fix
 	@scripts/setup

@@ -64,16 +64,16 @@ class BenchServer:
         """Begin anew: no key, all scripts, a past."""
         self.client.flushall()
         self.client.script_load(self.target.script)
-        _give_past(self.client)
+        give_past(self.client)
 
 
 @contextmanager
-def serving() -> Iterator[BenchServer]:
-    """A server while this lasts."""
+def serving(limits: str = POLICIES) -> Iterator[BenchServer]:
+    """A server while this lasts, with limits as the policies file has them."""
     with tempfile.TemporaryDirectory() as directory:
         lab = Lab.create(Path(directory) / "lab", "standalone", ports="free")
         policies = Path(directory) / "policies.toml"
-        policies.write_text(POLICIES)
+        policies.write_text(limits)
         lab.start(foreground=True)
         try:
             node = lab.node("primary")
@@ -101,7 +101,8 @@ def _target(port: int, password: str, env: dict[str, str]) -> Target:
     )
 
 
-def _give_past(client: Redis) -> None:
+def give_past(client: Redis) -> None:
+    """Let the era of each shard be old enough for who starts now."""
     for index in range(SHARDS):
         keys = ShardKeys("aragora", index)
         opened = client.eval(
