@@ -177,8 +177,10 @@ class NotStartedError(AragoraRedisError):
 
     remedy = "call start() first and close() last, as `with` does"
 
-    def __init__(self) -> None:
-        super().__init__("the state is not started, or was closed")
+    def __init__(
+        self, message: str = "the state is not started, or was closed", *, remedy: str | None = None
+    ) -> None:
+        super().__init__(message, remedy=remedy)
 
 
 class OutageError(AragoraRedisError):

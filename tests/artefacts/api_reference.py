@@ -112,7 +112,7 @@ CHAPTERS = (
         "aragora_redis.state.circuits",
         ("Circuits",),
         at="state.circuits",
-        inner=("use", "run", "channel", "on_push", "on_link_up"),
+        inner=("use", "run", "channel", "held", "on_push", "on_link_up"),
     ),
     Chapter(
         "One circuit",
@@ -120,7 +120,7 @@ CHAPTERS = (
         ("Circuit",),
         at='state.circuits["NAME"]',
         inner=(
-            *("use", "adopt", "idle", "admit", "count", "give_up", "acquired"),
+            *("begin", "use", "adopt", "idle", "admit", "count", "give_up", "acquired"),
             *("monotonic", "tend", "report_evidence"),
         ),
     ),

@@ -13,7 +13,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.integration.past import give_past
 from tests.ports import free_port
+
+from aragora_redis.state.presence import presence_keys
 
 ROOT = Path(__file__).parents[2]
 
@@ -124,6 +127,23 @@ def test_fastapi_a_failing_upstream_is_spared(fastapi_service):
     while fastapi_service.get("/quote").status_code != 200:
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_fastapi_each_worker_that_was_forked_with_the_application_is_an_instance(
+    standalone_lab, connect
+):
+    more = {"ARAGORA_KEY_PREFIX": "forked"}
+    give_past(standalone_lab, **more)
+    server, (beats, _, _) = connect(standalone_lab), presence_keys("forked")
+    command = (
+        "gunicorn", "app:app", "--preload", "--workers", "2", "--bind", "127.0.0.1:{port}",
+        "--worker-class", "uvicorn.workers.UvicornWorker", "--log-level", "warning",
+    )  # fmt: skip
+    with serving("fastapi", command, standalone_lab, **more):
+        end = time.monotonic() + 20
+        while server.zcard(beats) != 2:
+            assert time.monotonic() < end, server.zrange(beats, 0, -1)
+            time.sleep(0.05)
 
 
 def test_flask_a_session_is_one_in_all_workers(flask_service):

@@ -85,6 +85,7 @@ class Audit:
         clock: for how long a record has been there.
         server_now: the server's clock in Unix seconds.
         instance: what this one is called.
+        via: by what its acts are done, see `Act.via`.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Audit:
         events: Events,
         server_now: Callable[[], float],
         instance: str,
+        via: str = "python",
     ) -> None:
         self._log = log
         self._life = life
@@ -111,7 +113,7 @@ class Audit:
         self._idle = asyncio.Event()
         self._idle.set()
         self._tried = asyncio.Event()
-        self.via = "python"
+        self.via = via
         """By what the acts of this instance are done, see `Act.via`."""
         self.trouble: str | None = None
         """Why acts wait to be recorded."""

@@ -15,7 +15,7 @@ from ..circuit.outcome import DEFAULT, Classify, Kinds, Rules
 from ..circuit.permit import Permit
 from ..circuit.policy import CircuitPolicy
 from ..circuit.window import Window
-from ..errors import CircuitOpenError
+from ..errors import CircuitOpenError, NotStartedError
 from ..events import CircuitRefused
 from ..names import validate_seconds
 from .bulkhead import Bulkhead
@@ -43,18 +43,25 @@ class Circuit:
 
     def __init__(self, name: str, policy: CircuitPolicy, around: Surroundings) -> None:
         self.name = name
+        self._entered: Entered[asyncio.Task[object] | None, Guard] = Entered(
+            asyncio.current_task, lambda task: task is None or task.done()
+        )
+        self.begin(policy, around)
+
+    def begin(self, policy: CircuitPolicy, around: Surroundings) -> None:
+        """Begin anew, in other surroundings: whoever holds this circuit goes on with it.
+
+        Calls that are under way end where they have begun.
+        """
         self.policy = policy
-        self.bulkhead = Bulkhead(name, policy, lambda: self._refused("full"), around.clock)
+        self.bulkhead = Bulkhead(self.name, policy, lambda: self._refused("full"), around.clock)
         self._around = around
         self.monotonic = around.clock.monotonic
         """The clock by which calls are timed."""
         self._life = around.life
         self._flush_every = _flush_every(policy)
-        self._known = Knowledge(name, lambda: self.policy, around)
-        self._trials = Trials(name, lambda: self.policy, around, self._known)
-        self._entered: Entered[asyncio.Task[object] | None, Guard] = Entered(
-            asyncio.current_task, lambda task: task is None or task.done()
-        )
+        self._known = Knowledge(self.name, lambda: self.policy, around)
+        self._trials = Trials(self.name, lambda: self.policy, around, self._known)
         self._used_at = around.clock.monotonic()
         self.due_at = self._used_at
         """Monotonic seconds at which it wants to be tended."""
@@ -352,15 +359,23 @@ class Circuit:
 
     async def _enter(self) -> Permit:
         self._life.require()
-        await self.bulkhead.enter()
+        bulkhead = self.bulkhead
+        await bulkhead.enter()
         try:
             if not self._known.asked:
                 await self.report_evidence()
             permit = self.admit()
-            return await self._acquire_trial() if permit is None else permit
+            if permit is None:
+                permit = await self._acquire_trial()
+            self._require_same(bulkhead)
         except BaseException:
-            self.bulkhead.leave()
+            bulkhead.leave()
             raise
+        return permit
+
+    def _require_same(self, bulkhead: Bulkhead) -> None:
+        if bulkhead is not self.bulkhead:  # it was closed and started meanwhile
+            raise NotStartedError
 
     def _hold(self, permit: Permit) -> None:
         until = self.monotonic() + self.lease

@@ -22,7 +22,9 @@ class Guard:
     began: what comes after that, such as a stream of minutes, counts as no slowness.
     """
 
-    __slots__ = ("_circuit", "_outcome", "_permit", "_rules", "_started", "_took", "outer")
+    __slots__ = (
+        *("_bulkhead", "_circuit", "_outcome", "_permit", "_rules", "_started", "_took", "outer"),
+    )
 
     _started: float
     _took: float | None
@@ -64,6 +66,8 @@ class Guard:
 
     def _go(self, permit: Permit, now: float) -> None:
         self._permit, self._started, self._took, self._outcome = permit, now, None, "ok"
+        # Where its place is: the circuit has another one once its state was started anew.
+        self._bulkhead = self._circuit.bulkhead
 
     def result(self, value: R) -> R:
         """Say what the call has returned, to be judged by `classify`; the value itself."""
@@ -93,7 +97,7 @@ class Guard:
         if permit is None:
             return None
         circuit = self._circuit
-        circuit.bulkhead.leave()
+        self._bulkhead.leave()
         if outcome == "released":
             return circuit.release(permit)
         now = circuit.monotonic()
@@ -112,5 +116,5 @@ class Guard:
         """Give the leave back without waiting: whoever held the call has dropped it."""
         permit, self._permit = self._permit, None
         if permit is not None:
-            self._circuit.bulkhead.leave()
+            self._bulkhead.leave()
             self._circuit.give_up(permit)

@@ -16,7 +16,7 @@ import contextlib
 import random
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypeVar
 from weakref import WeakValueDictionary
 
@@ -67,6 +67,7 @@ class Circuits:
         deadline: seconds that a round trip may take.
         source: who it is that decides there.
         audit: records what names who does it.
+        held: circuits that users may hold from before; each begins anew with its next call.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Circuits:
         deadline: float,
         source: Literal["redis", "local"],
         audit: Recorder = UNRECORDED,
+        held: Iterable[Circuit] = (),
     ) -> None:
         self._policies = policies
         self._audit = audit
@@ -108,6 +110,10 @@ class Circuits:
         # Those that made room for others, as long as somebody holds them.
         self._resting: WeakValueDictionary[str, Circuit] = WeakValueDictionary()
         self._named_at: dict[str, float] = {}
+        for circuit in held:
+            circuit.begin(policies.circuit(circuit.name), self._around)
+            circuit.rest()
+            self._resting[circuit.name] = circuit
 
     @property
     def channel(self) -> bytes:
@@ -135,6 +141,11 @@ class Circuits:
         return circuit
 
     @property
+    def held(self) -> list[Circuit]:
+        """All that somebody here may hold."""
+        return [*self._circuits.values(), *self._resting.values()]
+
+    @property
     def in_flight(self) -> dict[str, int]:
         """Calls under way here, by circuit."""
         return {name: circuit.bulkhead.in_flight for name, circuit in list(self._circuits.items())}
@@ -142,7 +153,7 @@ class Circuits:
     def use(self, policies: Policies) -> None:
         """Put other policies in force."""
         self._policies = policies
-        for circuit in (*self._circuits.values(), *self._resting.values()):
+        for circuit in self.held:
             circuit.use(policies.circuit(circuit.name))
 
     async def all(self) -> list[CircuitStatus]:

@@ -69,7 +69,8 @@ class Connected:
         self._service = service
         self._tasks: list[asyncio.Task[None]] = []
         name = settings.instance_id or boot_id
-        tally = Tally(events)
+        self._tally = tally = Tally()
+        self._end_tally: Callable[[], None] = lambda: None
         self.reach = reach(
             settings,
             clock=clock,
@@ -117,6 +118,7 @@ class Connected:
 
     def start(self) -> None:
         """Connect and follow in the background."""
+        self._end_tally = self._tally.listen(self._events)
         self.reach.start()
         parts = {
             "presence": self.presence.run,
@@ -132,10 +134,14 @@ class Connected:
 
     async def close(self) -> None:
         """End all connections and tasks."""
+        self._end_tally()
+        self._end_tally = lambda: None
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.reach.close()
+        try:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        finally:
+            await self.reach.close()
 
     def for_tokens(self, ready: Callable[[], bool]) -> RedisSide:
         """What revocations need of all this."""

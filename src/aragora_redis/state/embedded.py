@@ -12,7 +12,10 @@ from ..memory import Memory, Model
 from ..operation import Argument, Operation
 from ..rate_limit.model import MODELS as LIMIT_MODELS
 from ..sessions.model import MODELS as SESSION_MODELS
+from ..tokens.entry import SHARDS
 from ..tokens.refresh_model import MODELS as REFRESH_MODELS
+from ..tokens.shard import Shard
+from .audit_log import MemoryAuditLog
 
 T = TypeVar("T")
 
@@ -22,6 +25,23 @@ MODELS: Mapping[str, Model] = {
     **CIRCUIT_MODELS,
     **REFRESH_MODELS,
 }
+
+
+class Embedded:
+    """What there is instead of a Redis: as that would, it lasts while a state is closed.
+
+    Attributes:
+        executor: runs operations,
+        shards: the revocations,
+        notes: why, by member,
+        acts: the record of acts by hand.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.executor = EmbeddedExecutor(clock)
+        self.shards = [Shard(index) for index in range(SHARDS)]
+        self.notes: dict[bytes, str] = {}
+        self.acts = MemoryAuditLog()
 
 
 class EmbeddedExecutor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, cast
 
 from msgspec import Struct
 
@@ -20,7 +20,7 @@ from ..tokens.claims import ClaimNames
 from ..tokens.entry import DAY, Entry
 from ..tokens.shard import Shard
 from .audit import Audit
-from .audit_log import AuditLog, MemoryAuditLog, RedisAuditLog
+from .audit_log import AuditLog, RedisAuditLog
 from .circuits import Circuits
 from .life import Life
 from .limit_decider import Decider
@@ -38,19 +38,36 @@ from .tokens import Tokens
 
 if TYPE_CHECKING:
     from .connected import Connected
+    from .embedded import Embedded
+
+F = TypeVar("F")
+P = ParamSpec("P")
+
+
+class Faces(NamedTuple):
+    """What users hold of a state, however often it is started."""
+
+    audit: Audit
+    rate_limits: RateLimits
+    tokens: Tokens
+    refresh_tokens: RefreshTokens
+    sessions: Sessions
+    circuits: Circuits
 
 
 class Parts(Struct, frozen=True):
-    """Builds them, each when it is asked for.
+    """Builds them, each when it is asked for; the faces in the place of those that users hold.
 
     Attributes:
         life: from when to when they answer.
         policies: those at the start.
         boot_id: of this instance.
         executor: the way to Redis, or this process alone.
-        redis: None where this process is all there is.
+        redis: None where this process is all there is,
+        embedded: and what it has then.
         shards: the replica of the revocations.
         ready: whether the revocations are loaded.
+        held: the faces that users hold, where the state was made before.
     """
 
     life: Life
@@ -63,10 +80,25 @@ class Parts(Struct, frozen=True):
     boot_id: str
     executor: Runs
     redis: Connected | None
+    embedded: Embedded | None
     shards: list[Shard]
     ready: Callable[[], bool]
+    held: Faces | None
 
-    def rate_limits(self, audit: Audit) -> RateLimits:
+    def faces(self, revocations: Revocations) -> Faces:
+        """All that users hold."""
+        audit = self._audit()
+        tokens = self._tokens(revocations, audit)
+        return Faces(
+            audit,
+            self._rate_limits(audit),
+            tokens,
+            self._refresh_tokens(tokens, revocations),
+            self._sessions(revocations, audit),
+            self._circuits(audit),
+        )
+
+    def _rate_limits(self, audit: Audit) -> RateLimits:
         """The limits of the policies."""
         redis = self.redis
         decider = Decider(
@@ -85,16 +117,28 @@ class Parts(Struct, frozen=True):
             deadline=self.settings.deadline,
             server_now=self._server_now,
         )
-        return RateLimits(self.policies.limits, decider=decider, events=self.events, audit=audit)
+        return _made(
+            self.held and self.held.rate_limits,
+            RateLimits,
+            self.policies.limits,
+            decider=decider,
+            events=self.events,
+            audit=audit,
+        )
 
-    def audit(self) -> Audit:
+    def _audit(self) -> Audit:
         """The record of acts by hand."""
-        settings, redis = self.settings, self.redis
-        log: AuditLog = MemoryAuditLog()
-        if redis is not None:
-            log = RedisAuditLog(redis.executor, settings.prefix)
-        return Audit(
+        settings, held = self.settings, self.held and self.held.audit
+        log: AuditLog = (
+            self.embedded.acts
+            if self.embedded is not None
+            else RedisAuditLog(self.executor, settings.prefix)
+        )
+        return _made(
+            held,
+            Audit,
             log,
+            via=held.via if held is not None else "python",
             life=self.life,
             clock=self.clock,
             events=self.events,
@@ -116,12 +160,15 @@ class Parts(Struct, frozen=True):
             level=Level[tokens.level.upper()] if tokens.level else None,
             pardons=pardons_of(tokens),
             outbox=outbox,
+            notes=self.embedded.notes if self.embedded is not None else None,
         )
 
-    def tokens(self, revocations: Revocations, audit: Audit) -> Tokens:
+    def _tokens(self, revocations: Revocations, audit: Audit) -> Tokens:
         """What judges and revokes tokens."""
         tokens = self.settings.tokens
-        return Tokens(
+        return _made(
+            self.held and self.held.tokens,
+            Tokens,
             revocations,
             life=self.life,
             clock=self.clock,
@@ -149,10 +196,12 @@ class Parts(Struct, frozen=True):
         )
         return Outbox(file, self.clock, self.events, take)
 
-    def refresh_tokens(self, tokens: Tokens, revocations: Revocations) -> RefreshTokens:
+    def _refresh_tokens(self, tokens: Tokens, revocations: Revocations) -> RefreshTokens:
         """The families of refresh tokens."""
         settings, redis = self.settings, self.redis
-        return RefreshTokens(
+        return _made(
+            self.held and self.held.refresh_tokens,
+            RefreshTokens,
             self.executor,
             redis.for_tokens(self.ready) if redis else None,
             tokens,
@@ -167,10 +216,12 @@ class Parts(Struct, frozen=True):
             family_claim=settings.tokens.family_claim,
         )
 
-    def sessions(self, revocations: Revocations, audit: Audit) -> Sessions:
+    def _sessions(self, revocations: Revocations, audit: Audit) -> Sessions:
         """The sessions."""
         settings = self.settings
-        return Sessions(
+        return _made(
+            self.held and self.held.sessions,
+            Sessions,
             self.executor,
             revocations,
             life=self.life,
@@ -186,9 +237,11 @@ class Parts(Struct, frozen=True):
             audit=audit,
         )
 
-    def circuits(self, audit: Audit) -> Circuits:
+    def _circuits(self, audit: Audit) -> Circuits:
         """The circuits."""
-        return Circuits(
+        return _made(
+            self.held and self.held.circuits,
+            Circuits,
             self.executor,
             life=self.life,
             policies=self.policies,
@@ -201,6 +254,7 @@ class Parts(Struct, frozen=True):
             deadline=self.settings.deadline,
             source="redis" if self.redis else "local",
             audit=audit,
+            held=self.held.circuits.held if self.held is not None else (),
         )
 
     @property
@@ -221,3 +275,15 @@ class Parts(Struct, frozen=True):
                 return None
             now = min(now, read)
         return int(now // DAY)
+
+
+def _made(held: F | None, kind: Callable[P, F], /, *args: P.args, **kwargs: P.kwargs) -> F:
+    """What `kind` makes of the arguments; where users hold one, that one, with nothing of before.
+
+    They keep it in closures, decorators and attributes, and none of these learns of a new start.
+    """
+    if held is None:
+        return kind(*args, **kwargs)
+    vars(held).clear()
+    cast("Any", kind).__init__(held, *args, **kwargs)
+    return held

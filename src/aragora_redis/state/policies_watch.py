@@ -43,7 +43,10 @@ class PoliciesWatch:
         self._refused: str | None = None
 
     async def run(self) -> None:
-        """Follow the file until cancelled."""
+        """Follow the file until cancelled; it may be followed again, also in another loop."""
+        poked, self._wake = self._wake.is_set(), asyncio.Event()
+        if poked:
+            self._wake.set()
         while True:
             forced = self._wake.is_set()
             self._wake.clear()

@@ -28,6 +28,7 @@ class Publisher:
         events: told of each revocation.
         level: what is waited for where it can be had; None for the highest that can.
         outbox: where entries outlive this instance; None keeps them in memory.
+        notes: see `Revocations`.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Publisher:
         events: Events,
         level: Level | None,
         outbox: Outbox | None,
+        notes: dict[bytes, str] | None = None,
     ) -> None:
         self._shards = shards
         self._redis = redis
@@ -46,7 +48,7 @@ class Publisher:
         self._events = events
         self._level = level
         self._outbox = outbox
-        self.notes: dict[bytes, str] = {}
+        self.notes = notes if notes is not None else {}
         """Why something was revoked, where there is no Redis to keep it."""
 
     async def publish(self, entry: Entry, kind: str, level: Level | None, within: float) -> Receipt:

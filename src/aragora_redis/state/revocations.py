@@ -42,6 +42,7 @@ class Revocations:
         level: what a revocation waits for where it can be had; None for the highest that can.
         pardons: what knows a pardon.
         outbox: where revocations outlive this instance; None keeps them in memory.
+        notes: where notes are kept, by member; None for a place of its own.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Revocations:
         level: Level | None,
         pardons: Pardons = NO_PARDONS,
         outbox: Outbox | None = None,
+        notes: dict[bytes, str] | None = None,
     ) -> None:
         self.shards = shards
         self.pardons = pardons
@@ -73,7 +75,7 @@ class Revocations:
         for shard in shards:
             shard.replica.on_change = self._count_change
         self.publisher = Publisher(
-            shards, redis, clock=clock, events=events, level=level, outbox=outbox
+            shards, redis, clock=clock, events=events, level=level, outbox=outbox, notes=notes
         )
         self.ledger: Ledger = (
             RedisLedger(redis.executor, redis.keys, server_now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import secrets
 from collections.abc import Coroutine, Mapping
 from types import TracebackType
@@ -19,18 +20,17 @@ from ..policies import Policies, load_policies
 from ..rate_limit.operations import reset_channel
 from ..rate_limit.share import FleetSize
 from ..settings import Settings, from_env
-from ..tokens.entry import SHARDS, Entry
-from ..tokens.shard import Shard
+from ..tokens.entry import Entry
 from .life import Life
 from .pardons import StrayPardons
-from .parts import Parts
+from .parts import Faces, Parts
 from .policies_watch import PoliciesWatch
 from .service import Service
 from .status import Status, health_of
 
 if TYPE_CHECKING:
     from .connected import Connected
-    from .embedded import EmbeddedExecutor
+    from .embedded import Embedded, EmbeddedExecutor
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +38,8 @@ CLOSE_LIMIT = 1.0
 """Seconds that is waited at the end for what must not be left undone."""
 START_LIMIT = 10.0
 """Seconds that `async with` waits for readiness before it goes on with a warning."""
+_inherited: list[object] = []
+"""What was started in parents of this process, kept as it is."""
 
 
 class SharedState:
@@ -47,6 +49,10 @@ class SharedState:
     all its methods belong to the event loop in which it was started. Before `start` and after
     `close` all that asks or changes what is shared raises `NotStartedError`, and nothing ran; what
     was begun before, such as a call through a circuit, may still end.
+
+    It may be started again once it was closed, in any event loop, as the tests of a service do: it
+    begins like a new instance, and what you hold of it goes on. A process that is forked before the
+    start starts it for itself; one that is forked after it is refused until it does.
     """
 
     def __init__(
@@ -60,51 +66,15 @@ class SharedState:
         self.settings = settings
         self.events = events if events is not None else Events()
         self.policies = policies if policies is not None else load_policies(settings.policies)
-        self.boot_id = secrets.token_hex(8)
-        self.life = Life()
         self._clock = clock
-        self._background: list[asyncio.Task[None]] = []
-        alone = 1 if settings.mode == "embedded" else None
-        self._fleet = FleetSize(expected=settings.expected_instances or alone)
-        self._redis: Connected | None = None
-        self._service = Service(clock, self.events, whole=self._whole)
-        self._executor: Runs
+        self._embedded: Embedded | None = None
         self.embedded: EmbeddedExecutor | None = None
         """What runs operations where there is no Redis."""
         if settings.mode == "embedded":
-            from .embedded import EmbeddedExecutor  # noqa: PLC0415 - where there is no Redis only
+            from .embedded import Embedded  # noqa: PLC0415 - where there is no Redis only
 
-            self._executor = self.embedded = EmbeddedExecutor(clock)
-        else:
-            self._redis = self._connect()
-            self._executor = self._redis.executor
-        self._shards = (
-            self._redis.feed.shards if self._redis else [Shard(index) for index in range(SHARDS)]
-        )
-        parts = Parts(
-            life=self.life,
-            settings=settings,
-            policies=self.policies,
-            clock=clock,
-            events=self.events,
-            service=self._service,
-            fleet=self._fleet,
-            boot_id=self.boot_id,
-            executor=self._executor,
-            redis=self._redis,
-            shards=self._shards,
-            ready=lambda: self.ready,
-        )
-        self._outbox = parts.outbox(self._take)
-        self.audit = parts.audit()
-        self.rate_limits = parts.rate_limits(self.audit)
-        self.revocations = parts.revocations(self._outbox)
-        self.tokens = parts.tokens(self.revocations, self.audit)
-        self._strays = StrayPardons(self._shards, self.revocations.pardons, self.events)
-        self.refresh_tokens = parts.refresh_tokens(self.tokens, self.revocations)
-        self.sessions = parts.sessions(self.revocations, self.audit)
-        self.circuits = parts.circuits(self.audit)
-        self._ready = False
+            self._embedded = Embedded(clock)
+            self.embedded = self._embedded.executor
         self._watch: PoliciesWatch | None = None
         if policies is None and settings.policies is not None:
             self._watch = PoliciesWatch(
@@ -113,6 +83,57 @@ class SharedState:
                 use=self.use_policies,
                 events=self.events,
             )
+        self._faces = self._make(None)
+        faces = self._faces
+        self.audit, self.rate_limits, self.tokens = faces.audit, faces.rate_limits, faces.tokens
+        self.refresh_tokens, self.sessions = faces.refresh_tokens, faces.sessions
+        self.circuits = faces.circuits
+
+    def _make(self, held: Faces | None) -> Faces:
+        """Make all that one run of it consists of, in the place of what was there before.
+
+        Two runs have nothing in common but the settings, and the objects that users hold: who has
+        not followed Redis for a while knows no more than a new instance, and of two processes with
+        one identity the fleet would count one.
+        """
+        self.boot_id = secrets.token_hex(8)
+        self.life = Life()
+        self._made_by = os.getpid()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._over = False
+        self._ready = False
+        self._background: list[asyncio.Task[None]] = []
+        settings, embedded = self.settings, self._embedded
+        alone = 1 if embedded is not None else None
+        self._fleet = FleetSize(expected=settings.expected_instances or alone)
+        self._service = Service(self._clock, self.events, whole=self._whole)
+        self._redis: Connected | None = None
+        self._executor: Runs
+        if embedded is not None:
+            self._executor, self._shards = embedded.executor, embedded.shards
+        else:
+            self._redis = self._connect()
+            self._executor, self._shards = self._redis.executor, self._redis.feed.shards
+        parts = Parts(
+            life=self.life,
+            settings=settings,
+            policies=self.policies,
+            clock=self._clock,
+            events=self.events,
+            service=self._service,
+            fleet=self._fleet,
+            boot_id=self.boot_id,
+            executor=self._executor,
+            redis=self._redis,
+            embedded=embedded,
+            shards=self._shards,
+            ready=lambda: self.ready,
+            held=held,
+        )
+        self._outbox = parts.outbox(self._take)
+        self.revocations = parts.revocations(self._outbox)
+        self._strays = StrayPardons(self._shards, self.revocations.pardons, self.events)
+        return parts.faces(self.revocations)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -144,8 +165,27 @@ class SharedState:
         await self.close()
 
     def start(self) -> None:
-        """Connect and follow in the background; returns at once."""
+        """Connect and follow in the background; returns at once. What is started already goes on.
+
+        Raises:
+            RuntimeError: it is being closed, or is in use in another event loop.
+        """
+        loop = asyncio.get_running_loop()
+        ours = self._made_by == os.getpid()
+        if not ours and self._loop is not None:
+            # Its tasks and connections would complain if they were collected here.
+            _inherited.append((self._background, self._redis, self._outbox))
+        elif self._loop is not None and not self._over and not self._loop.is_closed():
+            if self._loop is not loop:
+                raise RuntimeError("the state is in use in another event loop: close it there")
+            if not self.life.lives:
+                raise RuntimeError("the state is being closed: start it once that has ended")
+            return
+        if self._over or self._loop is not None or not ours:
+            self._make(self._faces)
+        self._loop = loop
         self.life.begin()
+        self.life.bind()
         for warning in self.settings.warnings:
             _log.warning("%s", warning)
         if self._outbox is not None:
@@ -162,23 +202,35 @@ class SharedState:
             self._spawn(supervised("the policies file", self._watch.run))
 
     async def close(self) -> None:
-        """End all connections and tasks."""
+        """End all connections and tasks. What lives in the parent of this process stays there."""
+        if self._loop is not None and self._made_by != os.getpid():
+            return
         self.life.end()
         tasks, self._background = self._background, []
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_LIMIT):
-                await asyncio.gather(
-                    self.sessions.finish(), self.rate_limits.finish(), self.audit.finish()
-                )
-        if self._redis is not None:
-            await self._redis.close()
-        if self._outbox is not None:
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_LIMIT):
-                    await self._outbox.close()
+                    await asyncio.gather(
+                        self.sessions.finish(), self.rate_limits.finish(), self.audit.finish()
+                    )
+        finally:
+            await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        try:
+            if self._redis is not None:
+                await self._redis.close()
+        finally:
+            try:
+                if self._outbox is not None:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(CLOSE_LIMIT):
+                            await self._outbox.close()
+            finally:
+                self._over = True
 
     def use_policies(self, policies: Policies) -> None:
         """Put other policies in force: at once, for all that is in use.
@@ -209,8 +261,10 @@ class SharedState:
     def ready(self) -> bool:
         """Whether the revocations are loaded, and the fleet has reconciled what it knew.
 
-        Once true it stays so: an outage does not make an instance forget.
+        Once true it stays so until it is closed: an outage does not make an instance forget.
         """
+        if self._over or self.life.elsewhere:
+            return False
         if not self._ready:
             adopted = self._outbox is None or self._outbox.adopted
             self._ready = adopted and (self._redis is None or self._redis.reconciled)

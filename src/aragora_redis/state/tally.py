@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..events import UNAVAILABLE, Decided, Event, Events
 from ..rate_limit.gcra import Source
 
@@ -9,11 +11,14 @@ _WITHOUT = frozenset({Source.LOCAL, UNAVAILABLE})
 
 
 class Tally:
-    """Counts decisions on rate limits; a listener."""
+    """Counts decisions on rate limits, once it listens."""
 
-    def __init__(self, events: Events) -> None:
+    def __init__(self) -> None:
         self._by_redis = self._without = 0
-        events.subscribe(self._hear)
+
+    def listen(self, events: Events) -> Callable[[], None]:
+        """Begin; the returned call ends it."""
+        return events.subscribe(self._hear)
 
     def take(self) -> str:
         """Those of Redis and those made without, in words; counting begins anew."""
