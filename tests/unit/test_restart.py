@@ -1,4 +1,4 @@
-"""A state is started again: in another event loop, or in a forked process."""
+"""A state is started again: in another event loop, in a forked process, after a cancelled start."""
 
 from __future__ import annotations
 
@@ -255,3 +255,20 @@ def test_one_whose_loop_has_gone_is_started_anew(of_nobody):
 
     before = asyncio.run(start())  # and never closed
     assert not set(asyncio.run(started(of_nobody))) & set(before)
+
+
+# --- cancelled --------------------------------------------------------------------------
+
+
+async def test_who_is_cancelled_as_it_waits_to_be_ready_leaves_nothing_behind(of_nobody):
+    before = asyncio.all_tasks()
+
+    async def use():
+        async with of_nobody:
+            pytest.fail("it is ready")
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(use(), 0.1)
+    assert asyncio.all_tasks() == before
+    with pytest.raises(NotStartedError):
+        of_nobody.tokens.is_revoked(CLAIMS)

@@ -30,7 +30,7 @@ from aragora_redis.policies import parse_policies
 from aragora_redis.settings import Settings
 from aragora_redis.state.loading import LOAD_STEP
 from aragora_redis.sync import SharedState, faces
-from aragora_redis.sync.loop import Loop
+from aragora_redis.sync.loop import Loop, current
 from aragora_redis.tokens.entry import jti_entry
 
 POLICIES = parse_policies(
@@ -48,6 +48,11 @@ open_for = "100 ms"
 def state():
     with SharedState(Settings(), policies=POLICIES) as made:
         yield made
+
+
+def loop_users():
+    loop = current().loop
+    return loop.users if loop is not None else 0
 
 
 @pytest.fixture
@@ -220,6 +225,20 @@ def test_before_start_and_after_close_it_says_so():
     state.close()
     with pytest.raises(NotStartedError, match="not started"):
         state.status()
+
+
+def test_who_is_interrupted_as_it_waits_to_be_ready_leaves_nothing_behind(monkeypatch):
+    state, before = SharedState(Settings()), loop_users()
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(state, "wait_ready", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        state.__enter__()
+    assert loop_users() == before
+    with pytest.raises(NotStartedError):
+        state.rate_limits.check("api", "u")
 
 
 def test_the_loop_ends_with_its_last_user():

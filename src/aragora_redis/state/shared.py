@@ -149,7 +149,12 @@ class SharedState:
 
     async def __aenter__(self) -> Self:
         self.start()
-        if not await self.wait_ready(START_LIMIT):
+        try:
+            ready = await self.wait_ready(START_LIMIT)
+        except BaseException:  # who is cancelled here does not come to leave it
+            await self.close()
+            raise
+        if not ready:
             _log.warning(
                 "not ready after %g s: revocations are not loaded, checks of tokens are refused",
                 START_LIMIT,

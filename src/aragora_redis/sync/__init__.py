@@ -81,7 +81,11 @@ class SharedState:
 
     def __enter__(self) -> Self:
         self.start()
-        self.wait_ready(START_LIMIT)
+        try:
+            self.wait_ready(START_LIMIT)
+        except BaseException:  # who is interrupted here does not come to leave it
+            self.close()
+            raise
         return self
 
     def __exit__(
