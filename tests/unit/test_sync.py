@@ -23,6 +23,7 @@ from aragora_redis.errors import (
     LimitExceededError,
     NotStartedError,
     OutcomeUnknownError,
+    Ran,
     SessionGoneError,
     UnknownPolicyError,
 )
@@ -367,6 +368,28 @@ def test_an_import_whose_reading_fails_ends_and_has_joined_what_came_before(expo
         assert life is not None
         tasks = asyncio.all_tasks(life.loop.loop)
         assert not [each for each in tasks if "load" in str(each.get_coro())]
+
+
+def test_an_import_whose_state_is_closed_meanwhile_says_that_it_has_joined_some(exported):
+    def of(state, lines):
+        for number, line in enumerate(exported):
+            if number == lines:
+                state.close()
+            yield line
+
+    for lines, ran in ((0, Ran.NO), (LOAD_STEP, Ran.YES), (2 * LOAD_STEP, Ran.YES)):
+        with SharedState(Settings()) as state:
+            loop = current().loop
+            with pytest.raises(NotStartedError) as caught:
+                state.tokens.load(of(state, lines))
+            assert (caught.value.ran, caught.value.__context__) == (ran, None)
+    assert loop is not None
+    assert not [t for t in loop.run(all_tasks(), 1) if "load" in str(t.get_coro())]
+
+
+async def all_tasks():
+    await asyncio.sleep(0)
+    return asyncio.all_tasks()
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")

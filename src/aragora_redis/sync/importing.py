@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from functools import partial
 from itertools import islice
 from typing import Any
 
+from ..errors import AragoraRedisError, InvalidInputError, NotStartedError, Ran
 from ..state.loading import LOAD_STEP
 from ..state.receipt import Loaded
 from ..state.shared import SharedState
@@ -34,14 +36,19 @@ class Import:
 
     def run(self, lines: Iterable[bytes]) -> Loaded:
         """Hand over all lines; raises as the import does."""
-        given = iter(lines)
+        given, joined = iter(lines), False
         try:
             while step := list(islice(given, LOAD_STEP)):
                 if not self._crossing.cross(partial(self._take, step=step), self._within):
                     break
+                joined = True
             return self._crossing.cross(self._finish, self._within)
-        except BaseException:
-            self._crossing.later(self._abandon)
+        except BaseException as error:
+            self._drop()
+            # What the import itself refuses says it; a crossing knows of its own step alone.
+            knows = isinstance(error, InvalidInputError)
+            if isinstance(error, AragoraRedisError) and joined and not knows:
+                error.ran = Ran.UNKNOWN if error.ran is Ran.UNKNOWN else Ran.YES
             raise
 
     async def _take(self, state: SharedState, step: list[bytes]) -> bool:
@@ -70,6 +77,14 @@ class Import:
             for line in step:
                 yield line
             self._steps.task_done()  # the next line is asked for once these are joined
+
+    def _drop(self) -> None:
+        try:
+            self._crossing.later(self._abandon)
+        except NotStartedError:  # it was closed, and the loop may go on for others
+            if self._work is not None:
+                with contextlib.suppress(RuntimeError):
+                    self._work.get_loop().call_soon_threadsafe(self._work.cancel)
 
     def _abandon(self) -> None:
         if self._work is not None:
