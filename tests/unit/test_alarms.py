@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -43,9 +44,11 @@ def test_it_wakes_who_waits_and_who_will_and_each_of_them_once(made):
 
 @each
 def test_nobody_waits_for_what_the_system_cannot_count(made):
-    alarm = made()
-    alarm.ring()
-    assert alarm.wait(30 * 86_400.0)
+    for forever in (30 * 86_400.0, inf):
+        alarm = made()
+        alarm.ring()
+        assert alarm.wait(forever)
+        assert not alarm.wait(-1.0)
 
 
 @each

@@ -87,6 +87,7 @@ class Latch:
 
     def wait(self, within: float) -> bool:
         """Whether it rings within so many seconds."""
+        within = min(max(within, 0.0), LONGEST)
         return self._lock.acquire(True, within)  # noqa: FBT003 - by name it takes longer
 
     def ring(self) -> None:
