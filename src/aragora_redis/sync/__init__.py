@@ -80,8 +80,8 @@ class SharedState:
         return cls(from_env(environ))
 
     def __enter__(self) -> Self:
-        self.start()
         try:
+            self.start()
             self.wait_ready(START_LIMIT)
         except BaseException:  # who is interrupted here does not come to leave it
             self.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from ..errors import NotStartedError
@@ -23,15 +24,24 @@ class _Life:
     def __init__(self, make: Callable[[], SharedState]) -> None:
         self.process = current()
         self.loop = self.process.join()
-        self.state = make()
-        self.loop.run(self._start(), 0)
+        with ExitStack() as undo:
+            undo.callback(self.process.leave, self.loop)
+            self.state = make()
+            undo.callback(self._end)
+            self.loop.run(self._start(), 0)
+            undo.pop_all()
 
     async def _start(self) -> None:
         self.state.start()
 
     def close(self) -> None:
+        try:
+            self._end()
+        finally:
+            self.process.leave(self.loop)
+
+    def _end(self) -> None:
         self.loop.run(self.state.close(), CLOSE_LIMIT)
-        self.process.leave(self.loop)
 
 
 class Crossing:
@@ -51,7 +61,11 @@ class Crossing:
     def start(self) -> None:
         """Connect and follow in the background; returns at once."""
         self._started = True
-        self._alive()
+        try:
+            self._alive()
+        except BaseException:
+            self._started = self._life is not None
+            raise
 
     def close(self) -> None:
         """End all connections and tasks."""
@@ -96,14 +110,14 @@ class Crossing:
         life = self._life
         if life is not None and life.process is current():
             return life
-        if not self._started:
-            raise NotStartedError
         return self._begin()
 
     def _begin(self) -> _Life:
         with current().lock:
             if self._life is not None and self._life.process is current():
                 return self._life
+            if not self._started:
+                raise NotStartedError
             forked = self._life is not None
             life = self._life = _Life(self._make)
         if forked:
