@@ -1,7 +1,11 @@
-"""A state of threads from its start to its end: what fails in between. What fails in between leaves nothing."""
+"""A state of threads from its start to its end: what fails in between, and what a fork finds."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -107,3 +111,96 @@ def test_a_close_that_raises_gives_the_loop_back(monkeypatch):
     with pytest.raises(OSError, match="the disk"):
         state.close()
     assert loop_users() == before
+
+
+# --- forks ------------------------------------------------------------------------------
+
+
+def ends_in_child(work):
+    """Whether it ends well in a fork, within ten seconds."""
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(10)
+        try:
+            work()
+            os._exit(0)
+        except BaseException as error:  # noqa: BLE001 - the parent has its status
+            os.write(2, f"{error!r}\n".encode())
+        finally:
+            os._exit(1)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_fork_finds_a_circuit_that_others_are_entering_free():
+    with SharedState(Settings()) as state:
+        circuit = state.circuits["llm"]
+
+        def use():
+            with circuit:
+                pass
+
+        use()
+        with current().entering:  # as another thread holds it at that moment
+            assert ends_in_child(use)
+        use()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_fork_knows_nothing_of_those_who_are_inside_in_its_parent():
+    with SharedState(Settings()) as state:
+        circuit, inside, go = state.circuits["llm"], threading.Event(), threading.Event()
+
+        def other():
+            with circuit:
+                inside.set()
+                assert go.wait(20)
+
+        def in_flight():
+            return state.status().in_flight["llm"]  # asked behind what was told to the loop
+
+        def child():
+            circuit.__exit__(None, None, None)  # which this thread has entered before the fork
+            circuit.__enter__()
+            assert in_flight() == 1
+            leaving = threading.Thread(target=circuit.__exit__, args=(None, None, None))
+            leaving.start()
+            leaving.join()
+            assert in_flight() == 0
+            with pytest.raises(RuntimeError, match="more often"):
+                circuit.__exit__(None, None, None)
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        assert inside.wait(5)
+        circuit.__enter__()
+        assert ends_in_child(child)
+        circuit.__exit__(None, None, None)
+        assert in_flight() == 1, "the parent's go on"
+        go.set()
+        thread.join()
+        assert in_flight() == 0
+
+
+ENDS = """
+import os, sys
+from aragora_redis.settings import Settings
+from aragora_redis.sync import SharedState
+with SharedState(Settings()) as state:
+    if os.fork() == 0:
+        state.rate_limits.check("api", "u")
+        state.close()
+        sys.exit(0)
+    assert os.wait()[1] == 0
+"""
+
+
+def test_a_child_ends_without_a_word_of_its_parents_tasks():
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", ENDS],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert "Task" not in ended.stderr, ended.stderr

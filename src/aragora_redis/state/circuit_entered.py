@@ -57,6 +57,10 @@ class Entered(Generic[Who, G]):
             self._guards[who] = guard.outer
         return guard
 
+    def forget_those_over(self) -> None:
+        """Forget who has entered and leaves no more, in this process."""
+        self._guards = {who: each for who, each in self._guards.items() if not self._over(who)}
+
     def _leaving(self) -> Who:
         who = self._who()
         if who in self._guards:

@@ -21,6 +21,7 @@ from ..state.decorated import threaded
 from ..state.endable_sessions import WRITE_LIMIT
 from ..state.shared import SharedState
 from .crossing import Crossing
+from .loop import current
 
 T = TypeVar("T")
 Y = TypeVar("Y")
@@ -80,7 +81,7 @@ class Circuit:
         self._entered: Entered[threading.Thread, Guard] = Entered(
             threading.current_thread, lambda thread: not thread.is_alive()
         )
-        self._entering = threading.Lock()
+        self._process = current()
         self._there: tuple[SharedState, AsyncCircuit] | None = None
 
     def __repr__(self) -> str:
@@ -208,8 +209,8 @@ class Circuit:
     def __enter__(self) -> Self:
         guard = self.guard()
         guard.__enter__()
-        with self._entering:
-            self._entered.add(guard)
+        with current().entering:
+            self._inside().add(guard)
         return self
 
     def __exit__(
@@ -218,9 +219,16 @@ class Circuit:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with self._entering:
-            guard = self._entered.take()
+        with current().entering:
+            guard = self._inside().take()
         guard.__exit__(kind, error, trace)
+
+    def _inside(self) -> Entered[threading.Thread, Guard]:
+        """Who is inside, in this process: a fork has left the other threads to the parent."""
+        if self._process is not current():
+            self._process = current()
+            self._entered.forget_those_over()
+        return self._entered
 
     def _circuit(self) -> AsyncCircuit:
         here = self._crossing.here
@@ -239,6 +247,7 @@ class Guard:
         self._circuit = circuit
         self._rules = rules
         self._permit: Permit | None = None
+        self._process = current()
         self._leave: Callable[[], None] | None = None
         self.outer: Guard | None = None
         self._started = 0.0
@@ -247,6 +256,7 @@ class Guard:
 
     def __enter__(self) -> Self:
         (self._permit, self._leave), self._outcome = self._circuit.enter(), "ok"
+        self._process = current()
         self._started, self._took = self._circuit.monotonic(), None
         return self
 
@@ -274,17 +284,22 @@ class Guard:
 
     def end(self, outcome: Outcome) -> None:
         """Tell how the call went, once; "released" says nothing of the dependency."""
-        permit, self._permit = self._permit, None
+        permit = self._taken()
         if permit is not None:
             with suppress(NotStartedError):  # it was closed meanwhile: nobody counts any more
                 self._tell(permit, outcome)
 
     def abandon(self) -> None:
         """Give the leave back without waiting: whoever held the call has dropped it."""
-        permit, self._permit = self._permit, None
+        permit = self._taken()
         if permit is not None:
             self._give_place_back()
             self._circuit.give_up(permit)
+
+    def _taken(self) -> Permit | None:
+        """The permit, once; none in a fork, whose parent has it too, and ends the call."""
+        permit, self._permit = self._permit, None
+        return permit if self._process is current() else None
 
     def _tell(self, permit: Permit, outcome: Outcome) -> None:
         self._give_place_back()

@@ -113,6 +113,8 @@ class Process:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
+        self.entering = threading.Lock()
+        """For who enters and leaves circuits."""
         self.loop: Loop | None = None
 
     def join(self) -> Loop:
@@ -135,7 +137,7 @@ class Process:
 
 _current = Process()
 _inherited: list[Process] = []
-"""Of parents, kept as they are: their tasks would complain if they were collected here."""
+"""Of parents, kept as they are until this process ends."""
 
 
 def current() -> Process:
@@ -145,6 +147,9 @@ def current() -> Process:
 
 def _forget_parent() -> None:
     global _current  # noqa: PLW0603 - a fork replaces the process
+    if _current.loop is not None:
+        # Its tasks never end here, and would complain of it when this process does.
+        _current.loop.loop.set_exception_handler(lambda _loop, _context: None)
     _inherited.append(_current)
     _current = Process()
 
