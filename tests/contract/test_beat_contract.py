@@ -169,3 +169,17 @@ async def test_counts_that_are_wrong_are_made_anew(fleet, on_server):
     on_server.client.hincrby(fleet.keys.tally, "e eras", 5)
     on_server.client.hincrby(fleet.keys.tally, "at", -61_000)
     assert (await fleet.beat("a")).agreed == 3
+
+
+@pytest.mark.parametrize("key", ["beats", "rows"])
+async def test_one_key_that_was_lost_alone_keeps_no_starter_waiting(fleet, on_server, key):
+    """An eviction, or a hand: a row of one who has gone would be there for good, and not agree."""
+    for boot in ("gone", "living"):
+        await fleet.beat(boot, eras="old")
+    on_server.client.delete(getattr(fleet.keys, key))
+    pulse = await fleet.beat("living")
+    assert pulse.agreed == 1
+    assert pulse.instances == 2, "it may live"
+    fleet.age("gone")
+    pulse = await fleet.beat("living")
+    assert (pulse.instances, pulse.agreed, pulse.alike) == (1, 1, 1)

@@ -61,6 +61,13 @@ if not before or eras ~= ARGV[4] or policies ~= ARGV[7] then
   tell(ARGV[3], 1)
 end
 
+-- What an eviction or a hand has taken of one key alone: a row without a beat would count for ever, and
+-- if it never agrees keep every starter waiting. Its owner may live, so it is missed like anybody. Who
+-- lacks its row brings it with its next beat.
+if redis.call('HLEN', rows) ~= redis.call('ZCARD', beats) then
+  for _, id in ipairs(redis.call('HKEYS', rows)) do redis.call('ZADD', beats, 'NX', int(ms), id) end
+end
+
 -- A beat from ahead came before the clock went back, perhaps the last of one that has died since.
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', beats, '(' .. int(ms), '+inf')) do
   redis.call('ZADD', beats, int(ms), id)
@@ -89,9 +96,9 @@ if new or #gone > 0 then
 end
 
 local function counts() return redis.call('HMGET', tally, 'n', 'at', 'e ' .. ARGV[4], 'p ' .. ARGV[7]) end
-local count, seen = redis.call('HLEN', rows), counts()
+local count, seen = redis.call('ZCARD', beats), counts()
 local at = tonumber(seen[2] or 0)
-if tonumber(seen[1] or 0) ~= count or ms < at or ms - at > COUNTED_FOR then
+if tonumber(seen[1] or 0) ~= redis.call('HLEN', rows) or ms < at or ms - at > COUNTED_FOR then
   tell_all()
   seen = counts()
 end
