@@ -3,7 +3,7 @@
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 options = $(if $(PORT),--port "$(PORT)") $(if $(GATEWAYS),--gateways "$(GATEWAYS)") $(if $(MODE),--mode "$(MODE)") $(if $(DIR),--lab "$(DIR)")
 
-.PHONY: help setup up down test fuzz servers aragora drills soak bench scale format lock clean
+.PHONY: help setup up down test fuzz servers aragora drills soak bench scale audit format lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\): ## /  make \1\t/p' Makefile | expand -t 16
@@ -49,6 +49,10 @@ scale: ## Measure how much this bears, for docs/scale.md (FULL=1 SUBJECTS="revoc
 	@scripts/setup
 	@scripts/group drills
 	@exec .venv/bin/python -m benchmarks.scale $(if $(FULL),--full) $(if $(OUT),--out "$(OUT)") $(SUBJECTS)
+
+audit: ## Look for known vulnerabilities in the pinned packages, where PyPI's advisories can be asked
+	@scripts/setup
+	@scripts/audit
 
 format: ## Format the code, and fix what the linter can fix
 	@scripts/setup
