@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tests.gateways import client_of
 
 from aragora_redis.errors import NotReadyError, OutageError, OutcomeUnknownError, StaleError
+from aragora_redis.gateway.app import create_app
 from aragora_redis.gateway.guards import BODY_LIMIT
 from aragora_redis.settings import from_env
 from aragora_redis.state.receipt import Level, Receipt
@@ -444,6 +445,37 @@ async def test_a_body_without_end_is_not_read_to_its_end(client):
 
     problem(await client.post(CHECK, content=chunks()), 413)
     assert given <= BODY_LIMIT // 1024 + 2
+
+
+async def test_who_goes_away_in_the_middle_of_a_body_is_no_fault_to_log(state, caplog):
+    app = create_app(state)
+    scope: dict[str, Any] = {
+        "type": "http",
+        "method": "POST",
+        "path": "/dashboard/login",
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(b"host", b"localhost")],
+        "client": ("127.0.0.1", 1),
+    }
+    said: list[Any] = [{"type": "http.request", "body": b"tok", "more_body": True}]
+    answered = []
+
+    async def receive():
+        return said.pop(0) if said else {"type": "http.disconnect"}
+
+    async def send(message):
+        answered.append(message)
+
+    await app(scope, receive, send)
+    assert answered == []
+    assert caplog.records == []
+
+
+async def test_the_description_is_rendered_once(client, monkeypatch):
+    first = (await client.get("/openapi.json")).json()
+    monkeypatch.setattr("aragora_redis.gateway.app.Gateway.openapi", None)
+    assert (await client.get("/openapi.json")).json() == first
 
 
 async def test_the_largest_body_is_read(client):

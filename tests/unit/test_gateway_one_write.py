@@ -136,6 +136,14 @@ async def test_who_sends_no_more_gets_the_answer_that_is_held(wire):
     assert wire.writes == [b"HTTP/1.1 200 OK"]
 
 
+async def test_what_is_written_to_who_has_gone_is_dropped(wire, joining):
+    """The server knows of the last request alone that its client has gone, not of those before."""
+    joining.write(b"head")
+    wire.close()
+    joining.write(b"body")
+    assert wire.writes == []
+
+
 async def test_a_stream_leaves_as_it_comes(wire):
     head, *parts = await asked(wire, b"/stream")
     assert head.endswith(b"\r\n\r\n")

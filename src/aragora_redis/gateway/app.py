@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
@@ -10,7 +11,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..lab import Lab
@@ -34,6 +35,7 @@ from .dashboard import routes as dashboard_routes
 from .dashboard.dashboard import Dashboard
 from .guards import Guards, default_hosts
 from .hot import HotRoutes
+from .rendered import Rendered
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -57,6 +59,17 @@ class Gateway(FastAPI):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         await self.front(scope, receive, send)
+
+    def setup(self) -> None:
+        """Add what describes the others. To render it takes milliseconds, so that is done once."""
+        described: list[bytes] = []
+
+        async def describe(_: Request) -> Response:
+            if not described:
+                described.append(json.dumps(self.openapi(), separators=(",", ":")).encode())
+            return Rendered(described[0])
+
+        self.add_route(self.openapi_url or "", describe, include_in_schema=False)
 
     def openapi(self) -> dict[str, Any]:
         """The description at `/openapi.json`."""

@@ -155,6 +155,8 @@ class Guards:
         if messages is None:
             await _too_large(limit).response()(scope, receive, send)
             return
+        if messages[-1]["type"] == "http.disconnect":
+            return  # whoever it was is not there to be answered, and this is no fault to log
         await self._app(scope, Admitted(headers, messages, receive), send)
 
     def _refusal(
@@ -228,10 +230,8 @@ class Admitted:
         self._receive = receive
 
     @property
-    def body(self) -> bytes | None:
-        """All of the body; None where the client went away before its end."""
-        if self._messages[-1]["type"] != "http.request":
-            return None
+    def body(self) -> bytes:
+        """All of the body."""
         if len(self._messages) == 1:
             body: bytes = self._messages[0].get("body", b"")
             return body

@@ -97,7 +97,7 @@ class _Endpoint:
 
     def called(self, given: Mapping[str, str], receive: Admitted) -> Awaitable[Response] | None:
         try:
-            body = self._read(receive.body or b"")
+            body = self._read(receive.body)
         except ValidationError:
             return None
         answer: Awaitable[Response] = (

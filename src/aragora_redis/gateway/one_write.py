@@ -44,7 +44,8 @@ class JoiningTransport(asyncio.Transport):
         """Write this with what is held, or hold it."""
         if held := self._held:
             self._held = b""
-            self._write(held + data)
+            if not self._transport.is_closing():  # uvloop makes an error of it
+                self._write(held + data)
         elif data:
             self._held = bytes(data)
             self._call_soon(self.let_go)
