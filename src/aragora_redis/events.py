@@ -336,6 +336,18 @@ class PoliciesDiffer(Event, frozen=True):
     others: int
 
 
+class ClientsTurnedAway(Event, frozen=True):
+    """The gateway ended connections of clients that kept to no limit, since it last said so.
+
+    Attributes:
+        reason: a word, see `gateway.crowd.Why`.
+        connections: how many.
+    """
+
+    reason: str
+    connections: int
+
+
 class DeadlineMissed(Event, frozen=True):
     """An operation was given up at its deadline."""
 

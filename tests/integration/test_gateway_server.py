@@ -21,7 +21,7 @@ from tests.ports import free_port
 from aragora_redis.errors import SettingsError
 from aragora_redis.gateway import server
 from aragora_redis.gateway.app import create_app
-from aragora_redis.gateway.one_write import OneWriteProtocol
+from aragora_redis.gateway.bounded import BoundedProtocol
 from aragora_redis.gateway.server import listen, serve
 from aragora_redis.policies import parse_policies
 from aragora_redis.settings import from_env
@@ -120,7 +120,7 @@ async def test_two_gateways_share_limits_and_revocations(standalone_lab, policie
 async def test_an_answer_is_one_write(policies, monkeypatch):
     writes = []
 
-    class Told(OneWriteProtocol):
+    class Told(BoundedProtocol):
         def connection_made(self, transport):
             super().connection_made(transport)
             joining: Any = self.transport
@@ -132,7 +132,7 @@ async def test_an_answer_is_one_write(policies, monkeypatch):
 
             joining._write = told
 
-    monkeypatch.setattr(server, "OneWriteProtocol", Told)
+    monkeypatch.setattr(server, "BoundedProtocol", Told)
     async with gateway(policies) as client:
         answer = await client.get("/healthz")
     (written,) = writes

@@ -18,11 +18,11 @@ from tests.gateways import client_of
 
 from aragora_redis.errors import NotReadyError, OutageError, OutcomeUnknownError, StaleError
 from aragora_redis.gateway.app import create_app
-from aragora_redis.gateway.guards import BODY_LIMIT
-from aragora_redis.settings import from_env
+from aragora_redis.settings import HttpLimits, from_env
 from aragora_redis.state.receipt import Level, Receipt
 from aragora_redis.state.shared import SharedState
 
+BODY_LIMIT = HttpLimits().max_body
 GATEWAY, ADMIN, KEY = "gateway-token-0001", "admin-token-000001", "0123456789abcdef" * 4
 TOKENS = {"ARAGORA_GATEWAY_TOKEN": GATEWAY, "ARAGORA_ADMIN_TOKEN": ADMIN}
 JWT = {"ARAGORA_JWT_SECRET": KEY}
@@ -478,6 +478,25 @@ async def test_the_description_is_rendered_once(client, monkeypatch):
     assert (await client.get("/openapi.json")).json() == first
 
 
+async def test_how_large_a_body_may_be_is_set(open_gateway):
+    _, client = await open_gateway(ARAGORA_HTTP_MAX_BODY="1024")
+    headers = {"Content-Type": "application/json"}
+    for length, status in ((1024, 200), (1025, 413)):
+        body = b'{"subject": "a"}'.ljust(length)
+        answer = await client.post(CHECK, content=body, headers=headers)
+        assert answer.status_code == status
+
+
+@pytest.mark.parametrize("field", ["Host", "Authorization", "Content-Type", "Origin"])
+async def test_what_can_be_said_once_is_not_said_twice(client, field):
+    """A proxy in front may go by the one, and the gateway by the other."""
+    twice = [(field, "localhost"), (field, "localhost"), ("X-Any", "1"), ("X-Any", "2")]
+    request = client.build_request("POST", CHECK, json={"subject": "a"})
+    rest = [each for each in request.headers.multi_items() if each[0] != field.lower()]
+    told = await client.post(CHECK, content=request.content, headers=[*rest, *twice])
+    assert field in problem(told, 400)["detail"]
+
+
 async def test_the_largest_body_is_read(client):
     body = b'{"subject": "a"}'.ljust(BODY_LIMIT)
     headers = {"Content-Type": "application/json"}
@@ -596,8 +615,8 @@ async def test_cut_offs_are_asked_for_by_claims_without_a_key(open_gateway):
     problem(await client.post(ASK, json={"claims": {"jti": "j"}, "jti": "j"}), 422)
 
 
-async def test_a_body_has_to_come_in_time(client, monkeypatch):
-    monkeypatch.setattr("aragora_redis.gateway.guards.BODY_WITHIN", 0.1)
+async def test_a_body_has_to_come_in_time(open_gateway):
+    _, client = await open_gateway(ARAGORA_HTTP_BODY_TIMEOUT="100 ms")
 
     async def stalling():
         yield b'{"subject": '

@@ -115,7 +115,7 @@ def test_more_files_are_allowed_where_they_may_be(monkeypatch):
     asked = []
     monkeypatch.setattr(resource, "getrlimit", lambda _what: (64, 4096))
     monkeypatch.setattr(resource, "setrlimit", lambda _what, limits: asked.append(limits))
-    server._allow_files(2000)
+    server._demand_files(2000)
     assert asked == [(2000, 4096)]
 
 

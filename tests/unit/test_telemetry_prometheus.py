@@ -10,6 +10,7 @@ from aragora_redis.address import Address
 from aragora_redis.events import (
     CircuitChanged,
     CircuitRefused,
+    ClientsTurnedAway,
     DeadlineMissed,
     Decided,
     Degraded,
@@ -103,6 +104,11 @@ def events(registry, clock):
         (FullSync(3, 1, 4, 0.1), ("full_syncs_total", {}), 1),
         (MembersChanged(3, 9, 4), ("members_changed_total", {}), 1),
         (FullSync(3, 1, 4, 0.1), ("republished_total", {}), 4),
+        (
+            ClientsTurnedAway("slow-head", 7),
+            ("clients_turned_away_total", {"reason": "slow-head"}),
+            7,
+        ),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else None,
 )

@@ -31,6 +31,7 @@ from . import (
     tokens,
 )
 from .auth import AcceptedTokens
+from .crowd import Crowd
 from .dashboard import routes as dashboard_routes
 from .dashboard.dashboard import Dashboard
 from .guards import Guards, default_hosts
@@ -49,12 +50,14 @@ _log = logging.getLogger(__name__)
 class Gateway(FastAPI):
     """A FastAPI application that describes its errors as what they are, and can be told to stop."""
 
-    def __init__(self, stopping: asyncio.Event, **options: Any) -> None:
+    def __init__(self, stopping: asyncio.Event, crowd: Crowd, **options: Any) -> None:
         super().__init__(**options)
         self.front: ASGIApp = super().__call__
         """What is called first, and leads to the framework."""
         self.stopping = stopping
         """Set when the gateway stops, so that answers without an end come to theirs."""
+        self.crowd = crowd
+        """Who is connected."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -152,6 +155,7 @@ def create_app(
     routes = [route for router in routers for route in router.routes]
     app = Gateway(
         stopping,
+        Crowd(gateway.http, state.events),
         routes=routes,
         title="aragora-redis",
         summary="Shared state in Redis that keeps its word through a failover.",
@@ -166,6 +170,7 @@ def create_app(
         tokens=accepted,
         bound=gateway.host,
         allowed_hosts=default_hosts(gateway.host) if allowed_hosts is None else allowed_hosts,
+        limits=gateway.http,
         session_bytes=state.policies.sessions.max_bytes,
     )
     return app

@@ -9,16 +9,15 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..settings import HttpLimits
 from ..web.problems import Problem
 from .at_once import at_once
 from .auth import AcceptedTokens, is_loopback, unauthenticated
 from .oauth_protocol import OAuthError, invalid_client
 from .upload import UPLOAD_LIMIT
 
-BODY_LIMIT = 64 * 1024
-"""Bytes that a body may have; those of sessions may have what a session holds."""
-BODY_WITHIN = 30.0
-"""Seconds in which a body that is read first has to come."""
+ONCE = (b"host", b"authorization", b"origin", b"content-type")
+"""Fields that are no list (RFC 9110): of two, a proxy may go by one, and the gateway by another."""
 IMPORT = ("POST", "/v1/tokens/import")
 """What reads its body itself, as it uses it."""
 ANY_HOST = "*"
@@ -52,6 +51,22 @@ def text_of(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
     """The text of one of them."""
     value = headers.get(name)
     return None if value is None else value.decode("latin-1")
+
+
+def refuse_repeated(scope: Scope, headers: Mapping[bytes, bytes]) -> Problem | None:
+    """Refuse a request that says twice what can be said once."""
+    if len(headers) == len(scope["headers"]):
+        return None
+    names = [name for name, _ in scope["headers"]]
+    for name in ONCE:
+        if names.count(name) > 1:
+            return Problem(
+                HTTPStatus.BAD_REQUEST,
+                f"the field {name.decode().title()} is there twice",
+                "send it once",
+                headers={"Connection": "close"},
+            )
+    return None
 
 
 def refuse_host(host: str | None, allowed: frozenset[str]) -> Problem | None:
@@ -109,6 +124,7 @@ class Guards:
     `/v1` and `/oauth` need a token. Metrics need one where others than this machine can connect.
 
     Args:
+        limits: how long a body may be and take.
         session_bytes: bytes of data that a session may have.
         tokens: who may ask; the role that is found is left in the request's state.
         bound: the host that the gateway is bound to.
@@ -122,6 +138,7 @@ class Guards:
         tokens: AcceptedTokens,
         bound: str,
         allowed_hosts: Collection[str],
+        limits: HttpLimits,
         session_bytes: int,
     ) -> None:
         self._app = app
@@ -129,7 +146,8 @@ class Guards:
         self._closed = ("/v1",) if is_loopback(bound) else ("/v1", "/metrics")
         self._allowed_hosts = frozenset(allowed_hosts)
         # JSON may spell two bytes of a character as six.
-        self._session_limit = max(BODY_LIMIT, 3 * session_bytes + 4096)
+        self._session_limit = max(limits.max_body, 3 * session_bytes + 4096)
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the request, or hand it on with its body read, or to be read as an upload."""
@@ -148,9 +166,9 @@ class Guards:
             await self._app(scope, receive, send)
             return
         try:
-            messages = await at_once(_read(receive, limit), BODY_WITHIN)
+            messages = await at_once(_read(receive, limit), self._limits.body_timeout)
         except TimeoutError:
-            await _too_slow().response()(scope, receive, send)
+            await _too_slow(self._limits.body_timeout).response()(scope, receive, send)
             return
         if messages is None:
             await _too_large(limit).response()(scope, receive, send)
@@ -163,7 +181,7 @@ class Guards:
         self, scope: Scope, path: str, headers: Mapping[bytes, bytes], limit: int
     ) -> Problem | OAuthError | None:
         host = text_of(headers, b"host")
-        problem = refuse_host(host, self._allowed_hosts)
+        problem = refuse_repeated(scope, headers) or refuse_host(host, self._allowed_hosts)
         if problem is None and b"origin" in headers:
             problem = refuse_origin(scope["method"], text_of(headers, b"origin"), host)
         if problem is not None:
@@ -181,7 +199,7 @@ class Guards:
         return _too_large(limit) if length.isdigit() and int(length[:20]) > limit else None
 
     def _body_limit(self, path: str) -> int:
-        return self._session_limit if path.startswith("/v1/sessions") else BODY_LIMIT
+        return self._session_limit if path.startswith("/v1/sessions") else self._limits.max_body
 
 
 def _too_large(limit: int) -> Problem:
@@ -193,10 +211,10 @@ def _too_large(limit: int) -> Problem:
     )
 
 
-def _too_slow() -> Problem:
+def _too_slow(within: float) -> Problem:
     return Problem(
         HTTPStatus.REQUEST_TIMEOUT,
-        f"the body did not come within {BODY_WITHIN:g} seconds",
+        f"the body did not come within {within:g} seconds",
         "send it again",
         headers={"Connection": "close"},
     )

@@ -5,29 +5,38 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import os
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
+from msgspec.structs import replace
 from uvicorn.loops.auto import auto_loop_factory
 
 from ..address import Address
 from ..errors import SettingsError
 from ..lab import Lab
+from ..ops.open_files import allow_files
 from ..settings import GatewaySettings, Settings
 from ..state.shared import SharedState
 from .app import Gateway, create_app
-from .one_write import OneWriteProtocol
+from .bounded import BoundedProtocol
 from .worker import Worker
 
 BACKLOG = 1024
 """Connections that may wait to be accepted."""
+OTHER_FILES = 256
+"""Files that are kept free beside them: the connections to Redis and to Sentinels, the outbox."""
+LEAST_ROOM = 64
+"""Connections that are held however few files there may be."""
 DRAIN = 5
 """Seconds that requests in progress are given at the end."""
+
+_log = logging.getLogger(__name__)
 
 
 def listen(
@@ -126,6 +135,7 @@ async def serve(
     on_started: Callable[[], None] | None = None,
 ) -> None:
     """Serve until `stop` is set or this is cancelled; requests in progress are answered."""
+    crowd = app.crowd
     server = _Server(
         uvicorn.Config(
             app.front,
@@ -133,10 +143,11 @@ async def serve(
             access_log=False,  # its lines would hold whatever a client put into the path
             server_header=False,
             proxy_headers=False,
-            http=OneWriteProtocol,
+            http=cast("type[asyncio.Protocol]", partial(BoundedProtocol, crowd=crowd)),
             ws="none",
             lifespan="on",
             backlog=BACKLOG,
+            timeout_keep_alive=crowd.limits.keep_alive,
             timeout_graceful_shutdown=DRAIN,
         ),
         on_started,
@@ -178,6 +189,7 @@ async def run(
     Raises:
         SettingsError: it cannot be started so; nothing is left running.
     """
+    settings = _within_files(settings)
     gateway = settings.gateway
     state = SharedState(settings)
     app = create_app(state, lab=lab, worker=worker)
@@ -194,6 +206,24 @@ async def run(
     with on_signals(handlers):
         told = partial(on_listening, url_of(gateway)) if on_listening is not None else None
         await serve(app, listeners, stop, told)
+
+
+def _within_files(settings: Settings) -> Settings:
+    """The settings with as many connections as this process may have files for."""
+    http = settings.gateway.http
+    spare = BACKLOG + OTHER_FILES
+    room = allow_files(http.max_connections + spare) - spare
+    if room >= http.max_connections:
+        return settings
+    room = max(LEAST_ROOM, room)
+    _log.warning(
+        "this process may have few files open, so it holds %d connections at a time and not %d; "
+        "raise LimitNOFILE or `ulimit -Hn`, or lower ARAGORA_HTTP_MAX_CONNECTIONS",
+        room,
+        http.max_connections,
+    )
+    http = replace(http, max_connections=room)
+    return replace(settings, gateway=replace(settings.gateway, http=http))
 
 
 def url_of(gateway: GatewaySettings) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from ..link.account import Account, account_of
 from ..link.encryption import encryption_of
 from ..link.names import Names
 from ..link.supervision import supervised
+from ..ops.open_files import allow_files
 from ..settings import Settings
 from .dial import Dialer
 from .door import Door, Welcome, listen
@@ -84,7 +84,7 @@ class Proxy:
         return self._lead.leading
 
     async def __aenter__(self) -> Self:
-        _allow_files(2 * self._plan.max_connections + SPARE_FILES)
+        _demand_files(2 * self._plan.max_connections + SPARE_FILES)
         with contextlib.ExitStack() as opened:
             listening = {}
             for role, at in self._plan.ports.items():
@@ -226,16 +226,12 @@ def _turn_away(visitor: socket.socket, line: bytes) -> None:
         visitor.send(line)
 
 
-def _allow_files(wanted: int) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft >= wanted:
-        return
-    if hard < wanted:
+def _demand_files(wanted: int) -> None:
+    if (allowed := allow_files(wanted)) < wanted:
         raise SettingsError(
-            f"{wanted} open files are needed, and this process may have {hard}",
+            f"{wanted} open files are needed, and this process may have {allowed}",
             remedy="lower --max-connections, or raise LimitNOFILE or `ulimit -Hn`",
         )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def run(proxy: Proxy, *, on_listening: Callable[[dict[Role, list[Address]]], None]) -> None:

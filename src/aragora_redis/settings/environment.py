@@ -501,6 +501,75 @@ class Environment(BaseModel):
             secret=True,
         ),
     ] = ()
+    http_max_connections: Annotated[
+        Annotated[int, Field(ge=8, le=1_000_000)],
+        Doc(
+            Group.GATEWAY,
+            "a number from 8",
+            "How many connections a worker holds. Where one more comes, those go that have been "
+            "waited for longest, strangers first. Lowered to what `ulimit -Hn` leaves.",
+        ),
+    ] = _DEFAULTS.gateway.http.max_connections
+    http_max_per_address: Annotated[
+        Annotated[int, Field(ge=0, le=1_000_000)],
+        Doc(
+            Group.GATEWAY,
+            "a number; 0 is no limit of its own",
+            "How many of them one address, or IPv6 network of 64 bits, may have. Leave it 0 behind "
+            "a proxy, from whose address all come.",
+        ),
+    ] = _DEFAULTS.gateway.http.max_per_address
+    http_head_timeout: Annotated[
+        Duration,
+        Doc(
+            Group.GATEWAY,
+            _DURATION,
+            "In which the line and the fields of a request have to be there; slower clients are "
+            "answered 408.",
+        ),
+    ] = _DEFAULTS.gateway.http.head_timeout
+    http_body_timeout: Annotated[
+        Duration,
+        Doc(
+            Group.GATEWAY,
+            _DURATION,
+            "In which a body has to be there; slower clients are answered 408. An import of "
+            "revocations has its own rule.",
+        ),
+    ] = _DEFAULTS.gateway.http.body_timeout
+    http_send_timeout: Annotated[
+        Duration,
+        Doc(
+            Group.GATEWAY,
+            _DURATION,
+            "After which a connection is closed whose client does not take what it is sent.",
+        ),
+    ] = _DEFAULTS.gateway.http.send_timeout
+    http_keep_alive: Annotated[
+        Annotated[int, Field(ge=1, le=3600)],
+        Doc(
+            Group.GATEWAY,
+            "seconds from 1 to 3600",
+            "After which a connection is closed on which no request comes.",
+        ),
+    ] = _DEFAULTS.gateway.http.keep_alive
+    http_max_head: Annotated[
+        Annotated[int, Field(ge=1024, le=1_048_576)],
+        Doc(
+            Group.GATEWAY,
+            "bytes from 1024 to 1048576",
+            "How long the line and the fields of a request may be (431 beyond); there may be 100 "
+            "fields.",
+        ),
+    ] = _DEFAULTS.gateway.http.max_head
+    http_max_body: Annotated[
+        Annotated[int, Field(ge=1024, le=16_777_216)],
+        Doc(
+            Group.GATEWAY,
+            "bytes from 1024 to 16777216",
+            "How long a body may be (413 beyond). Those of sessions may hold what a session may.",
+        ),
+    ] = _DEFAULTS.gateway.http.max_body
     jwt_secret: Annotated[
         Text | None,
         Doc(

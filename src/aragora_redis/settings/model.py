@@ -120,6 +120,27 @@ class JwtSettings(Struct, frozen=True):
         return (self.secret or self.secret_file or self.jwks_url) is not None
 
 
+class HttpLimits(Struct, frozen=True):
+    """What the clients of one process of the gateway may take. Times are seconds."""
+
+    max_connections: int = 4096
+    """Open at a time. Where one more comes, who has been waited for longest has to go."""
+    max_per_address: int = 0
+    """Of them from one address, or IPv6 network of 64 bits; 0 is as many as there may be."""
+    head_timeout: float = 10.0
+    """In which the head of a request has to be there, from when it was waited for."""
+    body_timeout: float = 30.0
+    """In which a body has to be there that is read before it is used."""
+    send_timeout: float = 30.0
+    """In which a client has to take what it is sent."""
+    keep_alive: int = 5
+    """After which a connection without a request is closed."""
+    max_head: int = 16_384
+    """Bytes of a request's line and fields."""
+    max_body: int = 65_536
+    """Bytes of a body; those of sessions may have what a session holds."""
+
+
 class GatewaySettings(Struct, frozen=True):
     """The HTTP service. Of each kind of token there is the current one and perhaps a previous."""
 
@@ -129,6 +150,7 @@ class GatewaySettings(Struct, frozen=True):
     x_headers: bool = False
     gateway_tokens: tuple[Secret, ...] = ()
     admin_tokens: tuple[Secret, ...] = ()
+    http: HttpLimits = HttpLimits()
 
 
 class Settings(Struct, frozen=True, kw_only=True):

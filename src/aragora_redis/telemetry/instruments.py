@@ -157,6 +157,22 @@ CIRCUIT_REFUSALS = Instrument(
     "Calls that a circuit did not let through.",
     (("circuit", "its name"), ("state", "`open`, `half-open`, `forced-open`, `full`")),
 )
+CLIENTS_TURNED_AWAY = Instrument(
+    "clients_turned_away",
+    Kind.COUNTER,
+    "connections",
+    "Connections of HTTP clients that the gateway has ended.",
+    (
+        (
+            "reason",
+            (
+                "`slow-head`, `large-head`, `not-http`, `upgrade`, `pipelined` (too many requests "
+                "ahead), `unread` (it does not take what it is sent), `room` (made for others), "
+                "`full`, `address` (too many from one)"
+            ),
+        ),
+    ),
+)
 ACTS_LOST = Instrument(
     "acts_lost",
     Kind.COUNTER,
@@ -265,6 +281,7 @@ INSTRUMENTS = (
     SESSION_WRITES,
     CIRCUIT_CHANGES,
     CIRCUIT_REFUSALS,
+    CLIENTS_TURNED_AWAY,
     ACTS_LOST,
     LINK_UP,
     LINK_LOST,

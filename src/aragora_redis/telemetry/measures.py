@@ -9,6 +9,7 @@ from ..events import (
     ActLost,
     CircuitChanged,
     CircuitRefused,
+    ClientsTurnedAway,
     DeadlineMissed,
     Decided,
     Degraded,
@@ -87,6 +88,8 @@ def _of_call(event: Event) -> tuple[Measurement, ...]:
             return (Measurement(instruments.DECISIONS, 1, labels),)
         case TokenJudged(outcome):
             return (Measurement(instruments.TOKENS_JUDGED, 1, (outcome,)),)
+        case ClientsTurnedAway(reason, connections):
+            return (Measurement(instruments.CLIENTS_TURNED_AWAY, connections, (reason,)),)
         case ActLost():
             return (Measurement(instruments.ACTS_LOST, 1),)
         case DeadlineMissed(lane, sent):

@@ -11,6 +11,7 @@ from ..events import (
     ActLost,
     AuditTrouble,
     CircuitChanged,
+    ClientsTurnedAway,
     ClockSkew,
     Decided,
     Degraded,
@@ -104,6 +105,9 @@ def _told_of_service(event: Event) -> Told | None:
         case CircuitChanged(circuit, state, _, source):
             level = logging.INFO if state == "closed" else logging.WARNING
             return Told(level, f"circuit {circuit} is {state} (decided by {source})")
+        case ClientsTurnedAway(reason, connections):
+            text = f"{connections} connections of HTTP clients were ended: {reason}"
+            return Told(logging.WARNING, text)
         case ClockSkew(seconds):
             text = (
                 f"Redis's clock is {seconds:+.0f} s from ours: "
