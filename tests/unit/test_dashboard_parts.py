@@ -95,6 +95,15 @@ def test_failures_are_forgiven_with_time_and_memory_is_bounded():
     assert len(throttle) == CLIENTS
 
 
+def test_a_customer_of_ipv6_fails_as_one():
+    throttle = Throttle(FakeClock())
+    for host in range(AT_ONCE):
+        assert throttle.wait(f"2001:db8::{host}") == 0
+        throttle.failed(f"2001:db8::{host}")
+    assert throttle.wait("2001:db8::ffff") > 0
+    assert throttle.wait("2001:db8:0:1::1") == 0
+
+
 @pytest.mark.parametrize("text", ["", "kill", "kill ", "explode redis-0", "KILL redis-0"])
 def test_no_action_is_made_up(text):
     assert Action.parse(text) is None
@@ -189,7 +198,8 @@ async def test_a_stream_ends_when_the_gateway_stops():
 
 
 def test_places_for_streams_are_bounded():
-    places = Places(2)
-    assert [places.take() for _ in range(3)] == [True, True, False]
-    places.leave()
-    assert places.take()
+    places = Places(3, each=2)
+    assert [places.take("ann") for _ in range(3)] == [True, True, False]
+    assert [places.take("bob") for _ in range(2)] == [True, False]
+    places.leave("ann")
+    assert places.take("bob")

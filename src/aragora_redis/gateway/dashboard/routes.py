@@ -65,7 +65,7 @@ def _add_pages(router: APIRouter, board: Dashboard) -> None:
             raise ProblemError(
                 Problem(HTTPStatus.UNAUTHORIZED, "you are not logged in", f"log in at {_LOGIN}")
             )
-        if not board.places.take():
+        if not board.places.take(login.id):
             raise ProblemError(
                 Problem(
                     HTTPStatus.SERVICE_UNAVAILABLE,
@@ -74,7 +74,7 @@ def _add_pages(router: APIRouter, board: Dashboard) -> None:
                     headers={"Retry-After": "5"},
                 )
             )
-        return EventStream(board.follow(cookie, login.role), board.places)
+        return EventStream(board.follow(cookie, login.role), board.places, login.id)
 
     @router.get("/static/{name}")
     async def static(name: str) -> Response:

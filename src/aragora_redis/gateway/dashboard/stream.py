@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ from ...clock import Clock
 
 STREAMS = 32
 """How many may be open at a time."""
+STREAMS_EACH = 8
+"""How many of them by one login."""
 PAUSE = 0.25
 """Seconds between two looks at the picture, and so between two messages."""
 HEARTBEAT = 15.0
@@ -63,21 +66,24 @@ async def follow(
 
 
 class Places:
-    """How many streams are open, and whether there is room for one more."""
+    """How many streams are open, by whom, and whether there is room for one more."""
 
-    def __init__(self, count: int = STREAMS) -> None:
-        self._free = count
+    def __init__(self, count: int = STREAMS, each: int = STREAMS_EACH) -> None:
+        self._count = count
+        self._each = each
+        self._taken: Counter[str] = Counter()
 
-    def take(self) -> bool:
-        """Take a place; False where none is free."""
-        if self._free == 0:
+    def take(self, login: str) -> bool:
+        """Take a place; False where none is free for this login."""
+        if self._taken.total() >= self._count or self._taken[login] >= self._each:
             return False
-        self._free -= 1
+        self._taken[login] += 1
         return True
 
-    def leave(self) -> None:
+    def leave(self, login: str) -> None:
         """Give a place back."""
-        self._free += 1
+        self._taken[login] -= 1
+        self._taken += Counter()  # forgets who has none
 
 
 class EventStream(StreamingResponse):
@@ -85,13 +91,14 @@ class EventStream(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, content: AsyncIterator[bytes], places: Places) -> None:
+    def __init__(self, content: AsyncIterator[bytes], places: Places, login: str) -> None:
         super().__init__(content, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         self._places = places
+        self._login = login
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._places.leave()
+            self._places.leave(self._login)

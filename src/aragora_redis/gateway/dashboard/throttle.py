@@ -1,4 +1,4 @@
-"""How often a client may fail to log in."""
+"""How often a client may fail to log in: an address, or an IPv6 network that one customer has."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections import OrderedDict
 
 from ...clock import Clock
+from ...web.client_address import subject_of
 
 AT_ONCE = 5
 """Failures in a row that cost no wait."""
@@ -27,12 +28,12 @@ class Throttle:
 
     def wait(self, client: str) -> int:
         """Whole seconds until the client may try again; 0 is now."""
-        owed = self._forgiven.get(client, 0.0) - self._clock.monotonic()
+        owed = self._forgiven.get(subject_of(client), 0.0) - self._clock.monotonic()
         return max(0, math.ceil(owed - (AT_ONCE - 1) * EVERY))
 
     def failed(self, client: str) -> None:
         """The client presented a wrong token."""
-        now = self._clock.monotonic()
+        now, client = self._clock.monotonic(), subject_of(client)
         self._forgiven[client] = max(self._forgiven.get(client, 0.0), now) + EVERY
         self._forgiven.move_to_end(client)
         while len(self._forgiven) > CLIENTS:
