@@ -23,6 +23,9 @@ class _Former(NamedTuple):
     keys: dict[str, Any]
     until: float
 
+    def __repr__(self) -> str:
+        return f"_Former(until={self.until})"
+
 
 class SharedKeys:
     """The keys of one issuer that gave them to us.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import TypeVar
 
@@ -66,7 +66,7 @@ class Decider:
     fleet: FleetSize
     own: str
     prefix: str
-    digest_key: bytes
+    digest_key: bytes = field(repr=False)
     channel: bytes
     fail_open: bool
     deadline: float
