@@ -3,7 +3,7 @@
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 options = $(if $(PORT),--port "$(PORT)") $(if $(GATEWAYS),--gateways "$(GATEWAYS)") $(if $(MODE),--mode "$(MODE)") $(if $(DIR),--lab "$(DIR)")
 
-.PHONY: help setup up down test fuzz servers aragora drills soak bench scale audit format lock clean
+.PHONY: help setup up down test fuzz servers aragora drills soak bench scale hostile audit format lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\): ## /  make \1\t/p' Makefile | expand -t 16
@@ -49,6 +49,10 @@ scale: ## Measure how much this bears, for docs/scale.md (FULL=1 SUBJECTS="revoc
 	@scripts/setup
 	@scripts/group drills
 	@exec .venv/bin/python -m benchmarks.scale $(if $(FULL),--full) $(if $(OUT),--out "$(OUT)") $(SUBJECTS)
+
+hostile: ## Let two thousand hostile clients of each kind loose on a gateway, and tell what others see
+	@scripts/setup
+	@pytest -m drill -s -q -k test_figures tests/integration/test_hostile_clients.py
 
 audit: ## Look for known vulnerabilities in the pinned packages, where PyPI's advisories can be asked
 	@scripts/setup
