@@ -13,7 +13,7 @@ from uvicorn.server import ServerState
 
 from aragora_redis.events import ClientsTurnedAway, Events
 from aragora_redis.gateway import server
-from aragora_redis.gateway.bounded import AHEAD, FIELDS, BoundedProtocol
+from aragora_redis.gateway.bounded import AHEAD, FIELDS, PIECE, BoundedProtocol
 from aragora_redis.gateway.crowd import TOLD_EVERY, Crowd
 from aragora_redis.settings import HttpLimits, from_env
 from aragora_redis.testing import FakeClock
@@ -231,6 +231,14 @@ async def test_a_head_and_what_follows_a_body_have_bounds(service, head, status,
     client = service.connect()
     await client.say(*(head[at : at + size] for at in range(0, len(head), size)))
     assert client.statuses == [status]
+
+
+async def test_of_many_fields_few_are_looked_at():
+    service = Service(HttpLimits(max_head=65_536))
+    client = service.connect()
+    await client.say(GET[:-2] + b"a:\r\n" * 50_000)
+    assert client.statuses == [431]
+    assert len(client.protocol.headers) <= PIECE // 4
 
 
 async def test_requests_sent_ahead_have_a_bound(service):

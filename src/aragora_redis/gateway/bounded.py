@@ -22,6 +22,8 @@ from .one_write import OneWriteProtocol
 
 FIELDS: Final = 100
 """Fields that a request may have."""
+PIECE: Final = 2048
+"""Bytes that are parsed at a time: they may be 512 fields, each of which takes time and memory."""
 AHEAD: Final = 16
 """Requests that may be sent before the one in front of them is answered."""
 
@@ -85,6 +87,7 @@ class BoundedProtocol(OneWriteProtocol):
         self.address = ""
         self._crowd = crowd
         self._limits = crowd.limits
+        self._piece = min(PIECE, crowd.limits.max_head)
         self._now = clock.monotonic
         self._since = self._now()  # when the client was left to act
         self._stalled_at: float | None = None  # since when it takes nothing
@@ -161,16 +164,16 @@ class BoundedProtocol(OneWriteProtocol):
     # --- what the client sends ----------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Look at what has come, in pieces that no head may exceed."""
+        """Look at what has come, in pieces."""
         if self._deaf:
             return
         self._unset_keepalive_if_required()
-        longest = self._limits.max_head
-        if len(data) <= longest:
+        size = self._piece
+        if len(data) <= size:
             self._look_at(data)
             return
-        for begin in range(0, len(data), longest):
-            self._look_at(data[begin : begin + longest])
+        for begin in range(0, len(data), size):
+            self._look_at(data[begin : begin + size])
             if self._deaf:
                 return
 
