@@ -14,6 +14,7 @@ from ..web.problems import Problem
 from .at_once import at_once
 from .auth import AcceptedTokens, is_loopback, unauthenticated
 from .oauth_protocol import OAuthError, invalid_client
+from .turns import Turns
 from .upload import UPLOAD_LIMIT
 
 ONCE = (b"host", b"authorization", b"origin", b"content-type")
@@ -119,7 +120,7 @@ def _read_authority(scheme: str, text: str) -> tuple[str, int] | None:
 
 
 class Guards:
-    """Middleware that lets through what may be looked at further.
+    """Middleware that lets through what may be looked at further; strangers take turns.
 
     `/v1` and `/oauth` need a token. Metrics need one where others than this machine can connect.
 
@@ -148,6 +149,7 @@ class Guards:
         # JSON may spell two bytes of a character as six.
         self._session_limit = max(limits.max_body, 3 * session_bytes + 4096)
         self._limits = limits
+        self._strangers = Turns(limits.max_connections)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the request, or hand it on with its body read, or to be read as an upload."""
@@ -159,6 +161,8 @@ class Guards:
         limit = UPLOAD_LIMIT if uploads else self._body_limit(path)
         headers = headers_of(scope)
         problem = self._refusal(scope, path, headers, limit)
+        if "role" not in scope.get("state", ()) and not await self._strangers.come():
+            problem = _BUSY
         if problem is not None:
             await problem.response()(scope, receive, send)
             return
@@ -200,6 +204,14 @@ class Guards:
 
     def _body_limit(self, path: str) -> int:
         return self._session_limit if path.startswith("/v1/sessions") else self._limits.max_body
+
+
+_BUSY = Problem(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "too many wait to be answered who have shown no token",
+    "try again shortly",
+    headers={"Retry-After": "1", "Connection": "close"},
+)
 
 
 def _too_large(limit: int) -> Problem:
