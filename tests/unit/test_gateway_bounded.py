@@ -30,7 +30,7 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.address = address
         self.said = b""
-        self.closing = self.aborted = False
+        self.closing = self.aborted = self.paused = False
 
     def write(self, data):
         assert not self.closing
@@ -40,10 +40,10 @@ class Wire(asyncio.Transport):
         return self.closing
 
     def pause_reading(self):
-        pass
+        self.paused = True
 
     def resume_reading(self):
-        pass
+        self.paused = False
 
     def get_extra_info(self, name, default=None):
         return (self.address, 1) if name == "peername" else default
@@ -251,6 +251,16 @@ async def test_requests_sent_ahead_have_a_bound(service):
     assert await client.say(*[GET] * (AHEAD + 1)) == [200] * (AHEAD + 1)
     assert client.wire.closing
     assert service.turned_away() == {"pipelined": 1}
+
+
+async def test_of_who_has_sent_too_much_nothing_more_is_read(service):
+    client = service.connect()
+    client.protocol.data_received(GET * (AHEAD + 2))
+    for n in range(AHEAD + 1):
+        while len(client.statuses) == n:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0)
+        assert client.wire.paused, "what comes would be read, only to be dropped"
+    assert client.wire.closing
 
 
 async def test_a_head_has_to_come_in_time_however_it_drips(service):

@@ -199,6 +199,7 @@ class BoundedProtocol(OneWriteProtocol):
         self._crowd.turned_away(why)
         self._deaf = True
         self.transport.pause_reading()
+        self.flow.read_paused = False  # so that no answer resumes it
         if self.pipeline:
             if self._in_body:
                 self.pipeline.popleft()  # the last one, whose body does not come
