@@ -70,7 +70,7 @@ def test_what_a_sentinel_states(said):
             continue
         panel.record(read)
         str(panel.decide(at + 0.5))
-        panel.required_replicas(at + 0.5), panel.agreed(at + 0.5), panel.promotable
+        panel.required_replicas(at + 0.5), panel.agreed(at + 0.5), panel.promotable_replicas
 
 
 @effort(60)
@@ -95,7 +95,6 @@ def test_what_a_server_says_of_itself(said, guarded):
     read_notice(said)
     for read in (
         statement.read_guarded,
-        statement.count_followers,
         statement.read_lag,
         statement.read_followers,
         read_time,

@@ -134,7 +134,7 @@ def test_fastapi_each_worker_that_was_forked_with_the_application_is_an_instance
 ):
     more = {"ARAGORA_KEY_PREFIX": "forked"}
     give_past(standalone_lab, **more)
-    server, (beats, _, _) = connect(standalone_lab), presence_keys("forked")
+    server, beats = connect(standalone_lab), presence_keys("forked").beats
     command = (
         "gunicorn", "app:app", "--preload", "--workers", "2", "--bind", "127.0.0.1:{port}",
         "--worker-class", "uvicorn.workers.UvicornWorker", "--log-level", "warning",
