@@ -78,7 +78,7 @@ class Client:
                 self.workload.learn(order)
                 return True
             case "well?":
-                say({"well": await self._subject.well()})
+                say({"well": await self._subject.well(), "counts": self._subject.counts()})
                 return True
             case "note resources":
                 await resources.note(self._recorder)

@@ -168,6 +168,16 @@ class Fleet:
             await asyncio.sleep(0.05)
         return False
 
+    async def until_counted(self) -> None:
+        """Wait until every client has counted all: whom a beat has not told of, shares nothing."""
+        end = time.monotonic() + READY_SECONDS
+        while time.monotonic() < end:
+            answers = await self.all({"do": "well?"})
+            if all(answer["counts"] >= len(self.living) for answer in answers):
+                return
+            await asyncio.sleep(0.05)
+        raise TimeoutError("the clients do not count each other")
+
     async def close(self) -> None:
         """End all at once."""
         for client in list(self.living.values()):

@@ -58,6 +58,9 @@ class RedisPy:
             return False
         return True
 
+    def counts(self) -> int:
+        return 1
+
     async def revoke(self, name: str) -> Made:
         await self.client.set(f"revoked:{name}", "1", ex=int(HOUR))
         return Made("primary")

@@ -40,6 +40,7 @@ async def judged(
     outbox = play in OUTBOX
     async with opened(directory, mode, breaks=breaks, env=env, outbox=outbox) as stage:
         await asyncio.gather(*(stage.fleet.spawn(number) for number in range(clients)))
+        await stage.fleet.until_counted()
         await play(stage)
         await sweep(stage)
     history = await asyncio.to_thread(loaded, directory)

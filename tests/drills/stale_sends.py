@@ -14,10 +14,11 @@ from aragora_redis.settings import Standalone
 
 from .history import Recorder
 
-ROLE = pack(("ROLE",))
-"""A question, by which the watcher has an address prove itself that most Sentinels insist on."""
+HARMLESS = {pack(("ROLE",)), pack(("CLIENT", "SETNAME", "aragora-redis"))}
+"""The question by which the watcher has an address prove itself that most Sentinels insist on, and
+how a connection that was made just before the news of a switch names itself."""
 QUESTIONS = {
-    "cluster": {pack(("CLUSTER", "NODES")), pack(("CLIENT", "SETNAME", "aragora-redis"))},
+    "cluster": {pack(("CLUSTER", "NODES"))},
     "standalone": {pack(MAINTENANCE), pack(("WAITAOF", 1, 0, 1))},
 }
 """What writes nothing: sent to a node of a cluster whoever it is now, to hear what it says of all;
@@ -28,7 +29,7 @@ def watch_sends(state: SharedState, recorder: Recorder) -> None:
     """Look at what goes out, from now on."""
     stale: set[tuple[str, int]] = set()
     send, ask = Pipe.send, Names.look_up
-    harmless = {ROLE} | QUESTIONS.get(state.settings.mode, set())
+    harmless = HARMLESS | QUESTIONS.get(state.settings.mode, set())
 
     def on_event(event: Event) -> None:
         if isinstance(event, ViewChanged):

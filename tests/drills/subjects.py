@@ -70,6 +70,9 @@ class Subject(Protocol):
 
     async def well(self) -> bool: ...
 
+    def counts(self) -> int:
+        """How many share the limits, as far as this one knows."""
+
     async def revoke(self, name: str) -> Made: ...
 
     async def verify(self, name: str) -> bool: ...
@@ -118,6 +121,9 @@ class Ours:
 
     async def well(self) -> bool:
         return self.state.ready and self.state.status().health == "healthy"
+
+    def counts(self) -> int:
+        return self.state.status().instances
 
     async def revoke(self, name: str) -> Made:
         receipt = await self.state.tokens.revoke(name, expires_at=time.time() + HOUR)
