@@ -82,6 +82,9 @@ class Client:
                 return True
             case "note resources":
                 await resources.note(self._recorder)
+            case "step":
+                assert isinstance(self._subject, Ours)
+                self._subject.clock.by = order["by"]
             case "trip":
                 await self._trip()
             case "sweep":

@@ -24,7 +24,7 @@ class Call(msgspec.Struct, tag="call", omit_defaults=True, kw_only=True):
     Attributes:
         on: what it is about: a revoked id, a subject, a session's label, a circuit.
         outcome: `ok`, `no` (it did not run), `unknown`, or a word of the operation's own
-            (`conflict`, `gone`, `not-ready`, `refused`).
+            (`conflict`, `gone`, `not-ready`, `refused`, and `closed`: a limit that fails closed).
         answer: what was answered, where that is more than the outcome.
         field, base, value: of an update: the field, what it held when it was read, what it gets.
         disk: whether the receipt of a revocation says that it is on disk.
@@ -77,7 +77,10 @@ class Band(msgspec.Struct, tag="band", omit_defaults=True, kw_only=True):
         doubled: seconds after its beginning in which those cut off have the whole limit too.
         slots: first and last of those that it concerns, of a cluster; none where it concerns all.
         seamless: nobody may notice it.
+        times: how often it comes and goes.
         returns: when the first server may answer again, where that is before it is undone.
+        gone: from when to when no primary that speaks for the fleet answers anybody, or `alone`.
+        alone: the one process that is cut off.
     """
 
     name: str
@@ -92,7 +95,10 @@ class Band(msgspec.Struct, tag="band", omit_defaults=True, kw_only=True):
     doubled: float = 0.0
     slots: tuple[tuple[int, int], ...] = ()
     seamless: bool = False
+    times: int = 1
     returns: float | None = None
+    gone: tuple[float, float] | None = None
+    alone: str = ""
 
     def concerns(self, slot: int) -> bool:
         """Whether it touches the holder of a slot, or may."""

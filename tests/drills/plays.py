@@ -13,13 +13,12 @@ from pathlib import Path
 
 import redis
 
-from aragora_redis.lab.config import MASTER_NAME
-
 from . import checker
 from .drill import CALM, loaded, opened, sweep
 from .fleet import Client
 from .nemesis import cluster, managed
 from .nemesis.faults import extinction
+from .nemesis.handovers import order_sentinel_failover
 from .nemesis.sentinel import island
 from .nemesis.stage import UNTIL_SEEN, Stage, Victim
 from .verdict import AT_ONCE, Expectations, Violation
@@ -235,9 +234,7 @@ def _drop_clients(stage: Stage) -> None:
 def _fail_over(stage: Stage) -> None:
     """Have a Sentinel replace the primary now, and wait until another one is."""
     lab = stage.lab
-    sentinel = lab.node("sentinel-0")
-    with redis.Redis(port=sentinel.port, password=lab.password(sentinel)) as client:
-        client.execute_command("SENTINEL", "FAILOVER", MASTER_NAME)
+    order_sentinel_failover(lab)
     end = time.monotonic() + 5
     while not any(node.role == "primary" for node in lab.status().nodes):
         assert time.monotonic() < end

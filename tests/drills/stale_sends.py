@@ -7,8 +7,10 @@ from typing import Any
 from aragora_redis import SharedState
 from aragora_redis.address import Address
 from aragora_redis.events import Event, ViewChanged
+from aragora_redis.link.cluster_reach import ClusterReach
 from aragora_redis.link.names import Names
 from aragora_redis.link.pipe import Pipe, pack
+from aragora_redis.link.replies import RedirectError
 from aragora_redis.link.verification import MAINTENANCE
 from aragora_redis.settings import Standalone
 
@@ -28,7 +30,7 @@ and by a connection that was made just before the name moved, to hear what is of
 def watch_sends(state: SharedState, recorder: Recorder) -> None:
     """Look at what goes out, from now on."""
     stale: set[tuple[str, int]] = set()
-    send, ask = Pipe.send, Names.look_up
+    send, ask, believe = Pipe.send, Names.look_up, ClusterReach.redirected
     harmless = HARMLESS | QUESTIONS.get(state.settings.mode, set())
 
     def on_event(event: Event) -> None:
@@ -43,6 +45,11 @@ def watch_sends(state: SharedState, recorder: Recorder) -> None:
         stale.difference_update((host, target.port) for host in found)
         return found
 
+    def redirected(self: ClusterReach, error: RedirectError) -> bool:
+        # So may a node that takes over again: MOVED tells of it before the nodes have been asked.
+        stale.difference_update({self.panel.resolve(error.address)})
+        return believe(self, error)
+
     def looked_at(self: Pipe, data: bytes, handlers: list[Any]) -> None:
         peer = self._transport.get_extra_info("peername")
         lives = self.closed is None
@@ -52,5 +59,6 @@ def watch_sends(state: SharedState, recorder: Recorder) -> None:
 
     state.events.subscribe(on_event)
     Pipe.send = looked_at  # type: ignore[method-assign]
+    ClusterReach.redirected = redirected  # type: ignore[method-assign]
     if isinstance(state.settings.topology, Standalone):
         Names.look_up = look_up  # type: ignore[method-assign]

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from tests.integration.moved import Moved
+
 from aragora_redis import SharedState
 from aragora_redis.circuit.permit import Permit
 from aragora_redis.errors import (
@@ -18,6 +20,7 @@ from aragora_redis.errors import (
     SessionGoneError,
     StaleError,
 )
+from aragora_redis.settings import from_env
 
 from .slots import limit_slot, session_slot
 
@@ -96,21 +99,23 @@ class Ours:
     """This library."""
 
     def __init__(self) -> None:
-        self.state = SharedState.from_env()
+        self.clock = Moved()
+        self.state = SharedState(from_env(), clock=self.clock)
 
     def outcome(self, error: Exception) -> str | None:
+        word = None
         match error:
             case NotReadyError() | StaleError():
-                return "not-ready"
+                word = "not-ready"
             case SessionGoneError():
-                return "gone"
+                word = "gone"
             case SessionConflictError():
-                return "conflict"
+                word = "conflict"
             case CircuitOpenError():
-                return "refused"
+                word = "refused"
             case AragoraRedisError():
-                return "unknown" if error.ran is Ran.UNKNOWN else "no"
-        return None
+                word = "unknown" if error.ran is Ran.UNKNOWN else "no"
+        return word
 
     async def start(self) -> None:
         self.state.start()

@@ -5,23 +5,12 @@ from __future__ import annotations
 import time
 
 from tests.integration.fleet import until
+from tests.integration.moved import Moved
 from tests.integration.past import give_past
 
 from aragora_redis import SharedState
 from aragora_redis.events import ClockSkew
 from aragora_redis.settings import from_env
-
-
-class Moved:
-    """The machine's clock, moved."""
-
-    monotonic = staticmethod(time.monotonic)
-
-    def __init__(self):
-        self.by = 0.0
-
-    def wall(self):
-        return time.time() + self.by
 
 
 async def test_a_clock_that_is_moved_suspends_full_syncs_and_forgets_nothing(make_lab):

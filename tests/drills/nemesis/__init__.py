@@ -6,7 +6,7 @@ lost, whether all of Redis comes back empty, who is cut off, which slots it conc
 
 from __future__ import annotations
 
-from . import cluster, managed, sentinel
+from . import cluster, links, managed, sentinel
 from .stage import Fault, Ground
 
 FAULTS: dict[str, dict[str, Fault]] = {
@@ -20,5 +20,5 @@ GROUNDS: dict[str, type[Ground]] = {
     "managed": managed.ManagedGround,
     "cluster": cluster.ClusterGround,
 }
-NEED_CUTS = {"cut", "cut-with-clients", "island"}
+NEED_CUTS = {"cut", "cut-with-clients", "island", "one-sentinel", *links.FAULTS}
 EXTINGUISH = NEED_OUTBOX = {"extinction"}

@@ -15,7 +15,7 @@ from aragora_redis.settings import from_env
 from ..history import Recorder
 from ..slots import limit_slot, token_slots
 from ..subjects import EVERYBODY
-from . import faults
+from . import clocks, faults, handovers, links, servers
 from .stage import UNTIL_SEEN, Fault, Stage, Victim
 
 NODE_TIMEOUT = 1.0
@@ -51,6 +51,10 @@ class ClusterGround:
         nodes: tuple[NodeStatus, ...] = self._lab.status().nodes
         by_name = {each.name: each for each in self.primaries()}
         return [(node.name, by_name[node.replicates]) for node in nodes if node.replicates]
+
+    def replicas(self, victim: Victim) -> list[str]:
+        """Those of its shard."""
+        return [replica for replica, primary in self.pairs() if primary.name == victim.name]
 
     def is_replaced(self, victim: Victim) -> bool:
         """Whether most nodes name another holder of its slots."""
@@ -99,9 +103,11 @@ async def cut_with_clients(stage: Stage) -> AsyncIterator[None]:
         "cut with clients", loses=until, doubled=until, cut=1, beside=client.name
     ) as facts:
         await stage.do(stage.lab.cut, f"{old.name},{stage.fleet.host(client)}")
-        yield
-        await stage.until_switched(old)
-        await stage.hold(3, 6)
+        async with stage.away(facts, alone=client.name):
+            yield
+            await stage.until_switched(old)
+            await stage.hold(3, 6)
+            await stage.until_stale()
         facts["returns"] = time.monotonic()
         await stage.do(stage.lab.heal)
 
@@ -143,7 +149,17 @@ FAULTS: dict[str, Fault] = {
     "cut": faults.cut,
     "cut-with-clients": cut_with_clients,
     "reshard": reshard,
+    **links.FAULTS,
+    "slow-replica": servers.slow_replica,
     "rolling": rolling,
+    "restart": faults.restart_of_free,
     "wipe": faults.wipe_of_free,
+    "extinction": faults.extinction_of_free,
+    "full-disk": servers.full_disk,
+    "oom": servers.oom,
+    "loading": servers.loading,
+    "clock": clocks.step,
+    "switchover": handovers.switchover,
+    "cluster-failover": handovers.cluster_failover,
     "outage": faults.outage,
 }

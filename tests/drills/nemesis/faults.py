@@ -66,26 +66,8 @@ async def cut(stage: Stage) -> AsyncIterator[None]:
 @asynccontextmanager
 async def wipe(stage: Stage) -> AsyncIterator[None]:
     """All of Redis restarts without its disk."""
-    async with stage.band("wipe", wiped=True, total=True):
-        await stage.do(stage.lab.kill, "all")
+    async with _all_restart(stage, "wipe", wiped=True):
         yield
-        await stage.hold(0.2, 1.5)
-        await stage.do(stage.lab.start_all, wipe=True)
-
-
-@asynccontextmanager
-async def extinction(stage: Stage) -> AsyncIterator[None]:
-    """All of Redis and all clients die, and Redis has lost its data; what is on disk remains."""
-    fleet = stage.fleet
-    async with stage.band("extinction", wiped=True, total=True):
-        await stage.do(stage.lab.kill, "all")
-        await stage.hold(2, 3)  # what is revoked now is nowhere else; each call waits for 1 s
-        yield
-        places = [client.number for client in fleet.living.values()]
-        await asyncio.gather(*map(fleet.kill, list(fleet.living.values())))
-        await stage.do(stage.lab.start_all, wipe=True)
-        heirs = await asyncio.gather(*map(fleet.spawn, places))
-        await asyncio.gather(*(heir.ask({"do": "load"}) for heir in heirs))
 
 
 @asynccontextmanager
@@ -95,19 +77,79 @@ async def wipe_of_free(stage: Stage) -> AsyncIterator[None]:
     Each server answers its clients as soon as it runs, long before all are whole again, and from
     then on Redis is not away.
     """
-    async with stage.band("wipe", wiped=True, total=True) as facts:
-        await stage.do(stage.lab.kill, "all")
+    async with _all_restart(stage, "wipe", wiped=True, free=True):
         yield
-        await stage.hold(0.2, 1.5)
-        facts["returns"] = time.monotonic()
+
+
+@asynccontextmanager
+async def restart(stage: Stage) -> AsyncIterator[None]:
+    """All of Redis is killed, and starts with its data."""
+    async with _all_restart(stage, "restart", wiped=False):
+        yield
+
+
+@asynccontextmanager
+async def restart_of_free(stage: Stage) -> AsyncIterator[None]:
+    """The same where nobody has to agree on a primary first."""
+    async with _all_restart(stage, "restart", wiped=False, free=True):
+        yield
+
+
+@asynccontextmanager
+async def _all_restart(
+    stage: Stage, name: str, *, wiped: bool, free: bool = False
+) -> AsyncIterator[None]:
+    # What is acknowledged was written to the file, unless an fsync held that up: no longer than
+    # what a dying primary may owe its replicas.
+    loses = None if wiped else 0.0
+    async with stage.band(name, wiped=wiped, loses=loses, total=True) as facts:
+        await stage.do(stage.lab.kill, "all")
+        async with stage.away(facts):
+            yield
+            await stage.hold(0.2, 1.5)
+        if free:
+            facts["returns"] = time.monotonic()
+        await stage.do(stage.lab.start_all, wipe=wiped)
+
+
+@asynccontextmanager
+async def extinction(stage: Stage) -> AsyncIterator[None]:
+    """All of Redis and all clients die, and Redis has lost its data; what is on disk remains."""
+    async with _extinction(stage):
+        yield
+
+
+@asynccontextmanager
+async def extinction_of_free(stage: Stage) -> AsyncIterator[None]:
+    """The same where nobody has to agree on a primary first."""
+    async with _extinction(stage, free=True):
+        yield
+
+
+@asynccontextmanager
+async def _extinction(stage: Stage, *, free: bool = False) -> AsyncIterator[None]:
+    fleet = stage.fleet
+    async with stage.band("extinction", wiped=True, total=True) as facts:
+        await stage.do(stage.lab.kill, "all")
+        async with stage.away(facts):
+            await stage.hold(2, 3)  # what is revoked now is nowhere else; each call waits for 1 s
+            yield
+            places = [client.number for client in fleet.living.values()]
+            await asyncio.gather(*map(fleet.kill, list(fleet.living.values())))
+        if free:
+            facts["returns"] = time.monotonic()
         await stage.do(stage.lab.start_all, wipe=True)
+        heirs = await asyncio.gather(*map(fleet.spawn, places))
+        await asyncio.gather(*(heir.ask({"do": "load"}) for heir in heirs))
 
 
 @asynccontextmanager
 async def outage(stage: Stage) -> AsyncIterator[None]:
     """All of Redis stands still."""
-    async with stage.band("outage", loses=None, total=True):
+    async with stage.band("outage", loses=None, total=True) as facts:
         await stage.do(stage.lab.freeze, "all")
-        yield
-        await stage.hold(3, 5)
+        async with stage.away(facts):
+            yield
+            await stage.hold(3, 5)
+            await stage.until_stale()
         await stage.do(stage.lab.thaw, "all")

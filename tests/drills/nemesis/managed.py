@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from aragora_redis.lab import Lab
+from aragora_redis.lab import Kind, Lab
 from aragora_redis.link.endpoint_watcher import LOOK_EVERY
 
 from ..history import Recorder
-from . import faults
+from . import clocks, faults, links, servers
 from .stage import UNTIL_SEEN, Fault, Stage, Victim
 
 PROVIDER = "provider-0"
@@ -28,6 +29,11 @@ class ManagedGround:
     def victim(self) -> Victim:
         """The node that the name leads to."""
         return Victim(self._lab.primary())
+
+    def replicas(self, victim: Victim) -> list[str]:
+        """The other data nodes."""
+        nodes = self._lab.status().nodes
+        return [n.name for n in nodes if n.kind is Kind.REDIS and n.name != victim.name]
 
     def is_replaced(self, victim: Victim) -> bool:
         """Whether the name has moved."""
@@ -67,7 +73,10 @@ async def cut_with_clients(stage: Stage) -> AsyncIterator[None]:
         yield
         await stage.until_switched(old)
         facts["loses"] = facts["doubled"] = time.monotonic() - began + UNTIL_LOOKED
-        await stage.hold(3, 6)
+        await asyncio.sleep(UNTIL_LOOKED)
+        async with stage.away(facts, alone=client.name):
+            await stage.hold(3, 6)
+            await stage.until_stale()
         facts["returns"] = time.monotonic()
         await stage.do(stage.lab.heal)
 
@@ -99,6 +108,18 @@ async def rotate(stage: Stage) -> AsyncIterator[None]:
         await stage.hold(3, 4)
 
 
+@asynccontextmanager
+async def rolling(stage: Stage) -> AsyncIterator[None]:
+    """Both nodes are restarted, one after the other, the primary last."""
+    yield
+    primary = await stage.victim()
+    (replica,) = await stage.replicas(primary)
+    async with stage.band("rolling", loses=None):
+        await stage.do(stage.lab.restart, replica)
+    async with stage.band("rolling", loses=UNTIL_SEEN):
+        await stage.do(stage.lab.restart, primary.name)
+
+
 FAULTS: dict[str, Fault] = {
     "kill": faults.kill,
     "freeze": faults.freeze,
@@ -108,6 +129,15 @@ FAULTS: dict[str, Fault] = {
     "cut-with-clients": cut_with_clients,
     "resume": resume,
     "rotate": rotate,
+    **links.FAULTS,
+    "slow-replica": servers.slow_replica,
+    "rolling": rolling,
+    "restart": faults.restart_of_free,
     "wipe": faults.wipe_of_free,
+    "extinction": faults.extinction_of_free,
+    "full-disk": servers.full_disk,
+    "oom": servers.oom,
+    "loading": servers.loading,
+    "clock": clocks.step,
     "outage": faults.outage,
 }

@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 import redis
 from redis.asyncio import Redis
 
-from aragora_redis.lab import Lab, State
+from aragora_redis.lab import Kind, Lab, State
 
 from ..history import Recorder
-from . import faults
+from . import clocks, faults, handovers, links, servers
 from .stage import UNTIL_SEEN, Fault, Stage, Victim
 
 UNTIL_DOUBTED = 2.5
@@ -30,6 +30,11 @@ class SentinelGround:
     def victim(self) -> Victim:
         """The primary, as the Sentinels say."""
         return Victim(self._lab.primary())
+
+    def replicas(self, victim: Victim) -> list[str]:
+        """The other data nodes."""
+        nodes = self._lab.status().nodes
+        return [n.name for n in nodes if n.kind is Kind.REDIS and n.name != victim.name]
 
     def is_replaced(self, victim: Victim) -> bool:
         """Whether the Sentinels name another primary."""
@@ -87,9 +92,11 @@ async def _cut_off(stage: Stage, name: str, *others: str) -> AsyncIterator[None]
         old = await stage.victim()
         side = (old.name, *others, sentinel, stage.fleet.host(client))
         await stage.do(stage.lab.cut, ",".join(side))
-        yield
-        await stage.until_switched(old)
-        await stage.hold(3, 6)
+        async with stage.away(facts, alone=client.name):
+            yield
+            await stage.until_switched(old)
+            await stage.hold(3, 6)
+            await stage.until_stale()
         facts["returns"] = time.monotonic()
         await stage.do(stage.lab.heal)
 
@@ -107,6 +114,17 @@ async def two_sentinels(stage: Stage) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def one_sentinel(stage: Stage) -> AsyncIterator[None]:
+    """One Sentinel is cut off from all, which nobody may notice."""
+    cut_off = f"sentinel-{stage.random.randrange(3)}"
+    async with stage.band("one Sentinel", loses=None, seamless=True):
+        await stage.do(stage.lab.cut, cut_off)
+        yield
+        await stage.hold(3, 6)
+        await stage.do(stage.lab.heal)
+
+
+@asynccontextmanager
 async def rolling(stage: Stage) -> AsyncIterator[None]:
     """Every data node is restarted, one after the other, the primary last."""
     yield
@@ -115,26 +133,6 @@ async def rolling(stage: Stage) -> AsyncIterator[None]:
             await stage.do(stage.lab.restart, target)
     async with stage.band("rolling", loses=UNTIL_SEEN):
         await stage.do(stage.lab.restart, "primary")
-
-
-@asynccontextmanager
-async def oom(stage: Stage) -> AsyncIterator[None]:
-    """The primary is at maxmemory."""
-    async with stage.band("oom", loses=None):
-        await stage.do(stage.lab.trouble, "oom")
-        yield
-        await stage.hold(1, 3)
-        await stage.do(stage.lab.heal)
-
-
-@asynccontextmanager
-async def loading(stage: Stage) -> AsyncIterator[None]:
-    """The primary restarts and loads for a while; the Sentinels find it well, and do nothing."""
-    async with stage.band("loading", loses=UNTIL_SEEN, total=True):
-        await stage.do(stage.lab.trouble, "loading")
-        yield
-        await stage.hold(2, 4)
-        await stage.do(stage.lab.heal)
 
 
 @asynccontextmanager
@@ -169,11 +167,19 @@ FAULTS: dict[str, Fault] = {
     "cut": faults.cut,
     "cut-with-clients": cut_with_clients,
     "island": island,
+    **links.FAULTS,
+    "one-sentinel": one_sentinel,
     "two-sentinels": two_sentinels,
+    "slow-replica": servers.slow_replica,
     "rolling": rolling,
+    "restart": faults.restart,
     "wipe": faults.wipe,
     "extinction": faults.extinction,
-    "oom": oom,
-    "loading": loading,
+    "full-disk": servers.full_disk_replaced,
+    "oom": servers.oom,
+    "loading": servers.loading,
+    "clock": clocks.step,
+    "switchover": handovers.switchover,
+    "sentinel-failover": handovers.sentinel_failover,
     "outage": outage,
 }

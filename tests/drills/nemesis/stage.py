@@ -39,6 +39,9 @@ class Ground(Protocol):
     def victim(self) -> Victim:
         """The primary that decides the limits of the load."""
 
+    def replicas(self, victim: Victim) -> list[str]:
+        """Who follows it."""
+
     def is_replaced(self, victim: Victim) -> bool:
         """Whether clients that ask are led to another one."""
 
@@ -58,6 +61,8 @@ class Stage:
     fleet: Fleet
     recorder: Recorder
     random: random.Random
+    stale: float = 0.0
+    """Seconds after which instances refuse what they cannot vouch for; 0 where they never do."""
 
     async def do(self, act: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Act on the lab, whose calls block."""
@@ -68,9 +73,18 @@ class Stage:
         found: Victim = await self.do(self.ground.victim)
         return found
 
+    async def replicas(self, of: Victim) -> list[str]:
+        """Who follows a primary."""
+        found: list[str] = await self.do(self.ground.replicas, of)
+        return found
+
     async def hold(self, least: float, most: float) -> None:
         """Let a fault last: how long is the fault."""
         await asyncio.sleep(self.random.uniform(least, most))
+
+    async def until_stale(self) -> None:
+        """Let a fault last until instances that hear nobody refuse, where they do."""
+        await asyncio.sleep(self.stale)
 
     async def until_switched(self, old: Victim) -> None:
         """Wait until those who are asked name another primary."""
@@ -91,6 +105,15 @@ class Stage:
         ours = self.fleet.subject == "ours"
         if not await self.fleet.until_well(WELL_SECONDS if ours else PEERS_SECONDS) and ours:
             raise TimeoutError("the clients do not become well again")
+
+    @asynccontextmanager
+    async def away(self, facts: dict[str, Any], *, alone: str = "") -> AsyncIterator[None]:
+        """Write down in a band when no primary spoke to anybody, or to one process."""
+        since = time.monotonic()
+        try:
+            yield
+        finally:
+            facts.update(gone=(since, time.monotonic()), alone=alone)
 
     @asynccontextmanager
     async def band(
