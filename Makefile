@@ -34,8 +34,8 @@ aragora: ## Run the real Aragora server on a Redis that dies: install it, and sh
 	@scripts/aragora
 	@pytest -m "aragora or not aragora" --timeout 300 tests/integration/test_aragora.py
 
-drills: ## Run the fault matrix, and the builds that must fail (SEED=1 ROUNDS=1 MODE=sentinel|managed|cluster)
-	@scripts/drills "$(or $(SEED),1)" "$(or $(ROUNDS),1)" $(MODE)
+drills: ## Run the fault matrix, and the builds that must fail (SEED=1 ROUNDS=1 MODE=sentinel|managed|cluster OUTAGE=fail-open|fail-closed)
+	@scripts/drills "$(or $(SEED),1)" "$(or $(ROUNDS),1)" "$(MODE)" "$(OUTAGE)"
 
 soak: ## Run drill after drill with random seeds and faults (HOURS=1 SEED=... MODES=sentinel,managed,cluster FAULTS=40)
 	@scripts/soak --hours "$(or $(HOURS),1)" --faults "$(or $(FAULTS),40)" $(if $(SEED),--seed "$(SEED)") $(if $(MODES),--modes "$(MODES)")

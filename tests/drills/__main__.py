@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from . import report
-from .drill import Plan, run
+from .drill import OUTAGES, Plan, run
 from .figures import figures
 from .nemesis import FAULTS
 from .verdict import Expectations
@@ -24,6 +24,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.drills", description=__doc__)
     parser.add_argument("faults", nargs="*", help=f"in order; all of the mode else: {told}")
     parser.add_argument("--mode", default="sentinel", choices=tuple(FAULTS), help="of the lab")
+    parser.add_argument(
+        "--outage", default=OUTAGES[0], choices=OUTAGES, help="what limits and tokens do in one"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of all that is random")
     parser.add_argument("--rounds", type=int, default=1, help="how often the faults come")
     parser.add_argument("--subject", default="ours", choices=("ours", "redis-py", "coredis"))
@@ -35,10 +38,13 @@ def main() -> int:
         parser.error(f"{given.mode} has no fault {', '.join(sorted(unknown))}; see --help")
     if given.subject != "ours" and given.mode != "sentinel":
         parser.error(f"{given.subject} is exercised with Sentinels alone")
+    if given.subject != "ours" and given.outage != OUTAGES[0]:
+        parser.error(f"{given.subject} knows no outage policy")
     plan = Plan(
         faults=(given.faults or list(faults)) * given.rounds,
         seed=given.seed,
         mode=given.mode,
+        outage=given.outage,
         subject=given.subject,
     )
     with tempfile.TemporaryDirectory(prefix="drill-") as temporary:

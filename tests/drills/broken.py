@@ -7,6 +7,7 @@ product knows nothing of them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import hiredis
@@ -19,12 +20,15 @@ from aragora_redis.link.pipe import Lost, pack
 from aragora_redis.link.standing import Standing
 from aragora_redis.operation import Fence, Operation
 from aragora_redis.rate_limit.local import LocalLimiter
+from aragora_redis.rate_limit.policy import OnOutage
 from aragora_redis.rate_limit.share import Share
 from aragora_redis.scripts import catalog
 from aragora_redis.sessions import operations
 from aragora_redis.state import limit_decider
 from aragora_redis.state.feed_comparison import Comparison
 from aragora_redis.state.outbox_file import Found, OutboxFile
+from aragora_redis.state.revocations import Revocations
+from aragora_redis.state.session_store import SessionStore
 from aragora_redis.tokens.shard import Plan, Shard
 from aragora_redis.topology.endpoint import EndpointPanel
 
@@ -116,6 +120,27 @@ def fallback_at_the_full_limit() -> None:
     limit_decider.share_of = lambda *_, **__: Share(1.0)  # type: ignore[attr-defined]
 
 
+def open_instead_of_closed() -> None:
+    """A limit that is to refuse in an outage gives its share of it."""
+    limit_decider.OnOutage = SimpleNamespace(FAIL_OPEN=OnOutage.FAIL_CLOSED)  # type: ignore[attr-defined,assignment]
+
+
+def vouching_when_stale() -> None:
+    """Tokens that nothing is known of pass, however long nothing was heard."""
+    Revocations.vouch = lambda self, shards: self.require_ready()  # type: ignore[method-assign]  # noqa: ARG005
+
+
+def copies_although_denied() -> None:
+    """Sessions are given from copies, although none are to be."""
+    init = SessionStore.__init__
+
+    def lenient(self: Any, *args: Any, deny_on_outage: bool, **given: Any) -> None:
+        del deny_on_outage
+        init(self, *args, deny_on_outage=False, **given)
+
+    SessionStore.__init__ = lenient  # type: ignore[method-assign]
+
+
 def no_standing() -> None:
     """A primary that answers is trusted, whoever else may have been made one."""
 
@@ -199,6 +224,9 @@ BREAKS: dict[str, Callable[[], None]] = {
         wait_for_nothing,
         refilled_at_a_switch,
         fallback_at_the_full_limit,
+        open_instead_of_closed,
+        vouching_when_stale,
+        copies_although_denied,
         no_standing,
         reads_unfenced,
         name_not_followed,

@@ -7,16 +7,17 @@ it: a write that a dying primary acknowledged, a level that was never reached, a
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
-from .excuses import PROPAGATION, quiet, switches
+from . import fail_closed
+from .admissions import admissions
+from .excuses import PROPAGATION, quiet
 from .history import Band, Call, History
 from .session_rules import endings, reads_on_islands, updates
 from .timing import deadlines, outage_latency, spared
-from .verdict import Expectations, Limit, Violation
+from .verdict import Expectations, Violation
 
 
 def check(history: History, expected: Expectations) -> list[Violation]:
@@ -26,7 +27,7 @@ def check(history: History, expected: Expectations) -> list[Violation]:
         admissions(history, expected),
         stale_writes(history),
         deadlines(history, expected),
-        spared(history),
+        spared(history, expected),
         outage_latency(history, expected),
         updates(history),
         reads_on_islands(history),
@@ -34,6 +35,7 @@ def check(history: History, expected: Expectations) -> list[Violation]:
         effects(history),
         probes(history, expected),
         faults_of_ours(history),
+        () if expected.fail_open else fail_closed.check(history, expected),
     )
     return sorted((found for rule in rules for found in rule), key=lambda found: found.at)
 
@@ -113,80 +115,6 @@ def _must_last(
     )
 
 
-# --- I2 ---------------------------------------------------------------------------------
-
-
-def admissions(history: History, expected: Expectations) -> Iterator[Violation]:
-    """I2: more admitted in some window than the limit, with what each fault allows on top."""
-    for limit in expected.limits:
-        taken = admitted(history, limit)
-        concerned = _concerning(history, taken)
-        for first, last, count in _windows(taken):
-            allowed = allowance(concerned, first, last, limit, expected.instances)
-            if count > allowed:
-                text = f"{count} of {limit.name} in {last - first:.1f} s, {allowed:.0f} allowed"
-                yield Violation("I2", first, text)
-                break
-
-
-def _concerning(history: History, calls: Sequence[Call]) -> History:
-    """The same with those faults alone that concern the slot of these calls."""
-    slot = calls[0].slot if calls else -1
-    return replace(history, bands=[band for band in history.bands if band.concerns(slot)])
-
-
-def admitted(history: History, limit: Limit) -> list[Call]:
-    """The checks of a limit that were let through."""
-    return [call for call in history.of("check") if call.on == limit.name and call.answer is True]
-
-
-def allowance(history: History, first: float, last: float, limit: Limit, instances: int) -> float:
-    """How many tokens the fleet may give in a window.
-
-    The limit itself; 5 % more while Redis is away, since shares are not exact; the shares of the
-    clients that are cut off, or all of it while they trust a primary of their own; one burst for
-    each switch between Redis and shares. However often that switches, never more than twice the
-    limit, and the burst that each wipe forgets.
-    """
-    ideal = limit.burst + limit.rate * (last - first)
-    tokens = ideal
-    promoted = switches(history)
-    for band in history.bands:
-        inside = max(min(last, band.settled) - max(first, band.began), 0.0)
-        if not inside or band.seamless:
-            continue
-        factor = band.cut / instances if band.cut else 0.05
-        # Sentinels may replace a primary twice for one fault.
-        bursts = max(sum(band.began <= at <= band.settled for at in promoted), 1)
-        twice = max(min(last, band.began + band.doubled) - max(first, band.began), 0.0)
-        shares = twice + (inside - twice) * factor
-        tokens += limit.rate * shares + limit.burst * bursts
-    forgotten = sum(b.wiped and b.began <= last and b.settled >= first for b in history.bands)
-    return min(tokens, 2 * ideal + forgotten * limit.burst) * 1.01 + 1
-
-
-def _by_subject(history: History) -> dict[str, list[Call]]:
-    found: dict[str, list[Call]] = defaultdict(list)
-    for call in history.of("check"):
-        found[call.on].append(call)
-    return found
-
-
-def _windows(taken: list[Call], *, step: float = 1.0) -> Iterator[tuple[float, float, int]]:
-    """Windows of every length, at a grain of a second: begin, end, admitted inside."""
-    if not taken:
-        return
-    start, end = taken[0].began, max(call.ended or call.began for call in taken)
-    buckets = [0] * (int((end - start) / step) + 1)
-    for call in taken:
-        buckets[int((call.began - start) / step)] += 1
-    for first in range(len(buckets)):
-        count = 0
-        for last in range(first, len(buckets)):
-            count += buckets[last]
-            yield start + first * step, start + (last + 1) * step, count
-
-
 # --- I3 ---------------------------------------------------------------------------------
 
 
@@ -197,6 +125,13 @@ def stale_writes(history: History) -> Iterator[Violation]:
 
 
 # --- I5 ---------------------------------------------------------------------------------
+
+
+def _by_subject(history: History) -> dict[str, list[Call]]:
+    found: dict[str, list[Call]] = defaultdict(list)
+    for call in history.of("check"):
+        found[call.on].append(call)
+    return found
 
 
 def effects(history: History) -> Iterator[Violation]:

@@ -69,35 +69,38 @@ class Client:
         say({"stopped": self._name})
 
     async def _obey(self, order: dict[str, Any]) -> bool:
+        """Do as told, and say so; False where it is to end."""
         match order.pop("do"):
-            case "load":
-                self.workload.start()
-            case "rest":
-                await self.workload.stop()
             case "learn":
                 self.workload.learn(order)
-                return True
             case "well?":
                 say({"well": await self._subject.well(), "counts": self._subject.counts()})
-                return True
-            case "note resources":
-                await resources.note(self._recorder)
-            case "step":
-                assert isinstance(self._subject, Ours)
-                self._subject.clock.by = order["by"]
-            case "trip":
-                await self._trip()
-            case "sweep":
-                await self.workload.sweep(order["revoked"], order["sessions"])
             case "call":
                 call = getattr(self.workload, order["name"])
                 result = await call(*order["args"], **order["given"])
                 say({"done": result if isinstance(result, str) else None})
-                return True
             case "stop":
                 return False
-        say({"done": None})
+            case what:
+                await self._do(what, order)
+                say({"done": None})
         return True
+
+    async def _do(self, what: str, order: dict[str, Any]) -> None:
+        match what:
+            case "load":
+                self.workload.start()
+            case "rest":
+                await self.workload.stop()
+            case "sweep":
+                await self.workload.sweep(order["revoked"], order["sessions"])
+            case "note resources":
+                await resources.note(self._recorder)
+            case "trip":
+                await self._trip()
+            case "step":
+                assert isinstance(self._subject, Ours)
+                self._subject.clock.by = order["by"]
 
     async def _trip(self) -> None:
         """Open the circuit, so that it is half-open from then on."""

@@ -21,7 +21,7 @@ from .history import History, Recorder, load
 from .nemesis import FAULTS, GROUNDS, NEED_OUTBOX
 from .nemesis.stage import Stage
 from .subjects import COUNTED, COUNTED_BURST, HOT, SLOW
-from .verdict import AT_ONCE, Expectations, Violation
+from .verdict import AT_ONCE, STALENESS, Expectations, Violation
 
 CALM = PROPAGATION + 1.5
 """Seconds without a fault between two of them: what is then not known everywhere is missed."""
@@ -31,21 +31,28 @@ POLICIES = f"""
 [limits.{HOT}]
 rate = "20/second"
 burst = 20
-on_outage = "fail-open"
+on_outage = "OUTAGE"
 [limits.{SLOW}]
 rate = "10/minute"
 burst = 10
-on_outage = "fail-open"
+on_outage = "OUTAGE"
 [limits.{COUNTED}]
 rate = "1 per 1 hour"
 burst = {COUNTED_BURST}
-on_outage = "fail-open"
+on_outage = "OUTAGE"
 [circuits.default]
 open_for = "0.3 seconds"
 half_open_probes = 3
 minimum_calls = 5
 reporters = 1
 """
+OUTAGES = ("fail-open", "fail-closed")
+"""What an outage means: it is bridged with shares, copies and what is known, or it is refused."""
+REFUSING = {
+    "ARAGORA_TOKENS_ON_OUTAGE": "deny",
+    "ARAGORA_TOKENS_MAX_STALENESS": str(STALENESS),
+    "ARAGORA_SESSIONS_ON_OUTAGE": "deny",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +63,7 @@ class Plan:
         faults: names of `nemesis.FAULTS` of that mode, in order.
         seed: of all that is random.
         mode: of the lab: `sentinel`, `managed` or `cluster`.
+        outage: `fail-open` or `fail-closed`.
         clients: how many processes share the load.
         martyrs: let one client die with each fault, and another take its place.
         spared: places whose clients do not die so; what they hold is noted after each fault.
@@ -65,6 +73,7 @@ class Plan:
     faults: Sequence[str]
     seed: int
     mode: str = "sentinel"
+    outage: str = OUTAGES[0]
     clients: int = 4
     martyrs: bool = True
     spared: frozenset[int] = frozenset()
@@ -87,6 +96,7 @@ async def run(plan: Plan, directory: Path) -> Result:
     async with opened(
         directory,
         plan.mode,
+        outage=plan.outage,
         seed=plan.seed,
         subject=plan.subject,
         breaks=plan.breaks,
@@ -94,7 +104,9 @@ async def run(plan: Plan, directory: Path) -> Result:
     ) as stage:
         await _play(plan, stage)
     history = await asyncio.to_thread(loaded, directory)
-    expected = Expectations(instances=plan.clients, at_once=plan.at_once)
+    expected = Expectations(
+        instances=plan.clients, at_once=plan.at_once, fail_open=plan.outage == OUTAGES[0]
+    )
     return Result(plan, history, checker.check(history, expected))
 
 
@@ -103,10 +115,10 @@ def loaded(directory: Path) -> History:
     return load(directory.glob("*.jsonl"))
 
 
-def _prepare(directory: Path) -> Path:
+def _prepare(directory: Path, outage: str) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     policies = directory / "policies.toml"
-    policies.write_text(POLICIES, "utf-8")
+    policies.write_text(POLICIES.replace("OUTAGE", outage), "utf-8")
     return policies
 
 
@@ -115,6 +127,7 @@ async def opened(
     directory: Path,
     mode: str = "sentinel",
     *,
+    outage: str = OUTAGES[0],
     seed: int = 1,
     subject: str = "ours",
     breaks: tuple[str, ...] = (),
@@ -122,11 +135,13 @@ async def opened(
     outbox: bool = False,
 ) -> AsyncIterator[Stage]:
     """A lab that runs, and a fleet with nobody in it yet; with an `outbox`, one that all share."""
-    policies = await asyncio.to_thread(_prepare, directory)
+    policies = await asyncio.to_thread(_prepare, directory, outage)
     lab = Lab.create(directory / "lab", mode, ports="free")
     recorder = Recorder(directory / "drill.jsonl", "drill")
     kept = {"ARAGORA_TOKENS_OUTBOX": str(directory / "outbox")} if outbox else {}
-    env = {"ARAGORA_POLICIES": str(policies), **kept, **env}
+    closed = outage == OUTAGES[1]
+    refusing = REFUSING if closed else {}
+    env = {"ARAGORA_POLICIES": str(policies), **kept, **refusing, **env}
     fleet = Fleet(lab, directory, recorder, env, seed=seed, subject=subject, breaks=breaks)
     async with AsyncExitStack() as cleanup:
         cleanup.callback(recorder.close)
@@ -137,7 +152,8 @@ async def opened(
         ground = GROUNDS[mode](lab)
         ears = asyncio.create_task(ground.listen(recorder))
         cleanup.callback(ears.cancel)
-        yield Stage(lab, ground, fleet, recorder, random.Random(seed))
+        stale = STALENESS if closed else 0.0
+        yield Stage(lab, ground, fleet, recorder, random.Random(seed), stale)
 
 
 async def _play(plan: Plan, stage: Stage) -> None:

@@ -9,7 +9,9 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
-from . import checker, excuses, session_rules
+from . import checker, session_rules
+from .admissions import admitted
+from .excuses import ONE_SWITCH, switches
 from .history import Band, Call, History
 from .subjects import COUNTED
 from .timing import outage_checks, percentile
@@ -74,7 +76,7 @@ def figures(history: History, limit: Limit) -> Figures:
         outage_check_p99=round(percentile(outages, 0.99) * 1000, 2) if outages else 0.0,
         admissions=admission_ratios(history, limit),
         stale_sends=len(history.noted("stale-send")),
-        switches=len(excuses.switches(history)),
+        switches=len(switches(history)),
     )
 
 
@@ -86,7 +88,7 @@ def first_writes(history: History) -> list[float]:
     found = []
     started = {each.process: each.at for each in history.noted("started")}
     writes = [c for c in history.calls if _is_write(c) and c.ended is not None]
-    for at in excuses.switches(history):
+    for at in switches(history):
         if any(band.cut and band.began <= at <= band.ended for band in history.bands):
             continue
         firsts: dict[str, float] = {}
@@ -95,7 +97,7 @@ def first_writes(history: History) -> list[float]:
             there = started.get(call.process, float("inf")) <= at
             if there and call.began >= at - 1 and call.ended > at:
                 firsts[call.process] = min(firsts.get(call.process, float("inf")), call.ended - at)
-        found += [delay for delay in firsts.values() if delay < excuses.ONE_SWITCH]
+        found += [delay for delay in firsts.values() if delay < ONE_SWITCH]
     return found
 
 
@@ -131,7 +133,7 @@ def lost_updates(history: History) -> list[Call]:
 
 def admission_ratios(history: History, limit: Limit) -> dict[str, float]:
     """For each kind of fault, the worst ratio of what was admitted to the limit with its burst."""
-    taken = checker.admitted(history, limit)
+    taken = admitted(history, limit)
     worst: dict[str, float] = {}
     for band in history.bands:
         if band.settled == float("inf"):

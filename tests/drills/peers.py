@@ -96,6 +96,10 @@ class RedisPy:
         del session_id
         return NOWHERE
 
+    def token_slot(self, name: str) -> int:
+        del name
+        return NOWHERE
+
 
 class Coredis(RedisPy):
     """coredis' Sentinel client, with its defaults."""

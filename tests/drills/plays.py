@@ -14,7 +14,7 @@ from pathlib import Path
 import redis
 
 from . import checker
-from .drill import CALM, loaded, opened, sweep
+from .drill import CALM, OUTAGES, loaded, opened, sweep
 from .fleet import Client
 from .nemesis import cluster, managed
 from .nemesis.faults import extinction
@@ -37,13 +37,18 @@ async def judged(
     env = {"ARAGORA_REDIS_DEADLINE": str(deadline)}
     mode = MODES.get(play, "sentinel")
     outbox = play in OUTBOX
-    async with opened(directory, mode, breaks=breaks, env=env, outbox=outbox) as stage:
+    outage = OUTAGES[play in CLOSED]
+    async with opened(
+        directory, mode, outage=outage, breaks=breaks, env=env, outbox=outbox
+    ) as stage:
         await asyncio.gather(*(stage.fleet.spawn(number) for number in range(clients)))
         await stage.fleet.until_counted()
         await play(stage)
         await sweep(stage)
     history = await asyncio.to_thread(loaded, directory)
-    expected = Expectations(instances=clients, deadline=deadline, at_once=at_once)
+    expected = Expectations(
+        instances=clients, deadline=deadline, at_once=at_once, fail_open=outage == OUTAGES[0]
+    )
     return checker.check(history, expected)
 
 
@@ -131,6 +136,19 @@ async def outage(stage: Stage) -> None:
     await stage.fleet.all({"do": "rest"})
 
 
+async def refused(stage: Stage) -> None:
+    """Redis stands still for longer than anything may be vouched for, where that is refused."""
+    await stage.fleet.all({"do": "load"})
+    await asyncio.sleep(1)
+    async with stage.band("outage", total=True) as facts:
+        await stage.do(stage.lab.freeze, "all")
+        async with stage.away(facts):
+            await asyncio.sleep(1)
+            await stage.until_stale()
+        await stage.do(stage.lab.thaw, "all")
+    await stage.fleet.all({"do": "rest"})
+
+
 async def extinct(stage: Stage) -> None:
     """All of Redis and all clients die, and Redis comes back empty."""
     await stage.fleet.all({"do": "load"})
@@ -208,6 +226,8 @@ CLIENTS: dict[Play, int] = {
 }
 MODES: dict[Play, str] = {left_by_the_name: "managed", moving_slots: "cluster"}
 """Of the lab, where it is not `sentinel`."""
+CLOSED = {refused}
+"""Those of an outage that is refused, and not bridged."""
 OUTBOX = {extinct}
 """Those whose clients keep on disk what they revoke."""
 DEADLINES: dict[Play, float] = {dropped_connections: 0.5}

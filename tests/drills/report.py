@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from . import checker
+from .admissions import admitted
 from .drill import Result
 from .figures import figures, lost_updates
 from .history import History
@@ -85,7 +85,7 @@ def _draw_errors(axes: Any, history: History, start: float, violations: list[Vio
 
 def _draw_admissions(axes: Any, history: History, start: float) -> None:
     limit = Expectations().limits[0]
-    taken = [call.began - start for call in checker.admitted(history, limit)]
+    taken = [call.began - start for call in admitted(history, limit)]
     if taken:
         axes.hist(taken, bins=range(int(max(taken)) + 2), color="#2b6cb0")
     axes.axhline(limit.rate, color="#1a202c", ls="--", label="the limit")
@@ -103,7 +103,10 @@ def page(result: Result, picture: bytes) -> str:
         if result.violations
         else "<h2>Every promise was kept</h2>"
     )
-    again = f"python -m tests.drills {' '.join(plan.faults)} --mode {plan.mode} --seed {plan.seed}"
+    again = (
+        f"python -m tests.drills {' '.join(plan.faults)} --mode {plan.mode} --outage {plan.outage} "
+        f"--seed {plan.seed}"
+    )
     rows = "".join(
         f"<tr><th>{html.escape(name.replace('_', ' '))}</th>"
         f"<td><code>{html.escape(json.dumps(value))}</code></td></tr>"
@@ -113,7 +116,8 @@ def page(result: Result, picture: bytes) -> str:
         "<!doctype html><html lang=en><meta charset=utf-8><title>Drill</title><style>"
         "body{font:16px/1.5 system-ui;margin:2rem auto;max-width:80rem;padding:0 1rem}"
         "img{max-width:100%}th{text-align:left;padding-right:2rem}.bad{color:#c53030}"
-        f"</style><h1>{html.escape(plan.subject)}, {plan.mode}, seed {plan.seed}</h1>{verdict}"
+        f"</style><h1>{html.escape(plan.subject)}, {plan.mode}, {plan.outage}, seed {plan.seed}"
+        f"</h1>{verdict}"
         f"<p>Once more: <code>{html.escape(again)} --subject {plan.subject}</code></p>"
         f'<img alt="What happened over time" src="data:image/png;base64,'
         f'{base64.b64encode(picture).decode()}"><table>{rows}</table></html>'

@@ -9,7 +9,7 @@ from redis.crc import key_slot
 
 from aragora_redis.rate_limit.operations import limit_key, subject_digest
 from aragora_redis.settings import Cluster, Settings
-from aragora_redis.tokens.entry import SHARDS
+from aragora_redis.tokens.entry import SHARDS, RevocationKind, member_of
 from aragora_redis.tokens.operations import ShardKeys
 
 NOWHERE = -1
@@ -30,6 +30,15 @@ def session_slot(settings: Settings, session_id: str) -> int:
     if not isinstance(settings.topology, Cluster):
         return NOWHERE
     return key_slot(b"{s%d}" % int.from_bytes(urlsafe_b64decode(session_id[:4])[:2], "big"))
+
+
+@lru_cache(4096)
+def token_slot(settings: Settings, jti: str) -> int:
+    """That of the revocations by which a token with this id alone is judged."""
+    if not isinstance(settings.topology, Cluster):
+        return NOWHERE
+    member = member_of(settings.digest_key.reveal_bytes(), RevocationKind.JTI, jti)
+    return key_slot(ShardKeys(settings.prefix, member[0] % SHARDS).head)
 
 
 def token_slots(settings: Settings) -> frozenset[int]:

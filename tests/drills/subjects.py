@@ -14,6 +14,7 @@ from aragora_redis.circuit.permit import Permit
 from aragora_redis.errors import (
     AragoraRedisError,
     CircuitOpenError,
+    LimitUnavailableError,
     NotReadyError,
     Ran,
     SessionConflictError,
@@ -22,7 +23,7 @@ from aragora_redis.errors import (
 )
 from aragora_redis.settings import from_env
 
-from .slots import limit_slot, session_slot
+from .slots import limit_slot, session_slot, token_slot
 
 HOUR = 3600.0
 COUNTED = "counted"
@@ -94,6 +95,8 @@ class Subject(Protocol):
 
     def session_slot(self, session_id: str) -> int: ...
 
+    def token_slot(self, name: str) -> int: ...
+
 
 class Ours:
     """This library."""
@@ -113,6 +116,8 @@ class Ours:
                 word = "conflict"
             case CircuitOpenError():
                 word = "refused"
+            case LimitUnavailableError() if error.retry_after > 0 and error.ran is Ran.NO:
+                word = "closed"
             case AragoraRedisError():
                 word = "unknown" if error.ran is Ran.UNKNOWN else "no"
         return word
@@ -162,6 +167,9 @@ class Ours:
 
     def session_slot(self, session_id: str) -> int:
         return session_slot(self.state.settings, session_id)
+
+    def token_slot(self, name: str) -> int:
+        return token_slot(self.state.settings, name)
 
     async def acquire(self) -> Permit:
         return await self.state.circuits[CIRCUIT].acquire()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tests.drills import checker
+from tests.drills.admissions import allowance
 from tests.drills.history import Band, Call, Happening, History
 from tests.drills.verdict import Expectations, Limit
 
@@ -107,15 +108,21 @@ def test_admissions(each_second, bands, broken):
 
 def test_flapping_never_gives_more_than_twice_the_limit():
     history = History([], [], [fault(at, at + 0.5, total=True) for at in range(40)])
-    assert checker.allowance(history, 0, 40, Limit("hot", 1, 10), 4) == pytest.approx(102)
+    assert allowance(history, 0, 40, Limit("hot", 1, 10), Expectations()) == pytest.approx(102)
+
+
+def test_each_flap_of_a_link_is_a_switch():
+    once, thrice = (History([], [], [fault(1, 2, times=times)]) for times in (1, 3))
+    given = [allowance(h, 0, 100, Limit("hot", 1, 10), Expectations()) for h in (once, thrice)]
+    assert given[1] - given[0] == pytest.approx(20.2)
 
 
 def test_a_primary_that_is_replaced_twice_costs_two_bursts():
     heard = [Happening(process="drill", what="switch", at=at) for at in (2, 2.1, 4, 4.2, 5.6)]
     history = History([], heard[:4], [fault(1, 6)])
-    twice = checker.allowance(history, 0, 100, Limit("hot", 1, 10), 4)
+    twice = allowance(history, 0, 100, Limit("hot", 1, 10), Expectations())
     history.happenings = heard[:2]
-    once = checker.allowance(history, 0, 100, Limit("hot", 1, 10), 4)
+    once = allowance(history, 0, 100, Limit("hot", 1, 10), Expectations())
     assert twice - once == pytest.approx(10.1)
 
 
@@ -253,3 +260,91 @@ def test_trial_calls_in_flight():
 @pytest.mark.parametrize("what", ["stale-send", "unhandled", "left-behind"])
 def test_what_must_never_happen(what):
     assert invariants(Happening(process="a", what=what, at=1, text="x"))
+
+
+def closed(*lines: Call | Happening | Band, **expected: Any) -> list[str]:
+    return invariants(*lines, fail_open=False, **expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "broken"),
+    [
+        ({"answer": True, "source": "redis"}, []),
+        ({"answer": True, "source": "lease"}, []),
+        ({"answer": True, "source": "local"}, ["I2"]),
+        ({"answer": False, "source": "deny-cache"}, []),
+        ({"outcome": "closed"}, []),
+        ({"outcome": "unknown"}, []),
+        ({"outcome": "no"}, ["I2"]),
+        ({"outcome": "unknown", "ended": None}, []),  # it died with its process
+    ],
+)
+def test_where_limits_fail_closed_redis_alone_admits(given, broken):
+    assert closed(call("check", "hot", 1, **given)) == broken
+    assert not invariants(call("check", "hot", 1, **given))
+
+
+@pytest.mark.parametrize(
+    ("at", "facts", "broken"),
+    [
+        (12, {"gone": (2, 20)}, True),
+        (6.9, {"gone": (2, 20)}, False),  # it was vouched for within the staleness
+        (12, {"gone": (2, 11)}, False),
+        (12, {"gone": (2, 20), "alone": "b"}, True),
+        (12, {"gone": (2, 20), "alone": "c"}, False),
+        (12, {"gone": (2, 20), "slots": ((0, 9),)}, True),
+        (12, {"gone": (2, 20), "slots": ((10, 20),)}, False),  # another shard judges it
+        (12, {}, False),
+    ],
+)
+def test_nobody_vouches_for_tokens_alone_for_long(at, facts, broken):
+    passed = call("verify", "x", at, answer=False, by="b", slot=7)
+    assert ("I1" in closed(passed, fault(1, 21, **facts))) is broken
+    assert not invariants(passed, fault(1, 21, **facts))
+
+
+@pytest.mark.parametrize(
+    ("level", "at", "facts", "broken"),
+    [
+        ("replicated", 8, {}, True),
+        ("replicated", 5, {}, False),
+        ("primary", 8, {}, False),
+        ("replicated", 8, {"wiped": True}, False),
+    ],
+)
+def test_what_is_replicated_is_refused_in_a_fault_too(level, at, facts, broken):
+    lines = revoked(1, level), ended("a", 2), accepted(at), fault(2, 20, **facts)
+    assert ("I1" in closed(*lines)) is broken
+    assert not invariants(*lines)
+
+
+def test_where_sessions_are_denied_no_copy_is_given():
+    read = call("read", "s", 1, source="copy", data={})
+    assert closed(read) == ["closed"]
+    assert not invariants(read)
+
+
+@pytest.mark.parametrize(
+    ("facts", "on_top"),
+    [
+        ({"total": True}, 0),
+        ({"cut": 1}, 0),
+        ({"loses": 0.75}, 10 + 1),
+        ({"wiped": True}, 10),
+        ({"loses": 0.75, "seamless": True}, 0),
+    ],
+)
+def test_where_limits_fail_closed_only_a_lost_tail_is_given_twice(facts, on_top):
+    expected = Expectations(fail_open=False)
+    history = History([], [], [fault(10, 20, **facts)])
+    assert allowance(history, 0, 100, Limit("hot", 1, 10), expected) == pytest.approx(
+        (110 + on_top) * 1.01 + 1
+    )
+
+
+def test_a_late_answer_is_a_refusal_where_limits_fail_closed():
+    late = [call("check", "free", 1, outcome="closed", slot=10)]
+    band = fault(0, 5, slots=((0, 9),))
+    assert closed(*checks("redis", 99, 10), *late, band) == []
+    assert closed(*checks("redis", 2, 10), *late * 3, band) == ["spared"]
+    assert invariants(*checks("redis", 99, 10), *late, band) == ["spared"]

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 from tests.drills import plays, report
-from tests.drills.drill import Plan, loaded, run
+from tests.drills.drill import OUTAGES, Plan, loaded, run
 from tests.drills.figures import figures
 from tests.drills.nemesis import FAULTS, NEED_CUTS
-from tests.drills.verdict import Expectations
+from tests.drills.verdict import STALENESS, Expectations
 from tests.integration.rights import needs_cuts, needs_tls
 
 pytestmark = pytest.mark.alone
@@ -42,6 +42,19 @@ async def test_a_short_drill_of_each_other_mode(mode, fault, tmp_path):
 
 
 @pytest.mark.timeout(120)
+async def test_an_outage_that_is_refused(tmp_path):
+    assert not await plays.judged(plays.refused, tmp_path, at_once=0.04)
+    history = loaded(tmp_path)
+    (band,) = history.bands
+    assert band.gone is not None
+    away, until = band.gone
+    checks = [c for c in history.of("check") if away + 0.5 < c.began < until - 0.5]
+    assert {c.outcome for c in checks if c.source != "deny-cache"} == {"closed"}
+    tokens = [c for c in history.of("verify") if away + STALENESS + 0.2 < c.began < until]
+    assert {c.outcome for c in tokens if not c.answer} == {"not-ready"}
+
+
+@pytest.mark.timeout(120)
 async def test_what_is_on_disk_outlives_all_of_redis_and_all_who_knew_it(tmp_path):
     assert not await plays.judged(plays.extinct, tmp_path, at_once=0.04)
     history = loaded(tmp_path)
@@ -54,6 +67,7 @@ async def test_what_is_on_disk_outlives_all_of_redis_and_all_who_knew_it(tmp_pat
 
 @pytest.mark.drill
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("outage", OUTAGES)
 @pytest.mark.parametrize(
     ("mode", "fault"),
     [
@@ -62,7 +76,7 @@ async def test_what_is_on_disk_outlives_all_of_redis_and_all_who_knew_it(tmp_pat
         for fault in faults
     ],
 )
-async def test_each_fault_three_times(mode, fault, tmp_path):
-    result = await run(Plan(mode=mode, faults=(fault,) * 3, seed=3), tmp_path)
+async def test_each_fault_three_times(mode, fault, outage, tmp_path):
+    result = await run(Plan(mode=mode, outage=outage, faults=(fault,) * 3, seed=3), tmp_path)
     sys.stdout.write(f"{figures(result.history, Expectations().limits[0]).as_dict()}\n")
     assert not result.violations

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterator
 
 from .history import Band, Call, History
@@ -14,7 +15,9 @@ HUNDRED = 100
 """Checks below which no 99 of 100 can be told from the slowest."""
 KNOWN_AFTER = 0.3
 """Seconds after which a Redis that stands still is known to."""
-FAILED = frozenset({"no", "unknown", "not-ready"})
+FAILED = frozenset({"no", "unknown", "not-ready", "closed"})
+LATE = frozenset({"unknown", "closed"})
+"""What a check that Redis did not decide in time comes to where limits fail closed."""
 SPARED_LOCAL = 0.01
 """The part of all checks that may be local although their shard is well."""
 NOISE = 0.1
@@ -23,7 +26,7 @@ NOISE = 0.1
 
 def deadlines(history: History, expected: Expectations) -> Iterator[Violation]:
     """I4: a call that took longer than its deadline and the lag that its process measured."""
-    lags = _lags(history)
+    lags = _Lags(history)
     limits = DEADLINES | {"check": expected.deadline}
     for call in history.calls:
         limit = limits.get(call.what)
@@ -32,17 +35,18 @@ def deadlines(history: History, expected: Expectations) -> Iterator[Violation]:
         took = call.ended - call.began
         if took <= limit + NOISE:
             continue
-        if took > limit + NOISE + _lag_during(lags, call):
+        if took > limit + NOISE + lags.during(call):
             yield Violation("I4", call.began, f"{call.what} of {call.process} took {took:.3f} s")
 
 
-def spared(history: History) -> Iterator[Violation]:
+def spared(history: History, expected: Expectations) -> Iterator[Violation]:
     """Calls that a fault has touched although it is another shard's, or nobody may notice it.
 
-    None may fail. A check whose answer a busy server gave too late is decided locally: that few may
-    be, beside those during a lag that the process measured.
+    None may fail. A check whose answer a busy server gave too late is decided locally, or refused
+    where limits fail closed: that few may be, beside those during a lag that the process measured.
     """
-    lags = _lags(history)
+    late = frozenset() if expected.fail_open else LATE
+    lags = _Lags(history)
     for band in history.bands:
         if band.cut or not (band.slots or band.seamless):
             continue
@@ -55,14 +59,13 @@ def spared(history: History) -> Iterator[Violation]:
             and (band.seamless or not band.concerns(call.slot))
         ]
         for call in during:
-            if call.outcome in FAILED:
+            if call.outcome in FAILED and not (call.what == "check" and call.outcome in late):
                 text = f"{call.what} of {call.process}: {call.outcome} in {band.name}"
                 yield Violation("spared", call.began, text)
-        checks = Counter(
-            call.source for call in during if call.what == "check" and not _lag_during(lags, call)
-        )
-        if checks["local"] > max(SPARED_LOCAL * checks.total(), 2):
-            text = f"{checks['local']} of {checks.total()} checks were local in {band.name}"
+        checks = [call for call in during if call.what == "check" and not lags.during(call)]
+        away = sum(call.source == "local" or call.outcome in late for call in checks)
+        if away > max(SPARED_LOCAL * len(checks), 2):
+            text = f"Redis did not decide {away} of {len(checks)} checks in {band.name}"
             yield Violation("spared", band.began, text)
 
 
@@ -77,13 +80,13 @@ def outage_latency(history: History, expected: Expectations) -> Iterator[Violati
 
 def outage_checks(history: History) -> Iterator[tuple[Band, list[float]]]:
     """For each total outage, how long checks took once it was known, less the loop's own lag."""
-    lags = _lags(history)
+    lags = _Lags(history)
     for band in history.bands:
         if not band.total:
             continue
         until = band.ended if band.returns is None else band.returns
         took = [
-            max((call.ended or call.began) - call.began - _lag_during(lags, call), 0.0)
+            max((call.ended or call.began) - call.began - lags.during(call), 0.0)
             for call in history.of("check")
             if band.began + KNOWN_AFTER <= call.began <= until
         ]
@@ -96,14 +99,23 @@ def percentile(values: list[float], part: float) -> float:
     return sorted(values)[min(int(len(values) * part), len(values) - 1)]
 
 
-def _lags(history: History) -> dict[str, list[tuple[float, float]]]:
-    lags: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for each in history.noted("lag"):
-        lags[each.process].append((each.at, each.value))
-    return lags
+class _Lags:
+    """By how much each process was late, and when: stretches that follow each other."""
 
+    def __init__(self, history: History) -> None:
+        self._ends: dict[str, list[float]] = defaultdict(list)
+        self._lengths: dict[str, list[float]] = defaultdict(list)
+        for each in history.noted("lag"):
+            self._ends[each.process].append(each.at)
+            self._lengths[each.process].append(each.value)
 
-def _lag_during(lags: dict[str, list[tuple[float, float]]], call: Call) -> float:
-    """By how much a process was late in the time of a call."""
-    ended = call.ended if call.ended is not None else float("inf")
-    return sum(lag for at, lag in lags[call.process] if call.began <= at and at - lag <= ended)
+    def during(self, call: Call) -> float:
+        """By how much the process of a call was late in its time."""
+        ends, lengths = self._ends[call.process], self._lengths[call.process]
+        until = call.ended if call.ended is not None else float("inf")
+        late = 0.0
+        for index in range(bisect_left(ends, call.began), len(ends)):
+            if ends[index] - lengths[index] > until:
+                break
+            late += lengths[index]
+        return late

@@ -8,6 +8,9 @@ from typing import NamedTuple
 AT_ONCE = 0.005
 """Seconds that 99 of 100 checks take at most once Redis is known to stand still."""
 
+STALENESS = 5.0
+"""Seconds: the default of ARAGORA_TOKENS_MAX_STALENESS."""
+
 
 @dataclass(frozen=True, slots=True)
 class Violation:
@@ -39,6 +42,8 @@ class Expectations:
         deadline: seconds that a check may take.
         probes: places for trial calls of the circuit.
         at_once: seconds within which 99 of 100 checks are decided while Redis is away.
+        fail_open: whether an outage is decided without Redis, or refused.
+        staleness: seconds for which an instance that refuses may vouch for tokens without Redis.
     """
 
     limits: tuple[Limit, ...] = (Limit("hot", 20.0, 20), Limit("slow", 10 / 60, 10))
@@ -46,3 +51,5 @@ class Expectations:
     deadline: float = 0.05
     probes: int = 3
     at_once: float = AT_ONCE
+    fail_open: bool = True
+    staleness: float = STALENESS

@@ -111,7 +111,7 @@ class Workload:
         await self.verify(f"{who}-{number}")
 
     async def verify(self, name: str) -> None:
-        with self._recorder.call("verify", name) as call:
+        with self._recorder.call("verify", name, slot=self._subject.token_slot(name)) as call:
             call.answer = await self._tried(call, self._subject.verify(name))
 
     async def touch_a_session(self) -> None:

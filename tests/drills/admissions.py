@@ -1,0 +1,102 @@
+"""How much of a limit a fleet may give, whatever befalls it (invariant I2). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from .excuses import REPLACED_AGAIN, REPLICATION, switches
+from .history import Band, Call, History
+from .verdict import Expectations, Limit, Violation
+
+
+def admissions(history: History, expected: Expectations) -> Iterator[Violation]:
+    """I2: more admitted in some window than the limit, with what each fault allows on top."""
+    for limit in expected.limits:
+        taken = admitted(history, limit)
+        concerned = _concerning(history, taken)
+        for first, last, count in _windows(taken):
+            allowed = allowance(concerned, first, last, limit, expected)
+            if count > allowed:
+                text = f"{count} of {limit.name} in {last - first:.1f} s, {allowed:.0f} allowed"
+                yield Violation("I2", first, text)
+                break
+
+
+def _concerning(history: History, calls: Sequence[Call]) -> History:
+    """Those faults alone that concern the slot of these calls, and the switches: asked often."""
+    slot = calls[0].slot if calls else -1
+    bands = [band for band in history.bands if band.concerns(slot)]
+    return History([], history.noted("switch"), bands)
+
+
+def admitted(history: History, limit: Limit) -> list[Call]:
+    """The checks of a limit that were let through."""
+    return [call for call in history.of("check") if call.on == limit.name and call.answer is True]
+
+
+def allowance(
+    history: History, first: float, last: float, limit: Limit, expected: Expectations
+) -> float:
+    """How many tokens the fleet may give in a window.
+
+    The limit itself, and what each fault allows on top. However often those come, never more than
+    twice the limit, and the burst that each wipe forgets.
+    """
+    ideal = limit.burst + limit.rate * (last - first)
+    promoted = switches(history)
+    on_top = _of_shares if expected.fail_open else _of_lost_tails
+    tokens = ideal
+    for band in history.bands:
+        if min(last, band.settled) > max(first, band.began) and not band.seamless:
+            # Sentinels may replace a primary twice for one fault.
+            times = max(sum(band.began <= at <= band.settled for at in promoted), band.times)
+            tokens += on_top(band, first, last, limit, times, expected.instances)
+    forgotten = sum(b.wiped and b.began <= last and b.settled >= first for b in history.bands)
+    return min(tokens, 2 * ideal + forgotten * limit.burst) * 1.01 + 1
+
+
+def _of_shares(
+    band: Band, first: float, last: float, limit: Limit, times: int, instances: int
+) -> float:
+    """Fail-open: what instances give by themselves.
+
+    5 % more while Redis is away, since shares are not exact; the shares of the clients that are cut
+    off, or all of it while they trust a primary of their own; one burst for each switch between
+    Redis and shares.
+    """
+    inside = min(last, band.settled) - max(first, band.began)
+    factor = band.cut / instances if band.cut else 0.05
+    twice = max(min(last, band.began + band.doubled) - max(first, band.began), 0.0)
+    return limit.rate * (twice + (inside - twice) * factor) + limit.burst * times
+
+
+def _of_lost_tails(
+    band: Band, first: float, last: float, limit: Limit, times: int, _instances: int
+) -> float:
+    """Fail-closed: what a primary gave and nobody remembers, which is all that is given twice.
+
+    It is what that primary gave from the last moment that its heir has seen until it was believed
+    no more, or all, where Redis came back empty. A fault that loses no write adds nothing.
+    """
+    if band.wiped:
+        return limit.burst
+    if band.loses is None:
+        return 0.0
+    believed = max(min(last, band.began + band.loses) - max(first, band.began - REPLICATION), 0.0)
+    again = (times - 1) * (REPLACED_AGAIN + REPLICATION)
+    return limit.rate * (believed + again) + limit.burst * times
+
+
+def _windows(taken: list[Call], *, step: float = 1.0) -> Iterator[tuple[float, float, int]]:
+    """Windows of every length, at a grain of a second: begin, end, admitted inside."""
+    if not taken:
+        return
+    start, end = taken[0].began, max(call.ended or call.began for call in taken)
+    buckets = [0] * (int((end - start) / step) + 1)
+    for call in taken:
+        buckets[int((call.began - start) / step)] += 1
+    for first in range(len(buckets)):
+        count = 0
+        for last in range(first, len(buckets)):
+            count += buckets[last]
+            yield start + first * step, start + (last + 1) * step, count
