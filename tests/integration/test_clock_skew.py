@@ -34,6 +34,9 @@ async def test_a_clock_that_is_moved_suspends_full_syncs_and_forgets_nothing(mak
         assert state.tokens.is_revoked({"jti": "before"}), "a day that is over by our clock alone"
         await other.tokens.revoke("meanwhile", expires_at=time.time() + 60)
         await until(lambda: state.tokens.is_revoked({"jti": "meanwhile"}))
+        await state.tokens.revoke("late", expires_at=time.time() + 60)
+        assert state.tokens.is_revoked({"jti": "late"})
+        await until(lambda: other.tokens.is_revoked({"jti": "late"}))
         clock.by = 0.0
         feed._compared_at = 0.0
         await until(lambda: "feed" not in state.status().troubles)
