@@ -192,7 +192,8 @@ class Workload:
             return
         circuit = subject.state.circuits["drill"]
         circuit.follow(permit)
-        with self._recorder.call("probe", circuit.name, early=True) as call:
+        source = "local" if permit.kind == "l" else "redis"
+        with self._recorder.call("probe", circuit.name, early=True, source=source) as call:
             await asyncio.sleep(self._random.uniform(0.01, 0.2))
             call.outcome = "ok"
         await circuit.release(permit)
