@@ -203,6 +203,10 @@ class LinkDownError(OutageError):
     """There is no verified connection to the primary now."""
 
 
+class LinkSilentError(LinkDownError):
+    """The primary has not answered what was sent before, so nothing more is; it may yet."""
+
+
 class OverloadedError(OutageError):
     """The bounded queue to Redis is full."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aragora_redis.circuit.machine import Phase, Standing
-from aragora_redis.errors import CircuitOpenError, LinkDownError
+from aragora_redis.errors import CircuitOpenError, LinkDownError, LinkSilentError
 from aragora_redis.testing import FakeClock, memory_state
 
 POLICIES = "[circuits.default]\nminimum_calls = 1\nreporters = 1\nopen_for = '30 seconds'\n"
@@ -93,6 +93,18 @@ async def test_what_this_instance_has_decided_alone_ends_too(state, clock):
     assert 30 <= circuit.snapshot().retry_after <= 36
     clock.advance(36)
     assert circuit.state == "half-open"
+
+
+async def test_i7_nobody_makes_a_trial_call_of_his_own_while_redis_is_only_late(state, clock):
+    """It may have given all places, and goes on counting them."""
+    circuit = await tripped(state)
+    clock.advance(40)
+    state.embedded.outage = LinkSilentError("no answer for 100 ms")
+    await circuit.report_evidence()
+    with pytest.raises(CircuitOpenError):
+        await circuit.acquire()
+    state.embedded.outage = LinkDownError("no answer for 1 s: closed")
+    assert (await circuit.acquire()).kind == "l"
 
 
 async def test_a_trial_call_without_redis_is_kept_while_its_caller_says_so(state, clock):

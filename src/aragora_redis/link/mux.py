@@ -17,6 +17,7 @@ from ..clock import Clock, ServerTime
 from ..errors import (
     DeadlineError,
     LinkDownError,
+    LinkSilentError,
     OutcomeUnknownError,
     RefusedError,
 )
@@ -231,7 +232,10 @@ class Mux:
             OverloadedError: the queue is full; nothing was queued.
         """
         if (down := self.down) is not None:
-            raise LinkDownError(f"there is no usable connection to Redis: {down}")
+            silent = self._pipe is not None and self._suspended is None
+            raise (LinkSilentError if silent else LinkDownError)(
+                f"there is no usable connection to Redis: {down}"
+            )
         future: asyncio.Future[Any] = self._loop.create_future()
         pending = Pending(operation, future, deadline, asking, asking or alone)
         doubtful = operation.fence is _PROBE and self._doubtful()

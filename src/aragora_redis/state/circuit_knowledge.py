@@ -15,14 +15,17 @@ from ..circuit.permit import Permit
 from ..circuit.policy import CircuitPolicy
 from ..circuit.window import Window
 from ..clock import Clock, ServerTime
-from ..errors import AragoraRedisError, LinkDownError, RefusedError
+from ..errors import AragoraRedisError, LinkDownError, LinkSilentError, RefusedError
 from ..events import CircuitChanged, Events
 from ..operation import Runs
 from ..rate_limit.share import FleetSize
 from .life import Life
 
-GONE = (LinkDownError, RefusedError)
-"""Errors after which there is no Redis to decide; a late answer is none of them."""
+
+def is_gone(error: AragoraRedisError) -> bool:
+    """Whether there is no Redis to decide: an answer that is late is no sign of that."""
+    gone = isinstance(error, LinkDownError | RefusedError)
+    return gone and not isinstance(error, LinkSilentError)
 
 
 class Surroundings(Struct, frozen=True):
@@ -151,7 +154,7 @@ class Knowledge:
             told = await self._around.executor.run(report, within=self._around.deadline)
         except AragoraRedisError as error:
             self._was_asked()
-            if isinstance(error, GONE):  # one slow answer is no outage
+            if is_gone(error):
                 self._decide_alone()
             return
         self._was_asked()

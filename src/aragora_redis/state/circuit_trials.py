@@ -13,7 +13,7 @@ from ..circuit.outcome import Outcome
 from ..circuit.permit import Permit
 from ..circuit.policy import CircuitPolicy
 from ..errors import AragoraRedisError
-from .circuit_knowledge import GONE, Knowledge, Surroundings
+from .circuit_knowledge import Knowledge, Surroundings, is_gone
 from .lone_trials import LoneTrials
 
 PLACES_RENEWED = 1024
@@ -74,9 +74,9 @@ class Trials:
         permit = Permit("p", *current.generation, token=secrets.token_hex(8))
         try:
             asked = await self._ask(permit)
-        except GONE:
-            return self._try_alone(current)
         except BaseException as error:
+            if isinstance(error, AragoraRedisError) and is_gone(error):
+                return self._try_alone(current)
             # The place may be taken, for a call that will not be made.
             self.give_up(permit)
             if isinstance(error, AragoraRedisError):
@@ -141,7 +141,7 @@ class Trials:
         except AragoraRedisError as error:
             # The place comes free by itself. A failure holds here; a success only where there is no
             # Redis that could have counted it: one of several may not close the circuit.
-            if outcome == "failed" or isinstance(error, GONE):
+            if outcome == "failed" or is_gone(error):
                 self._settle_alone(permit, outcome)
             return False
         except BaseException:
