@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 from tests.integration.fleet import until
 
 from aragora_redis import SharedState
+from aragora_redis.clock import SYSTEM_CLOCK
 from aragora_redis.errors import LinkDownError, OutageError, SessionUnreadableError
 from aragora_redis.sessions import operations
 from aragora_redis.sessions.ids import SessionRef, fresh_id, handle_of
@@ -14,7 +17,7 @@ from aragora_redis.sessions.stored import Moved
 from aragora_redis.settings.model import Settings
 from aragora_redis.state import held_ends
 from aragora_redis.state.held_ends import HeldEnd, HeldEnds
-from aragora_redis.state.owed_ends import Removal
+from aragora_redis.state.owed_ends import OwedEnds, Removal
 
 
 @pytest.fixture
@@ -218,6 +221,20 @@ async def test_closing_says_what_never_reached_redis(state, caplog):
     await state.sessions.end_one_of("42", mine.handle)
     await state.close()
     assert "1 ends of users' sessions were held here only" in caplog.text
+
+
+async def test_an_end_that_is_never_answered_holds_up_no_other():
+    held, homes = HeldEnds(), [SessionRef(1, bytes([user]) * 16) for user in range(3)]
+    owed = OwedEnds(cast(Any, None), held, SYSTEM_CLOCK, lambda: 1e9)
+    for home in homes:
+        held.hold(HeldEnd(home, 1000, 2e9))
+
+    async def answered(end):
+        return end.home != homes[0]
+
+    for _ in range(2):
+        await owed._carry_out_some(answered)
+    assert [end.home for end in held] == homes[:1]
 
 
 def test_a_later_end_of_the_same_takes_the_place_of_an_earlier():

@@ -86,6 +86,11 @@ class HeldEnds:
         if not ends:
             self._held.pop(end.home, None)
 
+    def postpone(self, home: SessionRef) -> None:
+        """Put a user behind all others, who are not to wait for what keeps this one's ends."""
+        if home in self._held:
+            self._held[home] = self._held.pop(home)
+
     def has_ended(
         self, home: SessionRef, member: bytes, created_at: float, before: tuple[bytes, ...] = ()
     ) -> bool:

@@ -148,5 +148,6 @@ class OwedEnds:
         """Carry out what is held, until one is not answered."""
         for end in self._held:
             if end.until > self._server_now() and not await carry_out(end):
+                self._held.postpone(end.home)
                 return
             self._held.drop(end)
