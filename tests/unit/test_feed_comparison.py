@@ -147,3 +147,31 @@ def test_a_comparison_forgets_nothing_of_a_later_history():
     shard.on_full(Head(Position(b"n", b"r1", 1, 5), 0, {}))
     plan = shard.on_head(Head(Position(b"n", b"r3", 2, 0), 0, {1: (b"r1", 5)}), asked_at=None)
     assert plan.own == (lost,)
+
+
+async def test_a_lease_is_taken_when_it_is_used_and_not_while_another_shard_is_read():
+    """A large one takes longer than a lease lasts."""
+
+    class Slow(There):
+        def __init__(self, entries):
+            super().__init__(entries)
+            self.leases = []
+            self.goes_on = asyncio.Event()
+
+        async def ask(self, operation):
+            if operation.script is not None and operation.script.name == "lease":
+                self.leases.append(operation.keys)
+            if operation.args[:1] == ("ZSCAN",):
+                await self.goes_on.wait()
+            return await super().ask(operation)
+
+    redis = Slow([entry(1, 1)])
+    comparison = comparing(redis)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(2):
+            group.create_task(comparison.compare(Shard(0)))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert len(redis.leases) == 1
+        redis.goes_on.set()
+    assert len(redis.leases) == 4, "each was taken and given back"

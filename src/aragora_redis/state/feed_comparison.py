@@ -97,16 +97,16 @@ class Comparison:
             shard.on_full(head)
             return True
         until = self._clock.monotonic() + within
-        lease = operations.lease(keys, self._holder, take=True)
-        while not await self._ask(lease):
+        while True:
+            async with self._alone:  # first, or the lease would lapse while others have their turn
+                if await self._ask(operations.lease(keys, self._holder, take=True)):
+                    try:
+                        return await self._unite(shard)
+                    finally:
+                        await self._ask(operations.lease(keys, self._holder, take=False))
             if self._clock.monotonic() >= until:
                 return False
             await asyncio.sleep(random.uniform(0.02, 0.2))
-        try:
-            async with self._alone:
-                return await self._unite(shard)
-        finally:
-            await self._ask(operations.lease(keys, self._holder, take=False))
 
     async def _survey(self, shard: Shard) -> Head:
         counted = shard.counted_days(self._clock.wall())
