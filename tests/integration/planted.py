@@ -93,7 +93,8 @@ class Watch:
 def _is_ours(thing: object) -> bool:
     if isinstance(thing, functools.partial):  # what is to be called with what
         return str(getattr(thing.func, "__module__", "")).startswith("aragora_redis")
-    return type(thing).__module__.startswith("aragora_redis")
+    # What Cython has made has a descriptor there.
+    return str(type(thing).__module__).startswith("aragora_redis")
 
 
 class _Handler(logging.Handler):

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 
-from tests.integration.fleet import healthy, instances, until
+from tests.integration.fleet import healthy, instances, replaced, until
 
 from aragora_redis.events import EraChanged
 from aragora_redis.tokens.entry import DAY, PARDONED, RevocationKind, member_of
@@ -40,6 +40,7 @@ async def test_i1_a_pardon_in_a_lost_tail_is_published_again_like_what_it_undoes
         await asyncio.to_thread(lab.kill, "primary")
         await until(lambda: witness.status().primary != old and healthy(witness)())
         await until(lambda: any(era.republish_learned == 1 for era in eras))
+        await replaced(lab)
         async with instances(lab, 1, **KEY) as (fresh,), instances(lab, 1) as (keyless,):
             assert not fresh.tokens.is_revoked({"jti": "undone"})
             assert fresh.tokens.is_revoked({"jti": "kept"})

@@ -27,7 +27,8 @@ if type(replication) == 'string' and string.match(replication, 'min_slaves_good_
 end
 local beats, rows, tally, changes = KEYS[1], KEYS[2], KEYS[4], KEYS[5]
 local ms, own = math.floor(now / 1000), ARGV[2]
-local new = not redis.call('ZSCORE', beats, own)
+local came = {}
+if not redis.call('ZSCORE', beats, own) then came[1] = own end
 local added = redis.pcall('ZADD', beats, int(ms), own)
 if type(added) == 'table' and added.err then return added end
 
@@ -65,7 +66,9 @@ end
 -- if it never agrees keep every starter waiting. Its owner may live, so it is missed like anybody. Who
 -- lacks its row brings it with its next beat.
 if redis.call('HLEN', rows) ~= redis.call('ZCARD', beats) then
-  for _, id in ipairs(redis.call('HKEYS', rows)) do redis.call('ZADD', beats, 'NX', int(ms), id) end
+  for _, id in ipairs(redis.call('HKEYS', rows)) do
+    if redis.call('ZADD', beats, 'NX', int(ms), id) == 1 then came[#came + 1] = id end
+  end
 end
 
 -- A beat from ahead came before the clock went back, perhaps the last of one that has died since.
@@ -83,7 +86,7 @@ for _, id in ipairs(gone) do
 end
 
 local version = redis.call('GET', KEYS[3]) or '0'
-if new or #gone > 0 then
+if #came > 0 or #gone > 0 then
   redis.call('ZREMRANGEBYSCORE', beats, '-inf', limit)
   -- Where the clock went back changes have no order any more, and everybody is told all.
   if now <= tonumber(version) then redis.call('DEL', changes) end
@@ -91,7 +94,7 @@ if new or #gone > 0 then
   version = int(now)
   redis.call('SET', KEYS[3], version)
   for _, id in ipairs(gone) do redis.call('ZADD', changes, version, '-' .. id) end
-  if new then redis.call('ZADD', changes, version, '+' .. own) end
+  for _, id in ipairs(came) do redis.call('ZADD', changes, version, '+' .. id) end
   redis.call('ZREMRANGEBYRANK', changes, 0, -REMEMBERED - 1)
 end
 
