@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from tests.fuzz.between import Posing
@@ -15,6 +17,7 @@ from aragora_redis.events import Events
 from aragora_redis.link import pipe as pipe_module
 from aragora_redis.link.account import account_of
 from aragora_redis.link.connection import Login, connect
+from aragora_redis.link.pipe import Pipe
 from aragora_redis.settings import Credentials, Secret
 
 LOGIN = Login(
@@ -134,3 +137,24 @@ async def test_a_wrong_password_names_its_variable(answering):
 )
 async def test_a_server_that_is_not_there(target, why):
     assert why in await refused(target)
+
+
+async def test_a_connection_that_has_ended_still_tells_where_it_led():
+    """The transport of TLS raises by then, and whoever asked, or printed it, got that."""
+
+    class Transport:
+        def __init__(self):
+            self.asked = 0
+
+        def get_extra_info(self, _name):
+            self.asked += 1
+            if self.asked > 1:
+                raise AttributeError("'NoneType' object has no attribute '_get_extra_info'")
+            return ("10.0.0.1", 6379)
+
+        def set_protocol(self, _protocol):
+            return
+
+    pipe = Pipe(cast("Any", SimpleNamespace(_writer=SimpleNamespace(transport=Transport()))), print)
+    assert pipe.peer == "10.0.0.1"
+    assert "10.0.0.1" in repr(pipe)

@@ -50,6 +50,10 @@ class Pipe(asyncio.BufferedProtocol):
         writer = cast("asyncio.StreamWriter", connection._writer)  # noqa: SLF001
         self._connection = connection
         self._transport = writer.transport
+        # Asked now: that of TLS cannot tell any more once it is closed.
+        name = self._transport.get_extra_info("peername")
+        self.peer = str(name[0]) if isinstance(name, tuple) else None
+        """The network address at the other end; None for a Unix socket."""
         # TLS cuts a piece off, and reads into the rest: that must not be a copy.
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._reader = hiredis.Reader(notEnoughData=Ellipsis)
@@ -65,13 +69,7 @@ class Pipe(asyncio.BufferedProtocol):
         self._transport.set_protocol(self)
 
     def __repr__(self) -> str:
-        return f"<Pipe to {self._transport.get_extra_info('peername')}: {self.closed or 'open'}>"
-
-    @property
-    def peer(self) -> str | None:
-        """The network address at the other end; None for a Unix socket."""
-        name = self._transport.get_extra_info("peername")
-        return str(name[0]) if isinstance(name, tuple) else None
+        return f"<Pipe to {self.peer}: {self.closed or 'open'}>"
 
     def on_close(self, handler: Callable[[str], None]) -> None:
         """Call `handler` with the reason when the connection ends, at once if it has."""
