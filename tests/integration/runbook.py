@@ -34,6 +34,8 @@ BIN = Path(sys.executable).parent
 WAIT = 60.0
 _LIMIT = 60.0
 _LOOKS = tuple(f"aragora-redis {name}" for name in ("health", "status", "doctor"))
+_ASSIGNED = re.compile(r"(?:\w+=(?:\$\([^)]*\)|\S*)\s+)*")
+"""What a command is given in front."""
 _CLUSTER = "<!-- on a cluster -->"
 _SERVERS = {
     "sentinel": (("redis", 3, 10, 6379), ("sentinel", 3, 20, 26379)),
@@ -188,7 +190,7 @@ class Stage:
 
 def looks(step: Step) -> bool:
     """Whether a command only looks, so that it may be repeated until all is as it will be."""
-    return step.command.startswith(_LOOKS)
+    return _ASSIGNED.sub("", step.command, count=1).startswith(_LOOKS)
 
 
 def play(steps: list[Step], stage: Stage) -> Iterator[tuple[Step, str]]:

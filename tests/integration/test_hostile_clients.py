@@ -74,6 +74,7 @@ async def test_others_are_served_and_memory_is_bounded(gateway):
     before = gateway.memory
     with beside(gateway.port) as served:
         async with AsyncExitStack() as attacks:
+            await attacks.enter_async_context(attack("silent", ROOM, gateway.port))
             for name in ATTACKS:
                 await attacks.enter_async_context(attack(name, 6, gateway.port))
             await asyncio.sleep(3)
