@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from aragora_redis import SharedState
+from aragora_redis.state.token_feed import TokenFeed
 
 from .child import answering, peak, resident
 
@@ -30,6 +31,11 @@ class Instance:
             await asyncio.sleep(LOOK_EVERY)
         return await self.how()
 
+    @property
+    def _feed(self) -> TokenFeed | None:
+        redis = self._state._redis  # noqa: SLF001 - which history it follows is nobody else's matter
+        return redis.feed if redis else None
+
     async def how(self) -> dict[str, Any]:
         """How it is."""
         status = self._state.status()
@@ -40,12 +46,12 @@ class Instance:
             "cpu": time.process_time(),
             "tokens": status.tokens,
             "instances": status.instances,
-            "eras": self._state._redis.feed.eras if self._state._redis else "",  # noqa: SLF001
+            "eras": self._feed.eras if self._feed else "",
         }
 
     async def reconciled(self, eras: str) -> dict[str, Any]:
         """Wait until it has followed another history than this one, in all shards."""
-        feed = self._state._redis.feed if self._state._redis else None  # noqa: SLF001
+        feed = self._feed
         while (
             feed is None
             or feed.eras == eras
