@@ -14,8 +14,8 @@ from pydantic import BaseModel
 
 from aragora_redis import SharedState
 from aragora_redis.jwt import VerifiedToken
-from aragora_redis.web import SessionMiddleware, WebSession, session_of
 from aragora_redis.web.fastapi import RateLimit, RequireToken, install, lifespan
+from aragora_redis.web.starlette import SessionMiddleware, WebSession, session_of
 
 TOKEN_LIFETIME = 900.0
 

@@ -144,7 +144,7 @@ CHAPTERS = (
     Chapter("A page of them", "aragora_redis.audit.page", ("Page",)),
     Chapter("One act", "aragora_redis.audit.act", ("Act",)),
     Chapter("Calls by httpx", "aragora_redis.web.httpx"),
-    Chapter("Web services", "aragora_redis.web"),
+    Chapter("Starlette", "aragora_redis.web.starlette"),
     Chapter(
         "FastAPI",
         "aragora_redis.web.fastapi",

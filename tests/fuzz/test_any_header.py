@@ -18,8 +18,8 @@ from tests.fuzz.strategies import damaged, texts
 from aragora_redis.policies import parse_policies
 from aragora_redis.settings import from_env
 from aragora_redis.state.shared import SharedState
-from aragora_redis.web import RateLimitMiddleware, SessionMiddleware, TokenMiddleware
 from aragora_redis.web.client_address import client_address, proxies, subject_of
+from aragora_redis.web.starlette import RateLimitMiddleware, SessionMiddleware, TokenMiddleware
 
 TRUSTED = proxies(["127.0.0.0/8", "::1", "10.0.0.0/8", "fd00::/8"])
 ADDRESSES = (

@@ -20,7 +20,7 @@ from tests.integration.fleet import instances, until
 
 from aragora_redis import Level
 from aragora_redis.errors import SessionGoneError, TooManySessionsError
-from aragora_redis.web import SessionMiddleware, session_of
+from aragora_redis.web.starlette import SessionMiddleware, session_of
 
 
 @pytest.fixture

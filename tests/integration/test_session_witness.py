@@ -11,7 +11,7 @@ from starlette.routing import Route
 from tests.integration.fleet import instances, until
 
 from aragora_redis.events import SessionRefused
-from aragora_redis.web import SessionMiddleware, session_of
+from aragora_redis.web.starlette import SessionMiddleware, session_of
 
 
 class Service:

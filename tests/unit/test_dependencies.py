@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from importlib.metadata import Distribution, distribution, distributions
 from itertools import chain
@@ -113,3 +114,10 @@ def test_an_audit_is_only_one_where_advisories_can_be_had(tmp_path, seen, code, 
     )
     assert result.returncode == code, result.stderr
     assert told in result.stderr
+
+
+@pytest.mark.parametrize("module", ["problems", "headers", "client_address", "bearer", "httpx"])
+def test_who_has_no_starlette_need_not_install_it(module):
+    """What a Flask or Django service, or a client, shares with others knows no framework."""
+    text = f"import sys; sys.modules['starlette'] = None; import aragora_redis.web.{module}"
+    subprocess.run([sys.executable, "-c", text], check=True, timeout=30)

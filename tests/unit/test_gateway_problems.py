@@ -11,6 +11,7 @@ from aragora_redis import errors
 from aragora_redis.errors import Ran
 from aragora_redis.gateway.problems import problem_of_faults
 from aragora_redis.web.problems import MEDIA_TYPE, problem_of, problem_outside
+from aragora_redis.web.starlette.asgi import response_of
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,7 @@ def test_table(error, status, kind):
 
 def test_a_problem_says_what_to_do_and_whether_it_ran():
     error = errors.OutcomeUnknownError("no answer came", remedy="ask again")
-    response = problem_of(error).response()
+    response = response_of(problem_of(error))
     assert response.headers["content-type"] == MEDIA_TYPE
     assert json.loads(bytes(response.body)) == {
         "type": "urn:aragora-redis:outcome-unknown",

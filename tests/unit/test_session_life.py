@@ -17,7 +17,7 @@ from aragora_redis.sessions.policy import OnFull, SessionPolicy
 from aragora_redis.settings import Settings, from_env
 from aragora_redis.state.shared import SharedState
 from aragora_redis.testing import FakeClock, memory_state
-from aragora_redis.web import SessionMiddleware, session_of
+from aragora_redis.web.starlette import SessionMiddleware, session_of
 
 DAY = 86_400.0
 POLICY = SessionPolicy(idle=60, absolute=600, longest=30 * DAY)

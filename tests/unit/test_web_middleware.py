@@ -32,10 +32,10 @@ from aragora_redis.jwt import VerifiedToken
 from aragora_redis.policies import parse_policies
 from aragora_redis.settings import from_env
 from aragora_redis.tokens.identity import token_id
-from aragora_redis.web import RateLimitMiddleware, TokenMiddleware, by_address
-from aragora_redis.web.asgi import is_below
 from aragora_redis.web.client_address import client_address, proxies, subject_of
 from aragora_redis.web.fastapi import RateLimit, RequireToken, install, lifespan
+from aragora_redis.web.starlette import RateLimitMiddleware, TokenMiddleware, by_address
+from aragora_redis.web.starlette.asgi import is_below
 
 KEY = "0123456789abcdef" * 4
 POLICIES = """

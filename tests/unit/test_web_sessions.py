@@ -24,7 +24,7 @@ from aragora_redis.errors import (
     SessionGoneError,
 )
 from aragora_redis.settings import Settings
-from aragora_redis.web import NotLoadedError, SessionMiddleware, session_of
+from aragora_redis.web.starlette import NotLoadedError, SessionMiddleware, session_of
 
 
 class Service:

@@ -17,6 +17,7 @@ import httptools
 from ..clock import SYSTEM_CLOCK, Clock
 from ..web.client_address import subject_of
 from ..web.problems import Problem
+from ..web.starlette.asgi import response_of
 from .crowd import Crowd, Why
 from .one_write import OneWriteProtocol
 
@@ -29,7 +30,7 @@ AHEAD: Final = 16
 
 
 def _answer(problem: Problem) -> bytes:
-    response = problem.response()
+    response = response_of(problem)
     lines = [f"HTTP/1.1 {problem.status.value} {problem.status.phrase}".encode()]
     lines += [b"%b: %b" % field for field in response.raw_headers]
     return b"\r\n".join((*lines, b"connection: close", b"", bytes(response.body)))

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..settings import HttpLimits
 from ..web.problems import Problem
+from ..web.starlette.asgi import response_of
 from .at_once import at_once
 from .auth import AcceptedTokens, is_loopback, unauthenticated
 from .oauth_protocol import OAuthError, invalid_client
@@ -164,7 +165,10 @@ class Guards:
         if "role" not in scope.get("state", ()) and not await self._strangers.come():
             problem = _BUSY
         if problem is not None:
-            await problem.response()(scope, receive, send)
+            refused = (
+                problem.response() if isinstance(problem, OAuthError) else response_of(problem)
+            )
+            await refused(scope, receive, send)
             return
         if uploads:
             await self._app(scope, receive, send)
@@ -172,10 +176,10 @@ class Guards:
         try:
             messages = await at_once(_read(receive, limit), self._limits.body_timeout)
         except TimeoutError:
-            await _too_slow(self._limits.body_timeout).response()(scope, receive, send)
+            await response_of(_too_slow(self._limits.body_timeout))(scope, receive, send)
             return
         if messages is None:
-            await _too_large(limit).response()(scope, receive, send)
+            await response_of(_too_large(limit))(scope, receive, send)
             return
         if messages[-1]["type"] == "http.disconnect":
             return  # whoever it was is not there to be answered, and this is no fault to log

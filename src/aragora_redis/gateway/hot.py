@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import AragoraRedisError
 from ..web.problems import ProblemError
+from ..web.starlette.asgi import response_of
 from .bodies import is_json
 from .guards import Admitted, text_of
 from .problems import INTERNAL, problem_told
@@ -53,9 +54,9 @@ class HotRoutes:
         try:
             response = await called
         except (AragoraRedisError, ProblemError) as error:
-            response = problem_told(error).response()
+            response = response_of(problem_told(error))
         except Exception:
-            await INTERNAL.response()(scope, receive, send)
+            await response_of(INTERNAL)(scope, receive, send)
             raise  # the server logs it
         await response(scope, receive, send)
 

@@ -11,6 +11,7 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, Field, TypeAdapter
 
+from ..clock import SYSTEM_CLOCK
 from ..rate_limit.gcra import Decision, Look, Source
 from ..rate_limit.joint import MOST_LIMITS, LimitCheck
 from ..rate_limit.policy import EXACT, Rate
@@ -18,7 +19,6 @@ from ..rate_limit.reservation import LONGEST_TTL, TTL, Found
 from ..state.own_limits import LONGEST_LASTS, MOST_ON_A_PAGE
 from ..state.shared import SharedState
 from ..web.headers import fields, joint_fields
-from ..web.rate_limit import x_now
 from .auth import Caller, Role, needs
 from .bodies import Body, JsonRoute, QuerySigned, Signed, Text
 from .problems import JSON_ANSWERS, answers
@@ -243,12 +243,11 @@ def routes(state: SharedState, stopping: asyncio.Event) -> APIRouter:
             for check, decision in zip(checks, joint.decisions, strict=True)
             if decision is not None
         ]
-        x_moment = x_now(wanted=state.settings.gateway.x_headers)
         found = _JOINT.validate_python(joint, from_attributes=True)
         return Rendered(
             _JOINT.dump_json(found),
             _status(allowed=joint.allowed),
-            joint_fields(told, joint.retry_after, x_now=x_moment),
+            joint_fields(told, joint.retry_after, x_now=_x_now(state)),
         )
 
     @router.post("/{policy}/check", response_model=DecisionBody, responses={429: _REFUSED})
@@ -404,5 +403,8 @@ def _status(*, allowed: bool) -> HTTPStatus:
 
 
 def _fields(state: SharedState, policy: str, decision: Decision) -> dict[str, str]:
-    x_moment = x_now(wanted=state.settings.gateway.x_headers)
-    return fields(policy, decision, x_now=x_moment)
+    return fields(policy, decision, x_now=_x_now(state))
+
+
+def _x_now(state: SharedState) -> float | None:
+    return SYSTEM_CLOCK.wall() if state.settings.gateway.x_headers else None

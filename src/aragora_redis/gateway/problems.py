@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from ..errors import AragoraRedisError, Ran
 from ..web.problems import MEDIA_TYPE, Problem, ProblemError, problem_of
+from ..web.starlette.asgi import response_of
 
 _SHOWN = 5
 """How many faults of one body are listed."""
@@ -85,16 +86,16 @@ def install(app: FastAPI) -> None:
     """Answer every error of the application as a problem."""
 
     async def ours(_: Request, error: AragoraRedisError | ProblemError) -> JSONResponse:
-        return problem_told(error).response()
+        return response_of(problem_told(error))
 
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        return problem_of_faults(error.errors()).response()
+        return response_of(problem_of_faults(error.errors()))
 
     async def http(_: Request, error: HTTPException) -> JSONResponse:
-        return problem_of_http(error).response()
+        return response_of(problem_of_http(error))
 
     async def internal(_: Request, _error: Exception) -> JSONResponse:
-        return INTERNAL.response()
+        return response_of(INTERNAL)
 
     app.exception_handler(AragoraRedisError)(ours)
     app.exception_handler(ProblemError)(ours)

@@ -18,12 +18,12 @@ from ..errors import AragoraRedisError, TokenRefusedError
 from ..jwt import VerifiedToken
 from ..rate_limit.gcra import Decision
 from ..state.shared import SharedState
-from .asgi import closing
+from .bearer import refusal
 from .headers import x_fields
-from .problems import Problem, ProblemError, problem_outside
-from .rate_limit import Subject, add_members, by_address, refusal
-from .tokens import TokenCheck
-from .tokens import refusal as token_refusal
+from .problems import Problem, ProblemError, over_limit, problem_outside
+from .starlette.asgi import closing, response_of
+from .starlette.rate_limit import Subject, add_members, by_address
+from .starlette.tokens import TokenCheck
 
 _TOLD = "aragora_redis.limits"
 """Where in a request's scope the dependencies say what they have found."""
@@ -49,7 +49,7 @@ def install(app: FastAPI, state: SharedState) -> None:
         return await _answered(asked, error.problem)
 
     async def token(asked: HTTPConnection, error: TokenRefusedError) -> Response | None:
-        return await _answered(asked, token_refusal(error))
+        return await _answered(asked, refusal(error))
 
     app.add_middleware(_TellingLimits)
     app.exception_handler(AragoraRedisError)(ours)
@@ -60,10 +60,10 @@ def install(app: FastAPI, state: SharedState) -> None:
 async def _answered(asked: HTTPConnection, problem: Problem) -> Response | None:
     """The answer to a request, or to a WebSocket that a server can refuse so; others are closed."""
     if not isinstance(asked, WebSocket):
-        return problem.response()
+        return response_of(problem)
     opening = asked.application_state is WebSocketState.CONNECTING
     if opening and "websocket.http.response" in (asked.scope.get("extensions") or {}):
-        return problem.response()
+        return response_of(problem)
     if WebSocketState.DISCONNECTED not in {asked.application_state, asked.client_state}:
         await asked.send(closing(problem))
     return None
@@ -122,7 +122,8 @@ class RateLimit:
             return None
         decision = await state.rate_limits.check(self._policy, subject, self._cost)
         if not decision.allowed:
-            raise ProblemError(refusal(self._policy, decision, x_headers=self._x_headers))
+            x_now = SYSTEM_CLOCK.wall() if self._x_headers else None
+            raise ProblemError(over_limit(self._policy, decision, x_now=x_now))
         x_told = x_fields(decision, SYSTEM_CLOCK.wall()) if self._x_headers else {}
         request.scope[_TOLD].append(_Told(self._policy, decision, x_told))
         return decision

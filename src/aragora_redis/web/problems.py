@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
-from starlette.responses import JSONResponse
-
 from ..errors import (
     AragoraRedisError,
     CircuitFullError,
@@ -31,7 +29,8 @@ from ..errors import (
     UnexpectedReplyError,
     UnknownPolicyError,
 )
-from .headers import retry_after
+from ..rate_limit.gcra import Decision
+from .headers import fields, retry_after
 
 _log = logging.getLogger(__name__)
 
@@ -87,10 +86,10 @@ class Problem:
     kind: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    def response(self) -> JSONResponse:
-        """The answer."""
+    def document(self) -> dict[str, str | int]:
+        """The body, to be written as JSON under `MEDIA_TYPE`."""
         title = self.kind.replace("-", " ").capitalize() if self.kind else self.status.phrase
-        body = {
+        return {
             "type": _TYPE + self.kind if self.kind else "about:blank",
             "title": title,
             "status": self.status.value,
@@ -98,7 +97,6 @@ class Problem:
             "remedy": self.remedy,
             "ran": self.ran.value,
         }
-        return JSONResponse(body, self.status, dict(self.headers), MEDIA_TYPE)
 
 
 _INTERNAL = Problem(
@@ -112,6 +110,17 @@ class ProblemError(Exception):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.detail)
         self.problem = problem
+
+
+def over_limit(policy: str, decision: Decision, *, x_now: float | None = None) -> Problem:
+    """How a request is answered that is over its limit; with `x_now` see `headers.fields`."""
+    return Problem(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "too many requests",
+        "wait as long as Retry-After says",
+        kind="limit-exceeded",
+        headers=fields(policy, decision, x_now=x_now),
+    )
 
 
 def problem_of(error: AragoraRedisError) -> Problem:

@@ -11,12 +11,12 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
-from ..errors import AragoraRedisError, SessionDataError
-from ..sessions.client import Client
-from ..state.shared import SharedState
-from .asgi import answer, is_below
-from .client_address import client_address, proxies
-from .problems import Problem, problem_outside
+from ...errors import AragoraRedisError, SessionDataError
+from ...sessions.client import Client
+from ...state.shared import SharedState
+from ..client_address import client_address, proxies
+from ..problems import Problem, problem_outside
+from .asgi import answer, is_below, response_of
 from .session import Lasting, MaxAge, WebSession
 from .session_cookie import CookieForm, SameSite
 from .session_socket import SocketSession
@@ -176,7 +176,7 @@ class _Response:
             await self._send(message)
 
     async def _put(self, problem: Problem) -> None:
-        response = problem.response()
+        response = response_of(problem)
         await self._send(
             {
                 "type": "http.response.start",

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
-from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..clock import SYSTEM_CLOCK
-from ..errors import AragoraRedisError
-from ..rate_limit.gcra import Decision
-from ..state.shared import SharedState
+from ...clock import SYSTEM_CLOCK
+from ...errors import AragoraRedisError
+from ...rate_limit.gcra import Decision
+from ...state.shared import SharedState
+from ..client_address import UNIX, client_address, proxies, subject_of
+from ..headers import fields, x_fields
+from ..problems import over_limit, problem_outside
 from .asgi import answer, is_below
-from .client_address import UNIX, client_address, proxies, subject_of
-from .headers import fields, x_fields
-from .problems import Problem, problem_outside
 
 _log = logging.getLogger(__name__)
 
@@ -59,22 +58,6 @@ def by_address(trusted_proxies: Collection[str] = ()) -> Subject:
         return NO_ADDRESS
 
     return subject
-
-
-def x_now(*, wanted: bool) -> float | None:
-    """The moment at which `X-RateLimit-*` are filled in, if they are wanted."""
-    return SYSTEM_CLOCK.wall() if wanted else None
-
-
-def refusal(policy: str, decision: Decision, *, x_headers: bool = False) -> Problem:
-    """The answer to a request that is over its limit."""
-    return Problem(
-        HTTPStatus.TOO_MANY_REQUESTS,
-        "too many requests",
-        "wait as long as Retry-After says",
-        kind="limit-exceeded",
-        headers=fields(policy, decision, x_now=x_now(wanted=x_headers)),
-    )
 
 
 def add_members(headers: MutableHeaders, policy: str, decision: Decision) -> None:
@@ -138,8 +121,8 @@ class RateLimitMiddleware:
             await answer(problem_outside(error), scope, receive, send)
             return
         if not decision.allowed:
-            over = refusal(self._policy, decision, x_headers=self._x_headers)
-            await answer(over, scope, receive, send)
+            x_now = SYSTEM_CLOCK.wall() if self._x_headers else None
+            await answer(over_limit(self._policy, decision, x_now=x_now), scope, receive, send)
             return
         await self._app(scope, receive, self._telling(decision, send))
 

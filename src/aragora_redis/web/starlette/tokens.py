@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
-from http import HTTPStatus
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..errors import AragoraRedisError, SettingsError, TokenRefusedError
-from ..jwt import VerifiedToken
-from ..state.shared import SharedState
+from ...errors import AragoraRedisError, SettingsError, TokenRefusedError
+from ...jwt import VerifiedToken
+from ...state.shared import SharedState
+from ..bearer import insufficient, refusal, sent_token
+from ..problems import ProblemError, problem_outside
 from .asgi import answer, is_below
-from .problems import Problem, ProblemError, problem_outside
-
-_SCHEME = "bearer"
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
-"""`b64token` of RFC 6750 section 2.1."""
-_PREFIX = "the token is not valid: "
 
 
 class TokenCheck:
@@ -59,31 +53,15 @@ class TokenCheck:
                 understood; 403 where it does not allow enough; 503 where this instance cannot say.
         """
         try:
-            verified = await self._state.tokens.verify(self._sent(authorization))
+            verified = await self._state.tokens.verify(sent_token(authorization, self._realm))
         except TokenRefusedError as error:
             raise ProblemError(refusal(error, self._realm)) from None
         except AragoraRedisError as error:
             raise ProblemError(problem_outside(error)) from None
         wanted = self._scopes.union(scopes)
         if not wanted <= verified.scopes:
-            raise ProblemError(_insufficient(self._realm, wanted))
+            raise ProblemError(insufficient(self._realm, wanted))
         return verified
-
-    def _sent(self, authorization: Sequence[str]) -> str:
-        if len(authorization) > 1:
-            raise ProblemError(
-                _malformed(self._realm, "there is more than one Authorization field")
-            )
-        scheme, _, token = (authorization[0] if authorization else "").strip().partition(" ")
-        token = token.strip()
-        if scheme.lower() != _SCHEME or not token:
-            # RFC 6750 section 3.1: who did not try to authenticate is told no error code.
-            raise ProblemError(
-                _challenge(HTTPStatus.UNAUTHORIZED, "no token was sent", realm=self._realm)
-            )
-        if _TOKEN.fullmatch(token) is None:
-            raise ProblemError(_malformed(self._realm, "what follows Bearer cannot be a token"))
-        return token
 
 
 class TokenMiddleware:
@@ -122,39 +100,3 @@ class TokenMiddleware:
                 return
             scope.setdefault("state", {}).update(token=token, claims=token.claims)
         await self._app(scope, receive, send)
-
-
-def refusal(error: TokenRefusedError, realm: str = "api") -> Problem:
-    """How a request is answered whose token is refused."""
-    return _challenge(
-        HTTPStatus.UNAUTHORIZED,
-        error.message,
-        realm=realm,
-        error="invalid_token",
-        error_description=error.message.removeprefix(_PREFIX),
-    )
-
-
-def _malformed(realm: str, detail: str) -> Problem:
-    return _challenge(HTTPStatus.BAD_REQUEST, detail, realm=realm, error="invalid_request")
-
-
-def _insufficient(realm: str, wanted: Collection[str]) -> Problem:
-    scope = " ".join(sorted(wanted))
-    return _challenge(
-        HTTPStatus.FORBIDDEN,
-        "the token does not allow this",
-        realm=realm,
-        error="insufficient_scope",
-        scope=scope,
-    )
-
-
-def _challenge(status: HTTPStatus, detail: str, **told: str) -> Problem:
-    challenge = ", ".join(f'{name}="{text}"' for name, text in told.items())
-    return Problem(
-        status,
-        detail,
-        "send Authorization: Bearer with a token that is valid for this",
-        headers={"WWW-Authenticate": f"Bearer {challenge}"},
-    )

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from http import HTTPStatus
 
+from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from ..errors import Ran
-from .problems import Problem
+from ...errors import Ran
+from ..problems import MEDIA_TYPE, Problem
 
 _POLICY_VIOLATION, _INTERNAL_ERROR, _TRY_AGAIN_LATER = 1008, 1011, 1013
 """Close codes (RFC 6455 section 7.4, and IANA's registry)."""
@@ -36,13 +37,18 @@ def _path_within(scope: Scope) -> str:
     return within or "/" if not within or within.startswith("/") else path
 
 
+def response_of(problem: Problem) -> JSONResponse:
+    """The answer that a problem is."""
+    return JSONResponse(problem.document(), problem.status, dict(problem.headers), MEDIA_TYPE)
+
+
 async def answer(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a request with a problem; a WebSocket is closed before it opens (policy violation)."""
     if scope["type"] == "websocket":
         await receive()
         await send({**closing(problem), "code": _POLICY_VIOLATION})
         return
-    await problem.response()(scope, receive, send)
+    await response_of(problem)(scope, receive, send)
 
 
 def closing(problem: Problem) -> Message:

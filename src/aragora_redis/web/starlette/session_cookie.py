@@ -7,7 +7,7 @@ from typing import Literal
 from starlette.datastructures import MutableHeaders
 from starlette.types import Message
 
-from ..errors import InvalidInputError
+from ...errors import InvalidInputError
 from .session import Cookie, WebSession
 
 SameSite = Literal["lax", "strict", "none"]

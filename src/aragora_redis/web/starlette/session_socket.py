@@ -6,9 +6,9 @@ import logging
 
 from starlette.types import Message, Receive, Send
 
-from ..errors import AragoraRedisError
+from ...errors import AragoraRedisError
+from ..problems import problem_outside
 from .asgi import closing
-from .problems import problem_outside
 from .session import WebSession
 from .session_cookie import CookieForm
 

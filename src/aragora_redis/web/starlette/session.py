@@ -13,18 +13,18 @@ from typing import Any, Literal
 
 from starlette.requests import HTTPConnection
 
-from ..errors import (
+from ...errors import (
     AragoraRedisError,
     InvalidInputError,
     SessionConflictError,
     SessionDataError,
     SessionGoneError,
 )
-from ..sessions.client import Client
-from ..sessions.data import Fields, encode
-from ..sessions.stored import Session, SessionInfo
-from ..state.session_store import NO_ANSWER
-from ..state.sessions import Sessions
+from ...sessions.client import Client
+from ...sessions.data import Fields, encode
+from ...sessions.stored import Session, SessionInfo
+from ...state.session_store import NO_ANSWER
+from ...state.sessions import Sessions
 
 _ATTEMPTS = 3
 CLOCK_SLACK = 5.0
