@@ -147,7 +147,8 @@ async def test_what_is_counted_is_what_the_rows_say(fleet, on_server):
     """However instances come, change their minds, and go; also where somebody has written a row."""
     chance = random.Random(1)
     for turn in range(300):
-        boot, eras, policies = f"boot-{chance.randrange(12)}", *chance.choices(("x", "y"), k=2)
+        boot, eras = f"boot-{chance.randrange(12)}", chance.choice(("x", "y", "-"))
+        policies = chance.choice(("x", "y"))
         if chance.random() < 0.2:
             fleet.age(f"boot-{chance.randrange(12)}")
         if turn == 150:
@@ -157,10 +158,20 @@ async def test_what_is_counted_is_what_the_rows_say(fleet, on_server):
         pulse = await fleet.beat(boot, eras, policies)
         rows = fleet.rows()
         assert pulse.instances == len(rows)
-        assert pulse.agreed == sum(row[0] == eras for row in rows)
+        assert pulse.agreed == sum(row[0] in {eras, "-"} for row in rows)
         assert pulse.alike == sum(row[1] == policies for row in rows)
         there = {name.decode() for name in on_server.client.zrange(fleet.keys.beats, 0, -1)}
         assert fleet.there(boot) == there
+
+
+async def test_who_knows_nothing_agrees_with_all_and_learns_nothing_by_it(fleet):
+    """One that loads, or ends each time it does, keeps no other starter waiting."""
+    await fleet.beat("starting", eras="-")
+    assert (await fleet.beat("a")).agreed == 2
+    pulse = await fleet.beat("starting", eras="-")
+    assert (pulse.instances, pulse.agreed) == (2, 1)
+    await fleet.beat("starting", eras="others")
+    assert (await fleet.beat("a")).agreed == 1
 
 
 async def test_counts_that_are_wrong_are_made_anew(fleet, on_server):

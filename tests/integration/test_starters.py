@@ -7,6 +7,7 @@ import time
 from contextlib import AsyncExitStack
 from typing import Any
 
+from redis import Redis
 from tests.integration.fleet import instances, until
 
 from aragora_redis import SharedState
@@ -60,5 +61,60 @@ async def test_i1_what_others_have_published_unheard_is_read_before_the_first_ju
         await until(lambda: redis.presence.agreed_since is not None)
         assert not starter.ready
         looks.open.set()
+        await until(lambda: starter.ready)
+        assert starter.tokens.is_revoked({"jti": "token"})
+
+
+async def test_i1_one_that_loads_keeps_nobody_waiting(make_lab):
+    """Nor does one that ends each time before it has loaded all."""
+    lab = make_lab("standalone")
+    lab.start()
+    async with AsyncExitStack() as stack:
+        (one,) = await stack.enter_async_context(instances(lab, 1))
+        loading = SharedState.from_env(lab.env())
+        stack.push_async_callback(loading.close)
+        followed: Any = loading._redis
+        comparisons = Gate(followed.feed._comparison, "compare")
+        loading.start()
+        await until(lambda: all(shard.reconciled for shard in followed.feed.shards))
+        await one.tokens.revoke("token", expires_at=time.time() + 600)
+        await until(lambda: any(len(shard.replica) for shard in followed.feed.shards))
+
+        (starter,) = await stack.enter_async_context(instances(lab, 1))
+        assert starter.tokens.is_revoked({"jti": "token"})
+        assert not comparisons.ran
+        assert not loading.ready
+        comparisons.open.set()
+        await until(lambda: loading.ready)
+        assert loading.tokens.is_revoked({"jti": "token"})
+
+
+async def test_i1_one_that_loads_and_knows_what_was_wiped_is_waited_for(make_lab):
+    lab = make_lab("standalone")
+    lab.start()
+    async with AsyncExitStack() as stack:
+        (one,) = await stack.enter_async_context(instances(lab, 1))
+        loading = SharedState.from_env(lab.env())
+        stack.push_async_callback(loading.close)
+        followed: Any = loading._redis
+        comparisons = Gate(followed.feed._comparison, "compare")
+        loading.start()
+        await until(lambda: all(shard.reconciled for shard in followed.feed.shards))
+        await one.tokens.revoke("token", expires_at=time.time() + 600)
+        await until(lambda: any(len(shard.replica) for shard in followed.feed.shards))
+        await one.close()
+        node = lab.node("redis-0")
+        with Redis(port=node.port, password=lab.password(node)) as client:
+            client.flushall()
+        await followed.presence.beat()
+
+        starter = SharedState.from_env(lab.env())
+        stack.push_async_callback(starter.close)
+        starter.start()
+        feed: Any = starter._redis and starter._redis.feed
+        await until(lambda: feed.loaded and feed.settled, 20)
+        assert not comparisons.ran
+        assert not starter.ready, "it has loaded all that Redis has, which lacks a revocation"
+        comparisons.open.set()
         await until(lambda: starter.ready)
         assert starter.tokens.is_revoked({"jti": "token"})

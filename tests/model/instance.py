@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .store import History, Position, Record, Survey
+from .store import NOTHING, History, Position, Record, Survey
 
 
 class Rules(NamedTuple):
@@ -17,7 +17,8 @@ class Rules(NamedTuple):
         arrived: what has survived is remembered until the position is in a later era.
         owed: what an instance revokes is owed until a primary has confirmed it.
         order: a message moves the position only if it continues it.
-        unanimous: who starts waits until all have reconciled what it has,
+        unanimous: who starts waits until all have reconciled what it has, or know nothing,
+        nothing: whoever knows something does not say that it knows nothing,
         look: and has looked once more since.
         later: a comparison lets nothing be forgotten of histories that began after it.
     """
@@ -29,6 +30,7 @@ class Rules(NamedTuple):
     owed: bool = True
     order: bool = True
     unanimous: bool = True
+    nothing: bool = True
     look: bool = True
     later: bool = True
 
@@ -89,7 +91,8 @@ class Instance(NamedTuple):
         inbox: what the server has sent, in order: `("message", position, members)`,
             `("answer", what)`, or `("agreed", history)` to a beat.
         ready: it judges tokens.
-        reconciled: the history whose losses it has published again.
+        reconciled: the history that lacks nothing of what it knows: what that had lost was
+            published again, or nothing was known when it was first seen.
         vouched: how far it has come since a beat found that all have.
     """
 
@@ -139,6 +142,14 @@ class Instance(NamedTuple):
         here = self._replace(owed=self.owed & ~some, learned=self.learned & ~some)
         return here._keeps(Kept(position, some, own))
 
+    def knows_nothing(self, rules: Rules) -> bool:
+        """Whether it has nothing that a history could lack."""
+        return not (rules.nothing and (self.known or self.owed or self.learned or self.ring))
+
+    def word(self, rules: Rules) -> History | None:
+        """What it says of itself with each beat."""
+        return self.reconciled or (NOTHING if self.knows_nothing(rules) else None)
+
     # --- readiness --------------------------------------------------------------------------
 
     def _looked(self) -> Instance:
@@ -152,7 +163,7 @@ class Instance(NamedTuple):
     def _starts(self, rules: Rules) -> Instance:
         """Judge tokens as soon as the rules allow it, and from then on."""
         least = (LOOKED if rules.look else AGREED) if rules.unanimous else UNVOUCHED
-        if self.ready or self.reconciled is None or self.vouched < least:
+        if self.ready or self.position is None or self.vouched < least:
             return self
         return self._replace(ready=True, vouched=UNVOUCHED)
 
@@ -161,6 +172,8 @@ class Instance(NamedTuple):
     def _message(self, position: Position, some: int, rules: Rules) -> Instance:
         """What was published joins in any case, and moves the position if it continues it."""
         mine, here = self.position, self._learns(some)
+        if mine is None and self.reconciled != position[:3]:
+            here = here._replace(reconciled=None, vouched=UNVOUCHED)
         known = mine.seq if mine is not None and mine[:3] == position[:3] else None
         if known is not None and position.seq <= known:
             return here
@@ -203,6 +216,8 @@ class Instance(NamedTuple):
     def _follow(self, head: Survey, asked_at: Position | None, rules: Rules) -> Instance:
         """Carry the position into the history that was found, and find what that lacks."""
         here, mine, there = self, self.position, head.position
+        if mine is None and self.knows_nothing(rules) and self.reconciled != there[:3]:
+            here = here._replace(reconciled=there[:3], vouched=UNVOUCHED)
         if mine is None or mine.nonce != there.nonce:
             here = here._replace(compare=True)
         elif mine[:3] != there[:3]:

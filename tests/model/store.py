@@ -11,6 +11,8 @@ Record = tuple[int, int, int]
 """Era, number and members of a change."""
 History = tuple[int, int, int]
 """Nonce, replication id and era."""
+NOTHING: History = (0, 0, 0)
+"""In a row: its instance knows nothing that a history could lack."""
 
 
 class Position(NamedTuple):
@@ -95,9 +97,13 @@ class Store(NamedTuple):
             feed = (*feed, (head.era, head.seq, news))
         return self._replace(head=head, ends=ends, feed=feed), head, news
 
-    def beat(self, index: int, history: History) -> Store:
-        """An instance says what it has reconciled."""
-        return self._replace(rows=tuple(sorted({**dict(self.rows), index: history}.items())))
+    def beat(self, index: int, history: History | None) -> Store:
+        """An instance says what it has reconciled; with none it agrees with nobody."""
+        rows = dict(self.rows)
+        rows.pop(index, None)
+        if history is not None:
+            rows[index] = history
+        return self._replace(rows=tuple(sorted(rows.items())))
 
     def prefixes(self) -> Iterator[Store]:
         """What a replica may hold of it, however far behind it is; or a server that lost all."""

@@ -32,6 +32,8 @@ COMPARED = (
     *(("is led on", "1"), ("fail over to", "1-1"), ("is led on", "0", "and asks again")),
 )
 """What a wipe has lost is pushed, and the primary that was compared is replaced meanwhile."""
+STARTING = (("restart", "1"), ("revoke", "1"), ("fail over to", "nothing"), ("restart", "0"))
+"""Who alone knows a token has not loaded anything yet."""
 WIPED = (("revoke", "0"), ("restart", "1"), ("fail over to", "nothing"))
 
 
@@ -72,6 +74,7 @@ def test_in_every_order_what_one_revoked_all_refuse_in_the_end(bounds, opening):
         ("owed", Bounds(1, 0, 1, 0), ()),
         ("order", Bounds(1, 1, 0, 0), ()),
         ("unanimous", Bounds(1, 1, 0, 1), WIPED),
+        ("nothing", Bounds(1, 1, 0, 2), STARTING),
         ("look", Bounds(1, 1, 0, 1), WIPED),
         ("later", Bounds(1, 3, 0, 0), COMPARED),
     ],
@@ -119,6 +122,10 @@ class Walk:
             assert shard.position == code(instance.position)
             assert bits(shard.replica.entries()) == instance.known
             assert bits(shard.dirty) == instance.owed
+            assert shard.knows_nothing == instance.knows_nothing(Rules())
+            if instance.position is None:  # later it is the feed that says so
+                found = shard.reconciled and (*shard.reconciled[:3],)
+                assert found == code_history(instance.reconciled)
             assert bits(shard.learned) == instance.learned
             assert shard._must_compare == instance.compare
             assert ring == {(code(k.at), *k[1:]) for k in instance.ring}
@@ -157,6 +164,10 @@ def code(position):
     if position is None:
         return None
     return Position(b"%d" % position.nonce, named(position.rid), position.era, position.seq)
+
+
+def code_history(history):
+    return history and (b"%d" % history[0], named(history[1]), history[2])
 
 
 def code_head(survey):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from .explorer import Step
 from .instance import AGREED, LOOKING, UNVOUCHED, Instance, Question, Rules
-from .store import Position, Store
+from .store import NOTHING, Position, Store
 
 
 class Bounds(NamedTuple):
@@ -83,7 +83,7 @@ def steps(world: World, rules: Rules) -> Iterator[tuple[Step, World]]:
         if instance.lane is not None:
             yield _lane(world, index, *instance.lane)
         if not all(each.ready for each in world.instances):
-            yield from _beats(world, index)
+            yield from _beats(world, index, rules)
         if instance.inbox:
             yield ("hears", name), _ask(_hear(world, index, rules), index)
         elif instance.asks is None:
@@ -150,17 +150,19 @@ def _befalls(world: World, index: int, rules: Rules) -> Iterator[tuple[str, Worl
         )
 
 
-def _beats(world: World, index: int) -> Iterator[tuple[Step, World]]:
+def _beats(world: World, index: int, rules: Rules) -> Iterator[tuple[Step, World]]:
     """An instance says what it has reconciled; who starts hears whether all have.
 
     That an era is old enough is that each that lives has had the time to say so.
     """
     instance = world.instances[index]
-    if instance.reconciled is None:
-        return
     before = world.seen_by(instance)
-    store = before.beat(index, instance.reconciled)
-    agreed = [history for _, history in store.rows] == [instance.reconciled] * len(world.instances)
+    store = before.beat(index, instance.word(rules))
+    agreed = (
+        instance.reconciled is not None
+        and len(store.rows) == len(world.instances)
+        and {history for _, history in store.rows} <= {instance.reconciled, NOTHING}
+    )
     heard = ("agreed", instance.reconciled)
     news = agreed and not instance.ready and instance.vouched == UNVOUCHED
     if news and heard not in instance.inbox:

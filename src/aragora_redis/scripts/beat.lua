@@ -8,8 +8,9 @@
 --       5 expiry in milliseconds, 6 the version this instance knows, 7 the hash of its policies
 -- A row is "<eras> <policies hash> <seconds by which its revocations may be behind> <checks that
 -- Redis decided since its last beat> <those that it decided without> <fingerprint of its digest key>
--- <how its outbox on disk is> <revocations that it holds> <instance id>"; two instances have reconciled the same eras where the first words are equal.
--- Reply: {now in microseconds, instances, instances whose eras equal ours, version,
+-- <how its outbox on disk is> <revocations that it holds> <instance id>"; two instances have reconciled the
+-- same eras where the first words are equal, and "-" agrees with all: it knows nothing that any may lack.
+-- Reply: {now in microseconds, instances, instances whose eras agree with ours, version,
 --         changes since the version that is known, oldest first, instances with our policies,
 --         1 where the changes are all that is there, and nobody else}
 -- Traits: write
@@ -98,7 +99,9 @@ if #came > 0 or #gone > 0 then
   redis.call('ZREMRANGEBYRANK', changes, 0, -REMEMBERED - 1)
 end
 
-local function counts() return redis.call('HMGET', tally, 'n', 'at', 'e ' .. ARGV[4], 'p ' .. ARGV[7]) end
+local function counts()
+  return redis.call('HMGET', tally, 'n', 'at', 'e ' .. ARGV[4], 'p ' .. ARGV[7], 'e -')
+end
 local count, seen = redis.call('ZCARD', beats), counts()
 local at = tonumber(seen[2] or 0)
 if tonumber(seen[1] or 0) ~= redis.call('HLEN', rows) or ms < at or ms - at > COUNTED_FOR then
@@ -120,4 +123,6 @@ if version ~= ARGV[6] then
     for i, id in ipairs(told) do told[i] = '+' .. id end
   end
 end
-return {now, count, tonumber(seen[3] or 0), version, told, tonumber(seen[4] or 0), whole}
+local agreed = tonumber(seen[3] or 0)
+if ARGV[4] ~= '-' then agreed = agreed + tonumber(seen[5] or 0) end
+return {now, count, agreed, version, told, tonumber(seen[4] or 0), whole}

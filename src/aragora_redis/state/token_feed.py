@@ -35,6 +35,8 @@ LEARNED_PAUSE = 0.5
 """Seconds over which entries of others are published again, at least; see `_pause_for`."""
 LEARNED_RATE = 200
 """Instances that may begin to do so in one second."""
+NOTHING = "-"
+"""In place of its eras: this instance knows nothing that any history could lack."""
 BOOTSTRAP_AGE = 6.0
 """Seconds that an era must be old before a starting instance trusts what it loaded from it."""
 
@@ -76,6 +78,7 @@ class TokenFeed:
         self._channels = {keys.feed: index for index, keys in enumerate(self.keys)}
         self._locks = [asyncio.Lock() for _ in range(SHARDS)]
         self._from_ground = set(range(SHARDS))
+        self._follows = False
         self._learned_due: dict[int, float] = {}
         self._opened: dict[int, float] = {}
         self._clocks = FeedClocks(clock, events)
@@ -109,6 +112,10 @@ class TokenFeed:
 
         They are told apart by more than their numbers: after a wipe the first era is 1 again.
         """
+        if self._follows and all(
+            shard.reconciled is None and shard.knows_nothing for shard in self.shards
+        ):
+            return NOTHING
         known = [shard.reconciled and shard.reconciled[:3] for shard in self.shards]
         return blake2b(repr(known).encode(), digest_size=8).hexdigest()
 
@@ -156,7 +163,8 @@ class TokenFeed:
             self._wake.set()
 
     async def run(self) -> None:
-        """Follow until cancelled."""
+        """Follow until cancelled; what the disk has of earlier revocations is known by now."""
+        self._follows = True
         while True:
             self._wake.clear()
             eras, began = self.eras, self._clock.monotonic()
@@ -256,7 +264,10 @@ class TokenFeed:
             self._opened[shard.index] = self._clock.monotonic() - age
         else:  # its clock has gone back since
             self._opened.setdefault(shard.index, self._clock.monotonic())
+        starts = shard.position is None and shard.reconciled is None
         plan = shard.on_head(head, asked_at=asked_at)
+        if starts and all(each.reconciled for each in self.shards):
+            self._on_reconciled()  # before all is loaded: whoever starts too waits for this alone
         if plan.new_era:
             self._events.emit(
                 EraChanged(shard.index, head.position.era, len(plan.own), len(plan.learned))

@@ -105,7 +105,8 @@ class Shard:
         self.replica = ShardReplica()
         self.position: Position | None = None
         self.reconciled: Position | None = None
-        """The history whose lost entries this instance has published again."""
+        """The history that lacks nothing of what is known here: what it had lost was published
+        again, or nothing was known when it was first seen."""
         self._must_compare = False
         self._ring: deque[_Kept] = deque()
         self._ring_entries = 0
@@ -113,6 +114,11 @@ class Shard:
         self._dirty: dict[Key, Entry] = {}
         self._held_back: set[Key] = set()
         self._learned: dict[Key, Entry] = {}
+
+    @property
+    def knows_nothing(self) -> bool:
+        """Whether it has nothing that any history could lack."""
+        return not (len(self.replica) or self._dirty or self._learned or self._ring)
 
     # --- own revocations ----------------------------------------------------------------
 
@@ -166,6 +172,10 @@ class Shard:
         """
         self._learn(entries)
         mine = self.position
+        if mine is None and self.reconciled and self.reconciled[:3] != position[:3]:
+            self.reconciled = (
+                None  # heard of another history, which the one that is loaded may lack
+            )
         known = mine.seq if mine is not None and position[:3] == mine[:3] else None
         if known is not None and position.seq <= known:
             return True
@@ -186,6 +196,9 @@ class Shard:
             asked_at: our position when `head` was asked for; messages may have moved it since.
         """
         mine, there = self.position, head.position
+        if mine is None and self.knows_nothing:
+            # Whatever is loaded from now on is of this history, so nobody need wait until it is.
+            self.reconciled = there
         new_era = mine is None or mine[:3] != there[:3]
         if mine is None or mine.nonce != there.nonce:
             self._must_compare = True
