@@ -75,6 +75,9 @@ class Operation(Struct, Generic[T], frozen=True, gc=False):
     """Whether a link that is down is an answer, because its caller has one of his own."""
     across_slots: bool = False
     """Whether its keys may be in several hash slots, all of them held by one primary."""
+    refuses: Callable[[Any], bool] | None = None
+    """Whether a result says that nothing was done, which is not believed of a later attempt once an
+    earlier one may have run; None where a second run tells what the first has done."""
     size: int = 0
     """Bytes of its keys and arguments, about; it is found out."""
 

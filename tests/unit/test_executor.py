@@ -104,6 +104,18 @@ async def test_i5_a_repetition_that_is_answered_is_the_outcome():
     assert await Links(UNKNOWN, LinkDownError("down"), 7).run() == 7
 
 
+async def test_i5_nor_does_one_that_finds_nothing_to_do():
+    """An update that ran where it was lost again: the next primary knows no such session."""
+
+    def is_gone(result: int) -> bool:
+        return result == 7
+
+    with pytest.raises(OutcomeUnknownError, match="the answer was lost"):
+        await Links(UNKNOWN, b"7").run(refuses=is_gone)
+    assert await Links(UNKNOWN, b"8").run(refuses=is_gone) == 8
+    assert await Links(b"7").run(refuses=is_gone) == 7
+
+
 async def test_i5_an_effect_is_never_repeated():
     links = Links(UNKNOWN, 7)
     with pytest.raises(OutcomeUnknownError):

@@ -90,19 +90,20 @@ class Executor:
                 reply = await route.links.lanes[operation.lane].submit(
                     operation, until, asking=asking is not None, alone=refusals > 0
                 )
-                return operation.result(reply)
+                result = operation.result(reply)
             except _TELLING as error:
                 failed: AragoraRedisError = error
+            else:
+                if unknown is not None:
+                    _believe(operation, result, unknown)
+                return result
             if isinstance(failed, OutcomeUnknownError):
                 unknown = unknown or failed
             if self._over(operation, failed) or self._clock.monotonic() >= until:
                 raise unknown or failed
-            if asking is None:
-                holder = self._elsewhere(failed)
+            holder = self._elsewhere(failed) if asking is None else None
             refusals += isinstance(failed, RefusedError)
-            if refusals > 1:
-                await asyncio.sleep(PAUSE)
-            if holder is None and not await self.usable(operation, until):
+            if not await self._may_go_on(operation, holder, refusals, until):
                 raise unknown or self._up_to_date(failed, operation)
 
     def _lead(self, operation: Operation[T]) -> Route | None:
@@ -121,6 +122,14 @@ class Executor:
                 return operation.at_once
             case _:
                 return isinstance(failed, OverloadedError)
+
+    async def _may_go_on(
+        self, operation: Operation[T], holder: Route | None, refusals: int, until: float
+    ) -> bool:
+        """Wait until another attempt can be made; False if none can before `until`."""
+        if refusals > 1:
+            await asyncio.sleep(PAUSE)
+        return holder is not None or await self.usable(operation, until)
 
     def _elsewhere(self, failed: AragoraRedisError) -> Route | None:
         """The way to whoever has the slot for this once, if that is known."""
@@ -180,3 +189,9 @@ class Executor:
         if isinstance(failed, LinkDownError) and down is not None:
             return LinkDownError(f"there is no usable connection to Redis: {down}")
         return failed
+
+
+def _believe(operation: Operation[T], result: T, unknown: OutcomeUnknownError) -> None:
+    """Refuse to believe that nothing was done, once an attempt may have run."""
+    if operation.refuses is not None and operation.refuses(result):
+        raise unknown

@@ -32,6 +32,7 @@ from .stored import (
     read_answer,
     read_hash,
     read_members,
+    refuses,
     same,
     text_of,
     with_text,
@@ -192,6 +193,7 @@ def update(
         shared=("exact" if exact else "merge", max_bytes, FIELD_LIMIT),
         fence=_PROBE,
         lane=_BULK,
+        refuses=refuses,
     )
 
 
@@ -303,6 +305,7 @@ def _cas(
         script=load(script),
         fence=_PROBE,
         lane=_BULK,
+        refuses=refuses,
     )
 
 

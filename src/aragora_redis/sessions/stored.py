@@ -172,6 +172,11 @@ Refusal = Literal["gone", "conflict", "large"]
 Answer = Stored | Moved | Full | Refusal
 
 
+def refuses(answer: Answer) -> bool:
+    """Whether it says that nothing was changed."""
+    return isinstance(answer, str | Full)
+
+
 def read_answer(reply: Any, member: bytes = b"", seal: Seal = PLAIN) -> Answer:
     """What a script about the session of a member has answered.
 
