@@ -204,8 +204,8 @@ class ClusterReach:
     def _close(self, addresses: Collection[Address]) -> None:
         for address in self._routes.keys() & addresses:
             route = self._routes.pop(address)
-            # It ends with the next turns of the loop; what is queued must not go out before.
-            route.links.suspend("another node has its slots")
+            # It ends with the next turns of the loop; nothing must go out before.
+            route.links.retire("another node has its slots")
             task = asyncio.create_task(route.close())
             self._ended.add(task)
             task.add_done_callback(self._ended.discard)

@@ -205,6 +205,13 @@ class PrimaryLinks:
                 continue
         return True
 
+    def retire(self, reason: str) -> None:
+        """Write nothing more, on no new connection either; read what is answered until `close`."""
+        self.suspend(reason)
+        self._aims += 1
+        for task in (*self._tasks, *self._renewals):
+            task.cancel()
+
     async def close(self) -> None:
         """End every connection."""
         tasks = [*self._tasks, *self._renewals]
