@@ -3,7 +3,7 @@
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 options = $(if $(PORT),--port "$(PORT)") $(if $(GATEWAYS),--gateways "$(GATEWAYS)") $(if $(MODE),--mode "$(MODE)") $(if $(DIR),--lab "$(DIR)")
 
-.PHONY: help setup up down test fuzz servers aragora drills soak bench scale hostile audit format lock clean
+.PHONY: help setup up down test fuzz servers aragora drills soak bench scale hostile audit package format lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\): ## /  make \1\t/p' Makefile | expand -t 16
@@ -57,6 +57,9 @@ hostile: ## Let two thousand hostile clients of each kind loose on a gateway, an
 audit: ## Look for known vulnerabilities in the pinned packages, where PyPI's advisories can be asked
 	@scripts/setup
 	@scripts/audit
+
+package: ## Build the wheel and the sdist, and try them as a new user would
+	@scripts/package
 
 format: ## Format the code, and fix what the linter can fix
 	@scripts/setup
