@@ -3,7 +3,7 @@
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 options = $(if $(PORT),--port "$(PORT)") $(if $(GATEWAYS),--gateways "$(GATEWAYS)") $(if $(MODE),--mode "$(MODE)") $(if $(DIR),--lab "$(DIR)")
 
-.PHONY: help setup up down test fuzz servers aragora drills soak bench scale hostile audit package format lock clean
+.PHONY: help setup up down test fuzz servers aragora drills soak bench scale hostile audit package pythons format lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\): ## /  make \1\t/p' Makefile | expand -t 16
@@ -60,6 +60,9 @@ audit: ## Look for known vulnerabilities in the pinned packages, where PyPI's ad
 
 package: ## Build the wheel and the sdist, and try them as a new user would
 	@scripts/package
+
+pythons: ## Run the unit and contract tests on the Python and Redis of another Debian (SUITE=trixie|sid WHERE=/var/tmp/aragora-pythons, as root)
+	@scripts/pythons "$(or $(SUITE),trixie)" "$(or $(WHERE),/var/tmp/aragora-pythons)"
 
 format: ## Format the code, and fix what the linter can fix
 	@scripts/setup

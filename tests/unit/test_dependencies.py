@@ -39,7 +39,8 @@ def needs(name: str) -> set[str]:
 
 def licence_of(found: Distribution) -> str:
     said = found.metadata
-    return said["License-Expression"] or said["License"]
+    fields = (said[name] for name in ("License-Expression", "License") if name in said)
+    return next(fields, "unknown")
 
 
 def test_the_core_needs_four_packages_and_what_those_need():
