@@ -18,8 +18,10 @@ from ..lab import Lab
 from ..state.shared import SharedState
 from ..telemetry.logs import EventLog
 from ..telemetry.prometheus import Metrics
+from ..web.client_address import proxies
 from . import (
     audit,
+    authz,
     circuits,
     limits,
     oauth,
@@ -139,6 +141,7 @@ def create_app(
             for end in ends:
                 end()
 
+    judge = authz.Judge(state)
     routers = (
         limits.routes(state, stopping),
         tokens.routes(state, shared=shared),
@@ -148,6 +151,7 @@ def create_app(
         sessions.routes(state),
         circuits.routes(state, shared=shared),
         audit.routes(state),
+        authz.routes(judge),
         status.routes(state, metrics, siblings),
         dashboard_routes.routes(dashboard),
     )
@@ -166,12 +170,13 @@ def create_app(
     )
     problems.install(app)
     app.front = Guards(
-        HotRoutes(app.front, routes=routes),
+        HotRoutes(app.front, routes=routes, judge=judge),
         tokens=accepted,
         bound=gateway.host,
         allowed_hosts=default_hosts(gateway.host) if allowed_hosts is None else allowed_hosts,
         limits=gateway.http,
         session_bytes=state.policies.sessions.max_bytes,
+        trusted=proxies(gateway.trusted_proxies),
     )
     return app
 

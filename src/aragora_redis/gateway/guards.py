@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..settings import HttpLimits
+from ..web.client_address import Proxies, is_trusted
 from ..web.problems import Problem
 from ..web.starlette.asgi import response_of
+from . import authz
 from .at_once import at_once
-from .auth import AcceptedTokens, is_loopback, unauthenticated
+from .auth import AcceptedTokens, Role, is_loopback, unauthenticated
 from .oauth_protocol import OAuthError, invalid_client
 from .turns import Turns
 from .upload import UPLOAD_LIMIT
@@ -124,6 +126,7 @@ class Guards:
     """Middleware that lets through what may be looked at further; strangers take turns.
 
     `/v1` and `/oauth` need a token. Metrics need one where others than this machine can connect.
+    `/authz` is for proxies, whose requests bear the tokens of their clients: an address proves one.
 
     Args:
         limits: how long a body may be and take.
@@ -131,6 +134,7 @@ class Guards:
         tokens: who may ask; the role that is found is left in the request's state.
         bound: the host that the gateway is bound to.
         allowed_hosts: see `default_hosts`; `{"*"}` allows all.
+        trusted: the proxies that may ask for others.
     """
 
     def __init__(
@@ -142,6 +146,7 @@ class Guards:
         allowed_hosts: Collection[str],
         limits: HttpLimits,
         session_bytes: int,
+        trusted: Proxies,
     ) -> None:
         self._app = app
         self._tokens = tokens
@@ -151,6 +156,7 @@ class Guards:
         self._session_limit = max(limits.max_body, 3 * session_bytes + 4096)
         self._limits = limits
         self._strangers = Turns(limits.max_connections)
+        self._is_proxy = lru_cache(maxsize=256)(partial(is_trusted, trusted=trusted))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the request, or hand it on with its body read, or to be read as an upload."""
@@ -188,10 +194,15 @@ class Guards:
     def _refusal(
         self, scope: Scope, path: str, headers: Mapping[bytes, bytes], limit: int
     ) -> Problem | OAuthError | None:
-        host = text_of(headers, b"host")
-        problem = refuse_repeated(scope, headers) or refuse_host(host, self._allowed_hosts)
-        if problem is None and b"origin" in headers:
-            problem = refuse_origin(scope["method"], text_of(headers, b"origin"), host)
+        asks = path.startswith(authz.PREFIX)
+        problem = refuse_repeated(scope, headers)
+        if problem is None and not asks:
+            # A proxy passes on what its client has said; all that a page of another site could do
+            # there is to spend limits.
+            host = text_of(headers, b"host")
+            problem = refuse_host(host, self._allowed_hosts)
+            if problem is None and b"origin" in headers:
+                problem = refuse_origin(scope["method"], text_of(headers, b"origin"), host)
         if problem is not None:
             return problem
         closed = path.startswith(self._closed)
@@ -203,6 +214,12 @@ class Guards:
             if role is None:
                 return (unauthenticated if closed else invalid_client)(authorization)
             scope.setdefault("state", {}).update(role=role, caller=tokens.names[role])
+        elif asks:
+            client = scope.get("client")
+            if client is None or not self._is_proxy(client[0]):
+                return _NO_PROXY
+            role = Role.GATEWAY
+            scope.setdefault("state", {}).update(role=role, caller=self._tokens.names[role])
         length = headers.get(b"content-length", b"")
         return _too_large(limit) if length.isdigit() and int(length[:20]) > limit else None
 
@@ -215,6 +232,12 @@ _BUSY = Problem(
     "too many wait to be answered who have shown no token",
     "try again shortly",
     headers={"Retry-After": "1", "Connection": "close"},
+)
+
+_NO_PROXY = Problem(
+    HTTPStatus.FORBIDDEN,
+    "only a proxy of ours may ask for others",
+    "name its address in ARAGORA_TRUSTED_PROXIES",
 )
 
 

@@ -19,6 +19,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ..errors import AragoraRedisError
 from ..web.problems import ProblemError
 from ..web.starlette.asgi import response_of
+from . import authz
+from .authz import Judge
 from .bodies import is_json
 from .guards import Admitted, text_of
 from .problems import INTERNAL, problem_told
@@ -34,10 +36,12 @@ class HotRoutes:
 
     Args:
         routes: all there are; those of `PATHS` are called here.
+        judge: answers what proxies ask, whatever their clients' methods and paths are.
     """
 
-    def __init__(self, app: ASGIApp, *, routes: Iterable[Any]) -> None:
+    def __init__(self, app: ASGIApp, *, routes: Iterable[Any], judge: Judge) -> None:
         self._app = app
+        self._judge = judge
         self._endpoints = [
             _Endpoint(route)
             for route in routes
@@ -63,6 +67,8 @@ class HotRoutes:
     def _called(self, scope: Scope, receive: Admitted) -> Awaitable[Response] | None:
         """What a hot route answers; None where the framework is to say that."""
         path = scope["path"]
+        if path.startswith(authz.PREFIX):
+            return self._judge.answer(scope)
         plain = (
             path.endswith("/check")
             and len(path) <= _LONGEST

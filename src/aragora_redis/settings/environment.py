@@ -501,6 +501,17 @@ class Environment(BaseModel):
             secret=True,
         ),
     ] = ()
+    trusted_proxies: Annotated[
+        Annotated[tuple[str, ...], BeforeValidator(values.networks)],
+        Doc(
+            Group.GATEWAY,
+            "addresses and networks such as `10.0.0.0/8`, or `localhost`",
+            "The proxies that may ask at `/authz`, and whose `X-Forwarded-For` is believed, from "
+            "the right to the first address that is none of theirs. Name no network in which "
+            "clients are.",
+            default="`127.0.0.1,::1`",
+        ),
+    ] = _DEFAULTS.gateway.trusted_proxies
     http_max_connections: Annotated[
         Annotated[int, Field(ge=8, le=1_000_000)],
         Doc(

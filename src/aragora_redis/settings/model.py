@@ -150,6 +150,8 @@ class GatewaySettings(Struct, frozen=True):
     x_headers: bool = False
     gateway_tokens: tuple[Secret, ...] = ()
     admin_tokens: tuple[Secret, ...] = ()
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
+    """Networks of the proxies that may ask at `/authz`, and whose `X-Forwarded-For` is believed."""
     http: HttpLimits = HttpLimits()
 
 

@@ -83,6 +83,7 @@ def build(reading: Reading) -> Settings:
             x_headers=env.rate_limit_x_headers,
             gateway_tokens=env.gateway_token,
             admin_tokens=env.admin_token,
+            trusted_proxies=env.trusted_proxies,
             http=HttpLimits(
                 max_connections=env.http_max_connections,
                 max_per_address=env.http_max_per_address,

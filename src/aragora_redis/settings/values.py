@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from urllib.parse import urlsplit
 
@@ -113,6 +114,20 @@ def claims(text: str) -> tuple[str, ...]:
     """Names of claims, or `none`."""
     names = words(text)
     return () if names == ("none",) else names
+
+
+def networks(text: str) -> tuple[str, ...]:
+    """Addresses and networks; `localhost` is this machine in both families."""
+    found: list[str] = []
+    for word in words(text):
+        if word.lower() == "localhost":
+            found += ("127.0.0.1", "::1")
+            continue
+        try:
+            found.append(str(ipaddress.ip_network(word, strict=False)))
+        except ValueError:
+            raise ValueError("an entry is no address or network") from None
+    return tuple(dict.fromkeys(found))
 
 
 def words(text: str) -> tuple[str, ...]:

@@ -59,7 +59,7 @@ def client_address(peer: str | None, forwarded: Sequence[str], trusted: Proxies)
     """
     entries = [entry.strip() for value in forwarded for entry in value.split(",")]
     found = peer or None
-    while _is_trusted(found, trusted) and entries:
+    while is_trusted(found, trusted) and entries:
         entry = _without_port(entries.pop())
         if _parsed(entry) is None:
             break
@@ -86,7 +86,8 @@ def _without_port(entry: str) -> str:
     return host if port.isdigit() else entry
 
 
-def _is_trusted(address: str | None, trusted: Proxies) -> bool:
+def is_trusted(address: str | None, trusted: Proxies) -> bool:
+    """Whether an address is one of our own proxies'; None is whoever has none."""
     if address is None:
         return trusted.unix
     parsed = _parsed(address)

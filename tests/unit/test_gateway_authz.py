@@ -1,0 +1,270 @@
+"""`/authz` over an in-process state: what decides, and what proxies are told."""
+
+from __future__ import annotations
+
+import time
+from urllib.parse import unquote
+
+import httpx
+import jwt
+import pytest
+from tests.gateways import client_of
+
+from aragora_redis.errors import StaleError
+from aragora_redis.gateway.authz import Asked, asked_in, told
+from aragora_redis.settings import from_env
+from aragora_redis.state.shared import SharedState
+
+KEY = "0123456789abcdef" * 4
+POLICIES = """
+[limits.api]
+rate = "2 per hour"
+[limits.public]
+rate = "1 per hour"
+"""
+PROXY, CLIENT = "127.0.0.1", "203.0.113.9"
+
+
+@pytest.fixture
+def state(tmp_path):
+    policies = tmp_path / "policies.toml"
+    policies.write_text(POLICIES)
+    return SharedState(
+        from_env(
+            {
+                "ARAGORA_POLICIES": str(policies),
+                "ARAGORA_JWT_SECRET": KEY,
+                "ARAGORA_GATEWAY_TOKEN": "gateway-token-0001",
+                "ARAGORA_TRUSTED_PROXIES": f"{PROXY}, 10.0.0.0/8",
+                "ARAGORA_RATE_LIMIT_X_HEADERS": "true",
+            }
+        )
+    )
+
+
+@pytest.fixture
+async def client(state):
+    async with client_of(state) as made:
+        yield made
+
+
+def bearer(**claims):
+    claims = {"sub": "42", "exp": time.time() + 60, "jti": "one"} | claims
+    signed = {name: value for name, value in claims.items() if value is not None}
+    return {"Authorization": f"Bearer {jwt.encode(signed, KEY)}"}
+
+
+def forwarded(*addresses):
+    return [("X-Forwarded-For", each) for each in addresses]
+
+
+def verdict(answer):
+    assert answer.headers["X-Aragora-Status"] == str(answer.status_code)
+    assert answer.headers["Cache-Control"] == "no-store"
+    return answer.status_code
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/authz/user/api", Asked("user", frozenset(), "api")),
+        ("/authz/user+a+b:c/api", Asked("user", frozenset({"a", "b:c"}), "api")),
+        ("/authz/address/api/their/own?path", Asked("address", frozenset(), "api")),
+        ("/authz/caller/-/", Asked("caller", frozenset(), None)),
+        ("/authz/user", None),
+        ("/authz/user/", None),
+        ("/authz/user//api", None),
+        ("/authz/user+/api", None),
+        ('/authz/user+"/api', None),
+        ("/authz/user+a\r\nb/api", None),
+        ("/authz/address+a/api", None),
+        ("/authz/admin/api", None),
+        ("/authz/", None),
+    ],
+    ids=str,
+)
+def test_what_a_path_asks(path, asked):
+    assert asked_in(path) == asked
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("auth0|42", "auth0|42"),
+        ("a@b.example", "a@b.example"),
+        ("é\r\nX-Aragora-Scope: all", "%C3%A9%0D%0AX-Aragora-Scope:%20all"),
+        ("100%", "100%25"),
+    ],
+    ids=["auth0", "mail", "lines", "percent"],
+)
+def test_what_is_told_is_one_field_that_is_read_as_it_was(text, field):
+    assert told(text) == field
+    assert unquote(field) == text
+
+
+async def test_a_user_is_named_and_counted(client):
+    answer = await client.get("/authz/user/api", headers=bearer(scope="read write"))
+    assert (verdict(answer), answer.content) == (200, b"")
+    assert answer.headers["X-Aragora-User"] == "42"
+    assert answer.headers["X-Aragora-Scope"] == "read write"
+    assert answer.headers["RateLimit"].startswith('"api";r=1;')
+    assert answer.headers["RateLimit-Policy"] == '"api";q=2;w=3600'
+    assert answer.headers["X-RateLimit-Remaining"] == "1"
+    again = await client.post("/authz/user/api/their/path", headers=bearer(jti="two"))
+    assert verdict(again) == 200
+    refused = await client.get("/authz/user/api", headers=bearer(jti="three"))
+    assert verdict(refused) == 429
+    assert int(refused.headers["Retry-After"]) > 60
+    assert refused.headers["RateLimit"].startswith('"api";r=0;')
+    assert refused.headers["X-RateLimit-Limit"] == "2"
+    assert "X-Aragora-User" not in refused.headers
+    another = await client.get("/authz/user/api", headers=bearer(sub="43"))
+    assert verdict(another) == 200
+
+
+async def test_a_token_without_a_user_is_counted_by_itself(client):
+    for jti, status in (("one", 200), ("one", 200), ("one", 429), ("two", 200)):
+        answer = await client.get("/authz/user/api", headers=bearer(sub=None, jti=jti))
+        assert verdict(answer) == status
+
+
+async def test_a_token_alone_may_be_asked_for(client):
+    for _ in range(3):
+        answer = await client.get("/authz/user/-", headers=bearer())
+        assert verdict(answer) == 200
+    assert "RateLimit" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("sent", "error"),
+    [
+        ([], None),
+        ([("Authorization", "Basic dXNlcjpwYXNz")], None),
+        ([("Authorization", "Bearer")], None),
+        ([("Authorization", "Bearer @@@")], "invalid_request"),
+        ([("Authorization", "Bearer one two")], "invalid_request"),
+        ([("Authorization", "Bearer a.b.c")], "invalid_token"),
+        ([*bearer(exp=1).items()], "invalid_token"),
+    ],
+    ids=["none", "basic", "empty", "garbage", "two", "unsigned", "expired"],
+)
+async def test_who_shows_no_token_that_holds_is_told_401(client, sent, error):
+    answer = await client.get("/authz/user/api", headers=sent)
+    assert verdict(answer) == 401
+    assert (error or "realm") in answer.headers["WWW-Authenticate"]
+    assert ("error=" in answer.headers["WWW-Authenticate"]) is bool(error)
+    assert not {"RateLimit", "X-Aragora-User"} & {*answer.headers}
+
+
+async def test_a_token_in_the_query_is_none(client):
+    token = bearer()["Authorization"].removeprefix("Bearer ")
+    answer = await client.get("/authz/user/api", params={"access_token": token, "policy": "public"})
+    assert verdict(answer) == 401
+
+
+async def test_a_revoked_token_is_refused(client, state):
+    assert verdict(await client.get("/authz/user/api", headers=bearer())) == 200
+    await state.tokens.revoke("one", expires_at=time.time() + 60)
+    assert verdict(await client.get("/authz/user/api", headers=bearer())) == 401
+    assert verdict(await client.get("/authz/user/api", headers=bearer(jti="two"))) == 200
+
+
+async def test_a_token_that_allows_too_little_is_403(client):
+    answer = await client.get("/authz/user+read+write/api", headers=bearer(scope="read"))
+    assert verdict(answer) == 403
+    assert 'error="insufficient_scope", scope="read write"' in answer.headers["WWW-Authenticate"]
+    answer = await client.get("/authz/user+read/api", headers=bearer(scope="read"))
+    assert verdict(answer) == 200
+    assert answer.headers["RateLimit"].startswith('"api";r=1;'), "a refusal has taken nothing"
+
+
+async def test_what_cannot_be_known_is_503_and_never_401(client, state, monkeypatch):
+    def stale(_):
+        raise StaleError("what is known of revocations is too old: 10.0.0.7:6379")
+
+    monkeypatch.setattr(state.tokens.verification, "_verdict", stale)
+    answer = await client.get("/authz/user/api", headers=bearer())
+    assert verdict(answer) == 503
+    assert answer.headers["Retry-After"] == "1"
+    assert "10.0.0.7" not in answer.text, "a proxy may hand it to anybody"
+
+
+async def test_an_address_is_the_one_that_the_proxy_has_added(client):
+    ask = "/authz/address/public"
+    for spoofed in ("198.51.100.1", "198.51.100.2, 10.0.0.1", "garbage", CLIENT):
+        answer = await client.get(ask, headers=forwarded(spoofed, f"{CLIENT}, 10.1.2.3"))
+        assert verdict(answer) == (200 if spoofed == "198.51.100.1" else 429)
+        assert "X-Aragora-User" not in answer.headers
+    others = {
+        "Forwarded": "for=198.51.100.7",
+        "X-Real-IP": "198.51.100.7",
+        "X-Forwarded-For": CLIENT,
+    }
+    assert verdict(await client.get(ask, headers=others)) == 429
+    assert verdict(await client.get(ask, headers=bearer() | {"X-Forwarded-For": CLIENT})) == 429
+    assert verdict(await client.get(ask, headers=forwarded("198.51.100.7"))) == 200
+
+
+async def test_without_an_address_all_are_one_and_the_log_says_so_once(client, caplog):
+    statuses = [verdict(await client.get("/authz/address/public")) for _ in range(3)]
+    assert statuses == [200, 429, 429]
+    assert [record.message for record in caplog.records if "X-Forwarded-For" in record.message] == [
+        caplog.records[-1].message
+    ]
+
+
+async def test_a_caller_is_a_user_where_a_token_was_sent(client):
+    ask, address = "/authz/caller/public", {"X-Forwarded-For": CLIENT}
+    for sent, status in ((address, 200), (address, 429), (bearer() | address, 200)):
+        assert verdict(await client.get(ask, headers=sent)) == status
+    bad = {"Authorization": "Bearer a.b.c"} | address
+    assert verdict(await client.get(ask, headers=bad)) == 401
+
+
+@pytest.mark.parametrize("path", ["user/nothing", "user", "user/api+x", "admin/api"])
+async def test_a_path_that_asks_nothing_is_told_apart_from_a_refusal(client, path):
+    answer = await client.get(f"/authz/{path}", headers=bearer())
+    assert answer.status_code == 404
+    assert "public" not in answer.text
+
+
+async def test_without_a_key_nobody_is_let_in(caplog):
+    async with client_of(SharedState(from_env({}))) as client:
+        answer = await client.get("/authz/user/api", headers=bearer())
+    assert verdict(answer) == 500
+    assert "ARAGORA_JWT_SECRET" in caplog.text
+
+
+async def test_only_a_proxy_of_ours_may_ask(client):
+    app = client._transport.app
+    elsewhere = httpx.ASGITransport(app, client=(CLIENT, 1))
+    async with httpx.AsyncClient(transport=elsewhere, base_url="http://localhost:8080") as stranger:
+        answer = await stranger.get("/authz/address/public", headers=forwarded("198.51.100.1"))
+    assert answer.status_code == 403
+    assert "X-Aragora-Status" not in answer.headers, "it is not the client who is refused"
+    for peer in ("10.9.8.7", "::ffff:10.9.8.7"):
+        ours = httpx.ASGITransport(app, client=(peer, 1))
+        async with httpx.AsyncClient(transport=ours, base_url="http://localhost:8080") as proxy:
+            answer = await proxy.get("/authz/address/-")
+            assert answer.status_code == 200
+
+
+async def test_a_proxy_passes_on_what_its_client_has_said(client):
+    """Envoy sends the client's host, method and path."""
+    sent = bearer() | {"Host": "api.example.com", "Origin": "https://app.example.com"}
+    for method in ("POST", "DELETE", "PROPFIND"):
+        answer = await client.request(method, "/authz/user/-/a/b%2F..", headers=sent)
+        assert verdict(answer) == 200
+    assert (await client.get("/v1/status", headers=sent)).status_code == 421
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("10.0.0.0/8,localhost", ("10.0.0.0/8", "127.0.0.1", "::1")),
+        ("10.1.2.3/8", ("10.0.0.0/8",)),
+        ("::1", ("::1/128",)),
+    ],
+)
+def test_trusted_proxies_are_networks(written, read):
+    assert from_env({"ARAGORA_TRUSTED_PROXIES": written}).gateway.trusted_proxies == read
