@@ -58,6 +58,10 @@ as_root() {
 }
 has() { command -v "$1" >/dev/null 2>&1; }
 
+# Where this user may, know of new packages. Two at a time would refuse each other.
+apt_update() {
+    if may_be_root; then logged as_root flock "$venv/apt.lock" apt-get -q update || :; fi
+}
 apt_install() {
     # A failed update is not the end: the lists that are there may do.
     logged as_root apt-get -q update || :
