@@ -344,6 +344,19 @@ async def _over_http(http, watch):
         for token in (good, admin):
             status, _ = await http.ask("POST", path, body, token=token)
             assert status >= 400, path
+    signed = jwt.encode({"sub": p["subject"], "exp": soon, "jti": "other"}, p["JWT key"])
+    watch.plant("token of a user", signed.rpartition(".")[2])
+    for who, token in (
+        ("user", f"Bearer {p['wrong token']}"),
+        ("user", f"Bearer {signed}{stray}"),
+        ("user+admin", f"Bearer {signed}"),
+        (f"user+{stray}", None),
+        (stray, f"Bearer {signed}"),
+    ):
+        path = f"/authz/{who}/api/{stray}?access_token={signed}"
+        assert (await http.ask("GET", path, token=token))[0] >= 400, who
+    assert (await http.ask("GET", "/authz/user/api", token=f"Bearer {signed}"))[0] == 200
+    await http.ask("GET", f"/authz/user/{stray}", token=f"Bearer {signed}")
     await http.ask(
         "POST", "/v1/limits/api/check", {"subject": p["subject"]}, token=good, shown=True
     )

@@ -85,6 +85,9 @@ class Asked(NamedTuple):
     scopes: frozenset[str]
     policy: str | None
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.who})"  # the rest may be a client's, of its path
+
 
 def asked_in(path: str) -> Asked | None:
     """What is asked by a path below `/authz`; what follows the policy is the client's own path."""
