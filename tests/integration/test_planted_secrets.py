@@ -346,7 +346,7 @@ async def _over_http(http, watch):
             assert status >= 400, path
     signed = jwt.encode({"sub": p["subject"], "exp": soon, "jti": "other"}, p["JWT key"])
     watch.plant("token of a user", signed.rpartition(".")[2])
-    for who, token in (
+    for who, sent in (
         ("user", f"Bearer {p['wrong token']}"),
         ("user", f"Bearer {signed}{stray}"),
         ("user+admin", f"Bearer {signed}"),
@@ -354,7 +354,7 @@ async def _over_http(http, watch):
         (stray, f"Bearer {signed}"),
     ):
         path = f"/authz/{who}/api/{stray}?access_token={signed}"
-        assert (await http.ask("GET", path, token=token))[0] >= 400, who
+        assert (await http.ask("GET", path, token=sent))[0] >= 400, who
     assert (await http.ask("GET", "/authz/user/api", token=f"Bearer {signed}"))[0] == 200
     await http.ask("GET", f"/authz/user/{stray}", token=f"Bearer {signed}")
     await http.ask(
