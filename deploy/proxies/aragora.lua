@@ -45,6 +45,8 @@ core.register_action("aragora", { "http-req" }, function(txn, asked, away)
         for _, name in ipairs(TO_SERVICE) do
             local value = field(response, name)
             if value then txn.http:req_set_header(name, value) end
+            -- What does not fit the buffer is left out in silence.
+            if (txn.sf:req_fhdr(name) or "") ~= (value or "") then return refuse(txn, 431, {}, "") end
         end
         for _, name in ipairs(TO_CLIENT) do
             txn:set_var("txn." .. name:gsub("%-", "_"), field(response, name))

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from functools import partial
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -100,6 +101,18 @@ def test_a_user_is_named_to_the_service_and_counted(site, client):
     assert refused.json()["status"] == 429
     assert not [name for name in refused.headers if name.startswith("x-aragora")]
     reached(client.get("/orders", headers=bearer(site.user())))
+
+
+@pytest.mark.parametrize("length", [300, 1000])
+def test_an_identity_is_told_whole_or_its_request_is_refused(client, length):
+    """What a proxy has no room for it would take for an answer that is none, or leave out."""
+    user = "\N{HIRAGANA LETTER A}" * length
+    answer = client.get("/", headers=bearer(user, jti=user[:9], scope="a" * 2000))
+    if length > 300 and answer.status_code >= 400:
+        return
+    got = reached(answer)
+    assert unquote(got["x-aragora-user"]) == user
+    assert got["x-aragora-scope"] == "a" * 2000
 
 
 @pytest.mark.parametrize("forged", ["X_Aragora_User", "X-Aragora_User", "x_aragora-scope"])

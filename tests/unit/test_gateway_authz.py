@@ -123,6 +123,16 @@ async def test_a_user_is_named_and_counted(client):
     assert verdict(another) == 200
 
 
+async def test_of_more_scopes_than_proxies_have_room_for_none_is_told(client):
+    for count, shown in ((100, True), (200, False)):
+        scopes = [f"scope-{number:06}" for number in range(count)]
+        headers = bearer(scope=" ".join(scopes), jti=f"with-{count}")
+        answer = await client.get(f"/authz/user+{scopes[-1]}/-", headers=headers)
+        assert verdict(answer) == 200
+        assert answer.headers["X-Aragora-User"] == "42"
+        assert answer.headers["X-Aragora-Scope"] == (" ".join(scopes) if shown else "")
+
+
 async def test_a_token_without_a_user_is_counted_by_itself(client):
     for jti, status in (("one", 200), ("one", 200), ("one", 429), ("two", 200)):
         answer = await client.get("/authz/user/api", headers=bearer(sub=None, jti=jti))
@@ -227,6 +237,14 @@ async def test_a_path_that_asks_nothing_is_told_apart_from_a_refusal(client, pat
     answer = await client.get(f"/authz/{path}", headers=bearer())
     assert answer.status_code == 404
     assert "public" not in answer.text
+
+
+async def test_what_is_asked_wrongly_cannot_fill_the_log(client, caplog):
+    for number in range(5):
+        assert (await client.get(f"/authz/address/wrong-{number}")).status_code == 404
+    (said,) = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert "there are api, public" in said
+    assert "wrong-0" not in said
 
 
 async def test_without_a_key_nobody_is_let_in(caplog):

@@ -12,14 +12,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 from urllib.parse import quote
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Request, Response
 from starlette.types import Scope
 
 from ..clock import SYSTEM_CLOCK
-from ..errors import AragoraRedisError, TokenRefusedError, UnknownPolicyError
+from ..errors import AragoraRedisError, InvalidInputError, TokenRefusedError, UnknownPolicyError
 from ..jwt import VerifiedToken
 from ..state.shared import SharedState
 from ..web.bearer import insufficient, refusal, sent_token
@@ -40,6 +40,8 @@ IDENTITY: Final = (USER, SCOPE)
 UNLIMITED: Final = "-"
 """Stands for no limit; it can be no policy's name."""
 
+SCOPES_LIMIT: Final = 2048
+"""Characters of `SCOPE`, since proxies have room for so many. Of a token with more none is told."""
 _ONE_SCOPE = r"[!#-*,-.0-\[\]-~]+"
 """RFC 6749 section 3.3, but for what divides them here and in a path."""
 _WHO = re.compile(rf"(?:address|caller|user(?:\+{_ONE_SCOPE})*)")
@@ -64,10 +66,19 @@ _NOTHING_ASKED = Problem(
     "the path does not say what to decide, or by a limit that there is not",
     "ask for /authz/user/POLICY, /authz/address/POLICY or /authz/caller/POLICY",
 )
+_TEXT = {"type": "string"}
 _UNCACHED = {"Cache-Control": "no-store"}
 """A proxy that keeps answers would let a revoked token pass."""
-Who = Annotated[str, Path(description="`user`, `user+SCOPE+...`, `address` or `caller`")]
-Policy = Annotated[str, Path(description="the name of a limit; `-` for none")]
+TOLD_EVERY = 10.0
+"""Seconds between two lines about what a proxy asks wrongly, so that clients cannot fill a log."""
+_ROUTE = f"{PREFIX}{{who}}/{{policy}}"
+_PARAMETERS = [
+    {"name": name, "in": "path", "required": True, "description": said, "schema": _TEXT}
+    for name, said in (
+        ("who", "`user`, `user+SCOPE+...`, `address` or `caller`"),
+        ("policy", "the name of a limit; `-` for none"),
+    )
+]
 _log = logging.getLogger(__name__)
 
 
@@ -121,6 +132,7 @@ class Judge:
         self._state = state
         self._proxies = proxies(state.settings.gateway.trusted_proxies)
         self._warned = False
+        self._complained_at = -TOLD_EVERY
 
     async def answer(self, scope: Scope) -> Response:
         """The answer to a request below `/authz`; its status is all that a proxy needs."""
@@ -134,13 +146,13 @@ class Judge:
         except ProblemError as error:
             problem = error.problem
         except UnknownPolicyError as error:
-            _log.error("what a proxy asks cannot be answered: %s", error)
+            self._complain(error)
             problem = _NOTHING_ASKED
+        except InvalidInputError as error:
+            self._complain(error)
+            problem = INTERNAL
         except AragoraRedisError as error:
             problem = problem_outside(error)
-            if problem.status not in _KNOWN | {HTTPStatus.INTERNAL_SERVER_ERROR}:
-                _log.error("what a proxy asks cannot be answered: %s", error)
-                problem = INTERNAL
         return _refused(problem)
 
     async def _judged(self, asked: Asked, scope: Scope) -> Response:
@@ -148,7 +160,8 @@ class Judge:
         found = {STATUS: "200", **_UNCACHED}
         if token is not None:
             found[USER] = told(token.user or "")
-            found[SCOPE] = " ".join(told(each) for each in sorted(token.scopes))
+            scopes = " ".join(told(each) for each in sorted(token.scopes))
+            found[SCOPE] = scopes if len(scopes) <= SCOPES_LIMIT else ""
         if asked.policy is not None:
             subject = self._address(scope) if token is None else _subject(token)
             decision = await self._state.rate_limits.check(asked.policy, subject)
@@ -181,13 +194,20 @@ class Judge:
             )
         return subject_of(found)
 
+    def _complain(self, error: AragoraRedisError) -> None:
+        """Log what is for the operator to mend, now and then."""
+        now = SYSTEM_CLOCK.monotonic()
+        if now - self._complained_at >= TOLD_EVERY:
+            self._complained_at = now
+            _log.error("what a proxy asks cannot be answered: %s", error)
+
 
 def routes(judge: Judge) -> APIRouter:
     """What describes it, and answers where nothing stands in front; see `hot`."""
     router = APIRouter(tags=["forward-auth"], responses=answers(*_KNOWN, *_OTHERS))
 
-    @router.get(f"{PREFIX}{{who}}/{{policy}}", response_class=Response)
-    async def judged(who: Who, policy: Policy, request: Request) -> Response:  # noqa: ARG001 - they are described, and read from the path
+    @router.get(_ROUTE, response_class=Response, openapi_extra={"parameters": _PARAMETERS})
+    async def judged(request: Request) -> Response:
         """Whether a request that a proxy asks about may pass: 200, or how to refuse it.
 
         Only `ARAGORA_TRUSTED_PROXIES` may ask, with any method, and with the client's own path
