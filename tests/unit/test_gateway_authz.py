@@ -10,7 +10,7 @@ import jwt
 import pytest
 from tests.gateways import client_of
 
-from aragora_redis.errors import StaleError
+from aragora_redis.errors import SettingsError, StaleError
 from aragora_redis.gateway.authz import Asked, asked_in, told
 from aragora_redis.settings import from_env
 from aragora_redis.state.shared import SharedState
@@ -287,3 +287,15 @@ async def test_a_proxy_passes_on_what_its_client_has_said(client):
 )
 def test_trusted_proxies_are_networks(written, read):
     assert from_env({"ARAGORA_TRUSTED_PROXIES": written}).gateway.trusted_proxies == read
+
+
+@pytest.mark.parametrize("written", ["10.0.0.0/8,proxy.example", "*", "unix", "10.0.0.300"])
+def test_what_is_no_network_is_told(written):
+    with pytest.raises(SettingsError, match=r"ARAGORA_TRUSTED_PROXIES .* is no address or network"):
+        from_env({"ARAGORA_TRUSTED_PROXIES": written})
+
+
+@pytest.mark.parametrize("everybody", ["0.0.0.0/0", "10.0.0.0/8, ::/0"])
+def test_that_everybody_is_trusted_is_said(everybody):
+    told_at_start = from_env({"ARAGORA_TRUSTED_PROXIES": everybody}).warnings
+    assert any("ARAGORA_TRUSTED_PROXIES trusts everybody" in each for each in told_at_start)

@@ -44,11 +44,7 @@ def advice(reading: Reading) -> Iterator[str]:
             f"{names.TLS_VERIFY} is ca and {names.TLS_CA} is not set: whoever has a certificate "
             f"of any public authority can sit in between; set {names.TLS_CA}"
         )
-    if set(env.gateway_token) & set(env.admin_token):
-        yield (
-            f"{names.GATEWAY_TOKEN} and {names.ADMIN_TOKEN} share a token: every service may do "
-            "what an operator may; use different ones"
-        )
+    yield from _of_the_gateway(reading)
     for name, secret in (
         (names.JWT_SECRET, env.jwt_secret),
         (names.JWT_SECRET_PREVIOUS, env.jwt_secret_previous),
@@ -58,6 +54,20 @@ def advice(reading: Reading) -> Iterator[str]:
         yield (
             f"{name} is shorter than {_HMAC_KEY_BYTES} bytes and may be found by "
             "trying; set a longer one"
+        )
+
+
+def _of_the_gateway(reading: Reading) -> Iterator[str]:
+    env = reading.values
+    if set(env.gateway_token) & set(env.admin_token):
+        yield (
+            f"{names.GATEWAY_TOKEN} and {names.ADMIN_TOKEN} share a token: every service may do "
+            "what an operator may; use different ones"
+        )
+    if any(network.endswith("/0") for network in env.trusted_proxies):
+        yield (
+            f"{names.TRUSTED_PROXIES} trusts everybody: whoever reaches the gateway may say at "
+            "/authz whom a request is from; name the networks of the proxies alone"
         )
 
 

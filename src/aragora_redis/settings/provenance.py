@@ -59,7 +59,7 @@ _VARIABLES = {
     "gateway.x_headers": "ARAGORA_RATE_LIMIT_X_HEADERS",
     "gateway.gateway_tokens": names.GATEWAY_TOKEN,
     "gateway.admin_tokens": names.ADMIN_TOKEN,
-    "gateway.trusted_proxies": "ARAGORA_TRUSTED_PROXIES",
+    "gateway.trusted_proxies": names.TRUSTED_PROXIES,
     "gateway.http.max_connections": "ARAGORA_HTTP_MAX_CONNECTIONS",
     "gateway.http.max_per_address": "ARAGORA_HTTP_MAX_PER_ADDRESS",
     "gateway.http.head_timeout": "ARAGORA_HTTP_HEAD_TIMEOUT",
