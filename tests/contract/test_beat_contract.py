@@ -52,7 +52,9 @@ class Fleet:
         self.keys = presence_keys(self.prefix)
         self.known: dict[str, tuple[bytes, frozenset[str]]] = {}
 
-    async def beat(self, boot: str, eras: str = "eras", policies: str = "hash", expiry=6000):
+    async def beat(
+        self, boot: str, eras: str = "eras", policies: str = "hash", expiry=6000, *, ends=False
+    ):
         version, ids = self.known.get(boot, (b"", frozenset()))
         presence = Presence(
             self.on_server,
@@ -65,7 +67,7 @@ class Fleet:
             fleet=FleetSize(),
             on_beat=lambda _: None,
         )
-        beat = presence._operation(eras)
+        beat = presence._operation(eras, ends=ends)
         beat = replace(beat, args=(*beat.args[:3], expiry, version, policies))
         pulse = await self.on_server.run(beat)
         self.known[boot] = pulse.version, pulse.after(ids)
@@ -148,14 +150,14 @@ async def test_what_is_counted_is_what_the_rows_say(fleet, on_server):
     chance = random.Random(1)
     for turn in range(300):
         boot, eras = f"boot-{chance.randrange(12)}", chance.choice(("x", "y", "-"))
-        policies = chance.choice(("x", "y"))
+        policies, ends = chance.choice(("x", "y")), chance.random() < 0.1
         if chance.random() < 0.2:
             fleet.age(f"boot-{chance.randrange(12)}")
         if turn == 150:
             on_server.client.hset(fleet.keys.rows, "by hand", "x y 0 0 0 f hand")
         if turn == 200:
             on_server.client.delete(fleet.keys.tally)
-        pulse = await fleet.beat(boot, eras, policies)
+        pulse = await fleet.beat(boot, eras, policies, ends=ends)
         rows = fleet.rows()
         assert pulse.instances == len(rows)
         assert pulse.agreed == sum(row[0] in {eras, "-"} for row in rows)
@@ -172,6 +174,20 @@ async def test_who_knows_nothing_agrees_with_all_and_learns_nothing_by_it(fleet)
     assert (pulse.instances, pulse.agreed) == (2, 1)
     await fleet.beat("starting", eras="others")
     assert (await fleet.beat("a")).agreed == 1
+
+
+async def test_who_ends_is_gone_at_once_and_may_come_again(fleet):
+    for boot in "abc":
+        await fleet.beat(boot)
+    await fleet.beat("a")
+    assert (await fleet.beat("b", ends=True)).instances == 2
+    pulse = await fleet.beat("a")
+    assert (pulse.changes, pulse.whole) == (("-b",), False)
+    assert (pulse.instances, pulse.agreed, pulse.alike) == (2, 2, 2)
+    await fleet.beat("b", ends=True)
+    assert (await fleet.beat("a")).changes == (), "who is not there cannot go"
+    await fleet.beat("b")
+    assert (await fleet.beat("a")).changes == ("+b",)
 
 
 async def test_counts_that_are_wrong_are_made_anew(fleet, on_server):

@@ -151,3 +151,22 @@ def test_garbage_in_a_pulse_is_a_typed_error(beating):
     for reply in (None, [], [1, 2], [b"x", 1, 1, b"v", [], 1, 0], no_id, *no_version):
         with pytest.raises(AragoraRedisError):
             read(reply)
+
+
+async def test_only_who_was_there_says_that_it_ends_and_nothing_comes_of_a_refusal(beating):
+    asked = list[tuple[bytes, ...]]()
+    run = beating.redis.run
+
+    async def noted(operation, *, within):
+        asked.append(operation.args)
+        return await run(operation, within=within)
+
+    beating.redis.run = noted
+    await beating.presence.leave()
+    assert not asked
+    beating.sees("me")
+    await beating.beat()
+    beating.redis.answer = RefusedError("NOREPLICAS", "no")
+    await beating.presence.leave()
+    assert [args[1] for args in asked][-1] == "", "the row"
+    assert beating.beats == [None], "an end is no beat"

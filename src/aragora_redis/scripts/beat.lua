@@ -1,10 +1,10 @@
--- Say that this instance lives, and learn who has come and gone.
+-- Say that this instance lives, or ends, and learn who has come and gone.
 --
 -- KEYS: 1 last beats (sorted set: boot id -> server milliseconds), 2 rows (hash: boot id -> row),
 --       3 version (when somebody last came or went, in microseconds), 4 tally of the rows (hash:
 --       "e <eras>" and "p <policies>" -> how many say so, "n" -> how many are counted, "at" -> server
 --       milliseconds at which all were), 5 changes (sorted set: "+" or "-" and boot id -> version)
--- ARGV: 1 not_after, 2 boot id, 3 row, 4 the row's part that readiness compares (see below),
+-- ARGV: 1 not_after, 2 boot id, 3 row (empty: it ends), 4 the row's part that readiness compares (see below),
 --       5 expiry in milliseconds, 6 the version this instance knows, 7 the hash of its policies
 -- A row is "<eras> <policies hash> <seconds by which its revocations may be behind> <checks that
 -- Redis decided since its last beat> <those that it decided without> <fingerprint of its digest key>
@@ -28,10 +28,20 @@ if type(replication) == 'string' and string.match(replication, 'min_slaves_good_
 end
 local beats, rows, tally, changes = KEYS[1], KEYS[2], KEYS[4], KEYS[5]
 local ms, own = math.floor(now / 1000), ARGV[2]
-local came = {}
-if not redis.call('ZSCORE', beats, own) then came[1] = own end
-local added = redis.pcall('ZADD', beats, int(ms), own)
-if type(added) == 'table' and added.err then return added end
+local ends = ARGV[3] == ''
+local came, gone = {}, {}
+if redis.call('ZSCORE', beats, own) then
+  if ends then gone[1] = own end
+elseif not ends then
+  came[1] = own
+end
+local noted
+if ends then
+  noted = redis.pcall('ZREM', beats, own)
+else
+  noted = redis.pcall('ZADD', beats, int(ms), own)
+end
+if type(noted) == 'table' and noted.err then return noted end
 
 -- All rows are read once a minute only: with a thousand instances that takes a millisecond, and
 -- there are five hundred beats a second.
@@ -56,11 +66,15 @@ local function tell_all()
 end
 
 local before = redis.call('HGET', rows, own)
-redis.call('HSET', rows, own, ARGV[3])
 local eras, policies = words(before)
-if not before or eras ~= ARGV[4] or policies ~= ARGV[7] then
+if ends then
+  redis.call('HDEL', rows, own)
+else
+  redis.call('HSET', rows, own, ARGV[3])
+end
+if ends or not before or eras ~= ARGV[4] or policies ~= ARGV[7] then
   if before then tell(before, -1) end
-  tell(ARGV[3], 1)
+  if not ends then tell(ARGV[3], 1) end
 end
 
 -- What an eviction or a hand has taken of one key alone: a row without a beat would count for ever, and
@@ -77,8 +91,8 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', beats, '(' .. int(ms), '+inf')) 
   redis.call('ZADD', beats, int(ms), id)
 end
 local limit = int(ms - ARGV[5])
-local gone = redis.call('ZRANGEBYSCORE', beats, '-inf', limit)
-for _, id in ipairs(gone) do
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', beats, '-inf', limit)) do
+  gone[#gone + 1] = id
   local row = redis.call('HGET', rows, id)
   if row then
     tell(row, -1)

@@ -140,6 +140,7 @@ class Connected:
             task.cancel()
         try:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self.presence.leave()
         finally:
             await self.reach.close()
 

@@ -7,6 +7,7 @@ also the proof that what was read after it is fresh.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -146,6 +147,17 @@ class Presence:
         self._agrees((eras, pulse.version) if pulse.instances == pulse.agreed else None)
         self._on_beat(None)
 
+    async def leave(self) -> None:
+        """Say that this instance ends, if it can be said; else it is missed when its beat expires.
+
+        A fleet whose instances are replaced often would count those of the last seconds too, and
+        who starts would wait for them.
+        """
+        if self.accepted_at is None:
+            return
+        with contextlib.suppress(AragoraRedisError):
+            await self._executor.run(self._operation(self._eras(), ends=True), within=BEAT_LIMIT)
+
     def _agrees(self, on: tuple[str, bytes] | None) -> None:
         if on is None or self._agreed is None or self._agreed[0] != on:
             self._agreed = None if on is None else (on, self._clock.monotonic())
@@ -161,9 +173,9 @@ class Presence:
             return None
         return self._agreed[1]
 
-    def _operation(self, eras: str) -> Operation[Pulse]:
+    def _operation(self, eras: str, *, ends: bool = False) -> Operation[Pulse]:
         policies = self._policies()
-        row = f"{eras} {policies} {self._row()}"
+        row = "" if ends else f"{eras} {policies} {self._row()}"
         return Operation(
             kind=Kind.CAS,
             keys=self._keys,
