@@ -8,6 +8,7 @@ operation is safe to replay.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 
 class Ran(StrEnum):
@@ -38,6 +39,17 @@ class AragoraRedisError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} ({self.remedy})" if self.remedy else self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception that takes other arguments than its message is made anew from that alone, and
+        # a pool of processes in which one cannot be made breaks, or waits for good.
+        return _remade, (type(self), self.args, vars(self))
+
+
+def _remade(kind: type[AragoraRedisError], args: tuple[Any, ...], facts: dict[str, Any]) -> Any:
+    error = kind.__new__(kind, *args)
+    vars(error).update(facts)
+    return error
 
 
 class SettingsError(AragoraRedisError):
