@@ -31,7 +31,8 @@ from aragora_redis.policies import parse_policies
 from aragora_redis.settings import Settings
 from aragora_redis.state.loading import LOAD_STEP
 from aragora_redis.sync import SharedState, faces
-from aragora_redis.sync.loop import Loop, current
+from aragora_redis.sync.loop import Loop
+from aragora_redis.sync.process import current
 from aragora_redis.tokens.entry import jti_entry
 
 POLICIES = parse_policies(

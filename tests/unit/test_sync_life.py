@@ -14,7 +14,7 @@ import pytest
 from aragora_redis.errors import NotStartedError, SettingsError
 from aragora_redis.settings import Settings, from_env
 from aragora_redis.sync import SharedState
-from aragora_redis.sync.loop import current
+from aragora_redis.sync.process import current
 
 POLICIES = '[limits.api]\nrate = "2 per minute"\n'
 
@@ -35,7 +35,7 @@ def test_a_call_from_before_the_close_does_not_revive_it():
 
     lock: Any = Waited(current().lock)
     state._crossing._started = True  # by a thread that has not come to make it yet
-    current().lock = lock
+    current()._lock = lock
     try:
         with lock.inner:
             asking = threading.Thread(target=ask)
@@ -44,7 +44,7 @@ def test_a_call_from_before_the_close_does_not_revive_it():
             state._crossing._started = False  # `close`, which finds nothing to end
         asking.join()
     finally:
-        current().lock = lock.inner
+        current()._lock = lock.inner
     assert isinstance(said[0], NotStartedError)
     assert loop_users() == before
 
@@ -180,6 +180,46 @@ def test_a_fork_knows_nothing_of_those_who_are_inside_in_its_parent():
         go.set()
         thread.join()
         assert in_flight() == 0
+
+
+@pytest.mark.filterwarnings("error:.*multi-threaded.*:DeprecationWarning")
+def test_what_nobody_has_asked_of_is_closed_before_a_fork_and_begins_where_it_is_asked():
+    def asks():
+        assert state.rate_limits.check("api", "u").allowed
+        assert state.ready
+
+    before, state = loop_users(), SharedState(Settings())
+    state.start()
+    assert state.wait_ready(5)
+    assert state.ready
+    assert state.status().ready, "to look is not to ask"
+    first = state._crossing.seen
+    assert ends_in_child(asks)
+    assert loop_users() == before
+    assert not first.life.lives
+    asks()
+    second = state._crossing.here
+    assert second is not first
+    assert ends_in_child(asks)
+    assert state._crossing.here is second, "who was asked goes on"
+    state.close()
+    assert loop_users() == before
+    with pytest.raises(NotStartedError):
+        asks()
+
+
+def test_who_asks_while_it_is_closed_for_a_fork_begins_anew(monkeypatch):
+    with SharedState(Settings()) as state:
+        begun, crossing = state._crossing._begun, state._crossing
+
+        def forked_meanwhile():
+            monkeypatch.setattr(crossing, "_begun", begun)
+            life = begun()
+            crossing.before_fork()
+            return life
+
+        monkeypatch.setattr(crossing, "_begun", forked_meanwhile)
+        assert state.rate_limits.check("api", "u").allowed
 
 
 ENDS = """

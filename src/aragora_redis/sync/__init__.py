@@ -5,7 +5,10 @@ installed); a call crosses over to it and waits. What can be answered from this 
 does not cross: whether a token is revoked, a limit that is known to be used up, a call through a
 circuit that is closed.
 
-After a fork, the child makes itself anew at its first call: connections, a loop, a boot id.
+After a fork, the child makes itself anew at its first call: connections, a loop, a boot id. What
+was started in the parent and not asked anything there is closed before the fork, and is no
+instance; it begins in the parent too when somebody asks. What is not closed is closed when its
+process ends, but for one that ends by `os._exit` or a signal.
 """
 
 from __future__ import annotations
@@ -97,7 +100,7 @@ class SharedState:
         self.close()
 
     def start(self) -> None:
-        """Connect and follow in the background; returns at once."""
+        """Connect and follow in the background; returns at once. Each fork does so by itself."""
         self._crossing.start()
 
     def close(self) -> None:
@@ -114,7 +117,7 @@ class SharedState:
         async def use(there: state.SharedState) -> None:
             there.use_policies(policies)
 
-        self._crossing.cross(use, 0)
+        self._crossing.cross(use, 0, looks=True)
 
     def reread_policies(self) -> None:
         """Read the policies file now; a bad one changes nothing."""
@@ -122,16 +125,16 @@ class SharedState:
         async def reread(there: state.SharedState) -> None:
             there.reread_policies()
 
-        self._crossing.cross(reread, 0)
+        self._crossing.cross(reread, 0, looks=True)
 
     def wait_ready(self, within: float) -> bool:
         """Wait until tokens can be judged; False if they cannot after `within` seconds."""
-        return self._crossing.cross(lambda there: there.wait_ready(within), within)
+        return self._crossing.cross(lambda there: there.wait_ready(within), within, looks=True)
 
     @property
     def ready(self) -> bool:
         """Whether the revocations are loaded, and the fleet has reconciled what it knew."""
-        return self._crossing.here.ready
+        return self._crossing.seen.ready
 
     def status(self) -> Status:
         """How this instance is, now."""
@@ -139,4 +142,4 @@ class SharedState:
         async def ask(there: state.SharedState) -> Status:
             return there.status()
 
-        return self._crossing.cross(ask, 0)
+        return self._crossing.cross(ask, 0, looks=True)

@@ -21,7 +21,7 @@ from ..state.decorated import threaded
 from ..state.endable_sessions import WRITE_LIMIT
 from ..state.shared import SharedState
 from .crossing import Crossing
-from .loop import current
+from .process import current
 
 T = TypeVar("T")
 Y = TypeVar("Y")

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, TypeVar
 
-from ..errors import NotStartedError
+from ..clock import SYSTEM_CLOCK
+from ..errors import AragoraRedisError, NotStartedError
 from ..state.shared import CLOSE_LIMIT, SharedState
-from .loop import current
+from .process import current
 
 T = TypeVar("T")
 
-FORK_LIMIT = 1.0
-"""Seconds for which the first call after a fork waits for what it needs to be there, as a start
-does: in a pre-forked worker that is a pause, and an error to a user without it."""
+FIRST_LIMIT = 1.0
+"""Seconds after a start for which first calls wait for what they need to be there: in a worker that
+was just forked, or has just loaded its application, that is a pause, and an error without it."""
 
 
 class _Life:
@@ -29,7 +30,15 @@ class _Life:
             self.state = make()
             undo.callback(self._end)
             self.loop.run(self._start(), 0)
+            self._first_until = SYSTEM_CLOCK.monotonic() + FIRST_LIMIT
             undo.pop_all()
+
+    def await_first(self) -> None:
+        """Wait until it is ready, or not so new any more that its callers would have to bear it."""
+        left = self._first_until - SYSTEM_CLOCK.monotonic()
+        if left > 0 and not self.state.ready:
+            with suppress(AragoraRedisError):  # it has ended meanwhile
+                self.loop.run(self.state.wait_ready(left), left)
 
     async def _start(self) -> None:
         self.state.start()
@@ -55,29 +64,50 @@ class Crossing:
     def __init__(self, make: Callable[[], SharedState], *, deadline: float) -> None:
         self._make = make
         self.deadline = deadline
-        self._life: _Life | None = None
         self._started = False
+        self._unasked: _Life | None = None
+        """What was started here, while nobody has asked anything of it."""
+        self._life: _Life | None = None
 
     def start(self) -> None:
         """Connect and follow in the background; returns at once."""
         self._started = True
         try:
-            self._alive()
+            with current().lock:
+                if self._lives() is None:
+                    self._unasked = self._new()
         except BaseException:
-            self._started = self._life is not None
+            self._started = self._lives() is not None
             raise
 
     def close(self) -> None:
         """End all connections and tasks."""
-        with current().lock:
-            life, self._life, self._started = self._life, None, False
-        if life is not None and life.process is current():
+        process = current()
+        with process.lock:
+            life, self._life, self._unasked, self._started = self._lives(), None, None, False
+            process.residents.discard(self)
+        if life is not None:
             life.close()
+
+    def before_fork(self) -> None:
+        """Close what nobody has asked of; whoever asks then begins it anew."""
+        process = current()
+        with process.lock:
+            life, self._unasked = self._unasked, None
+            if life is None or life.process is not process:
+                return
+            process.residents.discard(self)
+        life.close()
 
     @property
     def here(self) -> SharedState:
         """What lives in the loop; only what any thread may ask is asked of it directly."""
         return self._alive().state
+
+    @property
+    def seen(self) -> SharedState:
+        """The same, for who only looks how it is: that is not to ask."""
+        return self._begun().state
 
     def cross(
         self,
@@ -85,8 +115,15 @@ class Crossing:
         within: float,
         *,
         undo: Callable[[T], None] | None = None,
+        looks: bool = False,
     ) -> T:
         """Run a coroutine in the background loop, and wait for it; `undo` as `Loop.run` does.
+
+        Args:
+            work: gets the state.
+            within: seconds that it may take.
+            undo: given a result that nobody waits for any more.
+            looks: it asks nothing that an instance is for.
 
         Raises:
             NotStartedError: the state is not in use.
@@ -96,7 +133,7 @@ class Crossing:
             raise RuntimeError(
                 "aragora_redis.sync would hold up this event loop: use aragora_redis.SharedState"
             )
-        life = self._alive()
+        life = self._begun() if looks else self._alive()
         return life.loop.run(work(life.state), within, undo=undo)
 
     def later(self, work: Callable[[], None], *, can_wait: bool = False) -> None:
@@ -110,16 +147,31 @@ class Crossing:
         life = self._life
         if life is not None and life.process is current():
             return life
-        return self._begin()
+        while True:
+            life = self._begun()
+            life.await_first()
+            with current().lock:
+                if life is self._unasked:
+                    self._life, self._unasked = life, None
+                if life is self._life:  # else it was closed just now
+                    return life
 
-    def _begin(self) -> _Life:
+    def _begun(self) -> _Life:
+        """What lives here; where a fork has left it to be begun, that is done now."""
         with current().lock:
-            if self._life is not None and self._life.process is current():
-                return self._life
             if not self._started:
                 raise NotStartedError
-            forked = self._life is not None
-            life = self._life = _Life(self._make)
-        if forked:
-            life.loop.run(life.state.wait_ready(FORK_LIMIT), 2 * FORK_LIMIT)
+            life = self._lives()
+            if life is None:
+                life = self._unasked = self._new()
+            return life
+
+    def _lives(self) -> _Life | None:
+        process = current()
+        both = (self._life, self._unasked)
+        return next((life for life in both if life is not None and life.process is process), None)
+
+    def _new(self) -> _Life:
+        life = _Life(self._make)
+        life.process.residents.add(self)
         return life

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -34,10 +32,10 @@ class Loop:
         self._alarms = Alarms()
         self.loop = loop_of(self._inbox)
         self.users = 0
+        self._ending: asyncio.Task[None] | None = None
         self._thread = threading.Thread(
             target=self.loop.run_forever, name="aragora-redis", daemon=True
         )
-        self._ending: asyncio.Task[None] | None = None
         self._thread.start()
 
     def run(
@@ -106,59 +104,3 @@ class Loop:
         if others:
             await asyncio.wait(others, timeout=END_LIMIT)
         self.loop.stop()
-
-
-class Process:
-    """What belongs to this process alone; a child of a fork begins with none of it."""
-
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self.entering = threading.Lock()
-        """For who enters and leaves circuits."""
-        self.loop: Loop | None = None
-
-    def join(self) -> Loop:
-        """The loop of this process, for one user more."""
-        with self.lock:
-            if self.loop is None:
-                self.loop = Loop()
-            self.loop.users += 1
-            return self.loop
-
-    def leave(self, loop: Loop) -> None:
-        """One user less; the last one ends it."""
-        with self.lock:
-            loop.users -= 1
-            if loop.users:
-                return
-            self.loop = None
-        loop.stop()
-
-
-_current = Process()
-_inherited: list[Process] = []
-"""Of parents, kept as they are until this process ends."""
-
-
-def current() -> Process:
-    """The process that this code runs in."""
-    return _current
-
-
-def _forget_parent() -> None:
-    global _current  # noqa: PLW0603 - a fork replaces the process
-    if _current.loop is not None:
-        # Its tasks never end here, and would complain of it when this process does.
-        _current.loop.loop.set_exception_handler(lambda _loop, _context: None)
-    _inherited.append(_current)
-    _current = Process()
-
-
-def _end() -> None:
-    """Stop a loop that is still used when the process ends; its tasks go unfinished, unsaid."""
-    if _current.loop is not None:
-        _current.loop.stop()
-
-
-atexit.register(_end)
-os.register_at_fork(after_in_child=_forget_parent)
