@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -110,6 +111,16 @@ def test_a_close_that_raises_gives_the_loop_back(monkeypatch):
     monkeypatch.setattr(state._crossing.here, "close", fail)
     with pytest.raises(OSError, match="the disk"):
         state.close()
+    assert loop_users() == before
+
+
+def test_it_does_not_start_among_greenlets_of_eventlet(monkeypatch):
+    patcher: Any = ModuleType("eventlet.patcher")
+    patcher.is_monkey_patched = lambda module: module == "thread"
+    monkeypatch.setitem(sys.modules, "eventlet.patcher", patcher)
+    before, state = loop_users(), SharedState(Settings())
+    with pytest.raises(SettingsError, match="gthread"):
+        state.start()
     assert loop_users() == before
 
 

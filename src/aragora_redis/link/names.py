@@ -7,6 +7,7 @@ import socket
 
 from msgspec import Struct
 
+from .. import native
 from ..address import Address, is_name
 from ..errors import AragoraRedisError, LinkDownError
 from ..settings.hosts import Hosts
@@ -93,7 +94,9 @@ async def _ask(target: Address) -> tuple[str, ...]:
     try:
         found = await aside(
             f"the addresses of {target.host}",
-            lambda: socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM),
+            lambda: native.original("socket", "getaddrinfo")(
+                target.host, target.port, type=socket.SOCK_STREAM
+            ),
         )
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or "it is no name"

@@ -7,11 +7,11 @@ place is given back by who took it, or is held under a name that goes with a per
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import Callable
 from math import inf
 
+from .. import native
 from ..circuit.policy import CircuitPolicy
 from ..clock import Clock
 from ..errors import CircuitFullError
@@ -42,7 +42,7 @@ class Bulkhead:
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._inside = 0
         self._outside = 0
-        self._counting = threading.Lock()
+        self._counting = native.lock()
         self._held: dict[str, float] = {}
         self._lapses_at = inf
 

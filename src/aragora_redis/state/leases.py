@@ -9,12 +9,12 @@ failover loses the tail of history are leases that were granted in it given away
 from __future__ import annotations
 
 import asyncio
-import threading
 from functools import partial
 from typing import Final
 
 from msgspec.structs import replace
 
+from .. import native
 from ..errors import AragoraRedisError, DeadlineError
 from ..rate_limit import operations
 from ..rate_limit.gcra import Decision, Source
@@ -37,7 +37,7 @@ class _Lease:
         self.until = until
         self._told = replace(told, source=Source.LEASE)
         self._granted = self._left = granted
-        self._lock = threading.Lock()
+        self._lock = native.lock()
 
     def take(self, cost: int, now: float) -> Decision | None:
         """Give some away, if they are there."""

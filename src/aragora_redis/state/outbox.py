@@ -12,11 +12,11 @@ import contextlib
 import errno
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain
 from typing import NamedTuple, TypeVar
 
+from .. import native
 from ..clock import Clock
 from ..events import DiskTrouble, Events, OutboxAdopted, OutboxKept, OutboxTrouble
 from ..tokens.entry import Entry
@@ -65,7 +65,7 @@ class Outbox:
         self._clock = clock
         self._events = events
         self._take = take
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="aragora-outbox")
+        self._thread = native.executor(1, "aragora-outbox")
         self._waiting: list[tuple[_Owed, asyncio.Future[bool]]] = []
         self._writing: list[_Owed] = []
         self._owed: deque[_Owed] = deque(maxlen=OWED_LIMIT)

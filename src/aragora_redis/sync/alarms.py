@@ -17,7 +17,9 @@ from collections import deque
 from threading import Lock
 from weakref import WeakSet
 
+from .. import native
 from ..clock import SYSTEM_CLOCK
+from .greenlets import Bell
 
 MOST = 64
 """Alarms of one loop, of two file descriptors each; further threads that wait have a latch."""
@@ -102,9 +104,12 @@ class Alarms:
         self._idle: deque[Alarm] = deque()
         self._all: WeakSet[Alarm] = WeakSet()
         self._interpreter = Interpreter()
+        self._greenlets = native.greenlets()
 
-    def take(self) -> Alarm | Latch:
+    def take(self) -> Alarm | Bell | Latch:
         """One that nobody else has."""
+        if self._greenlets:
+            return Bell()
         if self._interpreter.latched > 0:
             self._interpreter.latched -= 1
             return Latch()
@@ -113,7 +118,7 @@ class Alarms:
         except IndexError:
             return self._another()
 
-    def give_back(self, rung: Alarm | Latch) -> None:
+    def give_back(self, rung: Alarm | Bell | Latch) -> None:
         """Let others have one that has rung; one that may still ring is nobody's any more."""
         if isinstance(rung, Alarm):
             self._idle.append(rung)

@@ -9,6 +9,7 @@ from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from ..errors import AragoraRedisError, OutcomeUnknownError
 from .alarms import Alarm, Latch
+from .greenlets import Bell
 
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ class Call(Generic[T]):
     def __init__(
         self,
         work: Coroutine[Any, Any, T],
-        ended: Alarm | Latch,
+        ended: Alarm | Bell | Latch,
         undo: Callable[[T], None] | None = None,
     ) -> None:
         self._work = work

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from .. import native
 from ..errors import DeadlineError, OutcomeUnknownError
 from .alarms import Alarms
 from .call import Call, Errand
@@ -22,6 +22,8 @@ CROSSING = 5.0
 
 END_LIMIT = 1.0
 """Seconds that the end waits for what is cancelled."""
+ASIDE = 4
+"""Threads for files and names, where those of asyncio would be greenlets."""
 
 
 class Loop:
@@ -32,11 +34,10 @@ class Loop:
         self._alarms = Alarms()
         self.loop = loop_of(self._inbox)
         self.users = 0
+        if native.greenlets():
+            self.loop.set_default_executor(native.executor(ASIDE, "aragora-redis-aside"))
         self._ending: asyncio.Task[None] | None = None
-        self._thread = threading.Thread(
-            target=self.loop.run_forever, name="aragora-redis", daemon=True
-        )
-        self._thread.start()
+        self._thread = native.start(self.loop.run_forever, "aragora-redis")
 
     def run(
         self,

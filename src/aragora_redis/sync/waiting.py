@@ -5,8 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import selectors
+from typing import TYPE_CHECKING
 
+from ..native import original
 from .inbox import Inbox
+
+if TYPE_CHECKING:
+    Default = selectors.DefaultSelector
+else:
+    Default = original("selectors", "DefaultSelector")
 
 Ready = list[tuple[selectors.SelectorKey, int]]
 
@@ -27,7 +34,7 @@ def loop_of(inbox: Inbox) -> asyncio.AbstractEventLoop:
     return loop
 
 
-class Selector(selectors.DefaultSelector):
+class Selector(Default):
     """Where a loop of asyncio sleeps: what was put into the inbox begins in the turn after."""
 
     def __init__(self, inbox: Inbox) -> None:
