@@ -32,7 +32,7 @@ class AragoraRedisError(Exception):
     remedy: str = ""
 
     def __init__(self, message: str, *, remedy: str | None = None) -> None:
-        super().__init__(message)
+        # `args` stays what the error was made of: Celery makes it anew from that in the caller.
         self.message = message
         if remedy is not None:
             self.remedy = remedy
@@ -41,8 +41,8 @@ class AragoraRedisError(Exception):
         return f"{self.message} ({self.remedy})" if self.remedy else self.message
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # An exception that takes other arguments than its message is made anew from that alone, and
-        # a pool of processes in which one cannot be made breaks, or waits for good.
+        # What is said by name, or put in later, goes along; and a pool of processes in which an
+        # error cannot be made anew breaks, or waits for good.
         return _remade, (type(self), self.args, vars(self))
 
 

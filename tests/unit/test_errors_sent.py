@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 
 import pytest
@@ -35,11 +36,18 @@ def pickled(error):
 @pytest.mark.parametrize("send", [copy.copy, pickled], ids=["copied", "pickled"])
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_it_arrives_as_it_was_sent(error, send):
+    error = copy.copy(error)
     error.ran = Ran.UNKNOWN
     came = send(error)
     assert type(came) is type(error)
     assert (str(came), came.args, vars(came)) == (str(error), error.args, vars(error))
     assert came.ran is Ran.UNKNOWN
+
+
+@pytest.mark.parametrize("error", ERRORS[:3], ids=lambda error: type(error).__name__)
+def test_it_can_be_made_of_its_arguments(error):
+    made = type(error)(*json.loads(json.dumps(error.args)))
+    assert (str(made), vars(made)) == (str(error), vars(error))
 
 
 def test_each_that_takes_more_than_a_message_is_tried():

@@ -319,7 +319,7 @@ def _demand_server() -> None:
         find_server()
     except LabError as error:
         raise LabError(
-            error.args[0],
+            error.message,
             remedy=f"{error.remedy}; without any, `aragora-redis up --mode embedded` works",
         ) from error
 

@@ -153,7 +153,7 @@ def _limit(document: Document, name: str) -> LimitPolicy:
             lease=lease,
         )
     except InvalidInputError as error:
-        document.refuse((*where, "rate"), error.args[0], error.remedy)
+        document.refuse((*where, "rate"), error.message, error.remedy)
 
 
 def _validate_location(document: Document, where: tuple[str, ...], beside: object) -> None:
@@ -194,7 +194,7 @@ def _build(document: Document, where: tuple[str, ...], section: Mapping[str, Any
         try:
             built = replace(built, **{key: read})
         except InvalidInputError as error:
-            document.refuse((*where, key), error.args[0], error.remedy or "correct the number")
+            document.refuse((*where, key), error.message, error.remedy or "correct the number")
     return built
 
 

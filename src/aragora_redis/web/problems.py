@@ -132,7 +132,7 @@ def problem_of(error: AragoraRedisError) -> Problem:
         wait = getattr(error, "retry_after", 1.0)
         headers["Retry-After"] = retry_after(wait)
     slug = re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__.removesuffix("Error")).lower()
-    return Problem(status, str(error.args[0]), error.remedy, error.ran, slug, headers)
+    return Problem(status, error.message, error.remedy, error.ran, slug, headers)
 
 
 def problem_outside(error: AragoraRedisError) -> Problem:
