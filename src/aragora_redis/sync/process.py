@@ -54,7 +54,7 @@ class Process:
         with self.lock:
             if self.loop is None:
                 self.loop = Loop()
-                _end_with_multiprocessing(self)
+                _end_with_pool(self)
             self.loop.users += 1
             return self.loop
 
@@ -105,16 +105,24 @@ def _end() -> None:
         loop.stop()
 
 
-def _end_with_multiprocessing(process: Process) -> None:
-    """Have it end in a child of multiprocessing too: that may run no function of `atexit`.
+def _end_with_pool(process: Process) -> None:
+    """Have it end in a worker of multiprocessing or Celery too: that may run nothing of `atexit`.
 
-    A child forgets what is to run at its end when it begins, which is after it has loaded the
-    application where that was not forked.
+    One of multiprocessing forgets what is to run at its end when it begins, which is after it has
+    loaded the application where that was not forked.
     """
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
         util.Finalize(None, _end, exitpriority=0)
         util.register_after_fork(process, lambda _: util.Finalize(None, _end, exitpriority=0))
+    celery = sys.modules.get("celery.signals")
+    if celery is not None:
+        ends = celery.worker_process_shutdown
+        ends.connect(_end_worker, weak=False, dispatch_uid="aragora-redis")
+
+
+def _end_worker(**_: object) -> None:
+    _end()
 
 
 atexit.register(_end)
