@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 from aragora_redis.errors import NotStartedError, SettingsError
+from aragora_redis.policies import parse_policies
 from aragora_redis.settings import Settings, from_env
 from aragora_redis.sync import SharedState
 from aragora_redis.sync.process import current
@@ -121,6 +124,34 @@ def test_it_does_not_start_among_greenlets_of_eventlet(monkeypatch):
     before, state = loop_users(), SharedState(Settings())
     with pytest.raises(SettingsError, match="gthread"):
         state.start()
+    assert loop_users() == before
+
+
+HOOKS: dict[str, object] = {"py-call-uwsgi-fork-hooks": True}
+
+
+@pytest.mark.parametrize(
+    ("worker", "master", "processes", "options", "fits"),
+    [
+        (0, 4711, 2, {"enable-threads": True}, False),
+        (0, 4711, 1, {"py-call-uwsgi-fork-hooks": b"false"}, False),
+        (0, 0, 2, {}, False),
+        (0, 0, 1, {}, True),
+        (1, 4711, 2, {"lazy-apps": True}, True),
+        (0, 4711, 2, HOOKS, True),
+    ],
+    ids=["default", "said no", "without a master", "alone", "lazy", "hooks"],
+)
+def test_it_starts_in_uwsgi_where_that_does_not_fork_behind_its_back(
+    worker, master, processes, options, fits, monkeypatch
+):
+    uwsgi: Any = ModuleType("uwsgi")
+    uwsgi.worker_id, uwsgi.masterpid = (lambda: worker), (lambda: master)
+    uwsgi.numproc, uwsgi.opt = processes, options
+    monkeypatch.setitem(sys.modules, "uwsgi", uwsgi)
+    before, state = loop_users(), SharedState(Settings())
+    with nullcontext() if fits else pytest.raises(SettingsError, match="lazy-apps"), state:
+        assert state.ready
     assert loop_users() == before
 
 
@@ -233,8 +264,41 @@ def test_who_asks_while_it_is_closed_for_a_fork_begins_anew(monkeypatch):
         assert state.rate_limits.check("api", "u").allowed
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_forks_in_the_middle_of_calls_of_other_threads():
+    with memory_state_of_threads() as state, ThreadPoolExecutor(4) as threads:
+        circuit, over = state.circuits["llm"], threading.Event()
+
+        def use():
+            with circuit:
+                state.rate_limits.check("leased", "u")
+                state.rate_limits.acquire("slow", "u", wait=0.02)
+                state.sessions.get("none")
+
+        def go_on():
+            while not over.is_set():
+                use()
+
+        going = [threads.submit(go_on) for _ in range(4)]
+        try:
+            assert all(ends_in_child(use) for _ in range(5))
+        finally:
+            over.set()
+        for each in going:
+            each.result(10)
+
+
+def memory_state_of_threads():
+    limits = """
+    limits.leased = {rate = "999 per second", lease = 5}
+    limits.slow = {rate = "9 per second"}
+    """
+    return SharedState(Settings(), policies=parse_policies(limits, source="here"))
+
+
 ENDS = """
 import os, sys
+from aragora_redis.policies import parse_policies
 from aragora_redis.settings import Settings
 from aragora_redis.sync import SharedState
 with SharedState(Settings()) as state:

@@ -16,6 +16,7 @@ import threading
 from typing import Protocol
 
 from .loop import Loop
+from .uwsgi import refuse_unfit
 
 
 class Resident(Protocol):
@@ -53,6 +54,7 @@ class Process:
         """The loop of this process, for one user more."""
         with self.lock:
             if self.loop is None:
+                refuse_unfit()
                 self.loop = Loop()
                 _end_with_pool(self)
             self.loop.users += 1
