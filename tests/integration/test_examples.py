@@ -166,6 +166,44 @@ def test_flask_a_session_is_one_in_all_workers(flask_service):
             assert other.get("/profile").status_code == 401
 
 
+SERVERS = {
+    "sync, preloaded": ("--preload", "--max-requests", "8"),
+    "gevent, preloaded": ("--worker-class", "gevent", "--preload", "--max-requests", "12"),
+}
+
+
+@pytest.mark.parametrize("how", SERVERS, ids=str)
+def test_flask_workers_keep_a_limit_together_and_leave(
+    how, standalone_lab, connect, policies, tmp_path
+):
+    """By gunicorn, which replaces them after so many requests, and at SIGHUP."""
+    prefix, pid = f"flask {how}".replace(" ", "-").replace(",", ""), tmp_path / "pid"
+    more = policies('[limits.api]\nrate = "1 per hour"\nburst = 20\nlease = 3\n')
+    more |= {"ARAGORA_KEY_PREFIX": prefix, "ARAGORA_REDIS_DEADLINE": "5"}
+    give_past(standalone_lab, **more)
+    server, beats = connect(standalone_lab), presence_keys(prefix).beats
+    command = (
+        "gunicorn", "app:app", *SERVERS[how], "--workers", "2",
+        "--bind", "127.0.0.1:{port}", "--pid", str(pid), "--log-level", "warning",
+    )  # fmt: skip
+    statuses = [200]  # whoever waited for the service was answered once
+    with serving("flask", command, standalone_lab, **more) as client:
+
+        def ask(times):
+            for _ in range(times):
+                answer = client.get("/quote", headers={"Connection": "close"}, timeout=40)
+                statuses.append(answer.status_code)
+
+        ask(14)
+        seen = server.zcard(beats)
+        os.kill(int(pid.read_text()), signal.SIGHUP)
+        ask(14)
+    assert not server.zcard(beats), "all have left"
+    assert 0 < seen <= 2, "the master is none"
+    assert set(statuses) == {200, 429}
+    assert statuses.count(200) == 20, "what a worker had leased came back"
+
+
 def test_flask_an_attacker_costs_no_redis_traffic_and_gets_429(
     flask_service, standalone_lab, connect
 ):

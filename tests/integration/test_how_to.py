@@ -1,12 +1,13 @@
 """What the how-to pages show is so: their Python runs, in order, on a real server.
 
 A page's first `toml` block is its policies file, and what a `sh` block exports is in force as well.
-`state` is open in its Python, which may await.
+`state` is open in its Python, which may await; where it is for threads it runs in one.
 """
 
 from __future__ import annotations
 
 import ast
+import asyncio
 import inspect
 import re
 import shlex
@@ -58,6 +59,7 @@ async def test_a_page_is_true(page, standalone_lab, tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     async with SharedState.from_env() as state:
         names = {"__name__": page.stem, "state": state}
+        for_threads = "\nfrom aragora_redis.sync" in page.read_text("utf-8")
         for block in blocks(page):
             if block.language == "python":
                 # An error names the page's own line.
@@ -67,6 +69,7 @@ async def test_a_page_is_true(page, standalone_lab, tmp_path, monkeypatch):
                     "exec",
                     flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
                 )
-                result = FunctionType(code, names)()
+                run = FunctionType(code, names)
+                result = await asyncio.to_thread(run) if for_threads else run()
                 if inspect.isawaitable(result):
                     await result
