@@ -14,8 +14,8 @@ from starlette.websockets import WebSocketDisconnect
 from aragora_redis.errors import InvalidInputError, LinkDownError
 from aragora_redis.settings import Settings
 from aragora_redis.state.shared import SharedState
+from aragora_redis.web.session import WebSession
 from aragora_redis.web.starlette import SessionMiddleware, session_of
-from aragora_redis.web.starlette.session import WebSession
 
 
 @pytest.fixture

@@ -6,16 +6,60 @@ Source: RFC 6750.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 
-from ..errors import TokenRefusedError
-from .problems import Problem, ProblemError
+from ..errors import AragoraRedisError, TokenRefusedError
+from ..jwt import VerifiedToken
+from .problems import Problem, ProblemError, problem_outside
 
 _SCHEME = "bearer"
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """`b64token` of RFC 6750 section 2.1."""
 _PREFIX = "the token is not valid: "
+
+
+class Demand:
+    """What is demanded of the token of a request, and how one is answered that does not meet it.
+
+    Args:
+        scopes: what it must allow, all of it.
+        realm: what clients are told that the token is for.
+    """
+
+    def __init__(self, scopes: Collection[str] = (), realm: str = "api") -> None:
+        self._scopes = frozenset(scopes)
+        self._realm = realm
+
+    @contextmanager
+    def sent(self, authorization: Sequence[str]) -> Iterator[str]:
+        """A context in which the token that was sent is verified; its text.
+
+        Args:
+            authorization: the values of all `Authorization` fields of the request.
+
+        Raises:
+            ProblemError: 401 where there is none, or it is refused; 400 where the request cannot be
+                understood; 503 where this instance cannot say.
+        """
+        try:
+            yield sent_token(authorization, self._realm)
+        except TokenRefusedError as error:
+            raise ProblemError(refusal(error, self._realm)) from None
+        except AragoraRedisError as error:
+            raise ProblemError(problem_outside(error)) from None
+
+    def met(self, verified: VerifiedToken, scopes: Collection[str] = ()) -> VerifiedToken:
+        """The token, if it allows enough: what is demanded, and `scopes`.
+
+        Raises:
+            ProblemError: 403.
+        """
+        wanted = self._scopes.union(scopes)
+        if not wanted <= verified.scopes:
+            raise ProblemError(insufficient(self._realm, wanted))
+        return verified
 
 
 def sent_token(authorization: Sequence[str], realm: str = "api") -> str:

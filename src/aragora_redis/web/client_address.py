@@ -1,4 +1,4 @@
-"""Whom a request comes from, behind proxies that say so. Pure.
+"""Whom a request comes from, behind proxies that say so. Pure, but for a word in the log.
 
 `X-Forwarded-For` is written by whoever likes to, so it counts only from the right, and only as far
 as each entry was added by a proxy that is trusted.
@@ -7,16 +7,21 @@ as each entry was added by a proxy that is trusted.
 from __future__ import annotations
 
 import ipaddress
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..errors import SettingsError
+
+_log = logging.getLogger(__name__)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 UNIX = "unix"
 """Stands among trusted proxies for whoever connects to a Unix socket, which has no address."""
 _IPV6_PREFIX = 64
 """Bits that one customer is given at least: addresses within it cost nothing."""
+NO_ADDRESS = "ip:unknown"
+"""Whom requests count for that come from no address; they are one subject, and never uncounted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,33 @@ def subject_of(address: str) -> str:
         network = ipaddress.ip_network((parsed, _IPV6_PREFIX), strict=False)
         return f"ip:{network}"
     return f"ip:{address}"
+
+
+class AddressSubjects:
+    """Whom requests count for, by where they come from; says once where that cannot be told.
+
+    Args:
+        trusted: our own proxies.
+    """
+
+    def __init__(self, trusted: Proxies) -> None:
+        self._trusted = trusted
+        self._told = False
+
+    def subject(self, peer: str | None, forwarded: Sequence[str]) -> str:
+        """The subject of a request, see `client_address`."""
+        found = client_address(peer, forwarded, self._trusted)
+        if found is not None:
+            return subject_of(found)
+        if not self._told:
+            self._told = True
+            _log.warning(
+                "requests come from no address, as over a Unix socket, so a limit by address "
+                "counts all of them as one; by_address([%r]) trusts the X-Forwarded-For of those "
+                "who connect there",
+                UNIX,
+            )
+        return NO_ADDRESS
 
 
 def _without_port(entry: str) -> str:

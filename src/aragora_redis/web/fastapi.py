@@ -19,10 +19,10 @@ from ..jwt import VerifiedToken
 from ..rate_limit.gcra import Decision
 from ..state.shared import SharedState
 from .bearer import refusal
-from .headers import x_fields
+from .headers import joined_fields, x_fields
 from .problems import Problem, ProblemError, over_limit, problem_outside
 from .starlette.asgi import closing, response_of
-from .starlette.rate_limit import Subject, add_members, by_address
+from .starlette.rate_limit import Subject, by_address
 from .starlette.tokens import TokenCheck
 
 _TOLD = "aragora_redis.limits"
@@ -157,7 +157,7 @@ class _TellingLimits:
             if found and message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for told in found:
-                    add_members(headers, told.policy, told.decision)
+                    headers.update(joined_fields(told.policy, told.decision, headers.get))
                 for told in reversed(found):  # the last one comes first
                     for name, value in told.x_fields.items():
                         headers.setdefault(name, value)

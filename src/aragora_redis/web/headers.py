@@ -7,7 +7,7 @@ fields, RFC 9651), RFC 9110 section 10.2.3 for `Retry-After`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from ..rate_limit.gcra import Decision
@@ -73,6 +73,29 @@ def fields(name: str, decision: Decision, *, x_now: float | None = None) -> dict
         found |= x_fields(decision, x_now)
     if not decision.allowed:
         found["Retry-After"] = retry_after(decision.retry_after)
+    return found
+
+
+def joined_fields(
+    name: str, decision: Decision, sent: Callable[[str], str | None]
+) -> dict[str, str]:
+    """The fields that tell of one more limit, beside those that an answer has already.
+
+    Both are lists (RFC 9651), and each limit adds its member. One that is told of already has
+    decided nearer to the route, and so later.
+
+    Args:
+        name: of the limit.
+        decision: what was decided by it.
+        sent: the value that the answer has of a field.
+    """
+    found = {}
+    for field, value in fields(name, decision).items():
+        before = sent(field)
+        if before is None:
+            found[field] = value
+        elif f'"{name}";' not in before:
+            found[field] = f"{before}, {value}"
     return found
 
 

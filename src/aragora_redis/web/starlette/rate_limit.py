@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -12,16 +11,12 @@ from ...clock import SYSTEM_CLOCK
 from ...errors import AragoraRedisError
 from ...rate_limit.gcra import Decision
 from ...state.shared import SharedState
-from ..client_address import UNIX, client_address, proxies, subject_of
-from ..headers import fields, x_fields
+from ..client_address import AddressSubjects, proxies
+from ..headers import joined_fields, x_fields
 from ..problems import over_limit, problem_outside
 from .asgi import answer, is_below
 
-_log = logging.getLogger(__name__)
-
 Subject = Callable[[Scope], str | None]
-NO_ADDRESS = "ip:unknown"
-"""Whom requests count for that come from no address; they are one subject, and never uncounted."""
 
 
 def by_address(trusted_proxies: Collection[str] = ()) -> Subject:
@@ -37,40 +32,14 @@ def by_address(trusted_proxies: Collection[str] = ()) -> Subject:
     Raises:
         SettingsError: one is neither.
     """
-    trusted = proxies(trusted_proxies)
-    told = False
+    subjects = AddressSubjects(proxies(trusted_proxies))
 
     def subject(scope: Scope) -> str:
-        nonlocal told
         client = scope.get("client")
         forwarded = Headers(scope=scope).getlist("x-forwarded-for")
-        found = client_address(client[0] if client else None, forwarded, trusted)
-        if found is not None:
-            return subject_of(found)
-        if not told:
-            told = True
-            _log.warning(
-                "requests come from no address, as over a Unix socket, so a limit by address "
-                "counts all of them as one; by_address([%r]) trusts the X-Forwarded-For of those "
-                "who connect there",
-                UNIX,
-            )
-        return NO_ADDRESS
+        return subjects.subject(client[0] if client else None, forwarded)
 
     return subject
-
-
-def add_members(headers: MutableHeaders, policy: str, decision: Decision) -> None:
-    """Tell of one more limit: both fields are lists (RFC 9651), and each limit adds its member.
-
-    One that is told of already has decided nearer to the route, and so later.
-    """
-    for name, value in fields(policy, decision).items():
-        before = headers.get(name)
-        if before is None:
-            headers[name] = value
-        elif f'"{policy}";' not in before:
-            headers[name] = f"{before}, {value}"
 
 
 class RateLimitMiddleware:
@@ -132,7 +101,7 @@ class RateLimitMiddleware:
         async def send_with_fields(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                add_members(headers, self._policy, decision)
+                headers.update(joined_fields(self._policy, decision, headers.get))
                 for name, value in x_told.items():
                     headers.setdefault(name, value)
             await send(message)

@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from starlette.datastructures import MutableHeaders
 from starlette.types import Message
 
-from ...errors import InvalidInputError
-from .session import Cookie, WebSession
-
-SameSite = Literal["lax", "strict", "none"]
+from ..cookie import Cookie, SameSite, cookie_name
+from ..session import WebSession
 
 
 class CookieForm:
     """How the cookie is written (RFC 6265bis).
-
-    A name with the prefix `__Host-` binds it to this host over HTTPS: no subdomain and no plain
-    connection can set it.
 
     Raises:
         InvalidInputError: the parts contradict each other; browsers would drop the cookie.
     """
 
     def __init__(self, name: str | None, *, secure: bool, same_site: SameSite, path: str) -> None:
-        self.name = name or ("__Host-session" if secure else "session")
-        if self.name.startswith(("__Host-", "__Secure-")) and not secure:
-            raise InvalidInputError(
-                f"the cookie {self.name} needs secure=True",
-                remedy="give it another name where there is no HTTPS",
-            )
-        if self.name.startswith("__Host-") and path != "/":
-            raise InvalidInputError(f'the cookie {self.name} needs path="/"')
-        if same_site == "none" and not secure:
-            raise InvalidInputError('same_site="none" needs secure=True')
+        self.name = cookie_name(name, secure=secure, same_site=same_site, path=path)
         self._flags = f"; Path={path}; HttpOnly; SameSite={same_site.capitalize()}"
         self._flags += "; Secure" if secure else ""
 

@@ -15,10 +15,11 @@ from ...errors import AragoraRedisError, SessionDataError
 from ...sessions.client import Client
 from ...state.shared import SharedState
 from ..client_address import client_address, proxies
+from ..cookie import Lasting, MaxAge, SameSite
 from ..problems import Problem, problem_outside
+from ..session import WebSession
 from .asgi import answer, is_below, response_of
-from .session import Lasting, MaxAge, WebSession
-from .session_cookie import CookieForm, SameSite
+from .session_cookie import CookieForm
 from .session_socket import SocketSession
 
 _log = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ from starlette.types import Message, Receive, Send
 
 from ...errors import AragoraRedisError
 from ..problems import problem_outside
+from ..session import WebSession
 from .asgi import closing
-from .session import WebSession
 from .session_cookie import CookieForm
 
 _log = logging.getLogger(__name__)

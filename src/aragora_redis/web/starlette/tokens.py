@@ -7,11 +7,11 @@ from collections.abc import Collection, Sequence
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ...errors import AragoraRedisError, SettingsError, TokenRefusedError
+from ...errors import SettingsError
 from ...jwt import VerifiedToken
 from ...state.shared import SharedState
-from ..bearer import insufficient, refusal, sent_token
-from ..problems import ProblemError, problem_outside
+from ..bearer import Demand
+from ..problems import ProblemError
 from .asgi import answer, is_below
 
 
@@ -36,8 +36,7 @@ class TokenCheck:
                 remedy="set ARAGORA_JWT_SECRET or ARAGORA_JWT_JWKS_URL",
             )
         self._state = state
-        self._scopes = frozenset(scopes)
-        self._realm = realm
+        self._demand = Demand(scopes, realm)
 
     async def token(
         self, authorization: Sequence[str], scopes: Collection[str] = ()
@@ -52,16 +51,9 @@ class TokenCheck:
             ProblemError: 401 where there is none, or it is refused; 400 where the request cannot be
                 understood; 403 where it does not allow enough; 503 where this instance cannot say.
         """
-        try:
-            verified = await self._state.tokens.verify(sent_token(authorization, self._realm))
-        except TokenRefusedError as error:
-            raise ProblemError(refusal(error, self._realm)) from None
-        except AragoraRedisError as error:
-            raise ProblemError(problem_outside(error)) from None
-        wanted = self._scopes.union(scopes)
-        if not wanted <= verified.scopes:
-            raise ProblemError(insufficient(self._realm, wanted))
-        return verified
+        with self._demand.sent(authorization) as sent:
+            verified = await self._state.tokens.verify(sent)
+        return self._demand.met(verified, scopes)
 
 
 class TokenMiddleware:

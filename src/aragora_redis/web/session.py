@@ -1,0 +1,492 @@
+"""The session of one request: a mapping, whose changes are written once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, MutableMapping
+from functools import partial
+from typing import Any
+
+from ..errors import (
+    AragoraRedisError,
+    InvalidInputError,
+    SessionConflictError,
+    SessionDataError,
+    SessionGoneError,
+)
+from ..sessions.client import Client
+from ..sessions.data import Fields, encode
+from ..sessions.stored import Session, SessionInfo
+from ..state.session_store import NO_ANSWER
+from ..state.sessions import Sessions
+from .cookie import Cookie, Lasting
+
+_ATTEMPTS = 3
+
+
+class NotLoadedError(RuntimeError):
+    """The session was touched before it was read, which the middleware leaves to the request."""
+
+
+class Values:
+    """What a session's users put into it, as it is stored: here JSON both times."""
+
+    def stored(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Fields as they are stored."""
+        return data
+
+    def given(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Stored fields as users get them."""
+        return data
+
+
+_UNTIL_CLOSED, _JSON = Lasting(None), Values()
+
+
+class WebSession(MutableMapping[str, Any]):
+    """The session of one request.
+
+    What is changed, also within lists and objects, is written when the response starts: only the
+    fields that differ from what was read, so that requests at once lose nothing of each other. What
+    another task changes while it is written stays, and is written next.
+
+    Args:
+        sessions: where it is kept.
+        presented: the cookie that the client has sent, which may be anything.
+        client: where the request comes from; None where that is not told.
+        overwrite: on a conflict, write what this request has set all the same.
+        lasting: how long cookies last.
+        values: what its fields hold for their users.
+    """
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        presented: str | None,
+        *,
+        overwrite: bool,
+        client: Client | None = None,
+        lasting: Lasting = _UNTIL_CLOSED,
+        values: Values = _JSON,
+    ) -> None:
+        self._sessions = sessions
+        self._values = values
+        self.lasting = lasting
+        self._presented = sessions.witness.read(presented)
+        self._client = client
+        self._overwrite = overwrite
+        self._stored: Session | None = None
+        self._read: Fields = {}
+        self._data: dict[str, Any] | None = None if self._presented else {}
+        self._cookie = Cookie.KEEP
+        self._keeps_id = False
+        self._writing = asyncio.Lock()
+        self.accessed = False
+        """Whether the response may depend on it, and so on the client's cookie."""
+        self._trouble: AragoraRedisError | None = None
+        self.told: AragoraRedisError | None = None
+        """Why it could not be read, once somebody has touched it and was told so."""
+
+    def __repr__(self) -> str:
+        return f"<WebSession {'loaded' if self._data is not None else 'not loaded'}>"
+
+    # --- the mapping --------------------------------------------------------------------
+
+    def __getitem__(self, name: str) -> Any:
+        return self._loaded[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        data = self._loaded
+        if self._stored is None:
+            self._require_cookie()
+        data[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self._loaded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._loaded)
+
+    def __len__(self) -> int:
+        return len(self._loaded)
+
+    @property
+    def _loaded(self) -> dict[str, Any]:
+        self.accessed = True
+        self._tell_trouble()
+        if self._data is None:
+            raise NotLoadedError("await request.session.load() before the session is used")
+        return self._data
+
+    @property
+    def user(self) -> str | None:
+        """Whose session it is; None for nobody known."""
+        self.accessed = True
+        self._tell_trouble()
+        return None if self._stored is None else self._stored.user
+
+    @property
+    def id(self) -> str | None:
+        """The id that the client holds from now on; None where there is no session."""
+        self.accessed = True
+        return None if self._stored is None else self._stored.id
+
+    @property
+    def cookie_value(self) -> str | None:
+        """What the client is to keep; None where there is no session, or its id is not known."""
+        if self._stored is None or self._stored.id is None:
+            return None
+        return self._sessions.cookie(self._stored, dated=self.lasting.ends)
+
+    @property
+    def cookie_age(self) -> int | None:
+        """Seconds for which the client is to keep it; None until the browser is closed."""
+        if self._stored is None:
+            return None
+        return self.lasting.seconds(self._stored, self._sessions.now())
+
+    @property
+    def cookie(self) -> Cookie:
+        """What becomes of the client's cookie, once the changes are written."""
+        if self._cookie is Cookie.KEEP and self._rolls:
+            return Cookie.SET
+        return self._cookie
+
+    @property
+    def _rolls(self) -> bool:
+        """Whether half of the cookie's time is over, and the session is still the client's.
+
+        A response that only reads comes late, perhaps after that of a login with another id, and
+        one that was not touched may be cached for others.
+        """
+        if self._stored is None or self._presented is None or not self.accessed:
+            return False
+        due = self.lasting.is_due(self._stored, self._presented.sent_at, self._sessions.now())
+        return due and self._sessions.is_current(self._stored)
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether it was read, or needs not be, since the client has none."""
+        return self._data is not None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it is not stored yet; `load` it first."""
+        return self._stored is None
+
+    @property
+    def is_modified(self) -> bool:
+        """Whether it holds anything else than was read; `load` it first.
+
+        Raises:
+            SessionDataError: it holds what JSON has not.
+        """
+        return encode(self._values.stored(self._loaded)) != self._read
+
+    # --- reading and writing ------------------------------------------------------------
+
+    async def load(self) -> None:
+        """Read the session, if the client has one and it was not read yet.
+
+        An id that is unknown, ended or made up is not adopted: the session is then empty.
+
+        Raises:
+            OutageError, OutcomeUnknownError: Redis cannot be asked, and there is no copy.
+        """
+        self.accessed = True
+        await self._load()
+
+    async def _load(self) -> None:
+        if self._data is None:
+            presented = self._presented
+            found = (
+                await self._sessions.get(presented.session_id, seen=presented.seen)
+                if presented
+                else None
+            )
+            if self._data is None:  # else another task has read it, and may have changed it
+                self._hold(found)
+            self._trouble = None
+
+    async def try_load(self) -> None:
+        """Read the session, if that can be; else whoever touches it is told why it cannot."""
+        try:
+            await self._load()
+        except AragoraRedisError as error:
+            self._trouble = error
+
+    async def save(self) -> None:
+        """Write what has changed since it was read. The middleware does so at the response.
+
+        Raises:
+            SessionConflictError: another request has changed the same field.
+            SessionDataError: it holds what JSON has not, or too much.
+            SessionGoneError: in a WebSocket only, it has ended, or has had another id for long.
+            OutageError: nothing was written.
+            OutcomeUnknownError: it may have been written.
+        """
+        async with self._writing:
+            await self._write()
+
+    async def _write(self) -> None:
+        if self._data is None:
+            return
+        data = self._values.stored(self._data)
+        fields = encode(data)
+        changed = {name: data[name] for name in fields if fields[name] != self._read.get(name)}
+        removed = [name for name in self._read if name not in fields]
+        if self._stored is None:
+            if fields:
+                self._require_cookie()
+                made = await self._sessions.create(data=data, client=self._client)
+                self._begin(made, fields)
+        elif removed and not fields and self._stored.user is None:
+            await self._end_emptied(self._stored, removed)
+        elif changed or removed:
+            await self._update(self._stored, changed, removed, fields)
+        elif self._stored.user is not None and self._moved(self._stored):
+            # What the user is shown; no request fails for it.
+            with contextlib.suppress(AragoraRedisError):
+                await self._sessions.update(self._stored, client=self._client)
+
+    async def login(
+        self, user: str, *, idle: float | None = None, absolute: float | None = None
+    ) -> None:
+        """Make it the session of a user, with the data it has, under a new id.
+
+        Whoever knew the id from before the login is locked out by that (session fixation). The
+        session of another user is ended, and nothing of what it holds passes to this one.
+
+        Args:
+            user: who has logged in.
+            idle: seconds without use after which it ends, from 1 to `[sessions] longest`; as the
+                policy says by default. With this, "remember me" is a longer one.
+            absolute: seconds after which it ends in any case, likewise.
+
+        Raises:
+            InvalidInputError: it may not live so.
+            TooManySessionsError: the user has as many as the policy allows.
+            AragoraRedisError: as for `save`.
+        """
+        self._require_cookie()
+        await self.load()
+        async with self._writing:
+            await self._log_in(user, idle, absolute)
+
+    async def _log_in(self, user: str, idle: float | None, absolute: float | None) -> None:
+        begin = partial(
+            self._sessions.create, user, idle=idle, absolute=absolute, client=self._client
+        )
+        if self._stored is None:
+            data = self._values.stored(self._loaded)
+            sent = encode(data)
+            self._begin(await begin(data), sent)
+            return
+        if self._stored.user not in (None, user):
+            await self._replace(self._stored, await begin({}))
+            return
+        await self._write()
+        stored, sent = self._stored, self._read
+        if stored is None:
+            made = await begin({})
+        elif stored.user == user and idle is None and absolute is None:
+            made = await self._sessions.rotate(stored, grace=0)
+        else:
+            try:
+                made = await self._sessions.authenticate(
+                    stored, user, idle=idle, absolute=absolute, client=self._client
+                )
+            except SessionGoneError:
+                # Another login has the anonymous session by now, of this user or of whoever
+                # planted its id: what it held goes to one of them only.
+                made = await begin({})
+        self._begin(made, sent)
+
+    async def _replace(self, former: Session, begun: Session) -> None:
+        with contextlib.suppress(SessionGoneError):
+            await self._sessions.end(former)
+        self._hold(begun)
+        self._cookie = Cookie.SET
+
+    async def rotate(self) -> None:
+        """Give it a new id: after each change of what its user may do. Raises as `save` does."""
+        self._require_cookie()
+        await self.load()
+        async with self._writing:
+            await self._write()
+            if self._stored is not None:
+                sent = self._read
+                self._begin(await self._sessions.rotate(self._stored), sent)
+
+    async def end(self) -> None:
+        """End it for good, and forget what it holds. Raises nothing where it has ended before.
+
+        One that cannot be read is ended by the id that the client has sent.
+
+        Raises:
+            OutageError: Redis cannot be asked, and too many ends wait for it already.
+        """
+        with contextlib.suppress(*NO_ANSWER):
+            await self.load()
+        async with self._writing:
+            ends: Session | str | None = self._stored
+            if self._data is None and self._presented is not None:
+                ends = self._presented.session_id
+            self._stored, self._trouble = None, None
+            self._data, self._read, self._cookie = {}, {}, Cookie.DELETE
+            if ends is not None:
+                with contextlib.suppress(SessionGoneError):
+                    await self._sessions.end(ends)
+
+    # --- the user's own sessions --------------------------------------------------------
+
+    async def of_user(self) -> list[SessionInfo]:
+        """The sessions that the user of this one has, oldest first; `handle` tells which is this.
+
+        Raises:
+            OutageError, OutcomeUnknownError: Redis cannot be asked.
+        """
+        await self.load()
+        user = self.user
+        return [] if user is None else await self._sessions.of_user(user)
+
+    @property
+    def handle(self) -> str | None:
+        """What names this session in the list of its user's, and opens nothing."""
+        self.accessed = True
+        return None if self._stored is None else self._stored.handle
+
+    async def end_other(self, handle: str) -> None:
+        """End one of the user's sessions that a handle of the list names.
+
+        Raises:
+            SessionGoneError: the user of this one has none of that handle.
+            OutageError: Redis cannot be asked, and too many ends wait for it already.
+        """
+        await self.load()
+        user = self.user
+        if user is None:
+            raise SessionGoneError("the session belongs to nobody", remedy="log in first")
+        await self._sessions.end_one_of(user, handle)
+
+    async def end_others(self) -> int | None:
+        """End all of the user's sessions but this one; how many, None where Redis is away.
+
+        Raises:
+            OutageError: Redis cannot be asked, and too many ends wait for it already.
+        """
+        await self.load()
+        user = self.user
+        if user is None:
+            return 0
+        return (await self._sessions.end_user(user, keep=self.handle)).count
+
+    def keep_id(self) -> None:
+        """From now on no cookie can be sent: the client keeps the id that it has."""
+        self._keeps_id = True
+
+    # --- small parts --------------------------------------------------------------------
+
+    def _require_cookie(self) -> None:
+        if self._keeps_id:
+            raise InvalidInputError(
+                "no cookie can be sent any more, so the session keeps its id",
+                remedy="begin the session, log in or rotate before the response begins, or before "
+                "the WebSocket is accepted",
+            )
+
+    def _tell_trouble(self) -> None:
+        if self._trouble is not None:
+            self.told = self._trouble
+            raise self._trouble
+
+    def _moved(self, stored: Session) -> bool:
+        """Whether it is used from elsewhere than is stored."""
+        return self._client is not None and self._sessions.remembered(self._client) != stored.client
+
+    def _hold(self, stored: Session | None) -> None:
+        data = {} if stored is None else stored.data
+        self._stored, self._read = stored, encode(data)
+        self._data = self._values.given(data)
+
+    def _take_over(self, stored: Session | None, sent: Fields) -> None:
+        """Go on with what is stored since `sent` was written.
+
+        What another task has changed meanwhile stays, to be written next, and so do the objects of
+        what has not changed, which somebody may hold.
+        """
+        data = {} if self._data is None else self._data
+        newer = {} if stored is None else stored.data
+        self._stored, self._data, self._read = stored, data, encode(newer)
+        for name in {*sent, *self._read}:
+            if self._encoded(data, name) != sent.get(name):
+                continue
+            if name not in newer:
+                del data[name]
+            elif self._read[name] != sent.get(name):
+                data |= self._values.given({name: newer[name]})
+
+    def _begin(self, stored: Session, sent: Fields) -> None:
+        self._take_over(stored, sent)
+        self._cookie = Cookie.SET
+
+    async def _end_emptied(self, stored: Session, removed: list[str]) -> None:
+        """End what holds nothing and belongs to nobody, unless another request fills it now."""
+        try:
+            await self._sessions.end_unchanged(stored)
+        except SessionConflictError:
+            await self._update(stored, {}, removed, {})
+        else:
+            self._take_over(None, {})
+            self._cookie = Cookie.DELETE
+
+    async def _update(
+        self, stored: Session, changed: dict[str, Any], removed: list[str], sent: Fields
+    ) -> None:
+        try:
+            newer = await self._apply(stored, changed, removed)
+            self._take_over(newer, sent)
+            if newer.version != stored.version:
+                self._cookie = Cookie.SET  # the client has seen this version
+        except SessionGoneError:
+            # It was ended elsewhere while this request ran: nothing may bring it back. The cookie
+            # stays: it opens nothing, and the client may have one of another login by now.
+            if self._keeps_id:
+                raise
+            self._hold(None)
+            self._cookie = Cookie.KEEP
+
+    def _is_as_read(self, newer: Session, names: list[str]) -> bool:
+        """Whether these fields are as they were read.
+
+        The version may be too old to build upon: that of a WebSocket was read long ago.
+        """
+        now = encode(newer.data)
+        return all(now.get(name) == self._read.get(name) for name in names)
+
+    async def _apply(self, stored: Session, changed: dict[str, Any], removed: list[str]) -> Session:
+        for _ in range(_ATTEMPTS):
+            try:
+                client = self._client if self._moved(stored) else None
+                return await self._sessions.update(
+                    stored, set=changed, unset=removed, client=client
+                )
+            except SessionConflictError:
+                presented = self._presented and self._presented.session_id
+                newer = await self._sessions.get(stored.id or presented)
+                if newer is None or not (
+                    self._overwrite or self._is_as_read(newer, [*changed, *removed])
+                ):
+                    raise
+                stored = newer
+        raise SessionConflictError("other requests keep changing the session")
+
+    def _encoded(self, data: dict[str, Any], name: str) -> bytes | None:
+        """A field as it would be written; None where it is not there, empty where it cannot be."""
+        if name not in data:
+            return None
+        try:
+            return encode(self._values.stored({name: data[name]}))[name]
+        except SessionDataError:
+            return b""
