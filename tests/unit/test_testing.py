@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.ports import free_port
 
 from aragora_redis.errors import (
     CircuitOpenError,
@@ -12,7 +13,9 @@ from aragora_redis.errors import (
 )
 from aragora_redis.events import Decided, Event
 from aragora_redis.settings import Settings
+from aragora_redis.sync import SharedState as SyncSharedState
 from aragora_redis.testing import FakeClock, memory_state, outage
+from aragora_redis.testing.sync import outage as outage_of_threads
 
 pytest_plugins = ["aragora_redis.testing.plugin"]
 POLICIES = """
@@ -118,3 +121,24 @@ async def test_the_fixture_is_ready_without_being_started(aragora_state):
 def test_wrong_policies_are_told():
     with pytest.raises(SettingsError, match="line 2"):
         memory_state('[limits.a]\nrate = "often"\n')
+
+
+def test_a_state_for_threads_is_there_and_can_lose_its_redis(aragora_sync_state, aragora_clock):
+    session = aragora_sync_state.sessions.create("42")
+    with outage_of_threads(aragora_sync_state):
+        with pytest.raises(OutageError):
+            aragora_sync_state.sessions.update(session, set={"a": 1})
+        assert aragora_sync_state.rate_limits.policy("api").name == "api"
+    aragora_sync_state.sessions.update(session, set={"a": 1})
+    aragora_clock.advance(12 * 3600 + 1)
+    assert aragora_sync_state.sessions.get(session.id) is None
+
+
+def test_only_a_state_in_memory_can_lose_its_redis_so_for_threads_too():
+    state = SyncSharedState.from_env({"ARAGORA_REDIS_URL": f"redis://127.0.0.1:{free_port()}"})
+    state.start()
+    try:
+        with pytest.raises(TypeError), outage_of_threads(state):
+            pass
+    finally:
+        state.close()

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
+from ..clock import SYSTEM_CLOCK, Clock
 from ..events import Events
 from ..policies import Policies
 from ..settings import Settings, from_env
@@ -50,7 +51,12 @@ class SharedState:
     """
 
     def __init__(
-        self, settings: Settings, *, policies: Policies | None = None, events: Events | None = None
+        self,
+        settings: Settings,
+        *,
+        policies: Policies | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        events: Events | None = None,
     ) -> None:
         self.settings = settings
         self._used: Policies | None = None
@@ -58,7 +64,9 @@ class SharedState:
 
         def make() -> state.SharedState:
             before, used = self._made, self._used
-            made = self._made = state.SharedState(settings, policies=policies, events=events)
+            made = self._made = state.SharedState(
+                settings, policies=policies, clock=clock, events=events
+            )
             made.audit.via = "sync"
             # Else the file has changed since: what it says was in force, and is read by now.
             if used is not None and (before is None or before.policies is used):
@@ -106,6 +114,11 @@ class SharedState:
     def close(self) -> None:
         """End all connections and tasks."""
         self._crossing.close()
+
+    @property
+    def crossing(self) -> Crossing:
+        """The way into the background loop, for what is built upon this face."""
+        return self._crossing
 
     def use_policies(self, policies: Policies) -> None:
         """Put other policies in force: at once, for all that is in use, and in forks from now on.

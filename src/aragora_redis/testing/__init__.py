@@ -2,8 +2,11 @@
 
     from aragora_redis.testing import FakeClock, memory_state, outage
 
+For services of threads (`aragora_redis.sync`) `memory_state` and `outage` are in
+`aragora_redis.testing.sync`.
+
 With `pytest_plugins = ["aragora_redis.testing.plugin"]` in a `conftest.py`, tests get them as the
-fixtures `aragora_state` and `aragora_clock`.
+fixtures `aragora_state`, `aragora_sync_state` and `aragora_clock`.
 """
 
 from .clock import FakeClock

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..clock import SYSTEM_CLOCK, Clock
-from ..policies import load_policies, parse_policies
+from ..policies import Policies, load_policies, parse_policies
 from ..settings import Settings
 from ..state.shared import SharedState
 
@@ -21,7 +21,15 @@ def memory_state(
     Raises:
         SettingsError: the policies are wrong.
     """
-    read = load_policies(None) if policies is None else parse_policies(policies, source="policies")
-    state = SharedState(settings or Settings(), policies=read, clock=clock)
+    state = SharedState(settings or Settings(), policies=policies_of(policies), clock=clock)
     state.life.begin()
     return state
+
+
+def policies_of(text: str | None) -> Policies:
+    """The policies of a file with that text; the packaged defaults without one.
+
+    Raises:
+        SettingsError: they are wrong.
+    """
+    return load_policies(None) if text is None else parse_policies(text, source="policies")
