@@ -1,87 +1,98 @@
-"""The same uses from threads: a Flask service with a session cookie, limits and a circuit."""
+"""A Flask service with logins, limits, revocable tokens and an upstream that may fail."""
 
 from __future__ import annotations
 
 import os
+import time
+import uuid
 from http import HTTPStatus
 
-from flask import Flask, Response, jsonify, request
+import jwt
+from flask import Blueprint, Flask, Response, abort, g, jsonify, request
 
-from aragora_redis.errors import (
-    AragoraRedisError,
-    CircuitOpenError,
-    OutageError,
-    OutcomeUnknownError,
-    SessionConflictError,
-)
-from aragora_redis.sessions.stored import Session
 from aragora_redis.sync import SharedState
+from aragora_redis.web.flask import (
+    Aragora,
+    RateLimit,
+    RequireToken,
+    limited,
+    session,
+    state,
+)
 
-PLAIN_HTTP = os.environ.get("EXAMPLE_PLAIN_HTTP") == "1"
-COOKIE = "session" if PLAIN_HTTP else "__Host-session"
+TOKEN_LIFETIME = 900.0
 
-app = Flask(__name__)
-# Started before a server forks its workers, it begins anew in each of them.
-state = SharedState.from_env()
-state.start()
-
-
-@app.before_request
-def limit() -> Response | None:
-    decision = state.rate_limits.check("api", f"ip:{request.remote_addr}")
-    if decision.allowed:
-        return None
-    wait = str(max(1, round(decision.retry_after)))
-    return Response("too many requests", HTTPStatus.TOO_MANY_REQUESTS, {"Retry-After": wait})
+# Browsers send a `__Host-` cookie over HTTPS only; over plain HTTP this must be said.
+aragora = Aragora(secure=os.environ.get("EXAMPLE_PLAIN_HTTP") != "1")
+api = Blueprint("api", __name__, url_prefix="/api")
+api.before_request(RequireToken())
 
 
-@app.errorhandler(AragoraRedisError)
-def problem(error: AragoraRedisError) -> Response:
-    if isinstance(error, OutageError | CircuitOpenError):
-        status = HTTPStatus.SERVICE_UNAVAILABLE
-    elif isinstance(error, SessionConflictError | OutcomeUnknownError):
-        status = HTTPStatus.CONFLICT
-    else:
-        status = HTTPStatus.BAD_REQUEST
-    return Response(error.message, status)
+def create_app(shared: SharedState | None = None) -> Flask:
+    """The service; its tests give it a state in memory."""
+    if shared is None:
+        shared = SharedState.from_env()
+        shared.start()  # where a server forks its workers after this, it begins anew in each
+    app = Flask(__name__)
+    aragora.init_app(app, shared)
+    app.before_request(RateLimit("api", exempt=["healthz"]))
+    app.register_blueprint(api)
+    app.add_url_rule("/healthz", view_func=healthz)
+    app.add_url_rule("/cart/<item>", view_func=put_into_cart, methods=["POST"])
+    app.add_url_rule("/login", view_func=login, methods=["POST"])
+    app.add_url_rule("/profile", view_func=profile)
+    app.add_url_rule("/logout", view_func=logout, methods=["POST"])
+    app.add_url_rule("/quote", view_func=quote)
+    app.register_error_handler(ConnectionError, bad_gateway)
+    return app
 
 
-@app.post("/login")
+def healthz() -> Response:
+    return jsonify(status="ok")
+
+
+def put_into_cart(item: str) -> Response:
+    """Works without a login; the cart moves along when there is one."""
+    session.setdefault("cart", []).append(item)
+    return jsonify(cart=session["cart"])
+
+
+@limited("api", cost=10)
 def login() -> Response:
     """Logs in whoever asks; a real service would ask for a password here."""
-    session = state.sessions.create(request.form["user"], {"visits": 0})
-    answer = jsonify(user=session.user)
-    set_cookie(answer, session)
-    return answer
+    user = request.form["user"]
+    session.login(user)
+    now = time.time()
+    claims = {"jti": uuid.uuid4().hex, "sub": user, "iat": now, "exp": now + TOKEN_LIFETIME}
+    secret = state.settings.jwt.secret
+    assert secret is not None  # noqa: S101 - RequireToken has refused to work without it
+    return jsonify(user=user, token=jwt.encode(claims, secret.reveal(), algorithm="HS256"))
 
 
-def set_cookie(answer: Response, session: Session) -> None:
-    """Hands the session out, with the version that the client has seen by that."""
-    value = state.sessions.cookie(session)
-    answer.set_cookie(COOKIE, value, secure=not PLAIN_HTTP, httponly=True, samesite="Lax")
-
-
-@app.get("/profile")
 def profile() -> Response:
-    session = state.sessions.of_cookie(request.cookies.get(COOKIE))
-    if session is None:
-        return Response("log in first", HTTPStatus.UNAUTHORIZED)
-    session = state.sessions.update(session, set={"visits": session.data["visits"] + 1})
-    answer = jsonify(user=session.user, visits=session.data["visits"], worker=os.getpid())
-    if session.id is not None:  # else it was rotated meanwhile, and another answer tells the new id
-        set_cookie(answer, session)
-    return answer
+    if session.user is None:
+        abort(HTTPStatus.UNAUTHORIZED)
+    session["visits"] = session.get("visits", 0) + 1
+    told = {"user": session.user, "cart": session.get("cart", []), "visits": session["visits"]}
+    return jsonify(told | {"worker": os.getpid()})
 
 
-@app.post("/logout")
 def logout() -> Response:
-    """Ends the session for good, in all workers."""
-    session = state.sessions.of_cookie(request.cookies.get(COOKIE))
-    if session is not None:
-        state.sessions.end(session)
-    answer = Response(status=HTTPStatus.NO_CONTENT)
-    answer.delete_cookie(COOKIE, secure=not PLAIN_HTTP, httponly=True, samesite="Lax")
-    return answer
+    """Ends the session for good, also for requests that are still under way."""
+    session.end()
+    return Response(status=HTTPStatus.NO_CONTENT)
+
+
+@api.get("/me")
+def me() -> Response:
+    return jsonify(user=g.token.user)
+
+
+@api.post("/logout")
+def revoke() -> Response:
+    """Revokes the token itself: from now on no instance accepts it."""
+    receipt = state.tokens.revoke(g.token.id, expires_at=g.token.claims["exp"], reason="logout")
+    return jsonify(level=receipt.level.word)
 
 
 def upstream(*, up: bool) -> str:
@@ -90,13 +101,11 @@ def upstream(*, up: bool) -> str:
     return "42"
 
 
-@app.get("/quote")
 def quote() -> Response:
     """Spares the upstream while it fails: 502 at first, then 503 at once until it may be tried."""
     with state.circuits["quotes"]:
         return jsonify(quote=upstream(up=request.args.get("up") != "false"))
 
 
-@app.errorhandler(ConnectionError)
 def bad_gateway(error: ConnectionError) -> Response:
     return Response(str(error), HTTPStatus.BAD_GATEWAY)

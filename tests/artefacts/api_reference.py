@@ -143,6 +143,9 @@ CHAPTERS = (
     ),
     Chapter("A page of them", "aragora_redis.audit.page", ("Page",)),
     Chapter("One act", "aragora_redis.audit.act", ("Act",)),
+    Chapter(
+        "The shared state, for threads", "aragora_redis.sync", ("SharedState",), inner=("crossing",)
+    ),
     Chapter("Calls by httpx", "aragora_redis.web.httpx"),
     Chapter("Starlette", "aragora_redis.web.starlette"),
     Chapter(
@@ -150,10 +153,31 @@ CHAPTERS = (
         "aragora_redis.web.fastapi",
         ("install", "lifespan", "state_of", "RateLimit", "RequireToken"),
     ),
+    Chapter(
+        "Flask",
+        "aragora_redis.web.flask",
+        (
+            "Aragora",
+            "RateLimit",
+            "limited",
+            "by_address",
+            "RequireToken",
+            "require_token",
+            "Session",
+        ),
+        inner=("is_permanent",),
+    ),
+    Chapter(
+        "The session of a request, for threads",
+        "aragora_redis.web.threaded_session",
+        ("ThreadedSession",),
+        inner=("hand_over", "is_read", "try_load"),
+    ),
     Chapter("Errors", "aragora_redis.errors"),
     Chapter("Events", "aragora_redis.events"),
     Chapter("Addresses in them", "aragora_redis.address", ("Address",)),
     Chapter("Tests of a service", "aragora_redis.testing"),
+    Chapter("Tests of a service of threads", "aragora_redis.testing.sync"),
     Chapter("What a clock is", "aragora_redis.clock", ("Clock",)),
 )
 

@@ -79,7 +79,7 @@ def flask_service(standalone_lab, tmp_path_factory):
     policies.write_text('[limits.api]\nrate = "1 per second"\nburst = 200\n')
     more = {"ARAGORA_POLICIES": str(policies), "ARAGORA_REDIS_DEADLINE": "2"}
     command = (
-        "gunicorn", "app:app", "--preload", "--workers", "2", "--threads", "4",
+        "gunicorn", "app:create_app()", "--preload", "--workers", "2", "--threads", "4",
         "--bind", "127.0.0.1:{port}", "--log-level", "warning",
     )  # fmt: skip
     with serving("flask", command, standalone_lab, **more) as client:
@@ -148,9 +148,13 @@ def test_fastapi_each_worker_that_was_forked_with_the_application_is_an_instance
 
 def test_flask_a_session_is_one_in_all_workers(flask_service):
     client = flask_service
+    client.cookies.clear()
     assert client.get("/profile").status_code == 401
-    assert client.post("/login", data={"user": "42"}).json() == {"user": "42"}
+    assert client.post("/cart/book").json() == {"cart": ["book"]}
+    anonymous = client.cookies["session"]
+    assert client.post("/login", data={"user": "42"}).json()["user"] == "42"
     kept = client.cookies["session"]
+    assert kept != anonymous
     workers: set[int] = set()
     visits, end = 0, time.monotonic() + 20
     while len(workers) < 2:
@@ -158,7 +162,7 @@ def test_flask_a_session_is_one_in_all_workers(flask_service):
         with httpx.Client(base_url=client.base_url, cookies={"session": kept}) as other:
             told = other.get("/profile").json()
         visits += 1
-        assert told["visits"] == visits
+        assert (told["visits"], told["cart"]) == (visits, ["book"])
         workers.add(told["worker"])
     assert client.post("/logout").status_code == 204
     for _ in range(10):
@@ -183,7 +187,7 @@ def test_flask_workers_keep_a_limit_together_and_leave(
     give_past(standalone_lab, **more)
     server, beats = connect(standalone_lab), presence_keys(prefix).beats
     command = (
-        "gunicorn", "app:app", *SERVERS[how], "--workers", "2",
+        "gunicorn", "app:create_app()", *SERVERS[how], "--workers", "2",
         "--bind", "127.0.0.1:{port}", "--pid", str(pid), "--log-level", "warning",
     )  # fmt: skip
     statuses = [200]  # whoever waited for the service was answered once
@@ -202,6 +206,20 @@ def test_flask_workers_keep_a_limit_together_and_leave(
     assert 0 < seen <= 2, "the master is none"
     assert set(statuses) == {200, 429}
     assert statuses.count(200) == 20, "what a worker had leased came back"
+
+
+def test_flask_a_token_holds_until_it_is_revoked(flask_service):
+    client = flask_service
+    token = client.post("/login", data={"user": "7"}).json()["token"]
+    bearer = {"Authorization": f"Bearer {token}"}
+    me = client.get("/api/me", headers=bearer)
+    assert (me.status_code, me.json()) == (200, {"user": "7"})
+    assert me.headers["ratelimit-policy"].startswith('"api"')
+    assert client.post("/api/logout", headers=bearer).json() == {"level": "primary"}
+    end = time.monotonic() + 10
+    while client.get("/api/me", headers=bearer).status_code == 200:  # of the other worker
+        assert time.monotonic() < end
+    assert client.get("/api/me").status_code == 401
 
 
 def test_flask_an_attacker_costs_no_redis_traffic_and_gets_429(

@@ -1,7 +1,8 @@
 """What the how-to pages show is so: their Python runs, in order, on a real server.
 
 A page's first `toml` block is its policies file, and what a `sh` block exports is in force as well.
-`state` is open in its Python, which may await; where it is for threads it runs in one.
+`state` is open in its Python, which may await; a page that imports `aragora_redis.sync` is run by a
+thread, which has no loop.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ async def test_a_page_is_true(page, standalone_lab, tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     async with SharedState.from_env() as state:
         names = {"__name__": page.stem, "state": state}
-        for_threads = "\nfrom aragora_redis.sync" in page.read_text("utf-8")
+        threads = any("aragora_redis.sync" in block.code for block in blocks(page))
         for block in blocks(page):
             if block.language == "python":
                 # An error names the page's own line.
@@ -70,6 +71,6 @@ async def test_a_page_is_true(page, standalone_lab, tmp_path, monkeypatch):
                     flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
                 )
                 run = FunctionType(code, names)
-                result = await asyncio.to_thread(run) if for_threads else run()
+                result = await asyncio.to_thread(run) if threads else run()
                 if inspect.isawaitable(result):
                     await result

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 
-from ..errors import AragoraRedisError, TokenRefusedError
+from ..errors import AragoraRedisError, SettingsError, TokenRefusedError
 from ..jwt import VerifiedToken
 from .problems import Problem, ProblemError, problem_outside
 
@@ -60,6 +60,19 @@ class Demand:
         if not wanted <= verified.scopes:
             raise ProblemError(insufficient(self._realm, wanted))
         return verified
+
+
+def require_key(has_key: bool) -> None:  # noqa: FBT001 - it says what it is
+    """Refuse to judge tokens where nothing can verify them.
+
+    Raises:
+        SettingsError: there is no key.
+    """
+    if not has_key:
+        raise SettingsError(
+            "there is no key to verify tokens with",
+            remedy="set ARAGORA_JWT_SECRET or ARAGORA_JWT_JWKS_URL",
+        )
 
 
 def sent_token(authorization: Sequence[str], realm: str = "api") -> str:

@@ -167,8 +167,13 @@ class WebSession(MutableMapping[str, Any]):
 
     @property
     def is_loaded(self) -> bool:
-        """Whether it was read, or needs not be, since the client has none."""
+        """Whether it was read, or need not be, since the client has none."""
         return self._data is not None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether who touches it is given what it holds, or told why that could not be read."""
+        return self.is_loaded or self._trouble is not None
 
     @property
     def is_new(self) -> bool:

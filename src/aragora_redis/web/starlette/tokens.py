@@ -7,10 +7,9 @@ from collections.abc import Collection, Sequence
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ...errors import SettingsError
 from ...jwt import VerifiedToken
 from ...state.shared import SharedState
-from ..bearer import Demand
+from ..bearer import Demand, require_key
 from ..problems import ProblemError
 from .asgi import answer, is_below
 
@@ -30,11 +29,7 @@ class TokenCheck:
     def __init__(
         self, state: SharedState, *, scopes: Collection[str] = (), realm: str = "api"
     ) -> None:
-        if not state.tokens.verification.has_key:
-            raise SettingsError(
-                "there is no key to verify tokens with",
-                remedy="set ARAGORA_JWT_SECRET or ARAGORA_JWT_JWKS_URL",
-            )
+        require_key(state.tokens.verification.has_key)
         self._state = state
         self._demand = Demand(scopes, realm)
 
