@@ -154,6 +154,12 @@ CHAPTERS = (
         ("install", "lifespan", "state_of", "RateLimit", "RequireToken"),
     ),
     Chapter(
+        "Litestar",
+        "aragora_redis.web.litestar",
+        ("AragoraPlugin", "RateLimit", "RequireToken", "mounted", "session_of", "state_of"),
+        inner=("on_app_init",),
+    ),
+    Chapter(
         "Flask",
         "aragora_redis.web.flask",
         (

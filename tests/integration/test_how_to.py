@@ -12,12 +12,14 @@ import asyncio
 import inspect
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import NamedTuple
 
 import pytest
+from tests.integration.past import give_past
 
 from aragora_redis import SharedState
 from aragora_redis.policies import parse_policies
@@ -50,6 +52,7 @@ async def test_a_page_is_true(page, standalone_lab, tmp_path, monkeypatch):
     # What a busy machine holds up is not what a page is about.
     environment = standalone_lab.env() | {"ARAGORA_REDIS_DEADLINE": "1"}
     environment["ARAGORA_KEY_PREFIX"] = f"how-to-{page.stem}"
+    give_past(standalone_lab, ARAGORA_KEY_PREFIX=environment["ARAGORA_KEY_PREFIX"])
     for block in blocks(page):
         if block.language == "toml":
             parse_policies(block.code, source=page.name)
@@ -59,7 +62,9 @@ async def test_a_page_is_true(page, standalone_lab, tmp_path, monkeypatch):
     for name, value in (environment | exported(blocks(page))).items():
         monkeypatch.setenv(name, value)
     async with SharedState.from_env() as state:
-        names = {"__name__": page.stem, "state": state}
+        module = ModuleType(f"how_to_{page.stem}")  # some frameworks look there for its names
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        module.__dict__["state"] = state
         threads = any("aragora_redis.sync" in block.code for block in blocks(page))
         for block in blocks(page):
             if block.language == "python":
@@ -69,8 +74,9 @@ async def test_a_page_is_true(page, standalone_lab, tmp_path, monkeypatch):
                     page.name,
                     "exec",
                     flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
+                    dont_inherit=True,
                 )
-                run = FunctionType(code, names)
+                run = FunctionType(code, vars(module))
                 result = await asyncio.to_thread(run) if threads else run()
                 if inspect.isawaitable(result):
                     await result

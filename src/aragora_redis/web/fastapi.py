@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import NamedTuple
 
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.security import HTTPBearer, SecurityScopes
-from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketState
 
-from ..clock import SYSTEM_CLOCK
 from ..errors import AragoraRedisError, TokenRefusedError
 from ..jwt import VerifiedToken
 from ..rate_limit.gcra import Decision
 from ..state.shared import SharedState
 from .bearer import refusal
-from .headers import joined_fields, x_fields
-from .problems import Problem, ProblemError, over_limit, problem_outside
+from .problems import Problem, ProblemError, problem_outside
 from .starlette.asgi import closing, response_of
-from .starlette.rate_limit import Subject, by_address
+from .starlette.telling import RouteLimit, TellingLimits
 from .starlette.tokens import TokenCheck
-
-_TOLD = "aragora_redis.limits"
-"""Where in a request's scope the dependencies say what they have found."""
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -51,7 +43,7 @@ def install(app: FastAPI, state: SharedState) -> None:
     async def token(asked: HTTPConnection, error: TokenRefusedError) -> Response | None:
         return await _answered(asked, refusal(error))
 
-    app.add_middleware(_TellingLimits)
+    app.add_middleware(TellingLimits)
     app.exception_handler(AragoraRedisError)(ours)
     app.exception_handler(TokenRefusedError)(token)
     app.exception_handler(ProblemError)(refused)
@@ -92,7 +84,7 @@ def state_of(request: Request) -> SharedState:
     return state
 
 
-class RateLimit:
+class RateLimit(RouteLimit):
     """A dependency that checks a request against a policy: 429 over its limit.
 
     Args:
@@ -102,68 +94,9 @@ class RateLimit:
         x_headers: send `X-RateLimit-*` beside the fields of the IETF.
     """
 
-    def __init__(
-        self,
-        policy: str,
-        *,
-        subject: Subject | None = None,
-        cost: int = 1,
-        x_headers: bool = False,
-    ) -> None:
-        self._policy = policy
-        self._subject = subject or by_address()
-        self._cost = cost
-        self._x_headers = x_headers
-
     async def __call__(self, request: Request) -> Decision | None:
         """The decision; None where the request does not count."""
-        state, subject = state_of(request), self._subject(request.scope)
-        if subject is None:
-            return None
-        decision = await state.rate_limits.check(self._policy, subject, self._cost)
-        if not decision.allowed:
-            x_now = SYSTEM_CLOCK.wall() if self._x_headers else None
-            raise ProblemError(over_limit(self._policy, decision, x_now=x_now))
-        x_told = x_fields(decision, SYSTEM_CLOCK.wall()) if self._x_headers else {}
-        request.scope[_TOLD].append(_Told(self._policy, decision, x_told))
-        return decision
-
-
-class _Told(NamedTuple):
-    """What a dependency has found of a limit."""
-
-    policy: str
-    decision: Decision
-    x_fields: Mapping[str, str]
-
-
-class _TellingLimits:
-    """Adds what the dependencies have found to the response, also to one that a route makes itself.
-
-    FastAPI gives the fields of a dependency's `Response` to no other.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        found: list[_Told] = []
-        scope[_TOLD] = found
-
-        async def send_with_fields(message: Message) -> None:
-            if found and message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for told in found:
-                    headers.update(joined_fields(told.policy, told.decision, headers.get))
-                for told in reversed(found):  # the last one comes first
-                    for name, value in told.x_fields.items():
-                        headers.setdefault(name, value)
-            await send(message)
-
-        await self._app(scope, receive, send_with_fields)
+        return await self.check(state_of(request), request.scope)
 
 
 class RequireToken(HTTPBearer):

@@ -1,0 +1,25 @@
+"""At home in a Litestar service: a plugin, guards, sessions, problems.
+
+Middlewares are those of `aragora_redis.web.starlette`, which are plain ASGI.
+"""
+
+from ..problems import Problem, ProblemError
+from ..starlette import SessionMiddleware, WebSession, by_address
+from .guards import RateLimit, RequireToken
+from .middleware import mounted
+from .plugin import AragoraPlugin, state_of
+from .session import session_of
+
+__all__ = [
+    "AragoraPlugin",
+    "Problem",
+    "ProblemError",
+    "RateLimit",
+    "RequireToken",
+    "SessionMiddleware",
+    "WebSession",
+    "by_address",
+    "mounted",
+    "session_of",
+    "state_of",
+]

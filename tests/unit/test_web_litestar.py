@@ -1,0 +1,271 @@
+"""A Litestar application over a state in memory."""
+
+from __future__ import annotations
+
+import time
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+from litestar import (
+    Controller,
+    Litestar,
+    Request,
+    Response,
+    Router,
+    WebSocket,
+    get,
+    post,
+    websocket,
+)
+from litestar.di import NamedDependency
+from litestar.exceptions import WebSocketDisconnect
+from litestar.params import FromPath
+from litestar.response import Stream
+from litestar.testing import TestClient
+
+from aragora_redis import SharedState
+from aragora_redis.errors import OutcomeUnknownError, SessionConflictError
+from aragora_redis.settings import JwtSettings, Secret, Settings
+from aragora_redis.testing import memory_state, outage
+from aragora_redis.web.litestar import (
+    AragoraPlugin,
+    RateLimit,
+    RequireToken,
+    SessionMiddleware,
+    mounted,
+    session_of,
+    state_of,
+)
+
+KEY = "k" * 40
+POLICIES = """
+[limits.api]
+rate = "1 per minute"
+burst = 2
+[limits.login]
+rate = "1 per minute"
+burst = 1
+on_outage = "fail-closed"
+"""
+REQUEST = Request[Any, Any, Any]
+
+
+@pytest.fixture
+def state():
+    return memory_state(POLICIES, settings=Settings(jwt=JwtSettings(secret=Secret(KEY))))
+
+
+def service(state, *handlers, **options):
+    sessions = mounted(SessionMiddleware, state=state, secure=False)
+    return Litestar(
+        handlers, plugins=[AragoraPlugin(state)], middleware=[sessions], openapi_config=None,
+        **options,
+    )  # fmt: skip
+
+
+@asynccontextmanager
+async def serving(app):
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with app.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://s") as made:
+        yield made
+
+
+def bearer(scope="", **claims):
+    now = time.time()
+    given = {"jti": "1", "sub": "42", "iat": now, "exp": now + 60, "scope": scope} | claims
+    return {"Authorization": f"Bearer {jwt.encode(given, KEY, algorithm='HS256')}"}
+
+
+@get("/limited", guards=[RateLimit("api", x_headers=True)])
+async def limited() -> str:
+    return "ok"
+
+
+async def test_the_state_lives_with_the_application_and_is_a_dependency(state):
+    @get("/")
+    async def home(request: REQUEST, aragora: NamedDependency[SharedState]) -> dict[str, bool]:
+        return {"same": aragora is state is state_of(request), "ready": aragora.ready}
+
+    async with serving(service(state, home)) as client:
+        assert (await client.get("/")).json() == {"same": True, "ready": True}
+
+
+async def test_a_handler_is_limited_and_its_clients_are_told(state):
+    async with serving(service(state, limited)) as client:
+        first = await client.get("/limited")
+        assert first.headers["ratelimit-policy"] == '"api";q=2;w=120'
+        assert first.headers["x-ratelimit-remaining"] == "1"
+        await client.get("/limited")
+        refused = await client.get("/limited")
+        assert refused.status_code == 429
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert refused.headers["retry-after"] == "60"
+        assert refused.json()["type"] == "urn:aragora-redis:limit-exceeded"
+
+
+async def test_limits_of_all_layers_are_told_together(state):
+    class Inner(Controller):
+        guards = [RateLimit("login")]  # noqa: RUF012 - as Litestar has it
+
+        @get("/")
+        async def home(self) -> Stream:
+            return Stream(iter(["a", "b"]))
+
+    app = service(state, Router("/inner", route_handlers=[Inner]), guards=[RateLimit("api")])
+    async with serving(app) as client:
+        answer = await client.get("/inner")
+        assert answer.text == "ab"
+        assert answer.headers["ratelimit-policy"] == '"api";q=2;w=120, "login";q=1;w=60'
+        refused = await client.get("/inner")
+        assert refused.status_code == 429
+        assert refused.headers["ratelimit-policy"].startswith('"login"')
+        assert '"api";r=0' in refused.headers["ratelimit"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "challenge"),
+    [
+        ({}, 401, 'Bearer realm="api"'),
+        ({"Authorization": "Bearer a b"}, 400, 'error="invalid_request"'),
+        ({"Authorization": "Bearer aaa"}, 401, 'error="invalid_token"'),
+        (bearer(), 403, 'error="insufficient_scope", scope="orders:read"'),
+        (bearer("orders:read"), 200, None),
+    ],
+    ids=["none", "malformed", "nonsense", "insufficient", "good"],
+)
+async def test_a_handler_demands_a_token(state, headers, status, challenge):
+    by_user = RateLimit("login", subject=lambda scope: f"user:{scope['user']}")
+
+    @get("/", guards=[RequireToken("orders:read"), by_user])
+    async def home(request: REQUEST) -> list[str]:
+        return [request.user, request.auth.id]
+
+    async with serving(service(state, home)) as client:
+        answer = await client.get("/", headers=headers)
+        assert answer.status_code == status
+        if challenge is None:
+            assert answer.json() == ["42", "1"]
+            assert (await client.get("/", headers=headers)).status_code == 429
+        else:
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert challenge in answer.headers["www-authenticate"]
+
+
+async def test_a_session_is_written_rotated_and_ended(state):
+    @post("/cart/{item:str}")
+    async def put(request: REQUEST, item: FromPath[str]) -> list[str]:
+        cart: list[str] = request.session.setdefault("cart", [])
+        cart.append(item)
+        return cart
+
+    @post("/login")
+    async def login(request: REQUEST) -> None:
+        await session_of(request).login("42")
+
+    @post("/logout")
+    async def logout(request: REQUEST) -> None:
+        await session_of(request).end()
+
+    @get("/")
+    async def look(request: REQUEST) -> dict[str, Any]:
+        return dict(request.session) | {"user": session_of(request).user}
+
+    async with serving(service(state, put, login, logout, look)) as client:
+        assert (await client.post("/cart/book")).json() == ["book"]
+        before = client.cookies["session"]
+        await client.post("/login")
+        assert client.cookies["session"] != before
+        assert (await client.get("/")).json() == {"cart": ["book"], "user": "42"}
+        kept = client.cookies["session"]
+        async with outage(state):
+            answer = await client.post("/cart/pen")
+            assert (answer.status_code, answer.json()["ran"]) == (503, "no")
+            assert (await client.post("/logout")).status_code == 201
+        client.cookies["session"] = kept
+        assert (await client.get("/")).json() == {"user": None}
+
+
+async def test_without_the_middleware_a_session_is_asked_for_in_vain(state):
+    @get("/")
+    async def look(request: REQUEST) -> str:
+        with pytest.raises(RuntimeError, match="SessionMiddleware"):
+            session_of(request)
+        return "ok"
+
+    app = Litestar([look], plugins=[AragoraPlugin(state)], openapi_config=None)
+    async with serving(app) as client:
+        assert (await client.get("/")).text == "ok"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(SessionConflictError("both"), 409), (OutcomeUnknownError("who knows"), 503)],
+    ids=["conflict", "unknown"],
+)
+async def test_errors_of_ours_are_problems(state, error, status):
+    @get("/")
+    async def fail() -> None:
+        raise error
+
+    async with serving(service(state, fail)) as client:
+        answer = await client.get("/")
+        assert (answer.status_code, answer.json()["ran"]) == (status, error.ran.value)
+
+
+async def test_an_outage_is_decided_by_the_policy(state):
+    @get("/", guards=[RateLimit("login")])
+    async def home() -> str:
+        return "ok"
+
+    async with serving(service(state, home)) as client:
+        async with outage(state):
+            answer = await client.get("/")
+            assert answer.status_code == 503
+            assert "Redis" not in answer.text
+        assert (await client.get("/")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("guard", "code"), [(RateLimit("login"), 1013), (RequireToken(), 1008)], ids=["limit", "token"]
+)
+def test_a_websocket_that_is_refused_is_told_whether_to_come_again(state, guard, code):
+    @websocket("/", guards=[guard])
+    async def socket(socket: WebSocket[Any, Any, Any]) -> None:
+        await socket.accept()
+        await socket.close()
+
+    with TestClient(service(state, socket)) as client:
+        if code == 1013:
+            with client.websocket_connect("/"):
+                pass
+        with pytest.raises(WebSocketDisconnect) as found, client.websocket_connect("/") as opened:
+            opened.receive()
+        assert found.value.code == code
+
+
+async def test_an_application_without_the_plugin_is_told():
+    @get("/")
+    async def home(request: REQUEST) -> str:
+        with pytest.raises(RuntimeError, match="AragoraPlugin"):
+            state_of(request)
+        return "ok"
+
+    app = Litestar([home], openapi_config=None)
+    async with serving(app) as client:
+        assert (await client.get("/")).text == "ok"
+
+
+async def test_what_an_application_says_of_an_error_itself_goes_before(state):
+    def mine(_: REQUEST, error: SessionConflictError) -> Response[str]:
+        return Response(error.message, status_code=418)
+
+    @get("/")
+    async def fail() -> None:
+        raise SessionConflictError("both")
+
+    app = service(state, fail, exception_handlers={SessionConflictError: mine})
+    async with serving(app) as client:
+        assert (await client.get("/")).status_code == 418
