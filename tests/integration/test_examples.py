@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.integration.partner import Partner
 from tests.integration.past import give_past
 from tests.ports import free_port
 
@@ -254,6 +256,44 @@ def test_flask_an_attacker_costs_no_redis_traffic_and_gets_429(
     assert set(statuses) <= {200, 429}
     # A token comes back each second, to be asked for once; the rest is what two instances do.
     assert asked <= statuses.count(200) + 20 * (1 + took)
+
+
+def test_httpx_calls_keep_to_the_limit_and_to_what_the_service_says_and_spare_it(standalone_lab):
+    mine = {"ARAGORA_KEY_PREFIX": "httpx", "ARAGORA_REDIS_DEADLINE": "2"}
+    give_past(standalone_lab, **mine)
+    with Partner(*[(200, 0)] * 4, (429, 1), (200, 0), (500, 0)) as partner:
+        serving = threading.Thread(target=partner.serve_forever, args=(0.05,))
+        serving.start()
+        ours = mine | {
+            "EXAMPLE_UPSTREAM": f"http://127.0.0.1:{partner.server_port}",
+            "ARAGORA_POLICIES": str(ROOT / "examples/httpx/policies.toml"),
+        }
+        with subprocess.Popen(
+            [sys.executable, "client.py", "1000"],
+            cwd=ROOT / "examples" / "httpx",
+            env=os.environ | standalone_lab.env() | ours,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as program:
+            said = []
+            try:
+                assert program.stdout is not None
+                for line in program.stdout:
+                    said.append(line.strip())
+                    if said[-1].startswith("spared"):
+                        partner.answers = [(200, 0)]
+                    elif said[-2:][0].startswith("spared"):
+                        break
+            finally:
+                program.kill()
+                partner.shutdown()
+                serving.join()
+    assert said[:6] == ["200"] * 4 + ["429", "200"]
+    assert said[6] == "500"
+    assert said[-1] == "200"
+    assert len(partner.asked) - len([line for line in said if line.isdecimal()]) in {0, 1}
+    waited = partner.asked[5] - partner.asked[4]
+    assert 1 <= waited < 5
 
 
 def scripts_run(server):

@@ -15,20 +15,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 from collections.abc import AsyncIterator, Callable, Iterator
-from hashlib import blake2b
 from typing import Literal
 
 import httpx
 
-from ..errors import AragoraRedisError
-from ..state.circuit_guard import Guard
-from ..state.circuits import Circuits
-from ..sync.circuits import Circuits as SyncCircuits
-from ..sync.circuits import Guard as SyncGuard
+from ...errors import AragoraRedisError
+from ...state.circuit_guard import Guard
+from ...state.circuits import Circuits
+from ...sync.circuits import Circuits as SyncCircuits
+from ...sync.circuits import Guard as SyncGuard
+from .hosts import Name, by_host
 
-Name = Callable[[httpx.Request], str]
 Failed = Callable[[httpx.Response], bool | None]
 Until = Literal["headers", "body"]
 
@@ -39,22 +37,6 @@ _OURS = (
     httpx.StreamError,
     AragoraRedisError,
 )
-_LONGEST = 64
-"""Characters of a circuit's name."""
-_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]")
-
-
-def by_host(request: httpx.Request) -> str:
-    """The host, with its port where that is unusual: `api.example.org`, `localhost_8080`.
-
-    One that is too long for a name is cut, and told from others by a digest.
-    """
-    host = _NOT_IN_NAMES.sub("_", request.url.raw_host.decode("ascii"))
-    name = f"{host}_{request.url.port}" if request.url.port else host
-    if len(name) <= _LONGEST:
-        return name
-    digest = blake2b(name.encode(), digest_size=8).hexdigest()
-    return f"{name[: _LONGEST - len(digest) - 1]}-{digest}"
 
 
 def server_error(response: httpx.Response) -> bool:
