@@ -13,7 +13,7 @@ import pytest
 from flask import Blueprint, Flask, Response, current_app, jsonify, request
 from markupsafe import Markup
 
-from aragora_redis.errors import InvalidInputError
+from aragora_redis.errors import InvalidInputError, OutageError
 from aragora_redis.settings import Settings
 from aragora_redis.settings.model import SessionSettings
 from aragora_redis.testing import FakeClock
@@ -357,10 +357,19 @@ def test_an_outage_where_copies_are_denied():
     try:
         app = service(state)
         client = app.test_client()
+
+        @app.route("/without")
+        def without():
+            try:
+                return str(session.user)
+            except OutageError:
+                return "a page without a user"
+
         client.get("/login")
         with outage(state):
             answer = client.get("/read")
             assert (answer.status_code, answer.json["ran"]) == (503, "no")
+            assert client.get("/without").text == "a page without a user"
     finally:
         state.close()
 
@@ -473,12 +482,15 @@ def test_new_and_modified_are_as_they_are(state):
     assert client.get("/look").json == [[False, False], [False, True]]
 
 
-def test_a_streamed_answer_has_the_session_and_begins_none(state):
+@pytest.mark.parametrize("touched", [False, True], ids=["by the body", "by the view"])
+def test_a_streamed_answer_has_the_session_and_begins_none(state, touched):
     app = service(state)
     client = app.test_client()
 
     @app.route("/stream")
     def stream():
+        assert not touched or session.user is None
+
         def parts():
             yield session.get("a", "nobody")
             if "a" not in session:

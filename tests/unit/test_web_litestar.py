@@ -27,7 +27,7 @@ from litestar.response import Stream
 from litestar.testing import TestClient
 
 from aragora_redis import SharedState
-from aragora_redis.errors import OutcomeUnknownError, SessionConflictError
+from aragora_redis.errors import AragoraRedisError, OutcomeUnknownError, SessionConflictError
 from aragora_redis.settings import JwtSettings, Secret, Settings
 from aragora_redis.testing import memory_state, outage
 from aragora_redis.web.litestar import (
@@ -259,13 +259,13 @@ async def test_an_application_without_the_plugin_is_told():
 
 
 async def test_what_an_application_says_of_an_error_itself_goes_before(state):
-    def mine(_: REQUEST, error: SessionConflictError) -> Response[str]:
+    def mine(_: REQUEST, error: AragoraRedisError) -> Response[str]:
         return Response(error.message, status_code=418)
 
     @get("/")
     async def fail() -> None:
         raise SessionConflictError("both")
 
-    app = service(state, fail, exception_handlers={SessionConflictError: mine})
+    app = service(state, fail, exception_handlers={AragoraRedisError: mine})
     async with serving(app) as client:
         assert (await client.get("/")).status_code == 418
