@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import assert_type
+from typing import Any, assert_type
 
+import httpx
 from fastapi import FastAPI
+from flask import Flask, Response, jsonify
+from litestar import Litestar, Request, get
 
 from aragora_redis import Decision, Level, Receipt, SharedState, sync
 from aragora_redis.errors import AragoraRedisError, CircuitOpenError, Ran
 from aragora_redis.events import Event, ViewChanged
 from aragora_redis.sessions.stored import Session, SessionInfo
-from aragora_redis.web.fastapi import RateLimit, install, lifespan
+from aragora_redis.web import fastapi, flask, litestar
+from aragora_redis.web.flask import limited, require_token
+from aragora_redis.web.httpx import CircuitTransport, LimitTransport
+from aragora_redis.web.litestar import SessionMiddleware, mounted, session_of
 
 
 async def ask_the_model(prompt: str) -> int:
@@ -70,7 +76,44 @@ def listen(state: SharedState) -> None:
 
 
 def serve(state: SharedState) -> FastAPI:
-    app = FastAPI(lifespan=lifespan(state))
-    install(app, state)
-    RateLimit("api", cost=2)
+    app = FastAPI(lifespan=fastapi.lifespan(state))
+    fastapi.install(app, state)
+    fastapi.RateLimit("api", cost=2)
     return app
+
+
+def serve_flask(shared: sync.SharedState) -> Flask:
+    app = Flask(__name__)
+    flask.Aragora(app, shared)
+    app.before_request(flask.RateLimit("api"))
+
+    @require_token("orders:read")
+    @limited("api", subject=lambda: f"user:{flask.session.user}")
+    def orders(number: int) -> Response:
+        flask.session.rotate()
+        assert_type(flask.session.of_user(), list[SessionInfo])
+        assert_type(flask.state.ready, bool)
+        return jsonify(number=number)
+
+    assert_type(orders(1), Response)
+    app.add_url_rule("/<int:number>", view_func=orders)
+    return app
+
+
+@get("/", guards=[litestar.RequireToken("orders:read"), litestar.RateLimit("api")])
+async def home(request: Request[Any, Any, Any]) -> str | None:
+    await session_of(request).rotate()
+    return session_of(request).user
+
+
+def serve_litestar(state: SharedState) -> Litestar:
+    return Litestar(
+        [home],
+        plugins=[litestar.AragoraPlugin(state)],
+        middleware=[mounted(SessionMiddleware, state=state)],
+    )
+
+
+def client_of(state: SharedState) -> httpx.AsyncClient:
+    spared = CircuitTransport(state.circuits)
+    return httpx.AsyncClient(transport=LimitTransport(state.rate_limits, "api", transport=spared))
