@@ -27,7 +27,12 @@ from litestar.response import Stream
 from litestar.testing import TestClient
 
 from aragora_redis import SharedState
-from aragora_redis.errors import AragoraRedisError, OutcomeUnknownError, SessionConflictError
+from aragora_redis.errors import (
+    AragoraRedisError,
+    LinkDownError,
+    OutcomeUnknownError,
+    SessionConflictError,
+)
 from aragora_redis.settings import JwtSettings, Secret, Settings
 from aragora_redis.testing import memory_state, outage
 from aragora_redis.web.litestar import (
@@ -243,6 +248,23 @@ def test_a_websocket_that_is_refused_is_told_whether_to_come_again(state, guard,
                 pass
         with pytest.raises(WebSocketDisconnect) as found, client.websocket_connect("/") as opened:
             opened.receive()
+        assert found.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(LinkDownError("away"), 1013), (OutcomeUnknownError("who knows"), 1011), (OSError(), 4500)],
+    ids=["later", "unknown", "others"],
+)
+def test_an_error_in_a_websocket_closes_it(state, error, code):
+    @websocket("/")
+    async def fail(socket: WebSocket[Any, Any, Any]) -> None:
+        await socket.accept()
+        raise error
+
+    with TestClient(service(state, fail)) as client, client.websocket_connect("/") as opened:
+        with pytest.raises(WebSocketDisconnect) as found:
+            opened.receive_text()
         assert found.value.code == code
 
 

@@ -10,12 +10,12 @@ from fastapi.security import HTTPBearer, SecurityScopes
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocketState
 
-from ..errors import AragoraRedisError, TokenRefusedError
+from ..errors import AragoraRedisError
 from ..jwt import VerifiedToken
 from ..rate_limit.gcra import Decision
 from ..state.shared import SharedState
-from .bearer import refusal
-from .problems import Problem, ProblemError, problem_outside
+from .answers import OURS, answer_to
+from .problems import Problem, ProblemError
 from .starlette.asgi import closing, response_of
 from .starlette.telling import RouteLimit, TellingLimits
 from .starlette.tokens import TokenCheck
@@ -34,19 +34,14 @@ def install(app: FastAPI, state: SharedState) -> None:
     """
     app.state.aragora = state
 
-    async def ours(asked: HTTPConnection, error: AragoraRedisError) -> Response | None:
-        return await _answered(asked, problem_outside(error))
-
-    async def refused(asked: HTTPConnection, error: ProblemError) -> Response | None:
-        return await _answered(asked, error.problem)
-
-    async def token(asked: HTTPConnection, error: TokenRefusedError) -> Response | None:
-        return await _answered(asked, refusal(error))
+    async def answered(
+        asked: HTTPConnection, error: AragoraRedisError | ProblemError
+    ) -> Response | None:
+        return await _answered(asked, answer_to(error))
 
     app.add_middleware(TellingLimits)
-    app.exception_handler(AragoraRedisError)(ours)
-    app.exception_handler(TokenRefusedError)(token)
-    app.exception_handler(ProblemError)(refused)
+    for kind in OURS:
+        app.exception_handler(kind)(answered)
 
 
 async def _answered(asked: HTTPConnection, problem: Problem) -> Response | None:

@@ -7,9 +7,9 @@ import json
 from flask import Flask, Response, current_app
 from flask.wrappers import Response as FlaskResponse
 
-from ...errors import AragoraRedisError, TokenRefusedError
-from ..bearer import refusal
-from ..problems import MEDIA_TYPE, Problem, ProblemError, problem_outside
+from ...errors import AragoraRedisError
+from ..answers import OURS, answer_to
+from ..problems import MEDIA_TYPE, Problem, ProblemError
 
 _OF_THE_ANSWER = frozenset(
     {
@@ -22,9 +22,8 @@ _OF_THE_ANSWER = frozenset(
 
 def register(app: Flask) -> None:
     """Let an application answer errors of ours, and what is refused before anything ran."""
-    app.register_error_handler(AragoraRedisError, lambda error: _response(problem_outside(error)))
-    app.register_error_handler(TokenRefusedError, lambda error: _response(refusal(error)))
-    app.register_error_handler(ProblemError, lambda error: _response(error.problem))
+    for kind in OURS:
+        app.register_error_handler(kind, _answer)
 
 
 def put(problem: Problem, response: FlaskResponse) -> None:
@@ -45,7 +44,8 @@ def put(problem: Problem, response: FlaskResponse) -> None:
         close()
 
 
-def _response(problem: Problem) -> Response:
+def _answer(error: AragoraRedisError | ProblemError) -> Response:
+    problem = answer_to(error)
     return current_app.response_class(
         _body(problem), problem.status, dict(problem.headers), mimetype=MEDIA_TYPE
     )

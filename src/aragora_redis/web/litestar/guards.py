@@ -8,19 +8,16 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from starlette.types import Scope
 
-from ...errors import AragoraRedisError
 from ...state.shared import SharedState
-from ..problems import ProblemError, problem_outside
 from ..starlette.telling import RouteLimit
 from ..starlette.tokens import TokenCheck
-from .answers import raise_problem
 from .plugin import state_of
 
 
 class RateLimit(RouteLimit):
     """A guard that checks requests against a policy: 429 over its limit.
 
-    A WebSocket is closed before it opens. Its subject gets the ASGI scope, where a guard
+    A WebSocket is closed before it opens. The subject gets the ASGI scope, where a guard
     `RequireToken` in front of it has put `user`.
 
     Args:
@@ -34,12 +31,7 @@ class RateLimit(RouteLimit):
         self, connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler
     ) -> None:
         """Called by Litestar."""
-        try:
-            await self.check(state_of(connection), cast("Scope", connection.scope))
-        except ProblemError as error:
-            raise_problem(connection, error.problem)
-        except AragoraRedisError as error:
-            raise_problem(connection, problem_outside(error))
+        await self.check(state_of(connection), cast("Scope", connection.scope))
 
 
 class RequireToken:
@@ -64,9 +56,5 @@ class RequireToken:
         state = state_of(connection)
         if self._checks is None or self._checks[0] is not state:
             self._checks = (state, TokenCheck(state, scopes=self._scopes, realm=self._realm))
-        try:
-            token = await self._checks[1].token(connection.headers.getall("authorization", []))
-        except ProblemError as error:
-            raise_problem(connection, error.problem)
-        else:
-            connection.scope["auth"], connection.scope["user"] = token, token.user
+        token = await self._checks[1].token(connection.headers.getall("authorization", []))
+        connection.scope["auth"], connection.scope["user"] = token, token.user

@@ -16,6 +16,7 @@ from ...state.shared import SharedState
 from ..starlette.telling import TellingLimits
 from .answers import HANDLERS
 from .middleware import mounted
+from .sockets import ClosingSockets, remember
 
 
 class AragoraPlugin(InitPlugin):
@@ -23,7 +24,8 @@ class AragoraPlugin(InitPlugin):
 
     Handlers get it as `aragora: SharedState`, a dependency. Its errors are answered as problems
     (RFC 9457), and clients are told of the limits of their routes. What an application says itself
-    of one of these goes before.
+    of one of these goes before. A WebSocket is closed by them: with 1013 where the client is to
+    come again later, 1008 where it may not, and 1011 otherwise.
 
     Args:
         state: the application's.
@@ -47,7 +49,12 @@ class AragoraPlugin(InitPlugin):
             "aragora": Provide(self._state, sync_to_thread=False),
             **app_config.dependencies,
         }
-        app_config.middleware = [mounted(TellingLimits), *app_config.middleware]
+        app_config.middleware = [
+            mounted(TellingLimits),
+            mounted(ClosingSockets),
+            *app_config.middleware,
+        ]
+        app_config.after_exception = [remember, *app_config.after_exception]
         return app_config
 
     def _state(self) -> SharedState:

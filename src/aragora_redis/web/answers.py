@@ -1,0 +1,20 @@
+"""What errors are to whoever asks a service, of whatever framework."""
+
+from __future__ import annotations
+
+from ..errors import AragoraRedisError, TokenRefusedError
+from .bearer import refusal
+from .problems import Problem, ProblemError, problem_outside
+
+OURS = (AragoraRedisError, ProblemError)
+"""Errors that are answered as problems."""
+
+
+def answer_to(error: AragoraRedisError | ProblemError) -> Problem:
+    """How an error is answered, without a word of how the service is built."""
+    match error:
+        case ProblemError():
+            return error.problem
+        case TokenRefusedError():
+            return refusal(error)
+    return problem_outside(error)
