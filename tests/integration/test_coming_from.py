@@ -98,25 +98,55 @@ async def flask_jwt_extended(names: dict[str, Any]) -> Any:
         await asyncio.to_thread(close, names)
 
 
+async def flask_limiter(names: dict[str, Any]) -> Any:
+    return [status for status, _ in await flask_asked(names, *[("GET", "/quote")] * 6)]
+
+
+async def flask_session(names: dict[str, Any]) -> Any:
+    visit = ("POST", "/visit")
+    requests = visit, ("POST", "/login"), visit, visit, ("POST", "/logout"), visit
+    return [
+        (status, body.get("user"), body.get("visits"))
+        for status, body in await flask_asked(names, *requests)
+    ]
+
+
+async def flask_asked(names: dict[str, Any], *requests: tuple[str, str]) -> list[tuple[int, Any]]:
+    """What a Flask application answers to requests of one client, in turn."""
+
+    def ask() -> list[tuple[int, Any]]:
+        if "state" in names:
+            assert names["state"].wait_ready(20)
+        client = names["app"].test_client()
+        answers = [client.open(path, method=method) for method, path in requests]
+        return [(each.status_code, each.json) for each in answers]
+
+    try:
+        return await asyncio.to_thread(ask)
+    finally:
+        await asyncio.to_thread(close, names)
+
+
 def close(names: dict[str, Any]) -> None:
     if "state" in names:
         names["state"].close()
 
 
+VISITS = [
+    (200, None, 1),
+    (200, "42", None),
+    (200, "42", 2),
+    (200, "42", 3),
+    (200, None, None),
+    (200, None, 1),
+]
+"""Status, user and visits of a visit, a login, two visits, a logout, and a visit."""
 SAME: dict[str, tuple[Callable[[dict[str, Any]], Any], Any]] = {
     "slowapi.md": (slowapi, [200] * 5 + [429]),
     "limits.md": (limits, ["welcome"] * 3 + ["too many attempts", "welcome"]),
-    "starsessions.md": (
-        starsessions,
-        [
-            (200, None, 1),
-            (200, "42", None),
-            (200, "42", 2),
-            (200, "42", 3),
-            (200, None, None),
-            (200, None, 1),
-        ],
-    ),
+    "starsessions.md": (starsessions, VISITS),
+    "flask-limiter.md": (flask_limiter, [200] * 5 + [429]),
+    "flask-session.md": (flask_session, VISITS),
     "pybreaker.md": (pybreaker, ["it failed", "it failed", "not now"]),
     "flask-jwt-extended.md": (flask_jwt_extended, [200, 200, 401]),
 }
