@@ -120,6 +120,11 @@ class SharedState:
         """The way into the background loop, for what is built upon this face."""
         return self._crossing
 
+    @property
+    def policies(self) -> Policies:
+        """Those in force."""
+        return self._crossing.here.policies
+
     def use_policies(self, policies: Policies) -> None:
         """Put other policies in force: at once, for all that is in use, and in forks from now on.
 

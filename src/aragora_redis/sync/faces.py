@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..sessions.client import Client
 from ..sessions.stored import Session, SessionInfo
+from ..sessions.witness import Witness
 from ..state.endable_sessions import WRITE_LIMIT, EndedSessions
 from ..state.loading import LOAD_LIMIT
 from ..state.receipt import Instant, Level, Loaded, Receipt
@@ -280,6 +281,11 @@ class Sessions:
         return self._crossing.cross(
             lambda state: state.sessions.get(session_id, seen=seen), self._crossing.deadline
         )
+
+    @property
+    def witness(self) -> Witness:
+        """What a client has seen of a session, in its cookie. Does not leave this thread."""
+        return self._crossing.here.sessions.witness
 
     def of_cookie(self, cookie: str | None) -> Session | None:
         """The session of a cookie that `cookie` has written; None also for any other text."""

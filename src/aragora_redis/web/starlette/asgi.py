@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from ...errors import Ran
+from .. import paths
 from ..problems import MEDIA_TYPE, Problem
 
 _POLICY_VIOLATION, _INTERNAL_ERROR, _TRY_AGAIN_LATER = 1008, 1011, 1013
@@ -25,8 +26,7 @@ def is_below(scope: Scope, roots: Collection[str]) -> bool:
     They are paths as the application's routes have them: below `root_path`, where a server or a
     mount has one.
     """
-    path = _path_within(scope)
-    return any(path == root or path.startswith(root.rstrip("/") + "/") for root in roots)
+    return paths.is_below(_path_within(scope), roots)
 
 
 def _path_within(scope: Scope) -> str:
