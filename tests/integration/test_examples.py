@@ -103,6 +103,46 @@ def flask_service(standalone_lab, tmp_path_factory):
         yield client
 
 
+@pytest.fixture(scope="module")
+def django_users(tmp_path_factory):
+    """The environment that names a database of users."""
+    database = {"EXAMPLE_DATABASE": str(tmp_path_factory.mktemp("django") / "db.sqlite3")}
+    manage("migrate", "--skip-checks", "--verbosity", "0", **database)
+    return database
+
+
+def manage(*command, **env):
+    done = subprocess.run(
+        [sys.executable, "manage.py", *command],
+        cwd=ROOT / "examples" / "django",
+        env=os.environ | {"EXAMPLE_PLAIN_HTTP": "1"} | env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def django_service(standalone_lab, django_users):
+    command = (
+        "gunicorn", "wsgi", "--preload", "--workers", "2", "--threads", "4",
+        "--bind", "127.0.0.1:{port}", "--log-level", "warning",
+    )  # fmt: skip
+    more = django_users | {"ARAGORA_REDIS_DEADLINE": "2"}
+    with serving("django", command, standalone_lab, **more) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def django_asgi_service(standalone_lab, django_users):
+    command = ("uvicorn", "asgi:application", "--port", "{port}", "--log-level", "warning")
+    with serving("django", command, standalone_lab, **django_users) as client:
+        yield client
+
+
 def test_a_visit_from_cart_to_logout(asgi_service):
     client = asgi_service
     client.cookies.clear()
@@ -298,3 +338,55 @@ def test_httpx_calls_keep_to_the_limit_and_to_what_the_service_says_and_spare_it
 
 def scripts_run(server):
     return server.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0)
+
+
+def test_django_a_visit_from_cart_to_logout(django_service):
+    client = django_service
+    client.cookies.clear()
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert "session" not in client.cookies
+    assert client.post("/cart/book").json() == {"cart": ["book"]}
+    anonymous = client.cookies["session"]
+    login = client.post("/login", data={"user": "ann"}, headers={"User-Agent": "Firefox"})
+    assert login.status_code == 200
+    assert login.headers["ratelimit-policy"].startswith('"api"')
+    assert client.cookies["session"] != anonymous
+    assert client.get("/devices").json() == {"devices": [["Firefox", True]]}
+    assert client.post("/cart/pen").json()["cart"] == ["book", "pen"]
+    kept = client.cookies["session"]
+    for _ in range(10):  # whichever worker answers
+        told = client.get("/profile", headers={"Cookie": f"session={kept}"}).json()
+        assert told == {"user": "ann", "cart": ["book", "pen"]}
+    assert client.post("/logout").status_code == 204
+    for gone in (anonymous, kept):
+        answer = client.get("/profile", headers={"Cookie": f"session={gone}"})
+        assert answer.json() == {"user": "", "cart": []}
+
+
+def test_django_a_token_holds_until_it_is_revoked_in_each_worker(django_service):
+    client = django_service
+    token = client.post("/login", data={"user": "bob"}).json()["token"]
+    bearer = {"Authorization": f"Bearer {token}"}
+    assert client.get("/api/me", headers=bearer).status_code == 200
+    assert client.post("/api/logout", headers=bearer).json() == {"level": "primary"}
+    end, refused = time.monotonic() + 10, 0
+    while refused < 10:
+        assert time.monotonic() < end
+        refused = refused + 1 if client.get("/api/me", headers=bearer).status_code == 401 else 0
+
+
+def test_django_under_asgi(django_asgi_service):
+    client = django_asgi_service
+    client.post("/cart/book")
+    assert client.post("/async/login", data={"user": "ann"}).status_code == 204
+    assert client.get("/async/profile").json()["user"] == "ann"
+    assert client.get("/profile").json() == {"user": "ann", "cart": ["book"]}
+    kept = client.cookies["session"]
+    assert client.get("/quote").json() == {"quote": "42"}
+    assert client.get("/async/logout").status_code == 204
+    answer = client.get("/profile", headers={"Cookie": f"session={kept}"})
+    assert answer.json()["user"] == ""
+
+
+def test_django_finds_nothing_wrong_with_it(standalone_lab):
+    assert "no issues" in manage("check", "--fail-level", "WARNING", **standalone_lab.env())

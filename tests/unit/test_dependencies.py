@@ -117,7 +117,9 @@ def test_an_audit_is_only_one_where_advisories_can_be_had(tmp_path, seen, code, 
     assert told in result.stderr
 
 
-@pytest.mark.parametrize("module", ["problems", "headers", "client_address", "bearer", "httpx"])
+@pytest.mark.parametrize(
+    "module", ["problems", "headers", "client_address", "bearer", "httpx", "cookie", "paths"]
+)
 def test_who_has_no_starlette_need_not_install_it(module):
     """What a Flask or Django service, or a client, shares with others knows no framework."""
     text = f"import sys; sys.modules['starlette'] = None; import aragora_redis.web.{module}"

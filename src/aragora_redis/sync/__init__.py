@@ -19,7 +19,7 @@ from typing import Self
 
 from ..clock import SYSTEM_CLOCK, Clock
 from ..events import Events
-from ..policies import Policies
+from ..policies import Policies, load_policies
 from ..settings import Settings, from_env
 from ..state import shared as state
 from ..state.shared import START_LIMIT
@@ -59,6 +59,7 @@ class SharedState:
         events: Events | None = None,
     ) -> None:
         self.settings = settings
+        self._given = policies
         self._used: Policies | None = None
         self._made: state.SharedState | None = None
 
@@ -122,8 +123,10 @@ class SharedState:
 
     @property
     def policies(self) -> Policies:
-        """Those in force."""
-        return self._crossing.here.policies
+        """Those in force; before the start those that it starts with."""
+        if self._made is not None:
+            return self._made.policies
+        return self._given if self._given is not None else load_policies(self.settings.policies)
 
     def use_policies(self, policies: Policies) -> None:
         """Put other policies in force: at once, for all that is in use, and in forks from now on.

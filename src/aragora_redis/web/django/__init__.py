@@ -1,0 +1,26 @@
+"""At home in Django: a session engine, middleware, decorators, system checks.
+
+Nothing here touches models, so `INSTALLED_APPS` may name this package.
+"""
+
+from .clients import by_address
+from .problem_middleware import ProblemMiddleware
+from .rate_limit import RateLimitMiddleware, limited
+from .session_middleware import SessionMiddleware
+from .sessions import SessionStore, session_of
+from .state import get_state
+from .tokens import TokenMiddleware, token_of, token_required
+
+__all__ = [
+    "ProblemMiddleware",
+    "RateLimitMiddleware",
+    "SessionMiddleware",
+    "SessionStore",
+    "TokenMiddleware",
+    "by_address",
+    "get_state",
+    "limited",
+    "session_of",
+    "token_of",
+    "token_required",
+]

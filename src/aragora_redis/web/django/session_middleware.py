@@ -1,0 +1,55 @@
+"""Django's `SessionMiddleware`, which answers what it cannot read or write."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from django.contrib.sessions import middleware
+from django.http import HttpRequest, HttpResponse
+
+from ...errors import AragoraRedisError, SessionDataError
+from .answers import answer_to
+from .clients import client_of
+from .state import get_state
+
+_log = logging.getLogger(__name__)
+
+
+class SessionMiddleware(middleware.SessionMiddleware):
+    """Stands in the place of Django's, with `SESSION_ENGINE = "aragora_redis.web.django.sessions"`.
+
+    Where the session cannot be read or written, the client gets a problem: 503 where Redis cannot
+    be asked, 409 where its user has too many, 422 where it holds what cannot be stored. Nothing of
+    the response was sent then. It also tells the session where it is used from.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        super().__init__(get_response)
+        get_state()
+
+    def process_request(self, request: HttpRequest) -> None:
+        """Give the request its session; it is read when it is needed."""
+        super().process_request(request)
+        request.session.client = client_of(request)  # type: ignore[attr-defined]
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        """Write the session, and send the cookie."""
+        told = getattr(getattr(request, "session", None), "told", None)
+        if told is not None and response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
+            # Django's own handler of errors was nearer, and knows less.
+            return answer_to(told) or response
+        try:
+            return super().process_response(request, response)
+        except AragoraRedisError as error:
+            if isinstance(error, SessionDataError):
+                # What cannot be stored may be the client's: it is told, and so is the log.
+                _log.warning("the session of a request is not written: %s", error.message)
+            return answer_to(error) or response
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """The answer where a view has met that its session cannot be used."""
+        told = getattr(getattr(request, "session", None), "told", None)
+        return answer_to(exception) if exception is told else None

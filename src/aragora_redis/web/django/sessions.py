@@ -1,0 +1,286 @@
+"""`SESSION_ENGINE = "aragora_redis.web.django.sessions"`: Django's sessions, kept by ours.
+
+What a session holds is stored field by field, so requests at once lose nothing of each other. Whose
+it is Django says in the field `_auth_user_id`: where that changes the session begins anew, under an
+id that nobody knew before, and is one of the user's.
+
+The session key is what the client's cookie holds: the id, and signed which version of the session
+the client has seen. So it changes with each change; what names a session for good is `handle`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.contrib.auth import SESSION_KEY
+from django.contrib.sessions.backends.base import SessionBase, UpdateError
+from django.http import HttpRequest
+
+from ...errors import AragoraRedisError, SessionConflictError, SessionGoneError
+from ...sessions.client import Client
+from ...sessions.data import Fields, decode, encode
+from ...sessions.stored import Session
+from ...sync import Sessions
+from .session_fields import Changes, changes, plain, take_over
+from .session_life import Life, life
+from .state import get_state
+
+EXPIRY = "_session_expiry"
+"""The field in which `set_expiry` leaves what it was given."""
+_ATTEMPTS = 3
+
+
+class SessionStore(SessionBase):
+    """A session, as `request.session` has it.
+
+    `save` raises Django's `UpdateError` where another request has changed the same field, or the
+    session has ended: Django answers that with 400. What else of `aragora_redis.errors` it raises
+    `SessionMiddleware` answers, as 503 where Redis cannot be asked.
+
+    Attributes:
+        client: where it is used from, for the list of its user's sessions.
+        told: what was raised last, since somebody was told of it.
+    """
+
+    def __init__(self, session_key: str | None = None) -> None:
+        self.client: Client | None = None
+        self.told: AragoraRedisError | None = None
+        self._stored: Session | None = None
+        self._read: Fields = {}
+        super().__init__(session_key)
+
+    @property
+    def handle(self) -> str | None:
+        """What names it in `state.sessions.of_user`, and opens nothing; None where there is none.
+
+        It stays until the session is given another id.
+        """
+        self._data()
+        return None if self.session_key is None or self._stored is None else self._stored.handle
+
+    # --- what Django calls --------------------------------------------------------------
+
+    def load(self) -> dict[str, Any]:
+        """Read it. A key that is unknown, ended or made up is not adopted: then it is empty.
+
+        Raises:
+            OutageError, OutcomeUnknownError: Redis cannot be asked, and there is no copy.
+        """
+        with self._telling():
+            self._hold(self._sessions.of_cookie(self.session_key))
+        if self._stored is None:
+            self._session_key = None
+        return decode(self._read)
+
+    def exists(self, session_key: str | None) -> bool:
+        """Whether there is a session of this key."""
+        with self._telling():
+            return self._sessions.of_cookie(session_key) is not None
+
+    def create(self) -> None:
+        """Begin one now, with what this one holds, under an id of its own."""
+        with self._telling():
+            self._begin(self._data(no_load=True))
+        self.modified = True
+
+    def save(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002 - Django's signature
+        """Write what has changed, and begin a session where there is none.
+
+        Raises:
+            UpdateError: another request has changed the same field, or has ended the session.
+            SessionDataError: it holds what JSON has not, or too much.
+            TooManySessionsError: the user has as many as the policy allows.
+            OutageError: nothing was written.
+            OutcomeUnknownError: it may have been written.
+        """
+        with self._telling():
+            data = self._data(no_load=must_create)
+            if must_create or self.session_key is None:
+                self._begin(data)
+                return
+            try:
+                self._write(self._require_stored(), data)
+            except (SessionGoneError, SessionConflictError) as error:
+                raise UpdateError(error.message) from error
+
+    def delete(self, session_key: str | None = None) -> None:
+        """End a session for good: that of the key, or this one. It need not have been read.
+
+        Raises:
+            OutageError: Redis cannot be asked, and too many ends wait for it already.
+        """
+        presented = self._sessions.witness.read(session_key or self.session_key)
+        with self._telling(), suppress(SessionGoneError):
+            if presented is not None:
+                self._sessions.end(presented.session_id)
+
+    def cycle_key(self) -> None:
+        """Give it another id, and end the one that it had. One that is not stored yet has none."""
+        held = self._data()
+        if self.session_key is None:
+            return
+        with self._telling():
+            try:
+                rotated = self._sessions.rotate(self._require_stored(), grace=0)
+            except SessionGoneError:
+                # Another request has ended it, or gave it to a user: what it held stays there.
+                self._read = take_over(held, self._read, {})
+                self._stored = self._session_key = None
+            else:
+                self._adopt(rotated, self._read)
+        self.modified = True
+
+    async def acycle_key(self) -> None:
+        """The same in an async view."""
+        await sync_to_async(self.cycle_key)()
+
+    @classmethod
+    def clear_expired(cls) -> None:
+        """Nothing: Redis forgets what has expired."""
+
+    # --- small parts --------------------------------------------------------------------
+
+    @property
+    def _sessions(self) -> Sessions:
+        return get_state().sessions
+
+    def _data(self, *, no_load: bool = False) -> dict[str, Any]:
+        """What it holds; read now, if that is not done yet."""
+        data: dict[str, Any] = self._get_session(no_load=no_load)  # type: ignore[attr-defined]
+        return data
+
+    def _validate_session_key(self, key: str | None) -> bool:
+        """Whether an instance of this fleet has given it; Django asks where a key comes in."""
+        return key is not None and self._sessions.witness.read(key) is not None
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Remember what is raised of ours: who meets it may answer 500, and know less."""
+        try:
+            yield
+        except AragoraRedisError as error:
+            self.told = error
+            raise
+
+    def _hold(self, stored: Session | None) -> None:
+        self._stored, self._read = stored, {} if stored is None else encode(stored.data)
+
+    def _require_stored(self) -> Session:
+        """What is stored; it is read now where it was emptied unread. Raises SessionGoneError."""
+        if self._stored is None:
+            self._hold(self._sessions.of_cookie(self.session_key))
+        if self._stored is None:
+            raise SessionGoneError("the session has ended")
+        return self._stored
+
+    def _adopt(self, stored: Session, sent: Fields) -> None:
+        """Go on with what is stored since `sent` was written."""
+        self._read = take_over(self._data(), sent, stored.data)
+        self._stored = stored
+        if stored.id is not None:  # else it was reached by an earlier id, and keeps that here
+            self._session_key = self._sessions.cookie(stored)
+
+    def _life(self) -> Life | None:
+        dated = not isinstance(self.get(EXPIRY), int | float | None)
+        return life(self.get_expiry_age(), get_state().policies.sessions, dated=dated)
+
+    def _begin(self, data: dict[str, Any]) -> None:
+        lasting = self._life()
+        if lasting is None:  # `set_expiry` has given it a time that is over
+            self._stored = self._session_key = None
+            return
+        sent = plain(data)
+        self._adopt(self._created(sent.get(SESSION_KEY), sent, lasting), encode(sent))
+
+    def _created(self, owner: str | None, data: dict[str, Any], lasting: Life) -> Session:
+        return self._sessions.create(
+            owner, data, idle=lasting.idle, absolute=lasting.absolute, client=self.client
+        )
+
+    def _write(self, stored: Session, data: dict[str, Any]) -> None:
+        sent = plain(data)
+        fields = encode(sent)
+        made = changes(self._read, sent, fields)
+        touched = {*made.set, *made.unset}
+        owner = sent.get(SESSION_KEY) if SESSION_KEY in touched else stored.user
+        if owner != stored.user or EXPIRY in touched:
+            lasting = self._life()
+            if lasting is None:
+                self._sessions.end(stored)
+                self._stored = self._session_key = None
+                return
+            if owner is not None and stored.user in {None, owner}:
+                begun = self._authenticated(stored, owner, made, lasting)
+            else:
+                begun = self._replaced(stored, self._created(owner, sent, lasting))
+            self._adopt(begun, fields)
+        elif touched:
+            self._adopt(self._updated(stored, made), fields)
+
+    def _authenticated(self, stored: Session, owner: str, made: Changes, lasting: Life) -> Session:
+        """The session, as one of its owner that lives so. What changes is written after that.
+
+        Under the id that it had, which somebody may have planted, no login is stored ever.
+        """
+        try:
+            begun = self._sessions.authenticate(
+                stored, owner, idle=lasting.idle, absolute=lasting.absolute, client=self.client
+            )
+        except SessionGoneError:
+            if stored.user is not None:
+                raise
+            # Another login has the anonymous session by now: what it held goes to one only.
+            return self._created(owner, made.set, lasting)
+        try:
+            return self._sessions.update(begun, set=made.set, unset=made.unset)
+        except BaseException:
+            self._disown(begun)
+            raise
+
+    def _replaced(self, stored: Session, begun: Session) -> Session:
+        """What takes the place of another session, which ends as it was read, or keeps it."""
+        try:
+            self._sessions.end_unchanged(stored)
+        except BaseException:
+            self._disown(begun)
+            raise
+        return begun
+
+    def _disown(self, begun: Session) -> None:
+        """End what nobody will know of."""
+        with suppress(AragoraRedisError):
+            self._sessions.end(begun)
+
+    def _updated(self, stored: Session, made: Changes) -> Session:
+        names = {*made.set, *made.unset}
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._sessions.update(
+                    stored, set=made.set, unset=made.unset, client=self.client
+                )
+            except SessionConflictError:
+                # Its version may only be too old to build upon.
+                newer = self._sessions.of_cookie(self.session_key)
+                if newer is None or not self._is_as_read(newer, names):
+                    raise
+                stored = newer
+        raise SessionConflictError("other requests keep changing the session")
+
+    def _is_as_read(self, newer: Session, names: set[str]) -> bool:
+        now = encode(newer.data)
+        return all(now.get(name) == self._read.get(name) for name in names)
+
+
+def session_of(request: HttpRequest) -> SessionStore:
+    """The session of a request, with its type.
+
+    Raises:
+        RuntimeError: no session middleware is installed, or it has another engine.
+    """
+    session = getattr(request, "session", None)
+    if not isinstance(session, SessionStore):
+        raise RuntimeError("no session here: see SESSION_ENGINE and SessionMiddleware")  # noqa: TRY004 - the project is wired wrongly, no argument is
+    return session
