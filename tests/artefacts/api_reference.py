@@ -179,6 +179,16 @@ CHAPTERS = (
         ("ThreadedSession",),
         inner=("hand_over", "is_read", "try_load"),
     ),
+    Chapter(
+        "Django",
+        "aragora_redis.web.django",
+        inner=("process_request", "process_response", "process_exception"),
+    ),
+    Chapter(
+        "What ARAGORA in the settings of Django says",
+        "aragora_redis.web.django.options",
+        ("Options", "LimitOptions", "TokenOptions"),
+    ),
     Chapter("Errors", "aragora_redis.errors"),
     Chapter("Events", "aragora_redis.events"),
     Chapter("Addresses in them", "aragora_redis.address", ("Address",)),

@@ -10,8 +10,10 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import os
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +26,11 @@ from tests.integration.past import give_past
 from aragora_redis import SharedState
 from aragora_redis.policies import parse_policies
 
-PAGES = sorted((Path(__file__).parents[2] / "docs" / "how-to").glob("*.md"))
+ROOT = Path(__file__).parents[2]
+ALL = sorted((ROOT / "docs" / "how-to").glob("*.md"))
+OF_DJANGO = ROOT / "docs" / "how-to" / "django.md"
+"""Its settings are those of a process, see `django_page.py`."""
+PAGES = [page for page in ALL if page != OF_DJANGO]
 
 
 class Block(NamedTuple):
@@ -46,20 +52,39 @@ def exported(shown: Iterator[Block]) -> dict[str, str]:
     return dict(word.split("=", 1) for line in words for word in line[1:])
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-async def test_a_page_is_true(page, standalone_lab, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def environment_of(page, lab, directory) -> dict[str, str]:
+    """What is in force for a page, whose policies file is written, and whose keys have a past."""
     # What a busy machine holds up is not what a page is about.
-    environment = standalone_lab.env() | {"ARAGORA_REDIS_DEADLINE": "1"}
+    environment = lab.env() | {"ARAGORA_REDIS_DEADLINE": "1"}
     environment["ARAGORA_KEY_PREFIX"] = f"how-to-{page.stem}"
-    give_past(standalone_lab, ARAGORA_KEY_PREFIX=environment["ARAGORA_KEY_PREFIX"])
+    give_past(lab, ARAGORA_KEY_PREFIX=environment["ARAGORA_KEY_PREFIX"])
     for block in blocks(page):
         if block.language == "toml":
             parse_policies(block.code, source=page.name)
-            (tmp_path / "policies.toml").write_text(block.code)
-            environment["ARAGORA_POLICIES"] = str(tmp_path / "policies.toml")
+            (directory / "policies.toml").write_text(block.code)
+            environment["ARAGORA_POLICIES"] = str(directory / "policies.toml")
             break
-    for name, value in (environment | exported(blocks(page))).items():
+    return environment | exported(blocks(page))
+
+
+def test_the_page_of_django_is_true(standalone_lab, tmp_path):
+    environment = environment_of(OF_DJANGO, standalone_lab, tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.integration.django_page", str(OF_DJANGO)],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+async def test_a_page_is_true(page, standalone_lab, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, value in environment_of(page, standalone_lab, tmp_path).items():
         monkeypatch.setenv(name, value)
     async with SharedState.from_env() as state:
         module = ModuleType(f"how_to_{page.stem}")  # some frameworks look there for its names

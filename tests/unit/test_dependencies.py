@@ -118,7 +118,8 @@ def test_an_audit_is_only_one_where_advisories_can_be_had(tmp_path, seen, code, 
 
 
 @pytest.mark.parametrize(
-    "module", ["problems", "headers", "client_address", "bearer", "httpx", "cookie", "paths"]
+    "module",
+    ["problems", "headers", "client_address", "bearer", "httpx", "cookie", "paths", "django"],
 )
 def test_who_has_no_starlette_need_not_install_it(module):
     """What a Flask or Django service, or a client, shares with others knows no framework."""
