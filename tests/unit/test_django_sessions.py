@@ -6,7 +6,9 @@ import datetime as dt
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.exceptions import SessionInterrupted
 from django.utils import timezone
 from tests import django_service as service
 from tests.django_service import AsyncClient, Client, User, override_settings
@@ -210,6 +212,18 @@ def test_cycling_one_that_was_ended_elsewhere_carries_over_what_was_put_now_alon
     assert dict(under_way.items()) == {"mine": 1}
     under_way.save()
     assert stored(under_way.session_key) == {"mine": 1}
+
+
+def test_cycling_the_session_of_a_user_that_another_request_has_cycled_is_interrupted():
+    session = SessionStore()
+    session["_auth_user_id"] = "1"
+    session.save()
+    first, second = (SessionStore(session.session_key) for _ in range(2))
+    assert first["_auth_user_id"] == second["_auth_user_id"]
+    first.cycle_key()
+    with pytest.raises(SessionInterrupted):
+        second.cycle_key()
+    assert stored(first.session_key) == {"_auth_user_id": "1"}
 
 
 async def test_the_async_names_do_the_same():
@@ -578,6 +592,16 @@ def test_a_made_up_cookie_costs_no_round_trip_and_is_taken_back(client, away):
     assert answer.cookies[COOKIE]["max-age"] == 0
 
 
+def test_a_late_answer_to_the_id_of_before_a_login_takes_no_cookie_back(client):
+    client.get("/put?cart=book")
+    anonymous = client.cookies[COOKIE].value
+    client.get("/log_in")
+    assert COOKIE not in _get(anonymous, "/me").cookies
+    assert COOKIE not in _get(anonymous, "/read").cookies
+    assert _get(anonymous, "/flush").cookies[COOKIE]["max-age"] == 0
+    assert _get(anonymous, "/put?new=1").cookies[COOKIE].value
+
+
 def test_an_older_state_than_the_client_has_seen_ends_the_session(client, state, users):
     client.get("/log_in")
     session = state.sessions.of_cookie(client.cookies[COOKIE].value)
@@ -600,6 +624,18 @@ def test_djangos_test_client_logs_in_and_sees_the_session(users, state):
     assert len(handles(state, users[0])) == 1
     client.logout()
     assert handles(state, users[0]) == []
+
+
+async def test_an_outage_is_a_problem_under_asgi_too(users, state, away):
+    client = AsyncClient()
+    await client.get("/alog_in")
+    assert (await client.get("/ame")).json() == {"user": users[0].username}
+    away()
+    assert (await client.get("/aput?a=1")).status_code == 503
+    member = (await sync_to_async(state.sessions.of_cookie)(client.cookies[COOKIE].value)).ref
+    state._crossing.here.sessions._store.forget(member)
+    for path in ("/aread", "/ame", "/me"):
+        assert (await client.get(path)).status_code == 503
 
 
 async def test_async_views_do_the_same():

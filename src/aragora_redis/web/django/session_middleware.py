@@ -7,6 +7,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
+from django.conf import settings
 from django.contrib.sessions import middleware
 from django.http import HttpRequest, HttpResponse
 
@@ -23,7 +24,8 @@ class SessionMiddleware(middleware.SessionMiddleware):
 
     Where the session cannot be read or written, the client gets a problem: 503 where Redis cannot
     be asked, 409 where its user has too many, 422 where it holds what cannot be stored. Nothing of
-    the response was sent then. It also tells the session where it is used from.
+    the response was sent then. It also tells the session where it is used from, and leaves the
+    client the cookie of a session that has ended: it opens nothing.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
@@ -37,17 +39,22 @@ class SessionMiddleware(middleware.SessionMiddleware):
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         """Write the session, and send the cookie."""
-        told = getattr(getattr(request, "session", None), "told", None)
+        session = getattr(request, "session", None)
+        told = getattr(session, "told", None)
         if told is not None and response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
             # Django's own handler of errors was nearer, and knows less.
             return answer_to(told) or response
         try:
-            return super().process_response(request, response)
+            answer = super().process_response(request, response)
         except AragoraRedisError as error:
             if isinstance(error, SessionDataError):
                 # What cannot be stored may be the client's: it is told, and so is the log.
                 _log.warning("the session of a request is not written: %s", error.message)
             return answer_to(error) or response
+        if getattr(session, "lost", False) and not request.session.modified:
+            # The key may be that of before a login, which has given the client another by now.
+            answer.cookies.pop(settings.SESSION_COOKIE_NAME, None)
+        return answer
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """The answer where a view has met that its session cannot be used."""

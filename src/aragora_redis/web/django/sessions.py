@@ -17,6 +17,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
+from django.contrib.sessions.exceptions import SessionInterrupted
 from django.http import HttpRequest
 
 from ...errors import AragoraRedisError, SessionConflictError, SessionGoneError
@@ -43,11 +44,13 @@ class SessionStore(SessionBase):
     Attributes:
         client: where it is used from, for the list of its user's sessions.
         told: what was raised last, since somebody was told of it.
+        lost: the client's key opened nothing when it was read.
     """
 
     def __init__(self, session_key: str | None = None) -> None:
         self.client: Client | None = None
         self.told: AragoraRedisError | None = None
+        self.lost = False
         self._stored: Session | None = None
         self._read: Fields = {}
         super().__init__(session_key)
@@ -72,7 +75,7 @@ class SessionStore(SessionBase):
         with self._telling():
             self._hold(self._sessions.of_cookie(self.session_key))
         if self._stored is None:
-            self._session_key = None
+            self._session_key, self.lost = None, True
         return decode(self._read)
 
     def exists(self, session_key: str | None) -> bool:
@@ -118,15 +121,24 @@ class SessionStore(SessionBase):
                 self._sessions.end(presented.session_id)
 
     def cycle_key(self) -> None:
-        """Give it another id, and end the one that it had. One that is not stored yet has none."""
+        """Give it another id, and end the one that it had. One that is not stored yet has none.
+
+        Raises:
+            SessionInterrupted: another request has ended the session of a user, or did the same.
+            OutageError: nothing has changed.
+            OutcomeUnknownError: the id that it had may be ended.
+        """
         held = self._data()
         if self.session_key is None:
             return
         with self._telling():
             try:
                 rotated = self._sessions.rotate(self._require_stored(), grace=0)
-            except SessionGoneError:
-                # Another request has ended it, or gave it to a user: what it held stays there.
+            except SessionGoneError as error:
+                if self._stored is not None and self._stored.user is not None:
+                    # Going on would hand out a cookie over that of the other request.
+                    raise SessionInterrupted(error.message) from error
+                # Another login has it by now, or a logout: what it held stays there.
                 self._read = take_over(held, self._read, {})
                 self._stored = self._session_key = None
             else:
