@@ -49,7 +49,7 @@ from django.urls import path  # noqa: E402
 from django.utils.decorators import method_decorator  # noqa: E402
 from django.views import View  # noqa: E402
 
-from aragora_redis.web.django import get_state, limited, token_of, token_required  # noqa: E402
+from aragora_redis.web.django import get_state, limited, require_token, token_of  # noqa: E402
 
 __all__ = ["AsyncClient", "Client", "ImproperlyConfigured", "User", "override_settings"]
 
@@ -204,12 +204,12 @@ class ATightView(View):
         return HttpResponse("ok")
 
 
-@token_required("read")
+@require_token("read")
 def whose(request):
     return JsonResponse({"user": token_of(request).user, "claims": request.claims["sub"]})
 
 
-@token_required("read")
+@require_token("read")
 async def awhose(request):
     return JsonResponse({"user": token_of(request).user})
 

@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from django.views.decorators.http import require_POST
 
-from aragora_redis.web.django import get_state, limited, session_of, token_of, token_required
+from aragora_redis.web.django import get_state, limited, require_token, session_of, token_of
 
 TOKEN_LIFETIME = 900.0
 
@@ -38,7 +38,7 @@ def log_in(request: HttpRequest) -> HttpResponse:
     now = time.time()
     claims = {"jti": uuid.uuid4().hex, "sub": str(user.pk), "iat": now, "exp": now + TOKEN_LIFETIME}
     secret = get_state().settings.jwt.secret
-    assert secret is not None  # noqa: S101 - token_required has it checked before
+    assert secret is not None  # noqa: S101 - require_token has it checked before
     return JsonResponse({"token": jwt.encode(claims, secret.reveal(), algorithm="HS256")})
 
 
@@ -61,13 +61,13 @@ def log_out(request: HttpRequest) -> HttpResponse:
     return HttpResponse(status=204)
 
 
-@token_required()
+@require_token()
 def whose_token(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"user": token_of(request).user})
 
 
 @require_POST
-@token_required()
+@require_token()
 def revoke(request: HttpRequest) -> HttpResponse:
     """Revokes the token itself: from now on no instance accepts it."""
     token = token_of(request)

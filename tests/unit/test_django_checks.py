@@ -7,6 +7,7 @@ from tests import django_service as service
 from tests.django_service import override_settings
 
 from aragora_redis.sync import SharedState
+from aragora_redis.testing.sync import memory_state
 from aragora_redis.web.django import rate_limit, tokens
 from aragora_redis.web.django import state as held
 from aragora_redis.web.django.checks import check_deployment, check_project
@@ -128,8 +129,20 @@ def test_tokens_need_a_key(environment, by):
 
 def test_a_decorated_view_without_a_key_is_told_so(environment):
     environment.delenv("ARAGORA_JWT_SECRET")
-    with pytest.raises(service.ImproperlyConfigured, match="ARAGORA_JWT_SECRET"):
-        service.Client().get("/whose")
+    environment.setattr(held, "_made", memory_state())
+    client = service.Client(raise_request_exception=False)
+    answer = client.get("/whose")
+    assert (answer.status_code, answer["content-type"]) == (500, "application/problem+json")
+    held.get_state().close()
+
+
+def test_the_middleware_refuses_to_work_without_a_key(environment):
+    environment.delenv("ARAGORA_JWT_SECRET")
+    with (
+        override_settings(MIDDLEWARE=[f"{OURS}.TokenMiddleware"]),
+        pytest.raises(service.ImproperlyConfigured, match="ARAGORA_JWT_SECRET"),
+    ):
+        service.Client().get("/read")
 
 
 def test_to_deploy_there_is_to_be_a_redis(environment):

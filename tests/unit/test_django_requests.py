@@ -9,9 +9,9 @@ import pytest
 from tests import django_service as service
 from tests.django_service import AsyncClient, Client, User, override_settings
 
-from aragora_redis.errors import LinkDownError
 from aragora_redis.settings import from_env
 from aragora_redis.sync import SharedState
+from aragora_redis.testing.sync import outage
 from aragora_redis.web.django import state as held
 
 KEY = "0123456789abcdef" * 4
@@ -41,10 +41,8 @@ def state(monkeypatch, tmp_path):
 @pytest.fixture
 def away(state):
     """Redis is away."""
-    executor = state._crossing.here.embedded
-    executor.outage = LinkDownError("there is no connection: a test")
-    yield
-    executor.outage = None
+    with outage(state):
+        yield
 
 
 @pytest.fixture

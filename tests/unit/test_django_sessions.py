@@ -15,8 +15,7 @@ from tests.django_service import AsyncClient, Client, User, override_settings
 
 from aragora_redis.errors import LinkDownError
 from aragora_redis.policies import parse_policies
-from aragora_redis.settings import Settings
-from aragora_redis.sync import SharedState
+from aragora_redis.testing.sync import memory_state
 from aragora_redis.web.django import state as held
 from aragora_redis.web.django.sessions import SessionStore
 
@@ -35,7 +34,7 @@ COOKIE = "sessionid"
 
 @pytest.fixture(autouse=True)
 def state(monkeypatch):
-    with SharedState(Settings(), policies=parse_policies(POLICIES, source="test")) as made:
+    with memory_state(POLICIES) as made:
         monkeypatch.setattr(held, "_made", made)
         yield made
 

@@ -9,7 +9,7 @@ from .rate_limit import RateLimitMiddleware, limited
 from .session_middleware import SessionMiddleware
 from .sessions import SessionStore, session_of
 from .state import get_state
-from .tokens import TokenMiddleware, token_of, token_required
+from .tokens import TokenMiddleware, require_token, token_of
 
 __all__ = [
     "ProblemMiddleware",
@@ -20,7 +20,7 @@ __all__ = [
     "by_address",
     "get_state",
     "limited",
+    "require_token",
     "session_of",
     "token_of",
-    "token_required",
 ]

@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.urls import get_resolver
 from django.utils.module_loading import import_string
 
-from ...errors import AragoraRedisError, InvalidInputError
+from ...errors import AragoraRedisError, InvalidInputError, SettingsError
 from ...policies import Policies
 from ...sync import SharedState
 from ..cookie import SameSite, cookie_name
@@ -85,14 +85,12 @@ def _limits(said: Options, policies: Policies) -> _Found:
 
 
 def _tokens(state: SharedState) -> _Found:
-    demanded = _installed(tokens.TokenMiddleware) or tokens.demands
-    keys = (state.settings.jwt, *state.settings.issuers)
-    if demanded and not any(each.has_key for each in keys):
-        yield _error(
-            "E003",
-            "tokens are demanded, and there is no key to verify them with",
-            "set ARAGORA_JWT_SECRET or ARAGORA_JWT_JWKS_URL",
-        )
+    if not _installed(tokens.TokenMiddleware) and not tokens.demands:
+        return
+    try:
+        tokens.require_key(state.settings)
+    except SettingsError as error:
+        yield _error("E003", f"tokens are demanded, and {error.message}", error.remedy)
 
 
 def _order() -> _Found:

@@ -12,7 +12,10 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.deprecation import MiddlewareMixin
 
+from ...errors import SettingsError
 from ...jwt import VerifiedToken
+from ...settings import Settings
+from .. import bearer
 from ..bearer import Demand
 from ..paths import is_below
 from ..problems import ProblemError
@@ -36,21 +39,17 @@ def token_of(request: HttpRequest) -> VerifiedToken:
     """
     token = getattr(request, TOKEN, None)
     if not isinstance(token, VerifiedToken):
-        raise RuntimeError("no token is demanded here: use TokenMiddleware, or token_required")  # noqa: TRY004 - the project is wired wrongly, no argument is
+        raise RuntimeError("no token is demanded here: use TokenMiddleware, or require_token")  # noqa: TRY004 - the project is wired wrongly, no argument is
     return token
 
 
-def require_key() -> None:
+def require_key(settings: Settings) -> None:
     """Refuse to work without a key to verify tokens with.
 
     Raises:
-        ImproperlyConfigured: there is none.
+        SettingsError: there is none.
     """
-    settings = planned().settings
-    if not any(issuer.has_key for issuer in (settings.jwt, *settings.issuers)):
-        raise ImproperlyConfigured(
-            "there is no key to verify tokens with: set ARAGORA_JWT_SECRET or ARAGORA_JWT_JWKS_URL"
-        )
+    bearer.require_key(any(issuer.has_key for issuer in (settings.jwt, *settings.issuers)))
 
 
 def admit(request: HttpRequest, demand: Demand) -> None:
@@ -75,7 +74,10 @@ class TokenMiddleware(MiddlewareMixin):
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         super().__init__(get_response)
-        require_key()
+        try:
+            require_key(planned().settings)
+        except SettingsError as error:
+            raise ImproperlyConfigured(str(error)) from None
         self._told = options().tokens
         self._demand = Demand(self._told.scopes, self._told.realm)
         get_state()
@@ -92,7 +94,7 @@ class TokenMiddleware(MiddlewareMixin):
         return None
 
 
-def token_required(*scopes: str) -> Callable[[V], V]:
+def require_token(*scopes: str) -> Callable[[V], V]:
     """A decorator for views, sync or async, that need a token.
 
     401 without one that is valid and not revoked, 403 where it does not allow enough, 503 where
@@ -130,5 +132,5 @@ def token_required(*scopes: str) -> Callable[[V], V]:
 
 
 def _admit(request: HttpRequest, scopes: Collection[str]) -> None:
-    require_key()
+    require_key(get_state().settings)
     admit(request, Demand(scopes, options().tokens.realm))
