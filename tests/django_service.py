@@ -48,8 +48,11 @@ from django.test import AsyncClient, Client, override_settings  # noqa: E402
 from django.urls import path  # noqa: E402
 from django.utils.decorators import method_decorator  # noqa: E402
 from django.views import View  # noqa: E402
+from rest_framework.response import Response  # noqa: E402
+from rest_framework.views import APIView  # noqa: E402
 
 from aragora_redis.web.django import get_state, limited, require_token, token_of  # noqa: E402
+from aragora_redis.web.django.throttling import PolicyThrottle  # noqa: E402
 
 __all__ = ["AsyncClient", "Client", "ImproperlyConfigured", "User", "override_settings"]
 
@@ -214,6 +217,17 @@ async def awhose(request):
     return JsonResponse({"user": token_of(request).user})
 
 
+class LoginThrottle(PolicyThrottle):
+    policy = "login"
+
+
+class Rest(APIView):
+    throttle_classes = [LoginThrottle]  # noqa: RUF012 - as the framework has it
+
+    def get(self, _):
+        return Response({"ok": True})
+
+
 def without(request):
     return JsonResponse({"user": token_of(request).user})
 
@@ -226,5 +240,6 @@ VIEWS: dict[str, Any] = {
         *(whose, awhose, without),
     )
 }
+VIEWS["rest"] = Rest.as_view()
 VIEWS |= {"tight_view": TightView.as_view(), "atight_view": ATightView.as_view()}
 urlpatterns = [path(name, view) for name, view in VIEWS.items()]

@@ -55,7 +55,7 @@ def exported(shown: Iterator[Block]) -> dict[str, str]:
 def environment_of(page, lab, directory) -> dict[str, str]:
     """What is in force for a page, whose policies file is written, and whose keys have a past."""
     # What a busy machine holds up is not what a page is about.
-    environment = lab.env() | {"ARAGORA_REDIS_DEADLINE": "1"}
+    environment: dict[str, str] = lab.env() | {"ARAGORA_REDIS_DEADLINE": "1"}
     environment["ARAGORA_KEY_PREFIX"] = f"how-to-{page.stem}"
     give_past(lab, ARAGORA_KEY_PREFIX=environment["ARAGORA_KEY_PREFIX"])
     for block in blocks(page):

@@ -152,6 +152,23 @@ def test_in_an_outage_a_fail_closed_limit_refuses():
     assert Client().get("/tight").status_code == 503
 
 
+def test_a_throttle_of_rest_framework_is_a_limit_like_others(ann):
+    with limits(LIMITS={"api": {}}):
+        client = Client()
+        assert client.get("/rest")["ratelimit"] == '"login";r=0;t=60, "api";r=2;t=60'
+        refused = client.get("/rest")
+        assert (refused.status_code, refused["retry-after"]) == (429, "60")
+        assert refused["ratelimit"].startswith('"login";r=0;t=60, "api"')
+        client.force_login(ann)  # who is known counts by name
+        assert [client.get("/rest").status_code for _ in range(2)] == [200, 429]
+
+
+@pytest.mark.usefixtures("away")
+def test_a_throttle_that_cannot_be_asked_is_a_problem():
+    answer = Client().get("/rest")
+    assert (answer.status_code, answer["content-type"]) == (503, PROBLEM)
+
+
 def test_an_error_of_ours_in_a_view_is_a_problem(state):
     state.circuits.force("upstream", "open", "a test")
     answer = Client().get("/circuit")

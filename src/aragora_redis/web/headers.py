@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from ..rate_limit.gcra import Decision
 
+_LISTS = frozenset({"RateLimit-Policy", "RateLimit"})
 _LARGEST = 999_999_999_999_999
 """The largest integer of a structured field."""
 
@@ -94,7 +95,7 @@ def joined_fields(
         before = sent(field)
         if before is None:
             found[field] = value
-        elif f'"{name}";' not in before:
+        elif field in _LISTS and f'"{name}";' not in before:
             found[field] = f"{before}, {value}"
     return found
 

@@ -45,6 +45,13 @@ class Told(NamedTuple):
                 response.headers.setdefault(name, value)
 
 
+def tell_later(request: HttpRequest, policy: str, decision: Decision) -> None:
+    """Have `RateLimitMiddleware` tell the client of a limit, where that is installed."""
+    told: list[Told] | None = getattr(request, _TOLD, None)
+    if told is not None:
+        told.insert(0, Told(policy, decision))
+
+
 def check(request: HttpRequest, policy: str, subject: Subject, cost: int) -> Told | None:
     """Count a request; None where it counts for nobody.
 
