@@ -142,6 +142,10 @@ def circuit(_):
         return HttpResponse("ok")
 
 
+def refused(request):
+    get_state().tokens.verify(request.GET["token"])
+
+
 def fails(_):
     raise ValueError("not ours")
 
@@ -236,7 +240,7 @@ VIEWS: dict[str, Any] = {
     each.__name__: each
     for each in (
         *(read, put, clear, slow, wrong, remember, log_in, log_out, flush, change_password, me),
-        *(circuit, fails, aread, aput, alog_in, alog_out, ame, tight, atight, amine, mine),
+        *(circuit, refused, fails, aread, aput, alog_in, alog_out, ame, tight, atight, amine, mine),
         *(whose, awhose, without),
     )
 }

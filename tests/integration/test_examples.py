@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -361,6 +362,25 @@ def test_django_a_visit_from_cart_to_logout(django_service):
     for gone in (anonymous, kept):
         answer = client.get("/profile", headers={"Cookie": f"session={gone}"})
         assert answer.json() == {"user": "", "cart": []}
+
+
+def test_django_requests_at_once_are_told_apart_from_those_that_were_written(django_service):
+    """Of one field each change is either there, or was refused; none is lost unsaid."""
+    django_service.cookies.clear()
+    django_service.post("/cart/first")
+    kept = {"Cookie": f"session={django_service.cookies['session']}"}
+
+    def put(item):
+        answer = httpx.post(django_service.base_url.join(f"/cart/{item}"), headers=kept)
+        return item, answer.status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        came_to = dict(pool.map(put, [f"item-{number}" for number in range(24)]))
+    found = django_service.get("/profile", headers=kept).json()["cart"]
+    assert len(found) == len({*found})
+    assert {item for item, status in came_to.items() if status == 200} <= {*found}
+    assert not {item for item, status in came_to.items() if status == 400} & {*found}
+    assert {*came_to.values()} <= {200, 400, 503}  # a busy machine may keep one waiting for long
 
 
 def test_django_a_token_holds_until_it_is_revoked_in_each_worker(django_service):

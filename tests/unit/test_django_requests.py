@@ -223,6 +223,13 @@ async def test_a_token_in_an_async_view():
     assert (await client.get("/awhose")).status_code == 401
 
 
+def test_a_token_that_a_view_has_refused_is_a_problem():
+    with limits(TOKENS={"realm": "shop"}):
+        answer = Client().get("/refused?token=x")
+    assert (answer.status_code, answer["content-type"]) == (401, PROBLEM)
+    assert answer["www-authenticate"].startswith('Bearer realm="shop", error="invalid_token"')
+
+
 def test_the_middleware_demands_one_of_all_but_some():
     tokens = {"exempt": ["/tight"], "paths": ["/"], "realm": "shop", "scopes": ["read"]}
     with override_settings(

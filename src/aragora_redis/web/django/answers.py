@@ -7,6 +7,7 @@ from django.http import HttpResponse, JsonResponse
 from ...errors import AragoraRedisError, TokenRefusedError
 from ..bearer import refusal
 from ..problems import MEDIA_TYPE, Problem, ProblemError, problem_outside
+from .options import options
 
 
 def response_of(problem: Problem) -> HttpResponse:
@@ -25,7 +26,7 @@ def answer_to(error: BaseException) -> HttpResponse | None:
         case ProblemError():
             return response_of(error.problem)
         case TokenRefusedError():
-            return response_of(refusal(error))
+            return response_of(refusal(error, options().tokens.realm))
         case AragoraRedisError():
             return response_of(problem_outside(error))
     return None
