@@ -10,7 +10,7 @@ from aragora_redis.errors import SessionDataError
 from aragora_redis.sessions.data import encode
 from aragora_redis.sessions.policy import SessionPolicy
 from aragora_redis.web.django.session_fields import changes, plain, take_over
-from aragora_redis.web.django.session_life import Life, life
+from aragora_redis.web.django.session_life import Life, life, suffices
 
 DAY = 86_400.0
 POLICY = SessionPolicy(absolute=7200, longest=30 * DAY)
@@ -18,21 +18,36 @@ SHORT = SessionPolicy(absolute=7200)
 
 
 @pytest.mark.parametrize(
-    ("age", "policy", "dated", "lives"),
+    ("age", "policy", "lives"),
     [
-        (600, POLICY, False, Life(600, 7200)),
-        (14 * DAY, POLICY, False, Life(14 * DAY, 14 * DAY)),
-        (600, POLICY, True, Life(600, 600)),
-        (0.25, POLICY, True, Life(1, 1)),
-        (14 * DAY, SHORT, False, Life(7200, 7200)),
-        (60 * DAY, POLICY, True, Life(30 * DAY, 30 * DAY)),
-        (0, POLICY, True, None),
-        (-1, POLICY, False, None),
+        (600, POLICY, Life(600, 7200)),
+        (14 * DAY, POLICY, Life(14 * DAY, 14 * DAY)),
+        (0.25, POLICY, Life(1, 7200)),
+        (14 * DAY, SHORT, Life(7200, 7200)),
+        (60 * DAY, POLICY, Life(30 * DAY, 30 * DAY)),
+        (0, POLICY, None),
+        (-1, POLICY, None),
     ],
-    ids=["unused", "longer", "dated", "shortest", "more-than-may", "capped", "now", "over"],
+    ids=["unused", "longer", "shortest", "more-than-may", "capped", "now", "over"],
 )
-def test_a_session_asks_for_no_more_than_it_may(age, policy, dated, lives):
-    assert life(age, policy, dated=dated) == lives
+def test_a_session_asks_for_no_more_than_it_may(age, policy, lives):
+    assert life(age, policy) == lives
+
+
+@pytest.mark.parametrize(
+    ("idle", "left", "dated", "enough"),
+    [
+        (600, 7200, False, True),
+        (601, 7200, False, False),
+        (600, 60, False, True),
+        (601, 7200, True, True),
+        (599, 7200, True, False),
+        (601, 599, True, False),
+    ],
+    ids=["so", "longer", "ends-soon", "until-then", "unused-before", "ends-before"],
+)
+def test_a_session_begins_anew_only_where_it_must(idle, left, dated, enough):
+    assert suffices(Life(600, 7200), idle=idle, left=left, dated=dated) is enough
 
 
 @pytest.mark.parametrize(

@@ -278,15 +278,35 @@ def test_it_lives_as_the_settings_say(state):
     assert life_of(state, session.session_key) == (3600, 7200)
 
 
-def test_a_date_is_its_end(state):
+def test_a_date_is_its_end(state, monkeypatch):
     session = SessionStore()
     session.set_expiry(timezone.now() + dt.timedelta(minutes=10))
     session.save()
     idle, absolute = life_of(state, session.session_key)
-    assert idle == absolute == pytest.approx(600, abs=2)
+    assert (idle, absolute) == (pytest.approx(600, abs=2), 7200)
     session["x"] = 1
     session.save()
     assert SessionStore(session.session_key)["x"] == 1
+    later = timezone.now() + dt.timedelta(minutes=11)
+    with monkeypatch.context() as then:
+        then.setattr(timezone, "now", lambda: later)
+        assert stored(session.session_key) == {}
+    assert state.sessions.of_cookie(session.session_key) is None
+
+
+def test_a_date_that_is_put_off_with_each_request_keeps_the_id(state):
+    session = SessionStore()
+    for _ in range(3):
+        session.set_expiry(dt.timedelta(minutes=10))
+        session.save()
+    assert session.handle == state.sessions.of_cookie(session.session_key).handle
+    first = session.handle
+    session.set_expiry(dt.timedelta(minutes=9))
+    session.save()
+    assert session.handle == first
+    session.set_expiry(dt.timedelta(hours=1))
+    session.save()
+    assert session.handle != first
 
 
 @pytest.mark.parametrize("stored_before", [False, True])

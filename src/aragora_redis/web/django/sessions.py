@@ -10,7 +10,7 @@ the client has seen. So it changes with each change; what names a session for go
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -20,18 +20,19 @@ from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.http import HttpRequest
 
+from ...clock import SYSTEM_CLOCK
 from ...errors import AragoraRedisError, SessionConflictError, SessionGoneError
 from ...sessions.client import Client
 from ...sessions.data import Fields, decode, encode
 from ...sessions.stored import Session
 from ...sync import Sessions
-from .session_fields import Changes, changes, plain, take_over
-from .session_life import Life, life
+from .session_fields import changes, plain, take_over
+from .session_life import Life, is_dated, life, suffices
+from .session_writes import SessionWrites
 from .state import get_state
 
 EXPIRY = "_session_expiry"
 """The field in which `set_expiry` leaves what it was given."""
-_ATTEMPTS = 3
 
 
 class SessionStore(SessionBase):
@@ -74,9 +75,15 @@ class SessionStore(SessionBase):
         """
         with self._telling():
             self._hold(self._sessions.of_cookie(self.session_key))
+        data = decode(self._read)
+        if self._stored is not None and is_dated(data.get(EXPIRY)) and self._age(data) <= 0:
+            with suppress(AragoraRedisError):
+                self._sessions.end(self._stored)
+            self._hold(None)
         if self._stored is None:
             self._session_key, self.lost = None, True
-        return decode(self._read)
+            return {}
+        return data
 
     def exists(self, session_key: str | None) -> bool:
         """Whether there is a session of this key."""
@@ -164,6 +171,10 @@ class SessionStore(SessionBase):
         data: dict[str, Any] = self._get_session(no_load=no_load)  # type: ignore[attr-defined]
         return data
 
+    @property
+    def _writes(self) -> SessionWrites:
+        return SessionWrites(self._sessions, self.client)
+
     def _validate_session_key(self, key: str | None) -> bool:
         """Whether an instance of this fleet has given it; Django asks where a key comes in."""
         return key is not None and self._sessions.witness.read(key) is not None
@@ -195,22 +206,21 @@ class SessionStore(SessionBase):
         if stored.id is not None:  # else it was reached by an earlier id, and keeps that here
             self._session_key = self._sessions.cookie(stored)
 
-    def _life(self) -> Life | None:
-        dated = not isinstance(self.get(EXPIRY), int | float | None)
-        return life(self.get_expiry_age(), get_state().policies.sessions, dated=dated)
+    def _age(self, data: Mapping[str, Any]) -> float:
+        """What `get_expiry_age` says of such data."""
+        return self.get_expiry_age(expiry=data.get(EXPIRY))
+
+    def _life(self, data: Mapping[str, Any]) -> Life | None:
+        return life(self._age(data), get_state().policies.sessions)
 
     def _begin(self, data: dict[str, Any]) -> None:
-        lasting = self._life()
+        lasting = self._life(data)
         if lasting is None:  # `set_expiry` has given it a time that is over
             self._stored = self._session_key = None
             return
         sent = plain(data)
-        self._adopt(self._created(sent.get(SESSION_KEY), sent, lasting), encode(sent))
-
-    def _created(self, owner: str | None, data: dict[str, Any], lasting: Life) -> Session:
-        return self._sessions.create(
-            owner, data, idle=lasting.idle, absolute=lasting.absolute, client=self.client
-        )
+        begun = self._writes.create(sent.get(SESSION_KEY), sent, lasting)
+        self._adopt(begun, encode(sent))
 
     def _write(self, stored: Session, data: dict[str, Any]) -> None:
         sent = plain(data)
@@ -218,72 +228,24 @@ class SessionStore(SessionBase):
         made = changes(self._read, sent, fields)
         touched = {*made.set, *made.unset}
         owner = sent.get(SESSION_KEY) if SESSION_KEY in touched else stored.user
-        if owner != stored.user or EXPIRY in touched:
-            lasting = self._life()
-            if lasting is None:
-                self._sessions.end(stored)
-                self._stored = self._session_key = None
-                return
+        lasting = self._life(sent)
+        if lasting is None:
+            self._sessions.end(stored)
+            self._stored = self._session_key = None
+        elif owner != stored.user or (EXPIRY in touched and not _lives_so(stored, sent, lasting)):
             if owner is not None and stored.user in {None, owner}:
-                begun = self._authenticated(stored, owner, made, lasting)
+                begun = self._writes.authenticate(stored, owner, made, lasting)
             else:
-                begun = self._replaced(stored, self._created(owner, sent, lasting))
+                begun = self._writes.replace(stored, owner, sent, lasting)
             self._adopt(begun, fields)
         elif touched:
-            self._adopt(self._updated(stored, made), fields)
+            newer = self._writes.update(stored, made, self._read, self.session_key)
+            self._adopt(newer, fields)
 
-    def _authenticated(self, stored: Session, owner: str, made: Changes, lasting: Life) -> Session:
-        """The session, as one of its owner that lives so. What changes is written after that.
 
-        Under the id that it had, which somebody may have planted, no login is stored ever.
-        """
-        try:
-            begun = self._sessions.authenticate(
-                stored, owner, idle=lasting.idle, absolute=lasting.absolute, client=self.client
-            )
-        except SessionGoneError:
-            if stored.user is not None:
-                raise
-            # Another login has the anonymous session by now: what it held goes to one only.
-            return self._created(owner, made.set, lasting)
-        try:
-            return self._sessions.update(begun, set=made.set, unset=made.unset)
-        except BaseException:
-            self._disown(begun)
-            raise
-
-    def _replaced(self, stored: Session, begun: Session) -> Session:
-        """What takes the place of another session, which ends as it was read, or keeps it."""
-        try:
-            self._sessions.end_unchanged(stored)
-        except BaseException:
-            self._disown(begun)
-            raise
-        return begun
-
-    def _disown(self, begun: Session) -> None:
-        """End what nobody will know of."""
-        with suppress(AragoraRedisError):
-            self._sessions.end(begun)
-
-    def _updated(self, stored: Session, made: Changes) -> Session:
-        names = {*made.set, *made.unset}
-        for _ in range(_ATTEMPTS):
-            try:
-                return self._sessions.update(
-                    stored, set=made.set, unset=made.unset, client=self.client
-                )
-            except SessionConflictError:
-                # Its version may only be too old to build upon.
-                newer = self._sessions.of_cookie(self.session_key)
-                if newer is None or not self._is_as_read(newer, names):
-                    raise
-                stored = newer
-        raise SessionConflictError("other requests keep changing the session")
-
-    def _is_as_read(self, newer: Session, names: set[str]) -> bool:
-        now = encode(newer.data)
-        return all(now.get(name) == self._read.get(name) for name in names)
+def _lives_so(stored: Session, data: Mapping[str, Any], asked: Life) -> bool:
+    left = stored.expires_at - SYSTEM_CLOCK.wall()
+    return suffices(asked, idle=stored.idle, left=left, dated=is_dated(data.get(EXPIRY)))
 
 
 def session_of(request: HttpRequest) -> SessionStore:
