@@ -119,6 +119,15 @@ def test_the_policy_of_a_decorated_view_is_looked_up(environment):
     assert "limit 'logn'" in found()["E002"].msg
 
 
+def test_views_are_loaded_to_see_what_they_name(environment, tmp_path):
+    environment.setattr(rate_limit, "limited_by", set())
+    environment.syspath_prepend(tmp_path)
+    (tmp_path / "late_urls.py").write_text(
+        "from aragora_redis.web.django import limited\nurlpatterns = []\nlimited('late')(print)\n"
+    )
+    assert "limit 'late'" in found(ROOT_URLCONF="late_urls")["E002"].msg
+
+
 @pytest.mark.parametrize("by", ["middleware", "decorator"])
 def test_tokens_need_a_key(environment, by):
     environment.delenv("ARAGORA_JWT_SECRET")

@@ -77,6 +77,14 @@ def test_a_limit_is_told_and_kept():
         assert client.get("/nothing").status_code == 429
 
 
+def test_a_limit_may_be_one_of_some_paths():
+    with limits(LIMITS={"api": {"paths": ["/read"], "cost": 3}}):
+        client = Client()
+        assert [client.get(path).status_code for path in ("/read", "/read", "/me")] == [
+            200, 429, 200,
+        ]  # fmt: skip
+
+
 def test_it_counts_by_address_behind_proxies_that_are_trusted():
     with limits(LIMITS={"api": {}}, TRUSTED_PROXIES=["10.0.0.0/8"]):
         client = Client(REMOTE_ADDR="10.0.0.1")
@@ -231,7 +239,12 @@ def test_a_token_that_a_view_has_refused_is_a_problem():
 
 
 def test_the_middleware_demands_one_of_all_but_some():
-    tokens = {"exempt": ["/tight"], "paths": ["/"], "realm": "shop", "scopes": ["read"]}
+    tokens = {
+        "exempt": ["/wide_open"],
+        "paths": ["/without", "/wide_open"],
+        "realm": "shop",
+        "scopes": ["read"],
+    }
     with override_settings(
         MIDDLEWARE=[f"{service.OURS}.TokenMiddleware"], ARAGORA={"TOKENS": tokens}
     ):
@@ -239,6 +252,7 @@ def test_the_middleware_demands_one_of_all_but_some():
         assert client.get("/without", **bearer(token())).json() == {"user": "42"}
         assert client.get("/without")["www-authenticate"] == 'Bearer realm="shop"'
         assert client.get("/without", **bearer(token(scope="x"))).status_code == 403
+        assert client.get("/wide_open").status_code == 404
         assert client.get("/tight").status_code == 200
 
 

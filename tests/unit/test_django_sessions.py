@@ -422,6 +422,21 @@ def test_a_session_that_another_service_gave_a_user_stays_theirs(state):
     assert shown.handle == session.handle
 
 
+def test_a_session_that_changes_hands_is_the_one_that_was_read_or_stays(state):
+    session = SessionStore()
+    session["_auth_user_id"] = "1"
+    session.save()
+    first, second = (SessionStore(session.session_key) for _ in range(2))
+    assert "cart" not in second
+    first["cart"] = "book"
+    first.save()
+    second["_auth_user_id"] = "2"
+    with pytest.raises(UpdateError):
+        second.save()
+    assert state.sessions.of_user("2") == []
+    assert stored(session.session_key) == {"_auth_user_id": "1", "cart": "book"}
+
+
 def test_a_login_that_comes_second_gets_nothing_of_the_anonymous_session():
     anonymous = SessionStore()
     anonymous["cart"] = "book"
