@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, assert_type
 
 import httpx
+from django.http import HttpRequest, HttpResponse
 from fastapi import FastAPI
 from flask import Flask, Response, jsonify
 from litestar import Litestar, Request, get
@@ -12,8 +13,9 @@ from litestar import Litestar, Request, get
 from aragora_redis import Decision, Level, Receipt, SharedState, sync
 from aragora_redis.errors import AragoraRedisError, CircuitOpenError, Ran
 from aragora_redis.events import Event, ViewChanged
+from aragora_redis.jwt import VerifiedToken
 from aragora_redis.sessions.stored import Session, SessionInfo
-from aragora_redis.web import fastapi, flask, litestar
+from aragora_redis.web import django, fastapi, flask, litestar
 from aragora_redis.web.flask import limited, require_token
 from aragora_redis.web.httpx import CircuitTransport, LimitTransport
 from aragora_redis.web.litestar import SessionMiddleware, mounted, session_of
@@ -112,6 +114,24 @@ def serve_litestar(state: SharedState) -> Litestar:
         plugins=[litestar.AragoraPlugin(state)],
         middleware=[mounted(SessionMiddleware, state=state)],
     )
+
+
+@django.require_token("orders:read")
+@django.limited("api", subject=lambda request: f"user:{request.user.pk}")
+def orders_of_django(request: HttpRequest, number: int) -> HttpResponse:
+    assert_type(django.session_of(request).handle, str | None)
+    assert_type(django.token_of(request), VerifiedToken)
+    assert_type(django.get_state().sessions.of_user("42"), list[SessionInfo])
+    return HttpResponse(str(number))
+
+
+@django.limited("api")
+async def orders_under_asgi(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(await django.session_of(request).aget("orders", ""))
+
+
+def ask_django(request: HttpRequest) -> HttpResponse:
+    return orders_of_django(request, 1)
 
 
 def client_of(state: SharedState) -> httpx.AsyncClient:
