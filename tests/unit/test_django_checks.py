@@ -22,6 +22,7 @@ absolute = "2 hours"
 """
 OURS = service.OURS
 DJANGOS = "django.contrib.sessions.middleware.SessionMiddleware"
+AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
 CACHE = "django.middleware.cache"
 
 
@@ -74,6 +75,11 @@ def test_the_app_registers_them():
             {"MIDDLEWARE": [f"{CACHE}.UpdateCacheMiddleware", f"{OURS}.RateLimitMiddleware"]},
             *("W002", "for others too", "before"),
         ),
+        (
+            {"MIDDLEWARE": [AUTHENTICATION, f"{OURS}.SessionMiddleware"]},
+            *("E007", "finds no session", "before it"),
+        ),
+        ({"ARAGORA": {"LIMITS": {"api": {"cost": 0}}}}, "E001", "cost", "django.md"),
         ({"MIDDLEWARE": [DJANGOS]}, "W003", "500", "in the place of Django's"),
         (
             {"SESSION_ENGINE": "django.contrib.sessions.backends.db"},
@@ -94,7 +100,14 @@ def test_the_app_registers_them():
     ],
     ids=[
         *("option", "subject", "proxy", "state", "no-state", "policy", "not-limited"),
-        *("token-behind-cache", "limit-behind-cache", "limit-in-cache", "djangos-sessions"),
+        *(
+            "token-behind-cache",
+            "limit-behind-cache",
+            "limit-in-cache",
+            "user-before-session",
+            "cost",
+        ),
+        "djangos-sessions",
         *("other-engine", "age", "serializer", "host-not-secure", "host-domain", "same-site"),
     ],
 )

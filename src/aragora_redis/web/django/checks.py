@@ -28,6 +28,7 @@ ENGINE = "aragora_redis.web.django.sessions"
 _CACHE = "django.middleware.cache."
 _CACHES = (f"{_CACHE}UpdateCacheMiddleware", f"{_CACHE}CacheMiddleware")
 _FETCHES = (f"{_CACHE}FetchFromCacheMiddleware", f"{_CACHE}CacheMiddleware")
+_USERS = "django.contrib.auth.middleware.AuthenticationMiddleware"
 _JSON = "django.contrib.sessions.serializers.JSONSerializer"
 _REDIS = "name the Redis of the service in ARAGORA_REDIS_URL, or its Sentinels"
 
@@ -94,7 +95,7 @@ def _tokens(state: SharedState) -> _Found:
 
 
 def _order() -> _Found:
-    """Whoever stands behind a cache is not asked where the cache answers."""
+    """Who stands behind a cache is not asked where that answers; a user's session comes first."""
     for kind in (tokens.TokenMiddleware, rate_limit.RateLimitMiddleware):
         place = _installed(kind)
         if place and any(name in _FETCHES for name in settings.MIDDLEWARE[: place[0]]):
@@ -103,6 +104,13 @@ def _order() -> _Found:
                 f"{kind.__name__} is behind the cache, which answers without it",
                 f"put it before {_FETCHES[0]} in MIDDLEWARE",
             )
+    place = _installed(SessionMiddleware)
+    if place and _USERS in settings.MIDDLEWARE[: place[0]]:
+        yield _error(
+            "E007",
+            "AuthenticationMiddleware finds no session",
+            "put SessionMiddleware before it in MIDDLEWARE",
+        )
     place = _installed(rate_limit.RateLimitMiddleware)
     if place and any(name in _CACHES for name in settings.MIDDLEWARE[: place[0]]):
         yield _warning(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from django.conf import settings
@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.http import HttpRequest
 from django.utils.module_loading import import_string
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from ...errors import SettingsError
 from ..client_address import proxies
@@ -36,7 +36,7 @@ class LimitOptions(Struct, frozen=True, forbid_unknown_fields=True):
     paths: tuple[str, ...] = ("/",)
     exempt: tuple[str, ...] = ()
     subject: Any = None
-    cost: int = 1
+    cost: Annotated[int, Meta(ge=1)] = 1
 
 
 class TokenOptions(Struct, frozen=True, forbid_unknown_fields=True):
