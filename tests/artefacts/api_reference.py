@@ -187,7 +187,7 @@ CHAPTERS = (
     Chapter(
         "What ARAGORA in the settings of Django says",
         "aragora_redis.web.django.options",
-        ("Options", "LimitOptions", "TokenOptions"),
+        ("Options", "LimitOptions", "TokenOptions", "SessionOptions"),
     ),
     Chapter("Errors", "aragora_redis.errors"),
     Chapter("Events", "aragora_redis.events"),

@@ -516,6 +516,20 @@ def test_of_two_that_change_one_field_one_is_told(client):
     assert stored(kept)["a"] == "3"
 
 
+def test_where_that_is_chosen_the_last_one_wins():
+    session = SessionStore()
+    session.update({"a": 1, "b": 1})
+    session.save()
+    late = SessionStore(session.session_key)
+    assert late["a"] == 1
+    session.update({"a": 2, "b": 2})
+    session.save()
+    late["a"] = 3
+    with override_settings(ARAGORA={"SESSIONS": {"on_conflict": "overwrite"}}):
+        late.save()
+    assert stored(late.session_key) == {"a": 3, "b": 2}
+
+
 def test_a_logout_wins_over_a_request_that_is_under_way(client, users, state):
     client.get("/log_in")
     kept = client.cookies[COOKIE].value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from django.conf import settings
@@ -55,6 +55,17 @@ class TokenOptions(Struct, frozen=True, forbid_unknown_fields=True):
     realm: str = "api"
 
 
+class SessionOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """How sessions are written.
+
+    Attributes:
+        on_conflict: `overwrite` writes what a request has set over what another has; by default
+            it is refused with 400.
+    """
+
+    on_conflict: Literal["refuse", "overwrite"] = "refuse"
+
+
 class Options(Struct, frozen=True, forbid_unknown_fields=True, rename=str.upper):
     """All of it.
 
@@ -67,6 +78,7 @@ class Options(Struct, frozen=True, forbid_unknown_fields=True, rename=str.upper)
 
     limits: dict[str, LimitOptions] = field(default_factory=dict)
     tokens: TokenOptions = TokenOptions()
+    sessions: SessionOptions = SessionOptions()
     trusted_proxies: tuple[str, ...] = ()
     x_headers: bool = False
     state: str | None = None

@@ -22,11 +22,13 @@ class SessionWrites:
     Args:
         sessions: of the project's state.
         client: where they are used from; None leaves what is stored of that.
+        overwrite: on a conflict, write what this request has set all the same.
     """
 
-    def __init__(self, sessions: Sessions, client: Client | None) -> None:
+    def __init__(self, sessions: Sessions, client: Client | None, *, overwrite: bool) -> None:
         self._sessions = sessions
         self._client = client
+        self._overwrite = overwrite
 
     def create(self, owner: str | None, data: dict[str, Any], lasting: Life) -> Session:
         """Begin one."""
@@ -76,7 +78,9 @@ class SessionWrites:
             except SessionConflictError:
                 # Its version may only be too old to build upon.
                 newer = self._sessions.of_cookie(key)
-                if newer is None or not _are_as_read(newer, {*made.set, *made.unset}, read):
+                if newer is None or not (
+                    self._overwrite or _are_as_read(newer, {*made.set, *made.unset}, read)
+                ):
                     raise
                 stored = newer
         raise SessionConflictError("other requests keep changing the session")

@@ -26,6 +26,7 @@ from ...sessions.client import Client
 from ...sessions.data import Fields, decode, encode
 from ...sessions.stored import Session
 from ...sync import Sessions
+from .options import options
 from .session_fields import changes, plain, take_over
 from .session_life import Life, is_dated, life, suffices
 from .session_writes import SessionWrites
@@ -173,7 +174,8 @@ class SessionStore(SessionBase):
 
     @property
     def _writes(self) -> SessionWrites:
-        return SessionWrites(self._sessions, self.client)
+        overwrite = options().sessions.on_conflict == "overwrite"
+        return SessionWrites(self._sessions, self.client, overwrite=overwrite)
 
     def _validate_session_key(self, key: str | None) -> bool:
         """Whether an instance of this fleet has given it; Django asks where a key comes in."""
