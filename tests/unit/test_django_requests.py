@@ -12,6 +12,7 @@ from tests.django_service import AsyncClient, Client, User, override_settings
 from aragora_redis.settings import from_env
 from aragora_redis.sync import SharedState
 from aragora_redis.testing.sync import outage
+from aragora_redis.web.django import limited, require_token
 from aragora_redis.web.django import state as held
 
 KEY = "0123456789abcdef" * 4
@@ -262,6 +263,12 @@ def test_who_asks_for_a_token_where_none_is_demanded_is_told_so():
 
 
 # --- what is set up wrongly -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("decorate", [limited, require_token], ids=["limited", "require_token"])
+def test_a_decorator_without_parentheses_says_so(decorate):
+    with pytest.raises(TypeError, match="@"):
+        decorate(everybody)
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,12 @@ def limited(policy: str, *, subject: Subject | None = None, cost: int = 1) -> Ca
         subject: says for whom a request counts, None for nobody; by default the client's address.
             For an async view it is called in a thread, so `request.user` may be asked.
         cost: tokens that a request takes.
+
+    Raises:
+        TypeError: no policy is named.
     """
+    if not isinstance(policy, str):
+        raise TypeError('name the limit: @limited("login")')
     limited_by.add(policy)
     whom = subject or by_address
 

@@ -102,7 +102,12 @@ def require_token(*scopes: str) -> Callable[[V], V]:
 
     Args:
         scopes: what the token must allow, all of it.
+
+    Raises:
+        TypeError: a scope is no text.
     """
+    if not all(isinstance(scope, str) for scope in scopes):
+        raise TypeError("scopes are texts; without any it is @require_token()")
     demands.append(scopes)
 
     def decorate(view: V) -> V:
