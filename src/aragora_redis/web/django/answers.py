@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from django.http import HttpResponse, JsonResponse
 
-from ...errors import AragoraRedisError, TokenRefusedError
-from ..bearer import refusal
-from ..problems import MEDIA_TYPE, Problem, ProblemError, problem_outside
+from .. import answers
+from ..problems import MEDIA_TYPE, Problem
 from .options import options
 
 
@@ -22,11 +21,6 @@ def response_of(problem: Problem) -> HttpResponse:
 
 def answer_to(error: BaseException) -> HttpResponse | None:
     """How an error of ours is answered; None for any other."""
-    match error:
-        case ProblemError():
-            return response_of(error.problem)
-        case TokenRefusedError():
-            return response_of(refusal(error, options().tokens.realm))
-        case AragoraRedisError():
-            return response_of(problem_outside(error))
-    return None
+    if not isinstance(error, answers.OURS):
+        return None
+    return response_of(answers.answer_to(error, options().tokens.realm))
