@@ -105,11 +105,16 @@ def flask_service(standalone_lab, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def django_users(tmp_path_factory):
-    """The environment that names a database of users."""
-    database = {"EXAMPLE_DATABASE": str(tmp_path_factory.mktemp("django") / "db.sqlite3")}
-    manage("migrate", "--skip-checks", "--verbosity", "0", **database)
-    return database
+def of_django(standalone_lab, tmp_path_factory):
+    """The environment of the example: users of its own, and limits that nobody else uses up."""
+    own = {
+        "EXAMPLE_DATABASE": str(tmp_path_factory.mktemp("django") / "db.sqlite3"),
+        "ARAGORA_KEY_PREFIX": "django",
+        "ARAGORA_REDIS_DEADLINE": "2",
+    }
+    give_past(standalone_lab, ARAGORA_KEY_PREFIX="django")
+    manage("migrate", "--skip-checks", "--verbosity", "0", **own)
+    return own
 
 
 def manage(*command, **env):
@@ -127,20 +132,19 @@ def manage(*command, **env):
 
 
 @pytest.fixture(scope="module")
-def django_service(standalone_lab, django_users):
+def django_service(standalone_lab, of_django):
     command = (
         "gunicorn", "wsgi", "--preload", "--workers", "2", "--threads", "4",
         "--bind", "127.0.0.1:{port}", "--log-level", "warning",
     )  # fmt: skip
-    more = django_users | {"ARAGORA_REDIS_DEADLINE": "2"}
-    with serving("django", command, standalone_lab, **more) as client:
+    with serving("django", command, standalone_lab, **of_django) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def django_asgi_service(standalone_lab, django_users):
+def django_asgi_service(standalone_lab, of_django):
     command = ("uvicorn", "asgi:application", "--port", "{port}", "--log-level", "warning")
-    with serving("django", command, standalone_lab, **django_users) as client:
+    with serving("django", command, standalone_lab, **of_django) as client:
         yield client
 
 
