@@ -61,7 +61,8 @@ class SessionStore(SessionBase):
     def handle(self) -> str | None:
         """What names it in `state.sessions.of_user`, and opens nothing; None where there is none.
 
-        It stays until the session is given another id.
+        It stays until the session is given another id. An async view asks for it once the session
+        was read, as by `aget`.
         """
         self._data()
         return None if self.session_key is None or self._stored is None else self._stored.handle
