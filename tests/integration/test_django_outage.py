@@ -71,15 +71,19 @@ def test_a_redis_that_dies_under_requests(make_lab):
         assert cart(client, ends) == []
 
 
-def test_a_worker_that_is_replaced_takes_no_session_with_it(standalone_lab, connect):
+def test_a_worker_that_is_replaced_ends_its_state_and_no_session(standalone_lab, connect):
     more = PATIENT | {"ARAGORA_KEY_PREFIX": "recycled"}
     give_past(standalone_lab, ARAGORA_KEY_PREFIX="recycled")
     server, beats = connect(standalone_lab), presence_keys("recycled").beats
     command, seen = gunicorn("--preload", "--max-requests", "4"), set[bytes]()
     with serving("django", command, standalone_lab, **more) as client:
         put: list[str] = []
-        while len(seen) < 3:  # the parent may be one
+        while len(seen) < 3:
             put.append(str(len(put)))
             assert len(put) < 100
             assert client.post(f"/cart/{put[-1]}").json()["cart"] == put
             seen |= set(server.zrange(beats, 0, -1))
+        end = time.monotonic() + 4  # who is missed is counted for six seconds
+        while server.zcard(beats) > 1:
+            assert time.monotonic() < end
+            time.sleep(0.05)
