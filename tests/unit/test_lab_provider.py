@@ -170,6 +170,7 @@ def test_passwords_are_set_wherever_they_differ():
     [
         ({"role": "slave", "master_link_status": "up"}, 0),
         ({"role": "slave", "master_link_down_since_seconds": 3}, 3),
+        ({"role": "slave", "master_link_down_since_seconds": 3, "uptime_in_seconds": -60}, 3),
         ({"role": "slave", "master_link_down_since_seconds": -1}, None),
         ({"role": "slave", "master_link_down_since_seconds": 1_790_000_000}, None),  # 6.2
         ({"role": "slave", "master_sync_in_progress": 1}, None),

@@ -68,7 +68,7 @@ def _begun(
         .issuer_name(issuer)
         .public_key(public)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_before(now - dt.timedelta(days=7))
         .not_valid_after(now + dt.timedelta(days=365 * _YEARS))
         # Python 3.13 refuses a chain that does not say which key signed which.
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)

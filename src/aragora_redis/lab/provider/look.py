@@ -8,6 +8,8 @@ from typing import Any
 
 # One look that failed may be our own standing still, as of a process that was frozen.
 _SILENCES = 2
+_LONGEST = 1_000_000_000
+"""Seconds: an age beyond it counts from 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +78,10 @@ def read_answer(
     """
     link_lost: float | None = None
     if not info["loading"] and not info.get("master_sync_in_progress", 0):
-        # Where there was no link ever, the age is -1, or since 1970.
+        # Where there was no link ever, the age is -1, or since 1970. How long the server has run
+        # says nothing of it: that is negative once its clock was set back.
         age = info.get("master_link_down_since_seconds", 0)
-        link_lost = age if 0 <= age < info["uptime_in_seconds"] + 2 else None
+        link_lost = age if 0 <= age < _LONGEST else None
     return Answer(
         is_primary=info["role"] == "master",
         follows=hosts.get(info.get("master_host", "")),
