@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from aragora_redis.clock import ServerTime
 from aragora_redis.errors import OutageError, UnexpectedReplyError
 from aragora_redis.events import Events
 from aragora_redis.state.token_feed import COMPARE_EVERY, TokenFeed
@@ -42,7 +43,7 @@ class Away:
         raise self.error
 
 
-def feed(executor: Any, clock: Any):
+def feed(executor: Any, clock: Any, server_time: Any = lambda _: None):
     return TokenFeed(
         executor,
         clock,
@@ -52,6 +53,7 @@ def feed(executor: Any, clock: Any):
         holder="h",
         instances=lambda: 1,
         proven_at=lambda _: None,
+        server_time=server_time,
         on_reconciled=lambda: None,
     )
 
@@ -92,6 +94,52 @@ async def test_an_era_that_lies_ahead_of_a_clock_that_went_back_is_as_old_as_the
     with pytest.raises(OutageError):
         await made._follow(made.shards[0])
     assert not made.settled
+
+
+async def test_what_a_clock_that_was_ahead_called_over_is_joined_as_soon_as_it_is_set_right():
+    """Not up to a minute later: until then nobody else knows of it."""
+
+    class Ahead:
+        """Leaves out what is over by its clock, and takes in all else."""
+
+        def __init__(self):
+            self.seq, self.ahead, self.took = 4, 4 * DAY, 0
+
+        def now(self):
+            return int((clock.wall() + self.ahead) * 1_000_000)
+
+        def sample(self, _shard):
+            return ServerTime(clock.monotonic(), self.now())
+
+        async def run(self, operation, **_: Any):
+            there = Position(b"n", b"r", 1, self.seq)
+            match operation.script.name if operation.script is not None else "standing":
+                case "survey":
+                    return Head(there, 0, {}, {}, self.now())
+                case "join":
+                    self.took += self.ahead == 0
+                    return operations.Joined(there, self.took, self.now())
+                case "lease":
+                    return False
+                case _:
+                    return there
+
+    clock, redis = Moved(), Ahead()
+    made = feed(redis, clock, redis.sample)
+    shard = made.shards[ENTRY.shard]
+    made._from_ground.clear()
+    for each in made.shards:
+        each.position = Position(b"n", b"r", 1, redis.seq)
+    shard.add_own(ENTRY)
+    assert not await made._look()
+    assert shard.dirty == (ENTRY,)
+    clock.passed += 1.0
+    redis.ahead = 0
+    await made._look()
+    assert redis.took == 1
+    clock.passed += 1.0
+    await made._look()
+    assert redis.took == 1, "compared once"
 
 
 async def test_a_record_of_the_feed_that_cannot_be_read_is_a_hole():

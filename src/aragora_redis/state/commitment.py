@@ -64,9 +64,8 @@ async def commit(
         if ticket is None or joined is None:
             await asyncio.sleep(RETRY_AFTER)
             continue
-        if refused := joined.refused(entries, clock.wall()):
-            shard.hold_back(refused)  # they stay owed, and the feed tries them again
-            break
+        if joined.refused(entries, clock.wall()):
+            break  # they stay owed, and the feed tries them again
         shard.confirmed(joined.position, entries, own=True)
         required = redis.required(join.slot)
         acknowledged = None

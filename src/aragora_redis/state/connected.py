@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
-from ..clock import Clock
+from ..clock import Clock, ServerTime
 from ..errors import AragoraRedisError, LinkDownError
 from ..events import Events, PoliciesDiffer
 from ..link.reach import reach
@@ -91,6 +91,7 @@ class Connected:
             holder=boot_id,
             instances=self._instances,
             proven_at=self._proven_at,
+            server_time=lambda shard: self._server_time(self._slots[shard]),
             on_reconciled=self._on_reconciled,
         )
         self._slots = [key_slot(keys.head) for keys in self.feed.keys]
@@ -179,11 +180,14 @@ class Connected:
 
     def server_clock(self) -> float | None:
         """The clock of a primary in Unix seconds; None until one was read."""
-        route = self.reach.lead(None)
+        sample = self._server_time(None)
+        return None if sample is None else sample.at(self._clock.monotonic()) / 1_000_000
+
+    def _server_time(self, slot: int | None) -> ServerTime | None:
+        """The last sample of the clock of a slot's primary, or of any; None until one was read."""
+        route = self.reach.lead(slot)
         sample = route.links.lanes[Lane.BULK].server_time if route is not None else None
-        if sample is None or sample.micros == 0:
-            return None
-        return sample.at(self._clock.monotonic()) / 1_000_000
+        return sample if sample is not None and sample.micros else None
 
     def troubles(self) -> dict[str, str]:
         """What cannot be reached now, and why."""

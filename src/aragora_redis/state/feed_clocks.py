@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from ..clock import Clock
+from ..clock import Clock, ServerTime
 from ..errors import OutageError
 from ..events import ClockSkew, Events
 from ..tokens.shard import Head
 
 SKEW_LIMIT = 300.0
 """Seconds by which the two may differ."""
+SET_BY = 5.0
+"""Seconds by which a clock that was set has left its way; the answer to TIME is less late."""
 
 
 class FeedClocks:
@@ -19,10 +21,26 @@ class FeedClocks:
         self._events = events
         self._skewed = False
         self._read: tuple[float, float] | None = None
+        self._samples: dict[int, ServerTime] = {}
 
     def see(self, head: Head) -> None:
         """Take in the time at which a head was read."""
         self._read = (head.server_now / 1_000_000, self._clock.monotonic())
+
+    def note(self, shard: int, sample: ServerTime) -> None:
+        """Take in what a holder's clock said, for `was_set` to tell what it says later from."""
+        self._samples[shard] = sample
+
+    def was_set(self, shard: int, sample: ServerTime | None) -> bool:
+        """Whether the clock of a shard's holder was set since this was asked last.
+
+        One that was a day ahead has called over what is not, and has forgotten it.
+        """
+        if sample is None:
+            return False
+        before = self._samples.get(shard, sample)
+        self._samples[shard] = sample
+        return abs(sample.micros - before.at(sample.sampled_at)) > SET_BY * 1_000_000
 
     def certainly_past(self) -> float | None:
         """The earlier of our clock and Redis's: one that is ahead must not purge the living.

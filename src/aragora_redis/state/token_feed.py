@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from hashlib import blake2b
 from typing import Any, TypeVar
 
-from ..clock import Clock
+from ..clock import Clock, ServerTime
 from ..errors import AragoraRedisError, UnexpectedReplyError
 from ..events import EraChanged, Events
 from ..operation import Operation, Runs
@@ -50,6 +50,7 @@ class TokenFeed:
         instances: how many share the work now.
         proven_at: monotonic seconds at which the holder of a shard, by its index, last proved to be
             the real primary.
+        server_time: the last sample of the clock of a shard's holder.
         on_reconciled: told when `eras` has changed.
     """
 
@@ -64,6 +65,7 @@ class TokenFeed:
         holder: str,
         instances: Callable[[], int],
         proven_at: Callable[[int], float | None],
+        server_time: Callable[[int], ServerTime | None],
         on_reconciled: Callable[[], None],
     ) -> None:
         self._executor = executor
@@ -72,6 +74,7 @@ class TokenFeed:
         self.nonce = nonce
         self._instances = instances
         self._proven_at = proven_at
+        self._server_time = server_time
         self._on_reconciled = on_reconciled
         self.keys = [ShardKeys(prefix, index) for index in range(SHARDS)]
         self.shards = [Shard(index) for index in range(SHARDS)]
@@ -200,9 +203,13 @@ class TokenFeed:
                     await asyncio.sleep(0)
         async with asyncio.TaskGroup() as group:
             looks = [
-                group.create_task(self._look_at(shard, compare=compare)) for shard in self.shards
+                group.create_task(self._look_at(shard, compare=compare or self._was_set(shard)))
+                for shard in self.shards
             ]
         return [error for look in looks if (error := look.result()) is not None]
+
+    def _was_set(self, shard: Shard) -> bool:
+        return self._clocks.was_set(shard.index, self._server_time(shard.index))
 
     async def _look_at(self, shard: Shard, *, compare: bool) -> AragoraRedisError | None:
         """Bring one shard in step. An error is returned: the other shards go on."""
@@ -309,6 +316,9 @@ class TokenFeed:
         for call in operations.calls(tuple(entries)):
             joined = await self._ask(operations.join(keys, call, nonce=self.nonce))
             refused = joined.refused(call, self._clock.wall())
+            if refused:  # so its clock is ahead, or was, for less than passes between two samples
+                told = ServerTime(self._clock.monotonic(), joined.server_now)
+                self._clocks.note(shard.index, told)
             shard.hold_back(refused)
             taken = [entry for entry in call if entry not in refused]
             shard.confirmed(joined.position, taken, own=own)
