@@ -9,10 +9,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import report
+from . import report, settable
 from .drill import OUTAGES, Plan, run
 from .figures import figures
-from .nemesis import FAULTS
+from .nemesis import FAULTS, offered
 from .verdict import Expectations
 
 TOLD = 40
@@ -34,6 +34,11 @@ def main() -> int:
     parser.add_argument("--directory", type=Path, help="where histories are kept; nowhere else")
     given = parser.parse_args()
     faults = FAULTS[given.mode]
+    if left := sorted(set(faults) - set(offered(given.mode))):
+        why = settable.why_not()
+        if named := set(given.faults).intersection(left):
+            parser.error(f"{', '.join(sorted(named))} cannot be here: {why}")
+        sys.stderr.write(f"left out: {', '.join(left)}: {why}\n")
     if unknown := set(given.faults) - set(faults):
         parser.error(f"{given.mode} has no fault {', '.join(sorted(unknown))}; see --help")
     if given.subject != "ours" and given.mode != "sentinel":
@@ -41,7 +46,7 @@ def main() -> int:
     if given.subject != "ours" and given.outage != OUTAGES[0]:
         parser.error(f"{given.subject} knows no outage policy")
     plan = Plan(
-        faults=(given.faults or list(faults)) * given.rounds,
+        faults=(given.faults or offered(given.mode)) * given.rounds,
         seed=given.seed,
         mode=given.mode,
         outage=given.outage,

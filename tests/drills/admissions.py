@@ -40,7 +40,7 @@ def allowance(
     """How many tokens the fleet may give in a window.
 
     The limit itself, and what each fault allows on top. However often those come, never more than
-    twice the limit, and the burst that each wipe forgets.
+    twice the limit, the burst that each wipe forgets, and what a clock that goes ahead brings back.
     """
     ideal = limit.burst + limit.rate * (last - first)
     promoted = switches(history)
@@ -52,7 +52,20 @@ def allowance(
             times = max(sum(band.began <= at <= band.settled for at in promoted), band.times)
             tokens += on_top(band, first, last, limit, times, expected.instances)
     forgotten = sum(b.wiped and b.began <= last and b.settled >= first for b in history.bands)
-    return min(tokens, 2 * ideal + forgotten * limit.burst) * 1.01 + 1
+    ahead = _of_clocks(history, first, last, limit)
+    return (min(tokens, 2 * ideal + forgotten * limit.burst) + ahead) * 1.01 + 1
+
+
+def _of_clocks(history: History, first: float, last: float, limit: Limit) -> float:
+    """What a bucket regains at once as its server's clock goes ahead: a full burst at most.
+
+    Redis knows no other time. As the clock goes back nothing comes back, and nobody waits longer.
+    """
+    return sum(
+        min(limit.rate * band.ahead, limit.burst)
+        for band in history.bands
+        if band.began <= last and band.settled >= first
+    )
 
 
 def _of_shares(

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from . import fail_closed
 from .admissions import admissions
-from .excuses import PROPAGATION, quiet
+from .excuses import PROPAGATION, hushed
 from .history import Band, Call, History
-from .session_rules import endings, reads_on_islands, updates
+from .session_rules import endings, reads_on_islands, updates, vanished
 from .timing import deadlines, outage_latency, spared
 from .verdict import Expectations, Violation
 
@@ -32,6 +32,7 @@ def check(history: History, expected: Expectations) -> list[Violation]:
         updates(history),
         reads_on_islands(history),
         endings(history),
+        vanished(history, expected),
         effects(history),
         probes(history, expected),
         faults_of_ours(history),
@@ -69,7 +70,7 @@ def revocations(history: History) -> Iterator[Violation]:
             yield Violation("I1", call.began, f"{call.process} accepts {call.on}, which it knew")
             continue
         heard_by = call.began - PROPAGATION
-        if quiet(history.bands, heard_by, call.began) and any(
+        if not hushed(history.bands, heard_by, call.began) and any(
             made.ended is not None
             and made.ended < heard_by
             and _must_last(made, call, history.bands, known, lives)

@@ -18,8 +18,9 @@ from . import checker
 from .excuses import PROPAGATION
 from .fleet import Fleet
 from .history import History, Recorder, load
-from .nemesis import FAULTS, GROUNDS, NEED_OUTBOX
+from .nemesis import FAULTS, GROUNDS, NEED_OUTBOX, NEED_SETTABLE
 from .nemesis.stage import Stage
+from .settable import settable
 from .subjects import COUNTED, COUNTED_BURST, HOT, SLOW
 from .verdict import AT_ONCE, STALENESS, Expectations, Violation
 
@@ -101,6 +102,7 @@ async def run(plan: Plan, directory: Path) -> Result:
         subject=plan.subject,
         breaks=plan.breaks,
         outbox=not NEED_OUTBOX.isdisjoint(plan.faults),
+        settable_clocks=not NEED_SETTABLE.isdisjoint(plan.faults),
     ) as stage:
         await _play(plan, stage)
     history = await asyncio.to_thread(loaded, directory)
@@ -133,8 +135,12 @@ async def opened(
     breaks: tuple[str, ...] = (),
     env: Mapping[str, str] = MappingProxyType({}),
     outbox: bool = False,
+    settable_clocks: bool = False,
 ) -> AsyncIterator[Stage]:
-    """A lab that runs, and a fleet with nobody in it yet; with an `outbox`, one that all share."""
+    """A lab that runs, and a fleet with nobody in it yet; with an `outbox`, one that all share.
+
+    The clocks of the servers can be set where that is asked for.
+    """
     policies = await asyncio.to_thread(_prepare, directory, outage)
     lab = Lab.create(directory / "lab", mode, ports="free")
     recorder = Recorder(directory / "drill.jsonl", "drill")
@@ -145,6 +151,8 @@ async def opened(
     fleet = Fleet(lab, directory, recorder, env, seed=seed, subject=subject, breaks=breaks)
     async with AsyncExitStack() as cleanup:
         cleanup.callback(recorder.close)
+        if settable_clocks:
+            cleanup.enter_context(settable(directory))
         await asyncio.to_thread(lab.start, foreground=True)
         cleanup.push_async_callback(asyncio.to_thread, lab.stop)
         await asyncio.to_thread(give_past, lab)

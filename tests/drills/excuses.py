@@ -49,6 +49,11 @@ def doubted(band: Band) -> float:
     return band.began + (band.loses or 0.0)
 
 
+def hushed(bands: Iterable[Band], first: float, last: float) -> bool:
+    """Whether a fault may keep from others, in a span of time, what was revoked or ended."""
+    return not quiet([band for band in bands if not band.heard], first, last)
+
+
 def quiet(bands: Iterable[Band], first: float, last: float) -> bool:
     """Whether no fault, nor its aftermath, touches a span of time."""
     return not any(

@@ -81,6 +81,8 @@ class Band(msgspec.Struct, tag="band", omit_defaults=True, kw_only=True):
         returns: when the first server may answer again, where that is before it is undone.
         gone: from when to when no primary that speaks for the fleet answers anybody, or `alone`.
         alone: the one process that is cut off.
+        ahead: seconds by which the clock of a server goes ahead in it, be it as it is set right.
+        heard: whether what is revoked is heard of by all as if it was not there.
     """
 
     name: str
@@ -99,6 +101,8 @@ class Band(msgspec.Struct, tag="band", omit_defaults=True, kw_only=True):
     returns: float | None = None
     gone: tuple[float, float] | None = None
     alone: str = ""
+    ahead: float = 0.0
+    heard: bool = False
 
     def concerns(self, slot: int) -> bool:
         """Whether it touches the holder of a slot, or may."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from .excuses import PROPAGATION, doubted, may_be_lost, quiet, switches
+from .excuses import PROPAGATION, doubted, hushed, may_be_lost, switches
 from .history import Call, History
-from .verdict import Violation
+from .verdict import Expectations, Violation
 
 
 def updates(history: History) -> Iterator[Violation]:
@@ -113,8 +113,34 @@ def endings(history: History) -> Iterator[Violation]:
             at = end.ended if end.ended is not None else float("inf")
             here = end.process == call.process and at < call.began
             heard_by = call.began - PROPAGATION
-            heard = at < heard_by and quiet(history.bands, heard_by, call.began)
+            heard = at < heard_by and not hushed(history.bands, heard_by, call.began)
             if here or heard:
                 yield Violation(
                     "I6", call.began, f"{call.process} reads {call.on}, which was ended"
                 )
+
+
+def vanished(history: History, expected: Expectations) -> Iterator[Violation]:
+    """I6: a session that is gone although nobody has ended it, and no fault excuses it.
+
+    A fault does where it may have lost its beginning, where the reader may be told by a primary
+    that never heard of it, and where the clock of a server went ahead by the idle time and more,
+    since that clock is what idle times are measured by.
+    """
+    promoted = switches(history)
+    made = {call.on: call for call in history.of("create") if call.outcome == "ok"}
+    ended: dict[str, float] = {}
+    for end in history.of("end"):
+        ended.setdefault(end.on, end.began)
+    for read in history.of("read"):
+        begun, over = made.get(read.on), read.ended if read.ended is not None else read.began
+        if read.outcome != "gone" or begun is None or ended.get(read.on, float("inf")) <= over:
+            continue
+        born = begun.ended if begun.ended is not None else begun.began
+        before = [b for b in history.bands if b.began <= over and b.settled >= born]
+        stale = any(b.settled >= read.began and (b.loses is not None or b.cut) for b in before)
+        aged = any(band.ahead >= expected.idle for band in before)
+        if not (stale or aged or may_be_lost(begun, before, promoted)):
+            yield Violation(
+                "I6", read.began, f"{read.process} misses {read.on}, which nobody ended"
+            )

@@ -23,10 +23,10 @@ from typing import Any
 
 from aragora_redis.errors import LabError
 
-from . import report, resources
+from . import report, resources, settable
 from .drill import Plan, Result, run
 from .figures import Figures, figures, merged
-from .nemesis import EXTINGUISH, FAULTS
+from .nemesis import EXTINGUISH, FAULTS, NEED_SETTABLE, offered
 from .verdict import AT_ONCE, Expectations, Violation
 
 SPARED = frozenset({0, 1})
@@ -44,8 +44,9 @@ def plans(
     chance = random.Random(seed)
     while True:
         for mode in modes:
-            last = sorted(EXTINGUISH & set(FAULTS[mode]))
-            others = sorted(set(FAULTS[mode]) - EXTINGUISH)
+            faults_here = set(offered(mode))
+            last = sorted(EXTINGUISH & faults_here)
+            others = sorted(faults_here - EXTINGUISH)
             chosen = chance.choices(others, k=faults - len(last)) + last
             own = chance.randrange(2**32)
             yield Plan(faults=chosen, seed=own, mode=mode, spared=SPARED, at_once=at_once)
@@ -127,6 +128,8 @@ def main() -> int:
         )
     seed = secrets.randbits(32) if given.seed is None else given.seed
     given.directory.mkdir(parents=True, exist_ok=True)
+    if why := settable.why_not():
+        say(f"left out: {', '.join(sorted(NEED_SETTABLE))}: {why}")
     say(f"seed {seed}, for {given.hours:g} hours, into {given.directory}")
     until = time.monotonic() + given.hours * 3600
     drills = plans(seed, modes, given.faults, at_once=given.at_once)

@@ -70,6 +70,7 @@ def invariants(*lines: Call | Happening | Band, **expected: Any) -> list[str]:
         ((revoked(1), accepted(2, by="a")), True),  # but not here
         ((revoked(1), refused(1.5), accepted(1.6)), True),  # nor where it was known
         ((revoked(1), accepted(10), fault(8, 20)), False),  # during a fault
+        ((revoked(1), accepted(10), fault(8, 20, heard=True)), True),  # that hides none
         ((revoked(1), accepted(30), fault(8, 20)), True),  # and no longer after it
         ((revoked(1, "primary"), ended("a", 2), accepted(10)), False),  # nobody knows of it
         ((revoked(1, "primary"), refused(1.5, by="c"), ended("a", 2), accepted(10)), True),
@@ -233,6 +234,33 @@ def test_a_shard_is_excused_by_its_own_faults_alone():
     for slots, broken in (((10, 20), False), ((0, 9), True)):
         bands = [fault(0, 40, cut=2, slots=(slots,))]
         assert ("I2" in invariants(*calls, *bands, limits=(limit,), instances=2)) is broken
+
+
+@pytest.mark.parametrize(
+    ("made", "more", "broken"),
+    [
+        pytest.param({}, [], True, id="nobody ended it"),
+        pytest.param({"outcome": "unknown"}, [], False, id="never acknowledged"),
+        pytest.param({}, [call("end", "s", 3, outcome="unknown")], False, id="perhaps ended"),
+        pytest.param({}, [call("end", "s", 7)], True, id="ended later"),
+        pytest.param({}, [fault(0, 2, loses=1.5)], False, id="its beginning was lost"),
+        pytest.param({}, [fault(3, 9, loses=1)], False, id="an old primary may answer"),
+        pytest.param({}, [fault(3, 9, ahead=1799.0)], True, id="a clock ahead by less than idle"),
+        pytest.param({}, [fault(3, 4, ahead=1800.0)], False, id="a clock ahead by idle"),
+        pytest.param({}, [fault(7, 9, ahead=1800.0)], True, id="a clock ahead later"),
+    ],
+)
+def test_a_session_is_there_until_it_is_ended(made, more, broken):
+    read = call("read", "s", 5, outcome="gone")
+    found = invariants(call("create", "s", 1, **made), read, *more)
+    assert found == (["I6"] if broken else [])
+
+
+def test_a_clock_that_goes_ahead_fills_a_bucket_once():
+    history = History(bands=[fault(2, 4, ahead=5.0, seamless=True)])
+    expected = Expectations(fail_open=False)
+    given = [allowance(history, 0, 10, Limit("x", rate, 10), expected) for rate in (1, 4)]
+    assert given == pytest.approx([(20 + 5) * 1.01 + 1, (50 + 10) * 1.01 + 1])
 
 
 def test_effects_run_once():

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 
 import pytest
-from tests.drills import plays, report
+from tests.drills import plays, report, settable
 from tests.drills.drill import OUTAGES, Plan, loaded, run
 from tests.drills.figures import figures
-from tests.drills.nemesis import FAULTS, NEED_CUTS
+from tests.drills.nemesis import FAULTS, NEED_CUTS, NEED_SETTABLE
 from tests.drills.verdict import STALENESS, Expectations
 from tests.integration.rights import needs_cuts, needs_tls
 
@@ -65,13 +65,19 @@ async def test_what_is_on_disk_outlives_all_of_redis_and_all_who_knew_it(tmp_pat
     assert {asked[call.on] for call in alone} == {True}
 
 
+def _needs(fault):
+    if fault in NEED_SETTABLE:
+        return pytest.mark.skipif(settable.why_not() is not None, reason=f"{settable.why_not()}")
+    return needs_cuts if fault in NEED_CUTS else ()
+
+
 @pytest.mark.drill
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("outage", OUTAGES)
 @pytest.mark.parametrize(
     ("mode", "fault"),
     [
-        pytest.param(mode, fault, marks=needs_cuts if fault in NEED_CUTS else ())
+        pytest.param(mode, fault, marks=_needs(fault))
         for mode, faults in FAULTS.items()
         for fault in faults
     ],

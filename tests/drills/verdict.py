@@ -11,6 +11,9 @@ AT_ONCE = 0.005
 STALENESS = 5.0
 """Seconds: the default of ARAGORA_TOKENS_MAX_STALENESS."""
 
+IDLE = 1800.0
+"""Seconds: the default after which a session that nobody uses has ended."""
+
 
 @dataclass(frozen=True, slots=True)
 class Violation:
@@ -44,6 +47,7 @@ class Expectations:
         at_once: seconds within which 99 of 100 checks are decided while Redis is away.
         fail_open: whether an outage is decided without Redis, or refused.
         staleness: seconds for which an instance that refuses may vouch for tokens without Redis.
+        idle: seconds after which a session that nobody uses has ended.
     """
 
     limits: tuple[Limit, ...] = (Limit("hot", 20.0, 20), Limit("slow", 10 / 60, 10))
@@ -53,3 +57,4 @@ class Expectations:
     at_once: float = AT_ONCE
     fail_open: bool = True
     staleness: float = STALENESS
+    idle: float = IDLE

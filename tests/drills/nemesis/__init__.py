@@ -6,6 +6,7 @@ lost, whether all of Redis comes back empty, who is cut off, which slots it conc
 
 from __future__ import annotations
 
+from .. import settable
 from . import cluster, links, managed, sentinel
 from .stage import Fault, Ground
 
@@ -21,4 +22,11 @@ GROUNDS: dict[str, type[Ground]] = {
     "cluster": cluster.ClusterGround,
 }
 NEED_CUTS = {"cut", "cut-with-clients", "island", "one-sentinel", *links.FAULTS}
+NEED_SETTABLE = {"server-clock", "heir-clock"}
 EXTINGUISH = NEED_OUTBOX = {"extinction"}
+
+
+def offered(mode: str) -> list[str]:
+    """The faults of a mode that this machine can have."""
+    out = NEED_SETTABLE if settable.why_not() else set()
+    return [name for name in FAULTS[mode] if name not in out]

@@ -159,6 +159,8 @@ FAULTS: dict[str, Fault] = {
     "oom": servers.oom,
     "loading": servers.loading,
     "clock": clocks.step,
+    "server-clock": clocks.step_of_server,
+    "heir-clock": clocks.skewed_heir,
     "switchover": handovers.switchover,
     "cluster-failover": handovers.cluster_failover,
     "outage": faults.outage,

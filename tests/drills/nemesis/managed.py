@@ -139,5 +139,7 @@ FAULTS: dict[str, Fault] = {
     "oom": servers.oom,
     "loading": servers.loading,
     "clock": clocks.step,
+    "server-clock": clocks.step_of_server,
+    "heir-clock": clocks.skewed_heir,
     "outage": faults.outage,
 }

@@ -179,6 +179,8 @@ FAULTS: dict[str, Fault] = {
     "oom": servers.oom,
     "loading": servers.loading,
     "clock": clocks.step,
+    "server-clock": clocks.step_of_server,
+    "heir-clock": clocks.skewed_heir,
     "switchover": handovers.switchover,
     "sentinel-failover": handovers.sentinel_failover,
     "outage": outage,
