@@ -77,11 +77,13 @@ local function add(into, sign, high, low)
   into.high = (into.high + sign * high + floor(sum / WORD)) % WORD
 end
 
--- A day's digest goes when its members have: looked for when a new day begins, so once a day.
+-- A day's digest goes a month after its members have, looked for when a new day begins, so once a day.
+-- Those that went because the clock was days ahead leave it behind, and a set that is not what its
+-- digest says is noticed: without that a starter would find nothing to compare, and be ready, empty.
 local function forget_days()
   for _, field in ipairs(redis.call('HKEYS', digests)) do
     local day = tonumber(string.match(field, '%d+$'))
-    if day and (day + 2) * 86400000000 <= now then redis.call('HDEL', digests, field) end
+    if day and (day + 32) * 86400000000 <= now then redis.call('HDEL', digests, field) end
   end
 end
 

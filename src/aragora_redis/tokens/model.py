@@ -104,5 +104,5 @@ class ShardModel:
         return True
 
     def _forget_days(self, now: int) -> None:
-        for day in [day for day in self.digests if (day + 2) * DAY * 1_000_000 <= now]:
+        for day in [day for day in self.digests if (day + 32) * DAY * 1_000_000 <= now]:
             del self.digests[day]
