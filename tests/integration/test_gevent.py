@@ -26,6 +26,7 @@ lease = 3
 [circuits.bounded]
 max_concurrent = 15
 max_wait = "20 seconds"
+max_waiting = 25
 """
 
 PROGRAM = """
