@@ -235,6 +235,7 @@ def test_what_nobody_has_asked_of_is_closed_before_a_fork_and_begins_where_it_is
     assert state.wait_ready(5)
     assert state.ready
     assert state.status().ready, "to look is not to ask"
+    assert state.rate_limits.policy("api").name == "api"
     first = state._crossing.seen
     assert ends_in_child(asks)
     assert loop_users() == before

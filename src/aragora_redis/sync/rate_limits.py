@@ -254,7 +254,7 @@ class RateLimits:
 
     def policy(self, name: str) -> LimitPolicy:
         """The policy of that name."""
-        return self._crossing.here.rate_limits.policy(name)
+        return self._crossing.seen.rate_limits.policy(name)
 
     def look(self, policy: str, subject: str, *, at: str | None = None) -> Look:
         """What a check of the subject would meet now, and under which limit; takes nothing."""
