@@ -17,6 +17,7 @@ from aragora_redis.errors import (
     DeadlineError,
     InvalidInputError,
     LinkDownError,
+    LinkSilentError,
     OutcomeUnknownError,
     OverloadedError,
     Ran,
@@ -321,6 +322,17 @@ async def test_i2_a_silent_lane_answers_at_once_and_recovers(lane):
     assert await first
     lane.submit(command("C"))
     assert names(lane.pipe.writes) == [[b"A"], [b"C"]]
+
+
+async def test_i7_what_waits_when_a_lane_falls_silent_is_not_told_that_redis_has_gone(lane):
+    """A trial call whose place was asked for then was made beside those that Redis had allowed."""
+    for name in ("A", "B"):
+        lane.submit(command(name), within=5)
+        await turn()
+    queued = lane.submit(command("C"), within=5)
+    with pytest.raises(LinkSilentError):
+        await asyncio.wait_for(queued, 1)
+    assert names(lane.pipe.writes) == [[b"A"], [b"B"]]
 
 
 async def test_a_lane_that_stays_silent_is_closed(lane, monkeypatch):

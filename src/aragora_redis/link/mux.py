@@ -386,7 +386,7 @@ class Mux:
         """Act on how long the oldest batch has waited; returns when to look again."""
         dead_after = max(DEAD_AFTER, self._patience)
         if now - oldest > self._patience:
-            self._unsent.fail(LinkDownError("Redis does not answer"))
+            self._unsent.fail(LinkSilentError("Redis does not answer"))
         if now - oldest > dead_after and self._pipe is not None:
             self._pipe.close(f"no answer for {now - oldest:.1f} s")
         patient = now - oldest <= self._patience
