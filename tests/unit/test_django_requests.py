@@ -189,7 +189,7 @@ def test_an_error_of_ours_in_a_view_is_a_problem(state):
 
 
 def token(**claims):
-    told = {"jti": "t", "sub": "42", "scope": "read", "exp": time.time() + 60}
+    told = {"jti": "t", "sub": "42", "scope": "read", "exp": time.time() + 3600}
     return jwt.encode(told | claims, KEY)
 
 

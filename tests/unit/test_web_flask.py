@@ -57,7 +57,7 @@ def app(here):
 
 def bearer(scope="", **claims):
     now = time.time()
-    given = {"jti": "1", "sub": "42", "iat": now, "exp": now + 60, "scope": scope} | claims
+    given = {"jti": "1", "sub": "42", "iat": now, "exp": now + 3600, "scope": scope} | claims
     return {"Authorization": f"Bearer {jwt.encode(given, KEY, algorithm='HS256')}"}
 
 
