@@ -308,6 +308,15 @@ def test_coroutines_are_limited_guarded_and_have_their_session(here, app):
     assert client.get("/plain").status_code == 200
 
 
+@pytest.mark.parametrize("decorator", [limited, require_token], ids=["limited", "require_token"])
+def test_who_decorates_a_view_without_parentheses_is_told(decorator):
+    with pytest.raises(TypeError, match=r"@\w+\("):
+
+        @decorator
+        def view():
+            return "never"
+
+
 def test_a_streamed_answer_tells_of_its_limit(app):
     @app.get("/")
     @limited("api")

@@ -39,6 +39,9 @@ class RateLimit:
         cost: tokens that a request takes.
         exempt: endpoints that are not limited.
         x_headers: send `X-RateLimit-*` beside the fields of the IETF.
+
+    Raises:
+        TypeError: no policy is named.
     """
 
     def __init__(
@@ -50,6 +53,8 @@ class RateLimit:
         exempt: Collection[str] = (),
         x_headers: bool = False,
     ) -> None:
+        if not isinstance(policy, str):
+            raise TypeError('name the limit: @limited("login")')
         self._policy = policy
         self._subject = subject
         self._cost = cost

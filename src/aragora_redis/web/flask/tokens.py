@@ -23,9 +23,14 @@ class RequireToken:
     Args:
         scopes: what the token must allow, all of it.
         realm: what clients are told that the token is for.
+
+    Raises:
+        TypeError: a scope is no text.
     """
 
     def __init__(self, *scopes: str, realm: str = "api") -> None:
+        if not all(isinstance(scope, str) for scope in scopes):
+            raise TypeError("scopes are texts; without any it is @require_token()")
         self._demand = Demand(scopes, realm)
 
     def __call__(self) -> None:
