@@ -59,6 +59,10 @@ class SentinelsSplit(Event, frozen=True):
     detail: str
 
 
+SLOTS_ELSEWHERE = "another node has its slots"
+"""Why the link to a node of a cluster ends that was replaced, or has given all its slots away."""
+
+
 class LinkUp(Event, frozen=True):
     """A verified connection to the primary carries operations again."""
 
@@ -130,12 +134,14 @@ class Decided(Event, frozen=True):
 
     Attributes:
         shadow: it would have been refused, were the limit not in shadow mode.
+        subject: the digest of whom it counted, under the fleet's key.
     """
 
     policy: str
     allowed: bool
     source: str
     shadow: bool = False
+    subject: bytes = b""
 
 
 class Revoked(Event, frozen=True):

@@ -34,7 +34,7 @@ class Asking:
             decision = self._leases.take(record, cost)
         if decision is None and record.denied_until:
             decision = self._decider.recent_denial(limiter, record, cost, asked)
-        return None if decision is None else self.said(limiter.policy, decision)
+        return None if decision is None else self.said(limiter.policy, record, decision)
 
     async def ask(
         self, limiter: LocalLimiter, record: Record, cost: int, asked: LimitPolicy
@@ -46,8 +46,8 @@ class Asking:
             else:
                 decision = await self._decider.ask(limiter, record, cost, asked)
         except LimitUnavailableError:
-            decision = self.undecided(limiter.policy)
-        return self.said(limiter.policy, decision)
+            decision = self.undecided(limiter.policy, record)
+        return self.said(limiter.policy, record, decision)
 
     async def all_of(self, asked: Sequence[Asked]) -> JointDecision:
         """Decide several as one; raises as `RateLimits.check_all` does."""
@@ -102,21 +102,25 @@ class Asking:
                 remedy="co-locate them (co_locate), or ask without wait",
             )
 
-    def said(self, policy: LimitPolicy, decision: Decision) -> Decision:
+    def said(self, policy: LimitPolicy, record: Record, decision: Decision) -> Decision:
         """Count a decision, and let through what only a shadow refuses."""
         if policy.shadow and not decision.allowed:
             decision = replace(decision, allowed=True, shadow=True)
-        self._events.emit(Decided(policy.name, decision.allowed, decision.source, decision.shadow))
+        self._events.emit(
+            Decided(policy.name, decision.allowed, decision.source, decision.shadow, record.digest)
+        )
         return decision
 
-    def undecided(self, policy: LimitPolicy) -> Decision:
+    def undecided(self, policy: LimitPolicy, record: Record) -> Decision:
         """What becomes of a check that nobody can decide, while that error is handled.
 
         Raises:
             LimitUnavailableError: it is refused; a shadow refuses nobody.
         """
         if not policy.shadow:
-            self._events.emit(Decided(policy.name, allowed=False, source=UNAVAILABLE))
+            self._events.emit(
+                Decided(policy.name, allowed=False, source=UNAVAILABLE, subject=record.digest)
+            )
             raise  # noqa: PLE0704 - the error that is handled
         return _undecided(policy)
 
@@ -132,7 +136,8 @@ class Asking:
         validate_payable(policy, cost, found.limit)
 
     def _decided(self, asked: Asked, *, allowed: bool, source: str) -> None:
-        self._events.emit(Decided(asked.limiter.policy.name, allowed, source))
+        name, subject = asked.limiter.policy.name, asked.record.digest
+        self._events.emit(Decided(name, allowed, source, subject=subject))
 
 
 def _is_leased(policy: LimitPolicy, cost: int, asked: LimitPolicy) -> bool:

@@ -227,8 +227,8 @@ class RateLimits:
                         limiter, record, estimate, asked, ttl
                     )
             except (LimitUnavailableError, OverloadedError):
-                decision = self._asking.undecided(limiter.policy)
-            said = self._asking.said(limiter.policy, decision)
+                decision = self._asking.undecided(limiter.policy, record)
+            said = self._asking.said(limiter.policy, record, decision)
             sealed = made.seal(self._decider.digest_key) if said.allowed else ""
             return Reserved(said, sealed, estimate if said.allowed else 0, self, limiter)
 
