@@ -50,7 +50,7 @@ def log_in(page, url, token):
     page.click("form button")
 
 
-SHOWN = "document.querySelector('[data-role=primary] h3')?.textContent"
+SHOWN = "document.querySelector('.servers [data-kind=primary] th b')?.textContent"
 
 
 def primary(page):

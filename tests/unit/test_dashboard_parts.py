@@ -12,6 +12,7 @@ import pytest
 from aragora_redis.address import Address
 from aragora_redis.clock import SYSTEM_CLOCK
 from aragora_redis.events import (
+    SLOTS_ELSEWHERE,
     Degraded,
     EraChanged,
     LinkLost,
@@ -25,6 +26,7 @@ from aragora_redis.gateway.dashboard.desk import Action, Verb
 from aragora_redis.gateway.dashboard.journal import KEPT, Journal
 from aragora_redis.gateway.dashboard.logins import LIFETIME, Logins
 from aragora_redis.gateway.dashboard.markup import tag
+from aragora_redis.gateway.dashboard.phases import phases_of
 from aragora_redis.gateway.dashboard.rates import Rates
 from aragora_redis.gateway.dashboard.stream import Places, follow
 from aragora_redis.gateway.dashboard.throttle import AT_ONCE, CLIENTS, EVERY, Throttle
@@ -149,23 +151,76 @@ def test_a_failover_is_told_step_by_step():
 
     see(ViewChanged(None, OLD, 1), 0)
     see(LinkUp(str(OLD), "fast", 0.0), 0)
-    assert timeline.last is None
+    assert (timeline.ongoing, timeline.over) == ((), ())
     see(LinkLost(str(OLD), "fast", "closed"), 10)
     see(LinkLost(str(OLD), "bulk", "closed"), 10)
     see(Degraded("no link"), 10)
-    assert timeline.ongoing is not None
-    assert (timeline.ongoing.lost, timeline.ongoing.lasted(11.5)) == (str(OLD), 1.5)
+    (ongoing,) = timeline.ongoing
+    assert (ongoing.lost, ongoing.lasted(11.5)) == (str(OLD), 1.5)
     see(SwitchAnnounced(OLD), 12)
     see(ViewChanged(OLD, NEW, 2), 12)
     see(LinkUp(str(NEW), "fast", 2.0), 12.1)
-    assert timeline.ongoing is not None, "not back before writes are taken"
+    (ongoing,) = timeline.ongoing
+    assert ongoing.linked_after is not None, "not back before writes are taken"
     see(Recovered(2.5), 12.5)
-    last = timeline.last
-    assert last is not None
+    (last,) = timeline.over
     assert (last.chosen, last.chosen_after, last.epoch) == (str(NEW), 2, 2)
     assert (last.back, last.back_after) == (str(NEW), 2.5)
-    assert timeline.reign is not None
-    assert (timeline.reign.address, timeline.reign.since) == (str(NEW), 1012)
+    found = [(each.name, each.began, each.ended) for each in phases_of(last, elects=True)]
+    assert found == [
+        ("election", 0, 2),
+        ("agreement", 2, 2),
+        ("connection", 2, pytest.approx(2.1)),
+        ("first-write", pytest.approx(2.1), 2.5),
+    ]
+    (reign,) = timeline.reigns.values()
+    assert (reign.address, reign.since) == (str(NEW), 1012)
+
+
+def test_a_planned_switchover_is_an_interruption_too():
+    timeline = Timeline()
+    for event, at in (
+        (ViewChanged(None, OLD, 1), 0),
+        (LinkUp(str(OLD), "fast", 0.0), 0),
+        (ViewChanged(OLD, NEW, 2), 5),
+        (LinkLost(str(OLD), "fast", "the primary has changed"), 5),
+        (LinkUp(str(NEW), "fast", 0.1), 5.1),
+    ):
+        timeline.see(event, Instant(at, 1_000.0 + at))
+    (last,) = timeline.over
+    assert (last.lost, last.chosen, last.back) == (str(OLD), str(NEW), str(NEW))
+    assert not last.refused
+    assert last.back_after == pytest.approx(0.1)
+
+
+def test_in_a_cluster_each_shard_has_its_own_outage():
+    timeline = Timeline(several=True)
+    one, other, heir = (Address("127.0.0.1", port) for port in (7000, 7001, 7003))
+
+    def see(event, at):
+        timeline.see(event, Instant(at, 1_000.0 + at))
+
+    for address in (one, other):
+        see(ViewChanged(None, address, 1), 0)
+        see(LinkUp(str(address), "fast", 0.0), 0)
+    see(LinkLost(str(one), "fast", "closed"), 10)
+    see(Degraded("no link"), 10)
+    see(LinkLost(str(other), "fast", "closed"), 11)
+    assert [it.lost for it in timeline.ongoing] == [str(one), str(other)]
+    see(ViewChanged(one, heir, 4), 12)
+    see(LinkUp(str(heir), "fast", 2.0), 12.5)
+    assert [it.lost for it in timeline.ongoing] == [str(other)], "the first one is written again"
+    see(LinkUp(str(other), "fast", 2.0), 13)
+    assert timeline.ongoing, "not back before writes are taken"
+    see(Recovered(3.2), 13.2)
+    assert timeline.ongoing == ()
+    assert [(it.lost, it.back, it.back_after) for it in timeline.over] == [
+        (str(other), str(other), pytest.approx(2.2)),
+        (str(one), str(heir), 2.5),
+    ]
+    assert set(timeline.reigns) == {str(other), str(heir)}
+    see(LinkLost(str(other), "fast", SLOTS_ELSEWHERE), 20)
+    assert timeline.ongoing == (), "who gave its slots away is missed by nobody"
 
 
 async def test_a_stream_sends_what_has_changed_and_ends_with_the_login():

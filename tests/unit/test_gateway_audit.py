@@ -14,6 +14,7 @@ from aragora_redis.audit.act import Act
 from aragora_redis.events import Acted
 from aragora_redis.gateway.dashboard.desk import Action, Desk, Verb
 from aragora_redis.gateway.dashboard.journal import Journal
+from aragora_redis.gateway.dashboard.worktop import Worktop
 from aragora_redis.settings import from_env
 from aragora_redis.state.shared import SharedState
 from aragora_redis.testing import FakeClock
@@ -179,7 +180,14 @@ async def test_the_levers_of_the_dashboard_are_recorded():
     noted: list[Act] = []
     lab, clock = cast("Any", Lab()), FakeClock()
     journal = Journal(clock)
-    desk = Desk(lab, journal, clock, note=noted.append, operator="admin token")
+    desk = Desk(
+        lab,
+        Worktop(journal),
+        clock,
+        note=noted.append,
+        operator="admin token",
+        changed=lambda: None,
+    )
     await desk.act(Action(Verb.KILL, "redis-0"))
     (act,) = noted
     assert (act.actor, act.action, act.target) == ("admin token", "lab kill", "redis-0")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ..clock import SYSTEM_CLOCK
 from ..lab import Lab
 from ..state.shared import SharedState
 from ..telemetry.logs import EventLog
@@ -38,6 +39,7 @@ from .dashboard import routes as dashboard_routes
 from .dashboard.dashboard import Dashboard
 from .guards import Guards, default_hosts
 from .hot import HotRoutes
+from .latency import Latencies
 from .rendered import Rendered
 from .worker import Worker
 
@@ -114,7 +116,15 @@ def create_app(
     state.audit.via = "http"
     shared = worker is not None
     siblings = _siblings(worker)
-    dashboard = Dashboard(state, lab=lab, stopping=stopping, key=worker.key if worker else None)
+    latencies = Latencies(SYSTEM_CLOCK)
+    dashboard = Dashboard(
+        state,
+        latencies=latencies,
+        lab=lab,
+        stopping=stopping,
+        worker=worker,
+        siblings=siblings,
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -135,6 +145,7 @@ def create_app(
                 await state.wait_ready(READY_WITHIN)
             yield
         finally:
+            await dashboard.close()
             await state.close()
             if siblings is not None:
                 await siblings.close()
@@ -170,7 +181,7 @@ def create_app(
     )
     problems.install(app)
     app.front = Guards(
-        HotRoutes(app.front, routes=routes, judge=judge),
+        HotRoutes(app.front, routes=routes, judge=judge, latencies=latencies),
         tokens=accepted,
         bound=gateway.host,
         allowed_hosts=default_hosts(gateway.host) if allowed_hosts is None else allowed_hosts,

@@ -23,6 +23,7 @@ from . import authz
 from .authz import Judge
 from .bodies import is_json
 from .guards import Admitted, text_of
+from .latency import Latencies
 from .problems import INTERNAL, problem_told
 
 PATHS = frozenset({"/v1/limits/{policy}/check", "/v1/limits/check", "/v1/tokens/check"})
@@ -37,11 +38,15 @@ class HotRoutes:
     Args:
         routes: all there are; those of `PATHS` are called here.
         judge: answers what proxies ask, whatever their clients' methods and paths are.
+        latencies: told how long each call of them took.
     """
 
-    def __init__(self, app: ASGIApp, *, routes: Iterable[Any], judge: Judge) -> None:
+    def __init__(
+        self, app: ASGIApp, *, routes: Iterable[Any], judge: Judge, latencies: Latencies
+    ) -> None:
         self._app = app
         self._judge = judge
+        self._latencies = latencies
         self._endpoints = [
             _Endpoint(route)
             for route in routes
@@ -55,6 +60,7 @@ class HotRoutes:
         if called is None:
             await self._app(scope, receive, send)
             return
+        began = self._latencies.now()
         try:
             response = await called
         except (AragoraRedisError, ProblemError) as error:
@@ -62,6 +68,8 @@ class HotRoutes:
         except Exception:
             await response_of(INTERNAL)(scope, receive, send)
             raise  # the server logs it
+        finally:
+            self._latencies.took(began)
         await response(scope, receive, send)
 
     def _called(self, scope: Scope, receive: Admitted) -> Awaitable[Response] | None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import httpx
+import msgspec
 from fastapi import Request
 
 from ..clock import SYSTEM_CLOCK, Clock
+from .dashboard.door import PATH as DASHBOARD
+from .dashboard.figures import Figures
+from .dashboard.logins import COOKIE
 from .worker import Worker
 
 WITHIN = 2.0
@@ -76,11 +81,24 @@ class Siblings:
             if answer is not None and answer.status_code == HTTPStatus.OK
         }
 
-    async def _ask(self, path: str, headers: dict[str, str]) -> list[httpx.Response | None]:
+    async def figures(self, cookie: str) -> list[Figures | None]:
+        """What each of the others has counted for the dashboard; None where one does not tell."""
+        others = [port for port in self._ports if port != self._own]
+        answers = await self._ask(f"{DASHBOARD}/figures", {"Cookie": f"{COOKIE}={cookie}"}, others)
+        return [
+            msgspec.json.decode(answer.content, type=Figures)
+            if answer is not None and answer.status_code == HTTPStatus.OK
+            else None
+            for answer in answers
+        ]
+
+    async def _ask(
+        self, path: str, headers: dict[str, str], ports: Sequence[int] | None = None
+    ) -> list[httpx.Response | None]:
         async def ask(port: int) -> httpx.Response | None:
             try:
                 return await self._client.get(f"http://127.0.0.1:{port}{path}", headers=headers)
             except httpx.HTTPError:
                 return None
 
-        return await asyncio.gather(*(ask(port) for port in self._ports))
+        return await asyncio.gather(*(ask(port) for port in ports or self._ports))

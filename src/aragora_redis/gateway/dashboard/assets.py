@@ -8,7 +8,7 @@ from importlib.resources import files
 
 PREFIX = "/dashboard/static"
 _TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
-_NAMES = ("dashboard.css", "dashboard.js")
+_NAMES = ("dashboard.css", "dashboard.js", "idiomorph.min.js")
 
 
 @dataclass(frozen=True, slots=True)

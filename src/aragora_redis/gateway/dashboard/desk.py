@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 from ...audit.act import Act
@@ -14,16 +13,12 @@ from ...errors import LabError
 from ...lab import Lab, LabStatus, State
 from ...link.aside import aside
 from ...telemetry.words import Told
-from .journal import Journal
+from .look import Look
 from .picture import LabPicture
+from .worktop import Worktop
 
 LOOK_EVERY = 0.5
 """Seconds between two looks, while somebody watches."""
-LOOK_LIMIT = 2.0
-"""Seconds that a page waits for the first look."""
-ACT_LIMIT = 2.0
-"""Seconds that a request waits for its action; a longer one goes on and is told in the journal."""
-_log = logging.getLogger(__name__)
 
 
 class Verb(StrEnum):
@@ -52,88 +47,71 @@ class Action:
 
 
 class Desk:
-    """Looks at a lab and acts on it: one look and one action at a time.
+    """Looks at a lab and acts on it.
 
-    Each call of a lab ends by itself, after half a minute at most where servers do not come up; so
-    what is waited for here only bounds requests, and no second thread begins beside a slow one.
+    Each call of a lab ends by itself, after half a minute at most where servers do not come up.
 
     Args:
+        worktop: where one act is done after the other.
         note: records an action that was done.
         operator: who acts.
+        changed: told that servers are not as they were.
     """
 
     def __init__(
         self,
         lab: Lab,
-        journal: Journal,
+        worktop: Worktop,
         clock: Clock,
         *,
         note: Callable[[Act], None],
         operator: str,
+        changed: Callable[[], None],
     ) -> None:
         self._lab = lab
-        self._journal = journal
-        self._clock = clock
+        self._worktop = worktop
         self._note = note
         self._operator = operator
-        self._seen = LabPicture()
-        self._seen_at = -LOOK_EVERY
-        self._looking: asyncio.Future[LabStatus] | None = None
-        self._acting: asyncio.Future[str] | None = None
-        self._working: Action | None = None
-        self._said: Told | None = None
+        self._changed = changed
+        self._look: Look[LabStatus] = Look(
+            "the lab", lambda: aside("lab", lab.status), every=LOOK_EVERY, clock=clock
+        )
 
     def picture(self) -> LabPicture:
         """As it was last seen; a new look begins where that is old."""
-        if self._looking is None and self._clock.monotonic() - self._seen_at >= LOOK_EVERY:
-            self._looking = aside("lab", self._lab.status)
-            self._looking.add_done_callback(self._on_look)
-        working = str(self._working) if self._working else None
-        return replace(self._seen, working=working, said=self._said)
+        status, trouble = self._look.last(), self._look.trouble
+        return LabPicture(status, None if trouble is None else f"could not look at it: {trouble}")
 
     async def first_look(self) -> None:
         """Wait until it was seen once, for a page that cannot follow."""
-        self.picture()
-        if self._seen.status is None and self._looking is not None:
-            await asyncio.wait((self._looking,), timeout=LOOK_LIMIT)
+        await self._look.first()
+
+    async def close(self) -> None:
+        """Look no more."""
+        await self._look.close()
 
     async def act(self, action: Action) -> None:
         """Begin an action and give it a moment; how it came out is a line of the journal."""
-        if self._working is not None:
-            busy = f"did not {action}: {self._working} is still under way"
-            self._say(Told(logging.WARNING, busy))
-            return
-        self._working = action
-        self._acting = aside("lab", lambda: perform(self._lab, action))
-        self._acting.add_done_callback(self._on_done)
-        await asyncio.wait((self._acting,), timeout=ACT_LIMIT)
+        await self._worktop.do(str(action), lambda: self._perform(action))
 
-    def _on_look(self, looked: asyncio.Future[LabStatus]) -> None:
-        self._looking, self._seen_at = None, self._clock.monotonic()
-        error = looked.exception()
-        if error is None:
-            self._seen = LabPicture(looked.result())
-        else:
-            self._seen = LabPicture(self._seen.status, _told(error, "look at the lab").text)
-
-    def _on_done(self, done: asyncio.Future[str]) -> None:
-        action, self._working = self._working, None
-        self._seen_at = -LOOK_EVERY  # what was just done is to be seen at once
-        error = done.exception()
-        self._note(
-            Act(
-                actor=self._operator,
-                action=f"lab {action.verb}" if action is not None else "lab",
-                target=action.target if action is not None else "",
-                outcome="failed" if error is not None else "done",
-                via="dashboard",
+    async def _perform(self, action: Action) -> Told:
+        outcome = "failed"
+        try:
+            said = await aside("lab", lambda: perform(self._lab, action))
+            outcome = "done"
+            return Told(logging.INFO, said)
+        finally:
+            self._look.poke()  # what was just done is to be seen at once
+            self._changed()
+            self._note(
+                Act(
+                    actor=self._operator,
+                    action=f"lab {action.verb}",
+                    target=action.target,
+                    outcome=outcome,
+                    via="dashboard",
+                )
             )
-        )
-        self._say(_told(error, str(action)) if error else Told(logging.INFO, done.result()))
-
-    def _say(self, line: Told) -> None:
-        self._said = line
-        self._journal.note(line)
 
 
 def perform(lab: Lab, action: Action) -> str:
@@ -172,10 +150,3 @@ def restore(lab: Lab, target: str) -> tuple[str, ...]:
         for name in dead:
             lab.start_node(name)
     return (*frozen, *dead)
-
-
-def _told(error: BaseException, attempt: str) -> Told:
-    if isinstance(error, LabError):
-        return Told(logging.ERROR, f"could not {attempt}: {error.message.splitlines()[0]}")
-    _log.error("could not %s", attempt, exc_info=error)
-    return Told(logging.ERROR, f"could not {attempt}: the gateway's log says why")

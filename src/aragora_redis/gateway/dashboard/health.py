@@ -1,4 +1,4 @@
-"""The headline: how it is in one sentence, and the interruption as it unfolds. Pure."""
+"""The headline: how it is in one sentence, and outages as they unfold. Pure."""
 
 from __future__ import annotations
 
@@ -7,12 +7,27 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .markup import Child, Html, join, tag
+from .phases import bar
 from .picture import Picture
 from .timeline import Interruption
-from .wording import clock_time, seconds
+from .wording import clock_time, count, precise, seconds
 
 Tone = Literal["good", "busy", "bad"]
 _GLYPHS: Mapping[Tone, str] = {"good": "●", "busy": "▲", "bad": "■"}
+SOURCES = {
+    "redis": "Redis",
+    "local": "This instance, alone",
+    "deny-cache": "Refusals remembered",
+    "lease": "Leased tokens",
+    "unavailable": "Nobody: refused",
+}
+_MEANWHILE = {
+    "redis": "by Redis",
+    "local": "by this instance alone",
+    "deny-cache": "by what was refused a moment before",
+    "lease": "by leased tokens",
+    "unavailable": "refused, since nobody could decide",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +43,16 @@ def headline(picture: Picture) -> Headline:
     """How the instance is."""
     status = picture.status
     if status.health == "failing-over":
-        return Headline(
-            "busy", "Failing over", "The Sentinels miss the primary and are replacing it."
-        )
+        who = "nodes of the cluster" if status.mode == "cluster" else "Sentinels"
+        return Headline("busy", "Failing over", f"The {who} miss a primary and are replacing it.")
     if status.health == "degraded":
         return Headline("bad", "Degraded", f"Redis cannot be used: {status.reason}")
     if not status.ready:
         return Headline("busy", "Starting", "The revocations are not loaded yet.")
     if status.mode == "embedded":
         return Headline("good", "Healthy", "Embedded: the state lives in this process.")
+    if status.mode == "cluster":
+        return Headline("good", "Healthy", f"{count(len(picture.reigns), 'primary')} take writes.")
     primary = picture.name(status.primary) if status.primary else "Redis"
     return Headline("good", "Healthy", f"{primary} is the primary.")
 
@@ -44,6 +60,7 @@ def headline(picture: Picture) -> Headline:
 def health(picture: Picture) -> Html:
     """The section."""
     said = headline(picture)
+    last = picture.over[0] if picture.over and not picture.ongoing else None
     return join(
         (
             tag(
@@ -57,16 +74,18 @@ def health(picture: Picture) -> Html:
                 data_title=f"{_GLYPHS[said.tone]} {said.word}",
                 data_say=f"{said.word}. {said.sentence}",
             ),
-            interruption(picture) if picture.interruption is not None else None,
+            [interruption(it, picture) for it in picture.ongoing],
+            interruption(last, picture) if last is not None else None,
+            _earlier(picture, skips=last),
             _troubles(picture.status.troubles) if said.tone != "good" else None,
         )
     )
 
 
 def _since(picture: Picture) -> Html | None:
-    reign = picture.reign
-    if reign is None:
+    if len(picture.reigns) != 1:
         return None
+    (reign,) = picture.reigns.values()
     words = "Primary since " if reign.began_here else "Primary at least since "
     return tag("p", words, clock_time(reign.since), class_="quiet")
 
@@ -82,58 +101,76 @@ def _troubles(troubles: Mapping[str, str]) -> Html | None:
     )
 
 
-def interruption(picture: Picture) -> Html | None:
-    """The last time without a primary, step by step."""
-    it = picture.interruption
-    if it is None:
-        return None
+def interruption(it: Interruption, picture: Picture) -> Html:
+    """One time without a primary, step by step."""
     ongoing = it.back_after is None
     lasted = seconds(it.lasted(picture.at.monotonic))
-    without = "Writes are refused" if it.refused else "Without the primary"
+    what = picture.short(it.lost) if it.lost else "the primary"
+    without = f"{what} refuses writes" if it.refused else f"Without {what}"
     title = f"{without} for {lasted}" if ongoing else f"Last interruption: back after {lasted}"
+    elects = _elects(it, picture)
     return tag(
         "div",
         tag("h3", title),
-        tag("ol", _steps(it, picture), class_="steps"),
-        tag(
-            "p",
-            "Meanwhile limits are decided by the outage policy, and known revocations hold.",
-            class_="quiet",
-        )
-        if ongoing
-        else None,
+        bar(it, picture.at.monotonic, elects=elects),
+        tag("ol", _steps(it, picture, elects=elects), class_="steps"),
+        _meanwhile(picture, ongoing=ongoing),
         class_="interruption",
         data_ongoing="true" if ongoing else "false",
     )
 
 
-def _steps(it: Interruption, picture: Picture) -> list[Html]:
+def _meanwhile(picture: Picture, *, ongoing: bool) -> Html:
+    decided = [
+        f"{number:,} {_MEANWHILE.get(source, source)}"
+        for source, number in sorted(picture.meanwhile.items(), key=lambda each: -each[1])
+    ]
+    limits = f"Limits decided here meanwhile: {', '.join(decided)}." if decided else None
+    if limits is None and ongoing:
+        limits = "Meanwhile limits are decided by the outage policy."
+    return tag("p", limits, " Known revocations hold." if ongoing else None, class_="quiet")
+
+
+def _elects(it: Interruption, picture: Picture) -> bool:
+    """Whether anybody may name another primary."""
+    return picture.status.mode in {"sentinel", "cluster"} and not it.refused
+
+
+def _steps(it: Interruption, picture: Picture, *, elects: bool) -> list[Html]:
     lost = f"{picture.name(it.lost)} {'refuses writes' if it.refused else 'lost'}"
     lost = lost if it.lost else "No primary reached"
     steps = [_step("done", lost, clock_time(it.began.wall), it.reason)]
-    elects = picture.status.mode == "sentinel" and not it.refused
     if it.chosen is not None and it.chosen_after is not None:
         chosen = f"{picture.name(it.chosen)} chosen"
         epoch = "" if it.epoch is None else f"epoch {it.epoch}"
-        steps.append(_step("done", chosen, f"+{seconds(it.chosen_after)}", epoch))
-    elif it.back_after is None and elects:
-        waits = (
-            "The Sentinels are choosing"
-            if picture.status.health == "failing-over"
-            else "The Sentinels have not missed it yet"
-        )
-        steps.append(_step("now", "Another primary chosen", waits))
-    if it.back is not None and it.back_after is not None:
-        steps.append(
-            _step("done", f"Writing to {picture.name(it.back)}", f"+{seconds(it.back_after)}")
-        )
+        steps.append(_step("done", chosen, f"+{precise(it.chosen_after)}", epoch, "election"))
+    elif it.linked_after is None and elects:
+        steps.append(_step("now", "Another primary chosen", _waits(picture), "", "election"))
+    linked = it.chosen is not None or it.linked_after is not None or not elects
+    if it.linked_after is not None:
+        after = f"+{precise(it.linked_after)}"
+        steps.append(_step("done", "Linked and verified", after, "", "connection"))
     else:
-        follows = it.chosen is not None or not elects
-        steps.append(_step("now" if follows else "next", "Writing again", "connecting"))
+        state = "now" if linked else "next"
+        steps.append(_step(state, "Linked and verified", "connecting", "", "connection"))
+    if it.back is not None and it.back_after is not None:
+        title = f"Writing to {picture.name(it.back)}"
+        steps.append(_step("done", title, f"+{precise(it.back_after)}", "", "first-write"))
+    else:
+        state = "next" if it.linked_after is None else "now"
+        steps.append(_step(state, "Writing again", "until a write is accepted", "", "first-write"))
     return steps
 
 
-def _step(state: str, title: str, when: Child, detail: str = "") -> Html:
+def _waits(picture: Picture) -> str:
+    if picture.status.mode == "cluster":
+        return "The primaries vote once most of them miss it"
+    if picture.status.health == "failing-over":
+        return "The Sentinels are choosing"
+    return "The Sentinels have not missed it yet"
+
+
+def _step(state: str, title: str, when: Child, detail: str = "", phase: str = "") -> Html:
     known = "" if state == "done" else {"now": "under way", "next": "to come"}[state]
     return tag(
         "li",
@@ -142,5 +179,27 @@ def _step(state: str, title: str, when: Child, detail: str = "") -> Html:
         tag("span", when, class_="when") if state != "next" else None,
         tag("span", detail, class_="detail") if detail else None,
         data_state=state,
+        data_phase=phase or None,
         aria_current="step" if state == "now" else None,
     )
+
+
+def _earlier(picture: Picture, *, skips: Interruption | None) -> Html | None:
+    over = [it for it in picture.over if it is not skips]
+    if not over:
+        return None
+    return tag(
+        "details",
+        tag("summary", f"{count(len(over), 'earlier interruption')}"),
+        tag("ol", [tag("li", _in_short(it, picture)) for it in over]),
+        id="earlier",
+        class_="earlier",
+    )
+
+
+def _in_short(it: Interruption, picture: Picture) -> list[Child]:
+    became = it.back or it.lost
+    way = picture.short(it.lost) if it.lost else "the primary"
+    way = way if became == it.lost else f"{way} → {picture.short(became)}"
+    lasted = precise(it.back_after or 0.0)
+    return [clock_time(it.began.wall), " ", way, tag("span", f" back after {lasted}")]

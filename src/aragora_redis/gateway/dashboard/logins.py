@@ -83,6 +83,10 @@ class Logins:
             raise PermissionError("a token must be presented")
         return self._issue(self._keys[0])
 
+    def own(self) -> str:
+        """A new cookie of the least that any login may, for a process of the same settings."""
+        return self._issue(self._keys[-1])
+
     def read(self, cookie: str | None) -> Login | None:
         """The login that a cookie proves; None where it is forged, expired or of another token."""
         payload, dot, signature = (cookie or "")[:_LONGEST].rpartition(".")

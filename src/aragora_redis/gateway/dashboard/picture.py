@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from ...clock import Clock
-from ...events import Decided, Event, Events
+from ...events import Decided, Degraded, Event, Events, LinkLost, LinkUp, Recovered, ViewChanged
 from ...lab import LabStatus
+from ...operation import Lane
+from ...state.circuit_status import CircuitStatus
 from ...state.status import Status
 from ...telemetry.words import Told
+from .figures import Counted, Figures
 from .journal import Entry, Journal
-from .rates import Rate, Rates
+from .servers import Sight
 from .timeline import Instant, Interruption, Reign, Timeline
 
 
@@ -22,79 +27,139 @@ class LabPicture:
     Attributes:
         status: None while it was not seen yet.
         trouble: why it could not be looked at.
-        working: the action that is under way.
-        said: how the last one came out.
     """
 
     status: LabStatus | None = None
     trouble: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Doing:
+    """What is done from here by hand.
+
+    Attributes:
+        working: the act that is under way.
+        said: how the last one came out.
+    """
+
     working: str | None = None
     said: Told | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Workers:
+    """The processes that share the port.
+
+    Attributes:
+        number: of the one that answers, from 0.
+        count: how many there are.
+        silent: how many others did not tell their figures.
+    """
+
+    number: int = 0
+    count: int = 1
+    silent: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """One moment. `lab` is None where there is none to act on."""
+    """One moment.
+
+    Attributes:
+        ongoing: the outages that have not ended, the oldest first.
+        over: the last that have, the newest first.
+        reigns: the primaries, by address.
+        meanwhile: decisions on rate limits since the first of the last outages began, by source.
+        figures: what is counted, by all workers together.
+        circuits: those in use; None before they were seen.
+        lab: None where there is none to act on.
+        names: of the lab's servers, by address.
+    """
 
     status: Status
     at: Instant
-    interruption: Interruption | None = None
-    reign: Reign | None = None
-    rates: tuple[Rate, ...] = ()
+    instance: str = ""
+    ongoing: tuple[Interruption, ...] = ()
+    over: tuple[Interruption, ...] = ()
+    reigns: Mapping[str, Reign] = field(default_factory=dict)
+    meanwhile: Mapping[str, int] = field(default_factory=dict)
+    figures: Figures = field(default_factory=Figures)
     journal: tuple[Entry, ...] = ()
+    sight: Sight = field(default_factory=Sight)
+    circuits: tuple[CircuitStatus, ...] | None = None
     lab: LabPicture | None = None
+    doing: Doing = field(default_factory=Doing)
+    workers: Workers = field(default_factory=Workers)
     names: Mapping[str, str] = field(default_factory=dict)
-    """Names of the lab's servers by address."""
 
     def name(self, address: str) -> str:
         """What a server is called here."""
         known = self.names.get(address)
         return f"{known} ({address})" if known else address
 
+    def short(self, address: str) -> str:
+        """What a server is called here, in one word."""
+        return self.names.get(address, address)
+
+
+class Changed(Protocol):
+    """Is told that something has happened to the servers."""
+
+    def __call__(self, *, settled: bool) -> None:
+        """Take note; `settled` where it has come to its end."""
+
 
 class Observer:
-    """Listens to events from now on, and tells the picture at any time."""
+    """Listens to events from now on, and knows what they came to.
+
+    Args:
+        several: there is a primary for each shard.
+        counted: counts what is counted.
+        changed: told that something has happened to the servers, and whether that has settled.
+    """
 
     def __init__(
         self,
-        status: Callable[[], Status],
-        lab: Callable[[], LabPicture] | None,
+        *,
+        several: bool,
+        counted: Counted,
         journal: Journal,
         clock: Clock,
+        changed: Changed,
     ) -> None:
-        self._status = status
-        self._lab = lab
+        self._counted = counted
         self._journal = journal
         self._clock = clock
-        self._timeline = Timeline()
-        self._rates = Rates()
+        self._changed = changed
+        self._meanwhile: Counter[str] = Counter()
+        self.timeline = Timeline(several=several)
 
     def listen(self, events: Events) -> Callable[[], None]:
         """Follow these events; the returned call ends it."""
         return events.subscribe(self._see)
 
-    def picture(self) -> Picture:
-        """Now."""
-        now = self._now()
-        lab = self._lab() if self._lab is not None else None
-        nodes = lab.status.nodes if lab is not None and lab.status is not None else ()
-        return Picture(
-            status=self._status(),
-            at=now,
-            interruption=self._timeline.last,
-            reign=self._timeline.reign,
-            rates=self._rates.last_minute(now.monotonic),
-            journal=self._journal.entries,
-            lab=lab,
-            names={str(node.address): node.name for node in nodes},
-        )
+    @property
+    def meanwhile(self) -> Mapping[str, int]:
+        """Decisions since the first of the last outages began, by source."""
+        return self._meanwhile
+
+    def now(self) -> Instant:
+        """This moment."""
+        return Instant(self._clock.monotonic(), self._clock.wall())
 
     def _see(self, event: Event) -> None:
+        self._counted.see(event, self._clock.monotonic())
         if isinstance(event, Decided):
-            self._rates.count(event.source, allowed=event.allowed, now=self._clock.monotonic())
+            if self.timeline.ongoing:
+                self._meanwhile[event.source] += 1
             return
-        self._timeline.see(event, self._now())
+        whole = not self.timeline.ongoing
+        self.timeline.see(event, self.now())
+        if whole and self.timeline.ongoing:
+            self._meanwhile = Counter()
         self._journal.see(event)
-
-    def _now(self) -> Instant:
-        return Instant(self._clock.monotonic(), self._clock.wall())
+        match event:
+            case LinkLost(lane=Lane.FAST) | LinkUp(lane=Lane.FAST) | Degraded():
+                self._changed(settled=False)
+            case ViewChanged() | Recovered():
+                self._changed(settled=True)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 
+import msgspec
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
-from ...web.problems import Problem, ProblemError
+from ...errors import AragoraRedisError
+from ...web.problems import Problem, ProblemError, problem_of
 from ..auth import Role
-from . import page
+from . import asking, page
+from .acts import Wish
 from .dashboard import Dashboard
 from .desk import Action, Desk
 from .door import PATH, Refused, drop_cookie, form_of, prove, set_cookie
@@ -31,6 +35,8 @@ _HEADERS = {
 }
 _LOGIN = f"{PATH}/login"
 _FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
+_NOBODY = Problem(HTTPStatus.UNAUTHORIZED, "you are not logged in", f"log in at {_LOGIN}")
+_NO_ACT = Problem(HTTPStatus.BAD_REQUEST, "this is no action", "use the dashboard's buttons")
 _WRONG = "This token is not accepted."
 
 
@@ -38,7 +44,9 @@ def routes(board: Dashboard) -> APIRouter:
     """The routes of one dashboard."""
     router = APIRouter(prefix=PATH, include_in_schema=False)
     _add_pages(router, board)
+    _add_figures(router, board)
     _add_login(router, board)
+    _add_acts(router, board)
     if board.desk is not None:
         _add_levers(router, board, board.desk)
     return router
@@ -62,9 +70,7 @@ def _add_pages(router: APIRouter, board: Dashboard) -> None:
         cookie = request.cookies.get(COOKIE, "")
         login = board.door.read(cookie)
         if login is None:
-            raise ProblemError(
-                Problem(HTTPStatus.UNAUTHORIZED, "you are not logged in", f"log in at {_LOGIN}")
-            )
+            raise ProblemError(_NOBODY)
         if not board.places.take(login.id):
             raise ProblemError(
                 Problem(
@@ -82,6 +88,15 @@ def _add_pages(router: APIRouter, board: Dashboard) -> None:
         if asset is None:
             raise HTTPException(HTTPStatus.NOT_FOUND)
         return Response(asset.content, headers=_HEADERS | _FOR_EVER, media_type=asset.media_type)
+
+
+def _add_figures(router: APIRouter, board: Dashboard) -> None:
+    @router.get("/figures")
+    async def figures(request: Request) -> Response:
+        if board.door.read(request.cookies.get(COOKIE)) is None:
+            raise ProblemError(_NOBODY)
+        body = msgspec.json.encode(board.figures())
+        return Response(body, headers=_HEADERS, media_type="application/json")
 
 
 def _add_login(router: APIRouter, board: Dashboard) -> None:
@@ -116,16 +131,70 @@ def _add_levers(router: APIRouter, board: Dashboard, desk: Desk) -> None:
         login = board.door.read(request.cookies.get(COOKIE))
         if login is None:
             return _see(_LOGIN)
-        form = await form_of(request)
-        prove(login, form)
-        _demand_admin(login)
+        form = await _proven_form(login, request)
         action = Action.parse(form.get("lever", ""))
         if action is None:
-            raise ProblemError(
-                Problem(HTTPStatus.BAD_REQUEST, "this is no action", "use the dashboard's buttons")
-            )
+            raise ProblemError(_NO_ACT)
         await desk.act(action)
         return _see(PATH)
+
+
+def _add_acts(router: APIRouter, board: Dashboard) -> None:
+    @router.post("/ask")
+    async def ask(request: Request) -> Response:
+        """What will happen, before it does."""
+        login = board.door.read(request.cookies.get(COOKIE))
+        if login is None:
+            return _see(_LOGIN)
+        wish = _wish_of(await _proven_form(login, request))
+        if wish.fault is not None:
+            return _told(board, asking.failed(wish.fault), HTTPStatus.UNPROCESSABLE_ENTITY)
+        try:
+            if wish.verb == "sessions":
+                found = await board.hands.sessions_of(wish)
+                return _told(board, asking.sessions(found, wish, login, board.now()))
+            return _told(board, asking.asked(await board.hands.question(wish), wish, login))
+        except AragoraRedisError as error:
+            return _told(board, asking.failed(str(error)), problem_of(error).status)
+
+    @router.post("/do")
+    async def do(request: Request) -> Response:
+        """Do what was asked about."""
+        login = board.door.read(request.cookies.get(COOKIE))
+        if login is None:
+            return _see(_LOGIN)
+        form = await _proven_form(login, request)
+        wish = _wish_of(form)
+        if wish.fault is not None or wish.verb == "sessions":
+            raise ProblemError(_NO_ACT)
+        try:
+            said = await board.hands.do(wish, form.get("reason", "")[: asking.REASON])
+        except AragoraRedisError as error:
+            return _told(board, asking.failed(str(error)), problem_of(error).status)
+        return _see(PATH) if said is None else _told(board, asking.told(said))
+
+
+async def _proven_form(login: Login, request: Request) -> Mapping[str, str]:
+    """The form of an act.
+
+    Raises:
+        ProblemError: it is not of this login's page, or this login may only look.
+    """
+    form = await form_of(request)
+    prove(login, form)
+    _demand_admin(login)
+    return form
+
+
+def _wish_of(form: Mapping[str, str]) -> Wish:
+    wish = Wish.parse(form)
+    if wish is None:
+        raise ProblemError(_NO_ACT)
+    return wish
+
+
+def _told(board: Dashboard, content: Html, status: int = HTTPStatus.OK) -> HTMLResponse:
+    return HTMLResponse(page.asking(content, board.assets), status, _HEADERS)
 
 
 def _refused(board: Dashboard, refused: Refused) -> Response:

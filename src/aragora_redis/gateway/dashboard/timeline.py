@@ -1,12 +1,26 @@
-"""An outage as it unfolds for this instance: lost, another primary chosen, back. Pure."""
+"""Outages as they unfold for this instance: lost, another primary chosen, linked, back. Pure."""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ...events import Degraded, Event, LinkLost, LinkUp, Recovered, SwitchAnnounced, ViewChanged
+from ...events import (
+    SLOTS_ELSEWHERE,
+    Degraded,
+    Event,
+    LinkLost,
+    LinkUp,
+    Recovered,
+    SwitchAnnounced,
+    ViewChanged,
+)
 from ...operation import Lane
 from ...telemetry.failover import ANNOUNCEMENT_HOLDS
+
+KEPT = 8
+"""Interruptions that are over, and kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,16 +33,18 @@ class Instant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interruption:
-    """A time in which this instance could not write.
+    """A time in which this instance could not write; in a cluster, to one shard.
 
     Attributes:
         began: the link was lost, writes were refused, or the Sentinels announced another primary.
-        lost: address of the server that was written until then; empty where none was yet.
+        lost: address of the server that was written until then; empty where that is not known.
         reason: why it could not be written; empty where the Sentinels were first.
         refused: the server is linked, and refuses writes.
-        chosen: the primary that the Sentinels named instead, if they did.
-        chosen_after: seconds from `began`.
+        named_after: seconds from `began` until a Sentinel named another primary.
+        chosen: the primary that took its place, if one did.
+        chosen_after: seconds from `began` until that was believed.
         epoch: of that choice.
+        linked_after: seconds from `began` until a primary was linked and verified.
         back: address of the server that is written since the end.
         back_after: seconds from `began`; None while it lasts.
     """
@@ -37,11 +53,18 @@ class Interruption:
     lost: str
     reason: str = ""
     refused: bool = False
+    named_after: float | None = None
     chosen: str | None = None
     chosen_after: float | None = None
     epoch: int | None = None
+    linked_after: float | None = None
     back: str | None = None
     back_after: float | None = None
+
+    @property
+    def holder(self) -> str:
+        """The address that is to be written again."""
+        return self.chosen or self.lost
 
     def lasted(self, now: float) -> float:
         """Seconds until its end, or until now (monotonic) while it goes on."""
@@ -60,76 +83,167 @@ class Reign:
 
 
 class Timeline:
-    """Follows the events of the fast lane and of the Sentinels."""
+    """Follows the events of the fast lanes and of the Sentinels, or of the nodes of a cluster.
 
-    def __init__(self) -> None:
-        self.last: Interruption | None = None
-        """The interruption that goes on, else the last one."""
-        self.reign: Reign | None = None
+    Args:
+        several: there is a primary for each shard, each with outages of its own.
+    """
+
+    def __init__(self, *, several: bool = False) -> None:
+        self._several = several
+        self._ongoing: list[Interruption] = []
+        self._over: deque[Interruption] = deque(maxlen=KEPT)
+        self._reigns: dict[str, Reign] = {}
         self._announced: Instant | None = None
-        self._linked: str | None = None
+        self._linked: set[str] = set()
         self._degraded = False
 
     @property
-    def ongoing(self) -> Interruption | None:
-        """The interruption that has not ended."""
-        return self.last if self.last is not None and self.last.back_after is None else None
+    def ongoing(self) -> tuple[Interruption, ...]:
+        """Those that have not ended, the oldest first."""
+        return tuple(self._ongoing)
+
+    @property
+    def over(self) -> tuple[Interruption, ...]:
+        """The last that have, the newest first."""
+        return tuple(reversed(self._over))
+
+    @property
+    def reigns(self) -> Mapping[str, Reign]:
+        """The primaries, by address."""
+        return self._reigns
 
     def see(self, event: Event, now: Instant) -> None:
         """Take in an event."""
         match event:
             case LinkLost(address, Lane.FAST, reason):
-                self._linked = None
-                self._lose(address, reason, now)
+                self._linked.discard(address)
+                if reason != SLOTS_ELSEWHERE:
+                    self._lose(address, reason, now)
             case LinkUp(address, Lane.FAST):
-                self._linked = address
-                self._end(now)
-                self._crown(address, now)
+                self._link(address, now)
             case Degraded(reason):
                 self._degraded = True
-                self._begin(self.reign.address if self.reign else "", reason, now)
+                if not self._ongoing:
+                    self._begin(self._only_primary(), reason, now)
             case Recovered():
                 self._degraded = False
-                self._end(now)
+                self._end_what_is_whole(now)
             case SwitchAnnounced():
-                self._announced = self._announced_since(now) or now
+                self._announce(now)
             case ViewChanged(old, new, epoch):
                 if old not in (None, new):
                     self._choose(str(old), str(new), epoch, now)
-                self._crown(str(new), now)
+                self._crown(str(new), None if old is None else str(old), now)
+
+    def _only_primary(self) -> str:
+        return next(iter(self._reigns)) if len(self._reigns) == 1 else ""
+
+    def _announce(self, now: Instant) -> None:
+        self._announced = self._announced_since(now) or now
+        for it in self._ongoing:
+            if it.named_after is None:
+                self._become(it, replace(it, named_after=_after(it, now)))
 
     def _announced_since(self, now: Instant) -> Instant | None:
         at = self._announced
         return at if at and now.monotonic - at.monotonic <= ANNOUNCEMENT_HOLDS else None
 
+    def _of(self, address: str) -> Interruption | None:
+        """The outage of a primary: without shards there is one at a time."""
+        if not self._several:
+            return self._ongoing[0] if self._ongoing else None
+        return next((it for it in self._ongoing if it.holder == address), None)
+
+    def _become(self, before: Interruption, after: Interruption) -> None:
+        self._ongoing[self._ongoing.index(before)] = after
+
     def _begin(self, lost: str, reason: str, now: Instant) -> None:
-        if self.ongoing is None:
-            began, refused = self._announced_since(now) or now, self._linked is not None
-            self.last = Interruption(began=began, lost=lost, reason=reason, refused=refused)
+        announced = self._announced_since(now)
+        refused = bool(self._linked) if not lost else lost in self._linked
+        self._ongoing.append(
+            Interruption(
+                began=announced or now,
+                lost=lost,
+                reason=reason,
+                refused=refused,
+                named_after=0.0 if announced else None,
+            )
+        )
 
     def _lose(self, address: str, reason: str, now: Instant) -> None:
-        ongoing = self.ongoing
-        if ongoing is None:
+        it = self._of(address)
+        if it is None and self._several:  # one whose shard nobody could tell was this one's
+            it = self._of("")
+        if it is None:
             self._begin(address, reason, now)
-        elif ongoing.refused:  # a server that stands still is given up before its link is closed
-            self.last = replace(ongoing, lost=address, reason=reason, refused=False)
+        elif it.refused:  # a server that stands still is given up before its link is closed
+            self._become(it, replace(it, lost=address, reason=reason, refused=False))
+        elif it.linked_after is not None:
+            self._become(it, replace(it, linked_after=None))
 
     def _choose(self, old: str, new: str, epoch: int | None, now: Instant) -> None:
-        self._begin(old, "", now)  # the link to the old one is closed on this very news
-        if self.last is not None:
-            after = now.monotonic - self.last.began.monotonic
-            self.last = replace(self.last, chosen=new, chosen_after=after, epoch=epoch)
-
-    def _end(self, now: Instant) -> None:
-        """It ends with a link over which nothing is refused."""
-        ongoing = self.ongoing
-        if self._linked is None or self._degraded:
+        # The link to the old one is closed on this very news.
+        self._linked = self._linked - {old} if self._several else self._linked & {new}
+        if self._of(old) is None:
+            self._begin(old, "", now)
+        it = self._of(old)
+        if it is None:
             return
-        self._announced = None
-        if ongoing is not None:
-            after = now.monotonic - ongoing.began.monotonic
-            self.last = replace(ongoing, back=self._linked, back_after=after)
+        after = _after(it, now)
+        named = after if it.named_after is None else it.named_after
+        self._become(
+            it,
+            replace(
+                it,
+                named_after=named,
+                chosen=new,
+                chosen_after=after,
+                epoch=epoch,
+                linked_after=after if new in self._linked else None,
+            ),
+        )
+        self._end_what_is_whole(now)
 
-    def _crown(self, address: str, now: Instant) -> None:
-        if self.reign is None or self.reign.address != address:
-            self.reign = Reign(address, now.wall, began_here=self.reign is not None)
+    def _link(self, address: str, now: Instant) -> None:
+        if not self._several:
+            self._linked.clear()
+        self._linked.add(address)
+        it = self._of(address)
+        if it is not None and it.linked_after is None:
+            self._become(it, replace(it, linked_after=_after(it, now)))
+        self._crown(address, None, now)
+        self._end_what_is_whole(now)
+
+    def _end_what_is_whole(self, now: Instant) -> None:
+        """One ends with a link over which nothing is refused."""
+        for it in self.ongoing:
+            others = any(not self._is_linked(other) for other in self._ongoing if other is not it)
+            # What is degraded may be another shard.
+            if not self._is_linked(it) or (self._degraded and not others):
+                continue
+            self._announced = None
+            back = it.holder if it.holder in self._linked else next(iter(self._linked))
+            self._ongoing.remove(it)
+            self._over.append(replace(it, back=back, back_after=_after(it, now)))
+
+    def _is_linked(self, it: Interruption) -> bool:
+        if not self._several or not it.holder:
+            return bool(self._linked)
+        return it.holder in self._linked
+
+    def _crown(self, address: str, old: str | None, now: Instant) -> None:
+        if address in self._reigns:
+            return
+        known = bool(self._reigns)
+        if not self._several:
+            self._reigns.clear()
+        elif old is not None:
+            known = self._reigns.pop(old, None) is not None
+        else:
+            known = False
+        self._reigns[address] = Reign(address, now.wall, began_here=known)
+
+
+def _after(it: Interruption, now: Instant) -> float:
+    return now.monotonic - it.began.monotonic

@@ -1,0 +1,59 @@
+"""What `aragora-redis doctor` finds, with what mends it. Pure."""
+
+from __future__ import annotations
+
+from ...ops.doctor import Examination
+from ...ops.doctor.diagnosis import Diagnosis
+from ...ops.report import Status
+from .markup import Html, join, tag
+from .servers import Sight
+
+_GLYPHS = {Status.WARNING: "▲", Status.CRITICAL: "■", Status.UNKNOWN: "○", Status.OK: "●"}
+_TONES = {Status.WARNING: "busy", Status.CRITICAL: "bad", Status.UNKNOWN: "busy", Status.OK: "good"}
+_WELL = tag("span", "✓ ", aria_hidden="true", class_="glyph")
+
+
+def findings(sight: Sight) -> Html:
+    """The section."""
+    title = tag("h2", "Doctor", id="doctor-title")
+    found = sight.examination
+    if found is None:
+        return join((title, tag("p", sight.trouble or "Asking all servers …", class_="quiet")))
+    return join((title, _told(found)))
+
+
+def _told(found: Examination) -> Html:
+    notes = [tag("li", note) for note in found.notes]
+    return join(
+        (
+            tag("ul", [_diagnosis(each) for each in found.diagnoses], class_="findings")
+            if found.diagnoses
+            else tag(
+                "p", tag("span", "✓ ", aria_hidden="true", class_="glyph"), found.headline[4:]
+            ),
+            tag("ul", notes, class_="quiet") if notes else None,
+        )
+    )
+
+
+def _diagnosis(each: Diagnosis) -> Html:
+    return tag(
+        "li",
+        tag(
+            "details",
+            tag(
+                "summary",
+                tag("span", f"{_GLYPHS[each.status]} ", aria_hidden="true", class_="glyph"),
+                tag("b", each.status.name),
+                f" {each.subject} {each.evidence}",
+            ),
+            tag(
+                "dl",
+                tag("div", tag("dt", "so"), tag("dd", each.consequence)),
+                tag("div", tag("dt", "fix"), tag("dd", tag("code", each.fix))),
+            ),
+            id=f"finding-{each.name}-{each.subject}".replace(" ", "-"),
+            open=True if each.status is Status.CRITICAL else None,
+        ),
+        data_tone=_TONES[each.status],
+    )

@@ -1,0 +1,136 @@
+"""All servers, asked while somebody watches: who is what, how far behind, what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from ...clock import Clock
+from ...link.aside import aside
+from ...ops.asking import survey
+from ...ops.doctor import Examination, examine
+from ...ops.overview import Overview, Server, overview_of
+from ...ops.survey import Instance, Survey
+from ...ops.targets import Target, target_of
+from ...settings import Settings
+from .look import Look
+
+LOOK_EVERY = 1.0
+EXAMINE_EVERY = 20.0
+"""Seconds between two examinations, each of which asks a hundred questions of a server."""
+ANSWER_LIMIT = 1.0
+"""Seconds that a server has for its answers."""
+KEPT = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What the servers say.
+
+    Attributes:
+        survey: all that was answered at the last look; None before the first.
+        overview: drawn from it.
+        behind: how many bytes each replica was behind at the last looks, the newest last; None
+            where nobody could say.
+        examination: what is wrong; None before the first one has ended.
+        fleet: the instances of this library that live.
+        trouble: why nothing could be asked.
+    """
+
+    survey: Survey | None = None
+    overview: Overview | None = None
+    behind: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
+    examination: Examination | None = None
+    fleet: tuple[Instance, ...] = ()
+    trouble: str | None = None
+
+
+class Servers:
+    """Asks them, as the command line does."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._target: Target | None = None
+        self._sight = Sight()
+        self._behind: dict[str, deque[int | None]] = {}
+        self._look = Look(
+            "the servers", self._ask, every=LOOK_EVERY, clock=clock, seen=self._take_in
+        )
+        self._examine = Look(
+            "what is wrong",
+            self._ask_in_full,
+            every=EXAMINE_EVERY,
+            clock=clock,
+            seen=self._take_in_full,
+        )
+
+    def sight(self) -> Sight:
+        """As they were last seen; a new look begins where that is old."""
+        self._look.last()
+        self._examine.last()
+        return replace(self._sight, trouble=self._look.trouble)
+
+    async def first_look(self) -> None:
+        """Wait until they were seen once, for a page that cannot follow."""
+        await self._look.first()
+
+    def changed(self, *, settled: bool) -> None:
+        """Something has happened to them; what is wrong is asked again once that is `settled`."""
+        self._look.poke()
+        if settled:
+            self._examine.poke()
+
+    async def close(self) -> None:
+        """Ask no more."""
+        await asyncio.gather(self._look.close(), self._examine.close())
+
+    async def target(self) -> Target | None:
+        """Where the settings lead, by the credentials of now. Who issues them may take a while."""
+        return await aside("login", lambda: target_of(self._settings))
+
+    async def _ask(self) -> Survey | None:
+        if self._target is None:
+            self._target = await self.target()
+        return await self._asked(self._target, details=False)
+
+    async def _ask_in_full(self) -> Survey | None:
+        self._target = await self.target()
+        return await self._asked(self._target, details=True)
+
+    async def _asked(self, target: Target | None, *, details: bool) -> Survey | None:
+        if target is None:
+            return None
+        return await survey(
+            target,
+            prefix=self._settings.prefix,
+            clock=self._clock,
+            deadline=ANSWER_LIMIT,
+            details=details,
+        )
+
+    def _take_in(self, seen: Survey | None) -> None:
+        if seen is None:
+            return
+        overview = overview_of(seen)
+        replicas = dict(_replicas(overview.servers))
+        self._behind = {
+            at: self._behind.get(at, deque[int | None](maxlen=KEPT)) for at in map(str, seen.nodes)
+        }
+        for at, known in self._behind.items():
+            known.append(replicas.get(at))
+        behind = {at: tuple(known) for at, known in self._behind.items()}
+        self._sight = replace(self._sight, survey=seen, overview=overview, behind=behind)
+
+    def _take_in_full(self, seen: Survey | None) -> None:
+        if seen is not None:
+            self._sight = replace(self._sight, examination=examine(seen), fleet=seen.instances)
+
+
+def _replicas(servers: tuple[Server, ...]) -> Iterator[tuple[str, int | None]]:
+    for server in servers:
+        for replica in server.replicas:
+            yield replica.address, replica.behind
+        yield from _replicas(server.replicas)
