@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import fcntl
 import json
 import os
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "chromium-headless-shell")
 _FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -41,8 +42,13 @@ _WAIT = 30.0
 
 
 def find() -> str:
-    """The browser's path, or nothing where none is installed."""
-    return next((path for name in _NAMES if (path := shutil.which(name))), "")
+    """The browser's path, of the machine or by scripts/chromium; nothing where there is none."""
+    where = os.pathsep.join((os.environ.get("PATH", ""), str(Path(sys.prefix) / "bin")))
+    return next((path for name in _NAMES if (path := shutil.which(name, path=where))), "")
+
+
+class RefusedError(AssertionError):
+    """The browser did not do what it was told."""
 
 
 class Page:
@@ -82,10 +88,11 @@ class Page:
         """Wait until an expression is true, over any navigation in between."""
         until = time.monotonic() + seconds
         while True:
-            answer = self.send("Runtime.evaluate", expression=script, returnByValue=True)
-            value = answer.get("result", {}).get("value")
-            if value:
-                return value
+            # In the middle of a navigation there is nothing to evaluate it in.
+            with contextlib.suppress(RefusedError):
+                answer = self.send("Runtime.evaluate", expression=script, returnByValue=True)
+                if value := answer.get("result", {}).get("value"):
+                    return value
             assert time.monotonic() < until, f"not within {seconds} s: {script}\n{self.text()}"
             time.sleep(0.05)
 
@@ -93,6 +100,31 @@ class Page:
         """Click as a user would."""
         self.await_that(f"document.querySelector({selector!r}) !== null")
         self.run(f"void document.querySelector({selector!r}).click()")
+
+    def press(self, key: str, code: int) -> None:
+        """Press a key, as somebody without a mouse does; `code` is its `keyCode`."""
+        text = {"text": "\r"} if key == "Enter" else {}
+        for kind in ("keyDown", "keyUp"):
+            self.send(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                code=key,
+                windowsVirtualKeyCode=code,
+                **(text if kind == "keyDown" else {}),
+            )
+
+    def look_like(self, *, width: int = 1280, scheme: str = "light") -> None:
+        """Have a screen of a width, whose user prefers a colour scheme."""
+        self.send(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=900,
+            deviceScaleFactor=1,
+            mobile=width < 600,
+        )
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        self.send("Emulation.setEmulatedMedia", features=[feature])
 
     def text(self) -> str:
         """What can be read on the page."""
@@ -112,7 +144,8 @@ class Page:
         while True:
             said = self._read()
             if said.get("id") == call["id"]:
-                assert "error" not in said, said
+                if "error" in said:
+                    raise RefusedError(said["error"])
                 return said["result"]
             self._hear(said)
 

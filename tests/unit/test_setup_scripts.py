@@ -114,10 +114,11 @@ def test_down_has_nothing_to_end_in_a_tree_that_was_never_set_up(tree: Path, mac
     assert (result.returncode, result.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("script", ["programs", "chromium"])
 def test_without_programs_to_judge_with_the_checks_go_on_and_say_what_is_skipped(
-    tree: Path, machine: Path
+    tree: Path, machine: Path, script: str
 ) -> None:
-    result = run(tree, machine, "programs")
+    result = run(tree, machine, script)
     assert (result.returncode, result.stdout) == (0, "")
     (line,) = result.stderr.splitlines()
     assert "are skipped" in line
@@ -126,5 +127,7 @@ def test_without_programs_to_judge_with_the_checks_go_on_and_say_what_is_skipped
 def test_programs_that_are_there_are_left_alone(tree: Path, machine: Path) -> None:
     for name in ("prometheus", "promtool", "prometheus-redis-exporter", "kubectl", "busybox"):
         program(machine, name, "exit 0")
-    result = run(tree, machine, "programs")
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    program(machine, "google-chrome", "exit 0")
+    for script in ("programs", "chromium"):
+        result = run(tree, machine, script)
+        assert (result.returncode, result.stdout, result.stderr) == (0, "", "")

@@ -82,10 +82,10 @@ def _why(each: CircuitStatus) -> Html | None:
 def _levers(each: CircuitStatus) -> list[Html]:
     name = each.name
     levers = [
-        ask(f"circuit {state} {name}", label, f"Hold circuit {name} {state}")
+        ask(f"circuit {state} {name}", label, f"circuit {name}")
         for state, label in _FORCES
         if each.state != f"forced-{state}"
     ]
     if each.state.startswith("forced"):
-        levers.append(ask(f"circuit auto {name}", "Let go …", f"Let the calls of {name} decide"))
+        levers.append(ask(f"circuit auto {name}", "Let go …", f"circuit {name}"))
     return levers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TypeAlias
 
 from .layout import Layout, Spot, tall, wide
 from .markup import Html, join, tag
@@ -17,8 +18,10 @@ GLYPHS: Mapping[Condition, str] = {
 }
 _PER_LETTER = 0.56
 """Width of a letter, as a part of its height."""
-_MARGIN = 14.0
+_NARROW = 140.0
 _ARROW = 7.0
+_BUS = 8.0
+Point: TypeAlias = tuple[float, float]
 
 
 def drawn(sketch: Sketch) -> Html:
@@ -33,11 +36,9 @@ def drawn(sketch: Sketch) -> Html:
 def _svg(sketch: Sketch, layout: Layout, name: str, told: str) -> Html:
     spots = {spot.box.id: spot for spot in layout.spots}
     ties = [
-        _tie(tie, spots[tie.source], spots[tie.target])
+        _tie(tie, spots[tie.source], spots[tie.target], layout)
         for tie in sketch.ties
-        if tie.source in spots
-        and tie.target in spots
-        and (layout.shows_namings or tie.does != "names")
+        if tie.source in spots and tie.target in spots and (layout.names or tie.does != "names")
     ]
     return tag(
         "svg",
@@ -70,15 +71,17 @@ def _box(spot: Spot, name: str) -> Html:
 
 
 def _lines(box: Box, width: float) -> Iterator[Html]:
-    room = width - 2 * _MARGIN
-    yield _text(box.name, 24, 15.5, room, "name")
+    narrow = width < _NARROW
+    margin = 9.0 if narrow else 14.0
+    room = width - 2 * margin
+    yield _text(box.name, (margin, 24), 13 if narrow else 15.5, room, "name")
     y = 43
     if box.kind in {"primary", "replica"}:
-        yield _text(box.role, y, 13, room, "role")
+        yield _text(box.role, (margin, y), 13, room, "role")
         y += 19
     glyph = tag("tspan", GLYPHS[box.condition], class_="glyph")
     words = _fitting(box.words, room - 18, 13)
-    yield tag("text", glyph, f" {words}", x=_MARGIN, y=y, class_="words")
+    yield tag("text", glyph, f" {words}", x=margin, y=y, class_="words")
     notes = box.notes
     if len(notes) > 2 or (notes and len(" · ".join(notes)) * 12 * _PER_LETTER > room):
         rows: tuple[str, ...] = (notes[0], " · ".join(notes[1:]))
@@ -86,11 +89,12 @@ def _lines(box: Box, width: float) -> Iterator[Html]:
         rows = (" · ".join(notes),)
     for row in filter(None, rows):
         y += 17
-        yield _text(row, y, 12, room, "note")
+        yield _text(row, (margin, y), 12, room, "note")
 
 
-def _text(text: str, y: float, high: float, room: float, kind: str) -> Html:
-    return tag("text", _fitting(text, room, high), x=_MARGIN, y=y, class_=kind)
+def _text(text: str, at: Point, high: float, room: float, kind: str) -> Html:
+    x, y = at
+    return tag("text", _fitting(text, room, high), x=x, y=y, font_size=high, class_=kind)
 
 
 def _fitting(text: str, room: float, high: float) -> str:
@@ -99,35 +103,51 @@ def _fitting(text: str, room: float, high: float) -> str:
     return text if len(text) <= letters else f"{text[: max(letters - 1, 1)]}…"
 
 
-def _tie(tie: Tie, source: Spot, target: Spot) -> Html:
-    (x1, y1), (x2, y2), across = _ends(source, target, down=tie.does == "names")
-    if across:
-        bends, back = ((x1 + x2) / 2, y1, (x1 + x2) / 2, y2), x2 < x1
-    else:
+def _tie(tie: Tie, source: Spot, target: Spot, layout: Layout) -> Html:
+    if layout.flow == "bus" and tie.does == "writes":
+        return _drawn(tie, *_bus(source, target), None)
+    down = layout.flow == "down" or tie.does == "names"
+    (x1, y1), (x2, y2) = _down(source, target) if down else _across(source, target)
+    if down:
         bends, back = (x1, (y1 + y2) / 2, x2, (y1 + y2) / 2), y2 < y1
+    else:
+        bends, back = ((x1 + x2) / 2, y1, (x1 + x2) / 2, y2), x2 < x1
     way = f"M{x1:g} {y1:g}C{' '.join(f'{each:g}' for each in bends)} {x2:g} {y2:g}"
+    head = _arrow(x2, y2, across=not down, back=back)
+    return _drawn(tie, way, head, _label(tie, (x1, y1), (x2, y2), across=not down))
+
+
+def _drawn(tie: Tie, way: str, head: str, label: Html | None) -> Html:
     return tag(
         "g",
         tag("path", d=way, class_="line"),
-        tag("path", d=_arrow(x2, y2, across=across, back=back), class_="head"),
-        _label(tie, (x1, y1), (x2, y2), across=across),
+        tag("path", d=head, class_="head"),
+        label,
         data_does=tie.does,
         data_whole="true" if tie.whole else "false",
     )
 
 
-def _ends(
-    source: Spot, target: Spot, *, down: bool
-) -> tuple[tuple[float, float], tuple[float, float], bool]:
-    """Where a line leaves one box and meets the other, and whether it runs across the page."""
-    (sx, sy), (tx, ty) = source.middle, target.middle
-    if source.x + source.width <= target.x and not down:
-        return (source.x + source.width, sy), (target.x, ty), True
-    if target.x + target.width <= source.x and abs(sy - ty) < source.height:
-        return (source.x, sy), (target.x + target.width, ty), True
-    if sy <= ty:
-        return (sx, source.y + source.height), (tx, target.y), False
-    return (sx, source.y), (tx, target.y + target.height), False
+def _bus(source: Spot, target: Spot) -> tuple[str, str]:
+    """Down the left edge, and into the box from there."""
+    _, y = target.middle
+    way = f"M{_BUS:g} {source.y + source.height:g}V{y:g}H{target.x:g}"
+    return way, _arrow(target.x, y, across=True, back=False)
+
+
+def _across(source: Spot, target: Spot) -> tuple[Point, Point]:
+    """Where a line leaves one box and meets the other."""
+    (_, sy), (_, ty) = source.middle, target.middle
+    if source.x <= target.x:
+        return (source.x + source.width, sy), (target.x, ty)
+    return (source.x, sy), (target.x + target.width, ty)
+
+
+def _down(source: Spot, target: Spot) -> tuple[Point, Point]:
+    (sx, _), (tx, _) = source.middle, target.middle
+    if source.y <= target.y:
+        return (sx, source.y + source.height), (tx, target.y)
+    return (sx, source.y), (tx, target.y + target.height)
 
 
 def _arrow(x: float, y: float, *, across: bool, back: bool) -> str:
@@ -138,9 +158,7 @@ def _arrow(x: float, y: float, *, across: bool, back: bool) -> str:
     return f"M{x:g} {y:g}l{-wing:g} {long:g}h{2 * wing:g}z"
 
 
-def _label(
-    tie: Tie, begin: tuple[float, float], end: tuple[float, float], *, across: bool
-) -> Html | None:
+def _label(tie: Tie, begin: Point, end: Point, *, across: bool) -> Html | None:
     said = {"writes": "writes" if tie.whole else "✕ cannot write", "feeds": tie.label, "names": ""}
     text = said[tie.does] if tie.whole or tie.does != "feeds" else f"✕ {tie.label}"
     if not text:
@@ -151,6 +169,8 @@ def _label(
             x, y, anchor = end[0] - 12, end[1] + (18 if begin[1] < end[1] else -10), "end"
     else:
         x, y, anchor = end[0] + 8, end[1] - 16, "start"
-        if begin[0] > end[0] + 1:
+        if tie.does == "feeds" and begin[0] != end[0]:  # above the box, beside the line
+            x, y, anchor = end[0], begin[1] + 20, "middle"
+        elif begin[0] > end[0]:
             x, anchor = end[0] - 8, "end"
     return tag("text", text, x=f"{x:g}", y=f"{y:g}", text_anchor=anchor, class_="label")

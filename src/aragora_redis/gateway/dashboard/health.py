@@ -52,7 +52,7 @@ def headline(picture: Picture) -> Headline:
     if status.mode == "embedded":
         return Headline("good", "Healthy", "Embedded: the state lives in this process.")
     if status.mode == "cluster":
-        return Headline("good", "Healthy", f"{count(len(picture.reigns), 'primary')} take writes.")
+        return Headline("good", "Healthy", f"All {len(picture.reigns)} primaries take writes.")
     primary = picture.name(status.primary) if status.primary else "Redis"
     return Headline("good", "Healthy", f"{primary} is the primary.")
 
@@ -75,6 +75,7 @@ def health(picture: Picture) -> Html:
                 data_say=f"{said.word}. {said.sentence}",
             ),
             [interruption(it, picture) for it in picture.ongoing],
+            _meanwhile(picture) if picture.ongoing else None,
             interruption(last, picture) if last is not None else None,
             _earlier(picture, skips=last),
             _troubles(picture.status.troubles) if said.tone != "good" else None,
@@ -114,13 +115,15 @@ def interruption(it: Interruption, picture: Picture) -> Html:
         tag("h3", title),
         bar(it, picture.at.monotonic, elects=elects),
         tag("ol", _steps(it, picture, elects=elects), class_="steps"),
-        _meanwhile(picture, ongoing=ongoing),
+        None if ongoing else _meanwhile(picture),
         class_="interruption",
         data_ongoing="true" if ongoing else "false",
     )
 
 
-def _meanwhile(picture: Picture, *, ongoing: bool) -> Html:
+def _meanwhile(picture: Picture) -> Html:
+    """Who has decided since the first of the last outages began."""
+    ongoing = bool(picture.ongoing)
     decided = [
         f"{number:,} {_MEANWHILE.get(source, source)}"
         for source, number in sorted(picture.meanwhile.items(), key=lambda each: -each[1])
@@ -128,7 +131,9 @@ def _meanwhile(picture: Picture, *, ongoing: bool) -> Html:
     limits = f"Limits decided here meanwhile: {', '.join(decided)}." if decided else None
     if limits is None and ongoing:
         limits = "Meanwhile limits are decided by the outage policy."
-    return tag("p", limits, " Known revocations hold." if ongoing else None, class_="quiet")
+    return tag(
+        "p", limits, " Known revocations hold." if ongoing else None, class_="quiet meanwhile"
+    )
 
 
 def _elects(it: Interruption, picture: Picture) -> bool:

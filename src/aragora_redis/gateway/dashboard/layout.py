@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from .sketch import Box, Sketch
 
@@ -33,12 +34,18 @@ class Spot:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """All places. With `points_down` what one does to another goes down the page, else across."""
+    """All places, and how lines run between them.
+
+    Attributes:
+        flow: `across` the page (but down from Sentinels), `down` the page, or across with a `bus`
+            from the gateway down the left edge.
+        names: whether there is a way for the ties of Sentinels.
+    """
 
     spots: tuple[Spot, ...]
     width: float
-    shows_namings: bool
-    """Whether there is a way for the ties of Sentinels."""
+    flow: Literal["across", "down", "bus"]
+    names: bool = False
 
     @property
     def height(self) -> float:
@@ -49,14 +56,15 @@ class Layout:
 def wide(sketch: Sketch) -> Layout:
     """For a screen on which a row of three boxes can be read."""
     if len(sketch.groups) > 1:
-        return Layout(tuple(_wide_shards(sketch)), WIDE, shows_namings=False)
-    return Layout(tuple(_wide_group(sketch)), WIDE, shows_namings=True)
+        return Layout(tuple(_wide_shards(sketch)), WIDE, "down")
+    return Layout(tuple(_wide_group(sketch)), WIDE, "across", names=True)
 
 
 def tall(sketch: Sketch) -> Layout:
     """For a phone."""
-    spots = _tall_shards(sketch) if len(sketch.groups) > 1 else _tall_group(sketch)
-    return Layout(tuple(spots), TALL, shows_namings=False)
+    if len(sketch.groups) > 1:
+        return Layout(tuple(_tall_shards(sketch)), TALL, "bus")
+    return Layout(tuple(_tall_group(sketch)), TALL, "down")
 
 
 def _wide_group(sketch: Sketch) -> Iterator[Spot]:
@@ -98,7 +106,7 @@ def _tall_group(sketch: Sketch) -> Iterator[Spot]:
     leads, replicas = _parted(sketch.groups[0]) if sketch.groups else ((), ())
     for box in leads:
         yield Spot(box, 40.0, y, 260.0, HIGH)
-        y += HIGH + 48.0
+        y += HIGH + 56.0
     for first in range(0, len(replicas), 2):
         pair = replicas[first : first + 2]
         yield from _row(pair, y, TALL, width=162.0, gap=16.0, height=HIGH)
@@ -111,8 +119,8 @@ def _tall_group(sketch: Sketch) -> Iterator[Spot]:
 
 def _tall_shards(sketch: Sketch) -> Iterator[Spot]:
     """A row for each shard, the primary left of its replicas; the gateway above."""
-    yield Spot(sketch.gateway, 60.0, 0.0, 220.0, LOW)
-    y = LOW + 32.0
+    yield Spot(sketch.gateway, 0.0, 0.0, 220.0, LOW)
+    y = LOW + 28.0
     for group in sketch.groups:
         leads, replicas = _parted(group)
         for number, box in enumerate(leads):

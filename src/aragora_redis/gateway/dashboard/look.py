@@ -23,7 +23,7 @@ class Look(Generic[T]):
     Args:
         what: is looked at, for the log.
         see: looks; it has to end by itself.
-        every: seconds from the begin of one look to that of the next.
+        every: seconds from the begin of one look to that of the next; may be changed.
         seen: told what was seen, as soon as it was.
     """
 
@@ -38,10 +38,10 @@ class Look(Generic[T]):
     ) -> None:
         self._what = what
         self._see = see
-        self._every = every
+        self.every = every
         self._clock = clock
         self._seen = seen
-        self._due_at = float("-inf")
+        self._began_at = float("-inf")
         self._looking: asyncio.Future[None] | None = None
         self._last: T | None = None
         self.trouble: str | None = None
@@ -50,14 +50,14 @@ class Look(Generic[T]):
     def last(self) -> T | None:
         """What was seen last; a new look begins where that is old."""
         now = self._clock.monotonic()
-        if self._looking is None and now >= self._due_at:
-            self._due_at = now + self._every
+        if self._looking is None and now - self._began_at >= self.every:
+            self._began_at = now
             self._looking = asyncio.ensure_future(self._look())
         return self._last
 
     def poke(self) -> None:
         """Something has changed: what was seen is old."""
-        self._due_at = float("-inf")
+        self._began_at = float("-inf")
 
     async def first(self) -> None:
         """Wait until it was seen once, for a page that cannot follow."""

@@ -20,6 +20,8 @@ from .look import Look
 LOOK_EVERY = 1.0
 EXAMINE_EVERY = 20.0
 """Seconds between two examinations, each of which asks a hundred questions of a server."""
+EXAMINE_AGAIN = 5.0
+"""The same, while anything is found."""
 ANSWER_LIMIT = 1.0
 """Seconds that a server has for its answers."""
 KEPT = 60
@@ -125,8 +127,12 @@ class Servers:
         self._sight = replace(self._sight, survey=seen, overview=overview, behind=behind)
 
     def _take_in_full(self, seen: Survey | None) -> None:
-        if seen is not None:
-            self._sight = replace(self._sight, examination=examine(seen), fleet=seen.instances)
+        if seen is None:
+            return
+        found = examine(seen)
+        # What is found is mended soon, or said to be.
+        self._examine.every = EXAMINE_AGAIN if found.diagnoses else EXAMINE_EVERY
+        self._sight = replace(self._sight, examination=found, fleet=seen.instances)
 
 
 def _replicas(servers: tuple[Server, ...]) -> Iterator[tuple[str, int | None]]:

@@ -103,6 +103,9 @@ def _gateway(picture: Picture) -> Box:
         "degraded": ("troubled", "decides alone"),
     }
     condition, words = conditions[status.health]
+    shards = status.mode == "cluster"
+    if shards and condition != "well" and len(picture.ongoing) < len(picture.reigns):
+        words = "decides in part alone"
     if status.mode == "embedded":
         words = "holds the state itself"
     return Box(
@@ -251,7 +254,7 @@ class _Seen:
                 missing = {"s_down", "o_down"} & said.flags
                 if condition == "well" and missing:
                     agreed = "o_down" in missing
-                    condition, words = "troubled", "agrees it is down" if agreed else "misses it"
+                    condition, words = "troubled", "says down" if agreed else "misses it"
                 if condition == "well" and said.info.get("sentinel_tilt"):
                     condition, words = "troubled", "in TILT mode"
             yield Box(

@@ -43,10 +43,10 @@ def _levers_of_all(picture: Picture, *, may_act: bool) -> Html | None:
         return None
     hands_over = picture.status.mode == "sentinel"
     levers = [
-        ask("switchover", "Hand over …", "Hand over to a replica") if hands_over else None,
+        ask("switchover", "Hand over …", "to a replica") if hands_over else None,
         *(
             (
-                lever(Verb.KILL, "primary", "Kill the primary"),
+                lever(Verb.KILL, "primary", _of_primary(picture)),
                 lever(Verb.RESTORE, "all", "Restore all"),
             )
             if picture.lab is not None
@@ -54,6 +54,12 @@ def _levers_of_all(picture: Picture, *, may_act: bool) -> Html | None:
         ),
     ]
     return tag("div", levers, class_="lever-row") if any(levers) else None
+
+
+def _of_primary(picture: Picture) -> str:
+    lab = picture.lab.status if picture.lab is not None else None
+    several = lab is not None and picture.status.mode == "cluster"
+    return f"Kill {lab.primary}" if lab is not None and several else "Kill the primary"
 
 
 def _outcome(picture: Picture) -> Html:
@@ -107,12 +113,16 @@ def _row(
         heard = f", heard {silence} s ago" if silence is not None and silence > 1 else ""
         behind = f"{lag_of(server)}{heard}" if follows else ""
         cells += [
-            tag("td", behind or NONE, data_head="Behind"),
-            tag("td", spark(known) if any(known) else NONE, data_head="Last minute"),
+            _cell("Behind", behind),
+            _cell("Last minute", spark(known) if any(known) else ""),
         ]
     if acts:
         cells.append(tag("td", tag("div", _levers(box, picture), class_="lever-row")))
     return tag("tr", *cells, data_kind=box.kind, data_condition=box.condition)
+
+
+def _cell(head: str, content: str) -> Html:
+    return tag("td", content or NONE, data_head=head, class_=None if content else "none")
 
 
 def condition_told(condition: Condition, words: str) -> Html:
@@ -132,9 +142,9 @@ def _levers(box: Box, picture: Picture) -> list[Html]:
     for node in lab.nodes if lab is not None else ():
         if str(node.address) == box.id and node.kind in {Kind.REDIS, Kind.SENTINEL}:
             found += [lever(verb, node.name) for verb in _LEVERS[node.state]]
-    if box.leads and picture.status.mode == "cluster":
+    if box.leads and box.condition != "gone" and picture.status.mode == "cluster":
         act = f"switchover {box.id}"
-        found.append(ask(act, "Hand over …", f"Hand over the shard of {box.name}"))
+        found.append(ask(act, "Hand over …", f"the shard of {box.name}"))
     return found
 
 
@@ -154,7 +164,7 @@ def lever(verb: Verb, target: str, label: str | None = None) -> Html:
 
 
 def ask(act: str, label: str, told: str) -> Html:
-    """A button after which is asked whether that is meant; `told` names it for who listens."""
+    """A button after which is asked whether that is meant; `told` adds to it for who listens."""
     return tag(
         "button",
         label,
@@ -163,7 +173,7 @@ def ask(act: str, label: str, told: str) -> Html:
         form=ASK,
         name="act",
         value=act,
-        aria_label=told,
+        aria_label=f"{label} {told}",
     )
 
 
