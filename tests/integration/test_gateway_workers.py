@@ -60,6 +60,15 @@ async def refused(env):
     return False
 
 
+async def all_are_shown(env, checks):
+    """Whether a worker's dashboard has the checks of all, and says so."""
+    login = {"token": env["ARAGORA_ADMIN_TOKEN"]}
+    cookie = (await asked(env, "POST", "/dashboard/login", data=login)).headers["set-cookie"]
+    page = await asked(env, "GET", "/dashboard", headers={"Cookie": cookie.partition(";")[0]})
+    assert "2 workers share this port" in page.text
+    return f"<dt>checks in a minute</dt><dd>{checks}</dd>" in page.text
+
+
 @asynccontextmanager
 async def sent_in_part(env, path, body):
     """A request of which only the head has been sent, and what sends the rest and reads."""
@@ -149,6 +158,7 @@ async def test_workers_are_one_service(standalone_lab, tmp_path):
         assert sum(counts.values()) == 16
         assert set(counts) == {"0", "1"}, "connections are dealt out"
         assert counted.count("# TYPE aragora_redis_ready gauge") == 1
+        await until(lambda: all_are_shown(env, 16), within=30)
 
         os.kill(min(first), signal.SIGKILL)
         await hears(b"has ended with code -9")

@@ -113,6 +113,92 @@ async def test_without_a_lab_there_are_no_levers(client):
     assert 'name="lever"' not in (await client.get("/dashboard")).text
 
 
+async def wish(client, path, **form):
+    return await client.post(f"/dashboard/{path}", data={"csrf": await csrf_of(client)} | form)
+
+
+async def test_an_act_asks_first_and_is_recorded(client):
+    await log_in(client)
+    asked = await wish(client, "ask", act="circuit open llm", lasts="600")
+    for told in ("Hold circuit llm open?", "What happens", "10 minutes", "Can it be undone"):
+        assert told in asked.text
+    assert "circuit llm" not in (await client.get("/dashboard")).text, "nothing was done yet"
+    fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', asked.text))
+    done = await client.post("/dashboard/do", data=fields | {"reason": "a drill"})
+    assert "Circuit llm is forced-open." in done.text
+    page = (await client.get("/dashboard")).text
+    assert "by hand: circuits force open llm, by admin token: forced-open" in page
+    assert "a drill" in page
+
+
+async def test_sessions_and_tokens_are_ended_by_hand(client):
+    await log_in(client)
+    headers = {"Authorization": f"Bearer {ADMIN}"}
+    made = await client.post("/v1/sessions", json={"user": "ann"}, headers=headers)
+    found = await wish(client, "ask", act="sessions", who="ann")
+    assert "This user has 1 session" in found.text
+    (handle,) = re.findall(r'value="end-session ([^"]+)"', found.text)
+    asked = await wish(client, "ask", act=f"end-session {handle}", who="ann")
+    assert "End this session?" in asked.text
+    ended = await wish(client, "do", act=f"end-session {handle}", who="ann", reason="lost")
+    assert "1 ended" in ended.text
+    gone = await client.get(f"/v1/sessions/{made.json()['id']}", headers=headers)
+    assert gone.status_code == 404
+
+    asked = await wish(client, "ask", act="revoke", kind="user", who="ann")
+    assert "no pardon key is set" in asked.text
+    await wish(client, "do", act="revoke", kind="user", who="ann")
+    page = (await client.get("/dashboard")).text
+    assert "by hand: tokens revoke user" in page
+    assert "ann" not in re.sub(r"annou?nce\w*", "", page)
+
+
+NO_ACTS = {
+    "no circuit": {"act": "circuit open"},
+    "no state": {"act": "circuit explode llm"},
+    "no time": {"act": "circuit open llm", "lasts": "1e9"},
+    "no name": {"act": "circuit open ../x"},
+    "nobody": {"act": "revoke", "kind": "user", "who": " "},
+    "no kind": {"act": "revoke", "kind": "tenant", "who": "t"},
+    "no days": {"act": "revoke", "kind": "jti", "who": "j", "days": "0"},
+    "no user": {"act": "end-session nothing", "who": ""},
+    "no act": {"act": "explode"},
+    "too long": {"act": "revoke", "kind": "user", "who": "a" * 2000},
+    "nothing": {},
+}
+
+
+async def test_what_is_no_act_is_told_so_and_not_done(client):
+    await log_in(client)
+    for case, form in NO_ACTS.items():
+        for path in ("ask", "do"):
+            assert (await wish(client, path, **form)).status_code in {400, 422}, case
+    assert "by hand" not in (await client.get("/dashboard")).text
+
+
+async def test_an_act_needs_its_page_and_the_admin(client):
+    await log_in(client)
+    form = {"act": "circuit open llm", "state": "open"}
+    for path in ("ask", "do"):
+        assert (await client.post(f"/dashboard/{path}", data=form)).status_code == 403
+    await log_in(client, GATEWAY)
+    page = (await client.get("/dashboard")).text
+    assert 'name="act"' not in page
+    for path in ("ask", "do"):
+        assert (await wish(client, path, **form)).status_code == 403
+    client.cookies.clear()
+    for path in ("ask", "do"):
+        answer = await client.post(f"/dashboard/{path}", data=form)
+        assert answer.headers["location"] == "/dashboard/login"
+    assert (await client.get("/dashboard/figures")).status_code == 401
+
+
+async def test_nobody_hands_over_without_a_redis(client):
+    await log_in(client)
+    answer = await wish(client, "ask", act="switchover")
+    assert "there is no Redis" in answer.text
+
+
 async def test_without_tokens_everybody_on_this_machine_looks(open_board):
     client = await open_board()
     answer = await client.get("/dashboard")

@@ -124,7 +124,12 @@ class Dashboard:
         if self.desk is not None:
             looks.append(self.desk.first_look())
         await asyncio.gather(*looks)
+        self._rendered.clear()  # it may be loaded to see what was just done
         return dashboard(self.sections(login.role), login, self.assets, instance=self._instance)
+
+    def acted(self) -> None:
+        """Something was done by hand: it is to be seen at once."""
+        self._circuits.poke()
 
     def now(self) -> float:
         """Unix seconds."""

@@ -43,6 +43,7 @@ class Look(Generic[T]):
         self._seen = seen
         self._began_at = float("-inf")
         self._looking: asyncio.Future[None] | None = None
+        self._poked = False
         self._last: T | None = None
         self.trouble: str | None = None
         """Why the last look saw nothing."""
@@ -57,11 +58,12 @@ class Look(Generic[T]):
 
     def poke(self) -> None:
         """Something has changed: what was seen is old."""
-        self._began_at = float("-inf")
+        self._began_at, self._poked = float("-inf"), True
 
     async def first(self) -> None:
-        """Wait until it was seen once, for a page that cannot follow."""
-        if self.last() is None and self._looking is not None:
+        """Wait until it was seen once, and since the last change, for who cannot follow."""
+        poked = self._poked
+        if (self.last() is None or poked) and self._looking is not None:
             await asyncio.wait((self._looking,), timeout=FIRST_LIMIT)
 
     async def close(self) -> None:
@@ -71,6 +73,7 @@ class Look(Generic[T]):
             await asyncio.gather(self._looking, return_exceptions=True)
 
     async def _look(self) -> None:
+        self._poked = False
         try:
             self._last = await self._see()
             self.trouble = None

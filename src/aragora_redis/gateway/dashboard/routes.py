@@ -171,6 +171,8 @@ def _add_acts(router: APIRouter, board: Dashboard) -> None:
             said = await board.hands.do(wish, form.get("reason", "")[: asking.REASON])
         except AragoraRedisError as error:
             return _told(board, asking.failed(str(error)), problem_of(error).status)
+        finally:
+            board.acted()
         return _see(PATH) if said is None else _told(board, asking.told(said))
 
 

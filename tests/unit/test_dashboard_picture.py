@@ -1,0 +1,131 @@
+"""The picture of the topology: who stands where, what ties are whole, what is said of it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from aragora_redis.address import Address
+from aragora_redis.gateway.dashboard.drawing import drawn
+from aragora_redis.gateway.dashboard.layout import tall, wide
+from aragora_redis.gateway.dashboard.picture import Picture
+from aragora_redis.gateway.dashboard.servers import Sight
+from aragora_redis.gateway.dashboard.sketch import sentence, sketch_of
+from aragora_redis.gateway.dashboard.timeline import Instant, Interruption
+from aragora_redis.ops.access import Failure, Fault
+from aragora_redis.ops.overview import overview_of
+from aragora_redis.ops.survey import NodeSurvey, SentinelSurvey, Survey
+from aragora_redis.state.status import Status
+
+ONE, TWO, THREE = (Address("10.0.0.1", 6379 + n) for n in range(3))
+WATCHERS = tuple(Address("10.0.0.2", 26379 + n) for n in range(3))
+GONE = Failure(Fault.UNREACHABLE, "cannot be reached")
+NOW = Instant(100.0, 1_000.0)
+
+
+def primary(**replicas):
+    rows = {
+        f"slave{number}": {"ip": at.host, "port": at.port, "state": "online", **row}
+        for number, (at, row) in enumerate(replicas.pop("rows", {}).items())
+    }
+    info = {"role": "master", "master_repl_offset": 1000, **rows}
+    return NodeSurvey(role="master", source=None, info=info, config={})
+
+
+def replica(of, link="up"):
+    info = {"role": "slave", "master_link_status": link, "slave_repl_offset": 990}
+    return NodeSurvey(role="slave", source=of, info=info, config={})
+
+
+def watcher(named, flags="master"):
+    return SentinelSurvey(
+        id="x",
+        named=named,
+        master={"config-epoch": 3, "quorum": 2, "flags": flags, "down-after-milliseconds": 1000},
+        replicas=(),
+        fellows=(),
+        info={},
+    )
+
+
+def picture_of(nodes, sentinels, *, primary_at=ONE, **more):
+    survey = Survey(master_name="m", sentinels=sentinels, nodes=nodes, now=0.0)
+    status = Status(mode="sentinel", health="healthy", primary=str(primary_at), epoch=3)
+    sight = Sight(survey=survey, overview=overview_of(survey))
+    return Picture(status=status, at=NOW, sight=sight, **more)
+
+
+def healthy():
+    rows = {TWO: {"offset": 1000, "lag": 0}, THREE: {"offset": 400, "lag": 2}}
+    nodes = {ONE: primary(rows=rows), TWO: replica(ONE), THREE: replica(ONE)}
+    return picture_of(nodes, dict.fromkeys(WATCHERS, watcher(ONE)))
+
+
+def test_a_healthy_deployment_is_whole():
+    sketch = sketch_of(healthy())
+    assert [box.id for box in sketch.groups[0]] == [str(ONE), str(TWO), str(THREE)]
+    assert {box.condition for box in sketch.boxes} == {"well"}
+    assert all(tie.whole for tie in sketch.ties)
+    labels = {tie.target: tie.label for tie in sketch.ties if tie.does == "feeds"}
+    assert labels == {str(TWO): "in step", str(THREE): "600 B behind"}
+    assert sentence(sketch).startswith("3 servers and 3 Sentinels. 10.0.0.1:6379: primary, answers")
+
+
+def test_a_lost_primary_breaks_all_that_hangs_on_it():
+    nodes = {ONE: GONE, TWO: replica(ONE, "down"), THREE: replica(ONE, "down")}
+    sentinels = {
+        WATCHERS[0]: watcher(ONE, "master,s_down,o_down"),
+        WATCHERS[1]: watcher(ONE, "master,s_down"),
+        WATCHERS[2]: GONE,
+    }
+    lost = Interruption(began=NOW, lost=str(ONE))
+    sketch = sketch_of(picture_of(nodes, sentinels, ongoing=(lost,)))
+    conditions = {box.id: (box.condition, box.words) for box in sketch.boxes}
+    assert conditions[str(ONE)] == ("gone", "no answer")
+    assert conditions[str(TWO)] == ("troubled", "no link to its primary")
+    assert [conditions[str(at)][1] for at in WATCHERS] == ["says down", "misses it", "no answer"]
+    assert not any(tie.whole for tie in sketch.ties)
+    assert sketch.groups[0][0].role == "primary until now"
+
+
+def test_who_is_promoted_stands_in_front_before_it_says_so_itself():
+    nodes = {ONE: GONE, TWO: replica(ONE, "down")}
+    sentinels = dict.fromkeys(WATCHERS, watcher(ONE))
+    sketch = sketch_of(picture_of(nodes, sentinels, primary_at=TWO))
+    assert [(box.id, box.role) for box in sketch.groups[0]] == [
+        (str(TWO), "replica, being promoted"),
+        (str(ONE), "server"),
+    ]
+
+
+@pytest.mark.parametrize("layout", [wide, tall], ids=["wide", "tall"])
+@pytest.mark.parametrize("replicas", [0, 1, 2, 7])
+@pytest.mark.parametrize("sentinels", [0, 3, 7])
+def test_boxes_do_not_overlap_and_stay_on_the_page(layout, replicas, sentinels):
+    nodes = {ONE: primary()} | {Address("10.0.0.3", n): replica(ONE) for n in range(replicas)}
+    watchers = {Address("10.0.0.2", n): watcher(ONE) for n in range(sentinels)}
+    placed = layout(sketch_of(picture_of(nodes, watchers)))
+    assert len(placed.spots) == 2 + replicas + sentinels
+    for number, spot in enumerate(placed.spots):
+        assert spot.x >= 0
+        assert spot.x + spot.width <= placed.width
+        for other in placed.spots[number + 1 :]:
+            apart = spot.x + spot.width <= other.x or other.x + other.width <= spot.x
+            assert apart or spot.y + spot.height <= other.y or other.y + other.height <= spot.y
+
+
+def test_a_picture_says_all_in_text_and_escapes_it():
+    hostile = Address('"><script>', 1)
+    picture = picture_of({ONE: primary(), hostile: replica(ONE)}, {})
+    made = drawn(sketch_of(picture))
+    assert "<script>" not in made
+    assert re.search(r'role="img" aria-label="2 servers and 0 Sentinels', made)
+    assert len(set(re.findall(r' id="([^"]+)"', made))) == made.count(' id="')
+
+
+def test_without_an_answer_the_instance_tells_what_it_knows():
+    status = Status(mode="standalone", health="degraded", primary=str(ONE))
+    sketch = sketch_of(Picture(status=status, at=NOW))
+    assert [(box.id, box.condition) for box in sketch.boxes] == [(str(ONE), "gone")]
+    assert sketch_of(Picture(status=Status(mode="embedded", health="healthy"), at=NOW)).boxes == ()
