@@ -24,6 +24,7 @@ _FLAGS = (
     "--disable-quic",
     "--disable-dev-shm-usage",
     "--no-first-run",
+    "--font-render-hinting=none",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
@@ -114,15 +115,18 @@ class Page:
                 **(text if kind == "keyDown" else {}),
             )
 
-    def look_like(self, *, width: int = 1280, scheme: str = "light") -> None:
-        """Have a screen of a width, whose user prefers a colour scheme."""
+    def look_like(
+        self, *, width: int = 1280, scheme: str = "light", height: int = 900, scale: float = 1
+    ) -> None:
+        """Have a screen of a size, whose user prefers a colour scheme."""
         self.send(
             "Emulation.setDeviceMetricsOverride",
             width=width,
-            height=900,
-            deviceScaleFactor=1,
+            height=height,
+            deviceScaleFactor=scale,
             mobile=width < 600,
         )
+        self.send("Emulation.setScrollbarsHidden", hidden=True)
         feature = {"name": "prefers-color-scheme", "value": scheme}
         self.send("Emulation.setEmulatedMedia", features=[feature])
 
@@ -130,10 +134,9 @@ class Page:
         """What can be read on the page."""
         return str(self.run("document.body.innerText"))
 
-    def screenshot(self, path: Path) -> None:
-        """The whole page as a picture."""
-        data = self.send("Page.captureScreenshot", captureBeyondViewport=True)["data"]
-        path.write_bytes(base64.b64decode(data))
+    def screenshot(self) -> bytes:
+        """What is on the screen, as PNG."""
+        return base64.b64decode(self.send("Page.captureScreenshot")["data"])
 
     def _ask(self, method: str, params: dict[str, Any], *, session: str | None = None) -> Any:
         self._last += 1

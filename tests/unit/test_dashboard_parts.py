@@ -177,6 +177,19 @@ def test_a_failover_is_told_step_by_step():
     assert (reign.address, reign.since) == (str(NEW), 1012)
 
 
+def test_to_begin_is_no_interruption():
+    timeline = Timeline()
+    timeline.see(Degraded("not connected yet"), Instant(0, 0))
+    assert [it.lost for it in timeline.ongoing] == [""]
+    timeline.see(ViewChanged(None, OLD, 1), Instant(1, 1))
+    timeline.see(LinkUp(str(OLD), "fast", 0.0), Instant(1, 1))
+    timeline.see(Recovered(1.0), Instant(1, 1))
+    assert (timeline.ongoing, timeline.over) == ((), ())
+    timeline.see(LinkLost(str(OLD), "fast", "closed"), Instant(2, 2))
+    timeline.see(LinkUp(str(OLD), "fast", 1.0), Instant(3, 3))
+    assert [it.back for it in timeline.over] == [str(OLD)]
+
+
 def test_a_planned_switchover_is_an_interruption_too():
     timeline = Timeline()
     for event, at in (

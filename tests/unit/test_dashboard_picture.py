@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,7 @@ from aragora_redis.address import Address
 from aragora_redis.gateway.dashboard.drawing import drawn
 from aragora_redis.gateway.dashboard.layout import tall, wide
 from aragora_redis.gateway.dashboard.picture import Picture
-from aragora_redis.gateway.dashboard.servers import Sight
+from aragora_redis.gateway.dashboard.servers import Sight, steadied
 from aragora_redis.gateway.dashboard.sketch import sentence, sketch_of
 from aragora_redis.gateway.dashboard.timeline import Instant, Interruption
 from aragora_redis.ops.access import Failure, Fault
@@ -129,3 +130,24 @@ def test_without_an_answer_the_instance_tells_what_it_knows():
     sketch = sketch_of(Picture(status=status, at=NOW))
     assert [(box.id, box.condition) for box in sketch.boxes] == [(str(ONE), "gone")]
     assert sketch_of(Picture(status=Status(mode="embedded", health="healthy"), at=NOW)).boxes == ()
+
+
+def test_where_no_sentinel_answers_the_primary_is_still_there():
+    sketch = sketch_of(picture_of({}, dict.fromkeys(WATCHERS, GONE)))
+    assert [box.id for box in sketch.groups[0]] == [str(ONE)]
+    assert all(box.condition == "gone" for box in sketch.sentinels)
+
+
+LATE = Failure(Fault.UNREACHABLE, "does not answer within 1 s", late=True)
+
+
+def test_who_is_late_once_says_what_it_said_before():
+    before = healthy().sight.survey
+    assert before is not None
+    late = dict.fromkeys(WATCHERS, LATE)
+    silent = replace(before, nodes={}, sentinels=late)
+    assert steadied(before, silent) == before
+    assert steadied(silent, silent) == silent, "twice is no accident"
+    half = replace(before, nodes=dict(before.nodes) | {TWO: LATE, THREE: GONE})
+    kept = steadied(before, half)
+    assert kept.nodes == dict(before.nodes) | {THREE: GONE}, "who refuses is gone at once"

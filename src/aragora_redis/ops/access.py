@@ -60,6 +60,8 @@ class Failure:
     fault: Fault
     text: str
     """What it did, as the end of a sentence that begins with its name."""
+    late: bool = False
+    """It said nothing in time, and may only have been slow."""
 
 
 def failure(error: Exception, access: Access, variable: str, deadline: float) -> Failure:
@@ -71,7 +73,7 @@ def failure(error: Exception, access: Access, variable: str, deadline: float) ->
     if isinstance(error, NoPermissionError):
         return Failure(Fault.DENIED, f"does not permit the user what a check needs: {error}")
     if isinstance(error, TimeoutError):
-        return Failure(Fault.UNREACHABLE, f"does not answer within {deadline:g} s")
+        return Failure(Fault.UNREACHABLE, f"does not answer within {deadline:g} s", late=True)
     if isinstance(error, ResponseError | BusyLoadingError):
         loading = isinstance(error, BusyLoadingError)
         text = "is still loading its data" if loading else f"refuses to answer: {error}"

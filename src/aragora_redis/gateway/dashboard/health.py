@@ -151,20 +151,23 @@ def _steps(it: Interruption, picture: Picture, *, elects: bool) -> list[Html]:
         steps.append(_step("done", chosen, f"+{precise(it.chosen_after)}", epoch, "election"))
     elif it.linked_after is None and elects:
         steps.append(_step("now", "Another primary chosen", _waits(picture), "", "election"))
-    linked = it.chosen is not None or it.linked_after is not None or not elects
-    if it.linked_after is not None:
-        after = f"+{precise(it.linked_after)}"
-        steps.append(_step("done", "Linked and verified", after, "", "connection"))
-    else:
-        state = "now" if linked else "next"
-        steps.append(_step(state, "Linked and verified", "connecting", "", "connection"))
+    if not it.refused or it.linked_after is not None:
+        steps.append(_linked(it, elects=elects))
     if it.back is not None and it.back_after is not None:
         title = f"Writing to {picture.name(it.back)}"
         steps.append(_step("done", title, f"+{precise(it.back_after)}", "", "first-write"))
     else:
-        state = "next" if it.linked_after is None else "now"
+        state = "now" if it.refused or it.linked_after is not None else "next"
         steps.append(_step(state, "Writing again", "until a write is accepted", "", "first-write"))
     return steps
+
+
+def _linked(it: Interruption, *, elects: bool) -> Html:
+    if it.linked_after is not None:
+        after = f"+{precise(it.linked_after)}"
+        return _step("done", "Linked and verified", after, "", "connection")
+    state = "now" if it.chosen is not None or not elects else "next"
+    return _step(state, "Linked and verified", "connecting", "", "connection")
 
 
 def _waits(picture: Picture) -> str:

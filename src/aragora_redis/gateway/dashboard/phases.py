@@ -33,7 +33,9 @@ def phases_of(it: Interruption, *, elects: bool) -> tuple[Phase, ...]:
         ("connection", it.linked_after),
         ("first-write", it.back_after),
     ]
-    if it.chosen_after is not None or (elects and it.linked_after is None):
+    if it.refused and it.linked_after is None:
+        del marks[0]
+    elif it.chosen_after is not None or (elects and it.linked_after is None):
         marks[:0] = [("election", it.named_after), ("agreement", it.chosen_after)]
     found: list[Phase] = []
     began = 0.0

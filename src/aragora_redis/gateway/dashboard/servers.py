@@ -6,24 +6,33 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
+from ...address import Address
 from ...clock import Clock
 from ...link.aside import aside
+from ...ops.access import Failure
 from ...ops.asking import survey
+from ...ops.cluster_view import view_of
 from ...ops.doctor import Examination, examine
 from ...ops.overview import Overview, Server, overview_of
-from ...ops.survey import Instance, Survey
+from ...ops.survey import Instance, NodeSurvey, Survey
 from ...ops.targets import Target, target_of
 from ...settings import Settings
 from .look import Look
 
+T = TypeVar("T")
+
 LOOK_EVERY = 1.0
+WATCH_EVERY = 0.3
+"""Seconds between two looks, and the same while something happens to them."""
 EXAMINE_EVERY = 20.0
 """Seconds between two examinations, each of which asks a hundred questions of a server."""
 EXAMINE_AGAIN = 5.0
 """The same, while anything is found."""
 ANSWER_LIMIT = 1.0
-"""Seconds that a server has for its answers."""
+EXAMINE_LIMIT = 4.0
+"""Seconds that a server has for its answers, to few questions and to a hundred."""
 KEPT = 60
 
 
@@ -57,6 +66,7 @@ class Servers:
         self._clock = clock
         self._target: Target | None = None
         self._sight = Sight()
+        self._seen: Survey | None = None
         self._behind: dict[str, deque[int | None]] = {}
         self._look = Look(
             "the servers", self._ask, every=LOOK_EVERY, clock=clock, seen=self._take_in
@@ -81,6 +91,7 @@ class Servers:
 
     def changed(self, *, settled: bool) -> None:
         """Something has happened to them; what is wrong is asked again once that is `settled`."""
+        self._look.every = LOOK_EVERY if settled else WATCH_EVERY
         self._look.poke()
         if settled:
             self._examine.poke()
@@ -109,13 +120,16 @@ class Servers:
             target,
             prefix=self._settings.prefix,
             clock=self._clock,
-            deadline=ANSWER_LIMIT,
+            deadline=EXAMINE_LIMIT if details else ANSWER_LIMIT,
             details=details,
         )
 
     def _take_in(self, seen: Survey | None) -> None:
         if seen is None:
             return
+        before, self._seen = self._seen, seen
+        if before is not None:
+            seen = steadied(before, seen)
         overview = overview_of(seen)
         replicas = dict(_replicas(overview.servers))
         self._behind = {
@@ -133,6 +147,31 @@ class Servers:
         # What is found is mended soon, or said to be.
         self._examine.every = EXAMINE_AGAIN if found.diagnoses else EXAMINE_EVERY
         self._sight = replace(self._sight, examination=found, fleet=seen.instances)
+
+
+def steadied(before: Survey, seen: Survey) -> Survey:
+    """A survey in which who was late once says what it said in the one before.
+
+    A machine that is busy for a second is no outage of all its servers. Pure.
+    """
+    nodes = _kept(before.nodes, seen.nodes)
+    if any(map(_is_late, (*seen.sentinels.values(), *seen.nodes.values()))):
+        nodes = {at: said for at, said in before.nodes.items() if at not in nodes} | nodes
+    words = {at: n.word for at, n in nodes.items() if isinstance(n, NodeSurvey) and n.word}
+    return replace(
+        seen,
+        nodes=dict(sorted(nodes.items())),
+        sentinels=_kept(before.sentinels, seen.sentinels),
+        cluster=view_of(words) if seen.cluster is not None else None,
+    )
+
+
+def _kept(old: Mapping[Address, T], new: Mapping[Address, T]) -> dict[Address, T]:
+    return {at: old.get(at, said) if _is_late(said) else said for at, said in new.items()}
+
+
+def _is_late(said: object) -> bool:
+    return isinstance(said, Failure) and said.late
 
 
 def _replicas(servers: tuple[Server, ...]) -> Iterator[tuple[str, int | None]]:

@@ -89,7 +89,7 @@ def sketch_of(picture: Picture) -> Sketch:
     if survey is None:
         return _from_status(picture, gateway)
     view = _Seen(picture, survey)
-    groups = tuple(view.groups())
+    groups = tuple(view.groups()) if survey.nodes else _from_status(picture, gateway).groups
     sentinels = tuple(view.sentinels())
     ties = (*view.writes(groups), *view.feeds(groups), *view.namings(sentinels, groups))
     return Sketch(gateway, groups, sentinels, ties)

@@ -97,6 +97,8 @@ class Timeline:
         self._announced: Instant | None = None
         self._linked: set[str] = set()
         self._degraded = False
+        self._began = False
+        """Whether there was a primary that could be written."""
 
     @property
     def ongoing(self) -> tuple[Interruption, ...]:
@@ -217,14 +219,19 @@ class Timeline:
 
     def _end_what_is_whole(self, now: Instant) -> None:
         """One ends with a link over which nothing is refused."""
+        if not self._ongoing and self._linked and not self._degraded:
+            self._began = True
         for it in self.ongoing:
             others = any(not self._is_linked(other) for other in self._ongoing if other is not it)
             # What is degraded may be another shard.
             if not self._is_linked(it) or (self._degraded and not others):
                 continue
             self._announced = None
-            back = it.holder if it.holder in self._linked else next(iter(self._linked))
+            begins, self._began = not self._began, True
             self._ongoing.remove(it)
+            if begins:  # nothing was interrupted: it took so long to begin
+                continue
+            back = it.holder if it.holder in self._linked else next(iter(self._linked))
             self._over.append(replace(it, back=back, back_after=_after(it, now)))
 
     def _is_linked(self, it: Interruption) -> bool:
