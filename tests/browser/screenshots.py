@@ -62,6 +62,7 @@ async def _take_all() -> None:
 
 
 def _of_sentinels(page: Page, lab: Lab) -> None:
+    page.await_that("document.querySelector('.interruption') === null")
     _keep("healthy-dark", page, scheme="dark", height=1500)
     page.look_like(scale=1.5, height=900)
     page.click("#ask-switchover")
@@ -71,7 +72,7 @@ def _of_sentinels(page: Page, lab: Lab) -> None:
     _catch_a_failover(page, lab)
     _keep("failover", page, height=1130)
     page.await_that(headline("Last interruption"))
-    page.await_that("document.getAnimations().length === 0")
+    page.await_that(f"!({says('.servers', 'no answer')}) && document.getAnimations().length === 0")
     _keep("phone", page, width=390, height=1180)
 
 
@@ -93,8 +94,8 @@ def _catch_a_failover(page: Page, lab: Lab) -> None:
 
 def _of_cluster(page: Page, lab: Lab) -> None:
     lab.kill("redis-1")
-    page.await_that(f"{headline('Without redis-1')} && {says('.servers', 'dead')}")
-    page.await_that(says("#doctor", "refuses connections"))
+    primaries = "document.querySelectorAll('.wide [data-kind=primary]').length === 3"
+    page.await_that(f"{headline('Without redis-1')} && {says('.servers', 'dead')} && {primaries}")
     _keep("cluster", page, height=1080)
 
 

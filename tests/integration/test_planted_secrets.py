@@ -383,6 +383,14 @@ async def _over_http(http, watch):
     for path in ("/dashboard", "/dashboard/events"):
         status, _ = await http.ask("GET", path, cookie=cookie, shown=True)
         assert status == 200
+    _, page = await http.ask("GET", "/dashboard", cookie=cookie)
+    proof = re.search(rb'name="csrf" value="([0-9a-f]+)"', page)
+    assert proof, page
+    for act in ({"kind": "jti", "who": p["jti"], "days": "1"}, {"kind": "user", "who": p["user"]}):
+        form = {"csrf": proof[1].decode(), "act": "revoke", "reason": "r"} | act
+        status, _ = await http.ask("POST", "/dashboard/do", form=form, cookie=cookie, shown=True)
+        assert status == 200
+    await http.ask("GET", "/dashboard", cookie=cookie, shown=True)
     await http.ask("POST", "/dashboard/logout", form={"csrf": stray}, cookie=cookie, shown=True)
     await http.ask("GET", "/dashboard", cookie=cookie + stray, shown=True)
 

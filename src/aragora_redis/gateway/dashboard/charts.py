@@ -182,7 +182,7 @@ def subjects(refused: Sequence[Refused]) -> Html:
             tag(
                 "p",
                 "In the last one to two minutes. Only digests are known: ",
-                tag("code", "aragora-redis limits show"),
+                tag("code", "aragora-redis limits look --json"),
                 " tells that of a subject.",
                 class_="quiet",
             ),
