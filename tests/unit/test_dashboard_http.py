@@ -176,6 +176,12 @@ async def test_what_is_no_act_is_told_so_and_not_done(client):
     assert "by hand" not in (await client.get("/dashboard")).text
 
 
+async def test_without_a_script_the_page_reloads_unless_somebody_types(client):
+    await log_in(client)
+    assert 'http-equiv="refresh"' in (await client.get("/dashboard")).text
+    assert 'http-equiv="refresh"' not in (await client.get("/dashboard?still")).text
+
+
 async def test_an_act_needs_its_page_and_the_admin(client):
     await log_in(client)
     form = {"act": "circuit open llm", "state": "open"}

@@ -118,14 +118,20 @@ class Dashboard:
             looks.append(self._others.close())
         await asyncio.gather(*looks)
 
-    async def page(self, login: Login) -> Html:
-        """The whole page."""
+    async def page(self, login: Login, *, reloads: bool) -> Html:
+        """The whole page; see `page.dashboard`."""
         looks = [self._servers.first_look(), self._circuits.first()]
         if self.desk is not None:
             looks.append(self.desk.first_look())
         await asyncio.gather(*looks)
         self._rendered.clear()  # it may be loaded to see what was just done
-        return dashboard(self.sections(login.role), login, self.assets, instance=self._instance)
+        return dashboard(
+            self.sections(login.role),
+            login,
+            self.assets,
+            instance=self._instance,
+            reloads=reloads,
+        )
 
     def acted(self) -> None:
         """Something was done by hand: it is to be seen at once."""

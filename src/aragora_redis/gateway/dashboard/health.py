@@ -14,6 +14,8 @@ from .wording import clock_time, count, precise, seconds
 
 Tone = Literal["good", "busy", "bad"]
 _GLYPHS: Mapping[Tone, str] = {"good": "●", "busy": "▲", "bad": "■"}
+AGREED_AT_ONCE = 0.05
+"""Seconds from the first word of another primary to its being believed that are no step apart."""
 SOURCES = {
     "redis": "Redis",
     "local": "This instance, alone",
@@ -148,7 +150,11 @@ def _steps(it: Interruption, picture: Picture, *, elects: bool) -> list[Html]:
     if it.chosen is not None and it.chosen_after is not None:
         chosen = f"{picture.name(it.chosen)} chosen"
         epoch = "" if it.epoch is None else f"epoch {it.epoch}"
-        steps.append(_step("done", chosen, f"+{precise(it.chosen_after)}", epoch, "election"))
+        named, phase = it.named_after, "election"
+        if named is not None and it.chosen_after - named >= AGREED_AT_ONCE:
+            steps.append(_step("done", "Another primary named", f"+{precise(named)}", "", phase))
+            phase = "agreement"
+        steps.append(_step("done", chosen, f"+{precise(it.chosen_after)}", epoch, phase))
     elif it.linked_after is None and elects:
         steps.append(_step("now", "Another primary chosen", _waits(picture), "", "election"))
     if not it.refused or it.linked_after is not None:

@@ -18,16 +18,23 @@ _ICON = (
     "%3Ccircle cx='8' cy='4' r='3' fill='%230f766e'/%3E%3Ccircle cx='4' cy='12' r='2.5' "
     "fill='%2394a3b8'/%3E%3Ccircle cx='12' cy='12' r='2.5' fill='%2394a3b8'/%3E%3C/svg%3E"
 )
+STILL = "still"
+"""Parameter of the page that does not reload."""
 _TITLE = "aragora-redis"
 _SKIP = "skip"
 
 
 def dashboard(
-    parts: Mapping[str, Html], login: Login, assets: Mapping[str, Asset], *, instance: str
+    parts: Mapping[str, Html],
+    login: Login,
+    assets: Mapping[str, Asset],
+    *,
+    instance: str,
+    reloads: bool,
 ) -> Html:
-    """The page."""
+    """The page; without a script it `reloads` by itself, or stands still for who types."""
     return document(
-        _head(assets, live=True),
+        _head(assets, live=True, reloads=reloads),
         tag(
             "body",
             tag("a", "Skip to the topology", href="#topology", class_=_SKIP),
@@ -102,7 +109,7 @@ def login(assets: Mapping[str, Asset], *, fault: str | None = None) -> Html:
     )
 
 
-def _head(assets: Mapping[str, Asset], *, live: bool) -> Html:
+def _head(assets: Mapping[str, Asset], *, live: bool, reloads: bool = False) -> Html:
     def script(name: str, **attributes: str | bool) -> Html:
         return tag("script", src=assets[name].url, **attributes)
 
@@ -118,7 +125,9 @@ def _head(assets: Mapping[str, Asset], *, live: bool) -> Html:
             (
                 script("idiomorph.min.js", defer=True),
                 script("dashboard.js", type="module"),
-                tag("noscript", tag("meta", http_equiv="refresh", content=RELOAD)),
+                tag("noscript", tag("meta", http_equiv="refresh", content=RELOAD))
+                if reloads
+                else Html(),
             )
         )
         if live
@@ -135,6 +144,10 @@ def _by_hand(login: Login) -> Html:
     return tag(
         "section",
         tag("h2", "By hand", id="hand-title"),
+        tag(
+            "noscript",
+            tag("p", tag("a", "Stop reloading this page, to type", href=f"/dashboard?{STILL}")),
+        ),
         tag(
             "div",
             _act(

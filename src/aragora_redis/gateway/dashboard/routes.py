@@ -57,7 +57,8 @@ def _add_pages(router: APIRouter, board: Dashboard) -> None:
     async def show(request: Request) -> Response:
         login = board.door.read(request.cookies.get(COOKIE))
         if login is not None:
-            return _html(await board.page(login))
+            reloads = page.STILL not in request.query_params
+            return _html(await board.page(login, reloads=reloads))
         cookie = board.door.let_in()
         if cookie is None:
             return _see(_LOGIN)
