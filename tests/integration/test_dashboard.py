@@ -31,6 +31,10 @@ async def pull(client, lever):
     return await client.post("/dashboard/lab", data={"csrf": csrf, "lever": lever})
 
 
+def admin(lab):
+    return {"Authorization": f"Bearer {lab.env()['ARAGORA_ADMIN_TOKEN']}"}
+
+
 async def shows(client, *texts, within=40):
     async with asyncio.timeout(within):
         while True:
@@ -53,6 +57,26 @@ async def test_a_failover_by_hand_is_seen_and_undone(board, sentinel_lab):
     assert (await pull(board, "freeze replica-0")).status_code == 303
     await shows(board, "by hand: froze")
     await pull(board, "restore all")
+
+
+async def test_a_primary_is_handed_over_after_a_question(board, sentinel_lab):
+    old = await asyncio.to_thread(sentinel_lab.primary)
+    page = await shows(board, ">Healthy<", f"{old} (", "nothing is wrong")
+    (csrf, *_) = re.findall(r'name="csrf" value="([0-9a-f]+)"', page)
+    form = {"csrf": csrf, "act": "switchover"}
+    asked = await board.post("/dashboard/ask", data=form)
+    assert f"Hand over from {old} to a replica?" in asked.text
+    assert await asyncio.to_thread(sentinel_lab.primary) == old, "nothing was done yet"
+    done = await board.post("/dashboard/do", data=form | {"reason": "a drill"})
+    assert done.status_code == 303
+    page = await shows(board, "nothing acknowledged was lost", f"{old} (")
+    new = await until(lambda: sentinel_lab.primary() != old and sentinel_lab.primary())
+    await shows(board, ">Healthy<", f"{new} (", "Last interruption: back after")
+    told = await board.get("/v1/audit", headers=admin(sentinel_lab))
+    (act,) = [each for each in told.json()["acts"] if each["action"] == "failover"]
+    assert (act["reason"], act["via"]) == ("a drill", "dashboard")
+    refused = form | {"act": "switchover 127.0.0.1:1"}
+    assert "no replica that answers" in (await board.post("/dashboard/ask", data=refused)).text
 
 
 async def test_a_lever_needs_its_page_the_admin_and_a_node(board, sentinel_lab):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from ...ops.doctor import Examination
-from ...ops.doctor.diagnosis import Diagnosis
+from typing import TYPE_CHECKING
+
 from ...ops.report import Status
 from .markup import Html, join, tag
 from .servers import Sight
+
+if TYPE_CHECKING:
+    from ...ops.doctor import Examination
+    from ...ops.doctor.diagnosis import Diagnosis
 
 _GLYPHS = {Status.WARNING: "▲", Status.CRITICAL: "■", Status.UNKNOWN: "○", Status.OK: "●"}
 _TONES = {Status.WARNING: "busy", Status.CRITICAL: "bad", Status.UNKNOWN: "busy", Status.OK: "good"}

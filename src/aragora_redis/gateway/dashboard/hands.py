@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
-from ...address import Address
-from ...audit.act import Act
 from ...clock import Clock
-from ...errors import SettingsError
-from ...link.aside import aside
-from ...ops.failover import Phase, SwitchoverReport, switch_over
-from ...ops.report import Status
-from ...ops.targets import ClusterTarget, Target, target_of
 from ...sessions.stored import SessionInfo
 from ...state.circuits import Forced
 from ...state.receipt import Receipt
@@ -23,18 +16,10 @@ from . import acts
 from .acts import Question, Wish
 from .worktop import Worktop
 
+if TYPE_CHECKING:
+    from .handover import Handover
+
 _DAY = 86_400
-_TOLD = {
-    Phase.PREFLIGHT: "asking all servers whether it would hurt",
-    Phase.PREFER: "preferring the chosen replica",
-    Phase.PAUSE: "holding writes",
-    Phase.DRAIN: "waiting until the replicas have everything",
-    Phase.PROMOTE: "a replica is promoted",
-    Phase.DEMOTE: "making the old primary a replica",
-    Phase.RESUME: "letting writes go",
-    Phase.VERIFY: "waiting until everybody follows",
-}
-_LEVELS = {Status.OK: logging.INFO, Status.WARNING: logging.WARNING}
 
 
 class Hands:
@@ -82,7 +67,7 @@ class Hands:
             case "sessions" | "end-session" | "end-sessions":
                 return acts.of_sessions(wish, status)
             case "switchover":
-                return await self._asked(wish)
+                return await self._handover().question(wish)
             case _:
                 assert_never(wish.verb)
 
@@ -115,7 +100,7 @@ class Hands:
                 ended = await state.sessions.end_user(wish.who, reason=reason, actor=by)
                 return Told(logging.INFO, f"Their sessions: {ended}.")
             case "switchover":
-                await self._worktop.do("hand over", lambda: self._hand_over(wish, reason))
+                await self._worktop.do("hand over", lambda: self._handover().do(wish, reason))
                 return None
             case _:
                 assert_never(wish.verb)
@@ -129,57 +114,13 @@ class Hands:
         expires_at = self._clock.wall() + int(wish.days) * _DAY
         return await tokens.revoke(wish.who, expires_at=expires_at, reason=reason, actor=by)
 
-    async def _asked(self, wish: Wish) -> Question:
-        """Ask all servers first, as a switchover does."""
-        target = await self._target()
-        report = await self._switch_over(wish, target, dry_run=True)
-        done = report.progress
-        old = self._name(str(done.old)) if done.old else "the primary"
-        new = self._name(str(done.new)) if done.new else None
-        question = acts.of_switchover(old, new, shard=isinstance(target, ClusterTarget))
-        if report.status is Status.OK:
-            return question
-        reasons = "; ".join([report.headline.partition(": ")[2], *done.notes])
-        return acts.refused(question, reasons)
+    def _handover(self) -> Handover:
+        # It brings all that judges a deployment, which a gateway does not need to start.
+        from .handover import Handover  # noqa: PLC0415
 
-    async def _hand_over(self, wish: Wish, reason: str) -> Told:
-        outcome = "failed"
-        try:
-            report = await self._switch_over(wish, await self._target(), dry_run=False)
-            outcome = report.headline
-        finally:
-            self._state.audit.note(
-                Act(
-                    actor=self._operator,
-                    action="failover",
-                    target=wish.target,
-                    reason=reason,
-                    outcome=outcome,
-                    via="dashboard",
-                )
-            )
-        notes = "".join(f" ({note})" for note in report.progress.notes)
-        level = _LEVELS.get(report.status, logging.ERROR)
-        return Told(level, f"by hand: {report.headline.partition(': ')[2]}{notes}")
-
-    async def _switch_over(self, wish: Wish, target: Target, *, dry_run: bool) -> SwitchoverReport:
-        named = Address.parse(wish.target, default_port=6379) if wish.target else None
-        clustered = isinstance(target, ClusterTarget)
-        return await switch_over(
-            target,
-            prefix=self._state.settings.prefix,
-            clock=self._clock,
-            to=None if clustered else named,
-            shard=named if clustered else None,
-            dry_run=dry_run,
-            on_phase=lambda phase: None if dry_run else self._worktop.say(_TOLD[phase]),
+        return Handover(
+            self._state, self._worktop, self._clock, operator=self._operator, name=self._name
         )
-
-    async def _target(self) -> Target:
-        target = await aside("login", lambda: target_of(self._state.settings))
-        if target is None:
-            raise SettingsError("there is no Redis, and so nobody to hand over to")
-        return target
 
 
 def _forced(state: str) -> Forced:

@@ -6,20 +6,21 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ...address import Address
 from ...clock import Clock
 from ...link.aside import aside
 from ...ops.access import Failure
-from ...ops.asking import survey
 from ...ops.cluster_view import view_of
-from ...ops.doctor import Examination, examine
 from ...ops.overview import Overview, Server, overview_of
 from ...ops.survey import Instance, NodeSurvey, Survey
 from ...ops.targets import Target, target_of
 from ...settings import Settings
 from .look import Look
+
+if TYPE_CHECKING:
+    from ...ops.doctor import Examination
 
 T = TypeVar("T")
 
@@ -114,6 +115,8 @@ class Servers:
         return await self._asked(self._target, details=True)
 
     async def _asked(self, target: Target | None, *, details: bool) -> Survey | None:
+        from ...ops.asking import survey  # noqa: PLC0415 - a gateway starts without it
+
         if target is None:
             return None
         return await survey(
@@ -143,6 +146,8 @@ class Servers:
     def _take_in_full(self, seen: Survey | None) -> None:
         if seen is None:
             return
+        from ...ops.doctor import examine  # noqa: PLC0415 - a gateway starts without it
+
         found = examine(seen)
         # What is found is mended soon, or said to be.
         self._examine.every = EXAMINE_AGAIN if found.diagnoses else EXAMINE_EVERY
