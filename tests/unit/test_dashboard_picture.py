@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from aragora_redis.address import Address
 from aragora_redis.gateway.dashboard.drawing import drawn
 from aragora_redis.gateway.dashboard.layout import tall, wide
-from aragora_redis.gateway.dashboard.picture import Picture
+from aragora_redis.gateway.dashboard.picture import LabPicture, Picture
 from aragora_redis.gateway.dashboard.servers import Sight, steadied
-from aragora_redis.gateway.dashboard.sketch import sentence, sketch_of
+from aragora_redis.gateway.dashboard.sketch import sentence, sketch_of, unseen
 from aragora_redis.gateway.dashboard.timeline import Instant, Interruption
+from aragora_redis.gateway.dashboard.topology import topology
+from aragora_redis.lab import Kind, LabStatus, Mode, NodeStatus, State
 from aragora_redis.ops.access import Failure, Fault
 from aragora_redis.ops.overview import overview_of
 from aragora_redis.ops.survey import NodeSurvey, SentinelSurvey, Survey
@@ -151,3 +154,15 @@ def test_who_is_late_once_says_what_it_said_before():
     half = replace(before, nodes=dict(before.nodes) | {TWO: LATE, THREE: GONE})
     kept = steadied(before, half)
     assert kept.nodes == dict(before.nodes) | {THREE: GONE}, "who refuses is gone at once"
+
+
+def test_what_a_lab_has_behind_a_name_is_listed_beside_the_picture():
+    node = NodeStatus("redis-0", Kind.REDIS, "127.0.0.9", 7000, State.FROZEN, 1, role="primary")
+    lab = LabPicture(LabStatus(Path(), Mode.MANAGED, "redis-0", (node,)))
+    status = Status(mode="standalone", health="healthy", primary="redis.internal:6379")
+    picture = Picture(status=status, at=NOW, lab=lab)
+    sketch = sketch_of(picture)
+    assert [(box.name, box.condition) for box in unseen(picture, sketch)] == [("redis-0", "frozen")]
+    section = topology(picture, may_act=True)
+    assert 'id="restore-redis-0"' in section
+    assert 'id="restore-redis-0"' not in topology(picture, may_act=False)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from ...address import Address
-from ...lab import State
+from ...lab import Kind, State
 from ...ops.access import Failure, Fault
 from ...ops.cluster_verdict import shards_of
 from ...ops.cluster_view import told_slots
@@ -16,7 +16,7 @@ from ...ops.survey import NodeSurvey, Survey
 from .picture import Picture
 from .wording import count, size
 
-Kind = Literal["gateway", "primary", "replica", "sentinel"]
+Part = Literal["gateway", "primary", "replica", "sentinel"]
 Condition = Literal["well", "troubled", "frozen", "gone", "unknown"]
 
 _FAULTS = {
@@ -25,6 +25,11 @@ _FAULTS = {
     Fault.DENIED: "login refused",
     Fault.UNKNOWN_MASTER: "does not know the master",
     Fault.NO_CLUSTER: "no node of a cluster",
+}
+_STATES: Mapping[State, tuple[Condition, str]] = {
+    State.RUNNING: ("well", "runs"),
+    State.FROZEN: ("frozen", "frozen"),
+    State.DEAD: ("gone", "dead"),
 }
 NAMED_AT_MOST = 2
 """Ranges of slots that a box names."""
@@ -43,7 +48,7 @@ class Box:
     """
 
     id: str
-    kind: Kind
+    kind: Part
     name: str
     role: str
     condition: Condition
@@ -183,7 +188,7 @@ class _Seen:
     def _box(
         self,
         at: Address,
-        kind: Kind,
+        kind: Part,
         notes: tuple[str, ...] = (),
         problem: str | None = None,
     ) -> Box:
@@ -203,7 +208,7 @@ class _Seen:
             notes=told,
         )
 
-    def _role(self, kind: Kind, node: NodeSurvey | Failure | None) -> str:
+    def _role(self, kind: Part, node: NodeSurvey | Failure | None) -> str:
         said = node.role if isinstance(node, NodeSurvey) else None
         if kind == "primary":
             if said == "slave":
@@ -222,10 +227,8 @@ class _Seen:
         self, address: str, node: NodeSurvey | Failure | None, problem: str | None
     ) -> tuple[Condition, str]:
         state = self._states.get(address)
-        if state is State.FROZEN:
-            return "frozen", "frozen"
-        if state is State.DEAD:
-            return "gone", "dead"
+        if state in {State.FROZEN, State.DEAD}:
+            return _STATES[state]
         if not isinstance(node, NodeSurvey):
             return "gone", _FAULTS[node.fault] if node is not None else "not asked"
         server = self._servers.get(address)
@@ -301,6 +304,25 @@ class _Seen:
                 if box.condition in {"gone", "frozen"}:
                     continue
                 yield Tie(box.id, str(said.named), "names", box.condition == "well")
+
+
+def unseen(picture: Picture, sketch: Sketch) -> tuple[Box, ...]:
+    """The processes of a lab that are in no picture: those behind the name of a managed service."""
+    lab = picture.lab.status if picture.lab is not None else None
+    drawn = {box.id for box in sketch.boxes}
+    return tuple(
+        Box(
+            id=str(node.address),
+            kind="sentinel" if node.kind is Kind.SENTINEL else "replica",
+            name=node.name,
+            role=node.role or "server",
+            condition=_STATES[node.state][0],
+            words=_STATES[node.state][1],
+            notes=(str(node.address),),
+        )
+        for node in (lab.nodes if lab is not None else ())
+        if str(node.address) not in drawn and node.kind in {Kind.REDIS, Kind.SENTINEL}
+    )
 
 
 def lag_of(server: Server | None) -> str:

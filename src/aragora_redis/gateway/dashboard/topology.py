@@ -11,7 +11,7 @@ from .desk import Verb
 from .drawing import GLYPHS, drawn
 from .markup import Html, join, tag
 from .picture import Picture
-from .sketch import Box, Condition, Sketch, lag_of, sketch_of
+from .sketch import Box, Condition, Sketch, lag_of, sketch_of, unseen
 from .wording import NONE, size
 
 FORM, ASK = "levers", "asks"
@@ -87,7 +87,7 @@ def _table(sketch: Sketch, picture: Picture, *, may_act: bool) -> Html:
     servers = {server.address: server for server in _flat(_servers_of(picture))}
     rows = [
         _row(box, servers.get(box.id), picture, replicated=replicated, acts=acts)
-        for box in sketch.boxes
+        for box in (*sketch.boxes, *unseen(picture, sketch))
     ]
     return tag(
         "table",
