@@ -59,8 +59,8 @@ class SentinelsSplit(Event, frozen=True):
     detail: str
 
 
-SLOTS_ELSEWHERE = "another node has its slots"
-"""Why the link to a node of a cluster ends that was replaced, or has given all its slots away."""
+GIVEN_UP = "closed"
+"""Why a link ends that nothing is wrong with: of this instance, or to a node without slots."""
 
 
 class LinkUp(Event, frozen=True):

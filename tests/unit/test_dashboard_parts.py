@@ -12,7 +12,7 @@ import pytest
 from aragora_redis.address import Address
 from aragora_redis.clock import SYSTEM_CLOCK
 from aragora_redis.events import (
-    SLOTS_ELSEWHERE,
+    GIVEN_UP,
     Degraded,
     EraChanged,
     LinkLost,
@@ -152,8 +152,8 @@ def test_a_failover_is_told_step_by_step():
     see(ViewChanged(None, OLD, 1), 0)
     see(LinkUp(str(OLD), "fast", 0.0), 0)
     assert (timeline.ongoing, timeline.over) == ((), ())
-    see(LinkLost(str(OLD), "fast", "closed"), 10)
-    see(LinkLost(str(OLD), "bulk", "closed"), 10)
+    see(LinkLost(str(OLD), "fast", "closed by the server"), 10)
+    see(LinkLost(str(OLD), "bulk", "closed by the server"), 10)
     see(Degraded("no link"), 10)
     (ongoing,) = timeline.ongoing
     assert (ongoing.lost, ongoing.lasted(11.5)) == (str(OLD), 1.5)
@@ -185,7 +185,7 @@ def test_to_begin_is_no_interruption():
     timeline.see(LinkUp(str(OLD), "fast", 0.0), Instant(1, 1))
     timeline.see(Recovered(1.0), Instant(1, 1))
     assert (timeline.ongoing, timeline.over) == ((), ())
-    timeline.see(LinkLost(str(OLD), "fast", "closed"), Instant(2, 2))
+    timeline.see(LinkLost(str(OLD), "fast", "closed by the server"), Instant(2, 2))
     timeline.see(LinkUp(str(OLD), "fast", 1.0), Instant(3, 3))
     assert [it.back for it in timeline.over] == [str(OLD)]
 
@@ -216,9 +216,9 @@ def test_in_a_cluster_each_shard_has_its_own_outage():
     for address in (one, other):
         see(ViewChanged(None, address, 1), 0)
         see(LinkUp(str(address), "fast", 0.0), 0)
-    see(LinkLost(str(one), "fast", "closed"), 10)
+    see(LinkLost(str(one), "fast", "closed by the server"), 10)
     see(Degraded("no link"), 10)
-    see(LinkLost(str(other), "fast", "closed"), 11)
+    see(LinkLost(str(other), "fast", "closed by the server"), 11)
     assert [it.lost for it in timeline.ongoing] == [str(one), str(other)]
     see(ViewChanged(one, heir, 4), 12)
     see(LinkUp(str(heir), "fast", 2.0), 12.5)
@@ -232,8 +232,9 @@ def test_in_a_cluster_each_shard_has_its_own_outage():
         (str(one), str(heir), 2.5),
     ]
     assert set(timeline.reigns) == {str(other), str(heir)}
-    see(LinkLost(str(other), "fast", SLOTS_ELSEWHERE), 20)
+    see(LinkLost(str(other), "fast", GIVEN_UP), 20)
     assert timeline.ongoing == (), "who gave its slots away is missed by nobody"
+    assert set(timeline.reigns) == {str(heir)}
 
 
 async def test_a_stream_sends_what_has_changed_and_ends_with_the_login():

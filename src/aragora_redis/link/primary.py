@@ -10,7 +10,7 @@ from typing import Any
 
 from ..clock import Clock, full_jitter
 from ..errors import AragoraRedisError, LinkDownError
-from ..events import Events, LinkLost, LinkUp, ServiceLacks, Unreachable
+from ..events import GIVEN_UP, Events, LinkLost, LinkUp, ServiceLacks, Unreachable
 from ..operation import Lane
 from ..topology.statement import role_fault
 from .connection import Login, Target, connect
@@ -215,7 +215,7 @@ class PrimaryLinks:
     async def close(self) -> None:
         """End every connection."""
         tasks = [*self._tasks, *self._renewals]
-        self._cancel("closed")
+        self._cancel(GIVEN_UP)
         self.target = None
         await asyncio.gather(*tasks, return_exceptions=True)
 

@@ -18,7 +18,7 @@ from .logins import COOKIE, LIFETIME, Login, Logins
 from .throttle import Throttle
 
 PATH = "/dashboard"
-_FIELDS = 8
+_FIELDS = 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,9 +54,15 @@ def headline(picture: Picture) -> Headline:
     if status.mode == "embedded":
         return Headline("good", "Healthy", "Embedded: the state lives in this process.")
     if status.mode == "cluster":
-        return Headline("good", "Healthy", f"All {len(picture.reigns)} primaries take writes.")
+        return Headline("good", "Healthy", f"All {_primaries(picture)} primaries take writes.")
     primary = picture.name(status.primary) if status.primary else "Redis"
     return Headline("good", "Healthy", f"{primary} is the primary.")
+
+
+def _primaries(picture: Picture) -> int:
+    """How many hold slots of a cluster."""
+    survey = picture.sight.survey
+    return len(survey.primaries) if survey is not None else len(picture.reigns)
 
 
 def health(picture: Picture) -> Html:

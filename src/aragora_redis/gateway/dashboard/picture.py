@@ -159,7 +159,10 @@ class Observer:
             self._meanwhile = Counter()
         self._journal.see(event)
         match event:
-            case LinkLost(lane=Lane.FAST) | LinkUp(lane=Lane.FAST) | Degraded():
-                self._changed(settled=False)
-            case ViewChanged() | Recovered():
-                self._changed(settled=True)
+            case LinkLost(lane=Lane.FAST) | LinkUp(lane=Lane.FAST):
+                self._tell_of_change()
+            case ViewChanged() | Degraded() | Recovered():
+                self._tell_of_change()
+
+    def _tell_of_change(self) -> None:
+        self._changed(settled=not self.timeline.ongoing)

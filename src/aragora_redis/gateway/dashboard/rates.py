@@ -1,4 +1,4 @@
-"""Decisions by source over the last minute, in whole seconds."""
+"""What came out well and what did not over the last minute, by source, in whole seconds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What one source has decided in each of the last 60 seconds, the oldest first."""
+    """What a source has allowed or done, and not, in each of the last 60 seconds, oldest first."""
 
     source: str
     allowed: tuple[int, ...]
@@ -18,22 +18,22 @@ class Rate:
 
 
 class Rates:
-    """Counts decisions. A second is shown once it is over, so that a bar never grows backwards."""
+    """Counts. A second is shown once it is over, so that a bar never grows backwards."""
 
     def __init__(self) -> None:
         self._series: dict[str, deque[list[int]]] = {}
         self._second = 0
 
     def count(self, source: str, *, allowed: bool, now: float) -> None:
-        """One decision at `now` (monotonic seconds)."""
+        """One more, at `now` (monotonic seconds)."""
         self._advance(int(now))
         series = self._series.get(source)
-        if series is None:  # sources are few: words of `rate_limit.gcra.Source`
+        if series is None:  # sources are few: words of ours
             series = self._series[source] = _empty()
         series[-1][not allowed] += 1
 
     def last_minute(self, now: float) -> tuple[Rate, ...]:
-        """The sources that have decided something lately, by name."""
+        """The sources that were counted lately, by name."""
         self._advance(int(now))
         return tuple(
             Rate(source, *zip(*list(series)[:-1], strict=True))

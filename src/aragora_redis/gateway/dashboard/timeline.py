@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ...events import (
-    SLOTS_ELSEWHERE,
+    GIVEN_UP,
     Degraded,
     Event,
     LinkLost,
@@ -120,7 +120,9 @@ class Timeline:
         match event:
             case LinkLost(address, Lane.FAST, reason):
                 self._linked.discard(address)
-                if reason != SLOTS_ELSEWHERE:
+                if reason == GIVEN_UP:
+                    self._reigns.pop(address, None)
+                else:
                     self._lose(address, reason, now)
             case LinkUp(address, Lane.FAST):
                 self._link(address, now)
