@@ -21,6 +21,8 @@ _PER_LETTER = 0.56
 _NARROW = 140.0
 _ARROW = 7.0
 _BUS = 8.0
+_LABELLED = 60.0
+"""Length of a line across the page beside which there is room for words."""
 Point: TypeAlias = tuple[float, float]
 
 
@@ -161,6 +163,8 @@ def _arrow(x: float, y: float, *, across: bool, back: bool) -> str:
 def _label(tie: Tie, begin: Point, end: Point, *, across: bool) -> Html | None:
     said = {"writes": "writes" if tie.whole else "✕ cannot write", "feeds": tie.label, "names": ""}
     text = said[tie.does] if tie.whole or tie.does != "feeds" else f"✕ {tie.label}"
+    if across and abs(end[0] - begin[0]) < _LABELLED:
+        text = "" if tie.whole else "✕"
     if not text:
         return None
     if across:
