@@ -23,6 +23,8 @@ _SESSIONS = {
     "not-json": "Unreadable",
     "rolled-back": "Older than their client's",
 }
+_KEYS = (None, "allowed", "refused", None)
+"""What the columns of a table of rates explain of its bars."""
 _SLOWEST = 0.001
 """Seconds that the chart of latency reaches at least."""
 
@@ -70,11 +72,15 @@ def _rated(
             heading,
             tag(
                 "table",
-                tag("thead", tag("tr", [tag("th", head, scope="col") for head in heads])),
+                tag("thead", tag("tr", [_head(*each) for each in zip(heads, _KEYS, strict=True)])),
                 tag("tbody", [_rate(rate, words, top) for rate in busy]),
             ),
         )
     )
+
+
+def _head(text: str, key: str | None) -> Html:
+    return tag("th", text, scope="col", data_key=key)
 
 
 def _rate(rate: Rate, words: dict[str, str], top: int) -> Html:
@@ -119,17 +125,20 @@ def latency(rows: Sequence[Sequence[int]]) -> Html:
     if seen is None:
         quiet = "No limit or token was checked over HTTP in the last minute."
         return join((title, tag("p", quiet, class_="quiet")))
-    shown = {
-        "half within": millis(seen.median),
-        "99 of 100 within": millis(seen.tail),
-        "checks in a minute": f"{seen.count:,}",
-    }
+    shown = (
+        ("half within", millis(seen.median), "median"),
+        ("99 of 100 within", millis(seen.tail), "tail"),
+        ("checks in a minute", f"{seen.count:,}", None),
+    )
     return join(
         (
             title,
             tag(
                 "dl",
-                [tag("div", tag("dt", name), tag("dd", text)) for name, text in shown.items()],
+                [
+                    tag("div", tag("dt", name, data_line=line), tag("dd", text))
+                    for name, text, line in shown
+                ],
                 class_="figures",
             ),
             _lines(seen),
