@@ -48,7 +48,7 @@ async def test_a_failover_by_hand_is_seen_and_undone(board, sentinel_lab):
     old = await asyncio.to_thread(sentinel_lab.primary)
     await shows(board, ">Healthy<", f"{old} (")
     assert (await pull(board, "kill primary")).status_code == 303
-    await shows(board, f"by hand: killed {old}", "primary until now")
+    await shows(board, f"by hand: killed {old}")
     await shows(board, "Last interruption: back after", "failover: the primary was")
     new = await until(lambda: sentinel_lab.primary() != old and sentinel_lab.primary())
     await shows(board, ">Healthy<", f"{new} (")
@@ -69,7 +69,7 @@ async def test_a_primary_is_handed_over_after_a_question(board, sentinel_lab):
     assert await asyncio.to_thread(sentinel_lab.primary) == old, "nothing was done yet"
     done = await board.post("/dashboard/do", data=form | {"reason": "a drill"})
     assert done.status_code == 303
-    page = await shows(board, "nothing acknowledged was lost", f"{old} (")
+    await shows(board, "nothing acknowledged was lost")
     new = await until(lambda: sentinel_lab.primary() != old and sentinel_lab.primary())
     await shows(board, ">Healthy<", f"{new} (", "Last interruption: back after")
     told = await board.get("/v1/audit", headers=admin(sentinel_lab))
