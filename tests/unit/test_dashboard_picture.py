@@ -13,7 +13,8 @@ from aragora_redis.gateway.dashboard.drawing import drawn
 from aragora_redis.gateway.dashboard.layout import tall, wide
 from aragora_redis.gateway.dashboard.picture import LabPicture, Picture
 from aragora_redis.gateway.dashboard.servers import Sight, steadied
-from aragora_redis.gateway.dashboard.sketch import sentence, sketch_of, unseen
+from aragora_redis.gateway.dashboard.sketch import sentence
+from aragora_redis.gateway.dashboard.sketching import sketch_of, unseen
 from aragora_redis.gateway.dashboard.timeline import Instant, Interruption
 from aragora_redis.gateway.dashboard.topology import topology
 from aragora_redis.lab import Kind, LabStatus, Mode, NodeStatus, State
@@ -166,3 +167,10 @@ def test_what_a_lab_has_behind_a_name_is_listed_beside_the_picture():
     section = topology(picture, may_act=True)
     assert 'id="restore-redis-0"' in section
     assert 'id="restore-redis-0"' not in topology(picture, may_act=False)
+
+
+def test_who_refuses_our_login_is_not_taken_for_dead():
+    refusal = Failure(Fault.DENIED, "refuses the password")
+    sketch = sketch_of(picture_of({ONE: primary(), TWO: refusal}, {}))
+    conditions = {box.id: (box.condition, box.words) for box in sketch.boxes}
+    assert conditions[str(TWO)] == ("unknown", "login refused")

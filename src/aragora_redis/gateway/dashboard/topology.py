@@ -11,7 +11,8 @@ from .desk import Verb
 from .drawing import GLYPHS, drawn
 from .markup import Html, join, tag
 from .picture import Picture
-from .sketch import Box, Condition, Sketch, lag_of, sketch_of, unseen
+from .sketch import Box, Condition, Sketch
+from .sketching import lag_of, sketch_of, unseen
 from .wording import NONE, size
 
 FORM, ASK = "levers", "asks"
