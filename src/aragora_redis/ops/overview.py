@@ -124,7 +124,8 @@ def overview_of(survey: Survey) -> Overview:
         return _server(at, node, source, tuple(server(b, this) for b in below if b not in drawn))
 
     # Those without anybody above them, the primary first; then what is left over is a ring.
-    tops = sorted((at for at in survey.nodes if above[at] is None), key=survey.primary.__ne__)
+    first = (at for at in survey.nodes if above[at] is None)
+    tops = sorted(first, key=lambda at: at != survey.primary)
     servers = [server(at, None) for at in (*tops, *survey.nodes) if at not in drawn]
     return Overview(
         master_name=survey.master_name,
