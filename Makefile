@@ -13,7 +13,7 @@ setup: ## Make .venv, with the project, its tools and a redis-server (PYTHON=pyt
 
 # `exec`, so that a signal reaches the command itself and its exit code is the one reported.
 up: ## Run Redis and the gateway here (PORT=8080 GATEWAYS=1 DIR=.lab MODE=sentinel|cluster|managed|standalone|embedded)
-	@scripts/setup
+	@scripts/setup up
 	@exec .venv/bin/aragora-redis up $(options)
 
 down: ## End what an `up` that crashed has left running (DIR=.lab)

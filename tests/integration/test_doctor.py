@@ -8,6 +8,7 @@ import re
 import shutil
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import redis
@@ -446,6 +447,9 @@ async def test_instances_tell_of_their_outbox(single, tmp_path):
         assert "refused by its disk" in found.evidence
         volume.mkdir()
         (boot,) = {one.boot_id} & (await seen(single)).boots
+        for killed in (one, bare):
+            followed: Any = killed._redis
+            followed.presence.accepted_at = None  # so that it cannot say that it ends
     # Their rows stay, as nobody is there to take them away.
     while boot in (await seen(single)).boots:  # noqa: ASYNC110 - Redis forgets, and tells nobody
         await asyncio.sleep(0.2)
