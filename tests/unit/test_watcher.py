@@ -11,7 +11,7 @@ from tests.unit.test_panel import GROUP, S1, S2, S3, A, B, panel_at, says
 
 from aragora_redis.address import Address
 from aragora_redis.clock import SYSTEM_CLOCK
-from aragora_redis.errors import AragoraRedisError, LinkDownError
+from aragora_redis.errors import AragoraRedisError, LinkDownError, UnexpectedReplyError
 from aragora_redis.events import Events
 from aragora_redis.link import watcher
 from aragora_redis.link.account import account_of
@@ -231,3 +231,19 @@ async def test_news_that_come_while_a_sentinel_answers_have_it_asked_again(monke
             await asyncio.wait_for(again.wait(), 5)
         finally:
             await watch.watcher.close()
+
+
+async def test_what_is_to_be_corrected_is_told_before_what_may_pass_by_itself():
+    """A Sentinel that is away must not hide that another has never heard of the master."""
+    watch = Watch()
+    watch.panel.view = None
+    watch.watcher._note_trouble(
+        AT[S1], watch.watcher._explain(UnexpectedReplyError("ERR No such master with that name"))
+    )
+    watch.watcher._note_trouble(
+        AT[S2], watch.watcher._explain(LinkDownError(f"{AT[S2]} cannot be reached"))
+    )
+    for told in watch.told:
+        assert str(told).startswith(f"no master named '{MASTER}' here (check ARAGORA_")
+        assert f"Sentinel {AT[S1]}" in str(told)
+    assert len(watch.told) == 2

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from msgspec import Struct
+
 from ..address import Address
 from ..clock import Clock, full_jitter
 from ..errors import AragoraRedisError, SettingsError
@@ -39,6 +41,17 @@ _NEWS = (
     b"+reboot",
 )
 """Events after which every Sentinel is asked anew. All but the first only save a wait."""
+
+
+class Trouble(Struct, frozen=True):
+    """Why a Sentinel cannot be asked.
+
+    Attributes:
+        mistaken: whether the settings are, so that no waiting helps.
+    """
+
+    reason: str
+    mistaken: bool
 
 
 class SentinelWatcher:
@@ -90,7 +103,7 @@ class SentinelWatcher:
         self._proving: asyncio.Task[None] | None = None
         self._split: Split | None = None
         self.panel = panel
-        self.troubles: dict[Address, str] = {}
+        self.troubles: dict[Address, Trouble] = {}
         """Why a Sentinel cannot be asked now, by address."""
 
     def start(self) -> None:
@@ -148,24 +161,33 @@ class SentinelWatcher:
                     pipe.close("no longer watched")
             await asyncio.sleep(full_jitter(attempt, base=RETRY_BASE, cap=RETRY_CAP))
 
-    def _note_trouble(self, address: Address, reason: str) -> None:
-        if self.troubles.get(address) != reason:
-            self._events.emit(Unreachable(f"Sentinel {address}", reason))
-        self.troubles[address] = reason
+    def _note_trouble(self, address: Address, trouble: Trouble) -> None:
+        if self.troubles.get(address) != trouble:
+            self._events.emit(Unreachable(f"Sentinel {address}", trouble.reason))
+        self.troubles[address] = trouble
         if self.panel.view is None:
-            self._on_lost(f"no Sentinel has named a primary yet; {address}: {reason}")
+            self._on_lost(self._why_none(address))
 
-    def _explain(self, error: AragoraRedisError) -> str:
-        if "unknown command" in str(error) and "SENTINEL" in str(error).upper():
-            return "this is no Sentinel (check ARAGORA_REDIS_SENTINEL_HOSTS)"
-        if "No such master" in str(error):
-            return str(
-                SettingsError(
-                    f"no master named {self._master_name!r} here",
-                    remedy="check ARAGORA_REDIS_SENTINEL_MASTER",
-                )
+    def _why_none(self, newest: Address) -> str:
+        """Why no primary is known: what is to be corrected comes before what may pass by itself."""
+        mistaken = (at for at, trouble in self.troubles.items() if trouble.mistaken)
+        address = next(mistaken, newest)
+        why = self.troubles[address].reason
+        at = "" if str(address) in why else f", says Sentinel {address}"
+        return f"{why}{at}; no Sentinel has named a primary yet"
+
+    def _explain(self, error: AragoraRedisError) -> Trouble:
+        told, mistake = str(error), None
+        if "unknown command" in told and "SENTINEL" in told.upper():
+            mistake = SettingsError(
+                "this is no Sentinel", remedy="check ARAGORA_REDIS_SENTINEL_HOSTS"
             )
-        return str(error)
+        elif "No such master" in told:
+            mistake = SettingsError(
+                f"no master named {self._master_name!r} here",
+                remedy="check ARAGORA_REDIS_SENTINEL_MASTER",
+            )
+        return Trouble(str(mistake or error), mistaken=mistake is not None)
 
     async def _pause(self, poke: asyncio.Event) -> None:
         try:
