@@ -124,8 +124,8 @@ TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI0MiJ9.sEcReTsIgNaTuRe0123456789-and-mor
 @pytest.mark.parametrize(
     ("ask", "told"),
     [
-        (lambda state: state.rate_limits.policy(TOKEN), "there are api"),
-        (lambda state: state.rate_limits.limit(TOKEN), "there are api"),
+        (lambda state: state.rate_limits.policy(TOKEN), "there is 'api'"),
+        (lambda state: state.rate_limits.limit(TOKEN), "there is 'api'"),
         (lambda state: state.circuits[TOKEN], "not a name for a circuit"),
         (lambda state: state.circuits[7], "text, not int"),
         (lambda _: Rate(TOKEN), "not a rate"),
@@ -140,6 +140,6 @@ async def test_what_may_be_a_token_in_the_wrong_place_is_not_repeated(ask, told)
 
 def test_many_limits_are_not_all_listed():
     told = str(unknown_limit(f"limit-{n:02}" for n in range(12)))
-    assert "limit-00, " in told
-    assert "limit-09, and 2 more" in told
+    assert "there are 'limit-00', " in told
+    assert "'limit-09', and 2 more" in told
     assert "none is defined" in str(unknown_limit([]))

@@ -243,7 +243,7 @@ async def test_what_is_asked_wrongly_cannot_fill_the_log(client, caplog):
     for number in range(5):
         assert (await client.get(f"/authz/address/wrong-{number}")).status_code == 404
     (said,) = [record.message for record in caplog.records if record.levelname == "ERROR"]
-    assert "there are api, public" in said
+    assert "there are 'api', 'public'" in said
     assert "wrong-0" not in said
 
 

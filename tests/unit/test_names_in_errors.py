@@ -12,7 +12,7 @@ from aragora_redis.testing import memory_state
 async def test_a_limit_that_is_not_known_is_answered_with_those_that_are():
     policies = "[limits.api]\nrate = '1/second'\n"
     async with memory_state(policies) as state:
-        with pytest.raises(UnknownPolicyError, match="of that name: there are api") as raised:
+        with pytest.raises(UnknownPolicyError, match="of that name: there is 'api'") as raised:
             await state.rate_limits.check("user-42", "api")
     assert "user-42" not in f"{raised.value} {raised.value.args}"
 

@@ -140,6 +140,12 @@ def test_what_comes_first_decides_first(app):
     assert seen == ["before", "after", "view", "before"]
 
 
+def test_the_log_names_a_limit_that_nobody_has_defined(app, caplog):
+    app.add_url_rule("/", view_func=limited("hello")(lambda: "ok"))
+    assert app.test_client().get("/").status_code == 500
+    assert "there is no limit 'hello': there are 'api', 'login' (define it" in caplog.text
+
+
 def test_an_address_is_that_of_a_trusted_proxys_client(here):
     app = Flask(__name__)
     Aragora(app, here, trusted_proxies=["10.0.0.0/8"])

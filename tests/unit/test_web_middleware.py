@@ -160,7 +160,7 @@ async def test_a_websocket_over_its_limit_does_not_open(state):
 
 
 def test_an_unknown_policy_is_told_at_once(state):
-    with pytest.raises(UnknownPolicyError):
+    with pytest.raises(UnknownPolicyError, match="no limit 'nobody'"):
         RateLimitMiddleware(PLAIN, state=state, policy="nobody")
 
 
@@ -616,3 +616,18 @@ async def test_without_install_the_mistake_is_named():
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
         with pytest.raises(RuntimeError, match="install"):
             await client.get("/")
+
+
+async def test_the_log_names_a_limit_that_the_program_names_and_nobody_has_defined(state, caplog):
+    app = FastAPI()
+    install(app, state)
+
+    @app.get("/", dependencies=[Depends(RateLimit("hello"))])
+    async def root():
+        return PlainTextResponse("ok")
+
+    async with client_of(app) as client:
+        answer = await client.get("/")
+    assert answer.status_code == 500
+    assert "hello" not in answer.text
+    assert "there is no limit 'hello': there are 'api', 'wide' (define it" in caplog.text

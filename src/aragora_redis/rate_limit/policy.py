@@ -64,17 +64,24 @@ def parse_rate(text: str) -> tuple[int, int]:
     return count, number * _UNITS_US[found["unit"]]
 
 
-def unknown_limit(defined: Iterable[str]) -> UnknownPolicyError:
+def unknown_limit(defined: Iterable[str], *, written: str | None = None) -> UnknownPolicyError:
     """The error for a name that no limit has.
 
     What was asked for is not repeated, because a client may have sent it: a token in the wrong
     place.
+
+    Args:
+        defined: the names that there are.
+        written: what was asked for, where it stands in the program, so that no client has sent it.
     """
     names = sorted(defined)
+    shown = ", ".join(repr(name) for name in names[:_NAMES_SHOWN])
     more = f", and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    there_are = f"there are {', '.join(names[:_NAMES_SHOWN])}{more}" if names else "none is defined"
+    are = "are" if len(names) > 1 else "is"
+    there_are = f"there {are} {shown}{more}" if names else "none is defined"
+    which = "limit of that name" if written is None else f"limit {written!r}"
     return UnknownPolicyError(
-        f"there is no limit of that name: {there_are}",
+        f"there is no {which}: {there_are}",
         remedy="define it in the file that ARAGORA_POLICIES names",
     )
 

@@ -9,6 +9,8 @@ from typing import ParamSpec, TypeVar, cast
 from flask import current_app, request
 
 from ...clock import SYSTEM_CLOCK
+from ...errors import UnknownPolicyError
+from ...rate_limit.policy import unknown_limit
 from ..headers import x_fields
 from ..problems import ProblemError, over_limit
 from .extension import Told, installed, tell
@@ -67,11 +69,16 @@ class RateLimit:
         Raises:
             ProblemError: it is over its limit.
             LimitUnavailableError: a policy that is closed in an outage cannot be asked.
+            UnknownPolicyError: there is no such policy.
         """
         subject = None if request.endpoint in self._exempt else self._subject()
         if subject is None:
             return
-        decision = installed().state.rate_limits.check(self._policy, subject, self._cost)
+        state = installed().state
+        try:
+            decision = state.rate_limits.check(self._policy, subject, self._cost)
+        except UnknownPolicyError:
+            raise unknown_limit(state.policies.limits, written=self._policy) from None
         now = SYSTEM_CLOCK.wall()
         if not decision.allowed:
             x_now = now if self._x_headers else None

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ...clock import SYSTEM_CLOCK
 from ...errors import AragoraRedisError
 from ...rate_limit.gcra import Decision
+from ...rate_limit.policy import unknown_limit
 from ...state.shared import SharedState
 from ..client_address import AddressSubjects, proxies
 from ..headers import joined_fields, x_fields
@@ -71,7 +72,9 @@ class RateLimitMiddleware:
     ) -> None:
         self._app = app
         self._state = state
-        self._policy = state.rate_limits.policy(policy).name
+        if policy not in state.policies.limits:
+            raise unknown_limit(state.policies.limits, written=policy)
+        self._policy = policy
         self._subject = subject or by_address()
         self._exempt = tuple(exempt)
         self._x_headers = x_headers

@@ -9,7 +9,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...clock import SYSTEM_CLOCK
+from ...errors import UnknownPolicyError
 from ...rate_limit.gcra import Decision
+from ...rate_limit.policy import unknown_limit
 from ...state.shared import SharedState
 from ..headers import joined_fields, x_fields
 from ..problems import ProblemError, over_limit
@@ -56,11 +58,15 @@ class RouteLimit:
         Raises:
             ProblemError: it is over its limit.
             LimitUnavailableError: a policy that is closed in an outage cannot be asked.
+            UnknownPolicyError: there is no such policy.
         """
         subject = self._subject(scope)
         if subject is None:
             return None
-        decision = await state.rate_limits.check(self._policy, subject, self._cost)
+        try:
+            decision = await state.rate_limits.check(self._policy, subject, self._cost)
+        except UnknownPolicyError:
+            raise unknown_limit(state.policies.limits, written=self._policy) from None
         now = SYSTEM_CLOCK.wall()
         if not decision.allowed:
             x_now = now if self._x_headers else None
