@@ -187,7 +187,9 @@ class CircuitFullError(AragoraRedisError):
 class NotStartedError(AragoraRedisError):
     """A state was asked before `start` or after `close`: no outage, but a slip of the program."""
 
-    remedy = "call start() first and close() last, as `with` does"
+    remedy = (
+        "call start() first and close() last, as `with` and `FastAPI(lifespan=lifespan(state))` do"
+    )
 
     def __init__(
         self, message: str = "the state is not started, or was closed", *, remedy: str | None = None

@@ -631,3 +631,20 @@ async def test_the_log_names_a_limit_that_the_program_names_and_nobody_has_defin
     assert answer.status_code == 500
     assert "hello" not in answer.text
     assert "there is no limit 'hello': there are 'api', 'wide' (define it" in caplog.text
+
+
+async def test_a_state_that_nobody_has_started_is_told_in_the_log_and_not_to_clients(caplog):
+    app = FastAPI()
+    install(app, SharedState(from_env({"ARAGORA_JWT_SECRET": KEY})))
+
+    @app.get("/", dependencies=[Depends(RateLimit("api"))])
+    async def root():
+        return PlainTextResponse("ok")
+
+    async with client_of(app) as client:
+        answer = await client.get("/")
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == "1"
+    assert "start" not in answer.json()["detail"]
+    assert "start" not in answer.json()["remedy"]
+    assert "FastAPI(lifespan=lifespan(state))" in caplog.text

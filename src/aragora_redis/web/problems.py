@@ -66,7 +66,7 @@ _REMEDIES = {
     Ran.YES: "it was done, so do not ask for it again",
 }
 """What whoever asks a service is told of them, by whether the operation ran."""
-_OF_THE_SERVICE = (UnknownPolicyError,)
+_OF_THE_SERVICE = (UnknownPolicyError, NotStartedError)
 """Errors that whoever asks a service cannot mend, though whoever asks the gateway can."""
 
 
@@ -102,6 +102,13 @@ class Problem:
 _INTERNAL = Problem(
     HTTPStatus.INTERNAL_SERVER_ERROR, "this service cannot handle the request", "its log says why"
 )
+_AWAY = Problem(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "the state of this service cannot be used now",
+    _REMEDIES[Ran.NO],
+    headers={"Retry-After": "1"},
+)
+"""Between its end and its next start a service can do no more than in an outage."""
 
 
 class ProblemError(Exception):
@@ -144,8 +151,7 @@ def problem_outside(error: AragoraRedisError) -> Problem:
     problem = problem_of(error)
     if isinstance(error, _OF_THE_SERVICE) or problem.status is _INTERNAL.status:
         _log.error("a request cannot be handled: %s", error)
-        return _INTERNAL
+        return _AWAY if isinstance(error, NotStartedError) else _INTERNAL
     if not isinstance(error, _OF_REDIS):
         return problem
-    detail = "the state of this service cannot be used now"
-    return replace(problem, detail=detail, remedy=_REMEDIES[error.ran])
+    return replace(problem, detail=_AWAY.detail, remedy=_REMEDIES[error.ran])
