@@ -20,7 +20,10 @@ MIDDLEWARE = [
     "aragora_redis.web.django.RateLimitMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "aragora_redis.web.django.SessionMiddleware",  # in the place of Django's
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 DATABASES = {
     "default": {
@@ -35,4 +38,4 @@ SESSION_ENGINE = "aragora_redis.web.django.sessions"
 SESSION_COOKIE_AGE = 30 * 60  # seconds without use
 # Browsers send a `__Host-` cookie over HTTPS only.
 SESSION_COOKIE_NAME = "session" if PLAIN_HTTP else "__Host-session"
-SESSION_COOKIE_SECURE = not PLAIN_HTTP
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not PLAIN_HTTP

@@ -11,6 +11,7 @@ from django.contrib.auth import alogin, alogout, login, logout
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
+from django.views.decorators.csrf import csrf_exempt, ensure_csrf_cookie
 from django.views.decorators.http import require_POST
 
 from aragora_redis.web.django import get_state, limited, require_token, session_of, token_of
@@ -42,7 +43,9 @@ def log_in(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"token": jwt.encode(claims, secret.reveal(), algorithm="HS256")})
 
 
+@ensure_csrf_cookie
 def profile(request: HttpRequest) -> HttpResponse:
+    """What a browser asks first: it brings what each POST of a session has to send along."""
     user = request.user
     return JsonResponse({"user": user.get_username(), "cart": request.session.get("cart", [])})
 
@@ -66,6 +69,7 @@ def whose_token(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"user": token_of(request).user})
 
 
+@csrf_exempt  # no browser sends a Bearer token by itself, as it sends a cookie
 @require_POST
 @require_token()
 def revoke(request: HttpRequest) -> HttpResponse:

@@ -15,6 +15,13 @@ import django
 from django.conf import settings
 from tests.integration.test_how_to import Block, blocks
 
+PROCESSORS = [
+    "django.template.context_processors.request",
+    "django.contrib.auth.context_processors.auth",
+    "django.contrib.messages.context_processors.messages",
+]
+"""Those of `startproject`."""
+
 
 def run(page: Path) -> None:
     first, *others = (block for block in blocks(page) if block.language == "python")
@@ -26,6 +33,14 @@ def run(page: Path) -> None:
         PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
         ROOT_URLCONF="page",
         SECRET_KEY="k" * 50,
+        STATIC_URL="static/",
+        TEMPLATES=[
+            {
+                "BACKEND": "django.template.backends.django.DjangoTemplates",
+                "APP_DIRS": True,
+                "OPTIONS": {"context_processors": PROCESSORS},
+            }
+        ],
         **{name: value for name, value in vars(said).items() if name.isupper()},
     )
     django.setup()

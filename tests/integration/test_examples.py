@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.cookies import SimpleCookie
 from pathlib import Path
 
 import httpx
@@ -138,13 +139,22 @@ def django_service(standalone_lab, of_django):
         "--bind", "127.0.0.1:{port}", "--log-level", "warning",
     )  # fmt: skip
     with serving("django", command, standalone_lab, **of_django) as client:
+        client.event_hooks = {"request": [with_csrf_token]}
         yield client
+
+
+def with_csrf_token(request):
+    """As the script of a page does: what the cookie says."""
+    sent = SimpleCookie(request.headers.get("Cookie", ""))
+    if "csrftoken" in sent:
+        request.headers["X-CSRFToken"] = sent["csrftoken"].value
 
 
 @pytest.fixture(scope="module")
 def django_asgi_service(standalone_lab, of_django):
     command = ("uvicorn", "asgi:application", "--port", "{port}", "--log-level", "warning")
     with serving("django", command, standalone_lab, **of_django) as client:
+        client.event_hooks = {"request": [with_csrf_token]}
         yield client
 
 
@@ -352,6 +362,8 @@ def test_django_a_visit_from_cart_to_logout(django_service):
     client.cookies.clear()
     assert client.get("/healthz").json() == {"status": "ok"}
     assert "session" not in client.cookies
+    assert client.post("/cart/book").status_code == 403, "sent from elsewhere"
+    assert client.get("/profile").json() == {"user": "", "cart": []}
     assert client.post("/cart/book").json() == {"cart": ["book"]}
     anonymous = client.cookies["session"]
     login = client.post("/login", data={"user": "ann"}, headers={"User-Agent": "Firefox"})
@@ -373,8 +385,11 @@ def test_django_a_visit_from_cart_to_logout(django_service):
 def test_django_requests_at_once_are_told_apart_from_those_that_were_written(django_service):
     """Of one field each change is either there, or was refused; none is lost unsaid."""
     django_service.cookies.clear()
+    django_service.get("/profile")
     django_service.post("/cart/first")
-    kept = {"Cookie": f"session={django_service.cookies['session']}"}
+    token = django_service.cookies["csrftoken"]
+    cookies = f"session={django_service.cookies['session']}; csrftoken={token}"
+    kept = {"Cookie": cookies, "X-CSRFToken": token}
 
     def put(item):
         answer = httpx.post(django_service.base_url.join(f"/cart/{item}"), headers=kept)
@@ -391,6 +406,7 @@ def test_django_requests_at_once_are_told_apart_from_those_that_were_written(dja
 
 def test_django_a_token_holds_until_it_is_revoked_in_each_worker(django_service):
     client = django_service
+    client.get("/profile")
     token = client.post("/login", data={"user": "bob"}).json()["token"]
     bearer = {"Authorization": f"Bearer {token}"}
     assert client.get("/api/me", headers=bearer).status_code == 200
@@ -403,6 +419,7 @@ def test_django_a_token_holds_until_it_is_revoked_in_each_worker(django_service)
 
 def test_django_under_asgi(django_asgi_service):
     client = django_asgi_service
+    client.get("/profile")
     client.post("/cart/book")
     assert client.post("/async/login", data={"user": "ann"}).status_code == 204
     assert client.get("/async/profile").json()["user"] == "ann"
