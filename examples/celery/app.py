@@ -42,7 +42,7 @@ def export(claims: dict[str, Any]) -> str:
 @app.task
 def quote(*, up: bool = True) -> str:
     """Spares the upstream while it fails, in all workers."""
-    with state.circuits["quotes"]:
+    with state.circuits["celery-quotes"]:
         if not up:
             raise ConnectionError("the upstream does not answer")
         return "42"

@@ -83,7 +83,7 @@ def revoke(request: HttpRequest) -> HttpResponse:
 def quote(request: HttpRequest) -> HttpResponse:
     """Spares the upstream while it fails: 502 at first, then 503 at once until it may be tried."""
     try:
-        with get_state().circuits["quotes"]:
+        with get_state().circuits["django-quotes"]:
             return JsonResponse({"quote": upstream(up=request.GET.get("up") != "false")})
     except ConnectionError as error:
         return HttpResponse(str(error), status=502)

@@ -95,7 +95,7 @@ async def upstream(*, up: bool) -> str:
 @app.get("/quote")
 async def quote(*, up: bool = True) -> dict[str, str]:
     """Spares the upstream while it fails: 502 at first, then 503 at once until it may be tried."""
-    async with state.circuits["quotes"]:
+    async with state.circuits["fastapi-quotes"]:
         return {"quote": await upstream(up=up)}
 
 

@@ -103,7 +103,7 @@ def upstream(*, up: bool) -> str:
 
 def quote() -> Response:
     """Spares the upstream while it fails: 502 at first, then 503 at once until it may be tried."""
-    with state.circuits["quotes"]:
+    with state.circuits["flask-quotes"]:
         return jsonify(quote=upstream(up=request.args.get("up") != "false"))
 
 

@@ -100,7 +100,7 @@ async def quote(
     up: FromQuery[bool] = True,  # noqa: FBT002 - a parameter of the query
 ) -> dict[str, str]:
     """Spares the upstream while it fails: 502 at first, then 503 at once until it may be tried."""
-    async with aragora.circuits["quotes"]:
+    async with aragora.circuits["litestar-quotes"]:
         return {"quote": await upstream(up=up)}
 
 

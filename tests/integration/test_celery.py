@@ -24,7 +24,7 @@ POLICIES = """
 rate = "2 per second"
 burst = 3
 lease = 2
-[circuits.quotes]
+[circuits.celery-quotes]
 minimum_calls = 3
 reporters = 1
 open_for = "60 seconds"
@@ -109,9 +109,9 @@ def test_tasks_share_what_the_service_has(pool, workers, standalone_lab, connect
         # A circuit, which tells the caller when to come again.
         with pytest.raises(CircuitOpenError) as refused:
             until_refused(workers)
-        assert (refused.value.circuit, refused.value.state) == ("quotes", "open")
+        assert (refused.value.circuit, refused.value.state) == ("celery-quotes", "open")
         assert refused.value.retry_after > 30
-        await_state(service.circuits["quotes"], "open")
+        await_state(service.circuits["celery-quotes"], "open")
         children |= {told.get(timeout=30) for told in [workers.send("export", {"jti": "x"})]}
     if pool == "prefork":
         assert len(children) > 2, "children were replaced"
