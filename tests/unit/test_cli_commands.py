@@ -226,14 +226,14 @@ def test_what_is_not_installed_is_named(missing):
     )
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
-    assert "pip install 'aragora-redis[cli]'" in line
+    assert "pip install '/path/to/this/checkout[cli]'" in line
 
 
 def test_serve_names_what_the_gateway_lacks(capsys, monkeypatch):
     monkeypatch.setattr(serve_command, "_NEEDED", ("fastapi", "no_such_module"))
     message = failed(capsys, "serve")
     assert "needs no_such_module" in message
-    assert "aragora-redis[gateway]" in message
+    assert "pip install '/path/to/this/checkout[gateway]'" in message
 
 
 def test_nothing_is_coloured_in_a_pipe(call):

@@ -177,4 +177,4 @@ def test_a_library_that_is_not_installed_is_named_with_its_extra(monkeypatch):
     monkeypatch.setattr("aragora_redis.identity.source.import_module", absent)
     with pytest.raises(SettingsError, match="botocore is not installed") as caught:
         source_of(AWS)
-    assert caught.value.remedy == "install aragora-redis[aws]"
+    assert caught.value.remedy == "install its extra: pip install '/path/to/this/checkout[aws]'"

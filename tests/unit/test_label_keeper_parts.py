@@ -345,7 +345,7 @@ def failed(capsys, monkeypatch):
 
 def test_without_the_extra_it_says_what_to_install(failed, monkeypatch):
     monkeypatch.setattr(command, "_NEEDED", ("no_such_module",))
-    assert "aragora-redis[kubernetes]" in failed()
+    assert "/path/to/this/checkout[kubernetes]" in failed()
 
 
 def test_without_sentinels_there_is_nobody_to_ask(failed):

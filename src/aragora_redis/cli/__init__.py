@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from ..extras import installing
+
 _NEEDED = ("rich", "typer")
 
 
@@ -19,9 +21,6 @@ def main() -> None:
         missing = (error.name or "").partition(".")[0]
         if missing not in _NEEDED:
             raise
-        sys.stderr.write(
-            f"error: the command line needs {missing}; "
-            "install it with: pip install 'aragora-redis[cli]'\n"
-        )
+        sys.stderr.write(f"error: the command line needs {missing}; {installing('cli')}\n")
         sys.exit(1)
     run()

@@ -7,15 +7,14 @@ import contextlib
 import os
 import signal
 from collections.abc import Coroutine
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ..clock import SYSTEM_CLOCK
-from ..errors import AragoraRedisError
 from ..events import Events
+from ..extras import demand
 from ..link.supervision import supervised
 from ..settings import Settings, from_env
 from ..telemetry.logs import EventLog, configure_logging
@@ -60,12 +59,7 @@ def label_keeper(
     name one primary and that says so itself. With --once the exit code is 0 where the labels are
     right, and 1 otherwise.
     """
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing:
-        raise AragoraRedisError(
-            f"the label keeper needs {', '.join(missing)}",
-            remedy="install it with: pip install 'aragora-redis[kubernetes]'",
-        )
+    demand("the label keeper", _NEEDED, "kubernetes")
     settings = from_env()
     configure_logging(settings.log_level, settings.log_format)
     text, right = asyncio.run(

@@ -8,21 +8,29 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from msgspec.structs import replace
 
-from ..errors import AragoraRedisError
+from ..extras import demand
 from ..lab import Lab
 from ..settings import from_env
 from ..telemetry.logs import configure_logging
 from . import output
 from .options import AsJson
 
-_NEEDED = ("cryptography", "fastapi", "jwt", "prometheus_client", "uvicorn")
+_NEEDED = (
+    "cryptography",
+    "fastapi",
+    "httptools",
+    "httpx",
+    "jwt",
+    "prometheus_client",
+    "starlette",
+    "uvicorn",
+)
 _GRACE = 8.0
 
 
@@ -80,14 +88,9 @@ def demand_gateway() -> None:
     """Make sure that the gateway can be run.
 
     Raises:
-        AragoraRedisError: what it needs is not installed.
+        SettingsError: what it needs is not installed.
     """
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing:
-        raise AragoraRedisError(
-            f"the gateway needs {', '.join(missing)}",
-            remedy="install it with: pip install 'aragora-redis[gateway]'",
-        )
+    demand("the gateway", _NEEDED, "gateway")
 
 
 def _tell(*, as_json: bool) -> Callable[[str], None]:

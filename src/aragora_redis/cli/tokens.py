@@ -13,6 +13,7 @@ import typer
 
 from ..clock import SYSTEM_CLOCK
 from ..errors import InvalidInputError, SettingsError
+from ..extras import installing
 from ..ops.desk import Desk, revocations
 from ..settings import Settings
 from ..state.receipt import Level, Receipt
@@ -312,7 +313,7 @@ def _claims(settings: Settings, token: str) -> dict[str, Any]:
         from ..jwt import Verifier  # noqa: PLC0415 - what it needs is an extra
     except ModuleNotFoundError as error:
         raise SettingsError(
-            "a whole token needs PyJWT", remedy="pip install 'aragora-redis[jwt]', or give --jti"
+            "a whole token needs PyJWT", remedy=f"{installing('jwt')}; or give --jti"
         ) from error
     try:
         verifier = Verifier(settings.jwt, *settings.issuers, leeway=settings.tokens.skew)

@@ -9,6 +9,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from ..errors import AragoraRedisError, SettingsError
+from ..extras import installing
 from ..settings import Credentials, Secret
 
 
@@ -81,7 +82,7 @@ def source_of(credentials: Credentials) -> Source:
     except ImportError:
         raise SettingsError(
             f"ARAGORA_REDIS_AUTH is {credentials.auth}, and {library} is not installed",
-            remedy=f"install aragora-redis[{extra}]",
+            remedy=installing(extra),
         ) from None
     return _Issued(credentials, import_module(f".{extra}", __package__).Issuer)
 

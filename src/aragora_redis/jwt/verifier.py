@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from ..clock import SYSTEM_CLOCK, Clock
 from ..errors import AragoraRedisError, InvalidInputError, KeysUnavailableError, SettingsError
 from ..events import Events
+from ..extras import installing
 from ..settings import JwtSettings
 from .reading import Header, header_of, invalid, issuer_said, read
 from .shared import SharedKeys
@@ -190,7 +191,7 @@ def _keys_of(settings: JwtSettings, clock: Clock, events: Events) -> Keys:
         from .published import PublishedKeys  # noqa: PLC0415 - httpx is slow to import
     except ModuleNotFoundError as error:
         raise SettingsError(
-            f"published keys need {error.name}", remedy="pip install 'aragora-redis[jwt]'"
+            f"published keys need {error.name}", remedy=installing("jwt")
         ) from error
     return PublishedKeys(
         settings.jwks_url, settings.algorithms, hold=settings.hold, clock=clock, events=events

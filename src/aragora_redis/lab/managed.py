@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from ..clock import SYSTEM_CLOCK
 from ..errors import LabError
+from ..extras import installing
 from . import admin
 from .config import ServiceConfig
 from .files import write_private
@@ -229,6 +230,6 @@ def _make_certificates(premises: Premises) -> None:
     except ModuleNotFoundError as error:
         raise LabError(
             "a managed lab speaks TLS alone, and its certificates take the package cryptography",
-            remedy="install aragora-redis[crypto]",
+            remedy=installing("crypto"),
         ) from error
     make_certificates(premises)

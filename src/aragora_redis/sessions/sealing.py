@@ -19,6 +19,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import SessionUnreadableError, SettingsError
+from ..extras import installing
 from ..settings.session_keys import MOST_KEYS, NamedKey
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class AesGcm:
         except ImportError:
             raise SettingsError(
                 "sessions cannot be encrypted: the package cryptography is not installed",
-                remedy="pip install 'aragora-redis[crypto]'",
+                remedy=installing("crypto"),
             ) from None
         self._cipher, self._invalid = AESGCM, InvalidTag
         self._of = lru_cache(_CIPHERS)(self._made)

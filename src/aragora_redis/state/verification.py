@@ -20,6 +20,7 @@ from ..errors import (
     TokenRevokedError,
 )
 from ..events import Events, TokenJudged
+from ..extras import installing
 from ..settings import JwtSettings
 from ..tokens.claims import Verdict
 from ..tokens.refresh import GENERATION
@@ -78,9 +79,7 @@ class Verification:
             SettingsError: PyJWT is not installed.
         """
         if self._lacks is not None:
-            raise SettingsError(
-                f"whole tokens need {self._lacks}", remedy="pip install 'aragora-redis[jwt]'"
-            )
+            raise SettingsError(f"whole tokens need {self._lacks}", remedy=installing("jwt"))
         if self._verifier is None:
             raise InvalidInputError(
                 "there is no key to verify tokens with",

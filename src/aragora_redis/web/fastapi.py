@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from fastapi import FastAPI, Request, Response, WebSocket
-from fastapi.security import HTTPBearer, SecurityScopes
-from starlette.requests import HTTPConnection
-from starlette.websockets import WebSocketState
+from ..extras import imported_with
 
-from ..errors import AragoraRedisError
-from ..jwt import VerifiedToken
-from ..rate_limit.gcra import Decision
-from ..state.shared import SharedState
-from .answers import OURS, answer_to
-from .problems import Problem, ProblemError
-from .starlette.asgi import closing, response_of
-from .starlette.telling import RouteLimit, TellingLimits
-from .starlette.tokens import TokenCheck
+with imported_with("fastapi", __name__):
+    from fastapi import FastAPI, Request, Response, WebSocket
+    from fastapi.security import HTTPBearer, SecurityScopes
+    from starlette.requests import HTTPConnection
+    from starlette.websockets import WebSocketState
+
+    from ..errors import AragoraRedisError
+    from ..jwt import VerifiedToken
+    from ..rate_limit.gcra import Decision
+    from ..state.shared import SharedState
+    from .answers import OURS, answer_to
+    from .problems import Problem, ProblemError
+    from .starlette.asgi import closing, response_of
+    from .starlette.telling import RouteLimit, TellingLimits
+    from .starlette.tokens import TokenCheck
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 

@@ -3,13 +3,16 @@
 Nothing here touches models, so `INSTALLED_APPS` may name this package.
 """
 
-from .clients import by_address
-from .problem_middleware import ProblemMiddleware
-from .rate_limit import RateLimitMiddleware, limited
-from .session_middleware import SessionMiddleware
-from .sessions import SessionStore, session_of
-from .state import get_state
-from .tokens import TokenMiddleware, require_token, token_of
+from ...extras import imported_with
+
+with imported_with("django", __name__):
+    from .clients import by_address
+    from .problem_middleware import ProblemMiddleware
+    from .rate_limit import RateLimitMiddleware, limited
+    from .session_middleware import SessionMiddleware
+    from .sessions import SessionStore, session_of
+    from .state import get_state
+    from .tokens import TokenMiddleware, require_token, token_of
 
 __all__ = [
     "ProblemMiddleware",

@@ -7,9 +7,12 @@ A limit goes around a circuit, so that a call that waits is not a slow one:
     client = httpx.AsyncClient(transport=limited)
 """
 
-from .circuit import CircuitTransport, SyncCircuitTransport, server_error
-from .hosts import by_host
-from .limit import LimitTransport, SyncLimitTransport
+from ...extras import imported_with
+
+with imported_with("httpx", __name__):
+    from .circuit import CircuitTransport, SyncCircuitTransport, server_error
+    from .hosts import by_host
+    from .limit import LimitTransport, SyncLimitTransport
 
 __all__ = [
     "CircuitTransport",

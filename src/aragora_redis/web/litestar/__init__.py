@@ -3,12 +3,15 @@
 Middlewares are those of `aragora_redis.web.starlette`, which are plain ASGI.
 """
 
-from ..problems import Problem, ProblemError
-from ..starlette import SessionMiddleware, WebSession, by_address
-from .guards import RateLimit, RequireToken
-from .middleware import mounted
-from .plugin import AragoraPlugin, state_of
-from .session import session_of
+from ...extras import imported_with
+
+with imported_with("litestar", __name__):
+    from ..problems import Problem, ProblemError
+    from ..starlette import SessionMiddleware, WebSession, by_address
+    from .guards import RateLimit, RequireToken
+    from .middleware import mounted
+    from .plugin import AragoraPlugin, state_of
+    from .session import session_of
 
 __all__ = [
     "AragoraPlugin",
