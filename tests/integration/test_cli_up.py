@@ -185,6 +185,7 @@ def test_embedded_up_needs_no_server_and_ends_cleanly(launch, tmp_path):
     assert up.end(signal.SIGINT) == 0
     assert not living(tmp_path / ".lab")
     token = (tmp_path / ".lab" / "admin-token").read_text().strip()
+    assert (tmp_path / ".lab" / ".gitignore").read_text() == "*\n"
 
     second = launch("--mode", "embedded", "--json")
     second.await_line('"event":"ready"')

@@ -1,10 +1,18 @@
-"""Files that only their owner may read."""
+"""Files, and directories, that only their owner may read."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from pathlib import Path
+
+
+def make_private(directory: Path) -> None:
+    """Make a directory for secrets, which no version control takes up."""
+    directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(0o700)
+    # It may well lie inside somebody's working copy.
+    (directory / ".gitignore").write_text("*\n", "utf-8")
 
 
 def write_private(path: Path, text: str) -> None:

@@ -11,6 +11,7 @@ import msgspec
 
 from ..errors import LabError
 from . import manifest, network
+from .files import make_private
 from .manifest import Manifest, Mode, PortChoice
 from .service import Service, forbid
 from .troubles import Trouble
@@ -70,10 +71,7 @@ def _new(path: Path, mode: Mode, ports: PortChoice, down_after_ms: int) -> Manif
             raise LabError(
                 f"{path} holds something that is not a lab", remedy="choose an empty directory"
             )
-        path.mkdir(parents=True, exist_ok=True)
-        path.chmod(0o700)
-        # The directory holds secrets and may well lie inside somebody's working copy.
-        (path / ".gitignore").write_text("*\n", "utf-8")
+        make_private(path)
         chosen = manifest.choose_ports(mode, ports)
         addresses = network.choose()
         if mode is Mode.MANAGED and not network.has_addresses(addresses):

@@ -16,6 +16,7 @@ from ..clock import SYSTEM_CLOCK
 from ..errors import LabError
 from ..lab import Lab, Mode
 from ..lab.credentials import Credentials, load_credentials
+from ..lab.files import make_private
 from ..lab.node import Node
 from ..lab.server import find_server
 from ..policies import load_policies
@@ -326,7 +327,8 @@ def _demand_server() -> None:
 
 def _create_lab(wish: Wish, home: Path) -> Lab | None:
     if wish.mode is UpMode.EMBEDDED:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not home.exists() or not any(home.iterdir()):  # else it may be somebody's project
+            make_private(home)
         return None
     return Lab.create(wish.directory, Mode((wish.mode or UpMode.SENTINEL).value))
 
