@@ -164,13 +164,6 @@ async def test_a_user_who_may_not_ask_for_the_role_is_told_healthy_still(make_la
     assert "does not permit" in report.headline
 
 
-async def test_nothing_configured_is_unknown():
-    report = await check_health(None)
-    assert report.status is Status.UNKNOWN
-    assert report.exit_code == 3
-    assert "ARAGORA_REDIS_URL" in report.headline
-
-
 @pytest.mark.parametrize("half", [b"", b"+OK\r\n*3\r\n$1"])
 async def test_a_server_that_says_half_a_reply_costs_the_deadline(half):
     writers: list[asyncio.StreamWriter] = []

@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 from aragora_redis.cli import serve as serve_command
 from aragora_redis.cli import sessions as sessions_command
 from aragora_redis.cli.app import command_line, run
+from aragora_redis.lab.credentials import load_credentials
+from aragora_redis.lab.files import make_private
 from aragora_redis.state.endable_sessions import EndedSessions
 from aragora_redis.state.receipt import Level, Receipt
 
@@ -195,6 +197,23 @@ def test_health_knows_nothing_without_settings(call):
     result = call("health")
     assert result.exit_code == 3
     assert result.output.startswith("UNKNOWN: no Redis is configured")
+
+
+@pytest.mark.parametrize("command", ["health", "status", "audit", "circuits list"])
+def test_without_settings_a_lab_that_is_here_is_named(capsys, command):
+    Path(".lab").mkdir()
+    with pytest.raises(SystemExit):
+        run(command.split())
+    said = "".join(capsys.readouterr())
+    assert "no Redis is configured" in said
+    assert "name the lab that is here with --lab .lab" in said
+
+
+def test_what_embedded_mode_leaves_is_said_to_have_no_servers(call):
+    make_private(Path("emb"))
+    load_credentials(Path("emb"))
+    said = call("health", "--lab", "emb").output
+    assert "emb is of an `up` in embedded mode, which has no servers to look at" in said
 
 
 def test_settings_that_cannot_be_used_are_one_unknown_line(call):

@@ -13,6 +13,7 @@ from ..errors import InvalidInputError, SettingsError
 from ..ops.targets import Target, target_of
 from ..settings import Settings, from_env, names
 from ..slots import SLOTS
+from .options import LAB
 
 if TYPE_CHECKING:
     from ..lab import Lab
@@ -119,8 +120,9 @@ def shard_named(text: str, lab: Lab | None) -> Address | int:
 
 
 def _no_redis() -> SettingsError:
+    named = f"the lab that is here with --lab {LAB}" if LAB.is_dir() else "a lab with --lab"
     return SettingsError(
         "no Redis is configured",
         remedy="set ARAGORA_REDIS_URL, or ARAGORA_REDIS_SENTINEL_HOSTS and "
-        "ARAGORA_REDIS_SENTINEL_MASTER, or ARAGORA_REDIS_CLUSTER_NODES; or name a lab with --lab",
+        f"ARAGORA_REDIS_SENTINEL_MASTER, or ARAGORA_REDIS_CLUSTER_NODES; or name {named}",
     )

@@ -15,9 +15,8 @@ from ..ops.health import check_health
 from ..ops.performance import performance_data, registry_of
 from ..ops.probe import Probe
 from ..ops.report import HealthReport, Status
-from ..ops.targets import target_of
 from . import output
-from .deployment import Deadline, OfLab, settings_of
+from .deployment import Deadline, OfLab, demand_target, settings_of
 from .options import AsJson
 
 
@@ -60,7 +59,7 @@ def health(
 def _check(lab: Path | None, probe: Probe | None, deadline: float) -> HealthReport:
     try:
         settings = settings_of(lab)
-        target = target_of(settings)
+        target = demand_target(settings)
     except (SettingsError, LabError) as error:
         text = " ".join(str(error).split())
         return HealthReport(Status.UNKNOWN, f"UNKNOWN: {text}")

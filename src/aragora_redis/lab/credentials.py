@@ -35,6 +35,11 @@ def load_credentials(directory: Path) -> Credentials:
     )
 
 
+def has_credentials(directory: Path) -> bool:
+    """Whether any were made in a directory."""
+    return (directory / "admin-token").exists()
+
+
 def load_secret(path: Path) -> str:
     """The secret in a file, made now where there is none."""
     text = path.read_text("utf-8").strip() if path.exists() else ""

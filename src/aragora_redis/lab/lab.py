@@ -9,7 +9,7 @@ from typing import Self
 from ..errors import LabError
 from . import cuts, manifest, network
 from .cluster import ClusterTopology
-from .credentials import Credentials, load_credentials
+from .credentials import Credentials, has_credentials, load_credentials
 from .cuts import Cut, table_of
 from .guard import Guard
 from .managed import ManagedTopology
@@ -96,8 +96,14 @@ class Lab:
         """The lab of a directory."""
         lab = cls.find(directory)
         if lab is None:
+            path = Path(directory).absolute()
+            if has_credentials(path):
+                raise LabError(
+                    f"{path} is of an `up` in embedded mode, which has no servers to look at",
+                    remedy="ask its gateway: /dashboard, /v1/status",
+                )
             raise LabError(
-                f"there is no lab in {Path(directory).absolute()}",
+                f"there is no lab in {path}",
                 remedy="start one with: aragora-redis lab start",
             )
         return lab

@@ -23,7 +23,7 @@ from .cluster_view import view_of
 from .offered import Trial
 from .probe import Probe, judge_probe
 from .questions import Questions
-from .report import HealthReport, Status
+from .report import HealthReport
 from .survey import address_of
 from .targets import ClusterTarget, SentinelTarget, StandaloneTarget, Target
 from .verdict import NodeSeen, SentinelSeen, Usage, judge_node, judge_sentinel, named_primary
@@ -32,7 +32,7 @@ _GONE = {"s_down", "o_down", "disconnected"}
 
 
 async def check_health(
-    target: Target | None,
+    target: Target,
     *,
     probe: Probe | None = None,
     deadline: float = 2.0,
@@ -41,7 +41,7 @@ async def check_health(
     """How healthy the Redis of an application is, redundancy included.
 
     Args:
-        target: what the application is configured for; None for nothing.
+        target: what the application is configured for.
         probe: the one question to ask instead.
         deadline: seconds that each server has for its answer. All Sentinels are asked at once,
             then the primary, so the whole takes at most twice as long; in a cluster the
@@ -55,17 +55,8 @@ async def check_health(
     return report
 
 
-async def _judged(
-    target: Target | None, probe: Probe | None, deadline: float, key: str
-) -> HealthReport:
+async def _judged(target: Target, probe: Probe | None, deadline: float, key: str) -> HealthReport:
     match target:
-        case None:
-            return HealthReport(
-                Status.UNKNOWN,
-                "UNKNOWN: no Redis is configured; set ARAGORA_REDIS_URL, "
-                "or ARAGORA_REDIS_SENTINEL_HOSTS and ARAGORA_REDIS_SENTINEL_MASTER, "
-                "or ARAGORA_REDIS_CLUSTER_NODES",
-            )
         case StandaloneTarget(address, access):
             node = await _node(address, access, deadline, key, alone=True)
             return judge_node(address, node) if probe is None else judge_probe(probe, {}, node)
