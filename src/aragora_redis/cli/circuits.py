@@ -85,11 +85,10 @@ def _tell(found: Circuit, *, as_json: bool) -> None:
     if as_json:
         output.write_json(found.as_dict())
         return
-    standing = found.standing
-    told = note.read(standing.reason)
-    said = f"{found.name}: {standing.phase.value}"
-    if standing.until:
-        said += f" until {when(standing.until / 1e6)}"
+    told = note.read(found.standing.reason)
+    said = f"{found.name}: {found.state}"
+    if until := _until(found):
+        said += f" until {until}"
     if told.by:
         said += f", by {told.by} at {when(told.at)}"
     output.write(f"{said}: {told.reason}" if told.reason else said)
@@ -109,15 +108,21 @@ def _tell(found: Circuit, *, as_json: bool) -> None:
         )
 
 
+def _until(found: Circuit) -> str:
+    """When its state ends by itself; half-open, it waits for calls that show how it is."""
+    over = found.state == "half-open"
+    return "" if over or not found.standing.until else when(found.standing.until / 1e6)
+
+
 def _row(found: Circuit) -> tuple[str, ...]:
     seen, told = found.reporters, note.read(found.standing.reason)
     return (
         found.name,
-        found.standing.phase.value,
+        found.state,
         str(sum(each.calls for each in seen)),
         str(sum(each.failures for each in seen)),
         str(sum(each.slow for each in seen)),
         told.by,
-        when(found.standing.until / 1e6) if found.standing.until else "",
+        _until(found),
         told.reason,
     )

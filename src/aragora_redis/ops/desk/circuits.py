@@ -10,7 +10,7 @@ from typing import Any
 
 from ...audit.act import Act
 from ...circuit import note, operations
-from ...circuit.machine import Phase, Standing, begun_again
+from ...circuit.machine import Phase, Shown, Standing, begun_again
 from ...circuit.operations import CircuitKeys, Reporter
 from ...errors import AragoraRedisError
 from ...names import validate_name
@@ -24,12 +24,14 @@ class Circuit:
     """One circuit in Redis.
 
     Attributes:
-        standing: its state; one that nobody has stored, or whose force is over, is closed.
+        standing: what is stored; one that nobody has stored, or whose force is over, is closed.
+        state: what that is by the server's time: open with the open time over is half-open.
         reporters: what each instance has told of its calls.
     """
 
     name: str
     standing: Standing
+    state: Shown
     reporters: list[Reporter]
 
     def as_dict(self) -> dict[str, Any]:
@@ -37,7 +39,7 @@ class Circuit:
         standing, said = self.standing, note.read(self.standing.reason)
         return {
             "name": self.name,
-            "state": standing.phase.value,
+            "state": self.state,
             "until": standing.until / 1e6 if standing.until else None,
             "opens": standing.opens,
             "reason": said.reason or None,
@@ -66,8 +68,8 @@ async def listing(desk: Desk) -> list[Circuit]:
     names = sorted(used)
     standings = await desk.ask_all([operations.stored(keys, name) for name in names])
     evidence = await desk.ask_all([operations.evidence(keys, name) for name in names])
-    current = [_current(desk, standing) for standing in standings]
-    return [Circuit(*each) for each in zip(names, current, evidence, strict=True)]
+    found = zip(names, standings, evidence, strict=True)
+    return [_circuit(desk, *each) for each in found]
 
 
 async def look(desk: Desk, name: str) -> Circuit:
@@ -77,12 +79,17 @@ async def look(desk: Desk, name: str) -> Circuit:
     standing, evidence = await asyncio.gather(
         desk.ask(operations.stored(keys, name)), desk.ask(operations.evidence(keys, name))
     )
-    return Circuit(name, _current(desk, standing), evidence)
+    return _circuit(desk, name, standing, evidence)
 
 
-def _current(desk: Desk, standing: Standing) -> Standing:
-    """What was forced for a time, which is over, is closed; none lasts longer than was meant."""
+def _circuit(desk: Desk, name: str, stored: Standing, reporters: list[Reporter]) -> Circuit:
     now = int(desk.server_now() * 1e6)
+    standing = _current(stored, now)
+    return Circuit(name, standing, standing.shown(now), reporters)
+
+
+def _current(standing: Standing, now: int) -> Standing:
+    """What was forced for a time, which is over, is closed; none lasts longer than was meant."""
     if standing.outlasts(now):
         return begun_again(standing, now)
     if standing.phase is Phase.CLOSED or standing.shown(now) != "closed":
@@ -113,4 +120,4 @@ async def force(
 
     act = Act(actor=actor, action=f"circuits force {to}", target=name, reason=reason)
     standing = await desk.act(act, work, lambda standing: standing.phase.value)
-    return Circuit(name, standing, [])
+    return Circuit(name, standing, standing.shown(int(desk.server_now() * 1e6)), [])
