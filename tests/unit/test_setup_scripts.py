@@ -109,6 +109,21 @@ def test_takes_the_servers_that_the_project_works_with(
     assert result.stdout.strip() == version
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        pytest.param("redis-server", "", id="by-its-name"),
+        pytest.param("redis-check-rdb", " (the same program as redis-server)", id="of-debian"),
+    ],
+)
+def test_says_which_server_it_takes(tree: Path, machine: Path, name: str, told: str) -> None:
+    (machine / "ln").symlink_to(shutil.which("ln") or "ln")
+    (tree / ".venv" / "bin").mkdir(parents=True)
+    server = program(machine, name, "echo 'Redis server v=7.0.15 sha=00000000:0'")
+    result = run(tree, machine, "redis-server")
+    assert result.stdout == f"setup: using redis 7.0.15, {server}{told}\n", result.stderr
+
+
 def test_down_has_nothing_to_end_in_a_tree_that_was_never_set_up(tree: Path, machine: Path) -> None:
     result = run(tree, machine, "down")
     assert (result.returncode, result.stderr) == (0, "")
