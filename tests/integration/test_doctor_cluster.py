@@ -168,3 +168,5 @@ def test_doctor_as_an_operator_runs_it(cli, cluster_lab):
     cluster_lab.kill("redis-5")
     code, out, _ = cli("doctor", *where)
     assert (code, "primary-without-replica" in out, "\n  fix  " in out) == (1, True, True)
+    again = f"aragora-redis lab start --all --lab {cluster_lab.directory}"
+    assert out.endswith(f"- in this lab redis-5 ended; to start what did: {again}\n")

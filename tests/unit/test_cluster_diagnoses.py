@@ -98,8 +98,18 @@ CASES = {
     "no replica at all": (
         all_saying({Y: None}) | {Y: DOWN},
         {
-            "primary-without-replica": (Status.WARNING, "--cluster-master-id b"),
+            "primary-without-replica": (
+                Status.WARNING,
+                f"start {Y} again; if its host is gone: redis-cli --cluster add-node",
+            ),
             "server-unreachable": (Status.WARNING, "start it"),
+        },
+    ),
+    "no replica, and none that could be": (
+        all_saying({Y: None}) | {Y: NO_CLUSTER},
+        {
+            "primary-without-replica": (Status.WARNING, "redis-cli --cluster add-node NEW_HOST"),
+            "not-in-cluster": (Status.WARNING, f"add-node {Y} "),
         },
     ),
     "a replica that may not take over": (

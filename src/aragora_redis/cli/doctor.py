@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,6 +18,7 @@ from ..ops.outbox_look import look
 from . import output
 from .deployment import Deadline, OfLab, demand_target, outbox_named, settings_of
 from .options import AsJson
+from .recipes import in_lab
 
 
 def doctor(
@@ -65,11 +68,23 @@ def doctor(
         )
         seen = replace(seen, outbox=sight)
     found = examine(seen)
+    if lab is not None:
+        found = replace(found, notes=(*found.notes, *_of_lab(lab)))
     if as_json:
         output.write_json(found.as_dict())
     else:
         _write(found)
     raise typer.Exit(found.exit_code)
+
+
+def _of_lab(directory: Path) -> Iterator[str]:
+    """What mends a lab and nothing else: it knows its servers, whoever has forgotten them."""
+    from ..lab import Lab, State  # noqa: PLC0415 - thirty modules, which who names no lab does not need
+
+    dead = [each.name for each in Lab.open(directory).status().nodes if each.state is State.DEAD]
+    if dead:
+        again = in_lab("aragora-redis lab start --all", directory)
+        yield f"in this lab {', '.join(dead)} ended; to start what did: {again}"
 
 
 def _write(found: Examination) -> None:

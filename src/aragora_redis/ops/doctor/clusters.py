@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from ...address import Address
 from ..access import Failure, Fault
 from ..cluster_verdict import Shard, keeps_up, shards_of
-from ..cluster_view import ClusterView, count_slots, told_slots
+from ..cluster_view import ClusterView, Holder, count_slots, told_slots
 from ..report import Status
 from ..survey import Survey
 from ..verdict import count_of
@@ -143,9 +143,23 @@ def unguarded(survey: Survey) -> Iterator[Diagnosis]:
             consequence="if it dies its slots are gone until it is back, and what only it knew",
             fix=f"bring {_names(holder.replicas)} back; see its log and its link"
             if holder.replicas
-            else f"redis-cli --cluster add-node NEW_HOST:PORT {holder.address} --cluster-slave "
-            f"--cluster-master-id {holder.node_id}",
+            else _addition(survey, view, holder),
         )
+
+
+def _addition(survey: Survey, view: ClusterView, holder: Holder) -> str:
+    """How a primary gets a replica that has none: one that it lost may be what is down."""
+    placed = {at for each in view.holders for at in (each.address, *each.replicas)}
+    lost = [
+        at
+        for at, node in survey.nodes.items()
+        if at not in placed and isinstance(node, Failure) and node.fault is not Fault.NO_CLUSTER
+    ]
+    new = (
+        f"redis-cli --cluster add-node NEW_HOST:PORT {holder.address} --cluster-slave "
+        f"--cluster-master-id {holder.node_id}"
+    )
+    return f"start {_names(lost)} again; if its host is gone: {new}" if lost else new
 
 
 def barred(survey: Survey) -> Iterator[Diagnosis]:
