@@ -369,15 +369,28 @@ class Events:
 
     def __init__(self) -> None:
         self._listeners: tuple[Listener, ...] = ()
+        self._logs = 0
 
-    def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Add a listener; the returned call removes it."""
+    @property
+    def logged(self) -> bool:
+        """Whether a listener writes all of them to the log."""
+        return self._logs > 0
+
+    def subscribe(self, listener: Listener, *, logs: bool = False) -> Callable[[], None]:
+        """Add a listener; the returned call removes it.
+
+        Args:
+            listener: called with each event.
+            logs: whether it writes all of them to the log, so that nobody else needs to.
+        """
         self._listeners += (listener,)
+        self._logs += logs
 
         def end() -> None:
             left = [*self._listeners]
             left.remove(listener)
             self._listeners = (*left,)
+            self._logs -= logs
 
         return end
 

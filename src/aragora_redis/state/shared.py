@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import secrets
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,6 +22,7 @@ from ..rate_limit.share import FleetSize
 from ..settings import Settings, from_env
 from ..tokens.entry import Entry
 from .life import Life
+from .outage_log import OutageLog
 from .pardons import StrayPardons
 from .parts import Faces, Parts
 from .policies_watch import PoliciesWatch
@@ -75,6 +76,8 @@ class SharedState:
 
             self._embedded = Embedded(clock)
             self.embedded = self._embedded.executor
+        self._outages = OutageLog(self.events, why=self._down)
+        self._end_outages: Callable[[], None] = lambda: None
         self._watch: PoliciesWatch | None = None
         if policies is None and settings.policies is not None:
             self._watch = PoliciesWatch(
@@ -156,8 +159,10 @@ class SharedState:
             raise
         if not ready:
             _log.warning(
-                "not ready after %g s: revocations are not loaded, checks of tokens are refused",
+                "not ready after %g s: revocations are not loaded, "
+                "checks of tokens are refused: %s",
                 START_LIMIT,
+                self._why_not_ready(),
             )
         return self
 
@@ -195,7 +200,9 @@ class SharedState:
             _log.warning("%s", warning)
         if self._outbox is not None:
             self._spawn(supervised("the outbox", self._outbox.run))
+        self._end_outages()  # of a run that was never closed, as that of a parent is here
         if self._redis is not None:
+            self._end_outages = self._outages.listen()
             self._redis.start()
         self._spawn(supervised("pardons", self._strays.run))
         self._spawn(supervised("the ends of sessions", self.sessions.run))
@@ -211,6 +218,8 @@ class SharedState:
         if self._loop is not None and self._made_by != os.getpid():
             return
         self.life.end()
+        self._end_outages()
+        self._end_outages = lambda: None
         tasks, self._background = self._background, []
         for task in tasks:
             task.cancel()
@@ -332,8 +341,18 @@ class SharedState:
             found["audit"] = self.audit.trouble
         return found
 
+    def _down(self) -> str | None:
+        return self._redis.reach.down if self._redis is not None else None
+
     def _whole(self) -> bool:
-        return self._redis is None or self._redis.reach.down is None
+        return self._down() is None
+
+    def _why_not_ready(self) -> str:
+        status = self.status()
+        troubles = (f"{what}: {why}" for what, why in status.troubles.items())
+        return (
+            status.reason or "; ".join(troubles) or "Redis answers, and they are still being read"
+        )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self._background = [task for task in self._background if not task.done()]

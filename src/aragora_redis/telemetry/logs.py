@@ -33,7 +33,7 @@ class EventLog:
 
     def listen(self, events: Events) -> Callable[[], None]:
         """Log these events; the returned call ends it."""
-        unsubscribe = events.subscribe(self._on_event)
+        unsubscribe = events.subscribe(self._on_event, logs=True)
 
         def end() -> None:
             unsubscribe()

@@ -57,8 +57,10 @@ and for what the library states as a fact `event` with the fact's own fields, su
 "event":"ViewChanged","old":"10.0.0.1:6379","new":"10.0.0.2:6379","epoch":7}
 ```
 
-In a service of your own: `EventLog().listen(state.events)` from `aragora_redis.telemetry.logs`, and
-your own handlers; a record's `event` holds the fact.
+In a service of your own one WARNING says that Redis cannot be used, with the cause, and another
+that it can again (`aragora_redis.state.outage_log`). For all of the events, and these two as well:
+`EventLog().listen(state.events)` from `aragora_redis.telemetry.logs`, and your own handlers; a
+record's `event` holds the fact.
 
 `aragora-redis health --prometheus FILE` writes figures of the servers themselves, see
 `aragora-redis health --help`.

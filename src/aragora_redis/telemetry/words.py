@@ -40,6 +40,7 @@ from ..events import (
     Unreachable,
     ViewChanged,
 )
+from ..state.outage_log import told_of_outage
 
 TOGETHER = (EraChanged, FullSync, MembersChanged)
 """Events that come for many token shards at once, so they are one line: see `told_together`."""
@@ -97,11 +98,8 @@ def _told_of_policies(event: Event) -> Told | None:
 
 def _told_of_service(event: Event) -> Told | None:
     match event:
-        case Degraded(reason):
-            return Told(logging.WARNING, f"degraded: Redis cannot be used: {reason}")
-        case Recovered(after):
-            text = f"recovered: operations reach Redis again, after {after:.1f} s"
-            return Told(logging.WARNING, text)
+        case Degraded() | Recovered():
+            return Told(logging.WARNING, told_of_outage(event))
         case CircuitChanged(circuit, state, _, source):
             level = logging.INFO if state == "closed" else logging.WARNING
             return Told(level, f"circuit {circuit} is {state} (decided by {source})")
