@@ -34,10 +34,10 @@ aragora: ## Run the real Aragora server on a Redis that dies: install it, and sh
 	@scripts/aragora
 	@pytest -m "aragora or not aragora" --timeout 300 tests/integration/test_aragora.py
 
-drills: ## Run the fault matrix, and the builds that must fail (SEED=1 ROUNDS=1 MODE=sentinel|managed|cluster OUTAGE=fail-open|fail-closed)
+drills: ## Run the fault matrix, and the builds that must fail: an hour or more, some ten minutes for one MODE and OUTAGE (SEED=1 ROUNDS=1 MODE=sentinel|managed|cluster OUTAGE=fail-open|fail-closed)
 	@scripts/drills "$(or $(SEED),1)" "$(or $(ROUNDS),1)" "$(MODE)" "$(OUTAGE)"
 
-soak: ## Run drill after drill with random seeds and faults (HOURS=1 SEED=... MODES=sentinel,managed,cluster FAULTS=40)
+soak: ## Run drill after drill with random seeds and faults, for an hour or as long as is said (HOURS=1 SEED=... MODES=sentinel,managed,cluster FAULTS=40)
 	@scripts/soak --hours "$(or $(HOURS),1)" --faults "$(or $(FAULTS),40)" $(if $(SEED),--seed "$(SEED)") $(if $(MODES),--modes "$(MODES)")
 
 bench: ## Measure this beside its peers on one Redis (SECONDS=2 ROUNDS=6 LOOP=uvloop CASES="check-* session" OUT=build/bench)
@@ -45,7 +45,7 @@ bench: ## Measure this beside its peers on one Redis (SECONDS=2 ROUNDS=6 LOOP=uv
 	@scripts/group drills
 	@exec .venv/bin/python -m benchmarks.suite --seconds "$(or $(SECONDS),2)" --rounds "$(or $(ROUNDS),6)" --loop "$(or $(LOOP),asyncio)" $(if $(OUT),--out "$(OUT)") $(foreach case,$(CASES),'$(case)')
 
-scale: ## Measure how much this bears, for docs/scale.md (FULL=1 SUBJECTS="revocations instances" OUT=build/scale)
+scale: ## Measure how much this bears, for docs/scale.md: minutes, an hour or more with FULL=1 (FULL=1 SUBJECTS="revocations instances" OUT=build/scale)
 	@scripts/setup
 	@scripts/group drills
 	@exec .venv/bin/python -m benchmarks.scale $(if $(FULL),--full) $(if $(OUT),--out "$(OUT)") $(SUBJECTS)
