@@ -19,6 +19,7 @@ from aragora_redis.policies import parse_policies
 from aragora_redis.settings import from_env
 from aragora_redis.state.shared import SharedState
 from aragora_redis.web.client_address import client_address, proxies, subject_of
+from aragora_redis.web.forwarded import forwarded_for
 from aragora_redis.web.starlette import RateLimitMiddleware, SessionMiddleware, TokenMiddleware
 
 TRUSTED = proxies(["127.0.0.0/8", "::1", "10.0.0.0/8", "fd00::/8"])
@@ -48,6 +49,15 @@ def test_any_address(peer, forwarded):
     if found != peer:  # then it is an address, and every one behind it is a trusted proxy's
         ipaddress.ip_address(found)
         ipaddress.ip_address(peer)
+
+
+@effort(150)
+@given(st.lists(st.text(max_size=40) | st.text('for=;," \\[]:1.', max_size=40), max_size=4))
+def test_any_forwarded_field(values):
+    told = forwarded_for(values)
+    assert all(isinstance(each, str) for each in told)
+    # What a proxy adds in a field of its own is what it says, whatever stands in front.
+    assert forwarded_for([*values, "for=203.0.113.9"])[-1] == "203.0.113.9"
 
 
 @effort(60)

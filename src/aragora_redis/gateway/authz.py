@@ -185,12 +185,14 @@ class Judge:
     def _address(self, scope: Scope) -> str:
         """Whom a limit counts that has no token; `guards` lets only proxies ask."""
         peer = scope["client"][0]
-        found = client_address(peer, _values(scope, b"x-forwarded-for"), self._proxies) or peer
+        told = _values(scope, self._proxies.field.lower().encode())
+        found = client_address(peer, told, self._proxies) or peer
         if not self._warned and is_trusted(found, self._proxies):
             self._warned = True
             _log.warning(
                 "a proxy does not say for whom it asks, or for another proxy, so a limit by "
-                "address counts all such requests as one: have it send X-Forwarded-For"
+                "address counts all such requests as one: have it send %s",
+                self._proxies.field,
             )
         return subject_of(found)
 

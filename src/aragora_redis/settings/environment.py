@@ -505,10 +505,10 @@ class Environment(BaseModel):
         Annotated[tuple[str, ...], BeforeValidator(values.networks)],
         Doc(
             Group.GATEWAY,
-            "addresses and networks such as `10.0.0.0/8`, or `localhost`",
+            "addresses and networks such as `10.0.0.0/8`, `localhost`; `forwarded`",
             "The proxies that may ask at `/authz`, and whose `X-Forwarded-For` is believed, from "
-            "the right to the first address that is none of theirs. Name no network in which "
-            "clients are.",
+            "the right to the first address that is none of theirs; with `forwarded` their "
+            "`Forwarded` (RFC 7239) in its place. Name no network in which clients are.",
             default="`127.0.0.1,::1`",
         ),
     ] = _DEFAULTS.gateway.trusted_proxies

@@ -17,6 +17,8 @@ _SIGNATURES = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 )
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+FORWARDED = "forwarded"
+"""Among proxies: they write the field of that name (RFC 7239), see `web.client_address`."""
 _YES, _NO = ("1", "yes", "on"), ("0", "no", "off")
 _SCALES = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86_400.0}
 _UNITS = {"ms": 0.001, "": 1.0, "s": 1.0} | _SCALES | {f"{k}s": v for k, v in _SCALES.items()}
@@ -117,16 +119,26 @@ def claims(text: str) -> tuple[str, ...]:
 
 
 def networks(text: str) -> tuple[str, ...]:
-    """Addresses and networks; `localhost` is this machine in both families."""
+    """Addresses and networks; `localhost` is this machine in both families.
+
+    With `forwarded` beside them, that too: the field in which they say for whom they ask.
+    """
     found: list[str] = []
-    for word in words(text):
-        if word.lower() == "localhost":
+    entries = words(text.lower())
+    for word in entries:
+        if word == FORWARDED:
+            continue
+        if word == "localhost":
             found += ("127.0.0.1", "::1")
             continue
         try:
             found.append(str(ipaddress.ip_network(word, strict=False)))
         except ValueError:
             raise ValueError("an entry is no address or network") from None
+    if FORWARDED in entries:
+        if not found:
+            raise ValueError("there is no address or network beside `forwarded`")
+        found.append(FORWARDED)
     return tuple(dict.fromkeys(found))
 
 

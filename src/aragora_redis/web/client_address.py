@@ -1,7 +1,8 @@
 """Whom a request comes from, behind proxies that say so. Pure, but for a word in the log.
 
-`X-Forwarded-For` is written by whoever likes to, so it counts only from the right, and only as far
-as each entry was added by a proxy that is trusted.
+`X-Forwarded-For`, or `Forwarded` where our proxies write that, is written by whoever likes to, so
+it counts only from the right, and only as far as each entry was added by a proxy that is trusted.
+The other of the two is not read: a proxy passes on what a client has put there.
 """
 
 from __future__ import annotations
@@ -10,14 +11,19 @@ import ipaddress
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final, Literal
 
 from ..errors import SettingsError
+from ..settings.values import FORWARDED
+from .forwarded import forwarded_for
 
 _log = logging.getLogger(__name__)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 UNIX = "unix"
 """Stands among trusted proxies for whoever connects to a Unix socket, which has no address."""
+WORDS: Final = frozenset({UNIX, FORWARDED})
+"""What may stand among trusted proxies and is no network."""
 _IPV6_PREFIX = 64
 """Bits that one customer is given at least: addresses within it cost nothing."""
 NO_ADDRESS = "ip:unknown"
@@ -31,38 +37,45 @@ class Proxies:
     Attributes:
         networks: where they are.
         unix: whether they connect to a Unix socket too.
+        field: in which they say for whom they ask.
     """
 
     networks: tuple[Network, ...] = ()
     unix: bool = False
+    field: Literal["X-Forwarded-For", "Forwarded"] = "X-Forwarded-For"
 
 
 def proxies(texts: Iterable[str]) -> Proxies:
-    """The proxies that are named so: networks such as `10.0.0.0/8` or `::1`, and `unix`.
+    """The proxies that are named so: networks such as `10.0.0.0/8` or `::1`, `unix`, `forwarded`.
 
     Raises:
         SettingsError: one is none.
     """
     named = tuple(texts)
     try:
-        found = tuple(ipaddress.ip_network(text, strict=False) for text in named if text != UNIX)
+        networks = (text for text in named if text not in WORDS)
+        found = tuple(ipaddress.ip_network(text, strict=False) for text in networks)
     except ValueError as error:
         raise SettingsError(
             f"a trusted proxy is no network: {error}",
-            remedy=f"write it like 10.0.0.0/8, or {UNIX} for one that connects to a Unix socket",
+            remedy=f"write it like 10.0.0.0/8, or {UNIX} for one that connects to a Unix socket; "
+            f"{FORWARDED} where all of them write that field",
         ) from None
-    return Proxies(found, UNIX in named)
+    return Proxies(found, UNIX in named, "Forwarded" if FORWARDED in named else "X-Forwarded-For")
 
 
-def client_address(peer: str | None, forwarded: Sequence[str], trusted: Proxies) -> str | None:
+def client_address(peer: str | None, told: Sequence[str], trusted: Proxies) -> str | None:
     """The rightmost address that no trusted proxy has; None where there is none.
 
     Args:
         peer: who has connected; None or empty over a Unix socket.
-        forwarded: the values of `X-Forwarded-For`, in their order.
+        told: the values of the field that our proxies write, in their order.
         trusted: our own proxies.
     """
-    entries = [entry.strip() for value in forwarded for entry in value.split(",")]
+    if trusted.field == "Forwarded":
+        entries = forwarded_for(told)
+    else:
+        entries = [entry.strip() for value in told for entry in value.split(",")]
     found = peer or None
     while is_trusted(found, trusted) and entries:
         entry = _without_port(entries.pop())
@@ -94,18 +107,24 @@ class AddressSubjects:
         self._trusted = trusted
         self._told = False
 
-    def subject(self, peer: str | None, forwarded: Sequence[str]) -> str:
+    @property
+    def field(self) -> str:
+        """In which the proxies say for whom they ask."""
+        return self._trusted.field
+
+    def subject(self, peer: str | None, told: Sequence[str]) -> str:
         """The subject of a request, see `client_address`."""
-        found = client_address(peer, forwarded, self._trusted)
+        found = client_address(peer, told, self._trusted)
         if found is not None:
             return subject_of(found)
         if not self._told:
             self._told = True
             _log.warning(
                 "requests come from no address, as over a Unix socket, so a limit by address "
-                "counts all of them as one; by_address([%r]) trusts the X-Forwarded-For of those "
-                "who connect there",
+                "counts all of them as one; by_address([%r]) trusts the %s of those who connect "
+                "there",
                 UNIX,
+                self.field,
             )
         return NO_ADDRESS
 

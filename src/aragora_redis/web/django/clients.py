@@ -24,9 +24,9 @@ def client_of(request: HttpRequest) -> Client:
 
 
 def _told(request: HttpRequest) -> tuple[str | None, list[str]]:
-    """Who has connected, and what `X-Forwarded-For` says: servers join fields of one name."""
-    forwarded = request.META.get("HTTP_X_FORWARDED_FOR")
-    return request.META.get("REMOTE_ADDR"), [] if forwarded is None else [forwarded]
+    """Who has connected, and what the proxies' field says: servers join fields of one name."""
+    told = request.META.get("HTTP_" + _trusted().field.upper().replace("-", "_"))
+    return request.META.get("REMOTE_ADDR"), [] if told is None else [told]
 
 
 @lru_cache(maxsize=1)

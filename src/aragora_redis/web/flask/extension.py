@@ -51,7 +51,8 @@ class Aragora:
         secure: the session's cookie is for HTTPS only. False is for development; what else there
             is to say of the cookie is said by Flask's `SESSION_COOKIE_*`.
         trusted_proxies: networks of our own proxies, and `unix` for those that connect to a Unix
-            socket, whose `X-Forwarded-For` counts; none where `ProxyFix` has seen to that.
+            socket, whose `X-Forwarded-For` counts, with `forwarded` their `Forwarded`; none where
+            `ProxyFix` has seen to that.
         on_conflict: `overwrite` writes what a request has set in the session over what another has.
 
     Raises:

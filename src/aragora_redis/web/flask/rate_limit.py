@@ -26,8 +26,8 @@ def by_address() -> str:
 
     The application's trusted proxies are believed, see `Aragora`.
     """
-    forwarded = request.headers.getlist("X-Forwarded-For")
-    return installed().addresses.subject(request.remote_addr, forwarded)
+    addresses = installed().addresses
+    return addresses.subject(request.remote_addr, request.headers.getlist(addresses.field))
 
 
 class RateLimit:

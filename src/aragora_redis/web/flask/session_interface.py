@@ -52,7 +52,7 @@ class RedisSessionInterface(SessionInterface):
     Args:
         state: where sessions are kept; started by the application.
         secure: for HTTPS only. False is for development.
-        trusted: proxies whose `X-Forwarded-For` counts for the address that a user is shown beside
+        trusted: proxies whose word counts for the address that a user is shown beside
             each of their sessions.
         on_conflict: `overwrite` writes what this request has set over what another has.
     """
@@ -100,8 +100,8 @@ class RedisSessionInterface(SessionInterface):
 
     def open_session(self, app: Flask, request: Request) -> Session:
         """The session of a request, which is not read yet."""
-        forwarded = request.headers.getlist("X-Forwarded-For")
-        address = client_address(request.remote_addr, forwarded, self._trusted)
+        told = request.headers.getlist(self._trusted.field)
+        address = client_address(request.remote_addr, told, self._trusted)
         return Session(
             self._state,
             request.cookies.get(self.cookie_form(app).key),

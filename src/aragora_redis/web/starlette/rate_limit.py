@@ -25,20 +25,20 @@ def by_address(trusted_proxies: Collection[str] = ()) -> Subject:
 
     Over a Unix socket nobody has an address. With `unix` among the trusted proxies
     `X-Forwarded-For` tells it; without, all such requests count as one subject, and the log says
-    so once.
+    so once. With `forwarded` among them all of them are taken to write `Forwarded` (RFC 7239).
 
     Args:
         trusted_proxies: networks, or `unix`, whose word is taken for whom they connect for.
 
     Raises:
-        SettingsError: one is neither.
+        SettingsError: one is none of these.
     """
     subjects = AddressSubjects(proxies(trusted_proxies))
 
     def subject(scope: Scope) -> str:
         client = scope.get("client")
-        forwarded = Headers(scope=scope).getlist("x-forwarded-for")
-        return subjects.subject(client[0] if client else None, forwarded)
+        told = Headers(scope=scope).getlist(subjects.field)
+        return subjects.subject(client[0] if client else None, told)
 
     return subject
 

@@ -58,8 +58,8 @@ class SessionMiddleware:
             is over.
         exclude: paths, with all below them, that have no session; without `root_path`.
         trusted_proxies: networks of our own proxies, and `unix` for those that connect to a Unix
-            socket: their `X-Forwarded-For` counts for the address that a user is shown beside each
-            of their sessions.
+            socket: their `X-Forwarded-For`, with `forwarded` their `Forwarded`, counts for the
+            address that a user is shown beside each of their sessions.
         on_conflict: `overwrite` writes what this request has set over what another has.
 
     Raises:
@@ -140,8 +140,8 @@ class SessionMiddleware:
     def _client(self, scope: Scope) -> Client:
         headers = Headers(scope=scope)
         peer = scope.get("client")
-        forwarded = headers.getlist("x-forwarded-for")
-        address = client_address(peer[0] if peer else None, forwarded, self._trusted)
+        told = headers.getlist(self._trusted.field)
+        address = client_address(peer[0] if peer else None, told, self._trusted)
         return Client(headers.get("user-agent"), address)
 
 
