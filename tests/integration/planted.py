@@ -90,8 +90,9 @@ class Watch:
                 each.disabled, each.propagate = disabled, propagate
 
 
-def _is_ours(thing: object) -> bool:
-    if isinstance(thing, functools.partial):  # what is to be called with what
+def _is_ours(thing: Any) -> bool:
+    # Not by isinstance, which has what is lazy set itself up.
+    if issubclass(type(thing), functools.partial):  # what is to be called with what
         return str(getattr(thing.func, "__module__", "")).startswith("aragora_redis")
     # What Cython has made has a descriptor there.
     return str(type(thing).__module__).startswith("aragora_redis")

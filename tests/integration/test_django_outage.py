@@ -8,13 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 from tests.integration.past import give_past
-from tests.integration.test_examples import serving
+from tests.integration.test_examples import serving, with_csrf_token
 
 from aragora_redis.state.presence import presence_keys
 
 PROBLEM = "application/problem+json"
 PATIENT = {"ARAGORA_REDIS_DEADLINE": "1", "ARAGORA_RATE_LIMIT_FAIL_OPEN": "true"}
 """How busy this machine is, is not what these are about."""
+CSRF = {"csrftoken": "c" * 32}
 
 
 def gunicorn(*more):
@@ -23,7 +24,12 @@ def gunicorn(*more):
 
 def holding(client, cookie):
     """A client of the same service with this cookie alone."""
-    return httpx.Client(base_url=client.base_url, cookies={"session": cookie}, timeout=10)
+    return httpx.Client(
+        base_url=client.base_url,
+        cookies=CSRF | {"session": cookie},
+        event_hooks={"request": [with_csrf_token]},
+        timeout=10,
+    )
 
 
 def cart(client, cookie):
@@ -37,9 +43,11 @@ def test_a_redis_that_dies_under_requests(make_lab):
     lab.start()
     give_past(lab)
     with serving("django", gunicorn("--threads", "4"), lab, **PATIENT) as client:
+        client.event_hooks = {"request": [with_csrf_token]}
+        client.cookies.update(CSRF)
         client.post("/cart/ends")
         ends = client.cookies["session"]
-        client.cookies.clear()
+        del client.cookies["session"]
         client.post("/cart/stays")
         stays, begun = client.cookies["session"], threading.Event()
 
@@ -77,6 +85,8 @@ def test_a_worker_that_is_replaced_ends_its_state_and_no_session(standalone_lab,
     server, beats = connect(standalone_lab), presence_keys("recycled").beats
     command, seen = gunicorn("--preload", "--max-requests", "4"), set[bytes]()
     with serving("django", command, standalone_lab, **more) as client:
+        client.event_hooks = {"request": [with_csrf_token]}
+        client.cookies.update(CSRF)
         put: list[str] = []
         while len(seen) < 3:
             put.append(str(len(put)))

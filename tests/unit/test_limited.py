@@ -154,8 +154,8 @@ async def test_who_gives_up_is_told_what_was_said_and_the_next_one_is_served(lim
 
 async def test_what_is_settled_and_a_limit_that_is_raised_wake_who_waits(limits):
     reserved = await limits.reserve("slow", "s", 2)
-    first = asyncio.create_task(limits.acquire("slow", "s", wait=3600))
-    second = asyncio.create_task(limits.acquire("slow", "s", wait=3600))
+    first = asyncio.create_task(limits.acquire("slow", "s", wait=7200))
+    second = asyncio.create_task(limits.acquire("slow", "s", wait=7200))
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
         await reserved.settle(1)
