@@ -19,6 +19,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TracerProvider
 from ..clock import SYSTEM_CLOCK, Clock
 from ..events import Decided, Event, Events
 from ..state.status import Status
+from .decisions import Decisions
 from .failover import FailoverTimer, Phase, Span
 from .instruments import INSTRUMENTS, READINGS, Instrument, Kind, Reading
 from .measures import Measurement, Measures, zeros
@@ -54,7 +55,7 @@ class OpenTelemetry:
         self._timer = FailoverTimer()
         self._failover: SpanContext | None = None
         self._made = {each: self._make(each) for each in INSTRUMENTS}
-        self._decided: dict[Decided, Callable[[], None]] = {}
+        self._decisions = Decisions(self._counter)
         for at_first in zeros():
             self._apply(at_first)
 
@@ -90,7 +91,7 @@ class OpenTelemetry:
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Decided):
-            (self._decided.get(event) or self._decision(event))()
+            self._decisions.count(event)
             return
         now = self._clock.monotonic()
         for measurement in self._measures.of(event, now):
@@ -98,11 +99,9 @@ class OpenTelemetry:
         if spans := self._timer.see(event, now):
             self._tell(spans, self._clock.wall() - now)
 
-    def _decision(self, event: Decided) -> Callable[[], None]:
-        """What counts one more like it: each check is one, and few of them differ."""
+    def _counter(self, event: Decided) -> Callable[[], None]:
         (measurement,) = self._measures.of(event, self._clock.monotonic())
-        self._decided[event] = self._applied(measurement)
-        return self._decided[event]
+        return self._applied(measurement)
 
     def _apply(self, measurement: Measurement) -> None:
         self._applied(measurement)()

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from ..clock import SYSTEM_CLOCK, Clock
 from ..events import Decided, Event, Events
 from ..state.status import Status
+from .decisions import Decisions
 from .instruments import INSTRUMENTS, PREFIX, READINGS, Instrument, Kind
 from .measures import Measurement, Measures, zeros
 
@@ -35,7 +36,7 @@ class Metrics:
         self._clock = clock
         self._measures = Measures()
         self._made = {each: _made(each, self._registry) for each in INSTRUMENTS}
-        self._decided: dict[Decided, Callable[[], None]] = {}
+        self._decisions = Decisions(self._counter)
         for at_first in zeros():
             self._apply(at_first)
 
@@ -54,17 +55,16 @@ class Metrics:
 
     def _count(self, event: Event) -> None:
         if isinstance(event, Decided):
-            (self._decided.get(event) or self._decision(event))()
+            self._decisions.count(event)
             return
         for measurement in self._measures.of(event, self._clock.monotonic()):
             self._apply(measurement)
 
-    def _decision(self, event: Decided) -> Callable[[], None]:
-        """What counts one more like it: each check is one, and few of them differ."""
+    def _counter(self, event: Decided) -> Callable[[], None]:
         (measurement,) = self._measures.of(event, self._clock.monotonic())
         counter: Any = self._metric(measurement)
-        self._decided[event] = counter.inc
-        return self._decided[event]
+        count: Callable[[], None] = counter.inc
+        return count
 
     def _metric(self, measurement: Measurement) -> _Metric:
         metric = self._made[measurement.instrument]
