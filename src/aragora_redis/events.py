@@ -7,7 +7,7 @@ of the loop, so they must be quick; one that raises is dropped from no list and 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Literal
 
 from msgspec import Struct
@@ -364,11 +364,22 @@ class DeadlineMissed(Event, frozen=True):
 Listener = Callable[[Event], None]
 
 
+class _Listening(Struct, frozen=True):
+    """A listener, and what it listens to; nothing means everything."""
+
+    listener: Listener
+    to: frozenset[type[Event]]
+
+    def hears(self, kind: type[Event]) -> bool:
+        return not self.to or kind in self.to
+
+
 class Events:
-    """Hands each event to every listener."""
+    """Hands each event to those who listen to its kind."""
 
     def __init__(self) -> None:
-        self._listeners: tuple[Listener, ...] = ()
+        self._listeners: tuple[_Listening, ...] = ()
+        self._hearers: dict[type[Event], tuple[Listener, ...]] = {}
         self._logs = 0
 
     @property
@@ -376,28 +387,44 @@ class Events:
         """Whether a listener writes all of them to the log."""
         return self._logs > 0
 
-    def subscribe(self, listener: Listener, *, logs: bool = False) -> Callable[[], None]:
+    def subscribe(
+        self, listener: Listener, *, to: Collection[type[Event]] = (), logs: bool = False
+    ) -> Callable[[], None]:
         """Add a listener; the returned call removes it.
 
         Args:
             listener: called with each event.
+            to: the kinds that it is called with; all by default. Every check of a limit is a
+                `Decided`, so who has no use for those says what it wants.
             logs: whether it writes all of them to the log, so that nobody else needs to.
         """
-        self._listeners += (listener,)
+        listening = _Listening(listener, frozenset(to))
+        self._listeners += (listening,)
         self._logs += logs
+        self._hearers = {}
 
         def end() -> None:
             left = [*self._listeners]
-            left.remove(listener)
+            left.remove(listening)
             self._listeners = (*left,)
             self._logs -= logs
+            self._hearers = {}
 
         return end
 
     def emit(self, event: Event) -> None:
-        """Tell all listeners."""
-        for listener in self._listeners:
+        """Tell all who listen to its kind."""
+        hearers = self._hearers.get(type(event))
+        if hearers is None:
+            hearers = self._find(type(event))
+        for listener in hearers:
             try:
                 listener(event)
             except Exception:  # noqa: BLE001 - a listener's fault must not stop what it listens to
                 _log.exception("an event listener failed on %s", type(event).__name__)
+
+    def _find(self, kind: type[Event]) -> tuple[Listener, ...]:
+        hearers = self._hearers  # before the listeners: another thread may add one meanwhile
+        found = tuple(each.listener for each in self._listeners if each.hears(kind))
+        hearers[kind] = found
+        return found

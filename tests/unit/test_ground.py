@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from aragora_redis.address import Address
 from aragora_redis.clock import ServerTime, full_jitter
 from aragora_redis.errors import InvalidInputError, OutcomeUnknownError, Ran, RefusedError
-from aragora_redis.events import Degraded, Event, Events
+from aragora_redis.events import Degraded, Event, Events, Recovered
 
 
 @pytest.mark.parametrize(
@@ -93,6 +93,24 @@ def test_a_listener_that_fails_stops_nobody(caplog):
     end()
     events.emit(Degraded("y"))
     assert len(heard) == 1
+
+
+def test_a_listener_hears_the_kinds_that_it_listens_to():
+    events = Events()
+    events.emit(Degraded("before anybody listens"))
+    some: list[Event] = []
+    every: list[Event] = []
+    end = events.subscribe(some.append, to=(Recovered,))
+    events.emit(Degraded("x"))
+    events.subscribe(every.append)
+    events.emit(Degraded("y"))
+    events.emit(Recovered(1.0))
+    assert some == [Recovered(1.0)]
+    assert every == [Degraded("y"), Recovered(1.0)]
+    end()
+    events.emit(Recovered(2.0))
+    assert some == [Recovered(1.0)]
+    assert every[-1] == Recovered(2.0)
 
 
 def test_errors_say_whether_it_ran_and_what_to_do():

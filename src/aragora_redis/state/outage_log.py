@@ -26,7 +26,7 @@ class OutageLog:
     def listen(self) -> Callable[[], None]:
         """Begin; the returned call ends it."""
         self._tried = self._waits = False
-        return self._events.subscribe(self._hear)
+        return self._events.subscribe(self._hear, to=(LinkUp, Unreachable, Degraded, Recovered))
 
     def _hear(self, event: Event) -> None:
         match event:

@@ -18,7 +18,7 @@ class Tally:
 
     def listen(self, events: Events) -> Callable[[], None]:
         """Begin; the returned call ends it."""
-        return events.subscribe(self._hear)
+        return events.subscribe(self._hear, to=(Decided,))
 
     def take(self) -> str:
         """Those of Redis and those made without, in words; counting begins anew."""
