@@ -37,7 +37,7 @@ MEASURES: dict[str, tuple[Callable[[], Awaitable[Findings]], Callable[[], Awaita
     ),
     "instances": (
         lambda: fleets.measure((10, 50)),
-        lambda: fleets.measure((100, 250, 500, 1_000)),
+        lambda: fleets.measure((100, 250, 500, 1_000, 3_000)),
     ),
     "sentinels": (
         lambda: sentinels.measure((10,)),

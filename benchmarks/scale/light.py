@@ -24,9 +24,8 @@ from typing import Any, cast
 
 import hiredis
 
-from aragora_redis.clock import full_jitter
+from aragora_redis.link.herd import patience, pause, spread
 from aragora_redis.link.pipe import pack
-from aragora_redis.link.primary import CONNECT_LIMIT, RETRY_BASE, RETRY_CAP
 from aragora_redis.scripts.catalog import load
 
 from .child import answering
@@ -152,6 +151,7 @@ class Light:
             self._version = reply[3]
             self.fleet.beats += 1
             self.fleet.instances = max(self.fleet.instances, reply[1])
+            self.fleet.known = reply[1]
 
     async def play(self, connections: tuple[tuple[Chunk, ...], ...]) -> None:
         """Connect anew, and write what was recorded."""
@@ -162,7 +162,7 @@ class Light:
         while True:
             began = time.monotonic()
             try:
-                async with asyncio.timeout(CONNECT_LIMIT):
+                async with asyncio.timeout(patience(self.fleet.known)):
                     _, link = await loop.create_connection(
                         lambda: Link(self), "127.0.0.1", self.fleet.port
                     )
@@ -178,7 +178,7 @@ class Light:
             except (OSError, TimeoutError):
                 pass
             self.fleet.retries += 1
-            await asyncio.sleep(full_jitter(attempt, base=RETRY_BASE, cap=RETRY_CAP))
+            await asyncio.sleep(pause(attempt, self.fleet.known))
             attempt += 1
 
     async def live(self, connections: tuple[tuple[Chunk, ...], ...], until: float) -> None:
@@ -221,6 +221,8 @@ class Fleet:
         self.recorded_id = _boot_id(recording)
         self.all = [Light(self) for _ in range(count)]
         self.received = self.beats = self.retries = self.instances = 0
+        self.known = 0
+        """How many there are, by the last beat that was answered."""
         self.behind = 0.0
         self.heard: dict[str, tuple[int, float]] = {}
         self.errors: dict[str, int] = {}
@@ -267,12 +269,13 @@ class Fleet:
         return self._told()
 
     async def lose(self) -> dict[str, Any]:
-        """Wait until all connections are lost, come back at once, and tell how long each took."""
+        """Wait until all connections are lost, come back, and tell how long each took."""
         links = [link for each in self.all for link in each.links]
         await asyncio.gather(*(link.lost.wait() for link in links))
         began, took = time.monotonic(), list[float]()
 
         async def one(each: Light) -> None:
+            await asyncio.sleep(random.uniform(0, spread(self.known)))
             await each.play(self.recording.again)
             took.append(time.monotonic() - began)
 

@@ -51,6 +51,7 @@ class ClusterReach:
         clock: Clock,
         events: Events,
         prepares: bool,
+        instances: Callable[[], int],
         on_push: Callable[[list[Any]], None],
         on_up: Callable[[Route, Lane], None],
         on_doubt: Callable[[str], None],
@@ -59,6 +60,7 @@ class ClusterReach:
         self._settings = settings
         self._clock = clock
         self._events = events
+        self._instances = instances
         self._on_push = on_push
         self._on_up = on_up
         self._on_doubt = on_doubt
@@ -221,6 +223,7 @@ class ClusterReach:
             verification=self._verification,
             has_layout=self._has_layout,
             by_slot=True,
+            instances=self._instances,
             on_push=partial(self._pushed, address),
             heard_majority_since=panel.heard_majority_since,
             on_up=partial(self._up, address),

@@ -8,22 +8,22 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
-from ..clock import Clock, full_jitter
+from ..clock import Clock
 from ..errors import AragoraRedisError, LinkDownError
 from ..events import GIVEN_UP, Events, LinkLost, LinkUp, ServiceLacks, Unreachable
 from ..operation import Lane
 from ..topology.statement import role_fault
 from .connection import Login, Target, connect
+from .herd import Turn
 from .mux import Mux
 from .pipe import Pipe, PushHandler
 from .supervision import supervised
 from .verification import Verification, Verified
 
-CONNECT_LIMIT = 1.0
-"""Seconds for one attempt to connect."""
-RETRY_BASE, RETRY_CAP = 0.02, 1.0
 STABLE_AFTER = 1.0
 """Seconds that a link must have lived for its loss not to slow down the next attempt."""
+MOMENT = 0.02
+"""Seconds within which whoever loses a lane with its server loses the others as well."""
 DURABLE_PATIENCE = 0.6
 """Seconds; WAIT holds up this lane on purpose, see `durable`."""
 
@@ -38,6 +38,7 @@ class PrimaryLinks:
         has_layout: whether a server is the one that holds the version of the data's layout.
         by_slot: whether a call may hold keys of one slot only, whatever the server says.
         together: whether the loss of one lane ends all: what the name leads to may have changed.
+        instances: how many there are that lose a server together, as far as is known.
         on_push: gets every published message.
         heard_majority_since: whether most Sentinels were heard since an instant.
         on_verified: told the network address of a server that may be written from now on.
@@ -57,6 +58,7 @@ class PrimaryLinks:
         has_layout: Callable[[Target], bool] = lambda _target: True,
         by_slot: bool = False,
         together: bool = False,
+        instances: Callable[[], int] = lambda: 0,
         on_push: PushHandler,
         heard_majority_since: Callable[[float], bool],
         on_verified: Callable[[str], None] = lambda _peer: None,
@@ -70,6 +72,7 @@ class PrimaryLinks:
         self._has_layout = has_layout
         self._by_slot = by_slot
         self._together = together
+        self._turn = Turn(instances, clock)
         self.channels: Sequence[bytes] = ()
         """What the bulk lane subscribes to before it is used."""
         self._on_push = on_push
@@ -118,6 +121,7 @@ class PrimaryLinks:
         self.resume()
         self.target = target
         self._told = None
+        self._turn.draw()
         if target is not None:
             self._tasks = [
                 asyncio.create_task(
@@ -146,6 +150,10 @@ class PrimaryLinks:
         for lane, attempt in self._attempts.items():
             if self._dialed[lane] and self._dialed[lane] not in addresses:
                 attempt.cancel()
+
+    @property
+    def _connected(self) -> bool:
+        return any(mux.connected for mux in self.lanes.values())
 
     @property
     def peers(self) -> frozenset[str]:
@@ -232,6 +240,7 @@ class PrimaryLinks:
     async def _maintain(self, lane: Lane, target: Target) -> None:
         attempt, aim = 0, self._aims
         while True:
+            await self._come()
             try:
                 pipe, verified = await self._attempt(lane, target, aim)
             except AragoraRedisError as error:
@@ -240,7 +249,7 @@ class PrimaryLinks:
                 self.lanes[lane].close(str(error))
                 self._tell(str(error))
                 self._on_trouble()
-                await self._pause(attempt)
+                await self._rest(self._turn.pause(attempt))
                 attempt += 1
                 continue
             if aim != self._aims:  # a cancellation may be lost on the way; this is not
@@ -264,12 +273,20 @@ class PrimaryLinks:
             if self._clock.monotonic() - began >= STABLE_AFTER:
                 attempt = 0
             else:
-                await self._pause(attempt)
+                await self._rest(self._turn.pause(attempt))
                 attempt += 1
 
-    async def _pause(self, attempt: int) -> None:
+    async def _come(self) -> None:
+        """Wait for our turn, unless the server serves another lane."""
+        if self._turn.crowded:
+            await asyncio.sleep(MOMENT)
+        while self._turn.left > 0 and not self._connected:
+            await self._rest(self._turn.left)
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait, until `hurry` at most."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(full_jitter(attempt, base=RETRY_BASE, cap=RETRY_CAP)):
+            async with asyncio.timeout(seconds):
                 await self._news.wait()
 
     async def _renew(self, lane: Lane, target: Target, aim: int) -> None:
@@ -280,7 +297,7 @@ class PrimaryLinks:
             try:
                 pipe, verified = await self._verified(lane, target, aim)
             except AragoraRedisError:  # not yet: the old connection holds meanwhile
-                await asyncio.sleep(full_jitter(attempt, base=RETRY_BASE, cap=RETRY_CAP))
+                await asyncio.sleep(self._turn.pause(attempt))
                 attempt += 1
                 continue
             if not mux.connected or mux.generation != before or aim != self._aims:
@@ -320,7 +337,7 @@ class PrimaryLinks:
         pipe = await connect(
             target,
             self._login,
-            timeout=CONNECT_LIMIT,
+            timeout=self._turn.patience,
             on_push=self._on_push,
             on_dial=partial(self._dialed.__setitem__, lane),
         )
@@ -331,6 +348,7 @@ class PrimaryLinks:
                 target,
                 has_layout=self._has_layout(target),
                 channels=self.channels if lane is Lane.BULK else None,
+                patience=self._turn.patience,
             )
             self._check_losses(target, losses)
         except BaseException:
@@ -363,6 +381,8 @@ class PrimaryLinks:
         self._lost[lane].set()
         self._down_since.setdefault(lane, self._clock.monotonic())
         self._losses += 1
+        if not self._connected:
+            self._turn.draw()
         self._events.emit(LinkLost(str(self.target), lane.value, reason))
         if self._together and not self._dropping:
             self.drop(f"the {lane} lane was lost: {reason}")

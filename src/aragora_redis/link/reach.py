@@ -105,6 +105,7 @@ def reach(
     clock: Clock,
     events: Events,
     prepares: bool = True,
+    instances: Callable[[], int] = lambda: 0,
     on_push: Callable[[list[Any]], None] = lambda _push: None,
     on_up: Callable[[Route, Lane], None] = lambda _route, _lane: None,
     on_doubt: Callable[[str], None] = lambda _doubt: None,
@@ -116,7 +117,8 @@ def reach(
         settings: where it is.
         clock: for deadlines.
         events: told what happens to links.
-        prepares: see `PrimaryLinks`.
+        prepares: see `Verification`.
+        instances: how many there are that lose a server together, as far as is known.
         on_push: gets every published message.
         on_up: told that a lane of a route is usable.
         on_doubt: told why a primary may no longer speak for the fleet, when that begins.
@@ -126,6 +128,7 @@ def reach(
         "clock": clock,
         "events": events,
         "prepares": prepares,
+        "instances": instances,
         "on_push": on_push,
         "on_up": on_up,
         "on_doubt": on_doubt,

@@ -30,7 +30,7 @@ class SingleReach:
     Args:
         account: who we are to the servers.
         vouching: who can say that the primary was replaced; None where nobody does.
-        together: see `PrimaryLinks`.
+        together: see `PrimaryLinks`, as for `instances`.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class SingleReach:
         clock: Clock,
         events: Events,
         prepares: bool,
+        instances: Callable[[], int],
         vouching: Vouching | None,
         together: bool,
         on_push: Callable[[list[Any]], None],
@@ -64,6 +65,7 @@ class SingleReach:
                 prepares=prepares,
             ),
             together=together,
+            instances=instances,
             on_push=on_push,
             heard_majority_since=self._heard_since,
             on_verified=self._arrived,

@@ -26,8 +26,6 @@ from .connection import Target
 from .pipe import Pipe
 from .replies import RedirectError, unoffered
 
-LIMIT = 1.0
-"""Seconds for each step."""
 LAYOUT = b"2"
 """Version of the data's layout under the key prefix."""
 MAINTENANCE = ("CLIENT", "MAINT_NOTIFICATIONS", "ON", "moving-endpoint-type", "none")
@@ -80,6 +78,7 @@ class Verification:
         *,
         has_layout: bool,
         channels: Sequence[bytes] | None,
+        patience: float,
     ) -> Verified:
         """Verify, and prepare.
 
@@ -88,19 +87,21 @@ class Verification:
             target: where it leads.
             has_layout: whether this server is the one that holds the layout's version.
             channels: what to subscribe to; None also hears nothing that the service announces.
+            patience: seconds for each answer.
 
         Raises:
             LinkDownError: it is no primary, or does not offer what nobody can do without.
             LayoutError: its data are of another version.
         """
+        server = _Server(pipe, target, patience)
         nodes, role, info, time, layout, *_ = await asyncio.gather(
-            self._ask_nodes(pipe, target),
-            _offered(pipe, *ROLE),
-            _offered(pipe, *INFO),
-            _demanded(pipe, target, "TIME"),
-            self._ask_layout(pipe) if has_layout else _none(),
-            _offered(pipe, *MAINTENANCE) if channels is not None else _none(),
-            _load_scripts(pipe, target) if self._prepares else _none(),
+            self._ask_nodes(server),
+            server.offered(*ROLE),
+            server.offered(*INFO),
+            server.demanded("TIME"),
+            self._ask_layout(server) if has_layout else _none(),
+            server.offered(*MAINTENANCE) if channels is not None else _none(),
+            server.load_scripts() if self._prepares else _none(),
         )
         answered = self._clock.monotonic()
         fault = None
@@ -112,8 +113,8 @@ class Verification:
             raise LinkDownError(f"{target} is not the primary: {fault}")
         self._check_layout(layout)
         if has_layout and layout is None and self._prepares:
-            await self._claim_layout(pipe)
-        across_slots, (rid, publishes) = await self._ask_scripts(pipe, target)
+            await self._claim_layout(server)
+        across_slots, (rid, publishes) = await self._ask_scripts(server)
         return Verified(
             ServerTime(answered, read_time(time)),
             guarded=info is not None and read_guarded(info),
@@ -122,20 +123,21 @@ class Verification:
                 across_slots=across_slots,
                 replication_id=rid != b"",
                 publishes=publishes == 1,
-                subscribes=await _subscribed(pipe, channels or ()),
-                fsyncs=await _fsyncs(pipe),
+                subscribes=await server.subscribed(channels or ()),
+                fsyncs=await server.fsyncs(),
             ),
         )
 
-    async def _ask_nodes(self, pipe: Pipe, target: Target) -> Any:
+    async def _ask_nodes(self, server: _Server) -> Any:
         """An address is one node, and who replaces it closes its connections."""
+        target = server.target
         if self._judge_node is None or isinstance(target, str) or not is_name(target.host):
             return None
-        return await _offered(pipe, "CLUSTER", "NODES")
+        return await server.offered("CLUSTER", "NODES")
 
-    async def _ask_layout(self, pipe: Pipe) -> Any:
+    async def _ask_layout(self, server: _Server) -> Any:
         try:
-            return await pipe.request("GET", self._layout_key, timeout=LIMIT)
+            return await server.request("GET", self._layout_key)
         except RedirectError:
             # In a cluster its slot may be on its way; that is no reason to do without all others.
             if self._by_slot:
@@ -150,40 +152,109 @@ class Verification:
                 "begins anew without its directory: `aragora-redis down`, then `rm -r .lab`",
             )
 
-    async def _claim_layout(self, pipe: Pipe) -> None:
+    async def _claim_layout(self, server: _Server) -> None:
         # A primary without replicas refuses this write now; the next connection tries again.
         with contextlib.suppress(RefusedError):
-            await pipe.request("SET", self._layout_key, LAYOUT, "NX", timeout=LIMIT)
+            await server.request("SET", self._layout_key, LAYOUT, "NX")
 
-    async def _ask_scripts(self, pipe: Pipe, target: Target) -> tuple[bool, tuple[bytes, int]]:
+    async def _ask_scripts(self, server: _Server) -> tuple[bool, tuple[bytes, int]]:
         """Whether a call may span slots, and what scripts are told and may say."""
         if not self._prepares:
             return not self._by_slot, (b"untold", 1)
-        ask = _demanded(pipe, target, "EVALSHA", _OFFERS.sha, 0, self._layout_key)
+        ask = server.demanded("EVALSHA", _OFFERS.sha, 0, self._layout_key)
         if self._by_slot:
             return False, _told(await ask)
         keys = [self._layout_key + b":{%d}" % number for number in range(2)]
-        across, said = await asyncio.gather(_across(pipe, keys), ask)
+        across, said = await asyncio.gather(server.takes_across(keys), ask)
         return across, _told(said)
 
 
-async def _load_scripts(pipe: Pipe, target: Target) -> None:
-    """Load those that the server lacks.
+class _Server:
+    """Who is at the other end of a new connection.
 
-    All of them are 130 kB. After a failover every instance comes at once, on three connections: a
-    thousand that send them all send 400 MB.
+    Args:
+        patience: seconds for each answer.
     """
-    scripts = all_scripts()
-    known = await _offered(pipe, "SCRIPT", "EXISTS", *(script.sha for script in scripts))
-    if not isinstance(known, list) or len(known) != len(scripts):
-        known = [0] * len(scripts)
-    await asyncio.gather(
-        *(
-            _demanded(pipe, target, "SCRIPT", "LOAD", script.source)
-            for script, there in zip(scripts, known, strict=True)
-            if not there
+
+    def __init__(self, pipe: Pipe, target: Target, patience: float) -> None:
+        self.target = target
+        self._pipe = pipe
+        self._patience = patience
+
+    async def request(self, *command: Argument) -> Any:
+        """The answer; raises as `Pipe.request`."""
+        return await self._pipe.request(*command, timeout=self._patience)
+
+    async def offered(self, *command: str) -> Any:
+        """The answer, or None from a server that does not offer the command."""
+        try:
+            return await self.request(*command)
+        except AragoraRedisError as error:
+            if unoffered(error):
+                return None
+            raise
+
+    async def demanded(self, *command: Argument) -> Any:
+        """The answer of a command that nobody can do without."""
+        try:
+            return await self.request(*command)
+        except AragoraRedisError as error:
+            if not unoffered(error):
+                raise
+            what = str(command[0])
+            raise LinkDownError(
+                f"{self.target} does not offer {what}, which everything here needs: "
+                f"{error.message}",
+                remedy=f"grant this user {what}, or choose a service that offers it",
+            ) from None
+
+    async def load_scripts(self) -> None:
+        """Load those that it lacks.
+
+        All of them are 130 kB. After a failover every instance comes at once, on three connections:
+        a thousand that send them all send 400 MB.
+        """
+        scripts = all_scripts()
+        known = await self.offered("SCRIPT", "EXISTS", *(script.sha for script in scripts))
+        if not isinstance(known, list) or len(known) != len(scripts):
+            known = [0] * len(scripts)
+        await asyncio.gather(
+            *(
+                self.demanded("SCRIPT", "LOAD", script.source)
+                for script, there in zip(scripts, known, strict=True)
+                if not there
+            )
         )
-    )
+
+    async def takes_across(self, keys: Sequence[bytes]) -> bool:
+        """Whether a call may hold these keys, which are in two slots."""
+        try:
+            await self.request("EVALSHA", _OFFERS.sha, len(keys), *keys, keys[0])
+        except (RefusedError, UnexpectedReplyError):  # CROSSSLOT, or MOVED
+            return False
+        return True
+
+    async def subscribed(self, channels: Sequence[bytes]) -> bool:
+        """Whether it lets us hear these."""
+        if not channels:
+            return True
+        try:
+            await self._pipe.subscribe(channels, timeout=self._patience)
+        except (RefusedError, UnexpectedReplyError):
+            return False
+        return True
+
+    async def fsyncs(self) -> bool:
+        """Whether it tells what is on disk.
+
+        Nothing was written on this connection, so who can answer answers at once.
+        """
+        try:
+            return isinstance(await self.request("WAITAOF", 1, 0, 1), list)
+        except AragoraRedisError as error:
+            if unoffered(error) or isinstance(error, RefusedError | UnexpectedReplyError):
+                return False  # also what has no append-only file
+            raise
 
 
 def _told(said: Any) -> tuple[bytes, int]:
@@ -192,58 +263,6 @@ def _told(said: Any) -> tuple[bytes, int]:
             return rid, publishes
         case _:
             raise UnexpectedReplyError("a script did not answer as it is written")
-
-
-async def _across(pipe: Pipe, keys: Sequence[bytes]) -> bool:
-    try:
-        await pipe.request("EVALSHA", _OFFERS.sha, len(keys), *keys, keys[0], timeout=LIMIT)
-    except (RefusedError, UnexpectedReplyError):  # CROSSSLOT, or MOVED
-        return False
-    return True
-
-
-async def _subscribed(pipe: Pipe, channels: Sequence[bytes]) -> bool:
-    if not channels:
-        return True
-    try:
-        await pipe.subscribe(channels, timeout=LIMIT)
-    except (RefusedError, UnexpectedReplyError):
-        return False
-    return True
-
-
-async def _fsyncs(pipe: Pipe) -> bool:
-    """Nothing was written on this connection, so who can answer answers at once."""
-    try:
-        return isinstance(await pipe.request("WAITAOF", 1, 0, 1, timeout=LIMIT), list)
-    except AragoraRedisError as error:
-        if unoffered(error) or isinstance(error, RefusedError | UnexpectedReplyError):
-            return False  # also what has no append-only file
-        raise
-
-
-async def _offered(pipe: Pipe, *command: str) -> Any:
-    """The answer, or None from a server that does not offer the command."""
-    try:
-        return await pipe.request(*command, timeout=LIMIT)
-    except AragoraRedisError as error:
-        if unoffered(error):
-            return None
-        raise
-
-
-async def _demanded(pipe: Pipe, target: Target, *command: Argument) -> Any:
-    """The answer of a command that nobody can do without."""
-    try:
-        return await pipe.request(*command, timeout=LIMIT)
-    except AragoraRedisError as error:
-        if not unoffered(error):
-            raise
-        what = str(command[0])
-        raise LinkDownError(
-            f"{target} does not offer {what}, which everything here needs: {error.message}",
-            remedy=f"grant this user {what}, or choose a service that offers it",
-        ) from None
 
 
 async def _none() -> None:

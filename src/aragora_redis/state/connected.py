@@ -75,6 +75,7 @@ class Connected:
             settings,
             clock=clock,
             events=events,
+            instances=self._instances,
             on_push=self._on_push,
             on_up=self._on_up,
             on_doubt=self._on_doubt,
