@@ -221,6 +221,8 @@ def test_a_key_of_the_wrong_kind_for_its_algorithm_is_refused(secret, algorithms
         ("ARAGORA_REDIS_SENTINEL_MASTER_NAME", "ARAGORA_REDIS_SENTINEL_MASTER"),
         ("ARAGORA_REDIS_PASWORD", "ARAGORA_REDIS_PASSWORD"),
         ("ARAGORA_TOKENS_MAX_STALNESS", "ARAGORA_TOKENS_MAX_STALENESS"),
+        ("ARAGORA_REDIS_URI", "ARAGORA_REDIS_URL"),
+        ("ARAGORA_REDIS_USER", "ARAGORA_REDIS_USERNAME"),
     ],
 )
 def test_a_typo_is_met_with_the_name_that_is_meant(name, meant):

@@ -16,6 +16,15 @@ from .secret import unexpanded
 # variables of the prefix ARAGORA_, which are none of our business.
 _FAMILIES = ("ARAGORA_REDIS_", "ARAGORA_TOKENS_")
 _LIKENESS = 0.75
+_ELSEWHERE = {
+    "DATABASE": "DB",
+    "DSN": "URL",
+    "PASS": "PASSWORD",
+    "SSL": "TLS",
+    "URI": "URL",
+    "USER": "USERNAME",
+}
+"""What others call the same: words too short to be told from others by their letters."""
 _QUOTED = 40
 
 
@@ -115,6 +124,8 @@ def _lookalikes(environ: Mapping[str, str]) -> Iterator[str]:
         ours = [each.removeprefix(family) for each in known if each.startswith(family)]
         rest = name.removeprefix(family)
         near = difflib.get_close_matches(rest, ours, cutoff=_LIKENESS)
+        if (same := _ELSEWHERE.get(rest)) in ours:
+            near = [same]
         # SENTINEL_MASTER_NAME is nearer to SENTINEL_USERNAME in letters, and not in meaning.
         near.sort(key=rest.startswith, reverse=True)
         if near:
