@@ -7,7 +7,7 @@ of the loop, so they must be quick; one that raises is dropped from no list and 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from msgspec import Struct
@@ -364,14 +364,11 @@ class DeadlineMissed(Event, frozen=True):
 Listener = Callable[[Event], None]
 
 
-class _Listening(Struct, frozen=True):
-    """A listener, and what it listens to; nothing means everything."""
+class _Listening(Struct, eq=False):
+    """A listener, and the kinds that it listens to."""
 
     listener: Listener
-    to: frozenset[type[Event]]
-
-    def hears(self, kind: type[Event]) -> bool:
-        return not self.to or kind in self.to
+    to: tuple[type[Event], ...]
 
 
 class Events:
@@ -388,7 +385,7 @@ class Events:
         return self._logs > 0
 
     def subscribe(
-        self, listener: Listener, *, to: Collection[type[Event]] = (), logs: bool = False
+        self, listener: Listener, *, to: Iterable[type[Event]] = (Event,), logs: bool = False
     ) -> Callable[[], None]:
         """Add a listener; the returned call removes it.
 
@@ -398,17 +395,16 @@ class Events:
                 `Decided`, so who has no use for those says what it wants.
             logs: whether it writes all of them to the log, so that nobody else needs to.
         """
-        listening = _Listening(listener, frozenset(to))
+        listening = _Listening(listener, tuple(to))
         self._listeners += (listening,)
         self._logs += logs
         self._hearers = {}
 
         def end() -> None:
-            left = [*self._listeners]
-            left.remove(listening)
-            self._listeners = (*left,)
-            self._logs -= logs
-            self._hearers = {}
+            if listening in self._listeners:
+                self._listeners = tuple(each for each in self._listeners if each is not listening)
+                self._logs -= logs
+                self._hearers = {}
 
         return end
 
@@ -425,6 +421,6 @@ class Events:
 
     def _find(self, kind: type[Event]) -> tuple[Listener, ...]:
         hearers = self._hearers  # before the listeners: another thread may add one meanwhile
-        found = tuple(each.listener for each in self._listeners if each.hears(kind))
+        found = tuple(each.listener for each in self._listeners if issubclass(kind, each.to))
         hearers[kind] = found
         return found
