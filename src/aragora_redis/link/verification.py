@@ -155,7 +155,9 @@ class Verification:
     async def _claim_layout(self, server: _Server) -> None:
         # A primary without replicas refuses this write now; the next connection tries again.
         with contextlib.suppress(RefusedError):
-            await server.request("SET", self._layout_key, LAYOUT, "NX")
+            if await server.request("SET", self._layout_key, LAYOUT, "NX") is None:
+                # Somebody was faster, perhaps one of another version.
+                self._check_layout(await self._ask_layout(server))
 
     async def _ask_scripts(self, server: _Server) -> tuple[bool, tuple[bytes, int]]:
         """Whether a call may span slots, and what scripts are told and may say."""
