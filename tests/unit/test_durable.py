@@ -33,12 +33,14 @@ class FakeMux:
     def __init__(self):
         self.generation = 1
         self.asked: list[str] = []
+        self.deadlines: list[float] = []
         self.joins: list[object] = []
         self.waits: list[object] = []
         self.syncs: list[object] = []
         self.on_wait = lambda: None
 
-    def submit(self, operation, _deadline):
+    def submit(self, operation, deadline):
+        self.deadlines.append(deadline)
         future = asyncio.get_running_loop().create_future()
         self.asked.append(operation.args[0])
         waiting = operation.args[0] == "WAIT"
@@ -141,6 +143,32 @@ async def test_a_join_that_the_new_primary_refuses_is_not_replicated(group, mux)
     assert await ticket.primary == "joined"
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(ticket.replicated, 0.1)
+
+
+async def test_a_join_that_the_new_primary_leaves_out_is_not_replicated(group, mux):
+    """As one does whose clock calls it over: it is answered, and stored nowhere."""
+
+    def reconnect():
+        mux.generation = 2
+        mux.on_wait = lambda: None
+
+    mux.joins = ["joined", "left out"]
+    mux.waits = [2, 2]
+    mux.on_wait = reconnect
+    ticket = group.submit(join(), soon(), accepted=lambda reply: reply == "joined")
+    assert await ticket.primary == "joined"
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(ticket.replicated, 0.1)
+    assert mux.asked[:3] == ["JOIN", "WAIT", "JOIN"]
+
+
+async def test_nothing_may_run_later_than_its_owner_waits(group, mux):
+    until = soon(0.05)
+    await group.submit(join("BRIEF"), until).primary
+    await group.submit(join("LONG"), soon(60)).primary
+    deadlines = dict(zip(mux.asked, mux.deadlines, strict=True))
+    assert deadlines["BRIEF"] == until
+    assert deadlines["LONG"] < soon(1)
 
 
 async def test_what_must_be_on_disk_is_waited_for_there_and_on_all_that_count(group, mux):

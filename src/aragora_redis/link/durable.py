@@ -40,6 +40,11 @@ def _future() -> asyncio.Future[Any]:
     return asyncio.get_running_loop().create_future()
 
 
+def always(_reply: object) -> bool:
+    """Any reply says that it was written."""
+    return True
+
+
 class Synced(NamedTuple):
     """Who has what a connection wrote on disk: the primary, and how many replicas."""
 
@@ -52,7 +57,8 @@ class Ticket(Generic[T]):
     """A join on its way.
 
     `primary` gets the reply, or the error after which the join is to be sent again by its owner.
-    `replicated` gets how many replicas acknowledged, once that is all that were required. With
+    `replicated` gets how many replicas acknowledged what was written on one connection, once that
+    is all that were required; nothing was by a reply that is not `accepted`. With
     `fsync`, `fsynced` gets how many have it on disk, once those have and the primary has. One that
     is not `sent` when its owner ceases to wait for `primary` never will be.
     """
@@ -64,6 +70,7 @@ class Ticket(Generic[T]):
     fsync: bool = False
     fsynced: asyncio.Future[int] = field(default_factory=_future)
     sent: bool = False
+    accepted: Callable[[T], bool] = always
 
     def waits(self, required: int) -> bool:
         """Whether a later acknowledgement may still tell its owner something."""
@@ -99,7 +106,14 @@ class GroupCommit:
         self._wake = asyncio.Event()
         self._closed = False
 
-    def submit(self, operation: Operation[T], until: float, *, fsync: bool = False) -> Ticket[T]:
+    def submit(
+        self,
+        operation: Operation[T],
+        until: float,
+        *,
+        fsync: bool = False,
+        accepted: Callable[[T], bool] = always,
+    ) -> Ticket[T]:
         """Send a join with the next group; wait for acknowledgements until `until` (monotonic).
 
         One whose group does not come before `until` is never sent, and gets `DeadlineError`.
@@ -109,7 +123,7 @@ class GroupCommit:
         """
         if len(self._pending) >= QUEUE_LIMIT:
             raise OverloadedError("too many wait to be committed", remedy="slow down")
-        ticket = Ticket(operation, until, fsync=fsync)
+        ticket = Ticket(operation, until, fsync=fsync, accepted=accepted)
         if self._closed:
             _settle(ticket, _left())
             return ticket
@@ -150,7 +164,8 @@ class GroupCommit:
         waits += [_wait_for_disks(required)] if syncs else []
         limit = now + max(2, 1 + len(waits)) * WAIT_SLICE_MS / 1000
         replies = await asyncio.gather(
-            *(self._send(each, limit) for each in (*(t.operation for t in group), *waits)),
+            *(self._send(each.operation, min(limit, each.until)) for each in group),
+            *(self._send(each, limit) for each in waits),
             return_exceptions=True,
         )
         self._under_way = []
@@ -213,7 +228,7 @@ def _settle(ticket: Ticket[Any], reply: Any) -> bool:
         raise reply
     if not ticket.primary.done():
         ticket.primary.set_result(reply)
-    return True
+    return ticket.accepted(reply)
 
 
 def _told(future: asyncio.Future[int], count: int) -> None:

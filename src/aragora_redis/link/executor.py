@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from ..address import Address
@@ -17,7 +17,7 @@ from ..errors import (
     RefusedError,
 )
 from ..operation import Operation
-from .durable import Ticket
+from .durable import Ticket, always
 from .replies import RedirectError
 from .route import Route
 
@@ -159,10 +159,18 @@ class Executor:
         route = self._routing.lead(slot)
         return route.links.fsyncs if route is not None else None
 
-    def submit(self, join: Operation[T], until: float, *, fsync: bool = False) -> Ticket[T] | None:
+    def submit(
+        self,
+        join: Operation[T],
+        until: float,
+        *,
+        fsync: bool = False,
+        accepted: Callable[[T], bool] = always,
+    ) -> Ticket[T] | None:
         """Send what is durable with the next group of its primary; None while nobody may take it.
 
-        Replies that redirect are taken in; its owner sends it again.
+        Replies that redirect are taken in; its owner sends it again. For a reply that is not
+        `accepted` no replica's acknowledgement counts, see `Ticket`.
 
         Raises:
             OverloadedError: too many wait; it is not sent.
@@ -170,7 +178,7 @@ class Executor:
         route = self._lead(join)
         if route is None or route.doubt_for(join) is not None:
             return None
-        return route.group.submit(join, until, fsync=fsync)
+        return route.group.submit(join, until, fsync=fsync, accepted=accepted)
 
     async def usable(self, operation: Operation[T], until: float) -> bool:
         """Wait until it can be written; False if it cannot before `until` (monotonic)."""

@@ -57,7 +57,12 @@ async def commit(
     join = operations.join(redis.keys[shard.index], entries, nonce=redis.nonce, durable=True)
     while await redis.executor.usable(join, until):
         try:
-            ticket = redis.executor.submit(join, until, fsync=wanted is Level.FSYNCED)
+            ticket = redis.executor.submit(
+                join,
+                until,
+                fsync=wanted is Level.FSYNCED,
+                accepted=lambda joined: not joined.refused(entries, clock.wall()),
+            )
         except OverloadedError:
             break  # the feed publishes many in one call
         joined = await before(ticket.primary, until, clock) if ticket is not None else None
