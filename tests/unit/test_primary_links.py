@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
 
 from aragora_redis.address import Address
-from aragora_redis.clock import SYSTEM_CLOCK
+from aragora_redis.clock import SYSTEM_CLOCK, ServerTime
 from aragora_redis.events import Events
 from aragora_redis.link import herd, primary
 from aragora_redis.link.connection import Login
 from aragora_redis.link.primary import PrimaryLinks
-from aragora_redis.link.verification import Verification
+from aragora_redis.link.verification import Verification, Verified
+from aragora_redis.topology.offers import Offers
 
 
 class Handshake:
@@ -51,7 +53,9 @@ def handshake(monkeypatch, dialed):
     return Handshake()
 
 
-def links_of(handshake: Handshake, *, instances: int = 1) -> PrimaryLinks:
+def links_of(
+    handshake: Handshake | Gate, *, instances: int = 1, together: bool = False
+) -> PrimaryLinks:
     return PrimaryLinks(
         cast("Login", None),
         clock=SYSTEM_CLOCK,
@@ -59,11 +63,103 @@ def links_of(handshake: Handshake, *, instances: int = 1) -> PrimaryLinks:
         deadline=0.05,
         verification=cast("Verification", handshake),
         instances=lambda: instances,
+        together=together,
         on_push=lambda _: None,
         heard_majority_since=lambda _: True,
         on_up=lambda _: None,
         on_trouble=lambda: None,
     )
+
+
+class Connected:
+    """A connection on which nothing happens."""
+
+    peer = "10.0.0.1"
+    writable = True
+
+    def __init__(self) -> None:
+        self.closed: str | None = None
+        self._on_close: Callable[[str], None] = lambda _reason: None
+
+    def on_close(self, told: Callable[[str], None]) -> None:
+        self._on_close = told
+
+    def on_read(self, _told: Callable[[], None]) -> None:
+        """Nothing comes."""
+
+    def close(self, reason: str) -> None:
+        if self.closed is None:
+            self.closed = reason
+            self._on_close(reason)
+
+
+class Gate:
+    """Verifies whoever has come by the time it is opened, in one turn of the loop."""
+
+    def __init__(self) -> None:
+        self.opened = asyncio.Event()
+        self.came: asyncio.Queue[None] = asyncio.Queue()
+        self.connected: list[Connected] = []
+
+    async def connect(self, *_: Any, on_dial: Callable[[str], None], **__: Any) -> Connected:
+        on_dial(Connected.peer)
+        self.connected.append(Connected())
+        return self.connected[-1]
+
+    async def run(self, *_: Any, **__: Any) -> Verified:
+        self.came.put_nowait(None)
+        await self.opened.wait()
+        return Verified(ServerTime(0.0, 0), guarded=False, offers=Offers())
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    made = Gate()
+    monkeypatch.setattr(primary, "connect", made.connect)
+    return made
+
+
+TURNS = range(5)
+"""Of the loop, from the answer on which a connection is verified."""
+
+
+async def opened(gate: Gate, links: PrimaryLinks, turns: int) -> list[Connected]:
+    """Those that were verified so many turns ago; whoever comes now waits."""
+    links.aim(Address("127.0.0.1", 1))
+    async with asyncio.timeout(5):
+        for _ in links.lanes:
+            await gate.came.get()
+    gate.opened.set()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    gate.opened = asyncio.Event()
+    return [*gate.connected]
+
+
+@pytest.mark.parametrize("turns", TURNS)
+async def test_no_connection_is_left_of_a_primary_that_is_replaced(gate, turns):
+    links = links_of(gate)
+    old = await opened(gate, links, turns)
+    links.aim(Address("127.0.0.1", 2))
+    await links.close()
+    await asyncio.sleep(0)
+    assert all(each.closed for each in old)
+
+
+@pytest.mark.parametrize("turns", TURNS)
+@pytest.mark.parametrize("how", ["drop", "leave"])
+async def test_what_was_verified_before_a_loss_is_not_used_after_it(gate, turns, how):
+    links = links_of(gate, together=True)
+    old = await opened(gate, links, turns)
+    if how == "drop":
+        links.drop("a lane was lost")
+    else:
+        links.leave(["10.0.0.2"], "the name leads elsewhere")
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not any(mux.connected for mux in links.lanes.values())
+    assert all(each.closed for each in old)
+    await links.close()
 
 
 async def test_each_of_many_comes_to_another_primary_in_its_turn(handshake, dialed, monkeypatch):

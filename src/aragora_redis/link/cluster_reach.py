@@ -81,6 +81,7 @@ class ClusterReach:
         self._overrides: dict[int, Address] = {}
         self._redirected_at: float | None = None
         self._ended: set[asyncio.Task[None]] = set()
+        self._closed = False
         self.channels: Sequence[bytes] = ()
         """What every route subscribes to: a message is heard at every node of a cluster."""
         self.nodes = ClusterWatcher(
@@ -102,6 +103,7 @@ class ClusterReach:
 
     async def close(self) -> None:
         """End all connections and tasks."""
+        self._closed = True
         if self._renewal is not None:
             self._renewal.cancel()
             await asyncio.gather(self._renewal, return_exceptions=True)
@@ -213,6 +215,8 @@ class ClusterReach:
             task.add_done_callback(self._ended.discard)
 
     def _open(self, address: Address) -> None:
+        if self._closed:  # an answer that was under way sends us elsewhere
+            return
         shard = partial(self._shard_at, address)
         panel = ShardPanel(self.panel, shard)
         links = PrimaryLinks(

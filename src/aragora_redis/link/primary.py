@@ -81,7 +81,7 @@ class PrimaryLinks:
         self._on_trouble = on_trouble
         self._tasks: list[asyncio.Task[None]] = []
         self._renewals: list[asyncio.Task[None]] = []
-        self._attempts: dict[Lane, asyncio.Task[tuple[Pipe, Verified]]] = {}
+        self._attempts: dict[Lane, asyncio.Task[float]] = {}
         self._dialed: dict[Lane, str] = {}
         self._aims = 0
         self._losses = 0
@@ -125,7 +125,9 @@ class PrimaryLinks:
         if target is not None:
             self._tasks = [
                 asyncio.create_task(
-                    supervised(f"the {lane} lane", partial(self._maintain, lane, target))
+                    supervised(
+                        f"the {lane} lane", partial(self._maintain, lane, target, self._aims)
+                    )
                 )
                 for lane in Lane
             ]
@@ -237,12 +239,12 @@ class PrimaryLinks:
 
     # --- one lane ----------------------------------------------------------------------
 
-    async def _maintain(self, lane: Lane, target: Target) -> None:
-        attempt, aim = 0, self._aims
+    async def _maintain(self, lane: Lane, target: Target, aim: int) -> None:
+        attempt = 0
         while True:
             await self._come()
             try:
-                pipe, verified = await self._attempt(lane, target, aim)
+                began = await self._attempt(lane, target, aim)
             except AragoraRedisError as error:
                 if aim != self._aims:
                     return
@@ -252,23 +254,6 @@ class PrimaryLinks:
                 await self._rest(self._turn.pause(attempt))
                 attempt += 1
                 continue
-            if aim != self._aims:  # a cancellation may be lost on the way; this is not
-                pipe.close("the primary has changed")
-                return
-            self._told = None
-            began = self._clock.monotonic()
-            self._lost[lane].clear()
-            self._take_in(lane, target, verified)
-            self.lanes[lane].attach(pipe, verified.server_time)
-            if pipe.peer is not None:
-                self._on_verified(pipe.peer)
-            if pipe.closed is None:
-                since = self._down_since.pop(lane, None)
-                after = self._clock.monotonic() - since if since is not None else 0.0
-                self._up[lane].set()
-                self.hurry()
-                self._events.emit(LinkUp(str(target), lane.value, after))
-                self._on_up(lane)
             await self._lost[lane].wait()
             if self._clock.monotonic() - began >= STABLE_AFTER:
                 attempt = 0
@@ -314,10 +299,10 @@ class PrimaryLinks:
             self._told = reason
             self._events.emit(Unreachable(f"primary {self.target}", reason))
 
-    async def _attempt(self, lane: Lane, target: Target, aim: int) -> tuple[Pipe, Verified]:
-        """Connect and verify, until that leads to a server that the name has left."""
+    async def _attempt(self, lane: Lane, target: Target, aim: int) -> float:
+        """Link a lane, until that leads to a server that the name has left; when it was linked."""
         self._dialed[lane] = ""
-        attempt = asyncio.create_task(self._verified(lane, target, aim))
+        attempt = asyncio.create_task(self._link(lane, target, aim))
         self._attempts[lane] = attempt
         try:
             return await attempt
@@ -330,6 +315,26 @@ class PrimaryLinks:
         finally:
             if self._attempts.get(lane) is attempt:
                 del self._attempts[lane]
+
+    async def _link(self, lane: Lane, target: Target, aim: int) -> float:
+        """Use a verified connection in the turn in which it was: a later one may not know of it."""
+        pipe, verified = await self._verified(lane, target, aim)
+        self._told = None
+        now = self._clock.monotonic()
+        self._lost[lane].clear()
+        self._take_in(lane, target, verified)
+        self.lanes[lane].attach(pipe, verified.server_time)
+        if pipe.peer is not None:
+            self._on_verified(pipe.peer)
+        if pipe.closed is None:
+            since = self._down_since.pop(lane, None)
+            self._up[lane].set()
+            self.hurry()
+            self._events.emit(
+                LinkUp(str(target), lane.value, now - since if since is not None else 0.0)
+            )
+            self._on_up(lane)
+        return now
 
     async def _verified(self, lane: Lane, target: Target, aim: int) -> tuple[Pipe, Verified]:
         """Connect, and make sure that this is a primary whose data we can read."""
@@ -350,6 +355,7 @@ class PrimaryLinks:
                 channels=self.channels if lane is Lane.BULK else None,
                 patience=self._turn.patience,
             )
+            self._check_aim(target, aim)  # a cancellation may be lost on the way; this is not
             self._check_losses(target, losses)
         except BaseException:
             pipe.close("not verified")
