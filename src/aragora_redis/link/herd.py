@@ -17,12 +17,14 @@ EACH = 0.004
 """Seconds of a server's processor that one of them takes, of 3 000: see docs/scale.md."""
 PATIENCE = 1.0
 """Seconds for one attempt to connect, and for each answer after that."""
+MOST = 120.0
+"""Seconds over which any number of them come back: how many there are is what a server has said."""
 RETRY_BASE, RETRY_CAP = 0.02, 1.0
 
 
 def spread(instances: int) -> float:
     """Seconds over which so many come back."""
-    return max(instances - AT_ONCE, 0) * EACH
+    return min(max(instances - AT_ONCE, 0) * EACH, MOST)
 
 
 def patience(instances: int) -> float:
@@ -49,10 +51,12 @@ class Turn:
         self._instances = instances
         self._clock = clock
         self._at = clock.monotonic()
+        self._herd = 0
 
     def draw(self) -> None:
         """The server was lost, or is another: all who had it come back within the spread."""
-        self._at = self._clock.monotonic() + random.uniform(0.0, spread(self._instances()))
+        self._herd = self._instances()  # those who are back later find only each other at first
+        self._at = self._clock.monotonic() + random.uniform(0.0, spread(self._herd))
 
     @property
     def left(self) -> float:
@@ -62,13 +66,13 @@ class Turn:
     @property
     def crowded(self) -> bool:
         """Whether there are too many to come back at once."""
-        return spread(self._instances()) > 0
+        return spread(self._herd) > 0
 
     @property
     def patience(self) -> float:
         """Seconds to wait for an answer."""
-        return patience(self._instances())
+        return patience(self._herd)
 
     def pause(self, attempt: int) -> float:
         """Seconds before another attempt after one that failed."""
-        return pause(attempt, self._instances())
+        return pause(attempt, self._herd)
