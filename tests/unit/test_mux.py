@@ -236,6 +236,18 @@ async def test_one_bad_element_does_not_poison_its_call(lane):
         await bad
 
 
+async def test_a_server_that_refuses_one_element_as_a_replica_is_left(lane):
+    """Scripts that answer for each of several store by themselves: the call as a whole is fine."""
+    lane.submit(command("FIRST"))
+    looked, took = lane.submit(item(b"a")), lane.submit(item(b"b"))
+    await turn()
+    lane.pipe.answer(b"first", [1, hiredis.ReplyError("READONLY You can't write")])
+    assert await looked == 1
+    with pytest.raises(RefusedError, match="READONLY"):
+        await took
+    assert lane.lost == ["the server answered READONLY"]
+
+
 @pytest.mark.parametrize("reply", [b"odd", [1], [1, 2, 3]])
 async def test_a_reply_of_another_shape_is_a_typed_error(lane, reply):
     lane.submit(command("FIRST"))
@@ -254,6 +266,21 @@ async def test_not_after_is_the_deadline_on_the_servers_clock_and_joins_have_non
     effect, join = (writes[0][4] for writes in lane.pipe.writes)
     assert 6_050_000 <= int(effect) <= 6_250_000
     assert join == b"0"
+
+
+@pytest.mark.parametrize(
+    ("kind", "script", "told"),
+    [
+        (Kind.EFFECT, SINGLE, "cannot run later"),
+        (Kind.JOIN, SINGLE, "may still run"),
+        (Kind.EFFECT, None, "may still run"),
+    ],
+)
+async def test_who_is_not_answered_is_told_how_long_it_may_run(lane, kind, script, told):
+    asked = item(b"a", kind=kind, script=script) if script else command("XADD", kind=kind)
+    future = lane.submit(asked, within=0.01)
+    with pytest.raises(OutcomeUnknownError, match=told):
+        await future
 
 
 async def test_a_call_runs_no_later_than_the_first_of_its_callers_was_told(lane):

@@ -19,7 +19,7 @@ from ..errors import (
 )
 from ..operation import Argument, Kind, Operation
 from .pipe import pack
-from .replies import classify
+from .replies import classify, reconnects
 
 CALL_KEYS = 128
 """Keys in one call of a script: a longer call would hold up the server."""
@@ -78,12 +78,18 @@ def _pack_command(call: list[Pending], server_time: ServerTime) -> bytes:
     head: list[Argument] = ["EVALSHA", script.sha, len(keys)]
     if script.writes:
         not_after = 0
-        if first.kind is not _JOIN:
+        if _not_after_counts(first):
             # Who gives up first is told when it can run no more; the others ask again.
             earliest = min([pending.deadline for pending in call])
             not_after = server_time.at(earliest + LATE_MARGIN)
         return pack((*head, *keys, not_after, *first.shared, *args))
     return pack((*head, *keys, *first.shared, *args))
+
+
+def _not_after_counts(operation: Operation[Any]) -> bool:
+    """Whether its script refuses to run once its caller has given up; a join may always run."""
+    script = operation.script
+    return script is not None and script.writes and operation.kind is not _JOIN
 
 
 def pack_calls(
@@ -151,8 +157,12 @@ class _OpenCall:
         return len(self.pending) < self.most and self.bytes + operation.size <= CALL_BYTES
 
 
-def settle_call(call: list[Pending], reply: Any, *, late: bool) -> None:
-    """Give each caller its part of a reply. A `late` success is not one of a trusted primary."""
+def settle_call(call: list[Pending], reply: Any, *, late: bool) -> str | None:
+    """Give each caller its part of a reply. A `late` success is not one of a trusted primary.
+
+    Returns the code of a part after which the connection is of no more use, as scripts that answer
+    for each of several store on a server that has become a replica; else None.
+    """
     script = call[0].operation.script
     if script is None or not script.batchable:
         replies = [reply]
@@ -165,18 +175,22 @@ def settle_call(call: list[Pending], reply: Any, *, late: bool) -> None:
         )
         for pending in call:
             fail(pending, got)
-        return
+        return None
+    over = None
     for pending, one in zip(call, replies, strict=True):
-        if pending.future.done():
-            continue
         if isinstance(one, hiredis.ReplyError):
-            pending.future.set_exception(classify(str(one)))
+            refusal = classify(str(one))
+            fail(pending, refusal)
+            over = over or reconnects(refusal)
+        elif pending.future.done():
+            continue
         elif late and pending.operation.kind is not Kind.READ:
             pending.future.set_exception(
                 OutcomeUnknownError("Redis answered too late to be trusted as the primary")
             )
         else:
             pending.future.set_result(one)
+    return over
 
 
 def fail(pending: Pending, error: AragoraRedisError) -> None:
@@ -188,6 +202,9 @@ def fail(pending: Pending, error: AragoraRedisError) -> None:
 def no_answer(pending: Pending, after: float) -> AragoraRedisError:
     """What is known of an operation that was sent `after` seconds ago and not answered."""
     message = f"Redis did not answer within {after * 1000:.0f} ms"
-    if pending.operation.kind is Kind.READ:
+    operation = pending.operation
+    if operation.kind is Kind.READ:
         return DeadlineError(message)
-    return OutcomeUnknownError(message, remedy="it cannot run later than 100 ms from now")
+    if _not_after_counts(operation):
+        return OutcomeUnknownError(message, remedy="it cannot run later than 100 ms from now")
+    return OutcomeUnknownError(message, remedy="it may still run; read back before repeating")

@@ -27,7 +27,7 @@ from .batch import Batch, Pending, fail, group, no_answer, pack_calls, settle_ca
 from .pipe import Lost, Pipe, ReplyHandler
 from .probe import Probe
 from .pulse import DEAD_AFTER, Pulse
-from .replies import RECONNECT, RedirectError, classify, late_by
+from .replies import RedirectError, classify, late_by, reconnects
 from .trust import FRESH, Trust
 from .unsent import Unsent
 
@@ -314,13 +314,15 @@ class Mux:
             late = now - batch.sent_at > FRESH
             self._trust.answered(now, late=late)
             if isinstance(reply, hiredis.ReplyError):
-                self._call_refused(call, str(reply), now)
+                over = self._call_refused(call, str(reply), now)
             else:
-                settle_call(call, reply, late=late)
+                over = settle_call(call, reply, late=late)
             batch.calls -= 1
             # Redis answers in order, so it is the oldest, unless the pipe has just been replaced.
             if not batch.calls and self._in_flight and self._in_flight[0] is batch:
                 self._in_flight.popleft()
+            if over is not None:
+                self.drop(f"the server answered {over}")
 
         return handle
 
@@ -329,7 +331,8 @@ class Mux:
         if self._unsent or self._last_batch > 1:
             self._schedule_flush()
 
-    def _call_refused(self, call: list[Pending], text: str, now: float) -> None:
+    def _call_refused(self, call: list[Pending], text: str, now: float) -> str | None:
+        """Tell its callers; the code after which the connection is of no more use, or None."""
         error = classify(text)
         if isinstance(error, RedirectError) and error.code == "ASK" and len(call) > 1:
             # Redis 6.2 says so where only some of the keys have gone.
@@ -338,8 +341,7 @@ class Mux:
             self.server_time = ServerTime(now, server_now)
         for pending in call:
             fail(pending, error)
-        if isinstance(error, RefusedError) and error.code in RECONNECT and self._pipe is not None:
-            self._pipe.close(f"the server answered {error.code}")
+        return reconnects(error)
 
     # --- time -----------------------------------------------------------------------------
 

@@ -86,6 +86,13 @@ def classify(text: str) -> AragoraRedisError:
     )
 
 
+def reconnects(error: AragoraRedisError) -> str | None:
+    """The code after which the connection is to be given up, or None."""
+    if isinstance(error, RefusedError) and error.code in RECONNECT:
+        return error.code
+    return None
+
+
 def unoffered(error: AragoraRedisError) -> bool:
     """Whether the server does not know the command, or keeps it from this user.
 
