@@ -13,6 +13,8 @@ from .errors import OverloadedError
 
 KEY_LIMIT = 200_000
 """Keys that may live at once."""
+SWEEP_EVERY = 1_000_000
+"""Microseconds between sweeps of a data set that stays full: each looks at every key."""
 
 
 class Memory:
@@ -23,6 +25,7 @@ class Memory:
         self._values: dict[bytes, Any] = {}
         self._expiries: dict[bytes, int] = {}
         self._sweep_at = 1024
+        self._swept_at = -SWEEP_EVERY
 
     @property
     def now(self) -> int:
@@ -66,8 +69,11 @@ class Memory:
         if len(self._values) < self._sweep_at:
             return
         now = self.now
-        for key in [key for key, at in self._expiries.items() if at <= now]:
-            self.delete(key)
+        just_swept = self._swept_at <= now < self._swept_at + SWEEP_EVERY
+        if len(self._values) < KEY_LIMIT or not just_swept:
+            self._swept_at = now
+            for key in [key for key, at in self._expiries.items() if at <= now]:
+                self.delete(key)
         if len(self._values) >= KEY_LIMIT:
             raise OverloadedError(
                 "this process holds as much state as it may", remedy="give it a Redis"
