@@ -7,8 +7,10 @@ import time
 import pytest
 
 from aragora_redis import SharedState
-from aragora_redis.errors import SessionGoneError
-from aragora_redis.sessions.ids import all_sessions, sessions_of
+from aragora_redis.errors import SessionGoneError, UnexpectedReplyError
+from aragora_redis.sessions import operations
+from aragora_redis.sessions.ids import SessionRef, all_sessions, sessions_of
+from aragora_redis.sessions.operations import SessionKeys
 from aragora_redis.state import session_store
 from aragora_redis.tokens.entry import Entry, ended_session
 
@@ -54,3 +56,15 @@ async def test_so_many_sessions_are_remembered(state, monkeypatch):
         made = await state.sessions.create()
         assert await state.sessions.get(made.id)
         assert len(state.sessions._store._alive) <= 2
+
+
+@pytest.mark.parametrize(
+    "hash_",
+    [[b"by", b"nonce", b"was", b"1", b"p", b""], {b"by": b"nonce", b"was": b"1", b"p": b""}],
+)
+def test_the_trace_of_a_session_that_has_just_ended_is_no_session(hash_):
+    """It is there for ten seconds, for whoever had no answer, see session_end.lua."""
+    look = operations.peek(SessionKeys("p"), SessionRef(1, bytes(16)))
+    assert look.result(hash_) is None
+    with pytest.raises(UnexpectedReplyError):
+        look.result([b"u", b"", b"v", b"1"])

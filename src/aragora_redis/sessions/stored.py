@@ -198,7 +198,10 @@ def read_hash(reply: Any, member: bytes, seal: Seal) -> Stored | Moved | None:
             flat = [part for pair in reply.items() for part in pair]
         if not flat:
             return None
-        return Moved(_member(flat[1])) if flat[0] == b"to" else _stored(flat, 0, member, seal)
+        if flat[0] == b"to":
+            return Moved(_member(flat[1]))
+        # Of one that has just ended a trace is left, see session_end.lua.
+        return None if b"by" in flat[::2] else _stored(flat, 0, member, seal)
     except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
         raise UnexpectedReplyError("a stored session cannot be read") from error
 
