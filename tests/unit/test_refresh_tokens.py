@@ -26,6 +26,7 @@ from aragora_redis.settings import GatewaySettings, JwtSettings, Secret, Setting
 from aragora_redis.settings.model import TokenSettings
 from aragora_redis.testing import FakeClock, memory_state, outage
 from aragora_redis.tokens.claims import SEEN
+from aragora_redis.tokens.entry import RevocationKind, cut_off_entry, member_of
 from aragora_redis.tokens.refresh import Successor
 from aragora_redis.tokens.replica import ShardReplica
 
@@ -62,6 +63,21 @@ def test_no_token_or_id_of_one_is_shown():
 
 def signed(claims):
     return jwt.encode(dict(claims), KEY)
+
+
+async def test_an_ended_family_does_not_live_on_where_the_end_was_not_known_yet(state, clock):
+    """One who is cut off ends it; another, who has not heard of that, gives a successor."""
+    first = state.refresh_tokens.begin("ann")
+    family = member_of(state.refresh_tokens._key, RevocationKind.FAMILY, first["sid"])
+    end = cut_off_entry(family, clock.wall() + 2, 86_400.0, "")
+    clock.advance(5)
+    successor = (await state.refresh_tokens.rotate(first)).claims
+    access = {"jti": "access", "sid": first["sid"], "iat": successor["iat"]}
+    state.revocations.apply(end)
+    assert state.tokens.is_revoked(successor)
+    with pytest.raises(TokenRevokedError):
+        await state.refresh_tokens.rotate(successor)
+    assert not state.tokens.is_revoked(access), "which was issued after the cut-off"
 
 
 async def test_a_login_right_after_a_cut_off_lives_and_so_do_its_successors(state, clock):

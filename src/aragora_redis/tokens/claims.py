@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from ..errors import InvalidInputError
 from .entry import SHARDS, RevocationKind, digests
+from .refresh import GENERATION
 
 Scores = Sequence[Callable[[bytes], int | None]]
 """What gives the greatest score of a member that holds, for each shard."""
@@ -72,7 +73,9 @@ class Judge:
     A cut-off covers tokens issued "at or before" it, since `iat` is in whole seconds; a token
     without `iat` cannot prove that it is younger, so a cut-off covers it too, unless the token says
     that it came after that very one (`SEEN`). Of the cut-offs of
-    its user, its tenant and its family the latest decides.
+    its user, its tenant and its family the latest decides. A family that was ended begins no more,
+    so its refresh tokens are refused whenever they were issued: one that does not know of the end
+    may have been asked for a successor.
 
     Args:
         key: the fleet's digest key.
@@ -130,7 +133,11 @@ class Judge:
             cut_off = scores[member[0] % SHARDS](member)
             if (
                 cut_off is not None
-                and (issued is None or issued * 1000 <= cut_off)
+                and (
+                    issued is None
+                    or issued * 1000 <= cut_off
+                    or (verdict is Verdict.FAMILY and GENERATION in claims)
+                )
                 and cut_off > latest
                 and not _came_after(get(SEEN), verdict, cut_off)
             ):
