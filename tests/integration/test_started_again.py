@@ -1,4 +1,4 @@
-"""A state that is started again on a real Redis, each time in an event loop of its own."""
+"""A state that is closed, and started again, on a real Redis."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 
-from aragora_redis import SharedState
+from aragora_redis import Level, SharedState
 
 
 def test_each_run_follows_what_was_revoked_meanwhile(standalone_lab, caplog):
@@ -34,3 +34,14 @@ def test_each_run_follows_what_was_revoked_meanwhile(standalone_lab, caplog):
         asyncio.run(revoke(turn))
     assert len(runs) == 3
     assert not caplog.records, caplog.text
+
+
+async def test_what_is_owed_when_a_state_is_closed_is_published_by_that(standalone_lab):
+    env, expires_at = standalone_lab.env(), time.time() + 60
+    claims = [{"jti": f"owed-{number}"} for number in range(300)]
+    async with SharedState.from_env(env) as state:
+        for each in claims:
+            await state.tokens.revoke(each["jti"], expires_at=expires_at, level=Level.LOCAL)
+    async with SharedState.from_env(env) as state:
+        assert state.ready
+        assert all(state.tokens.is_revoked(each) for each in claims)

@@ -15,7 +15,9 @@ from aragora_redis.state.token_feed import COMPARE_EVERY, TokenFeed
 from aragora_redis.testing import FakeClock
 from aragora_redis.tokens import operations
 from aragora_redis.tokens.entry import DAY, DAYS, SCORES, SHARDS, Entry
-from aragora_redis.tokens.shard import Head, Position
+from aragora_redis.tokens.model import ShardModel
+from aragora_redis.tokens.operations import FEED_PAGE
+from aragora_redis.tokens.shard import Head, Position, Shard
 
 ENTRY = Entry(int(time.time() // DAY), bytes(16), 7)
 
@@ -148,6 +150,42 @@ async def test_a_record_of_the_feed_that_cannot_be_read_is_a_hole():
     shard = made.shards[0]
     shard.on_full(Head(Position(b"n", b"r", 1, 4), 0, {}))
     assert not await made._read_feed(shard, Head(Position(b"n", b"r", 1, 9), 0, {}))
+
+
+async def test_an_era_that_begins_between_survey_and_reading_ends_the_reading():
+    """A whole page of it leads nowhere, and would be asked for again and again."""
+    old, now = ShardModel(b"a"), 10**15
+
+    def entry(number):
+        return Entry(12_000, bytes([0]) + number.to_bytes(15), 12_000 * 86_400_000 + 5)
+
+    shard = Shard(0)
+    old.join([entry(1)], nonce=b"n", now=now)
+    head = old.head(now)
+    assert head is not None
+    shard.on_head(head, asked_at=None)
+    shard.on_full(head)
+    old.join([entry(2)], nonce=b"n", now=now)
+    head = old.head(now)
+    assert head is not None
+    shard.on_head(head, asked_at=shard.position)
+    new = old.promoted(b"b")
+    for number in range(FEED_PAGE):
+        new.join([entry(10 + number)], nonce=b"n", now=now)
+
+    class Paged:
+        asked = 0
+
+        async def run(self, *_: Any, **__: Any):
+            self.asked += 1
+            assert shard.position is not None
+            return new.after(shard.position)[:FEED_PAGE]
+
+    paged = Paged()
+    async with asyncio.timeout(5):
+        in_step = await feed(paged, FakeClock())._read_feed(shard, head)
+    assert in_step, "with what was surveyed; the next look finds the new era"
+    assert paged.asked == 2
 
 
 async def test_what_is_equal_takes_no_lease_and_who_gets_none_goes_on():

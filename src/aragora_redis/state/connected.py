@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any
@@ -24,6 +25,9 @@ from .replica_lag import ReplicaLag
 from .service import Service
 from .tally import Tally
 from .token_feed import TokenFeed
+
+FINISH_LIMIT = 1.0
+"""Seconds that is waited at the end for Redis to take what it has not got."""
 
 
 class Connected:
@@ -142,6 +146,9 @@ class Connected:
             task.cancel()
         try:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FINISH_LIMIT):
+                    await self.feed.finish()
             await self.presence.leave()
         finally:
             await self.reach.close()

@@ -126,7 +126,7 @@ class EndableSessions:
 
     async def finish(self) -> None:
         """Do what must not be left undone when this instance ends."""
-        await self._owed.end_all()
+        self._owed.end_all()
 
     def use(self, policy: SessionPolicy) -> None:
         """Put another policy in force, for what is done to sessions from now on."""

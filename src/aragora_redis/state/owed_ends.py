@@ -117,10 +117,10 @@ class OwedEnds:
             except TimeoutError:
                 continue
 
-    async def end_all(self) -> None:
+    def end_all(self) -> None:
         """End all ids that wait, before their time: nobody would do it later."""
-        while self._due:
-            await self._end_some(float("inf"))
+        due, self._due = self._due, []
+        self._revocations.leave([each.tombstone for each in due])
         if lost := sum(end.spared is not None or end.only is not None for end in self._held):
             _log.warning(
                 "%d ends of users' sessions were held here only, and never reached Redis", lost

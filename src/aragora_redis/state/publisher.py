@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -76,6 +76,13 @@ class Publisher:
         outbox: Kept = "disk" if on_disk else "memory"
         self._events.emit(Revoked(kind, receipt.level.word, self._clock.monotonic() - started))
         return replace(receipt, outbox=outbox)
+
+    def leave(self, entries: Iterable[Entry]) -> None:
+        """Have entries in force here, to be published when this instance ends, or from its file."""
+        for entry in entries:
+            self.take_in(entry)
+            if self._outbox is not None:
+                self._outbox.keep(entry)
 
     def take_in(self, entry: Entry) -> None:
         """Have an entry in force here, and owed to Redis where there is one."""

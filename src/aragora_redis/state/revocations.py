@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from ..clock import Clock
 from ..errors import AragoraRedisError, NotReadyError, StaleError
@@ -205,6 +205,10 @@ class Revocations:
             )
         )
         return min(receipts, key=lambda receipt: receipt.level)
+
+    def leave(self, tombstones: Iterable[Entry]) -> None:
+        """Let sessions stay ended, when this instance ends: nothing is waited for here."""
+        self.publisher.leave(self.anew(entry) for entry in tombstones)
 
     async def use_up(self, entry: Entry) -> None:
         """Remember that a refresh token was used; it is published in the background."""

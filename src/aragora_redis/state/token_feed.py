@@ -8,6 +8,7 @@ at from the ground, because the data there may have another history.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Collection, Iterable, Sequence
 from hashlib import blake2b
@@ -179,6 +180,15 @@ class TokenFeed:
                 self._on_reconciled()
             await self._pause()
 
+    async def finish(self) -> None:
+        """Publish what this instance owes, at its end; what Redis does not take stays owed."""
+        await asyncio.gather(*(self._publish_owed(each) for each in self.shards if each.due))
+
+    async def _publish_owed(self, shard: Shard) -> None:
+        with contextlib.suppress(AragoraRedisError):
+            async with self._locks[shard.index]:
+                await self._publish(shard, shard.due, own=True)
+
     async def _pause(self) -> None:
         now = self._clock.monotonic()
         due = min([now + LOOK_EVERY, *self._learned_due.values()])
@@ -305,9 +315,11 @@ class TokenFeed:
                 records = await self._ask(operations.feed_after(keys, shard.position))
             except UnexpectedReplyError:  # a record that cannot be read is a hole
                 return False
+            before = shard.position
             if not shard.on_feed(head, records):
                 return False
-            if len(records) < FEED_PAGE:
+            # A page that leads nowhere is of an era that has begun since the survey.
+            if len(records) < FEED_PAGE or shard.position == before:
                 break
         return shard.arrive(head)
 
