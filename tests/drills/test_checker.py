@@ -187,12 +187,15 @@ def test_deadlines_are_kept_but_for_the_lag_that_was_measured():
 
 
 def test_checks_that_wait_for_a_redis_that_is_known_to_be_away():
-    calls = [
-        call("check", "hot", 1 + n / 100, ended=1 + n / 100 + 0.04, answer=False, source="local")
-        for n in range(200)
-    ]
-    assert invariants(*calls, fault(0, 4, total=True)) == ["I2"]
-    assert invariants(*calls) == []
+    def waiting(source: str) -> list[Call]:
+        return [
+            call("check", "hot", 1 + n / 100, ended=1 + n / 100 + 0.04, answer=False, source=source)
+            for n in range(200)
+        ]
+
+    assert invariants(*waiting("local"), fault(0, 4, total=True)) == ["I2"]
+    assert invariants(*waiting("local")) == []
+    assert invariants(*waiting("redis"), fault(0, 4, total=True)) == [], "it was there"
 
 
 def checks(source: str, count_: int, slot: int) -> list[Call]:

@@ -79,7 +79,10 @@ def outage_latency(history: History, expected: Expectations) -> Iterator[Violati
 
 
 def outage_checks(history: History) -> Iterator[tuple[Band, list[float]]]:
-    """For each total outage, how long checks took once it was known, less the loop's own lag."""
+    """For each total outage, how long checks took once it was known, less the loop's own lag.
+
+    One that Redis has decided had a Redis to wait for: it was back, or not gone yet for everybody.
+    """
     lags = _Lags(history)
     for band in history.bands:
         if not band.total:
@@ -88,7 +91,7 @@ def outage_checks(history: History) -> Iterator[tuple[Band, list[float]]]:
         took = [
             max((call.ended or call.began) - call.began - lags.during(call), 0.0)
             for call in history.of("check")
-            if band.began + KNOWN_AFTER <= call.began <= until
+            if band.began + KNOWN_AFTER <= call.began <= until and call.source != "redis"
         ]
         if took:
             yield band, took
