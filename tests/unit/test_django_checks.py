@@ -80,6 +80,11 @@ def test_the_app_registers_them():
             *("E007", "finds no session", "before it"),
         ),
         ({"ARAGORA": {"LIMITS": {"api": {"cost": 0}}}}, "E001", "cost", "django.md"),
+        ({"ARAGORA": {"TOKENS": {"paths": ["api"]}}}, "E001", "'api' in paths", "django.md"),
+        (
+            {"ARAGORA": {"LIMITS": {"api": {"exempt": ["healthz"]}}}},
+            *("E001", "'healthz' in exempt", "django.md"),
+        ),
         ({"MIDDLEWARE": [DJANGOS]}, "W003", "500", "in the place of Django's"),
         (
             {"SESSION_ENGINE": "django.contrib.sessions.backends.db"},
@@ -106,6 +111,8 @@ def test_the_app_registers_them():
             "limit-in-cache",
             "user-before-session",
             "cost",
+            "path-of-tokens",
+            "path-of-limit",
         ),
         "djangos-sessions",
         *("other-engine", "age", "serializer", "host-not-secure", "host-domain", "same-site"),

@@ -123,6 +123,11 @@ def test_limits_of_the_application_a_blueprint_and_a_view_are_told_together(app)
         assert client.get("/healthz").status_code == 200
 
 
+def test_one_text_for_a_list_of_endpoints_is_refused():
+    with pytest.raises(TypeError, match="exempt is a list of endpoints"):
+        RateLimit("api", exempt="healthz")
+
+
 def test_what_comes_first_decides_first(app):
     seen = []
     app.before_request(lambda: seen.append("before"))

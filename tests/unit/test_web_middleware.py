@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from starlette.routing import Route
 
 from aragora_redis import SharedState
 from aragora_redis.errors import (
+    InvalidInputError,
     LimitExceededError,
     LinkDownError,
     NotReadyError,
@@ -34,7 +36,12 @@ from aragora_redis.settings import from_env
 from aragora_redis.tokens.identity import token_id
 from aragora_redis.web.client_address import client_address, proxies, subject_of
 from aragora_redis.web.fastapi import RateLimit, RequireToken, install, lifespan
-from aragora_redis.web.starlette import RateLimitMiddleware, TokenMiddleware, by_address
+from aragora_redis.web.starlette import (
+    RateLimitMiddleware,
+    SessionMiddleware,
+    TokenMiddleware,
+    by_address,
+)
 from aragora_redis.web.starlette.asgi import is_below
 
 KEY = "0123456789abcdef" * 4
@@ -117,6 +124,29 @@ async def test_what_is_exempt_is_so_below_a_root_path(state):
         for _ in range(3):
             assert (await client.get("/api/health/live")).status_code == 200
         assert [(await client.get("/api/")).status_code for _ in range(3)] == [200, 200, 429]
+
+
+@pytest.mark.parametrize("option", [{"exempt": "/health"}, {"exempt": [5]}], ids=["text", "number"])
+@pytest.mark.parametrize("middleware", [RateLimitMiddleware, TokenMiddleware])
+def test_one_text_for_a_list_of_paths_is_refused(state, middleware, option):
+    """Its characters would be taken for paths, and below "/" is everything."""
+    with pytest.raises(TypeError, match=re.escape('exempt is a list of paths: ["/healthz"]')):
+        middleware(PLAIN, state=state, **option)
+
+
+def test_the_same_for_paths_that_have_no_session(state):
+    with pytest.raises(TypeError, match="exclude is a list of paths"):
+        SessionMiddleware(PLAIN, state=state, exclude="/health")
+    with pytest.raises(InvalidInputError, match="'health' in exclude"):
+        SessionMiddleware(PLAIN, state=state, exclude=["/ready", "health"])
+
+
+@pytest.mark.parametrize("root", ["health", "", "*/health"])
+def test_a_path_that_no_request_has_is_refused(state, root):
+    with pytest.raises(
+        InvalidInputError, match=re.escape(f'{root!r} in exempt does not begin with "/"')
+    ):
+        TokenMiddleware(PLAIN, state=state, exempt=["/ready", root])
 
 
 async def test_a_subject_may_be_anything_and_none_is_not_counted(state):

@@ -14,12 +14,21 @@ from django.http import HttpRequest
 from django.utils.module_loading import import_string
 from msgspec import Meta, Struct, field
 
-from ...errors import SettingsError
+from ...errors import InvalidInputError, SettingsError
 from ..client_address import proxies
+from ..paths import listed_paths
 
 NAME = "ARAGORA"
 
 Subject = Callable[[HttpRequest], str | None]
+
+
+def _validate_paths(paths: tuple[str, ...], exempt: tuple[str, ...]) -> None:
+    try:
+        listed_paths(paths, "paths")
+        listed_paths(exempt, "exempt")
+    except InvalidInputError as error:
+        raise ValueError(str(error)) from None
 
 
 class LimitOptions(Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,6 +47,9 @@ class LimitOptions(Struct, frozen=True, forbid_unknown_fields=True):
     subject: Any = None
     cost: Annotated[int, Meta(ge=1)] = 1
 
+    def __post_init__(self) -> None:
+        _validate_paths(self.paths, self.exempt)
+
 
 class TokenOptions(Struct, frozen=True, forbid_unknown_fields=True):
     """What the middleware demands of a token.
@@ -53,6 +65,9 @@ class TokenOptions(Struct, frozen=True, forbid_unknown_fields=True):
     exempt: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
     realm: str = "api"
+
+    def __post_init__(self) -> None:
+        _validate_paths(self.paths, self.exempt)
 
 
 class SessionOptions(Struct, frozen=True, forbid_unknown_fields=True):

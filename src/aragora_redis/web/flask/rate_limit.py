@@ -43,7 +43,7 @@ class RateLimit:
         x_headers: send `X-RateLimit-*` beside the fields of the IETF.
 
     Raises:
-        TypeError: no policy is named.
+        TypeError: no policy is named, or `exempt` is no list.
     """
 
     def __init__(
@@ -57,6 +57,8 @@ class RateLimit:
     ) -> None:
         if not isinstance(policy, str):
             raise TypeError('name the limit: @limited("login")')
+        if isinstance(exempt, str):
+            raise TypeError('exempt is a list of endpoints: ["healthz"]')
         self._policy = policy
         self._subject = subject
         self._cost = cost

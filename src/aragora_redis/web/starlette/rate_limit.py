@@ -14,6 +14,7 @@ from ...rate_limit.policy import unknown_limit
 from ...state.shared import SharedState
 from ..client_address import AddressSubjects, proxies
 from ..headers import joined_fields, x_fields
+from ..paths import listed_paths
 from ..problems import over_limit, problem_outside
 from .asgi import answer, is_below
 
@@ -57,6 +58,7 @@ class RateLimitMiddleware:
         x_headers: send `X-RateLimit-*` beside the fields of the IETF.
 
     Raises:
+        TypeError, InvalidInputError: `exempt` is no list of paths.
         UnknownPolicyError: there is no such policy.
     """
 
@@ -76,7 +78,7 @@ class RateLimitMiddleware:
             raise unknown_limit(state.policies.limits, written=policy)
         self._policy = policy
         self._subject = subject or by_address()
-        self._exempt = tuple(exempt)
+        self._exempt = listed_paths(exempt, "exempt")
         self._x_headers = x_headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

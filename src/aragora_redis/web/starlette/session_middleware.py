@@ -16,6 +16,7 @@ from ...sessions.client import Client
 from ...state.shared import SharedState
 from ..client_address import client_address, proxies
 from ..cookie import Lasting, MaxAge, SameSite
+from ..paths import listed_paths
 from ..problems import Problem, problem_outside
 from ..session import WebSession
 from .asgi import answer, is_below, response_of
@@ -63,7 +64,9 @@ class SessionMiddleware:
         on_conflict: `overwrite` writes what this request has set over what another has.
 
     Raises:
-        InvalidInputError: the cookie's parts contradict each other.
+        TypeError: `exclude` is no list of paths.
+        InvalidInputError: one of them does not begin with "/", or the cookie's parts contradict
+            each other.
         SettingsError: a trusted proxy is neither.
     """
 
@@ -86,7 +89,7 @@ class SessionMiddleware:
         self._state = state
         self._cookie = CookieForm(cookie, secure=secure, same_site=same_site, path=path)
         self._lasting = Lasting(max_age)
-        self._exclude = tuple(exclude)
+        self._exclude = listed_paths(exclude, "exclude")
         self._overwrite = on_conflict == "overwrite"
         self._auto = load == "auto"
         self._trusted = proxies(trusted_proxies)

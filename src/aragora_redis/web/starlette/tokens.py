@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ...jwt import VerifiedToken
 from ...state.shared import SharedState
 from ..bearer import Demand, require_key
+from ..paths import listed_paths
 from ..problems import ProblemError
 from .asgi import answer, is_below
 
@@ -61,6 +62,7 @@ class TokenMiddleware:
         exempt: paths, with all below them, that need no token; without `root_path`.
 
     Raises:
+        TypeError, InvalidInputError: `exempt` is no list of paths.
         SettingsError: there is no key to verify tokens with.
     """
 
@@ -75,7 +77,7 @@ class TokenMiddleware:
     ) -> None:
         self._app = app
         self._check = TokenCheck(state, scopes=scopes, realm=realm)
-        self._exempt = tuple(exempt)
+        self._exempt = listed_paths(exempt, "exempt")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse the request, or hand it on with its token."""
