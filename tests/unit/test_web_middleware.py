@@ -35,7 +35,7 @@ from aragora_redis.policies import parse_policies
 from aragora_redis.settings import from_env
 from aragora_redis.tokens.identity import token_id
 from aragora_redis.web.client_address import client_address, proxies, subject_of
-from aragora_redis.web.fastapi import RateLimit, RequireToken, install, lifespan
+from aragora_redis.web.fastapi import RateLimit, RequireToken, install, lifespan, state_of
 from aragora_redis.web.starlette import (
     RateLimitMiddleware,
     SessionMiddleware,
@@ -603,6 +603,59 @@ async def test_an_error_of_a_websocket_that_the_application_has_closed_is_told_t
 
     sent = await said_to_a_websocket(app, "/ws")
     assert [each.get("code") for each in sent] == [None, 1000]
+
+
+REFUSABLE: dict[str, Any] = {"extensions": {"websocket.http.response": {}}}
+
+
+async def test_a_limit_of_the_application_is_one_of_its_websockets_too(state):
+    app = FastAPI(dependencies=[Depends(RateLimit("api"))])
+    install(app, state)
+
+    @app.websocket("/ws")
+    async def endpoint(socket: WebSocket, found: Annotated[SharedState, Depends(state_of)]):
+        assert found is state
+        await socket.accept()
+
+    for _ in range(2):
+        sent = await said_to_a_websocket(app, "/ws")
+        assert [each["type"] for each in sent] == ["websocket.accept"]
+    (closed,) = await said_to_a_websocket(app, "/ws")
+    assert (closed["type"], closed["code"]) == ("websocket.close", 1013)
+    refused, _ = await said_to_a_websocket(app, "/ws", **REFUSABLE)
+    assert refused["status"] == 429
+    told = dict(refused["headers"])
+    assert 0 < int(told[b"retry-after"]) <= 60
+    assert told[b"ratelimit"].startswith(b'"api";r=0;t=')
+
+
+@pytest.mark.parametrize(
+    ("headers", "code", "status"),
+    [
+        ([], 1008, 401),
+        ([(b"authorization", f"Bearer {token(scope='b')}".encode())], 1008, 403),
+        ([(b"authorization", f"Bearer {token(scope='a b')}".encode())], None, None),
+    ],
+    ids=["none", "insufficient", "valid"],
+)
+async def test_a_websocket_needs_a_token_as_a_request_does(state, headers, code, status):
+    app = FastAPI()
+    install(app, state)
+    users = []
+
+    @app.websocket("/ws")
+    async def endpoint(
+        socket: WebSocket,
+        sent: Annotated[VerifiedToken, Security(RequireToken("a"), scopes=["b"])],
+    ):
+        users.append(sent.user)
+        await socket.accept()
+
+    said = await said_to_a_websocket(app, "/ws", headers=headers)
+    assert [each.get("code") for each in said] == [code]
+    said = await said_to_a_websocket(app, "/ws", headers=headers, **REFUSABLE)
+    assert said[0].get("status") == status
+    assert users == ([] if code else ["42", "42"])
 
 
 async def said_to_a_websocket(app, path, **more):

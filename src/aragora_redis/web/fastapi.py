@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from ..extras import imported_with
 
 with imported_with("fastapi", __name__):
-    from fastapi import FastAPI, Request, Response, WebSocket
+    from fastapi import FastAPI, Response, WebSocket
     from fastapi.security import HTTPBearer, SecurityScopes
     from starlette.requests import HTTPConnection
     from starlette.websockets import WebSocketState
@@ -33,7 +33,8 @@ def install(app: FastAPI, state: SharedState) -> None:
     of their routes.
 
     A WebSocket that was accepted is closed: with 1013 where the client is to come again later, 1008
-    where it may not, and 1011 otherwise.
+    where it may not, and 1011 otherwise. One that was not is refused, with the problem where the
+    server can send it.
     """
     app.state.aragora = state
 
@@ -74,9 +75,9 @@ def lifespan(state: SharedState, then: Lifespan | None = None) -> Lifespan:
     return run
 
 
-def state_of(request: Request) -> SharedState:
-    """The state that `install` has made known; a dependency by itself."""
-    state = getattr(request.app.state, "aragora", None)
+def state_of(connection: HTTPConnection) -> SharedState:
+    """The state that `install` has made known; a dependency by itself, of WebSockets too."""
+    state = getattr(connection.app.state, "aragora", None)
     if not isinstance(state, SharedState):
         raise RuntimeError("call aragora_redis.web.fastapi.install(app, state) first")  # noqa: TRY004 - the application is wired wrongly, no argument is
     return state
@@ -85,6 +86,8 @@ def state_of(request: Request) -> SharedState:
 class RateLimit(RouteLimit):
     """A dependency that checks a request against a policy: 429 over its limit.
 
+    A WebSocket is refused before it opens.
+
     Args:
         policy: its name in the policies file.
         subject: whom a request counts for; None lets it pass. By client address by default.
@@ -92,15 +95,16 @@ class RateLimit(RouteLimit):
         x_headers: send `X-RateLimit-*` beside the fields of the IETF.
     """
 
-    async def __call__(self, request: Request) -> Decision | None:
+    async def __call__(self, connection: HTTPConnection) -> Decision | None:
         """The decision; None where the request does not count."""
-        return await self.check(state_of(request), request.scope)
+        return await self.check(state_of(connection), connection.scope)
 
 
 class RequireToken(HTTPBearer):
     """A dependency that gives a Bearer token which is valid and not revoked.
 
-    Scopes that `fastapi.Security` demands on the way are demanded of it too.
+    Scopes that `fastapi.Security` demands on the way are demanded of it too. A WebSocket is refused
+    before it opens.
 
     Args:
         scopes: what the token must allow, all of it.
@@ -114,13 +118,13 @@ class RequireToken(HTTPBearer):
         self._checks: tuple[SharedState, TokenCheck] | None = None
 
     async def __call__(  # type: ignore[override]  # the token itself, and not its text
-        self, request: Request, security: SecurityScopes
+        self, connection: HTTPConnection, security: SecurityScopes
     ) -> VerifiedToken:
         """The token; 401 without a valid one, 403 where it does not allow enough, or 503."""
-        state = state_of(request)
+        state = state_of(connection)
         if self._checks is None or self._checks[0] is not state:
             self._checks = (state, TokenCheck(state, scopes=self._scopes, realm=self._realm))
-        sent = request.headers.getlist("authorization")
+        sent = connection.headers.getlist("authorization")
         return await self._checks[1].token(sent, security.scopes)
 
 
