@@ -68,6 +68,23 @@ def test_nobody_outside_is_told_to_repeat_what_may_have_run(error, remedy):
     assert "10.0.0.7" not in problem.detail + problem.remedy
 
 
+@pytest.mark.parametrize(
+    ("error", "kind", "wait"),
+    [
+        (errors.CircuitOpenError("db.internal_8080", "forced-open", 2.5), "circuit-open", "3"),
+        (errors.CircuitFullError("db.internal_8080"), "circuit-full", "1"),
+    ],
+    ids=["open", "full"],
+)
+def test_nobody_outside_is_told_what_a_service_calls(error, kind, wait):
+    """Circuits are named after hosts."""
+    problem = problem_outside(error)
+    said = str(problem.document())
+    assert not any(word in said for word in ("db.internal", "forced", "max_concurrent"))
+    assert (problem.status, problem.kind, problem.ran) == (503, kind, Ran.NO)
+    assert problem.headers == {"Retry-After": wait}
+
+
 def test_the_wait_of_an_outage_is_passed_on():
     assert problem_of(errors.OutageError("m", retry_after=2.5)).headers["Retry-After"] == "3"
 

@@ -66,6 +66,8 @@ _REMEDIES = {
     Ran.YES: "it was done, so do not ask for it again",
 }
 """What whoever asks a service is told of them, by whether the operation ran."""
+_OF_CIRCUITS = (CircuitOpenError, CircuitFullError)
+"""Errors whose messages tell what a service calls: circuits are named after hosts."""
 _OF_THE_SERVICE = (UnknownPolicyError, NotStartedError)
 """Errors that whoever asks a service cannot mend, though whoever asks the gateway can."""
 
@@ -143,7 +145,7 @@ def problem_of(error: AragoraRedisError) -> Problem:
 
 
 def problem_outside(error: AragoraRedisError) -> Problem:
-    """How it is answered to whoever is not to know how a service is built: without addresses.
+    """How it is answered to whoever is not to know how a service is built: no address, no circuit.
 
     What exactly cannot be used is told in the log, once, and in `status()`. A fault of the service
     itself is told in the log alone, each time.
@@ -152,6 +154,12 @@ def problem_outside(error: AragoraRedisError) -> Problem:
     if isinstance(error, _OF_THE_SERVICE) or problem.status is _INTERNAL.status:
         _log.error("a request cannot be handled: %s", error)
         return _AWAY if isinstance(error, NotStartedError) else _INTERNAL
+    if isinstance(error, _OF_CIRCUITS):
+        return replace(
+            problem,
+            detail="something that this service needs cannot be asked now",
+            remedy="wait as long as Retry-After says",
+        )
     if not isinstance(error, _OF_REDIS):
         return problem
     return replace(problem, detail=_AWAY.detail, remedy=_REMEDIES[error.ran])
