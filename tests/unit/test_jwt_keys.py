@@ -254,6 +254,26 @@ async def test_who_waits_for_a_silent_issuer_waits_no_longer_than_allowed():
     assert issuer.asked == 1
 
 
+async def test_who_waits_for_keys_when_nobody_follows_them_any_more_is_told_and_not_cancelled():
+    issuer = Published(jwk(RSA, "r", "RS256"))
+    issuer.held = asyncio.Event()
+    verifier, keys = following(issuer, FakeClock())
+    run = asyncio.create_task(keys.run())
+    await until(lambda: issuer.asked == 1)
+    waiting = [
+        asyncio.create_task(verifier.verify(token(RSA, "r", "RS256"), within=60)) for _ in range(2)
+    ]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    run.cancel()
+    told = await asyncio.gather(run, *waiting, return_exceptions=True)
+    assert [type(each) for each in told] == [
+        asyncio.CancelledError,
+        asyncio.CancelledError,
+        KeysUnavailableError,
+    ]
+
+
 async def test_a_bad_document_replaces_no_good_one_and_is_told_once():
     issuer, clock = Published(jwk(RSA, "r", "RS256")), FakeClock()
     events, told = Events(), list[Any]()

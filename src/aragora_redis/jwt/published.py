@@ -103,16 +103,18 @@ class PublishedKeys:
         """Fetch the keys for one that is not known, with all others who wait for that.
 
         Raises:
-            KeysUnavailableError: they did not come within `within` seconds.
+            KeysUnavailableError: they did not come within `within` seconds, or the state closes.
         """
         self._seek((algorithm, kid))
         if not self.may_look_again:
             return
-        try:
-            async with asyncio.timeout(within):
-                await asyncio.shield(self._one_fetch())
-        except TimeoutError:
-            raise KeysUnavailableError("the issuer's keys are being fetched") from None
+        fetch = self._one_fetch()
+        await asyncio.wait({fetch}, timeout=within)
+        if not fetch.done():
+            raise KeysUnavailableError("the issuer's keys are being fetched")
+        if fetch.cancelled():  # by the end of `run`, and not whoever waits for it
+            raise KeysUnavailableError("the issuer's keys are not fetched any more")
+        fetch.result()
 
     async def run(self) -> None:
         """Fetch in the background until cancelled."""
