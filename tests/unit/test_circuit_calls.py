@@ -484,8 +484,10 @@ def test_a_note_is_read_whatever_it_is(text):
         ("http://[::1]/", "__1"),
         ("https://b\u00fccher.example/", "xn--bcher-kva.example"),
         ("https://" + ".".join(["a" * 60] * 4), "a" * 47 + "-dd0948d6e5863699"),
+        ("http://[::]/", "host__"),
+        ("http://[::]:8080/", "___8080"),
     ],
-    ids=["plain", "port", "v6", "idn", "long"],
+    ids=["plain", "port", "v6", "idn", "long", "any", "any-port"],
 )
 def test_a_host_names_its_circuit(url, name):
     named = by_host(httpx.Request("GET", url))
@@ -685,6 +687,23 @@ def test_so_it_is_by_threads(threads, error, failures):
         transport.handle_request(httpx.Request("GET", "http://few"))
     threads._crossing.cross(lambda _: asyncio.sleep(0), 1)
     assert counted(threads.circuits["few"]._circuit()) == (failures, failures)
+
+
+async def test_a_request_without_a_host_has_no_circuit(state):
+    transport = CircuitTransport(
+        state.circuits, transport=raising(httpx.UnsupportedProtocol("no host"))
+    )
+    with pytest.raises(httpx.UnsupportedProtocol):
+        await transport.handle_async_request(httpx.Request("GET", "/orders"))
+    assert state.circuits.held == []
+
+
+def test_nor_has_it_by_threads(threads):
+    transport = SyncCircuitTransport(
+        threads.circuits, transport=raising(httpx.UnsupportedProtocol("no host"))
+    )
+    with pytest.raises(httpx.UnsupportedProtocol):
+        transport.handle_request(httpx.Request("GET", "/orders"))
 
 
 async def test_places_are_kept_at_once_and_given_back_until_that_fails(state, monkeypatch):

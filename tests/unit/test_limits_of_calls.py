@@ -197,6 +197,22 @@ def test_what_cannot_be_is_refused_at_once():
         LimitTransport(state.rate_limits, "partner", wait=-1)
 
 
+async def test_a_request_without_a_host_counts_for_nobody(upstream, clock):
+    state = memory_state(POLICIES, clock=clock)
+    limited = LimitTransport(state.rate_limits, "partner", transport=upstream.transport)
+    for _ in range(3):
+        await limited.handle_async_request(httpx.Request("GET", "/orders"))
+    assert upstream.asked == 3
+
+
+def test_nor_does_it_in_a_thread(upstream, clock):
+    with memory_state_of_threads(POLICIES, clock=clock) as state:
+        limited = SyncLimitTransport(state.rate_limits, "partner", transport=upstream.transport)
+        for _ in range(3):
+            limited.handle_request(httpx.Request("GET", "/orders"))
+    assert upstream.asked == 3
+
+
 def date(seconds):
     return format_datetime(datetime.fromtimestamp(NOW + seconds, UTC), usegmt=True)
 

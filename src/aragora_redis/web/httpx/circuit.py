@@ -74,6 +74,8 @@ class CircuitTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Make a request, if its circuit lets it through."""
+        if not request.url.host:  # it has no circuit, and the transport says what it lacks
+            return await self._transport.handle_async_request(request)
         circuit = self._circuits[self._name(request)]
         guard = circuit.guard(ignore=_OURS, classify=self._failed)
         await guard.__aenter__()
@@ -153,6 +155,8 @@ class SyncCircuitTransport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Make a request, if its circuit lets it through."""
+        if not request.url.host:
+            return self._transport.handle_request(request)
         circuit = self._circuits[self._name(request)]
         guard = circuit.guard(ignore=_OURS, classify=self._failed)
         guard.__enter__()

@@ -26,7 +26,8 @@ class LimitTransport(httpx.AsyncBaseTransport):
     """Has each request of an `httpx.AsyncClient` take its tokens before it is made.
 
     `LimitExceededError` comes out of the client's call where it would have to wait for longer, and
-    `LimitUnavailableError` in an outage where the policy is closed then. Nothing was sent.
+    `LimitUnavailableError` in an outage where the policy is closed then. Nothing was sent; but the
+    tokens are gone of one that had them when its host asked to be left alone.
 
     Args:
         limits: those of the state.
@@ -61,6 +62,8 @@ class LimitTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Make a request, once it may be made."""
+        if not request.url.host:  # it counts for nobody, and the transport says what it lacks
+            return await self._transport.handle_async_request(request)
         subject, gate = self._subject(request), self._gate
         until = gate.until()
         await asyncio.sleep(gate.pause(subject, until))
@@ -102,6 +105,8 @@ class SyncLimitTransport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Make a request, once it may be made."""
+        if not request.url.host:
+            return self._transport.handle_request(request)
         subject, gate = self._subject(request), self._gate
         until = gate.until()
         time.sleep(gate.pause(subject, until))
