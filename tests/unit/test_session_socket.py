@@ -153,6 +153,29 @@ async def test_an_outage_and_an_end_are_told(state):
     assert (await connect(state, ended, made))[-1]["code"] == 1011
 
 
+async def test_one_that_cannot_be_read_is_told_at_once_whoever_has_taken_the_handshake(state):
+    made = await state.sessions.create("42")
+    state.sessions._store._copies._copies.clear()
+    state._executor.outage = LinkDownError("Redis is away")
+    said, sent = [{"type": "websocket.connect"}], []
+
+    async def receive():
+        return said.pop()  # a client that waits for its answer says no more
+
+    async def send(message):
+        sent.append(message)
+
+    async def endpoint(scope, receive, _):
+        await receive()
+        scope["session"]["a"]
+
+    app = SessionMiddleware(endpoint, state=state, secure=False)
+    cookie = f"session={state.sessions.cookie(made)}"
+    headers = [(b"cookie", cookie.encode())]
+    await app({"type": "websocket", "path": "/", "headers": headers}, receive, send)
+    assert [each["code"] for each in sent] == [1008]
+
+
 async def test_who_sends_after_its_end_is_told_so(state):
     made = await state.sessions.create("42")
     ends = []

@@ -45,7 +45,7 @@ def response_of(problem: Problem) -> JSONResponse:
 async def answer(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a request with a problem; a WebSocket is closed before it opens (policy violation)."""
     if scope["type"] == "websocket":
-        await receive()
+        # Nothing is waited for: an application that failed may have taken `websocket.connect`.
         await send({**closing(problem), "code": _POLICY_VIOLATION})
         return
     await response_of(problem)(scope, receive, send)
