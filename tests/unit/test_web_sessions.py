@@ -356,6 +356,24 @@ async def test_an_emptied_session_that_another_request_fills_lives_on(state):
     assert read == {"b": "2", "user": None}
 
 
+async def test_two_requests_at_once_that_empty_a_session_are_both_answered(state):
+    service = Service(state)
+    async with service.client() as client:
+        await client.get("/put?a=1")
+        cookies = dict(client.cookies)
+        service.gate.clear()
+        emptying = asyncio.create_task(client.get("/clear"))
+        await service.waiting.wait()
+        async with service.client(**cookies) as other:
+            service.waiting.clear()
+            late = asyncio.create_task(other.get("/clear"))
+            await service.waiting.wait()
+            service.gate.set()
+            answers = [await emptying, await late]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert [answer.headers.get("set-cookie", "") != "" for answer in answers] == [True, False]
+
+
 async def test_a_user_is_not_logged_out_by_an_empty_session(state):
     async with Service(state).client() as client:
         await client.get("/put?a=1")

@@ -246,10 +246,12 @@ class WebSession(MutableMapping[str, Any]):
                 self._require_cookie()
                 made = await self._sessions.create(data=data, client=self._client)
                 self._begin(made, fields)
-        elif removed and not fields and self._stored.user is None:
-            await self._end_emptied(self._stored, removed)
         elif changed or removed:
-            await self._update(self._stored, changed, removed, fields)
+            with self._giving_up_once_ended():
+                if not fields and self._stored.user is None:
+                    await self._end_emptied(self._stored, removed)
+                else:
+                    await self._update(self._stored, changed, removed, fields)
         elif self._stored.user is not None and self._moved(self._stored):
             # What the user is shown; no request fails for it.
             with contextlib.suppress(AragoraRedisError):
@@ -449,14 +451,20 @@ class WebSession(MutableMapping[str, Any]):
     async def _update(
         self, stored: Session, changed: dict[str, Any], removed: list[str], sent: Fields
     ) -> None:
+        newer = await self._apply(stored, changed, removed)
+        self._take_over(newer, sent)
+        if newer.version != stored.version:
+            self._cookie = Cookie.SET  # the client has seen this version
+
+    @contextlib.contextmanager
+    def _giving_up_once_ended(self) -> Iterator[None]:
+        """Go on with none where it was ended elsewhere meanwhile: nothing may bring it back.
+
+        The cookie stays: it opens nothing, and the client may have one of another login by now.
+        """
         try:
-            newer = await self._apply(stored, changed, removed)
-            self._take_over(newer, sent)
-            if newer.version != stored.version:
-                self._cookie = Cookie.SET  # the client has seen this version
+            yield
         except SessionGoneError:
-            # It was ended elsewhere while this request ran: nothing may bring it back. The cookie
-            # stays: it opens nothing, and the client may have one of another login by now.
             if self._keeps_id:
                 raise
             self._hold(None)
