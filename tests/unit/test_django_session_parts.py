@@ -9,7 +9,7 @@ import pytest
 from aragora_redis.errors import SessionDataError
 from aragora_redis.sessions.data import encode
 from aragora_redis.sessions.policy import SessionPolicy
-from aragora_redis.web.django.session_fields import changes, plain, take_over
+from aragora_redis.web.django.session_fields import plain, take_over
 from aragora_redis.web.django.session_life import Life, life, suffices
 
 DAY = 86_400.0
@@ -71,12 +71,6 @@ def test_what_cannot_be_stored_is_not_told_by_value():
     with pytest.raises(SessionDataError) as told:
         plain({"f": {"password": b"hunter2"}})
     assert "hunter2" not in str(told.value)
-
-
-def test_only_what_differs_is_written():
-    read = encode({"a": 1, "b": 2, "c": [1]})
-    data = {"a": 1, "b": 3, "d": None}
-    assert changes(read, data, encode(data)) == ({"b": 3, "d": None}, ["c"])
 
 
 def test_what_others_have_changed_is_taken_over_and_nothing_else():

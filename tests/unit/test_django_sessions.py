@@ -516,6 +516,18 @@ def test_of_two_that_change_one_field_one_is_told(client):
     assert stored(kept)["a"] == "3"
 
 
+def test_two_that_both_remove_a_field_want_the_same():
+    session = SessionStore()
+    session.update({"a": 1, "message": "saved"})
+    session.save()
+    first, second = (SessionStore(session.session_key) for _ in range(2))
+    assert first.pop("message") == second.pop("message")
+    first.save()
+    second.save()
+    assert second.session_key == first.session_key
+    assert stored(session.session_key) == {"a": 1}
+
+
 def test_where_that_is_chosen_the_last_one_wins():
     session = SessionStore()
     session.update({"a": 1, "b": 1})

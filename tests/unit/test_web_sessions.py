@@ -40,7 +40,7 @@ class Service:
                 Route(f"/{name}", getattr(self, name), methods=["GET", "POST"])
                 for name in (
                     "read", "put", "append", "remove", "clear", "login", "rotate", "end", "plain",
-                    "slow", "wrong", "lazily",
+                    "slow", "wrong", "lazily", "take",
                 )
             ]
             + [WebSocketRoute("/ws", self.ws)]
@@ -96,6 +96,12 @@ class Service:
         await self.gate.wait()
         request.session.update(request.query_params)
         return PlainTextResponse("ok")
+
+    async def take(self, request: Request):
+        taken = request.session.pop("message")
+        await self.gate.wait()
+        request.session.update(request.query_params)
+        return PlainTextResponse(taken)
 
     async def wrong(self, request: Request):
         request.session["x"] = object()
@@ -190,6 +196,23 @@ async def test_two_changes_of_one_field(state, on_conflict, status, left):
             assert answer.json()["ran"] == "no"
             assert "ok" not in answer.text.split('"')
         assert (await client.get("/read")).json()["a"] == left
+
+
+async def test_requests_at_once_that_both_remove_a_field_want_the_same(state):
+    service = Service(state)
+    async with service.client() as client:
+        await client.get("/login")
+        for paths in (["/take", "/take"], ["/take", "/take?b=1"]):
+            await client.get("/put?message=saved")
+            service.gate.clear()
+            taking = [asyncio.create_task(client.get(path)) for path in paths]
+            while len(service.gate._waiters) < 2:  # noqa: ASYNC110 - both have read then
+                await asyncio.sleep(0)
+            service.gate.set()
+            answers = await asyncio.gather(*taking)
+            assert [(each.status_code, each.text) for each in answers] == [(200, "saved")] * 2
+        left = {"at": "login", "after": "login", "b": "1", "user": "42"}
+        assert (await client.get("/read")).json() == left
 
 
 async def test_a_slow_request_cannot_bring_a_session_back(state):

@@ -20,6 +20,7 @@ from ..sessions.data import Fields, encode
 from ..sessions.stored import Session, SessionInfo
 from ..state.session_store import NO_ANSWER
 from ..state.sessions import Sessions
+from .changes import Changes, changes
 from .cookie import Cookie, Lasting
 
 _ATTEMPTS = 3
@@ -225,7 +226,7 @@ class WebSession(MutableMapping[str, Any]):
         """Write what has changed since it was read. The middleware does so at the response.
 
         Raises:
-            SessionConflictError: another request has changed the same field.
+            SessionConflictError: another request has changed the same field; both may remove it.
             SessionDataError: it holds what JSON has not, or too much.
             SessionGoneError: in a WebSocket only, it has ended, or has had another id for long.
             OutageError: nothing was written.
@@ -239,19 +240,17 @@ class WebSession(MutableMapping[str, Any]):
             return
         data = self._values.stored(self._data)
         fields = encode(data)
-        changed = {name: data[name] for name in fields if fields[name] != self._read.get(name)}
-        removed = [name for name in self._read if name not in fields]
+        made = changes(self._read, data, fields)
         if self._stored is None:
             if fields:
                 self._require_cookie()
-                made = await self._sessions.create(data=data, client=self._client)
-                self._begin(made, fields)
-        elif changed or removed:
+                self._begin(await self._sessions.create(data=data, client=self._client), fields)
+        elif made.touched:
             with self._giving_up_once_ended():
                 if not fields and self._stored.user is None:
-                    await self._end_emptied(self._stored, removed)
+                    await self._end_emptied(self._stored, made)
                 else:
-                    await self._update(self._stored, changed, removed, fields)
+                    await self._update(self._stored, made, fields)
         elif self._stored.user is not None and self._moved(self._stored):
             # What the user is shown; no request fails for it.
             with contextlib.suppress(AragoraRedisError):
@@ -438,20 +437,18 @@ class WebSession(MutableMapping[str, Any]):
         self._take_over(stored, sent)
         self._cookie = Cookie.SET
 
-    async def _end_emptied(self, stored: Session, removed: list[str]) -> None:
+    async def _end_emptied(self, stored: Session, made: Changes) -> None:
         """End what holds nothing and belongs to nobody, unless another request fills it now."""
         try:
             await self._sessions.end_unchanged(stored)
         except SessionConflictError:
-            await self._update(stored, {}, removed, {})
+            await self._update(stored, made, {})
         else:
             self._take_over(None, {})
             self._cookie = Cookie.DELETE
 
-    async def _update(
-        self, stored: Session, changed: dict[str, Any], removed: list[str], sent: Fields
-    ) -> None:
-        newer = await self._apply(stored, changed, removed)
+    async def _update(self, stored: Session, made: Changes, sent: Fields) -> None:
+        newer = await self._apply(stored, made)
         self._take_over(newer, sent)
         if newer.version != stored.version:
             self._cookie = Cookie.SET  # the client has seen this version
@@ -470,29 +467,25 @@ class WebSession(MutableMapping[str, Any]):
             self._hold(None)
             self._cookie = Cookie.KEEP
 
-    def _is_as_read(self, newer: Session, names: list[str]) -> bool:
-        """Whether these fields are as they were read.
-
-        The version may be too old to build upon: that of a WebSocket was read long ago.
-        """
-        now = encode(newer.data)
-        return all(now.get(name) == self._read.get(name) for name in names)
-
-    async def _apply(self, stored: Session, changed: dict[str, Any], removed: list[str]) -> Session:
+    async def _apply(self, stored: Session, made: Changes) -> Session:
         for _ in range(_ATTEMPTS):
             try:
                 client = self._client if self._moved(stored) else None
                 return await self._sessions.update(
-                    stored, set=changed, unset=removed, client=client
+                    stored, set=made.set, unset=made.unset, client=client
                 )
             except SessionConflictError:
+                # Its version may only be too old to build upon, as that of a WebSocket is.
                 presented = self._presented and self._presented.session_id
                 newer = await self._sessions.get(stored.id or presented)
-                if newer is None or not (
-                    self._overwrite or self._is_as_read(newer, [*changed, *removed])
-                ):
+                if newer is None:
                     raise
-                stored = newer
+                left = made.onto(newer.data, self._read, overwrite=self._overwrite)
+                if left is None:
+                    raise
+                if not left.touched:
+                    return newer
+                stored, made = newer, left
         raise SessionConflictError("other requests keep changing the session")
 
     def _encoded(self, data: dict[str, Any], name: str) -> bytes | None:

@@ -1,20 +1,13 @@
-"""What the fields of a session of Django are stored as, and what has changed of them. Pure."""
+"""What the fields of a session of Django are stored as, and what is taken over of others. Pure."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...errors import SessionDataError
 from ...sessions.data import Fields, encode
-
-
-class Changes(NamedTuple):
-    """What differs from what was read: new values, and names of fields that are gone."""
-
-    set: dict[str, Any]
-    unset: list[str]
 
 
 def plain(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,14 +20,6 @@ def plain(data: Mapping[str, Any]) -> dict[str, Any]:
         SessionDataError: a field holds such a thing.
     """
     return {name: _plain(name, value) for name, value in data.items()}
-
-
-def changes(read: Fields, data: Mapping[str, Any], fields: Fields) -> Changes:
-    """What to write of plain `data`, which `fields` encodes, over what was read."""
-    return Changes(
-        {name: data[name] for name in fields if fields[name] != read.get(name)},
-        [name for name in read if name not in fields],
-    )
 
 
 def take_over(held: dict[str, Any], sent: Fields, newer: Mapping[str, Any]) -> Fields:

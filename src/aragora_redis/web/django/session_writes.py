@@ -7,10 +7,10 @@ from typing import Any
 
 from ...errors import AragoraRedisError, SessionConflictError, SessionGoneError
 from ...sessions.client import Client
-from ...sessions.data import Fields, encode
+from ...sessions.data import Fields
 from ...sessions.stored import Session
 from ...sync import Sessions
-from .session_fields import Changes
+from ..changes import Changes
 from .session_life import Life
 
 _ATTEMPTS = 3
@@ -78,19 +78,17 @@ class SessionWrites:
             except SessionConflictError:
                 # Its version may only be too old to build upon.
                 newer = self._sessions.of_cookie(key)
-                if newer is None or not (
-                    self._overwrite or _are_as_read(newer, {*made.set, *made.unset}, read)
-                ):
+                if newer is None:
                     raise
-                stored = newer
+                left = made.onto(newer.data, read, overwrite=self._overwrite)
+                if left is None:
+                    raise
+                if not left.touched:
+                    return newer
+                stored, made = newer, left
         raise SessionConflictError("other requests keep changing the session")
 
     def _disown(self, begun: Session) -> None:
         """End what nobody will know of."""
         with suppress(AragoraRedisError):
             self._sessions.end(begun)
-
-
-def _are_as_read(newer: Session, names: set[str], read: Fields) -> bool:
-    now = encode(newer.data)
-    return all(now.get(name) == read.get(name) for name in names)

@@ -26,8 +26,9 @@ from ...sessions.client import Client
 from ...sessions.data import Fields, decode, encode
 from ...sessions.stored import Session
 from ...sync import Sessions
+from ..changes import changes
 from .options import options
-from .session_fields import changes, plain, take_over
+from .session_fields import plain, take_over
 from .session_life import Life, is_dated, life, suffices
 from .session_writes import SessionWrites
 from .state import get_state
@@ -229,13 +230,15 @@ class SessionStore(SessionBase):
         sent = plain(data)
         fields = encode(sent)
         made = changes(self._read, sent, fields)
-        touched = {*made.set, *made.unset}
+        touched = made.touched
         owner = sent.get(SESSION_KEY) if SESSION_KEY in touched else stored.user
         lasting = self._life(sent)
         if lasting is None:
             self._sessions.end(stored)
             self._stored = self._session_key = None
-        elif owner != stored.user or (EXPIRY in touched and not _lives_so(stored, sent, lasting)):
+        elif owner != stored.user or (
+            EXPIRY in made.touched and not _lives_so(stored, sent, lasting)
+        ):
             if owner is not None and stored.user in {None, owner}:
                 begun = self._writes.authenticate(stored, owner, made, lasting)
             else:
