@@ -100,6 +100,14 @@ def slow(request):
     return HttpResponse("ok")
 
 
+def slow_read(request):
+    """Reads, and answers once it may."""
+    read = dict(request.session.items())
+    waiting.release()
+    assert gate.wait(10)
+    return JsonResponse(read)
+
+
 def wrong(request):
     request.session["x"] = object()
     return HttpResponse("ok")
@@ -239,7 +247,8 @@ def without(request):
 VIEWS: dict[str, Any] = {
     each.__name__: each
     for each in (
-        *(read, put, clear, slow, wrong, remember, log_in, log_out, flush, change_password, me),
+        *(read, put, clear, slow, slow_read, wrong, remember, log_in, log_out, flush),
+        *(change_password, me),
         *(circuit, refused, fails, aread, aput, alog_in, alog_out, ame, tight, atight, amine, mine),
         *(whose, awhose, without),
     )

@@ -556,6 +556,55 @@ def test_a_logout_wins_over_a_request_that_is_under_way(client, users, state):
     assert _get(kept, "/me").json()["user"] == ""
 
 
+@override_settings(SESSION_SAVE_EVERY_REQUEST=True)
+def test_a_late_answer_that_only_read_does_not_hand_out_the_id_of_before_a_login(client):
+    client.get("/put?a=1")
+    anonymous = client.cookies[COOKIE].value
+    service.gate.clear()
+    with ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(_get, anonymous, "/slow_read")
+        assert service.waiting.acquire(timeout=10)
+        client.get("/log_in")
+        service.gate.set()
+        answer = under_way.result()
+    assert answer.status_code == 400
+    assert COOKIE not in answer.cookies
+
+
+@pytest.fixture
+def read(state, monkeypatch):
+    """How often a session was read from Redis."""
+    found = []
+    run = state._crossing.here.embedded.run
+
+    async def counted(operation, **more):
+        found.extend([1] if operation.script and operation.script.name == "session_read" else [])
+        return await run(operation, **more)
+
+    monkeypatch.setattr(state._crossing.here.embedded, "run", counted)
+    return found
+
+
+def test_saving_one_that_is_as_it_was_read_asks_only_where_it_may_have_changed(read, monkeypatch):
+    session = SessionStore()
+    session["a"] = 1
+    session.save()
+    late = SessionStore(session.session_key)
+    assert late["a"] == 1
+    assert len(read) == 1
+    late.save()
+    assert len(read) == 1
+    session["b"] = 2
+    session.save()
+    late.save()
+    assert len(read) == 2
+    assert late.session_key == session.session_key, "the client has seen this version"
+    assert dict(late.items()) == {"a": 1, "b": 2}
+    monkeypatch.setattr("aragora_redis.state.sessions.CURRENT_FOR", 0.0)  # another may write too
+    late.save()
+    assert len(read) == 3
+
+
 # --- what cannot be stored, or not now ------------------------------------------------------
 
 

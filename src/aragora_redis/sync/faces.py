@@ -297,6 +297,14 @@ class Sessions:
         """What a client keeps of a session. Does not leave this thread."""
         return self._crossing.here.sessions.cookie(session, dated=dated)
 
+    def is_current(self, session: Session) -> bool:
+        """Whether a session that was read a moment ago has not ended, moved or changed since."""
+
+        async def ask(state: SharedState) -> bool:
+            return state.sessions.is_current(session)
+
+        return self._crossing.cross(ask, self._crossing.deadline)
+
     def create(
         self,
         user: str | None = None,

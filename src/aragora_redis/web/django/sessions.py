@@ -197,11 +197,18 @@ class SessionStore(SessionBase):
 
     def _require_stored(self) -> Session:
         """What is stored; it is read now where it was emptied unread. Raises SessionGoneError."""
-        if self._stored is None:
-            self._hold(self._sessions.of_cookie(self.session_key))
-        if self._stored is None:
+        if self._stored is not None:
+            return self._stored
+        found = self._require_found()
+        self._hold(found)
+        return found
+
+    def _require_found(self) -> Session:
+        """What is stored by now. Raises SessionGoneError."""
+        found = self._sessions.of_cookie(self.session_key)
+        if found is None:
             raise SessionGoneError("the session has ended")
-        return self._stored
+        return found
 
     def _adopt(self, stored: Session, sent: Fields) -> None:
         """Go on with what is stored since `sent` was written."""
@@ -247,6 +254,9 @@ class SessionStore(SessionBase):
         elif touched:
             newer = self._writes.update(stored, made, self._read, self.session_key)
             self._adopt(newer, fields)
+        elif not self._sessions.is_current(stored):
+            # Its cookie is sent again, and must not take the place of that of a login.
+            self._adopt(self._require_found(), fields)
 
 
 def _lives_so(stored: Session, data: Mapping[str, Any], asked: Life) -> bool:
