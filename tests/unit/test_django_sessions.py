@@ -330,6 +330,17 @@ def test_until_the_browser_is_closed_it_lives_as_by_default(state):
     assert life_of(state, session.session_key) == (3600, 7200)
 
 
+def test_the_cookie_of_one_whose_time_is_over_is_taken_back(client):
+    for already_stored in (False, True):
+        if already_stored:
+            client.get("/put?a=1")
+        answer = client.get("/remember?for=-5")
+        assert answer.status_code == 200
+        assert answer.cookies[COOKIE].value == ""
+        assert answer.cookies[COOKIE]["max-age"] == 0
+        assert client.get("/read").json() == {}
+
+
 # --- whose --------------------------------------------------------------------------------
 
 
