@@ -97,7 +97,7 @@ CHAPTERS = (
         "aragora_redis.state.sessions",
         ("Sessions",),
         at="state.sessions",
-        inner=("use", "run", "finish", "remembered", "now", "is_current"),
+        inner=("use", "run", "finish", "remembered", "now", "is_current", "read_limit"),
     ),
     Chapter(
         "What is known of a session", "aragora_redis.sessions.stored", ("Session", "SessionInfo")

@@ -437,6 +437,31 @@ async def test_what_depends_on_the_session_is_cached_for_nobody_else(state, touc
         assert (await client.get("/")).headers["vary"] == "Cookie"
 
 
+async def test_no_request_waits_long_for_where_its_session_is_shown_to_be_used_from(
+    state, monkeypatch
+):
+    limits = []
+    run = state._executor.run
+
+    async def spied(operation, *, within):
+        if operation.script.name == "session_update":
+            limits.append(within)
+        return await run(operation, within=within)
+
+    monkeypatch.setattr(state._executor, "run", spied)
+    async with Service(state).client() as client:
+        await client.get("/login", headers={"User-Agent": "Firefox"})
+        limits.clear()
+        await client.get("/plain", headers={"User-Agent": "Chrome"})
+        assert len(limits) == 1
+        assert limits[0] <= state.settings.deadline
+        assert [each.device for each in await state.sessions.of_user("42")] == ["Chrome"]
+        state._executor.outage = LinkDownError("Redis is away")
+        answer = await client.get("/read", headers={"User-Agent": "Safari"})
+        assert answer.json()["user"] == "42", "read from a copy"
+        assert len(limits) == 1
+
+
 async def test_excluded_paths_have_no_session(state, asked):
     service = Service(state, exclude=["/plain"])
     async with service.client() as client:

@@ -65,6 +65,11 @@ class Sessions(EndableSessions):
 
     # --- reading ------------------------------------------------------------------------
 
+    @property
+    def read_limit(self) -> float:
+        """Seconds that a read may take."""
+        return self._deadline
+
     async def get(self, session_id: str | None, *, seen: int = 0) -> Session | None:
         """The session of an id; None where it has ended, never was, or cannot be one or be read.
 

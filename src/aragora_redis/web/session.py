@@ -252,9 +252,7 @@ class WebSession(MutableMapping[str, Any]):
                 else:
                     await self._update(self._stored, made, fields)
         elif self._stored.user is not None and self._moved(self._stored):
-            # What the user is shown; no request fails for it.
-            with contextlib.suppress(AragoraRedisError):
-                await self._sessions.update(self._stored, client=self._client)
+            await self._show_client(self._stored)
 
     async def login(
         self, user: str, *, idle: float | None = None, absolute: float | None = None
@@ -446,6 +444,13 @@ class WebSession(MutableMapping[str, Any]):
         else:
             self._take_over(None, {})
             self._cookie = Cookie.DELETE
+
+    async def _show_client(self, stored: Session) -> None:
+        """Keep for the user where it is used from. No request fails for that, or waits for long."""
+        if stored.source != "copy":  # else Redis is away
+            with contextlib.suppress(AragoraRedisError):
+                limit = self._sessions.read_limit
+                await self._sessions.update(stored, client=self._client, within=limit)
 
     async def _update(self, stored: Session, made: Changes, sent: Fields) -> None:
         newer = await self._apply(stored, made)
