@@ -462,6 +462,46 @@ async def test_no_request_waits_long_for_where_its_session_is_shown_to_be_used_f
         assert len(limits) == 1
 
 
+@pytest.mark.parametrize("status", [200, 503])
+async def test_once_the_response_has_begun_the_client_keeps_the_id_that_it_has(state, status):
+    session = await state.sessions.create("42", {"a": 1})
+    told = []
+
+    async def endpoint(request: Request):
+        async def work():
+            mine = session_of(request)
+            for change in (mine.login("43"), mine.rotate()):
+                with pytest.raises(InvalidInputError):
+                    await change
+            mine["late"] = 1
+            await mine.save()
+            told.append(mine.user)
+
+        if status == 503:
+            session_of(request)["a"] = 2
+            state._executor.outage = LinkDownError("Redis is away")
+        return PlainTextResponse("ok", background=BackgroundTask(work))
+
+    routes = [Route("/", endpoint)]
+    app = SessionMiddleware(Starlette(routes=routes), state=state, secure=False)
+    sent = []
+
+    async def send(message):
+        state._executor.outage = None
+        sent.append(message)
+
+    async def receive():
+        return {"type": "http.request"}
+
+    cookie = f"session={state.sessions.cookie(session)}".encode()
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"cookie", cookie)]}
+    await app(scope | {"query_string": b""}, receive, send)
+    assert sent[0]["status"] == status
+    assert told == ["42"]
+    assert (await state.sessions.get(session.id)).data["late"] == 1
+    assert await state.sessions.of_user("43") == []
+
+
 async def test_excluded_paths_have_no_session(state, asked):
     service = Service(state, exclude=["/plain"])
     async with service.client() as client:

@@ -228,7 +228,8 @@ class WebSession(MutableMapping[str, Any]):
         Raises:
             SessionConflictError: another request has changed the same field; both may remove it.
             SessionDataError: it holds what JSON has not, or too much.
-            SessionGoneError: in a WebSocket only, it has ended, or has had another id for long.
+            SessionGoneError: it has ended, or has had another id for long; only where no cookie can
+                be sent any more, else it goes on empty.
             OutageError: nothing was written.
             OutcomeUnknownError: it may have been written.
         """

@@ -45,10 +45,12 @@ class SessionMiddleware:
     fails, nothing of the response has been sent, and the client gets the problem instead: 409 where
     another request has changed the same field, 503 where Redis cannot be asked.
 
+    What is changed later, as by a background task, needs `await session.save()`. No cookie can be
+    sent any more: a login, a rotation, and a first session are refused then.
+
     A WebSocket's session is written when it is accepted and when it ends, or by `await
-    session.save()` meanwhile. Once it is accepted no cookie can be sent: a login, a rotation, and a
-    first session are refused then. Where the changes cannot be written, it is closed with 1011, or
-    1013 where Redis cannot be asked.
+    session.save()` meanwhile. Once it is accepted no cookie can be sent either. Where the changes
+    cannot be written, it is closed with 1011, or 1013 where Redis cannot be asked.
 
     Args:
         state: started by the application, see `web.fastapi.lifespan`.
@@ -161,23 +163,30 @@ class _Response:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
-            if self._session.told is not None and message["status"] == _FAILED:
-                # The application's own handler of errors was nearer, and knows less.
+            problem = await self._written(message)
+            if problem is None:
+                self._cookie.add_fields(self._session, message)
+            self._session.keep_id()
+            if problem is not None:
                 self.replaced = True
-                await self._put(problem_outside(self._session.told))
-                return
-            try:
-                await self._session.save()
-            except AragoraRedisError as error:
-                if isinstance(error, SessionDataError):
-                    # What cannot be stored may be the client's: it is told, and so is the log.
-                    _log.warning("the session of a request is not written: %s", error.message)
-                self.replaced = True
-                await self._put(problem_outside(error))
-                return
-            self._cookie.add_fields(self._session, message)
+                await self._put(problem)
         if not self.replaced:
             await self._send(message)
+
+    async def _written(self, start: Message) -> Problem | None:
+        """None once the session is written; else what is put in the place of the response."""
+        told = self._session.told
+        if told is not None and start["status"] == _FAILED:
+            # The application's own handler of errors was nearer, and knows less.
+            return problem_outside(told)
+        try:
+            await self._session.save()
+        except AragoraRedisError as error:
+            if isinstance(error, SessionDataError):
+                # What cannot be stored may be the client's: it is told, and so is the log.
+                _log.warning("the session of a request is not written: %s", error.message)
+            return problem_outside(error)
+        return None
 
     async def _put(self, problem: Problem) -> None:
         response = response_of(problem)
