@@ -18,7 +18,9 @@ from aragora_redis.settings import Settings
 from aragora_redis.settings.model import SessionSettings
 from aragora_redis.testing import FakeClock
 from aragora_redis.testing.sync import memory_state, outage
+from aragora_redis.web.cookie import Cookie
 from aragora_redis.web.flask import Aragora, session
+from aragora_redis.web.threaded_session import Handed
 
 COOKIE = "__Host-session"
 
@@ -608,3 +610,7 @@ def test_the_client_of_a_session_is_where_its_login_came_from(state):
     )
     (info,) = state.sessions.of_user("42")
     assert (info.device, info.address) == ("Firefox", "203.0.113.9")
+
+
+def test_what_becomes_of_a_cookie_is_told_without_its_value():
+    assert "opens" not in repr(Handed(Cookie.SET, "opens-the-session", None))

@@ -25,6 +25,9 @@ class Handed(NamedTuple):
     value: str | None
     max_age: int | None
 
+    def __repr__(self) -> str:
+        return f"Handed({self.becomes})"
+
 
 class ThreadedSession(MutableMapping[str, Any]):
     """What `WebSession` is, for threads. A request that does not touch it asks nobody.
