@@ -24,7 +24,12 @@ from aragora_redis.errors import (
     SessionGoneError,
 )
 from aragora_redis.settings import Settings
-from aragora_redis.web.starlette import NotLoadedError, SessionMiddleware, session_of
+from aragora_redis.web.starlette import (
+    NotLoadedError,
+    SessionMiddleware,
+    WebSession,
+    session_of,
+)
 
 
 class Service:
@@ -523,6 +528,26 @@ async def test_it_may_be_read_when_it_is_needed(state, asked):
     ) as client:
         with pytest.raises(NotLoadedError):
             await client.get("/read")
+
+
+NAMES = {name: TOUCHES[name] for name in ("id", "handle", "user")}
+
+
+@pytest.mark.parametrize("touch", NAMES.values(), ids=NAMES)
+async def test_nobody_is_taken_for_one_without_a_session_that_was_not_read(state, touch):
+    made = await state.sessions.create("42")
+    session = WebSession(state.sessions, state.sessions.cookie(made), overwrite=False)
+    with pytest.raises(NotLoadedError):
+        touch(session)
+    state.sessions._store._copies._copies.clear()
+    state._executor.outage = LinkDownError("Redis is away")
+    await session.try_load()
+    with pytest.raises(OutageError):
+        touch(session)
+    assert session.told is not None
+    state._executor.outage = None
+    await session.load()
+    assert touch(session) in {made.id, made.handle, "42"}
 
 
 async def test_a_websocket_reads(state):

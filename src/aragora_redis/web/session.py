@@ -115,23 +115,28 @@ class WebSession(MutableMapping[str, Any]):
     @property
     def _loaded(self) -> dict[str, Any]:
         self.accessed = True
-        self._tell_trouble()
+        if self._trouble is not None:
+            self.told = self._trouble
+            raise self._trouble
         if self._data is None:
             raise NotLoadedError("await request.session.load() before the session is used")
         return self._data
 
     @property
+    def _found(self) -> Session | None:
+        """What is stored, for who touches it; raises as `_loaded` does."""
+        _ = self._loaded
+        return self._stored
+
+    @property
     def user(self) -> str | None:
         """Whose session it is; None for nobody known."""
-        self.accessed = True
-        self._tell_trouble()
-        return None if self._stored is None else self._stored.user
+        return None if (found := self._found) is None else found.user
 
     @property
     def id(self) -> str | None:
         """The id that the client holds from now on; None where there is no session."""
-        self.accessed = True
-        return None if self._stored is None else self._stored.id
+        return None if (found := self._found) is None else found.id
 
     @property
     def cookie_value(self) -> str | None:
@@ -359,8 +364,7 @@ class WebSession(MutableMapping[str, Any]):
     @property
     def handle(self) -> str | None:
         """What names this session in the list of its user's, and opens nothing."""
-        self.accessed = True
-        return None if self._stored is None else self._stored.handle
+        return None if (found := self._found) is None else found.handle
 
     async def end_other(self, handle: str) -> None:
         """End one of the user's sessions that a handle of the list names.
@@ -400,11 +404,6 @@ class WebSession(MutableMapping[str, Any]):
                 remedy="begin the session, log in or rotate before the response begins, or before "
                 "the WebSocket is accepted",
             )
-
-    def _tell_trouble(self) -> None:
-        if self._trouble is not None:
-            self.told = self._trouble
-            raise self._trouble
 
     def _moved(self, stored: Session) -> bool:
         """Whether it is used from elsewhere than is stored."""
