@@ -9,6 +9,7 @@ import flask
 import jwt
 import pytest
 from flask import Blueprint, Flask, Response, g, jsonify, request
+from flask.views import MethodView, View
 
 from aragora_redis.errors import OutcomeUnknownError, SessionConflictError
 from aragora_redis.settings import Settings
@@ -317,6 +318,31 @@ def test_coroutines_are_limited_guarded_and_have_their_session(here, app):
     assert "Vary" not in client.get("/plain").headers
     here.crossing.here.embedded.outage = OutcomeUnknownError("a test")
     assert client.get("/plain").status_code == 200
+
+
+def test_methods_of_a_class_that_are_coroutines_have_their_session(app):
+    class Page(MethodView):
+        async def get(self):
+            return jsonify(dict(session))
+
+        def post(self):
+            return "ok"
+
+    class Whole(View):
+        decorators = [limited("api")]  # noqa: RUF012 - as Flask has it
+
+        async def dispatch_request(self):  # type: ignore[override]  # Flask runs these too
+            return jsonify(dict(session))
+
+    app.add_url_rule("/page", view_func=Page.as_view("page"))
+    app.add_url_rule("/whole", view_func=Whole.as_view("whole"))
+    app.add_url_rule("/put", view_func=lambda: session.update(a=1) or "ok")
+    client = app.test_client()
+    client.get("/put")
+    for path in ("/page", "/whole"):
+        assert client.get(path).json == {"a": 1}
+        assert client.head(path).status_code == 200
+    assert "Vary" not in client.post("/page").headers
 
 
 @pytest.mark.parametrize("decorator", [limited, require_token], ids=["limited", "require_token"])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection
-from typing import Literal, NamedTuple, cast
+from collections.abc import Callable, Collection
+from typing import Any, Literal, NamedTuple, cast
 
 import flask
 from flask import Flask, Response, current_app, request
@@ -134,7 +134,17 @@ def _tell_limits(response: Response) -> Response:
 def _read_for_coroutines() -> None:
     """Read the session of a view that is a coroutine, and could not wait when it is touched."""
     view = current_app.view_functions.get(request.endpoint or "")
-    if view is not None and inspect.iscoroutinefunction(inspect.unwrap(view)):
+    if any(inspect.iscoroutinefunction(inspect.unwrap(each)) for each in _answering(view)):
         session = flask.session
         if isinstance(session, Session):
             session.try_load()
+
+
+def _answering(view: Callable[..., Any] | None) -> list[Callable[..., Any]]:
+    """What answers this request: a view, and the methods that one of a class goes on to."""
+    there = getattr(view, "view_class", None)
+    method = request.method.lower()
+    if method == "head" and not hasattr(there, method):
+        method = "get"
+    found = [view, getattr(there, "dispatch_request", None), getattr(there, method, None)]
+    return [each for each in found if each is not None]
