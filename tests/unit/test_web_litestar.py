@@ -291,3 +291,91 @@ async def test_what_an_application_says_of_an_error_itself_goes_before(state):
     app = service(state, fail, exception_handlers={AragoraRedisError: mine})
     async with serving(app) as client:
         assert (await client.get("/")).status_code == 418
+
+
+@post("/login")
+async def login(request: REQUEST) -> None:
+    request.session["a"] = 1
+    await session_of(request).login("42")
+
+
+@get("/read")
+async def read(request: REQUEST) -> dict[str, Any]:
+    return {"user": session_of(request).user, **request.session}
+
+
+@asynccontextmanager
+async def logged_in(state, *handlers):
+    async with serving(service(state, login, read, *handlers)) as client:
+        await client.post("/login")
+        yield client
+
+
+async def test_a_session_that_is_cleared_as_litestar_has_it_ends(state):
+    @post("/logout")
+    async def logout(request: REQUEST) -> None:
+        request.clear_session()
+
+    async with logged_in(state, logout) as client:
+        assert "Max-Age=0" in (await client.post("/logout")).headers["set-cookie"]
+        assert await state.sessions.of_user("42") == []
+        assert (await client.get("/read")).json() == {"user": None}
+
+
+async def test_a_session_that_is_set_as_litestar_has_it_holds_that_alone(state):
+    @post("/put")
+    async def put(request: REQUEST) -> None:
+        request.set_session({"b": 2})
+        request.session["c"] = 3
+
+    @post("/clear-and-login")
+    async def clear_and_login(request: REQUEST) -> None:
+        request.clear_session()
+        await session_of(request).login("43")
+
+    async with logged_in(state, put, clear_and_login) as client:
+        assert "session=" in (await client.post("/put")).headers["set-cookie"]
+        assert (await client.get("/read")).json() == {"user": "42", "b": 2, "c": 3}
+        state.sessions._store._copies._copies.clear()
+        async with outage(state):
+            assert (await client.post("/put")).status_code == 503
+        assert (await client.post("/clear-and-login")).status_code == 500
+        client.cookies.clear()
+        await client.post("/put")
+        assert (await client.get("/read")).json() == {"user": None, "b": 2, "c": 3}
+
+
+async def test_a_session_can_be_set_to_nothing_but_a_mapping(state, caplog):
+    @post("/put")
+    async def put(request: REQUEST) -> None:
+        request.set_session(["secret"])  # type: ignore[arg-type]
+
+    async with logged_in(state, put) as client:
+        refused = await client.post("/put")
+        assert (refused.status_code, refused.json()["ran"]) == (422, "no")
+        assert "of type list" in refused.json()["detail"]
+        assert "secret" not in refused.text + caplog.text
+        assert (await client.get("/read")).json() == {"user": "42", "a": 1}
+
+
+def test_a_websocket_sets_and_clears_its_session_too(state):
+    @websocket("/put")
+    async def put(socket: WebSocket[Any, Any, Any]) -> None:
+        socket.set_session({"b": 2})
+        await socket.accept()
+        await socket.close()
+
+    @websocket("/logout")
+    async def logout(socket: WebSocket[Any, Any, Any]) -> None:
+        await socket.accept()
+        socket.clear_session()
+        await socket.close()
+
+    with TestClient(service(state, login, read, put, logout)) as client:
+        client.post("/login")
+        with client.websocket_connect("/put"):
+            pass
+        assert client.get("/read").json() == {"user": "42", "b": 2}
+        with client.websocket_connect("/logout"):
+            pass
+        assert client.get("/read").json() == {"user": None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from functools import partial
 from typing import Literal
 
 from starlette.datastructures import Headers
@@ -21,7 +22,7 @@ from ..problems import Problem, problem_outside
 from ..session import WebSession
 from .asgi import answer, is_below, response_of
 from .session_cookie import CookieForm
-from .session_socket import SocketSession
+from .session_socket import Save, SocketSession
 
 _log = logging.getLogger(__name__)
 
@@ -115,7 +116,8 @@ class SessionMiddleware:
         if scope["type"] == "websocket":
             await self._socket(session, scope, receive, send)
             return
-        response = _Response(session, self._cookie, send)
+        save = partial(self._save, session, scope)
+        response = _Response(session, self._cookie, send, save)
         try:
             await self._app(scope, receive, response.send)
         except AragoraRedisError as error:
@@ -126,10 +128,19 @@ class SessionMiddleware:
             elif not response.replaced:
                 raise
 
+    async def _save(self, session: WebSession, scope: Scope) -> None:  # noqa: ARG002 - Litestar's has use for it
+        """Write what has changed, where a response starts or a WebSocket opens or ends.
+
+        Raises:
+            AragoraRedisError: as for `WebSession.save`.
+        """
+        await session.save()
+
     async def _socket(
         self, session: WebSession, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        socket = SocketSession(session, self._cookie, receive, send)
+        save = partial(self._save, session, scope)
+        socket = SocketSession(session, self._cookie, receive, send, save)
         try:
             await self._app(scope, socket.receive, socket.send)
         except WebSocketDisconnect:
@@ -153,10 +164,11 @@ class SessionMiddleware:
 class _Response:
     """Passes a response on behind the writing of its session, or puts a problem in its place."""
 
-    def __init__(self, session: WebSession, cookie: CookieForm, send: Send) -> None:
+    def __init__(self, session: WebSession, cookie: CookieForm, send: Send, save: Save) -> None:
         self._session = session
         self._cookie = cookie
         self._send = send
+        self._save = save
         self.replaced = False
         self.started = False
 
@@ -180,7 +192,7 @@ class _Response:
             # The application's own handler of errors was nearer, and knows less.
             return problem_outside(told)
         try:
-            await self._session.save()
+            await self._save()
         except AragoraRedisError as error:
             if isinstance(error, SessionDataError):
                 # What cannot be stored may be the client's: it is told, and so is the log.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 
 from starlette.types import Message, Receive, Send
 
@@ -13,6 +14,9 @@ from .asgi import closing
 from .session_cookie import CookieForm
 
 _log = logging.getLogger(__name__)
+
+Save = Callable[[], Awaitable[None]]
+"""Writes a session; raises as `WebSession.save` does."""
 
 
 class SocketSession:
@@ -25,9 +29,10 @@ class SocketSession:
     """
 
     def __init__(
-        self, session: WebSession, cookie: CookieForm, receive: Receive, send: Send
+        self, session: WebSession, cookie: CookieForm, receive: Receive, send: Send, save: Save
     ) -> None:
         self._session = session
+        self._save = save
         self._cookie = cookie
         self._receive = receive
         self._send = send
@@ -80,7 +85,7 @@ class SocketSession:
     async def _written(self) -> Message | None:
         """None once the session is written; else what closes the socket for it."""
         try:
-            await self._session.save()
+            await self._save()
         except AragoraRedisError as error:
             self._failed = True
             _log.warning("the session of a WebSocket is not written: %s", error.message)
