@@ -21,9 +21,11 @@ from aragora_redis.errors import (
     LinkDownError,
     OutageError,
     Ran,
+    SessionConflictError,
     SessionGoneError,
 )
 from aragora_redis.settings import Settings
+from aragora_redis.web.cookie import Cookie
 from aragora_redis.web.starlette import (
     NotLoadedError,
     SessionMiddleware,
@@ -368,6 +370,26 @@ async def test_a_logout_needs_no_redis(state, load):
         assert again.status_code == 200
         assert (await state.sessions.of_cookie(stolen["session"])) is None
         assert await state.sessions.of_user("42") == []
+
+
+async def test_who_cannot_be_logged_out_now_keeps_what_it_can_be_tried_again_with(
+    state, monkeypatch
+):
+    made = await state.sessions.create("42", {"a": 1})
+    session = WebSession(state.sessions, state.sessions.cookie(made), overwrite=False)
+    await session.load()
+
+    async def fail(_):
+        raise SessionConflictError("the session keeps being rotated")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(state.sessions, "end", fail)
+        with pytest.raises(SessionConflictError):
+            await session.end()
+    assert (session.cookie, session.user) == (Cookie.KEEP, "42")
+    await session.end()
+    assert (session.cookie, session.user) == (Cookie.DELETE, None)
+    assert await state.sessions.get(made.id) is None
 
 
 async def test_an_emptied_session_that_another_request_fills_lives_on(state):

@@ -335,7 +335,7 @@ class WebSession(MutableMapping[str, Any]):
         One that cannot be read is ended by the id that the client has sent.
 
         Raises:
-            OutageError: Redis cannot be asked, and too many ends wait for it already.
+            SessionConflictError: it keeps being rotated; end it once more.
         """
         with contextlib.suppress(*NO_ANSWER):
             await self.load()
@@ -343,11 +343,11 @@ class WebSession(MutableMapping[str, Any]):
             ends: Session | str | None = self._stored
             if self._data is None and self._presented is not None:
                 ends = self._presented.session_id
-            self._stored, self._trouble = None, None
-            self._data, self._read, self._cookie = {}, {}, Cookie.DELETE
             if ends is not None:
                 with contextlib.suppress(SessionGoneError):
                     await self._sessions.end(ends)
+            self._stored, self._trouble = None, None
+            self._data, self._read, self._cookie = {}, {}, Cookie.DELETE
 
     # --- the user's own sessions --------------------------------------------------------
 

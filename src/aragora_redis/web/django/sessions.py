@@ -123,7 +123,7 @@ class SessionStore(SessionBase):
         """End a session for good: that of the key, or this one. It need not have been read.
 
         Raises:
-            OutageError: Redis cannot be asked, and too many ends wait for it already.
+            SessionConflictError: it keeps being rotated; end it once more.
         """
         presented = self._sessions.witness.read(session_key or self.session_key)
         with self._telling(), suppress(SessionGoneError):
