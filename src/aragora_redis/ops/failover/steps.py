@@ -69,13 +69,24 @@ def reason(error: Exception) -> str:
 
 
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
-    """Have it done even if we are cancelled meanwhile."""
+    """Have it done even if we are cancelled meanwhile, however often; then we are.
+
+    Raises:
+        CancelledError: we were cancelled, and it is done.
+        Exception: of the work, also where we were cancelled: what became of it matters more.
+    """
     task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            # Unlike `await task` this leaves it alone when we are cancelled.
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    done = task.result()
+    if cancelled is not None:
+        raise cancelled
+    return done
 
 
 async def limited(asked: Any) -> Any:

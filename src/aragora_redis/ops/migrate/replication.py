@@ -375,9 +375,7 @@ async def hand_over(
                 raise MoveError(f"{_said(error)}; {giver.address} goes on taking writes") from error
             raise
         # Cancelled now, nobody would take writes.
-        return await asyncio.shield(
-            asyncio.ensure_future(_exchange(client, giver, taker, began, clock))
-        )
+        return await to_the_end(_exchange(client, giver, taker, began, clock))
 
 
 async def _exchange(
