@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import Any
 
 import pytest
 import redis
 from tests.integration.fleet import until
 from tests.integration.test_migrate import Labs, fork_and_die, kill
 
+from aragora_redis.address import Address
+from aragora_redis.clock import SYSTEM_CLOCK
 from aragora_redis.ops.migrate import by_copying, copying, guard
+from aragora_redis.ops.migrate.migration import Migration
 from aragora_redis.ops.migrate.plan import Way
+from aragora_redis.ops.migrate.replication import Server
 from aragora_redis.ops.report import Status
+from aragora_redis.ops.targets import target_of
+from aragora_redis.settings import from_env
 
 
 class Two(Labs):
@@ -103,6 +110,18 @@ async def test_a_database_that_is_first_used_meanwhile_is_not_left_behind(two):
     assert two.takers() == ["source"]
     assert (await two.run()).status is Status.OK
     assert two.client(moved=True, db=5).get("late") == "acknowledged"
+
+
+async def test_one_server_by_two_names_is_not_copied_to_itself(two):
+    found: Any = target_of(from_env(two.single.env()))
+    twice = Two(two.single, two.single, two.path).migration
+    by_name = Server(Address("localhost", found.address.port), found.redis)
+    ours = Migration(by_name, found, prefix="aragora", path=two.path, clock=SYSTEM_CLOCK)
+    for migration in (twice(), ours):
+        report = await migration.run(way=Way.COPY, overwrite=True)
+        assert "is both the source and the target" in report.headline
+    assert "source" in two.takers()
+    assert not two.path.exists()
 
 
 async def test_nobody_writes_to_what_is_swept(two):

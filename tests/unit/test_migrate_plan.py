@@ -27,8 +27,9 @@ SOURCE = Inventory(
     memory=1 << 20,
     max_memory=0,
     policy="noeviction",
+    run_id="a",
 )
-TARGET = replace(SOURCE, address=Address("10.0.0.2", 6379), keys={}, memory=0)
+TARGET = replace(SOURCE, address=Address("10.0.0.2", 6379), keys={}, memory=0, run_id="b")
 NODE = replace(TARGET, clustered=True)
 
 
@@ -64,6 +65,7 @@ def test_where_nobody_can_follow_keys_are_copied(source, target, why):
     ("source", "target", "why"),
     [
         ({"address": TARGET.address}, {}, "both the source and the target"),
+        ({}, {"run_id": "a"}, "10.0.0.1:6379 is both the source and the target, as 10.0.0.2:6379"),
         ({"clustered": True}, {}, "the source is a Redis Cluster"),
         ({"primary": False}, {}, "is a replica: name its primary"),
         ({"version": (7, 2, 0)}, {}, "cannot load what Redis 7.2.0 dumps"),
@@ -100,6 +102,10 @@ def test_what_is_to_be_known_before(source, target, told):
     assert made.way is not None
     assert made.status is Status.WARNING
     assert any(told in finding.text for finding in made.findings)
+
+
+def test_who_does_not_say_which_run_it_is_is_told_apart_by_the_address():
+    assert make_plan(replace(SOURCE, run_id=""), [replace(TARGET, run_id="")]).blocked is None
 
 
 def test_what_sentinels_of_the_source_would_take_back_is_copied():

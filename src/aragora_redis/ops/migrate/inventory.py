@@ -36,6 +36,7 @@ class Inventory:
     Attributes:
         flavour: `redis` or `valkey`.
         version: of the server, in that flavour.
+        run_id: of the process, unlike that of any other; empty where it does not tell.
         primary: it takes writes.
         leader: whom it replicates, as it was told.
         clustered: it is a node of a Redis Cluster.
@@ -62,6 +63,7 @@ class Inventory:
     address: Address
     flavour: str
     version: tuple[int, int, int]
+    run_id: str = ""
     primary: bool
     clustered: bool
     keys: Mapping[int, int]
@@ -125,6 +127,7 @@ async def _ask(address: Address, client: Redis, access: Access) -> Inventory:
         address=address,
         flavour=flavour,
         version=version,
+        run_id=str(info.get("run_id", "")),
         primary=info.get("role", "master") == "master",
         clustered=bool(info.get("cluster_enabled")),
         keys={db: int(row["keys"]) for db, row in sorted(held.items())},

@@ -114,6 +114,19 @@ def make_plan(
     )
 
 
+def one_server(source: Inventory, target: Sequence[Inventory]) -> str | None:
+    """What to say where the source is the target too; None where it is not.
+
+    One server has many addresses, so it is also told by its run.
+    """
+    for each in target:
+        if each.address == source.address:
+            return f"{source.address} is both the source and the target"
+        if source.run_id and each.run_id == source.run_id:
+            return f"{source.address} is both the source and the target, as {each.address}"
+    return None
+
+
 def reads(reader: Inventory, writer: Inventory) -> bool:
     """Whether one server can load what another one dumps."""
     ours, theirs = rdb_format(reader), rdb_format(writer)
@@ -141,8 +154,8 @@ def _against_replication(source: Inventory, target: Sequence[Inventory]) -> str 
 
 
 def _blockers(source: Inventory, target: Sequence[Inventory], way: Way) -> Iterator[str]:
-    if any(each.address == source.address for each in target):
-        yield f"{source.address} is both the source and the target"
+    if (why := one_server(source, target)) is not None:
+        yield why
         return
     if source.clustered:
         yield "the source is a Redis Cluster: what is moved is a single Redis"
