@@ -151,6 +151,36 @@ async def test_nobody_writes_to_what_is_swept(two):
     assert two.takers() == ["source"]
 
 
+async def test_a_source_whose_guard_is_gone_after_the_move_is_noticed(two):
+    assert (await two.run()).status is Status.OK
+    restart(two.single)
+    two.client(moved=False).set("late", "acknowledged")
+    for work in (two.run, two.migration().commit):
+        report = await work()
+        assert report.status is Status.CRITICAL
+        assert "somebody may have written to the source" in report.headline
+    assert two.takers() == ["source", "target"]
+    assert (await two.run(overwrite=True)).status is Status.OK
+    assert two.takers() == ["target"]
+    assert (await two.migration().commit()).status is Status.OK
+
+
+async def test_what_nothing_keeps_writes_from_is_not_said_to_refuse_them(two, monkeypatch):
+    async def refused(_self):
+        raise redis.ResponseError("NOPERM")
+
+    for asked in ("_users", "_settings"):
+        monkeypatch.setattr(guard._One, asked, refused)
+    open_ = f"nothing keeps writes from {two.single.node('redis-0').address}"
+    for report in (await two.run(), await two.run()):
+        assert report.status is Status.WARNING
+        assert any(open_ in each for each in report.notes), report
+        assert not any("refuses writes" in each for each in report.notes)
+    report = await two.migration().rollback(writers_stopped=True)
+    assert any("nothing keeps writes from the target" in each for each in report.notes), report
+    assert not any("takes none" in each for each in report.notes)
+
+
 def restart(lab):
     lab.kill("redis-0")
     lab.start_node("redis-0")

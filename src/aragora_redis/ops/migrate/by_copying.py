@@ -96,7 +96,35 @@ class ByCopying:
         await self._let_go(self._target if returning else self._source)
 
     async def check(self, *, overwrite: bool) -> None:
-        """Nothing to be seen here: a copy looks at its guards itself."""
+        """See that what keeps writes from the source after the move still stands, if anything does.
+
+        Args:
+            overwrite: what the source took since may be given up, and it is shut again.
+
+        Raises:
+            CopyError: it does not, as after a restart of the source.
+        """
+        if self._journal.state is not State.MOVED or not self.shut():
+            return
+        async with opened(self._source) as clients:
+            open_ = await unguarded(clients, self._guards)
+            if not open_:
+                return
+            if not overwrite:
+                raise CopyError(
+                    f"somebody may have written to {', '.join(open_)} after the move: the guard "
+                    f"that this migration had raised there is gone; {self._target.name} takes "
+                    "writes as before",
+                    remedy=f"see what only {self._source.name} has (migrate verify); run "
+                    "--overwrite gives that up and keeps writes from it again",
+                )
+            if await self._raise(clients, admitting=False) is not Guard.NONE:
+                await part_with_clients(clients, ANSWER_LIMIT)
+
+    def shut(self) -> bool:
+        """Whether a guard was raised on the side that has given the writes up."""
+        left = self._source if self._journal.state is State.MOVED else self._target
+        return all(str(address) in self._guards for address in left.primaries)
 
     async def settle(self) -> list[str]:
         """Let the side that takes the writes now take them, and give back what was changed.
@@ -153,10 +181,6 @@ class ByCopying:
         if cut.guard is Guard.ACL:
             async with opened(giver) as clients:
                 await self._shut_replicas(clients)
-        if cut.guard is Guard.NONE:
-            self._left.append(
-                f"nothing keeps writes from {giver.name} now: who still writes there loses it"
-            )
         if cut.skipped:
             self._left.append(f"{cut.skipped} keys of modules could not be copied")
 

@@ -163,6 +163,7 @@ class ByReplication:
         Raises:
             MoveError, GuardError: it says where they are taken now.
         """
+        await self.check(overwrite=False)
         if self._journal.state is State.MOVED:
             giver = self._seen.primary
             await self._hold()
@@ -260,6 +261,10 @@ class ByReplication:
             )
         await follow(self._source, taker, last=True)
         await remember(self._source)
+
+    def shut(self) -> bool:
+        """It is a replica, which refuses them."""
+        return True
 
     async def take_over(self) -> None:
         """Have the target take the writes with what it has: the source is gone for good.

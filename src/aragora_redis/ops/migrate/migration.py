@@ -238,7 +238,7 @@ class Migration:
             await steps.bring(move=move)
             if not move:
                 return self._report(Status.OK, *_BROUGHT[Way(self._journal.way)])
-        return self._done(await steps.settle(), self._journal.pauses[moves:])
+        return self._done(steps, await steps.settle(), self._journal.pauses[moves:])
 
     async def _commit(self, without: frozenset[Address]) -> MigrationReport:
         journal = self._begun()
@@ -291,7 +291,6 @@ class Migration:
         returning, moves = journal.state is State.RETURNING, len(journal.pauses)
         if journal.state in {State.MOVING, State.RETURNING}:
             await steps.resume(overwrite=False)
-        await steps.check(overwrite=False)
         if journal.state is State.MOVED or returning:
             # The target is not let go by the same command: writers still turn to it.
             await steps.move_back()
@@ -299,7 +298,7 @@ class Migration:
                 Status.OK,
                 f"{journal.source} takes the writes again, with all that was written meanwhile"
                 + _held(journal.pauses[moves:]),
-                "the target takes none: run moves once more, and rollback lets it go",
+                f"{_refusal('the target', steps)}: run moves once more, and rollback lets it go",
                 *await steps.settle(),
             )
         left = await steps.detach()
@@ -310,12 +309,15 @@ class Migration:
             *left,
         )
 
-    def _done(self, left: list[str], pauses: Sequence[float]) -> MigrationReport:
+    def _done(self, steps: Steps, left: list[str], pauses: Sequence[float]) -> MigrationReport:
+        shut = steps.shut()
         return self._report(
-            Status.WARNING if left else Status.OK,
-            f"the target takes the writes, nothing acknowledged was lost{_held(pauses)}",
-            f"{self._source.address} refuses writes: rollback leads back until commit, with all "
-            "that is written meanwhile",
+            Status.OK if shut and not left else Status.WARNING,
+            "the target takes the writes"
+            + (", nothing acknowledged was lost" if shut else "")
+            + _held(pauses),
+            f"{_refusal(str(self._source.address), steps)}: rollback leads back until commit, with "
+            "all that is written to the target meanwhile",
             *left,
         )
 
@@ -422,6 +424,12 @@ class Migration:
                 f"this is from {ours[0]} to {ours[1]}",
                 remedy="name the file of this one with --journal; nothing was done",
             )
+
+
+def _refusal(left: str, steps: Steps) -> str:
+    if steps.shut():
+        return f"{left} refuses writes"
+    return f"nothing keeps writes from {left}, and who still writes there loses it"
 
 
 def _held(pauses: Sequence[float]) -> str:

@@ -26,6 +26,9 @@ class Steps(Protocol):
     async def check(self, *, overwrite: bool) -> None:
         """See that after the move only the target takes writes; `overwrite` gives up the others."""
 
+    def shut(self) -> bool:
+        """Whether anything keeps writes from the side that has given them up."""
+
     async def settle(self) -> list[str]:
         """Put back what was changed in the target; what is left to be done by hand."""
 
@@ -33,7 +36,10 @@ class Steps(Protocol):
         """Have the target take the writes with what it has: the source is gone for good."""
 
     async def move_back(self) -> None:
-        """Have the source take the writes again, if it does not yet, with all that was written."""
+        """Have the source take the writes again, if it does not yet, with all that was written.
+
+        First it is seen that it took none itself meanwhile.
+        """
 
     async def detach(self) -> list[str]:
         """Have the target go its own way; returns as `settle` does."""
