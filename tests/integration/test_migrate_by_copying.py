@@ -13,6 +13,7 @@ from tests.integration.test_migrate import Labs, fork_and_die, kill
 
 from aragora_redis.address import Address
 from aragora_redis.clock import SYSTEM_CLOCK
+from aragora_redis.errors import InvalidInputError
 from aragora_redis.ops.migrate import by_copying, copying, guard
 from aragora_redis.ops.migrate.migration import Migration
 from aragora_redis.ops.migrate.plan import Way
@@ -120,6 +121,8 @@ async def test_one_server_by_two_names_is_not_copied_to_itself(two):
     for migration in (twice(), ours):
         report = await migration.run(way=Way.COPY, overwrite=True)
         assert "is both the source and the target" in report.headline
+        with pytest.raises(InvalidInputError, match="is both the source and the target"):
+            await migration.verify()
     assert "source" in two.takers()
     assert not two.path.exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -159,16 +160,18 @@ async def test_each_difference_is_found(source, target, sites, target_lab):
     source.set("ending", 1, px=1500)
     due |= {"emptied": What.VALUE, "empty": What.MISSING, "bits": What.TYPE}
     due |= {"extra": What.EXTRA, "lasting": What.TTL, "longer": What.TTL}
-    done = await verified(sites, ignore=["ours:"])
+    source.set(b"\xffours", 1)
+    ignored = ["ours:", os.fsdecode(b"\xff")]
+    done = await verified(sites, ignore=ignored)
     assert found(done) == due
-    assert (done.status, done.ignored, done.different) == (Status.CRITICAL, 2, len(due))
+    assert (done.status, done.ignored, done.different) == (Status.CRITICAL, 3, len(due))
 
     client(target_lab).execute_command(
         "ACL", "SETUSER", "plain", "on", ">pw", "~*", "&*", "+@all", "-@scripting"
     )
     plain = site(target_lab, "the target", username="plain", password="pw")
-    assert found(await verified((sites[0], plain), ignore=["ours:"])) == due
-    few = await verified(sites, ignore=["ours:"], limit=2)
+    assert found(await verified((sites[0], plain), ignore=ignored)) == due
+    few = await verified(sites, ignore=ignored, limit=2)
     assert (len(few.differences), few.counts) == (2, done.counts)
 
 

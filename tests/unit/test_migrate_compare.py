@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from math import inf
+from math import inf, nan
 from random import Random
+from typing import Any
 
 import pytest
 
+from aragora_redis.address import Address
+from aragora_redis.clock import SYSTEM_CLOCK
+from aragora_redis.errors import InvalidInputError
+from aragora_redis.ops.access import Access
 from aragora_redis.ops.migrate.compare import (
     Findings,
     Look,
@@ -16,6 +21,8 @@ from aragora_redis.ops.migrate.compare import (
     shown,
 )
 from aragora_redis.ops.migrate.reading import agree, counterparts, read, samples
+from aragora_redis.ops.migrate.sites import Site
+from aragora_redis.ops.migrate.verify import verify
 from aragora_redis.ops.report import Status
 
 GONE = [b"none", -2, 0, None]
@@ -53,6 +60,16 @@ def test_compared_with_a_tolerance_of_two_seconds(source, target, what):
     assert compare(Look.of(source, 100, 100.5), Look.of(target, 100, 100.5), 2.0) is what
 
 
+@pytest.mark.parametrize("tolerance", [0.0, 2.0, 300.0])
+def test_a_tolerance_of_times_to_live_excuses_no_key_that_is_missing(tolerance):
+    def what(source, target):
+        return compare(Look.of(source, 100, 100.5), Look.of(target, 100, 100.5), tolerance)
+
+    assert what(lasting(60), GONE) is What.MISSING
+    assert what(GONE, lasting(60)) is What.EXTRA
+    assert what(lasting(1), GONE) is None
+
+
 def test_the_time_between_the_questions_counts():
     first, later = Look.of(lasting(60), 100, 100.1), Look.of(lasting(50), 110, 110.1)
     assert compare(first, later, 0.0) is None
@@ -81,18 +98,57 @@ def test_keys_are_shown_safely(key, text):
     assert shown(key) == text
 
 
-def verification(findings, unreadable=0):
-    return Verification(
-        source_keys=9,
-        target_keys=9,
-        ignored=0,
-        compared=9,
-        sampled=0,
-        unreadable=unreadable,
-        counts=dict(findings.counts),
-        differences=tuple(findings.listed),
-        seconds=1.0,
+def verification(findings, **found):
+    given: dict[str, Any] = {
+        "source_keys": 9,
+        "target_keys": 9,
+        "ignored": 0,
+        "ignore": (),
+        "compared": 9,
+        "sampled": 0,
+        "unreadable": 0,
+        "counts": dict(findings.counts),
+        "differences": tuple(findings.listed),
+        "seconds": 1.0,
+    }
+    return Verification(**given | found)
+
+
+def test_it_is_not_well_where_nothing_was_compared():
+    none = verification(Findings(2), ignored=18, compared=0, ignore=(b"a:", b"\xff"))
+    assert none.status is Status.WARNING
+    assert none.headline == (
+        "WARNING: this proves nothing: 0 keys were compared in 1.0 s; of both sides 18 were "
+        r"ignored, which begin with a: or \xff"
     )
+    empty = verification(Findings(2), source_keys=0, target_keys=0, compared=0)
+    assert empty.headline == "OK: no key differs; 0 keys were compared in 1.0 s"
+
+
+def test_what_was_ignored_is_told():
+    some = verification(Findings(2), ignored=3, ignore=(b"a:",))
+    assert some.headline == (
+        "OK: no key differs; 9 keys were compared in 1.0 s; of both sides 3 were ignored, which "
+        "begin with a:"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rules", "why"),
+    [
+        ({"ignore": ["a:", ""]}, "an empty prefix is that of every key"),
+        ({"tolerance": inf}, "inf is no number of seconds"),
+        ({"tolerance": nan}, "nan is no number of seconds"),
+        ({"tolerance": -1.0}, "-1 is no number of seconds"),
+    ],
+    ids=["prefix", "inf", "nan", "negative"],
+)
+async def test_what_would_find_everything_alike_is_refused(rules, why):
+    nobody = Site("the source", {Address("127.0.0.1", 1): ()}, Access())
+    with pytest.raises(InvalidInputError, match=why):
+        await verify(
+            nobody, nobody, dbs=[0], clock=SYSTEM_CLOCK, on_progress=lambda _: None, **rules
+        )
 
 
 def test_all_are_counted_and_the_first_are_listed():

@@ -166,7 +166,7 @@ def verify(
     """Compare every key: presence, type, value and time to live. Changes nothing.
 
     A key that differs is looked at again, so that writers need not stop. The exit code is 0 where
-    all are alike, 1 where values could not be compared, 2 where some differ.
+    all are alike, 1 where values, or all keys, were not compared, 2 where some differ.
     """
     found = _migrating(
         source,

@@ -15,6 +15,8 @@ NONE = b"none"
 """What TYPE answers for a key that is not there."""
 Expiry = tuple[float, float]
 """Between which two instants of our monotonic clock a key expires."""
+_ENDING = 2.0
+"""Seconds before its end in which a key may be gone on one side already: clocks differ a little."""
 _SHOWN = 120
 """Characters of a key that are shown."""
 
@@ -64,13 +66,18 @@ class What(StrEnum):
 def compare(source: Look, target: Look, tolerance: float) -> What | None:
     """The first thing in which two looks at a key differ; None for nothing.
 
-    A key that one side has no more, and that expires on the other within the tolerance, is no
-    difference: it has expired meanwhile.
+    A key that one side has no more, and that is about to expire on the other, is no difference: it
+    has expired meanwhile. The tolerance, which may be minutes, is none of a key that is missing.
+
+    Args:
+        source: one look.
+        target: the other.
+        tolerance: seconds by which remaining times may differ.
     """
     if source.kind != target.kind:
         if NONE not in {source.kind, target.kind}:
             return What.TYPE
-        if _apart(source.expires, target.expires) <= tolerance:
+        if _apart(source.expires, target.expires) <= _ENDING:
             return None
         return What.MISSING if target.kind == NONE else What.EXTRA
     if (source.size, source.digest) != (target.size, target.digest):
@@ -131,6 +138,8 @@ class Verification:
     target_keys: int
     ignored: int
     """Of both sides, by their prefix."""
+    ignore: tuple[bytes, ...]
+    """The prefixes."""
     compared: int
     """Keys of the source that were looked at on both sides."""
     sampled: int
@@ -150,10 +159,15 @@ class Verification:
 
     @property
     def status(self) -> Status:
-        """CRITICAL where keys differ, WARNING where values could not be compared."""
+        """CRITICAL where keys differ, WARNING where values or all keys were not compared."""
         if self.different:
             return Status.CRITICAL
-        return Status.WARNING if self.unreadable else Status.OK
+        return Status.WARNING if self.unreadable or self._vain else Status.OK
+
+    @property
+    def _vain(self) -> bool:
+        """Whether there are keys, and none was compared."""
+        return not self.compared and bool(self.source_keys or self.target_keys)
 
     @property
     def exit_code(self) -> int:
@@ -166,11 +180,16 @@ class Verification:
         alike = f"{self.compared} keys were compared in {self.seconds:.1f} s"
         if self.sampled:
             alike += f", {self.sampled} of them by samples for their size"
+        if self.ignored:
+            prefixes = " or ".join(map(shown, self.ignore))
+            alike += f"; of both sides {self.ignored} were ignored, which begin with {prefixes}"
         if self.different:
             kinds = ", ".join(f"{count} {what}" for what, count in self.counts.items() if count)
             return f"CRITICAL: {self.different} keys differ ({kinds}); {alike}"
         if self.unreadable:
             return f"WARNING: {self.unreadable} values of modules were not compared; {alike}"
+        if self._vain:
+            return f"WARNING: this proves nothing: {alike}"
         return f"OK: no key differs; {alike}"
 
     def as_dict(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from .calls import CopyError
 from .compare import Counted, Verification
 from .inventory import Inventory, take
 from .journal import Journal, State
-from .plan import MigrationPlan, Way, make_plan
+from .plan import MigrationPlan, Way, make_plan, one_server
 from .replication import MoveError, OnCopied, Server
 from .report import MigrationReport
 from .sentinels import GuardError
@@ -188,11 +188,14 @@ class Migration:
         """Compare the two key by key. See `verify.verify`.
 
         Raises:
+            InvalidInputError: they are one server.
             OutageError: one of them cannot be asked.
         """
         plan = await self.plan()
         if isinstance(plan, str):
             raise OutageError(plan, remedy="nothing was compared")
+        if (why := one_server(plan.source, plan.target)) is not None:
+            raise InvalidInputError(why, remedy="name another source; nothing was compared")
         sites = await self.sites()
         if isinstance(sites, str):
             raise OutageError(sites, remedy="nothing was compared")

@@ -7,10 +7,12 @@ source. Nothing is changed. Keys go through a page at a time, so memory is bound
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import islice, takewhile
+from math import inf
 from random import Random
 from typing import NamedTuple, TypeVar
 
@@ -75,23 +77,30 @@ async def verify(
         sample: elements of a large value that are compared.
         limit: differences that are listed; all are counted.
         again: seconds until a key that differs is looked at again, at most `LOOKS` times.
-        ignore: prefixes of keys that are not compared.
+        ignore: prefixes of keys that are not compared; bytes that are no UTF-8 as the system gives
+            them in arguments.
         deadline: seconds for each round trip.
 
     Raises:
-        InvalidInputError: a cluster has no database but 0.
+        InvalidInputError: a cluster has no database but 0; or all would be alike by such rules.
         OutageError: a side could not be asked; it says which, and what was done so far.
     """
     for site in (source, target):
         if site.clustered and any(dbs):
             raise InvalidInputError(f"{site.name} is a Redis Cluster, which has database 0 only")
+    if not 0 <= tolerance < inf:
+        raise InvalidInputError(
+            f"{tolerance:g} is no number of seconds by which times to live may differ"
+        )
+    if "" in ignore:
+        raise InvalidInputError("an empty prefix is that of every key: nothing would be compared")
     rules = _Rules(
         clock=clock,
         tolerance=tolerance,
         large=large,
         sample=sample,
         again=again,
-        ignore=tuple(prefix.encode() for prefix in ignore),
+        ignore=tuple(map(os.fsencode, ignore)),
         on_progress=on_progress,
         deadline=deadline,
     )
@@ -109,7 +118,7 @@ async def verify(
             f"{tally.findings.total} of them differ for sure",
             remedy="nothing was changed; mend that, and verify again",
         ) from error
-    return tally.verification()
+    return tally.verification(rules.ignore)
 
 
 class _Tally:
@@ -130,11 +139,12 @@ class _Tally:
         took = max(self._clock.monotonic() - self._began, 0.001)
         return Counted(self.done, self.total, self.done / took)
 
-    def verification(self) -> Verification:
+    def verification(self, ignore: tuple[bytes, ...]) -> Verification:
         return Verification(
             source_keys=self.source_keys,
             target_keys=self.target_keys,
             ignored=self.ignored,
+            ignore=ignore,
             compared=self.compared,
             sampled=self.sampled,
             unreadable=self.unreadable,
