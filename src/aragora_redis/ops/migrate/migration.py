@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 from redis.exceptions import RedisError
 
@@ -157,7 +156,7 @@ class Migration:
             writers_stopped: nobody writes to the source any more, so that a copy holds no writes.
         """
         return await self._guarded(
-            self._run(way, overwrite=overwrite, move=move, writers_stopped=writers_stopped)
+            lambda: self._run(way, overwrite=overwrite, move=move, writers_stopped=writers_stopped)
         )
 
     async def rollback(self, *, writers_stopped: bool = False) -> MigrationReport:
@@ -166,7 +165,7 @@ class Migration:
         Args:
             writers_stopped: nobody writes to either any more, so that a copy holds no writes.
         """
-        return await self._guarded(self._rollback(writers_stopped=writers_stopped))
+        return await self._guarded(lambda: self._rollback(writers_stopped=writers_stopped))
 
     async def commit(self, *, without: Collection[Address] = ()) -> MigrationReport:
         """End it: there is no way back from here.
@@ -175,7 +174,7 @@ class Migration:
             without: servers and Sentinels that are gone for good, so that nothing is put back
                 there. Without the source the target takes the writes with what it has.
         """
-        return await self._guarded(self._commit(frozenset(without)))
+        return await self._guarded(lambda: self._commit(frozenset(without)))
 
     async def verify(
         self,
@@ -380,16 +379,15 @@ class Migration:
             tuple(sentinels),
         )
 
-    async def _guarded(self, work: Coroutine[Any, Any, MigrationReport]) -> MigrationReport:
+    async def _guarded(self, work: Callable[[], Awaitable[MigrationReport]]) -> MigrationReport:
         lock = pid_file.claim(self._path.with_name(self._path.name + ".lock"))
         if lock is None:
-            work.close()
             raise InvalidInputError(
                 f"another run works on {self._path}", remedy="wait until it ends; nothing was done"
             )
         try:
             self._journal = journals.read(self._path)
-            return await work
+            return await work()
         except (MoveError, GuardError, CopyError) as error:
             return self._report(Status.CRITICAL, str(error))
         except (RedisError, OSError, TimeoutError) as error:
