@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aragora_redis.cli import migrate
+from aragora_redis.cli.app import run
 from aragora_redis.clock import SYSTEM_CLOCK
 from aragora_redis.ops.access import Access
+from aragora_redis.ops.failover.steps import to_the_end
 from aragora_redis.ops.migrate.migration import Migration
 from aragora_redis.ops.migrate.replication import Server
 from aragora_redis.ops.targets import target_of
@@ -24,6 +30,47 @@ def bare_environment(monkeypatch, tmp_path):
         monkeypatch.delenv(name)
     monkeypatch.setenv("ARAGORA_REDIS_URL", URL)
     monkeypatch.chdir(tmp_path)
+
+
+def called(capsys, *arguments):
+    with pytest.raises(SystemExit) as end:
+        run(("migrate", *arguments))
+    out, err = capsys.readouterr()
+    return end.value.code, out, err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_who_ends_it_twice_is_told_how_to_go_on_once_it_may_end(number, capsys, monkeypatch):
+    ended = []
+
+    class Ended:
+        def __init__(self, *_, path, **__):
+            path.touch()
+
+        async def run(self, **_):
+            await to_the_end(self._exchange())
+
+        async def verify(self, **_):
+            os.kill(os.getpid(), number)
+            await asyncio.sleep(60)
+
+        async def _exchange(self):
+            for _ in range(2):
+                os.kill(os.getpid(), number)
+                await asyncio.sleep(0.01)
+            ended.append(True)
+
+    monkeypatch.setattr(migrate, "Migration", Ended)
+    code, out, _ = called(capsys, "run", "--from", URL, "--journal", "ours")
+    assert (code, ended) == (1, [True])
+    assert out == (
+        "WARNING: interrupted: the same command goes on with what ours tells of, and rollback "
+        "gives back what was changed\n"
+    )
+    code, out, _ = called(capsys, "verify", "--from", URL)
+    assert (code, out) == (1, "WARNING: interrupted: nothing was changed\n")
+    code, out, _ = called(capsys, "verify", "--from", URL, "--json")
+    assert (code, json.loads(out)["status"]) == (1, "WARNING")
 
 
 async def test_a_journal_that_has_no_place_is_told_and_nothing_is_begun():

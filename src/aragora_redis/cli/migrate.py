@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, NoReturn, Self, TypeVar
 
 import typer
 from rich.console import Console
@@ -92,7 +92,12 @@ def plan(
     The exit code is 0 where it can be done, 1 with something to know before, 2 where it cannot.
     """
     found = _migrating(
-        source, from_lab, lab, journal, lambda each, _: each.plan(way=way, overwrite=overwrite)
+        source,
+        from_lab,
+        lab,
+        journal,
+        lambda each, _: each.plan(way=way, overwrite=overwrite),
+        changes=False,
     )
     made: MigrationPlan | MigrationReport = (
         MigrationReport(Status.CRITICAL, f"CRITICAL: {found}") if isinstance(found, str) else found
@@ -181,7 +186,10 @@ def verify(
                 Copied("keys compared", counted.done, counted.total)
             ),
         ),
+        changes=False,
     )
+    if isinstance(found, MigrationReport):
+        _tell(found, as_json=as_json)
     if as_json:
         output.write_json(found.as_dict())
     else:
@@ -249,7 +257,10 @@ def _migrating(
     lab: Path | None,
     journal: Path,
     work: Callable[[Migration, _Told], Coroutine[Any, Any, T]],
-) -> T:
+    *,
+    changes: bool = True,
+) -> T | MigrationReport:
+    """Do the work, which changes servers or only looks at them; or what to say if it is ended."""
     settings = settings_of(lab)
     with _Told() as told:
         migration = Migration(
@@ -261,15 +272,31 @@ def _migrating(
             on_step=told.step,
             on_copied=told.copied,
         )
-        return asyncio.run(_stoppable(work(migration, told)))
+        found = asyncio.run(_stoppable(work(migration, told)))
+    if found is not None:
+        return found
+    became = "nothing was changed"
+    if changes and journal.exists():
+        became = (
+            f"the same command goes on with what {journal} tells of, and rollback gives back what "
+            "was changed"
+        )
+    return MigrationReport(Status.WARNING, f"WARNING: interrupted: {became}")
 
 
-async def _stoppable(work: Coroutine[Any, Any, T]) -> T:
-    # As Ctrl-C does already: what must not be left half done is brought to its end.
+async def _stoppable(work: Coroutine[Any, Any, T]) -> T | None:
+    """What comes of it; None where Ctrl-C or SIGTERM has ended it.
+
+    What must not be left half done is brought to its end first, however often they come.
+    """
     task = asyncio.current_task()
     if task is not None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await work
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        return None
 
 
 def _source(url: str | None, lab: Path | None) -> Server:
@@ -296,7 +323,7 @@ def _source(url: str | None, lab: Path | None) -> Server:
     return Server(found.address, found.redis)
 
 
-def _tell(report: MigrationReport, *, as_json: bool) -> None:
+def _tell(report: MigrationReport, *, as_json: bool) -> NoReturn:
     if as_json:
         output.write_json(report.as_dict())
     else:
