@@ -105,6 +105,7 @@ def test_a_lab_has_one_name_on_every_command():
         "tokens export /",
         "tokens export .",
         "migrate plan --from redis://h --journal .",
+        "migrate plan --from redis://h --from-lab there",
     ],
 )
 def test_a_command_line_that_cannot_be_meant_ends_with_2(call, tmp_path, arguments):

@@ -49,8 +49,9 @@ Source = Annotated[
     typer.Option(
         "--from",
         metavar="URL",
-        help="The single Redis; else the variables ARAGORA_MIGRATE_FROM_URL, _PASSWORD_FILE and so "
-        "on, which mean what those of ARAGORA_REDIS_ do.",
+        help="The single Redis; else the variables `ARAGORA_MIGRATE_FROM_URL`, `_PASSWORD_FILE` "
+        "and so on, which mean what those of `ARAGORA_REDIS_` do. A password belongs there: "
+        "whoever lists processes reads what stands here.",
         show_default=False,
     ),
 ]
@@ -305,6 +306,8 @@ def _source(url: str | None, lab: Path | None) -> Server:
         for name, text in os.environ.items()
         if name.startswith(FROM)
     }
+    if lab is not None and url is not None:
+        raise typer.BadParameter("give one of --from and --from-lab")
     if lab is not None:
         environ = Lab.open(lab).env()
     elif url is not None:
