@@ -64,13 +64,6 @@ def start(run: Callable[[], object], name: str) -> Thread | threading.Thread:
     return thread
 
 
-def executor(threads: int, name: str) -> ThreadPoolExecutor:
-    """At most so many threads of the system, for work that takes its turn."""
-    if greenlets():
-        return Executor(threads)
-    return ThreadPoolExecutor(threads, thread_name_prefix=name)
-
-
 class Thread:
     """A thread of the system that greenlets can wait for."""
 
@@ -99,7 +92,11 @@ class Thread:
 
 
 class Executor(ThreadPoolExecutor):
-    """What asyncio can use in the place of one whose threads would be greenlets."""
+    """Work takes its turn in at most so many threads of the system; asyncio can use it too.
+
+    Python ends what it makes of `ThreadPoolExecutor` when the main thread ends, though others may
+    serve on, and before `atexit` closes what they have used. These go on, and hold up no end.
+    """
 
     def __init__(self, threads: int) -> None:
         super().__init__(threads)
@@ -118,7 +115,10 @@ class Executor(ThreadPoolExecutor):
             starts = self._running < self._most
             self._running += starts
         if starts:
-            original("_thread", "start_new_thread")(self._work, ())
+            try:
+                original("_thread", "start_new_thread")(self._work, ())
+            except RuntimeError:  # from Python 3.12 on `atexit` can start none: it is done here
+                self._work()
         return future
 
     def _work(self) -> None:

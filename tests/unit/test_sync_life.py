@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from aragora_redis import native
 from aragora_redis.errors import NotStartedError, SettingsError
 from aragora_redis.policies import parse_policies
 from aragora_redis.settings import Settings, from_env
@@ -153,6 +155,48 @@ def test_it_starts_in_uwsgi_where_that_does_not_fork_behind_its_back(
     with nullcontext() if fits else pytest.raises(SettingsError, match="lazy-apps"), state:
         assert state.ready
     assert loop_users() == before
+
+
+OUTLIVES = """
+import asyncio, atexit, sys, threading, time
+from aragora_redis.settings import from_env
+from aragora_redis.sync import SharedState
+state = SharedState(from_env({"ARAGORA_TOKENS_OUTBOX": sys.argv[1]}))
+state.start()
+assert state.wait_ready(5)
+def revoke(jti):
+    print(jti, state.tokens.revoke(jti, expires_at=time.time() + 60).outbox)
+def serve():
+    threading.main_thread().join()
+    revoke("serving")
+    print(state.crossing.cross(lambda _: asyncio.to_thread(str, "aside"), 1))
+threading.Thread(target=serve).start()
+atexit.register(revoke, "ending")
+"""
+
+
+def test_what_works_beside_the_loop_outlives_the_main_thread(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-c", OUTLIVES, str(tmp_path / "outbox")],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert ended.stdout.splitlines() == ["serving disk", "aside", "ending disk"], ended.stderr
+    with SharedState(from_env({"ARAGORA_TOKENS_OUTBOX": str(tmp_path / "outbox")})) as state:
+        assert all(state.tokens.is_revoked({"jti": jti}) for jti in ("serving", "ending"))
+
+
+def test_where_no_thread_can_be_had_any_more_work_is_done_all_the_same(monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    threads = native.Executor(1)
+    monkeypatch.setattr(_thread, "start_new_thread", refuse)
+    assert threads.submit(threading.get_ident).result(0) == threading.get_ident()
+    monkeypatch.undo()
+    assert threads.submit(threading.get_ident).result(5) != threading.get_ident()
 
 
 # --- forks ------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ class Outbox:
         self._clock = clock
         self._events = events
         self._take = take
-        self._thread = native.executor(1, "aragora-outbox")
+        self._thread = native.Executor(1)
         self._waiting: list[tuple[_Owed, asyncio.Future[bool]]] = []
         self._writing: list[_Owed] = []
         self._owed: deque[_Owed] = deque(maxlen=OWED_LIMIT)
@@ -146,9 +146,7 @@ class Outbox:
     async def close(self) -> None:
         """Write what waits, and let go of the file."""
         await self._flush()
-        with contextlib.suppress(RuntimeError):
-            await self._in_thread(self._file.close)
-        self._thread.shutdown(wait=False)
+        await self._in_thread(self._file.close)
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

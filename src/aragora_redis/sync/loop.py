@@ -23,7 +23,7 @@ CROSSING = 5.0
 END_LIMIT = 1.0
 """Seconds that the end waits for what is cancelled."""
 ASIDE = 4
-"""Threads for files and names, where those of asyncio would be greenlets."""
+"""Threads for files and names: those of asyncio may be greenlets, and end with the main thread."""
 
 
 class Loop:
@@ -34,8 +34,7 @@ class Loop:
         self._alarms = Alarms()
         self.loop = loop_of(self._inbox)
         self.users = 0
-        if native.greenlets():
-            self.loop.set_default_executor(native.executor(ASIDE, "aragora-redis-aside"))
+        self.loop.set_default_executor(native.Executor(ASIDE))
         self._ending: asyncio.Task[None] | None = None
         self._thread = native.start(self.loop.run_forever, "aragora-redis")
 
