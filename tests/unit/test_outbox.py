@@ -18,6 +18,7 @@ from tests.integration.fleet import until
 
 from aragora_redis.clock import SYSTEM_CLOCK
 from aragora_redis.events import Event, Events, OutboxAdopted, OutboxKept, OutboxTrouble
+from aragora_redis.link.supervision import supervised
 from aragora_redis.settings import Settings, from_env
 from aragora_redis.settings.files import reason_unsafe
 from aragora_redis.settings.model import TokenSettings
@@ -261,6 +262,32 @@ async def test_a_full_disk_is_said_and_what_it_refused_is_written_later(outbox, 
     running.cancel()
     await made.close()
     assert len(outbox("next").adopt().entries) == 4
+
+
+async def test_a_fault_of_ours_loses_nothing_and_leaves_nobody_waiting(outbox, monkeypatch, caplog):
+    monkeypatch.setattr("aragora_redis.link.supervision.PAUSE", 0.01)
+    file, faults = outbox(), [RuntimeError("a fault")]
+    append = file.append
+
+    def fail(entries):
+        if entries and faults:
+            raise faults.pop()
+        append(entries)
+
+    monkeypatch.setattr(file, "append", fail)
+    events, said = Events(), list[Event]()
+    events.subscribe(said.append)
+    made = Outbox(file, SYSTEM_CLOCK, events, lambda _entry: None)
+    running = asyncio.create_task(supervised("the outbox", made.run))
+    assert not await asyncio.wait_for(made.keep(entry(1)), 5)
+    assert made.on_disk.waiting == 1
+    assert said == [OutboxTrouble("RuntimeError", "error")]
+    monkeypatch.setattr("aragora_redis.state.outbox.RETRY_AFTER", 0.01)
+    await until(lambda: made.trouble is None)
+    assert "a fault" in caplog.text
+    running.cancel()
+    await made.close()
+    assert outbox("next").adopt().entries == [entry(1)]
 
 
 async def test_what_found_no_room_to_wait_for_the_disk_is_said_when_it_is_back(outbox, monkeypatch):

@@ -161,16 +161,16 @@ class Outbox:
         self._writing = [*owed, *(each for each, _ in group)]
         if not self._writing:
             return
-        failure: OSError | None = None
+        failure: Exception | None = None
         try:
             while self._writing:
                 piece = [each.entry for each in self._writing[:PIECE]]
                 await self._in_thread(partial(self._file.append, piece), WRITE_LIMIT)
                 del self._writing[:PIECE]
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - a fault of ours, raised below, loses none either
             failure = error
             self._owe_first(self._writing)
-        except asyncio.CancelledError:
+        except BaseException:
             self._waiting = group + self._waiting  # written twice, it is one entry all the same
             self._owe_first(self._writing[: max(len(self._writing) - len(group), 0)])
             raise
@@ -180,6 +180,8 @@ class Outbox:
         for _, future in group:
             if not future.done():
                 future.set_result(failure is None)
+        if not isinstance(failure, OSError | None):
+            raise failure
 
     def _owe(self, owed: _Owed) -> None:
         self._dropped += len(self._owed) == OWED_LIMIT
@@ -216,12 +218,11 @@ class Outbox:
                 OutboxAdopted(found.files, len(found.entries), found.damaged, tuple(strange))
             )
 
-    def _settle(self, failure: OSError | None) -> None:
+    def _settle(self, failure: Exception | None) -> None:
         """Take in what came of asking the disk."""
         self._refused = bool(self._owed)
         if failure is not None:
-            kind: DiskTrouble = "full" if failure.errno in _FULL else "error"
-            self._unwritten = OutboxTrouble(failure.strerror or str(failure), kind)
+            self._unwritten = _trouble_of(failure)
         elif not self._refused:
             self._unwritten = None
         self._say()
@@ -260,3 +261,10 @@ class Outbox:
             return
         self._hangs = True
         self._fail(_HUNG)
+
+
+def _trouble_of(failure: Exception) -> OutboxTrouble:
+    if not isinstance(failure, OSError):
+        return OutboxTrouble(type(failure).__name__, "error")
+    kind: DiskTrouble = "full" if failure.errno in _FULL else "error"
+    return OutboxTrouble(failure.strerror or str(failure), kind)
