@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import random
+import threading
+import time
 from contextlib import suppress
 
 import pytest
@@ -12,11 +14,18 @@ from prometheus_client import CollectorRegistry
 
 from aragora_redis.circuit.operations import LEASE_FLOOR
 from aragora_redis.circuit.permit import Permit
-from aragora_redis.errors import CircuitFullError, CircuitOpenError, InvalidInputError
+from aragora_redis.errors import (
+    CircuitFullError,
+    CircuitOpenError,
+    DeadlineError,
+    InvalidInputError,
+)
 from aragora_redis.settings import Settings
 from aragora_redis.sync import SharedState as SyncState
+from aragora_redis.sync.call import Call
 from aragora_redis.telemetry.prometheus import Metrics
 from aragora_redis.testing import FakeClock, memory_state
+from aragora_redis.testing.sync import memory_state as sync_memory_state
 
 POLICIES = """
 [circuits.default]
@@ -219,7 +228,7 @@ def test_who_waits_is_let_in_when_a_thread_leaves_that_was_there_before_the_limi
         pass
     guard = circuit.guard()
     guard.__enter__()
-    assert there.bulkhead._outside == 1
+    assert len(there.bulkhead._outside) == 1
     threads._crossing.later(lambda: there.use(limited))
     settled(threads)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -230,3 +239,60 @@ def test_who_waits_is_let_in_when_a_thread_leaves_that_was_there_before_the_limi
         circuit.release(waiting.result(10))
     settled(threads)
     assert there.bulkhead.in_flight == 0
+
+
+TRIES = """
+[circuits.default]
+open_for = "10 ms"
+minimum_calls = 1
+reporters = 1
+half_open_probes = 1
+"""
+
+
+@pytest.mark.parametrize("why", ["interrupted", "it does not come round"])
+@pytest.mark.parametrize("outcome", ["ok", "released"])
+def test_a_trial_call_whose_end_cannot_be_told_gives_its_place_back(monkeypatch, why, outcome):
+    """Else it would be kept for the fleet for good: who is followed here is renewed."""
+    holds, held = threading.Event(), threading.Event()
+
+    def hold():
+        holds.set()
+        held.wait(5)
+
+    with sync_memory_state(TRIES) as state:
+        circuit = state.circuits["up"]
+        with pytest.raises(ZeroDivisionError), circuit:
+            raise ZeroDivisionError
+        until(lambda: circuit.state == "half-open")
+        guard = circuit.guard()
+        guard.__enter__()
+        with monkeypatch.context() as patched:
+            state.crossing.later(hold)
+            assert holds.wait(5)
+            if why == "interrupted":
+                patched.setattr(Call, "wait", interrupted)
+            else:
+                patched.setattr("aragora_redis.sync.loop.CROSSING", -state.crossing.deadline)
+            with pytest.raises((KeyboardInterrupt, DeadlineError)):
+                guard.end(outcome)
+            held.set()
+        until(lambda: is_let_in(circuit))
+
+
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
+def is_let_in(circuit):
+    with suppress(CircuitOpenError):
+        circuit.guard().__enter__()
+        return True
+    return False
+
+
+def until(reached):
+    end = time.monotonic() + 5
+    while not reached():
+        assert time.monotonic() < end
+        time.sleep(0.005)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
 from functools import wraps
 from types import TracebackType
@@ -13,6 +13,7 @@ from ..circuit.operations import Reporter
 from ..circuit.outcome import DEFAULT, Classify, Kinds, Outcome, Rules
 from ..circuit.permit import Permit
 from ..errors import NotStartedError
+from ..names import validate_seconds
 from ..state.circuit import Circuit as AsyncCircuit
 from ..state.circuit_entered import Entered
 from ..state.circuit_status import CircuitStatus
@@ -109,12 +110,10 @@ class Circuit:
 
     def report(self, permit: Permit, *, ok: bool, duration: float) -> None:
         """Tell how a call went that was let through; `duration` in seconds."""
+        validate_seconds(duration, "a duration")
         circuit = self._circuit()
-        if permit.trial or not 0 <= duration < float("inf"):
-            self._crossing.cross(
-                lambda _: circuit.report(permit, ok=ok, duration=duration),
-                self._crossing.deadline,
-            )
+        if permit.trial:
+            self._settle(permit, lambda _: circuit.report(permit, ok=ok, duration=duration))
         else:
             self._crossing.later(
                 lambda: circuit.count(permit, ok=ok, duration=duration), can_wait=ok
@@ -124,9 +123,20 @@ class Circuit:
         """Give leave back without a result."""
         if permit.trial:
             circuit = self._circuit()
-            self._crossing.cross(lambda _: circuit.release(permit), self._crossing.deadline)
+            self._settle(permit, lambda _: circuit.release(permit))
         else:
             self.give_up(permit)
+
+    def _settle(
+        self, permit: Permit, settle: Callable[[SharedState], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Tell the end of a trial call: who cannot wait for that keeps no place of the fleet's."""
+        try:
+            self._crossing.cross(settle, self._crossing.deadline)
+        except BaseException:
+            with suppress(NotStartedError):
+                self.give_up(permit)
+            raise
 
     def give_up(self, permit: Permit) -> None:
         """The same without waiting, in the background."""
