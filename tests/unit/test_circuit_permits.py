@@ -280,6 +280,76 @@ def test_a_trial_call_whose_end_cannot_be_told_gives_its_place_back(monkeypatch,
         until(lambda: is_let_in(circuit))
 
 
+INTERRUPTED = {
+    "on entering": ("monotonic", lambda circuit: circuit.guard().__enter__()),
+    "as it was entered": ("_inside", lambda circuit: circuit.__enter__()),
+    "on leaving": ("report", lambda circuit: circuit.protect()(int)()),
+    "in the middle of leaving": (
+        "release",
+        lambda circuit: circuit.protect(ignore=OSError)(open)(""),
+    ),
+}
+
+
+@pytest.mark.parametrize("when", INTERRUPTED)
+@pytest.mark.parametrize("name", ["few", "any"])
+def test_who_is_interrupted_holds_none(threads, monkeypatch, name, when):
+    circuit = threads.circuits[name]
+    with circuit:
+        pass  # the first one asks
+    method, call = INTERRUPTED[when]
+    with monkeypatch.context() as patched:
+        patched.setattr(type(circuit), method, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            call(circuit)
+    settled(threads)
+    assert threads.circuits.look(name).in_flight == 0
+
+
+@pytest.mark.parametrize("name", ["few", "any"])
+def test_who_is_interrupted_while_a_place_is_given_back_gives_it_back_once(
+    threads, monkeypatch, name
+):
+    circuit = threads.circuits[name]
+    other, guard = circuit.guard(), circuit.guard()
+    other.__enter__()
+    guard.__enter__()
+    leave, left = guard._leave, list[int]()
+
+    def interrupted():
+        leave()
+        left.append(1)
+        if len(left) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(guard, "_leave", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        guard.end("ok")
+    settled(threads)
+    assert left == [1, 1]
+    assert circuit._circuit().bulkhead.in_flight == 1
+
+
+@pytest.mark.parametrize("name", ["few", "any"])
+def test_who_drops_a_call_gives_its_place_back(threads, name):
+    circuit = threads.circuits[name]
+    circuit.guard().__enter__()
+    settled(threads)
+    assert circuit._circuit().bulkhead.in_flight == 0
+
+
+def test_a_generator_may_be_closed_after_its_state(threads):
+    @threads.circuits["few"].protect()
+    def stream():
+        yield 1
+        yield 2
+
+    items = stream()
+    assert next(items) == 1
+    threads.close()
+    items.close()
+
+
 def interrupted(*_, **__):
     raise KeyboardInterrupt
 

@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable
 from math import inf
 
-from .. import native
 from ..circuit.policy import CircuitPolicy
 from ..clock import Clock
 from ..errors import CircuitFullError
@@ -21,7 +20,7 @@ HELD = 10_000
 
 
 class Bulkhead:
-    """Places for calls; used in one event loop, but for what `count` counts.
+    """Places for calls; used in one event loop, but for `count` and `over`.
 
     Args:
         refused: told of each call that got none.
@@ -41,8 +40,7 @@ class Bulkhead:
         self._clock = clock
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._inside = 0
-        self._outside = 0
-        self._counting = native.lock()
+        self._outside: set[object] = set()
         self._held: dict[str, float] = {}
         self._lapses_at = inf
 
@@ -54,7 +52,7 @@ class Bulkhead:
     @property
     def in_flight(self) -> int:
         """Calls under way."""
-        return self._inside + self._outside
+        return self._inside + len(self._outside)
 
     @property
     def waiting(self) -> int:
@@ -73,7 +71,7 @@ class Bulkhead:
 
     def step_in(self) -> bool:
         """Take a place, if there is one and nobody waits for it."""
-        if self._waiters or self._inside + self._outside >= self._most:
+        if self._waiters or self._inside + len(self._outside) >= self._most:
             return False
         self._inside += 1
         return True
@@ -111,10 +109,13 @@ class Bulkhead:
                 self._inside += 1
                 waiter.set_result(None)
 
-    def count(self, calls: int) -> None:
-        """Count calls of other threads that begin (1) or end (-1), where there is no limit."""
-        with self._counting:
-            self._outside += calls
+    def count(self, call: object) -> None:
+        """Count a call of another thread, where there is no limit, until it is over."""
+        self._outside.add(call)
+
+    def over(self, call: object) -> None:
+        """Count it no more. Who is interrupted may say so twice, and of one that never began."""
+        self._outside.discard(call)
 
     # --- places by name ------------------------------------------------------------------
 

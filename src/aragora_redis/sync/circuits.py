@@ -192,20 +192,33 @@ class Circuit:
         return decorate
 
     def enter(self) -> tuple[Permit, Callable[[], None]]:
-        """Leave to make one call, and what gives its place back, whatever the policy is by then."""
+        """Leave to make one call, and what gives its place back, whatever the policy is by then.
+
+        That may be called again by who was interrupted in it: the place is given back once.
+        """
         circuit = self._circuit()
         bulkhead = circuit.bulkhead
         admitted = None if bulkhead.bounded else circuit.admit()
         if admitted is not None:
-            bulkhead.count(1)
-            return admitted, lambda: bulkhead.count(-1)
+            call = object()
+            try:
+                bulkhead.count(call)
+            except BaseException:  # from the handler of a signal: it may have been counted
+                bulkhead.over(call)
+                raise
+            return admitted, lambda: bulkhead.over(call)
+        places = [bulkhead]
+
+        def leave() -> None:
+            if places:
+                places.pop().leave()
 
         def undo(permit: Permit) -> None:
-            bulkhead.leave()
+            leave()
             circuit.give_up(permit)
 
         permit = self._crossing.cross(lambda _: circuit.enter(), self._longest(circuit), undo=undo)
-        return permit, lambda: self._crossing.later(bulkhead.leave)
+        return permit, lambda: self._crossing.later(leave)
 
     def _longest(self, circuit: AsyncCircuit) -> float:
         """Seconds that leave to make a call may take."""
@@ -219,8 +232,12 @@ class Circuit:
     def __enter__(self) -> Self:
         guard = self.guard()
         guard.__enter__()
-        with current().entering:
-            self._inside().add(guard)
+        try:
+            with current().entering:
+                self._inside().add(guard)
+        except BaseException:  # who is interrupted here does not come to leave it
+            guard.abandon()
+            raise
         return self
 
     def __exit__(
@@ -251,23 +268,33 @@ class Circuit:
 
 
 class Guard:
-    """See `aragora_redis.state.circuit_guard.Guard`."""
+    """See `aragora_redis.state.circuit_guard.Guard`.
+
+    A signal's handler may raise anywhere, as of Ctrl-C or of a soft time limit does: what was taken
+    is then given back here, or when this is dropped.
+    """
+
+    _permit: Permit | None = None
+    _leave: Callable[[], None]
 
     def __init__(self, circuit: Circuit, rules: Rules) -> None:
         self._circuit = circuit
         self._rules = rules
-        self._permit: Permit | None = None
         self._process = current()
-        self._leave: Callable[[], None] | None = None
         self.outer: Guard | None = None
         self._started = 0.0
         self._took: float | None = None
         self._outcome: Outcome = "ok"
 
     def __enter__(self) -> Self:
-        (self._permit, self._leave), self._outcome = self._circuit.enter(), "ok"
         self._process = current()
-        self._started, self._took = self._circuit.monotonic(), None
+        self._outcome, self._took = "ok", None
+        try:
+            self._permit, self._leave = self._circuit.enter()
+            self._started = self._circuit.monotonic()
+        except BaseException:
+            self.abandon()
+            raise
         return self
 
     def __exit__(
@@ -294,35 +321,40 @@ class Guard:
 
     def end(self, outcome: Outcome) -> None:
         """Tell how the call went, once; "released" says nothing of the dependency."""
-        permit = self._taken()
+        permit = self._held()
         if permit is not None:
-            with suppress(NotStartedError):  # it was closed meanwhile: nobody counts any more
-                self._tell(permit, outcome)
+            try:
+                with suppress(NotStartedError):  # it was closed meanwhile: nobody counts any more
+                    self._tell(permit, outcome)
+            except BaseException:
+                self.abandon()
+                raise
+        self._permit = None
 
     def abandon(self) -> None:
         """Give the leave back without waiting: whoever held the call has dropped it."""
-        permit = self._taken()
+        permit = self._held()
         if permit is not None:
-            self._give_place_back()
-            self._circuit.give_up(permit)
+            with suppress(NotStartedError):
+                self._leave()
+                self._circuit.give_up(permit)
+        self._permit = None
 
-    def _taken(self) -> Permit | None:
-        """The permit, once; none in a fork, whose parent has it too, and ends the call."""
-        permit, self._permit = self._permit, None
-        return permit if self._process is current() else None
+    def __del__(self) -> None:
+        if self._permit is not None:
+            self.abandon()
+
+    def _held(self) -> Permit | None:
+        """The permit of a call under way; none in a fork, whose parent has it too, and ends it."""
+        return self._permit if self._process is current() else None
 
     def _tell(self, permit: Permit, outcome: Outcome) -> None:
-        self._give_place_back()
+        self._leave()
         if outcome == "released":
             self._circuit.release(permit)
             return
         took = self._circuit.monotonic() - self._started if self._took is None else self._took
         self._circuit.report(permit, ok=outcome == "ok", duration=took)
-
-    def _give_place_back(self) -> None:
-        leave, self._leave = self._leave, None
-        if leave is not None:
-            leave()
 
 
 class _Followed(Generator[Y, S, T]):

@@ -208,6 +208,3 @@ class _SyncBody(httpx.SyncByteStream):
             self._stream.close()
         finally:
             self._guard.end("released")
-
-    def __del__(self) -> None:
-        self._guard.abandon()
