@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 import pytest
 
 from aragora_redis.circuit.machine import Phase, Standing
+from aragora_redis.circuit.policy import CircuitPolicy
 from aragora_redis.errors import CircuitOpenError, LinkDownError, LinkSilentError
+from aragora_redis.rate_limit.share import FleetSize
+from aragora_redis.state.lone_trials import LoneTrials
 from aragora_redis.testing import FakeClock, memory_state
 
 POLICIES = "[circuits.default]\nminimum_calls = 1\nreporters = 1\nopen_for = '30 seconds'\n"
@@ -122,3 +127,31 @@ async def test_a_trial_call_without_redis_is_kept_while_its_caller_says_so(state
     await circuit.report(permit, ok=True, duration=0.1)
     assert circuit.state == "closed"
     assert await circuit.keep(permit) == 0.0, "it has ended"
+
+
+@pytest.mark.parametrize("own", range(4))
+def test_whose_turn_it_is_without_redis_is_worked_out_once_an_open_time(clock, monkeypatch, own):
+    """Each call that is refused asks, and a fleet may have thousands."""
+    weighed, fleet, policy = list[bytes](), FleetSize(), CircuitPolicy()
+
+    def weigh(text, **size):
+        weighed.append(text)
+        return blake2b(text, **size)
+
+    monkeypatch.setattr("aragora_redis.state.lone_trials.blake2b", weigh)
+    lone = LoneTrials(
+        "up",
+        lambda: policy,
+        clock=clock,
+        server_now=lambda: int(clock.wall() * 1e6),
+        fleet=fleet,
+        own=str(own),
+    )
+    for size in (10, 10, 11):
+        fleet.observe(map(str, range(size)), healthy=True)
+        said = [lone.take() for _ in range(9)]
+        assert said[1:] == [None] * 8
+        assert len(weighed) == size
+        lone.finish(said[0] or "")
+        weighed.clear()
+        clock.advance(policy.open_for)

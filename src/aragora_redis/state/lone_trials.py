@@ -40,6 +40,7 @@ class LoneTrials:
         self._fleet = fleet
         self._own = own
         self._slot = -1
+        self._weighed: tuple[object, bool] = None, False
         self._token: str | None = None
         self._until = 0.0
 
@@ -81,7 +82,7 @@ class LoneTrials:
 
         Where the others are not known it is: it would else stay open until Redis returns.
         """
-        ids = self._fleet.ids
+        ids, places = self._fleet.ids, self._policy().half_open_probes
         if self._own not in ids:
             return True
 
@@ -89,5 +90,8 @@ class LoneTrials:
             text = f"{self._name} {slot} {boot_id}"
             return blake2b(text.encode(), digest_size=8).digest()
 
-        ranked = sorted(ids, key=weight)
-        return self._own in ranked[: self._policy().half_open_probes]
+        # Each call that is refused asks, and to weigh a thousand instances takes a millisecond.
+        if self._weighed[0] != (slot, ids, places):
+            ranked = sorted(ids, key=weight)
+            self._weighed = (slot, ids, places), self._own in ranked[:places]
+        return self._weighed[1]
