@@ -163,6 +163,29 @@ async def test_a_lease_that_is_not_used_comes_back(state, clock):
         pytest.fail("it did not come back")
 
 
+async def test_a_lease_that_is_being_fetched_at_the_end_comes_back_too(state):
+    run, granted, go = state.embedded.run, asyncio.Event(), asyncio.Event()
+
+    async def run_slowly(operation, *, within):
+        reply = await run(operation, within=within)
+        granted.set()
+        await go.wait()
+        return reply
+
+    state.embedded.run = run_slowly
+    checking = asyncio.create_task(state.rate_limits.check("hot", "s"))
+    await granted.wait()
+    closing = asyncio.create_task(state.close())
+    await asyncio.sleep(0.01)
+    assert not closing.done()
+    go.set()
+    await closing
+    assert (await checking).allowed
+    state.embedded.run = run
+    state.start()
+    assert (await state.rate_limits.look("hot", "s")).decision.remaining == 99
+
+
 async def test_a_lease_of_before_a_reload_brings_back_no_more_than_is_left_of_it(state, clock):
     limits, before = state.rate_limits, POLICIES
     assert (await limits.check("hot", "s")).allowed

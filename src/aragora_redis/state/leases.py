@@ -130,8 +130,11 @@ class Leases:
                 self._wake.clear()
 
     async def finish(self) -> None:
-        """Bring back everything, at the end."""
-        await self._return([*self._leases])
+        """Bring back everything, at the end; what is still being fetched too."""
+        while self._fetching or self._leases:
+            if self._fetching:
+                await asyncio.wait(self._fetching.values())
+            await self._return([*self._leases])
 
     def _fetched(
         self, limiter: LocalLimiter, record: Record, cost: int
