@@ -126,7 +126,7 @@ def test_what_is_known_here_does_not_leave_the_thread(state, crossings):
     for _ in range(100):
         assert not state.rate_limits.check("api", "u").allowed
         assert not state.tokens.is_revoked({"jti": "x"})
-        with circuit:
+        with state.circuits["llm"]:
             pass
     assert crossings[0] == before
     assert state.rate_limits.reset("api", "u")

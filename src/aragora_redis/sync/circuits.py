@@ -13,11 +13,11 @@ from ..circuit.operations import Reporter
 from ..circuit.outcome import DEFAULT, Classify, Kinds, Outcome, Rules
 from ..circuit.permit import Permit
 from ..errors import NotStartedError
-from ..names import validate_seconds
+from ..names import validate_name, validate_seconds
 from ..state.circuit import Circuit as AsyncCircuit
 from ..state.circuit_entered import Entered
 from ..state.circuit_status import CircuitStatus
-from ..state.circuits import Forced
+from ..state.circuits import CIRCUITS, Forced
 from ..state.decorated import threaded
 from ..state.endable_sessions import WRITE_LIMIT
 from ..state.shared import SharedState
@@ -36,10 +36,34 @@ class Circuits:
 
     def __init__(self, crossing: Crossing) -> None:
         self._crossing = crossing
+        self._found: tuple[SharedState | None, dict[str, AsyncCircuit]] = None, {}
 
     def __getitem__(self, name: str) -> Circuit:
-        """The circuit of a name; it begins closed."""
-        return Circuit(self._crossing, name)
+        """The circuit of a name; it begins closed.
+
+        Raises:
+            InvalidInputError: the name cannot be one.
+        """
+        validate_name(name, "a circuit")
+        return Circuit(self._crossing, name, self._find)
+
+    def _find(self, here: SharedState, name: str) -> AsyncCircuit:
+        """What lives in the loop under a name; it is asked there but once."""
+        state, found = self._found
+        if state is not here:
+            found = {}
+            self._found = here, found
+        circuit = found.get(name)
+        if circuit is None:
+
+            async def find(state: SharedState) -> AsyncCircuit:
+                return state.circuits[name]
+
+            circuit = self._crossing.cross(find, 0)
+            if len(found) >= CIRCUITS:
+                found.clear()
+            found[name] = circuit
+        return circuit
 
     def all(self) -> list[CircuitStatus]:
         """All circuits in use in the fleet, by name."""
@@ -76,9 +100,12 @@ class Circuits:
 class Circuit:
     """See `aragora_redis.state.circuit.Circuit`. One object may be used by many threads at once."""
 
-    def __init__(self, crossing: Crossing, name: str) -> None:
+    def __init__(
+        self, crossing: Crossing, name: str, find: Callable[[SharedState, str], AsyncCircuit]
+    ) -> None:
         self._crossing = crossing
         self._name = name
+        self._find = find
         self._entered: Entered[threading.Thread, Guard] = Entered(
             threading.current_thread, lambda thread: not thread.is_alive()
         )
@@ -260,11 +287,8 @@ class Circuit:
     def _circuit(self) -> AsyncCircuit:
         here = self._crossing.here
         if self._there is None or self._there[0] is not here:
-            self._there = (here, self._crossing.cross(self._find, 0))
+            self._there = (here, self._find(here, self._name))
         return self._there[1]
-
-    async def _find(self, state: SharedState) -> AsyncCircuit:
-        return state.circuits[self._name]
 
 
 class Guard:
