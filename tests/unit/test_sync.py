@@ -172,6 +172,15 @@ def test_policies_are_replaced_and_stay_so_in_a_fork(state):
     first.close()
 
 
+def test_policies_that_were_refused_for_want_of_a_start_are_not_in_force_after_it():
+    state = SharedState(Settings(), policies=POLICIES)
+    with pytest.raises(NotStartedError) as refused:
+        state.use_policies(parse_policies("", source="test"))
+    assert refused.value.ran is Ran.NO
+    with state:
+        assert state.rate_limits.policy("api").burst == 2
+
+
 def test_a_fork_goes_by_what_the_file_has_said_since(tmp_path):
     path = tmp_path / "policies.toml"
 

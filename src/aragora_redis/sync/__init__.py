@@ -133,12 +133,12 @@ class SharedState:
 
         Until the policies file changes, see `aragora_redis.SharedState.use_policies`.
         """
-        self._used = policies
 
         async def use(there: state.SharedState) -> None:
             there.use_policies(policies)
 
         self._crossing.cross(use, 0, looks=True)
+        self._used = policies
 
     def reread_policies(self) -> None:
         """Read the policies file now; a bad one changes nothing."""
