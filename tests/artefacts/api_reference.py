@@ -47,7 +47,13 @@ class Chapter(NamedTuple):
 
 _LIMITS = "aragora_redis.rate_limit"
 CHAPTERS = (
-    Chapter("The state", "aragora_redis.state.shared", ("SharedState",), at="state"),
+    Chapter(
+        "The state",
+        "aragora_redis.state.shared",
+        ("SharedState",),
+        at="state",
+        inner=("end_outages",),
+    ),
     Chapter("Its status", "aragora_redis.state.status", ("Status", "OnDisk")),
     Chapter("How far replicas are behind", "aragora_redis.topology.statement", ("Lag",)),
     Chapter("What a policies file says", "aragora_redis.policies"),

@@ -17,8 +17,10 @@ import pytest
 
 from aragora_redis import native
 from aragora_redis.errors import NotStartedError, SettingsError
+from aragora_redis.events import Events, Recovered
 from aragora_redis.policies import parse_policies
 from aragora_redis.settings import Settings, from_env
+from aragora_redis.state.outage_log import OutageLog
 from aragora_redis.sync import SharedState
 from aragora_redis.sync.process import current
 
@@ -307,6 +309,21 @@ def test_who_asks_while_it_is_closed_for_a_fork_begins_anew(monkeypatch):
 
         monkeypatch.setattr(crossing, "_begun", forked_meanwhile)
         assert state.rate_limits.check("api", "u").allowed
+
+
+def test_what_lives_on_in_the_parent_tells_of_no_outage_in_a_child(monkeypatch):
+    events, heard = Events(), list[OutageLog]()
+    monkeypatch.setattr(OutageLog, "_hear", lambda log, _: heard.append(log))
+    monkeypatch.setattr("aragora_redis.sync.START_LIMIT", 0.01)
+    nowhere = from_env({"ARAGORA_REDIS_URL": "redis://127.0.0.1:1"})
+    with SharedState(nowhere, events=events) as state:
+        first, state._crossing._unasked = state._crossing._unasked, None  # as a fork finds it
+        assert first is not None
+        assert state._crossing.seen is not first.state
+        heard.clear()
+        events.emit(Recovered(1.0))
+        assert len({*map(id, heard)}) == 1
+        first.close()
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")

@@ -347,6 +347,10 @@ class SharedState:
     def _whole(self) -> bool:
         return self._down() is None
 
+    def end_outages(self) -> None:
+        """Tell of outages no more: one that lives in the parent of this process does not here."""
+        self._end_outages()
+
     def _why_not_ready(self) -> str:
         status = self.status()
         troubles = (f"{what}: {why}" for what, why in status.troubles.items())

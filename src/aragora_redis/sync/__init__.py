@@ -65,6 +65,8 @@ class SharedState:
 
         def make() -> state.SharedState:
             before, used = self._made, self._used
+            if before is not None:
+                before.end_outages()  # one that lives on in the parent still listens here
             made = self._made = state.SharedState(
                 settings, policies=policies, clock=clock, events=events
             )
