@@ -201,6 +201,13 @@ def test_where_no_thread_can_be_had_any_more_work_is_done_all_the_same(monkeypat
     assert threads.submit(threading.get_ident).result(5) != threading.get_ident()
 
 
+def test_who_enters_before_it_is_ready_is_warned(monkeypatch, caplog):
+    for module in ("sync", "state.shared"):
+        monkeypatch.setattr(f"aragora_redis.{module}.START_LIMIT", 0.01)
+    with SharedState(from_env({"ARAGORA_REDIS_URL": "redis://127.0.0.1:1"})):
+        assert "not ready after 0.01 s: revocations are not loaded" in caplog.text
+
+
 # --- forks ------------------------------------------------------------------------------
 
 

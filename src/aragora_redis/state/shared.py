@@ -158,12 +158,7 @@ class SharedState:
             await self.close()
             raise
         if not ready:
-            _log.warning(
-                "not ready after %g s: revocations are not loaded, "
-                "checks of tokens are refused: %s",
-                START_LIMIT,
-                self._why_not_ready(),
-            )
+            self.warn_not_ready()
         return self
 
     async def __aexit__(
@@ -350,6 +345,14 @@ class SharedState:
     def end_outages(self) -> None:
         """Tell of outages no more: one that lives in the parent of this process does not here."""
         self._end_outages()
+
+    def warn_not_ready(self) -> None:
+        """Log that it is not ready after `START_LIMIT`, and why."""
+        _log.warning(
+            "not ready after %g s: revocations are not loaded, checks of tokens are refused: %s",
+            START_LIMIT,
+            self._why_not_ready(),
+        )
 
     def _why_not_ready(self) -> str:
         status = self.status()

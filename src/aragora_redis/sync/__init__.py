@@ -96,7 +96,8 @@ class SharedState:
     def __enter__(self) -> Self:
         try:
             self.start()
-            self.wait_ready(START_LIMIT)
+            if not self.wait_ready(START_LIMIT):
+                self._crossing.cross(_warn, 0, looks=True)
         except BaseException:  # who is interrupted here does not come to leave it
             self.close()
             raise
@@ -166,3 +167,7 @@ class SharedState:
             return there.status()
 
         return self._crossing.cross(ask, 0, looks=True)
+
+
+async def _warn(there: state.SharedState) -> None:
+    there.warn_not_ready()
