@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import multiprocessing.util
 import os
 import signal
 import subprocess
@@ -206,6 +207,15 @@ def test_who_enters_before_it_is_ready_is_warned(monkeypatch, caplog):
         monkeypatch.setattr(f"aragora_redis.{module}.START_LIMIT", 0.01)
     with SharedState(from_env({"ARAGORA_REDIS_URL": "redis://127.0.0.1:1"})):
         assert "not ready after 0.01 s: revocations are not loaded" in caplog.text
+
+
+def test_multiprocessing_is_told_once_to_end_it():
+    ends: dict[object, object] = vars(multiprocessing.util)["_finalizer_registry"]
+    before = len(ends)
+    for _ in range(3):
+        with SharedState(Settings()):
+            pass
+    assert len(ends) <= before + 1
 
 
 # --- forks ------------------------------------------------------------------------------

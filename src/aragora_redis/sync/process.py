@@ -38,6 +38,8 @@ class Process:
         self.entering = threading.Lock()
         """For who enters and leaves circuits."""
         self.loop: Loop | None = None
+        self.ends_with_pool = False
+        """Whether multiprocessing is to end what lives here."""
         self.residents: set[Resident] = set()
         """Who lives here: they are told of forks, and closed when the process ends."""
 
@@ -114,7 +116,8 @@ def _end_with_pool(process: Process) -> None:
     loaded the application where that was not forked.
     """
     util = sys.modules.get("multiprocessing.util")
-    if util is not None:
+    if util is not None and not process.ends_with_pool:
+        process.ends_with_pool = True
         util.Finalize(None, _end, exitpriority=0)
         util.register_after_fork(process, lambda _: util.Finalize(None, _end, exitpriority=0))
     celery = sys.modules.get("celery.signals")
