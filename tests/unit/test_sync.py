@@ -31,6 +31,7 @@ from aragora_redis.policies import parse_policies
 from aragora_redis.settings import Settings
 from aragora_redis.state.loading import LOAD_STEP
 from aragora_redis.sync import SharedState, faces
+from aragora_redis.sync.call import Call
 from aragora_redis.sync.loop import Loop
 from aragora_redis.sync.process import current
 from aragora_redis.tokens.entry import jti_entry
@@ -104,6 +105,26 @@ def test_what_is_reserved_is_settled_or_given_back(state):
     assert state.rate_limits.refund(other.id).returned == 1
     assert not state.rate_limits.set_limit("api", "llm", Rate("1/second", burst=9))
     assert state.rate_limits.look("api", "llm").decision.remaining == 8
+
+
+def test_a_reservation_that_was_interrupted_as_it_was_entered_is_not_kept(state, monkeypatch):
+    async def keepers(_):
+        await asyncio.sleep(0)
+        return [task for task in asyncio.all_tasks() if "keep_alive" in str(task.get_coro())]
+
+    wait, reserved = Call.wait, state.rate_limits.reserve("api", "llm", 1)
+
+    def interrupted(call, within):
+        assert wait(call, within)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Call, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            reserved.__enter__()
+    end = time.monotonic() + 5
+    while state.crossing.cross(keepers, 1):
+        assert time.monotonic() < end
 
 
 def test_what_cannot_be_given_back_hides_no_exception(state, monkeypatch, caplog):

@@ -75,7 +75,10 @@ class Reserved:
         async def start(_state: SharedState) -> asyncio.Task[None]:
             return asyncio.create_task(keep_alive(self._there, self._ttl))
 
-        self._keeping = self._crossing.cross(start, self._crossing.deadline)
+        def undo(keeping: asyncio.Task[None]) -> None:
+            keeping.cancel()
+
+        self._keeping = self._crossing.cross(start, self._crossing.deadline, undo=undo)
         return self
 
     def __exit__(
