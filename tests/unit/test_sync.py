@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from tests.artefacts.api_reference import CHAPTERS
 
-from aragora_redis import Rate
+from aragora_redis import LimitCheck, Rate
 from aragora_redis.errors import (
     CircuitOpenError,
     DeadlineError,
@@ -421,6 +421,30 @@ def test_an_import_whose_state_is_closed_meanwhile_says_that_it_has_joined_some(
 async def all_tasks():
     await asyncio.sleep(0)
     return asyncio.all_tasks()
+
+
+NO_TIMES = [
+    lambda state, seconds: state.rate_limits.acquire("api", "u", wait=seconds),
+    lambda state, seconds: state.rate_limits.acquire_all(LimitCheck("api", "u"), wait=seconds),
+    lambda state, seconds: state.tokens.revoke("t", expires_at=EXPIRES, within=seconds),
+    lambda state, seconds: state.sessions.create("u", within=seconds),
+    lambda state, seconds: state.wait_ready(seconds),
+]
+
+
+@pytest.mark.parametrize("call", NO_TIMES)
+@pytest.mark.parametrize("seconds", [float("nan"), "5", None])
+def test_how_long_to_wait_that_is_no_time_is_refused_before_anything_begins(state, call, seconds):
+    with pytest.raises(InvalidInputError, match="seconds"):
+        call(state, seconds)
+    assert not state.tokens.is_revoked({"jti": "t"})
+    assert state.rate_limits.look("api", "u").decision.remaining == 2
+
+
+@pytest.mark.parametrize("name", [[], None, "", "a b"])
+def test_a_circuit_that_cannot_be_named(state, name):
+    with pytest.raises(InvalidInputError):
+        state.circuits[name]
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")

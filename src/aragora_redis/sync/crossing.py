@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack, suppress
+from math import isnan
 from typing import Any, TypeVar
 
 from ..clock import SYSTEM_CLOCK
-from ..errors import AragoraRedisError, NotStartedError
+from ..errors import AragoraRedisError, InvalidInputError, NotStartedError
 from ..state.shared import CLOSE_LIMIT, SharedState
 from .process import current
 
@@ -126,6 +127,7 @@ class Crossing:
             looks: it asks nothing that an instance is for.
 
         Raises:
+            InvalidInputError: `within` is no number of seconds.
             NotStartedError: the state is not in use.
             RuntimeError: the caller is a coroutine itself.
         """
@@ -133,6 +135,7 @@ class Crossing:
             raise RuntimeError(
                 "aragora_redis.sync would hold up this event loop: use aragora_redis.SharedState"
             )
+        _validate(within)
         life = self._begun() if looks else self._alive()
         return life.loop.run(work(life.state), within, undo=undo)
 
@@ -175,3 +178,8 @@ class Crossing:
         life = _Life(self._make)
         life.process.residents.add(self)
         return life
+
+
+def _validate(within: object) -> None:
+    if not isinstance(within, int | float) or isnan(within):
+        raise InvalidInputError("how long a call may take is a number of seconds")

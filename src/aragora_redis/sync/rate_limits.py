@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
 from ..errors import AragoraRedisError, LimitExceededError
+from ..names import validate_seconds
 from ..rate_limit.gcra import Decision, Look
 from ..rate_limit.joint import JointDecision, LimitCheck
 from ..rate_limit.policy import LimitPolicy, Rate
@@ -176,6 +177,7 @@ class RateLimits:
 
     def acquire_all(self, *checks: LimitCheck, wait: float) -> JointDecision:
         """Take from all of several limits, and wait for them for at most `wait` seconds."""
+        validate_seconds(wait, "how long to wait")
         return self._crossing.cross(
             lambda state: state.rate_limits.acquire_all(*checks, wait=wait),
             wait + self._crossing.deadline * len(checks),
@@ -192,6 +194,7 @@ class RateLimits:
         limit: Rate | None = None,
     ) -> Decision:
         """Take tokens as `check` does, and wait for them for at most `wait` seconds."""
+        validate_seconds(wait, "how long to wait")
         return self._crossing.cross(
             lambda state: state.rate_limits.acquire(
                 policy, subject, cost, wait=wait, at=at, limit=limit
