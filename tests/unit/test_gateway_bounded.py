@@ -329,6 +329,23 @@ async def test_who_takes_nothing_is_let_go(service, closing):
     assert service.turned_away() == {"unread": 1}
 
 
+async def test_who_takes_nothing_of_the_answer_to_a_slow_head_is_counted_until_it_is_gone():
+    service = Service(HttpLimits(head_timeout=1, keep_alive=1, send_timeout=5, max_per_address=1))
+    client = service.connect()
+    await client.say(GET[:9])
+    service.clock.advance(2)
+    for _ in range(3):
+        service.crowd.sweep()
+        assert (client.statuses, client.wire.closing, client.wire.aborted) == ([408], True, False)
+        assert len(service.crowd) == 1, "its descriptor is still open"
+    assert service.connect().wire.aborted, "it is still one of its address"
+    service.clock.advance(5.1)
+    service.crowd.sweep()
+    assert client.wire.aborted
+    assert len(service.crowd) == 0
+    assert service.turned_away() == {"slow-head": 1, "address": 1, "unread": 1}
+
+
 async def test_who_takes_it_after_all_stays(service):
     client = service.connect()
     await client.say(GET)

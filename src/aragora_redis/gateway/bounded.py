@@ -153,9 +153,11 @@ class BoundedProtocol(OneWriteProtocol):
         """End it; in the middle of a head with an answer."""
         self._deaf = True
         if why is Why.SLOW_HEAD and self._in_head:
+            # It is a member until that has been taken, or is overdue.
             self.transport.write(_ANSWERS[why])
             self.transport.close()
         else:
+            self._crowd.leave(self)
             self.transport.abort()
 
     @property

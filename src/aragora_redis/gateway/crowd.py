@@ -57,7 +57,7 @@ class Member(Protocol):
         """What the client should have done by now."""
 
     def end(self, why: Why) -> None:
-        """End it."""
+        """End it; it leaves once nothing more is to be sent."""
 
 
 class Crowd:
@@ -136,7 +136,6 @@ class Crowd:
 
     def _end(self, member: Member, why: Why) -> None:
         self.turned_away(why)
-        self.leave(member)
         member.end(why)
 
     def _sweep_later(self) -> None:
