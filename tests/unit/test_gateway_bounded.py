@@ -67,7 +67,7 @@ class Service:
         self.asked = []
         self.may = asyncio.Event()
         self.may.set()
-        self.accepts, self.reads = False, True
+        self.accepts, self.reads, self.listens = False, True, False
         self._config = uvicorn.Config(
             self._app, log_config=None, interface="asgi3", proxy_headers=False
         )
@@ -84,6 +84,10 @@ class Service:
                 return
             body += message["body"]
             more = message["more_body"]
+        if self.listens:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            body = b"gone"
         self.asked.append((scope["method"], body))
         await self.may.wait()
         fields = [(b"content-length", b"2")]
@@ -251,6 +255,16 @@ async def test_requests_sent_ahead_have_a_bound(service):
     assert await client.say(*[GET] * (AHEAD + 1)) == [200] * (AHEAD + 1)
     assert client.wire.closing
     assert service.turned_away() == {"pipelined": 1}
+
+
+async def test_what_is_worked_on_hears_that_its_client_has_gone_whatever_was_sent_ahead(service):
+    service.listens = True
+    client = service.connect()
+    await client.say(GET * 3)
+    client.wire.abort()
+    client.protocol.connection_lost(ConnectionResetError())
+    await client.say()
+    assert service.asked == [("GET", b"gone")], "and what was sent ahead is not begun"
 
 
 async def test_of_who_has_sent_too_much_nothing_more_is_read(service):

@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import httptools
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from ..clock import SYSTEM_CLOCK, Clock
 from ..web.client_address import subject_of
@@ -93,6 +94,7 @@ class BoundedProtocol(OneWriteProtocol):
         self._since = self._now()  # when the client was left to act
         self._stalled_at: float | None = None  # since when it takes nothing
         self._closing_at: float | None = None  # since when it was seen to be closing
+        self._worked_on: RequestResponseCycle | None = None  # what was sent ahead waits for it
         self._in_head = False
         self._in_body = False
         self._deaf = False  # what comes is not looked at any more
@@ -112,6 +114,9 @@ class BoundedProtocol(OneWriteProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """It has ended."""
         self._crowd.leave(self)
+        if self._worked_on is not None:  # the server tells the request that was read last
+            self._worked_on.disconnected = True
+            self._worked_on.message_event.set()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -244,6 +249,10 @@ class BoundedProtocol(OneWriteProtocol):
         """All of it is there."""
         self._in_body = False
         super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._worked_on = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
         """It is answered."""
