@@ -8,6 +8,7 @@ import pytest
 
 from aragora_redis.address import Address
 from aragora_redis.events import (
+    GIVEN_UP,
     Degraded,
     Event,
     LinkLost,
@@ -21,6 +22,7 @@ from aragora_redis.telemetry.failover import FailoverTimer, Phase
 OLD, NEW = Address("127.0.0.1", 6379), Address("127.0.0.1", 6380)
 LOST = LinkLost(str(OLD), "fast", "gone")
 UP = LinkUp(str(NEW), "fast", 0.5)
+BACK = LinkUp(str(OLD), "fast", 0.5)
 ANNOUNCED = SwitchAnnounced(Address("127.0.0.1", 26379))
 CHANGED = ViewChanged(OLD, NEW, 2)
 
@@ -30,8 +32,8 @@ CHANGED = ViewChanged(OLD, NEW, 2)
     [
         ([(1, LOST), (3, ANNOUNCED), (4, CHANGED), (5, UP)], [4]),
         ([(1, ANNOUNCED), (2, CHANGED), (2.5, LOST), (3, UP)], [2]),
-        ([(1, LOST), (2, UP)], []),
-        ([(1, LOST), (2, UP), (9, LOST), (10, CHANGED), (11, UP)], [2]),
+        ([(1, LOST), (2, BACK)], []),
+        ([(1, LOST), (2, BACK), (9, LOST), (10, CHANGED), (11, UP)], [2]),
         ([(1, ANNOUNCED), (50, LOST), (51, CHANGED), (52, UP)], [2]),
         ([(1, ANNOUNCED), (50, CHANGED), (51, UP)], [1]),
         ([(1, ANNOUNCED), (50, ANNOUNCED), (51, CHANGED), (52, UP)], [2]),
@@ -64,6 +66,56 @@ def test_duration(story: list[tuple[float, Event]], durations: list[float]):
     assert [span.seconds for span in seen if span.phase is Phase.WHOLE] == durations
 
 
+OTHER = Address("127.0.0.1", 6390)
+BOTH_UP = [(0.0, BACK), (0.0, LinkUp(str(OTHER), "fast", 0.0))]
+OTHER_LOST = LinkLost(str(OTHER), "fast", "gone")
+OTHER_GIVEN_UP = LinkLost(str(OTHER), "fast", GIVEN_UP)
+NAME_LOST, NAME_UP = LinkLost("redis:6379", "fast", "gone"), LinkUp("redis:6379", "fast", 0.5)
+LEADS_ELSEWHERE = ViewChanged(OLD, NEW, None)
+
+
+@pytest.mark.parametrize(
+    ("story", "durations"),
+    [
+        ([(9, ViewChanged(OTHER, OLD, 2)), (10, OTHER_GIVEN_UP), (7200, LOST), (7201, BACK)], []),
+        ([(9, OTHER_GIVEN_UP), (7200, LOST), (7201, CHANGED), (7202, UP)], [2]),
+        ([(9, OTHER_LOST), (7200, LOST), (7201, CHANGED), (7202, UP)], [2]),
+        ([(8, LOST), (9, OTHER_LOST), (10, CHANGED), (11, BOTH_UP[1][1]), (12, UP)], [4]),
+        ([(8, LOST), (9, OTHER_LOST), (10, CHANGED), (11, UP),
+          (12, ViewChanged(OTHER, NEW, 3))], [3, 3]),
+        ([(9, LOST), (10, UP), (11, CHANGED), (7200, LinkLost(str(NEW), "fast", "x")),
+          (7201, UP)], [2]),
+    ],
+    ids=[
+        "slots handed to another primary",
+        "given up, then another killed",
+        "lost and never back, then another killed",
+        "another primary came back meanwhile",
+        "two of them",
+        "linked before it was chosen",
+    ],
+)  # fmt: skip
+def test_each_primary_of_a_cluster_has_its_own(story: list[tuple[float, Event]], durations):
+    timer = FailoverTimer()
+    seen = [span for now, event in [*BOTH_UP, *story] for span in timer.see(event, now)]
+    assert [span.seconds for span in seen if span.phase is Phase.WHOLE] == durations
+
+
+@pytest.mark.parametrize(
+    ("story", "durations"),
+    [
+        ([(9, NAME_LOST), (10, LEADS_ELSEWHERE), (11, NAME_UP)], [2]),
+        ([(9, LEADS_ELSEWHERE), (10, NAME_LOST), (11, NAME_UP)], [2]),
+        ([(9, LEADS_ELSEWHERE), (7200, NAME_LOST), (7201, NAME_UP)], []),
+    ],
+    ids=["killed", "planned", "taken over without a gap, and lost long after"],
+)
+def test_behind_a_name_the_link_leads_to_the_name(story: list[tuple[float, Event]], durations):
+    timer = FailoverTimer()
+    seen = [span for now, event in [(0.0, NAME_UP), *story] for span in timer.see(event, now)]
+    assert [span.seconds for span in seen if span.phase is Phase.WHOLE] == durations
+
+
 RECOVERED = Recovered(3.0)
 DEGRADED = Degraded("refused")
 
@@ -87,7 +139,7 @@ DEGRADED = Degraded("refused")
             [(1, ANNOUNCED), (50, LOST), (51, CHANGED), (52, UP)],
             {"election": 1, "agreement": 0, "connection": 1},
         ),
-        ([(1, LOST), (2, UP), (3, RECOVERED)], {}),
+        ([(1, LOST), (2, BACK), (3, RECOVERED)], {}),
         ([(1, LOST), (2, CHANGED), (3, UP), (90, RECOVERED)],
          {"election": 1, "agreement": 0, "connection": 1}),
         ([(1, LOST), (2, CHANGED), (3, UP), (43, DEGRADED), (44, RECOVERED)],

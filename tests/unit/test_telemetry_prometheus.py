@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from aragora_redis.address import Address
 from aragora_redis.events import (
+    GIVEN_UP,
     CircuitChanged,
     CircuitRefused,
     ClientsTurnedAway,
@@ -202,6 +203,37 @@ def test_every_metric_has_the_prefix_and_a_meaning():
     for family in text_string_to_metric_families(content.decode()):
         assert family.name.startswith("aragora_redis_")
         assert family.documentation.endswith(".")
+
+
+def test_a_lane_is_up_while_it_is_to_each_primary_that_is_known(registry, events):
+    def figures():
+        lane = {"lane": "fast"}
+        names = ("aragora_redis_link_up", "aragora_redis_link_lost_total")
+        return [registry.get_sample_value(name, lane) or 0 for name in names]
+
+    def told(*those: Event):
+        for each in those:
+            events.emit(each)
+        return figures()
+
+    third = Address("127.0.0.1", 6390)
+    assert told(LinkUp(str(OLD), "fast", 0.0), LinkUp(str(third), "fast", 0.0)) == [1, 0]
+    assert told(LinkLost(str(third), "fast", "gone")) == [0, 1]
+    assert told(LinkLost(str(OLD), "fast", "gone"), LinkUp(str(OLD), "fast", 1.0)) == [0, 2]
+    assert told(ViewChanged(third, NEW, 2)) == [0, 2]
+    assert told(LinkUp(str(NEW), "fast", 1.0)) == [1, 2]
+    # Its last slot has gone to another, and it is let go.
+    assert told(ViewChanged(NEW, OLD, 3), LinkLost(str(NEW), "fast", GIVEN_UP)) == [1, 2]
+    # The link to who was replaced is closed on that news.
+    assert told(ViewChanged(OLD, NEW, 4), LinkLost(str(OLD), "fast", "replaced")) == [0, 3]
+    assert told(LinkUp(str(NEW), "fast", 0.1)) == [1, 3]
+    assert told(LinkLost(str(NEW), "fast", GIVEN_UP)) == [0, 3]
+
+
+def test_the_link_to_a_name_stays_what_it_is_where_that_leads_elsewhere(registry, events):
+    events.emit(LinkUp("redis:6379", "fast", 0.0))
+    events.emit(ViewChanged(OLD, NEW, None))
+    assert registry.get_sample_value("aragora_redis_link_up", {"lane": "fast"}) == 1
 
 
 def test_a_lane_that_was_never_up_is_shown_as_down(registry, events):

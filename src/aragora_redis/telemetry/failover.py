@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from ..events import Degraded, Event, LinkLost, LinkUp, Recovered, SwitchAnnounced, ViewChanged
+from ..address import Address
+from ..events import (
+    GIVEN_UP,
+    Degraded,
+    Event,
+    LinkLost,
+    LinkUp,
+    Recovered,
+    SwitchAnnounced,
+    ViewChanged,
+)
 from ..operation import Lane
 
 ANNOUNCEMENT_HOLDS = 10.0
@@ -46,36 +57,46 @@ class Span(NamedTuple):
         return self.ended - self.began
 
 
+@dataclass(slots=True)
+class _UnderWay:
+    """A failover that has not ended, in monotonic seconds."""
+
+    since: float
+    named: float | None = None
+    moved: float | None = None
+    replaced: str | None = None
+    """Whose link is closed on this news, which is no new sign."""
+
+
 class FailoverTimer:
     """Times each failover from its first sign to the fast lane's link to the new primary.
 
     The sign is the loss of that link, or the Sentinels' announcement, on which writes stop too. A
-    link that was lost and came back to the same primary is no failover.
+    link that was lost and came back to the same primary is no failover, and one that was given up
+    was not lost. In a cluster each primary has its own.
     """
 
     def __init__(self) -> None:
-        self._since: float | None = None
-        self._named: float | None = None
-        self._moved: float | None = None
-        self._down = False
+        self._announced: float | None = None
+        self._under_way: dict[str, _UnderWay] = {}  # by where the link leads that will end it
+        self._links: set[str] = set()
         self._linked: float | None = None
 
     def see(self, event: Event, now: float) -> tuple[Span, ...]:
         """Take in an event at `now` (monotonic seconds); the phases that it ends."""
         match event:
-            case SwitchAnnounced() if self._moved is None:
-                self._begin(now)
-                self._named = now if self._named is None else self._named
-            case LinkLost(lane=Lane.FAST):
-                if self._moved is None and not self._down:
-                    self._begin(now)
-                self._down, self._linked = True, None
-            case ViewChanged(old=old) if old is not None:
-                self._begin(now)
-                self._named = now if self._named is None else self._named
-                self._moved = now
-            case LinkUp(lane=Lane.FAST):
-                return self._end(now)
+            case SwitchAnnounced():
+                self._announce(now)
+            case LinkLost(address, Lane.FAST, reason):
+                self._lose(address, reason, now)
+            case ViewChanged(Address(), _, None):
+                for name in self._links | self._under_way.keys():  # it leads elsewhere
+                    self._move(name, name, now)
+            case ViewChanged(Address() as old, new):
+                return self._replace(str(old), str(new), now)
+            case LinkUp(address, Lane.FAST):
+                self._links.add(address)
+                return self._end(address, now)
             case Degraded():
                 if self._linked is not None and now - self._linked > REFUSAL_HOLDS:
                     self._linked = None
@@ -83,24 +104,57 @@ class FailoverTimer:
                 return self._resume(now)
         return ()
 
-    def _begin(self, now: float) -> None:
-        """Take this for the first sign, unless there was one that still counts."""
-        stale = not self._down and now - (self._since or now) > ANNOUNCEMENT_HOLDS
-        if self._since is None or stale:
-            self._since, self._named = now, None
+    def _announce(self, now: float) -> None:
+        for it in self._under_way.values():
+            it.named = now if it.named is None else it.named
+        if not self._under_way and not self._is_recent(self._announced, now):
+            self._announced = now
 
-    def _end(self, now: float) -> tuple[Span, ...]:
-        since, named, moved = self._since, self._named, self._moved
-        self._since = self._named = self._moved = None
-        self._down = False
-        if since is None or named is None or moved is None:
+    def _begin(self, now: float) -> _UnderWay:
+        """It begins with this, unless an announcement that still counts was the first sign."""
+        announced, self._announced = self._announced, None
+        if announced is not None and self._is_recent(announced, now):
+            return _UnderWay(announced, announced)
+        return _UnderWay(now)
+
+    def _lose(self, address: str, reason: str, now: float) -> None:
+        linked = address in self._links
+        self._links.discard(address)
+        if reason == GIVEN_UP:
+            self._under_way.pop(address, None)
+            return
+        self._linked = None
+        if any(it.replaced == address for it in self._under_way.values()):
+            return
+        it = self._under_way.get(address)
+        if it is None or (linked and not self._is_recent(it.since, now)):
+            self._under_way[address] = self._begin(now)
+
+    def _replace(self, old: str, new: str, now: float) -> tuple[Span, ...]:
+        if new in self._links and new != old and old not in self._under_way:
+            return ()  # it took over from one that nobody missed
+        self._move(old, new, now)
+        self._under_way[new].replaced = old
+        self._links.discard(old)
+        return self._end(new, now) if new in self._links else ()
+
+    def _move(self, old: str, new: str, now: float) -> None:
+        it = self._under_way.pop(old, None) or self._begin(now)
+        it.named = now if it.named is None else it.named
+        it.moved = now
+        self._under_way[new] = it
+
+    def _end(self, address: str, now: float) -> tuple[Span, ...]:
+        self._announced = None
+        it = self._under_way.pop(address, None)
+        if it is None or it.named is None or it.moved is None:
             return ()
         self._linked = now
         return (
-            Span(Phase.ELECTION, since, named),
-            Span(Phase.AGREEMENT, named, moved),
-            Span(Phase.CONNECTION, moved, now),
-            Span(Phase.WHOLE, since, now),
+            Span(Phase.ELECTION, it.since, it.named),
+            Span(Phase.AGREEMENT, it.named, it.moved),
+            Span(Phase.CONNECTION, it.moved, now),
+            Span(Phase.WHOLE, it.since, now),
         )
 
     def _resume(self, now: float) -> tuple[Span, ...]:
@@ -108,3 +162,7 @@ class FailoverTimer:
         if linked is None or now - linked > RECOVERY_HOLDS:
             return ()
         return (Span(Phase.FIRST_WRITE, linked, now),)
+
+    @staticmethod
+    def _is_recent(sign: float | None, now: float) -> bool:
+        return sign is not None and now - sign <= ANNOUNCEMENT_HOLDS

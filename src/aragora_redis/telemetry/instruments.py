@@ -183,7 +183,7 @@ LINK_UP = Instrument(
     "link_up",
     Kind.GAUGE,
     "0 or 1",
-    "Whether a verified connection to the primary carries the lane.",
+    "Whether a verified connection to the primary carries the lane; in a cluster to each of them.",
     (_LANE,),
 )
 LINK_LOST = Instrument(

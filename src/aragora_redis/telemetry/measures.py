@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple, get_args
 
+from ..address import Address
 from ..events import (
+    GIVEN_UP,
     ActLost,
     CircuitChanged,
     CircuitRefused,
@@ -48,10 +50,11 @@ class Measurement(NamedTuple):
 
 
 class Measures:
-    """Turns events into measurements; it remembers the failover that is under way."""
+    """Turns events into measurements; it remembers the links, and failovers under way."""
 
     def __init__(self) -> None:
         self._timer = FailoverTimer()
+        self._links: dict[str, dict[str, bool]] = {lane: {} for lane in Lane}
 
     def of(self, event: Event, now: float) -> Iterator[Measurement]:
         """What an event at `now` (monotonic seconds) adds."""
@@ -62,7 +65,8 @@ class Measures:
             _of_service,
             _of_revocations,
             _of_outbox,
-            _of_link,
+            self._of_link,
+            _of_access,
         )
         yield from next((found for part in parts if (found := part(event))), ())
         for span in self._timer.see(event, now):
@@ -71,6 +75,33 @@ class Measures:
             else:
                 labels = (span.phase.value,)
                 yield Measurement(instruments.FAILOVER_PHASE_SECONDS, span.seconds, labels)
+
+    def _of_link(self, event: Event) -> tuple[Measurement, ...]:
+        match event:
+            case LinkUp(address, lane):
+                self._links[lane][address] = True
+                return (self._link_up(lane),)
+            case LinkLost(address, lane, reason):
+                if reason == GIVEN_UP:
+                    self._links[lane].pop(address, None)
+                    return (self._link_up(lane),)
+                if address in self._links[lane]:  # and has not been replaced
+                    self._links[lane][address] = False
+                return (self._link_up(lane), Measurement(instruments.LINK_LOST, 1, (lane,)))
+            case ViewChanged(Address() as old, new):
+                self._replace(str(old), str(new))
+                ups = (self._link_up(lane) for lane in Lane)
+                return (Measurement(instruments.FAILOVERS, 1), *ups)
+        return ()
+
+    def _replace(self, old: str, new: str) -> None:
+        for known in self._links.values():
+            if known.pop(old, None) is not None:
+                known.setdefault(new, False)
+
+    def _link_up(self, lane: str) -> Measurement:
+        known = self._links[lane].values()
+        return Measurement(instruments.LINK_UP, bool(known) and all(known), (str(lane),))
 
 
 def zeros() -> Iterator[Measurement]:
@@ -167,22 +198,13 @@ def _outbox_troubles(present: DiskTrouble | None) -> tuple[Measurement, ...]:
     )
 
 
-def _of_link(event: Event) -> tuple[Measurement, ...]:
+def _of_access(event: Event) -> tuple[Measurement, ...]:
     match event:
-        case LinkUp(lane=lane):
-            return (Measurement(instruments.LINK_UP, 1, (lane,)),)
-        case LinkLost(lane=lane):
-            return (
-                Measurement(instruments.LINK_UP, 0, (lane,)),
-                Measurement(instruments.LINK_LOST, 1, (lane,)),
-            )
         case KeysFetched(trouble=trouble):
             labels = ("failed" if trouble else "ok",)
             return (Measurement(instruments.KEY_FETCHES, 1, labels),)
         case RenewalFailed():
             return (Measurement(instruments.RENEWALS_FAILED, 1),)
-        case ViewChanged(old=old) if old is not None:
-            return (Measurement(instruments.FAILOVERS, 1),)
     return ()
 
 
