@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from aragora_redis.address import Address
+from aragora_redis.errors import InvalidInputError
 from aragora_redis.events import (
     GIVEN_UP,
     CircuitChanged,
@@ -31,7 +32,10 @@ from aragora_redis.events import (
     SessionWrite,
     ViewChanged,
 )
+from aragora_redis.names import validate_name
+from aragora_redis.state.circuits import CIRCUITS
 from aragora_redis.state.status import OnDisk, Status
+from aragora_redis.telemetry.instruments import OTHERS
 from aragora_redis.telemetry.prometheus import Metrics
 from aragora_redis.testing import FakeClock
 from aragora_redis.topology.statement import Lag
@@ -117,6 +121,22 @@ def test_an_event_is_counted(registry, events, event: Event, sample, value):
     events.emit(event)
     name, labels = sample
     assert registry.get_sample_value(f"aragora_redis_{name}", labels) == value
+
+
+def test_circuits_that_clients_name_have_so_many_labels_and_no_more(registry, events):
+    for number in range(CIRCUITS + 3):
+        events.emit(CircuitRefused(f"c{number}", "open"))
+        events.emit(CircuitChanged(f"c{number}", "open", 1, "local"))
+
+    def told(name, **labels):
+        return registry.get_sample_value(f"aragora_redis_{name}_total", labels)
+
+    assert told("circuit_refusals", circuit="c0", state="open") == 1
+    assert told("circuit_refusals", circuit=OTHERS, state="open") == 3
+    assert told("circuit_changes", circuit=OTHERS, state="open", source="local") == 3
+    assert told("circuit_refusals", circuit=f"c{CIRCUITS}", state="open") is None
+    with pytest.raises(InvalidInputError):
+        validate_name(OTHERS, "a circuit")
 
 
 def test_degraded_ends_with_recovery(registry, events):

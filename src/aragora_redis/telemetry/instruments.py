@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ..state.circuits import CIRCUITS
 from ..state.status import Status
 
 PREFIX = "aragora_redis_"
@@ -56,6 +57,9 @@ _SOURCE = (
     ),
 )
 _LANE = ("lane", "`fast`, `bulk`, `durable`")
+OTHERS = "(others)"
+"""Stands for circuits past those that are told apart; it can be no circuit's name."""
+_CIRCUIT = ("circuit", f"its name, or `{OTHERS}` past the first {CIRCUITS}")
 _FAILOVER_BUCKETS = (0.005, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
 
 DECISIONS = Instrument(
@@ -145,7 +149,7 @@ CIRCUIT_CHANGES = Instrument(
     "changes",
     "Changes of a circuit's state.",
     (
-        ("circuit", "its name"),
+        _CIRCUIT,
         ("state", "`open`, `closed`, `forced-open`, `forced-closed`"),
         ("source", "`redis`, `local` (decided without it)"),
     ),
@@ -155,7 +159,7 @@ CIRCUIT_REFUSALS = Instrument(
     Kind.COUNTER,
     "calls",
     "Calls that a circuit did not let through.",
-    (("circuit", "its name"), ("state", "`open`, `half-open`, `forced-open`, `full`")),
+    (_CIRCUIT, ("state", "`open`, `half-open`, `forced-open`, `full`")),
 )
 CLIENTS_TURNED_AWAY = Instrument(
     "clients_turned_away",

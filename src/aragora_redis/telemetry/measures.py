@@ -36,6 +36,7 @@ from ..events import (
     ViewChanged,
 )
 from ..operation import Lane
+from ..state.circuits import CIRCUITS
 from . import instruments
 from .failover import FailoverTimer, Phase
 from .instruments import Instrument
@@ -50,10 +51,11 @@ class Measurement(NamedTuple):
 
 
 class Measures:
-    """Turns events into measurements; it remembers the links, and failovers under way."""
+    """Turns events into measurements; it remembers links, failovers and circuits."""
 
     def __init__(self) -> None:
         self._timer = FailoverTimer()
+        self._circuits: set[str] = set()
         self._links: dict[str, dict[str, bool]] = {lane: {} for lane in Lane}
 
     def of(self, event: Event, now: float) -> Iterator[Measurement]:
@@ -61,7 +63,7 @@ class Measures:
         parts = (
             _of_call,
             _of_session,
-            _of_circuit,
+            self._of_circuit,
             _of_service,
             _of_revocations,
             _of_outbox,
@@ -75,6 +77,22 @@ class Measures:
             else:
                 labels = (span.phase.value,)
                 yield Measurement(instruments.FAILOVER_PHASE_SECONDS, span.seconds, labels)
+
+    def _of_circuit(self, event: Event) -> tuple[Measurement, ...]:
+        match event:
+            case CircuitRefused(circuit, state):
+                name = self._told_apart(circuit)
+                return (Measurement(instruments.CIRCUIT_REFUSALS, 1, (name, state)),)
+            case CircuitChanged(circuit, state, source=source):
+                name = self._told_apart(circuit)
+                return (Measurement(instruments.CIRCUIT_CHANGES, 1, (name, state, source)),)
+        return ()
+
+    def _told_apart(self, circuit: str) -> str:
+        """What it is called: clients may name ever others, and no label is forgotten."""
+        if len(self._circuits) < CIRCUITS:
+            self._circuits.add(circuit)
+        return circuit if circuit in self._circuits else instruments.OTHERS
 
     def _of_link(self, event: Event) -> tuple[Measurement, ...]:
         match event:
@@ -136,15 +154,6 @@ def _of_session(event: Event) -> tuple[Measurement, ...]:
             return (Measurement(instruments.SESSIONS_REFUSED, 1, (reason,)),)
         case SessionWrite(operation, outcome):
             return (Measurement(instruments.SESSION_WRITES, 1, (operation, outcome)),)
-    return ()
-
-
-def _of_circuit(event: Event) -> tuple[Measurement, ...]:
-    match event:
-        case CircuitRefused(circuit, state):
-            return (Measurement(instruments.CIRCUIT_REFUSALS, 1, (circuit, state)),)
-        case CircuitChanged(circuit, state, source=source):
-            return (Measurement(instruments.CIRCUIT_CHANGES, 1, (circuit, state, source)),)
     return ()
 
 
