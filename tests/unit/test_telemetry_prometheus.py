@@ -36,7 +36,7 @@ from aragora_redis.names import validate_name
 from aragora_redis.state.circuits import CIRCUITS
 from aragora_redis.state.status import OnDisk, Status
 from aragora_redis.telemetry.instruments import OTHERS
-from aragora_redis.telemetry.prometheus import Metrics
+from aragora_redis.telemetry.prometheus import Metrics, merged
 from aragora_redis.testing import FakeClock
 from aragora_redis.topology.statement import Lag
 
@@ -259,3 +259,12 @@ def test_the_link_to_a_name_stays_what_it_is_where_that_leads_elsewhere(registry
 def test_a_lane_that_was_never_up_is_shown_as_down(registry, events):
     del events
     assert registry.get_sample_value("aragora_redis_link_up", {"lane": "durable"}) == 0
+
+
+@pytest.mark.parametrize("version", ["x", "1.x", "9" * 5000, "1.\xb2"])
+def test_a_format_that_there_is_not_is_answered_in_the_usual_one(version):
+    metrics = Metrics()
+    usual, media_type = metrics.exposition()
+    accept = f"application/openmetrics-text; version={version}, text/plain; version={version}"
+    assert metrics.exposition(accept) == (usual, media_type)
+    assert merged({"0": usual.decode()}, "worker", accept)[1] == media_type

@@ -50,7 +50,7 @@ class Metrics:
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """All metrics in the format that an `Accept` header asks for, and its content type."""
-        encode, content_type = choose_encoder(accept)
+        encode, content_type = _encoder(accept)
         return encode(self._registry), content_type
 
     def _count(self, event: Event) -> None:
@@ -98,8 +98,15 @@ def merged(expositions: Mapping[str, str], label: str, accept: str = "") -> tupl
             whole.samples += [
                 sample._replace(labels={**sample.labels, label: value}) for sample in family.samples
             ]
-    encode, content_type = choose_encoder(accept)
+    encode, content_type = _encoder(accept)
     return encode(_Families(families.values())), content_type
+
+
+def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError):  # the header has a version that is none
+        return choose_encoder("")
 
 
 class _Families(Collector):
