@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as strict_families
 from prometheus_client.parser import text_string_to_metric_families
 
 from aragora_redis.address import Address
@@ -259,6 +260,30 @@ def test_the_link_to_a_name_stays_what_it_is_where_that_leads_elsewhere(registry
 def test_a_lane_that_was_never_up_is_shown_as_down(registry, events):
     del events
     assert registry.get_sample_value("aragora_redis_link_up", {"lane": "durable"}) == 0
+
+
+OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
+
+
+def test_the_expositions_of_several_workers_are_one_in_both_formats():
+    def told(accept):
+        metrics, events = Metrics(), Events()
+        metrics.listen(events)
+        events.emit(SessionServed("copy"))
+        events.emit(Revoked("jti", "local", 0.002))
+        one = metrics.exposition()[0].decode()
+        content, media_type = merged({"0": one, "1": one}, "worker", accept)
+        assert media_type.startswith(accept)
+        return content.decode()
+
+    for families in (
+        strict_families(told(OPEN_METRICS)),
+        text_string_to_metric_families(told("text/plain; version=0.0.4")),
+    ):
+        samples = {each.name: list(each.samples) for each in families}
+        found = samples["aragora_redis_sessions_served"]
+        assert [(each.labels["worker"], each.value) for each in found] == [("0", 1), ("1", 1)]
+        assert len({each.labels["worker"] for each in samples["aragora_redis_revoke_seconds"]}) == 2
 
 
 @pytest.mark.parametrize("version", ["x", "1.x", "9" * 5000, "1.\xb2"])

@@ -86,12 +86,14 @@ def merged(expositions: Mapping[str, str], label: str, accept: str = "") -> tupl
 
     Args:
         expositions: in Prometheus's text format, by the value of
-        label: that each of their samples gets.
+        label: that each of their samples gets; when counters began is left out.
         accept: the header.
     """
     families: dict[str, Metric] = {}
     for value, text in expositions.items():
         for family in text_string_to_metric_families(text):
+            if family.name.endswith("_created"):  # OpenMetrics has that inside of the counter
+                continue
             whole = families.setdefault(
                 family.name, Metric(family.name, family.documentation, family.type)
             )
