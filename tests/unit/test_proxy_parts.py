@@ -294,6 +294,19 @@ async def test_a_last_word_of_the_server_arrives():
         assert await heard(program) == b""
 
 
+@pytest.mark.parametrize("opened", [True, False])
+async def test_a_program_that_left_before_there_was_a_server_keeps_no_connection(opened):
+    async with passing(Gate(opened=opened), joined=False) as (passage, program, redis):
+        program.send(b"early")
+        await settled()
+        passage.client.transport.abort()
+        await settled()
+        passage.join(Gate(opened=opened))
+        assert await heard(redis) == (b"early" if opened else b"")
+        async with asyncio.timeout(1):
+            await passage.ended.wait()
+
+
 async def test_a_refusal_is_read_though_a_command_was_sent():
     async with passing(Gate(), joined=False) as (passage, program, _):
         program.send(b"PING\r\n")

@@ -171,6 +171,8 @@ class Passage:
         self.gate = gate
         self.joined = True
         self.release() if gate.passes() else gate.hold(self)
+        if self.client.transport is None:  # it left while the server was connected to
+            self.end("client")
 
     def release(self) -> None:
         """Pass on what was held."""
