@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import resource
 import socket
 from contextlib import asynccontextmanager
@@ -305,6 +306,17 @@ async def test_a_program_that_left_before_there_was_a_server_keeps_no_connection
         assert await heard(redis) == (b"early" if opened else b"")
         async with asyncio.timeout(1):
             await passage.ended.wait()
+
+
+def test_a_system_may_have_another_name_for_the_time_until_it_looks(monkeypatch):
+    monkeypatch.setattr(socket, "TCP_KEEPALIVE", 16, raising=False)
+    monkeypatch.delattr(socket, "TCP_KEEPIDLE")
+    spec = importlib.util.find_spec("aragora_redis.proxy.passage")
+    assert spec is not None
+    assert spec.loader is not None
+    there = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(there)
+    assert there.KEEP_ALIVE[0] == (16, 60)
 
 
 async def test_a_refusal_is_read_though_a_command_was_sent():

@@ -16,7 +16,9 @@ LINGER = 5.0
 """Seconds that a program is given to read what was answered, once its server is gone."""
 REFUSED_LINGER = 0.5
 """Seconds that it is given to read why it is refused."""
-KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
+_IDLE: int = getattr(socket, "TCP_KEEPIDLE" if hasattr(socket, "TCP_KEEPIDLE") else "TCP_KEEPALIVE")
+"""macOS has another name for it."""
+KEEP_ALIVE = ((_IDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 """Ends connections to machines that are gone within a minute and a half."""
 
 By = Literal["client", "server", "change", "drain"]
