@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import socket
 import ssl
 import threading
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,6 +14,8 @@ import pytest
 from tests.gateways import client_of
 from tests.ports import free_port
 
+from aragora_redis.errors import AragoraRedisError
+from aragora_redis.gateway import workers
 from aragora_redis.gateway.siblings import KEPT, Siblings
 from aragora_redis.gateway.worker import Worker, keep_in_touch
 from aragora_redis.settings import from_env
@@ -50,6 +53,87 @@ def test_a_supervisor_that_reads_nothing_is_not_waited_for():
     ours.close()
     theirs.close()
     assert not still
+
+
+class Started:
+    """A process as whoever starts it sees it: it serves, and ends once that has heard of it."""
+
+    def __init__(self, supervisor, fault, stop):
+        self.pid, self.exitcode = None, 0
+        self.joined = []
+        self._supervisor, self._fault, self._stop = supervisor, fault, stop
+
+    def start(self):
+        if self._fault is not None:
+            raise self._fault
+        os.write(self._supervisor.fileno(), b".")
+        if self._stop is not None:
+            self._stop.set()
+
+    def join(self, timeout=None):
+        self.joined.append((timeout, threading.current_thread()))
+
+
+class Forking:
+    """Starts what a test has written down."""
+
+    def __init__(self, *faults, stop):
+        self.pipes, self.started = [], []
+        self._faults, self._stop = [*faults], stop
+
+    def Pipe(self):  # noqa: N802 - its name
+        self.pipes.append(multiprocessing.Pipe())
+        return self.pipes[-1]
+
+    def Process(self, *, target, args):  # noqa: N802 - its name
+        del target
+        fault = self._faults.pop(0)
+        self.started.append(Started(args[-1], fault, None if self._faults else self._stop))
+        return self.started[-1]
+
+
+@pytest.fixture
+def place(monkeypatch):
+    """A place of a worker whose processes start as given: a fault or None for each."""
+
+    def made(*faults):
+        stop = asyncio.Event()
+        forking = Forking(*faults, stop=stop)
+        monkeypatch.setattr(workers, "_FORKING", forking)
+        monkeypatch.setattr(workers, "full_jitter", lambda *_, **__: 0.0)
+        worker = Worker(0, (1,), b"key")
+        with socket.socket() as listener:
+            return workers._Place(from_env({}), worker, listener, None, stop), forking
+
+    return made
+
+
+async def test_a_worker_that_cannot_be_started_again_now_is_tried_again(place, caplog):
+    kept, forking = place(None, EOFError("unexpected EOF"), OSError(11, "no process"), None)
+    async with asyncio.timeout(5):
+        await kept.keep()
+    told = [record.getMessage().partition(": the next")[0] for record in caplog.records]
+    assert told == [
+        "worker 0 has ended with code 0",
+        "worker 0 could not be started (unexpected EOF)",
+        "worker 0 could not be started ([Errno 11] no process)",
+    ]
+    assert all(end.closed for pipe in forking.pipes for end in pipe)
+
+
+async def test_a_first_worker_that_cannot_be_started_is_told_of(place):
+    kept, forking = place(OSError(11, "no process"))
+    with pytest.raises(AragoraRedisError, match="worker 0 could not be started"):
+        await kept.keep()
+    assert all(end.closed for pipe in forking.pipes for end in pipe)
+
+
+async def test_a_process_that_does_not_end_holds_nobody_up(place):
+    kept, forking = place(None)
+    await kept.keep()
+    ((within, thread),) = forking.started[0].joined
+    assert within == workers.KILLED
+    assert thread is not threading.main_thread()
 
 
 class Other:

@@ -35,6 +35,8 @@ SILENT = 30 * BEAT
 """Seconds without a sign of life after which a worker is ended by force."""
 END = DRAIN + 5.0
 """Seconds that a worker is given to end in order."""
+KILLED = 5.0
+"""Seconds that it is waited for then: the system may not be able to end it at once."""
 PAUSE = 30.0
 """Seconds at most between a worker that ends soon after its start and the next one."""
 START = 60.0
@@ -147,36 +149,43 @@ class _Place:
         has_served, failures = False, 0
         while True:
             began = SYSTEM_CLOCK.monotonic()
-            code, served = await self._one()
-            has_served = has_served or served
+            try:
+                code, served = await self._one()
+            except (OSError, EOFError) as error:  # no process, no descriptor, or no forkserver
+                fate = f"could not be started ({error})"
+                remedy = "see whether this machine has processes, memory and open files left"
+            else:
+                fate, remedy = f"has ended with code {code}", "what it wrote says why"
+                has_served = has_served or served
             if self._stop.is_set():
                 return
             if not has_served:
-                raise AragoraRedisError(
-                    f"worker {self._number} has ended at its start, with code {code}",
-                    remedy="what it wrote says why",
-                )
+                raise AragoraRedisError(f"worker {self._number} {fate}", remedy=remedy)
             self._worker = replace(self._worker, replaces=True)
             failures = failures + 1 if SYSTEM_CLOCK.monotonic() - began < PAUSE else 0
             pause = full_jitter(failures, base=0.1, cap=PAUSE)
-            _log.warning(
-                "worker %d has ended with code %s: the next one starts in %.1f s",
-                self._number,
-                code,
-                pause,
-            )
+            _log.warning("worker %d %s: the next one starts in %.1f s", self._number, fate, pause)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), pause)
 
     async def _one(self) -> tuple[int | None, bool]:
-        """Run one worker to its end: its exit code, and whether it has served."""
+        """Run one worker to its end: its exit code, if known, and whether it has served.
+
+        Raises:
+            OSError, EOFError: it could not be started.
+        """
         ours, theirs = _FORKING.Pipe()
         process = _FORKING.Process(
             target=_work, args=(self._settings, self._worker, *self._rest, theirs)
         )
-        with _signals_held():
-            process.start()
-        theirs.close()
+        try:
+            with _signals_held():
+                process.start()
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         self._pid = pid = process.pid
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
         heard_at = SYSTEM_CLOCK.monotonic()
@@ -205,7 +214,7 @@ class _Place:
         finally:
             if not ended.is_set():
                 _kill(pid, signal.SIGKILL)
-            process.join()
+            await asyncio.to_thread(process.join, KILLED)
             loop.remove_reader(ours.fileno())
             served = self.serves.is_set()
             self.serves.clear()
