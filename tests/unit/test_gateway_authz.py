@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from urllib.parse import unquote
 
@@ -135,6 +136,19 @@ async def test_of_more_scopes_than_proxies_have_room_for_none_is_told(client):
         assert verdict(answer) == 200
         assert answer.headers["X-Aragora-User"] == "42"
         assert answer.headers["X-Aragora-Scope"] == (" ".join(scopes) if shown else "")
+
+
+@pytest.mark.parametrize("length", [1019, 1020, 1024])
+@pytest.mark.parametrize(("claim", "kind"), [("sub", "user"), ("jti", "token")])
+async def test_who_has_a_long_id_is_counted_by_its_digest_where_it_does_not_fit(
+    client, state, claim, kind, length
+):
+    named = {"sub": None, claim: "é" * length}
+    assert verdict(await client.get("/authz/user/api", headers=bearer(**named))) == 200
+    subject = f"{kind}:{named[claim]}"
+    if len(subject) > 1024:
+        subject = f"{kind}:#{hashlib.sha256(named[claim].encode()).hexdigest()}"
+    assert (await state.rate_limits.check("api", subject, cost=0)).remaining == 1
 
 
 async def test_a_token_without_a_user_is_counted_by_itself(client):

@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 from http import HTTPStatus
 from typing import Final, Literal, NamedTuple
 from urllib.parse import quote
@@ -21,6 +22,7 @@ from starlette.types import Scope
 from ..clock import SYSTEM_CLOCK
 from ..errors import AragoraRedisError, InvalidInputError, TokenRefusedError, UnknownPolicyError
 from ..jwt import VerifiedToken
+from ..rate_limit.local import SUBJECT_LIMIT
 from ..state.shared import SharedState
 from ..web.bearer import insufficient, refusal, sent_token
 from ..web.client_address import client_address, is_trusted, proxies, subject_of
@@ -223,7 +225,11 @@ def routes(judge: Judge) -> APIRouter:
 
 def _subject(token: VerifiedToken) -> str:
     """Whom a limit counts: the user, or the token itself where it names none."""
-    return f"user:{token.user}" if token.user is not None else f"token:{token.id}"
+    kind, name = ("user", token.user) if token.user is not None else ("token", token.id)
+    subject = f"{kind}:{name}"
+    if len(subject) > SUBJECT_LIMIT:  # which the name alone need not be
+        subject = f"{kind}:#{sha256(name.encode(errors='surrogatepass')).hexdigest()}"
+    return subject
 
 
 def _values(scope: Scope, name: bytes) -> Sequence[str]:
