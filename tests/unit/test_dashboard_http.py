@@ -80,6 +80,18 @@ async def test_wrong_tokens_are_slowed_down(client):
     assert int(slowed.headers["retry-after"]) > 0
 
 
+async def test_behind_a_proxy_each_client_waits_for_itself(client):
+    async def enter(address, token=ADMIN):
+        said = {"X-Forwarded-For": f"192.0.2.1, {address}"}
+        answer = await client.post("/dashboard/login", data={"token": token}, headers=said)
+        return answer.status_code
+
+    for _ in range(AT_ONCE):
+        assert await enter("198.51.100.7", "guess") == 403
+    assert await enter("198.51.100.7") == 429
+    assert await enter("203.0.113.1") == 303
+
+
 async def test_a_form_must_prove_that_its_page_was_shown(client):
     await log_in(client)
     for csrf in ("", "0" * 64):

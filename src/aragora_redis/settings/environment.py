@@ -506,7 +506,8 @@ class Environment(BaseModel):
         Doc(
             Group.GATEWAY,
             "addresses and networks such as `10.0.0.0/8`, `localhost`; `forwarded`",
-            "The proxies that may ask at `/authz`, and whose `X-Forwarded-For` is believed, from "
+            "The proxies that may ask at `/authz`, and whose `X-Forwarded-For` is believed there "
+            "and at the dashboard's login, from "
             "the right to the first address that is none of theirs; with `forwarded` their "
             "`Forwarded` (RFC 7239) in its place. Name no network in which clients are.",
             default="`127.0.0.1,::1`",

@@ -13,6 +13,7 @@ from ...clock import Clock
 from ...errors import AragoraRedisError
 from ...settings import GatewaySettings
 from ...state.tokens import Tokens
+from ...web.client_address import client_address, proxies
 from ...web.problems import Problem, ProblemError
 from .logins import COOKIE, LIFETIME, Login, Logins
 from .throttle import Throttle
@@ -44,6 +45,7 @@ class Door:
         self._logins = Logins(settings, clock, key)
         self._tokens = tokens
         self._throttle = Throttle(clock)
+        self._proxies = proxies(settings.trusted_proxies)
 
     def read(self, cookie: str | None) -> Login | None:
         """The login that a cookie proves, while it is good."""
@@ -58,8 +60,11 @@ class Door:
         """A cookie by which one worker asks another on loopback; it may look."""
         return self._logins.own()
 
-    def enter(self, presented: str, client: str) -> str | Refused:
-        """A cookie for who presents an accepted token."""
+    def enter(self, presented: str, request: Request) -> str | Refused:
+        """A cookie for who presents an accepted token; who fails waits, not the proxy before it."""
+        peer = request.client.host if request.client is not None else None
+        told = request.headers.getlist(self._proxies.field)
+        client = client_address(peer, told, self._proxies) or ""
         if wait := self._throttle.wait(client):
             return Refused(wait)
         cookie = self._logins.log_in(presented)

@@ -107,8 +107,7 @@ def _add_login(router: APIRouter, board: Dashboard) -> None:
 
     @router.post("/login")
     async def enter(request: Request) -> Response:
-        client = request.client.host if request.client is not None else ""
-        answer = board.door.enter((await form_of(request)).get("token", ""), client)
+        answer = board.door.enter((await form_of(request)).get("token", ""), request)
         if isinstance(answer, Refused):
             return _refused(board, answer)
         response = _see(PATH)
