@@ -55,15 +55,16 @@ def routes(board: Dashboard) -> APIRouter:
 def _add_pages(router: APIRouter, board: Dashboard) -> None:
     @router.get("")
     async def show(request: Request) -> Response:
-        login = board.door.read(request.cookies.get(COOKIE))
-        if login is not None:
-            reloads = page.STILL not in request.query_params
-            return _html(await board.page(login, reloads=reloads))
-        cookie = board.door.let_in()
-        if cookie is None:
+        login, cookie = board.door.read(request.cookies.get(COOKIE)), None
+        if login is None:
+            cookie = board.door.let_in()
+            login = board.door.read(cookie)
+        if login is None:
             return _see(_LOGIN)
-        response = _see(PATH)
-        set_cookie(response, cookie, request)
+        reloads = page.STILL not in request.query_params
+        response = _html(await board.page(login, reloads=reloads))
+        if cookie is not None:  # with the page: a browser may keep it back, and would go in circles
+            set_cookie(response, cookie, request)
         return response
 
     @router.get("/events")
