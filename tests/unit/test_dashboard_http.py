@@ -143,6 +143,21 @@ async def test_an_act_asks_first_and_is_recorded(client):
     assert "a drill" in page
 
 
+async def test_what_is_done_here_is_recorded_as_done_here(client):
+    await log_in(client)
+    headers = {"Authorization": f"Bearer {ADMIN}"}
+    for form in (
+        {"act": "revoke", "kind": "user", "who": "ann"},
+        {"act": "revoke", "kind": "jti", "who": "one", "days": "1"},
+        {"act": "circuit open llm"},
+        {"act": "end-sessions", "who": "ann"},
+    ):
+        assert (await wish(client, "do", reason="a drill", **form)).status_code == 200
+    await client.post("/v1/circuits/llm/force", json={"state": "auto"}, headers=headers)
+    acts = (await client.get("/v1/audit", headers=headers)).json()["acts"]
+    assert [act["via"] for act in acts] == ["http"] + ["dashboard"] * 4
+
+
 async def test_sessions_and_tokens_are_ended_by_hand(client):
     await log_in(client)
     headers = {"Authorization": f"Bearer {ADMIN}"}

@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextvars import ContextVar
 from typing import Protocol, TypeVar
 
 from msgspec.structs import replace
@@ -42,6 +43,19 @@ and the second in which replicas acknowledge."""
 SEEN_WITHIN = 0.25
 """Seconds for which whoever reads waits for what was just done here."""
 LONGEST_PAGE = 10_000
+
+
+_VIA: ContextVar[str] = ContextVar("via", default="")
+
+
+@contextlib.contextmanager
+def done_via(via: str) -> Iterator[None]:
+    """Say by what this task does what it does meanwhile, see `Act.via`."""
+    token = _VIA.set(via)
+    try:
+        yield
+    finally:
+        _VIA.reset(token)
 
 
 class Recorder(Protocol):
@@ -114,7 +128,7 @@ class Audit:
         self._idle.set()
         self._tried = asyncio.Event()
         self.via = via
-        """By what the acts of this instance are done, see `Act.via`."""
+        """By what the acts of this instance are done, where nothing else is said: see `Act.via`."""
         self.trouble: str | None = None
         """Why acts wait to be recorded."""
 
@@ -187,7 +201,7 @@ class Audit:
             act,
             at=act.at or self._server_now(),
             reason=act.reason[:REASON_LIMIT],
-            via=act.via or self.via,
+            via=act.via or _VIA.get() or self.via,
             instance=self._instance,
         )
         self._events.emit(

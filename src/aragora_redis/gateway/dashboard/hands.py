@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from ...clock import Clock
 from ...sessions.stored import SessionInfo
+from ...state.audit import done_via
 from ...state.circuits import Forced
 from ...state.receipt import Receipt
 from ...state.shared import SharedState
@@ -81,6 +82,10 @@ class Hands:
         Raises:
             AragoraRedisError: it could not be done.
         """
+        with done_via("dashboard"):
+            return await self._do(wish, reason)
+
+    async def _do(self, wish: Wish, reason: str) -> Told | None:
         state, by = self._state, self._operator
         match wish.verb:
             case "circuit":

@@ -12,6 +12,8 @@ from ...telemetry.logs import GATHER
 from ...telemetry.words import TOGETHER, Told, told, told_together
 
 KEPT = 50
+WORKTOP = ("lab ", "failover")
+"""How actions begin that are done on the dashboard's worktop, which tells what they came to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,8 @@ class Journal:
         match event:
             case LinkUp(lane=lane) | LinkLost(lane=lane) if lane != Lane.FAST:
                 return
-            case Acted(via="dashboard"):
-                return  # it has told that itself
+            case Acted(via="dashboard", action=action) if action.startswith(WORKTOP):
+                return  # that has told it itself
             case _ if (burst := self._bursts.get(type(event))) is not None:
                 self._gather(burst, event)
             case _:
