@@ -128,6 +128,20 @@ async def test_a_user_is_named_and_counted(client):
     assert verdict(another) == 200
 
 
+@pytest.mark.parametrize("who", ["user", "caller", "address"])
+async def test_of_two_tokens_a_service_might_read_the_other_one(client, who):
+    two = [*bearer().items(), *bearer(sub="43").items()]
+    answer = await client.get(f"/authz/{who}/-", headers=two)
+    assert verdict(answer) == 401
+    assert 'error="invalid_request"' in answer.headers["WWW-Authenticate"]
+
+
+@pytest.mark.parametrize("field", ["Content-Type", "Origin"])
+async def test_fields_that_are_not_looked_at_may_be_there_twice(client, field):
+    twice = [(field, "a"), (field, "b")]
+    assert verdict(await client.get("/authz/address/-", headers=twice)) == 200
+
+
 async def test_of_more_scopes_than_proxies_have_room_for_none_is_told(client):
     for count, shown in ((100, True), (200, False)):
         scopes = [f"scope-{number:06}" for number in range(count)]

@@ -195,16 +195,15 @@ class Guards:
         self, scope: Scope, path: str, headers: Mapping[bytes, bytes], limit: int
     ) -> Problem | OAuthError | None:
         asks = path.startswith(authz.PREFIX)
-        problem = refuse_repeated(scope, headers)
-        if problem is None and not asks:
-            # A proxy passes on what its client has said; all that a page of another site could do
-            # there is to spend limits.
+        if not asks:
+            # A proxy passes on what its client has said, and `authz` judges that; all that a page
+            # of another site could do there is to spend limits.
             host = text_of(headers, b"host")
-            problem = refuse_host(host, self._allowed_hosts)
+            problem = refuse_repeated(scope, headers) or refuse_host(host, self._allowed_hosts)
             if problem is None and b"origin" in headers:
                 problem = refuse_origin(scope["method"], text_of(headers, b"origin"), host)
-        if problem is not None:
-            return problem
+            if problem is not None:
+                return problem
         closed = path.startswith(self._closed)
         if closed or path.startswith("/oauth"):
             authorization = text_of(headers, b"authorization")
