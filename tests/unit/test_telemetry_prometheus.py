@@ -216,6 +216,16 @@ def test_the_status_is_read_at_each_scrape(registry):
     assert registry.get_sample_value("aragora_redis_ready") == 1
 
 
+def test_a_scrape_of_another_thread_does_not_fail_while_the_status_changes(registry):
+    metrics = Metrics(registry)
+
+    def status():
+        raise RuntimeError("dictionary changed size during iteration")
+
+    metrics.watch(status)
+    assert b"aragora_redis_degraded 0.0" in metrics.exposition()[0]
+
+
 def test_every_metric_has_the_prefix_and_a_meaning():
     metrics = Metrics()
     metrics.watch(lambda: Status(mode="embedded", health="healthy"))

@@ -138,7 +138,10 @@ class _StatusCollector(Collector):
         self._status = status
 
     def collect(self) -> Iterator[Metric]:
-        status = self._status()
+        try:
+            status = self._status()
+        except RuntimeError:  # a thread of the application's scrapes, while the loop changes it
+            return
         for reading in READINGS:
             instrument = reading.instrument
             family = GaugeMetricFamily(
