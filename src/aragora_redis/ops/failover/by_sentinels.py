@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from ...address import Address
@@ -22,7 +23,16 @@ from ..survey import address_of
 from ..targets import SentinelTarget
 from .plan import Plan
 from .report import Phase
-from .steps import STEP_LIMIT, VERIFY_LIMIT, BackedOutError, Steps, limited, reason, to_the_end
+from .steps import (
+    STEP_LIMIT,
+    VERIFY_LIMIT,
+    AdriftError,
+    BackedOutError,
+    Steps,
+    limited,
+    reason,
+    to_the_end,
+)
 
 SHORT_PAUSE, LONG_PAUSE = 6.0, 30.0
 """Seconds for which writes are held: before the Sentinels were told, and after."""
@@ -167,31 +177,43 @@ class SentinelHandover:
         self._progress.drained = True
 
     async def _offset(self, at: Address) -> int | None:
-        try:
-            async with connected(at, self._target.redis) as node:
-                info: Any = await limited(node.info("replication"))
-        except (RedisError, OSError, TimeoutError):
-            return None
+        info = await self._replication(at)
         return int(info["slave_repl_offset"]) if info.get("role") == "slave" else None
 
     # --- and after ---------------------------------------------------------------------------
 
     async def _promote(self) -> None:
-        refused = "no Sentinel could be asked"
-        for at in self._plan.sentinels:
-            try:
-                async with connected(at, self._target.sentinel) as sentinel:
-                    ask: Any = sentinel.execute_command
-                    await limited(ask("SENTINEL FAILOVER", self._plan.master_name))
-                break
-            except RedisError as error:
-                refused = f"Sentinel {at} refuses: {reason(error)}"
-            except (OSError, TimeoutError):
-                continue
-        else:
-            raise BackedOutError(refused)
+        await self._tell_a_sentinel()
         self._progress.new = await self._wait_for_promotion()
         self._progress.pause = self._steps.now() - self._paused_at
+
+    async def _tell_a_sentinel(self) -> None:
+        """Have one of them fail over. One that was asked and does not answer may have begun.
+
+        Raises:
+            BackedOutError: none has.
+        """
+        refused = "no Sentinel could be asked"
+        for at in self._plan.sentinels:
+            async with connected(at, self._target.sentinel) as sentinel:
+                try:
+                    await limited(sentinel.ping())
+                except (RedisError, OSError, TimeoutError):
+                    continue
+                try:
+                    ask: Any = sentinel.execute_command
+                    await limited(ask("SENTINEL FAILOVER", self._plan.master_name))
+                except (RedisConnectionError, OSError, TimeoutError):
+                    self._progress.notes.append(
+                        f"Sentinel {at} has not answered SENTINEL FAILOVER: it may have begun, or "
+                        "begin once it goes on"
+                    )
+                except RedisError as error:
+                    if not str(error).startswith("INPROG"):
+                        refused = f"Sentinel {at} refuses: {reason(error)}"
+                        continue
+                return
+        raise BackedOutError(refused)
 
     async def _wait_for_promotion(self) -> Address:
         promoted: Address | None = None
@@ -204,9 +226,33 @@ class SentinelHandover:
                     promoted = at
             return promoted is not None
 
-        if not await self._steps.until(named, PROMOTE_LIMIT) or promoted is None:
-            raise BackedOutError(f"nobody was promoted within {PROMOTE_LIMIT:.0f} s")
-        return promoted
+        await self._steps.until(named, PROMOTE_LIMIT)
+        return promoted or await self._promoted_unnamed()
+
+    async def _promoted_unnamed(self) -> Address:
+        """Who was promoted, by their own word, though most Sentinels do not name anybody.
+
+        Raises:
+            BackedOutError: nobody, so writes may be let go.
+            AdriftError: it cannot be told. What the old primary took now might be lost.
+        """
+        roles = {at: (await self._replication(at)).get("role") for at in self._plan.others}
+        promoted = [at for at, role in roles.items() if role == "master"]
+        if len(promoted) == 1:
+            return promoted[0]
+        why = f"most Sentinels have named nobody within {PROMOTE_LIMIT:.0f} s"
+        silent = [str(at) for at, role in roles.items() if role is None]
+        if not promoted and not silent:
+            raise BackedOutError(f"{why}, and no replica was promoted")
+        known = (
+            f"{' and '.join(map(str, promoted))} are primary"
+            if promoted
+            else f"{', '.join(silent)} may have been promoted"
+        )
+        raise AdriftError(
+            f"{why}, and {known}; {self._plan.old} holds writes until its pause of "
+            f"{LONG_PAUSE:.0f} s ends"
+        )
 
     async def _named(self, sentinel: Address) -> Address | None:
         try:
@@ -218,6 +264,15 @@ class SentinelHandover:
         except (RedisError, OSError, TimeoutError):
             return None
         return Address(str(found[0]), int(found[1])) if found else None
+
+    async def _replication(self, at: Address) -> dict[str, Any]:
+        """What a server says of its replication; nothing where it does not answer."""
+        try:
+            async with connected(at, self._target.redis) as node:
+                info: dict[str, Any] = await limited(node.info("replication"))
+        except (RedisError, OSError, TimeoutError):
+            return {}
+        return info
 
     async def _monitored(self, sentinel: Address) -> Address | None:
         """Which primary a Sentinel watches; None where it does not answer."""
@@ -245,11 +300,7 @@ class SentinelHandover:
 
         async def followed() -> bool:
             for at in {*self._plan.others, self._plan.old} - {new}:
-                try:
-                    async with connected(at, self._target.redis) as node:
-                        info: Any = await limited(node.info("replication"))
-                except (RedisError, OSError, TimeoutError):
-                    return False
+                info = await self._replication(at)
                 source = (info.get("master_host"), info.get("master_port"))
                 if source != new or info.get("master_link_status") != "up":
                     return False

@@ -1,0 +1,175 @@
+"""A switchover through Sentinels that answer late, die or refuse: who is let write afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+
+from aragora_redis.address import Address
+from aragora_redis.clock import SYSTEM_CLOCK
+from aragora_redis.ops.failover import by_sentinels, steps
+from aragora_redis.ops.failover.by_sentinels import SentinelHandover
+from aragora_redis.ops.failover.plan import Plan
+from aragora_redis.ops.failover.report import Progress
+from aragora_redis.ops.failover.steps import AdriftError, BackedOutError, Steps
+from aragora_redis.ops.targets import SentinelTarget
+
+OLD, X, Y = (Address(f"10.0.0.1{n}", 6379) for n in range(3))
+S0, S1, S2 = SENTINELS = tuple(Address(f"10.0.0.2{n}", 26379) for n in range(3))
+IN_PROGRESS = ResponseError("INPROG Failover already in progress")
+
+
+class Deployment:
+    """A primary, two replicas and three Sentinels, which do as they are told."""
+
+    def __init__(self):
+        self.roles = {OLD: "master", X: "slave", Y: "slave"}
+        self.dead: set[Address] = set()
+        self.dies: set[Address] = set()
+        """Who is dead once a Sentinel was told."""
+        self.answer: object = True
+        """What the Sentinels say to SENTINEL FAILOVER; None says nothing."""
+        self.promotes = True
+        self.told: list[Address] = []
+        self.paused = False
+
+    @asynccontextmanager
+    async def connected(self, at, _access):
+        yield Client(self, at)
+
+    def named(self):
+        return next((at for at in (X, Y) if self.roles[at] == "master"), OLD)
+
+    async def hand_over(self):
+        plan = Plan(
+            master_name="m", sentinels=SENTINELS, majority=2, old=OLD, new=None, others=(X, Y)
+        )
+        progress = Progress()
+        doing = Steps(SYSTEM_CLOCK, progress, lambda _phase: None)
+        await SentinelHandover(plan, SentinelTarget(SENTINELS, "m"), doing).hand_over()
+        return progress
+
+
+class Client:
+    def __init__(self, deployment, at):
+        self._all, self._at = deployment, at
+
+    async def ping(self):
+        await self._answer()
+
+    async def execute_command(self, *words):
+        await self._answer()
+        servers = self._all
+        match words:
+            case ("SENTINEL FAILOVER", _):
+                servers.told.append(self._at)
+                servers.dead |= servers.dies
+                if servers.promotes:
+                    servers.roles[X] = "master"
+                if isinstance(servers.answer, Exception):
+                    raise servers.answer
+                if servers.answer is None:
+                    await asyncio.sleep(60)
+            case ("SENTINEL GET-MASTER-ADDR-BY-NAME", _):
+                return [*servers.named()]
+            case ("REPLICAOF", *_):
+                servers.roles[self._at] = "slave"
+        return None
+
+    async def sentinel_master(self, _name):
+        await self._answer()
+        host, port = self._all.named()
+        return {"ip": host, "port": port}
+
+    async def info(self, _section):
+        await self._answer()
+        host, port = self._all.named()
+        return {
+            "role": self._all.roles[self._at],
+            "master_repl_offset": 5,
+            "slave_repl_offset": 5,
+            "master_host": host,
+            "master_port": port,
+            "master_link_status": "up",
+        }
+
+    async def client_pause(self, _ms, **_how):
+        self._all.paused = True
+
+    async def client_unpause(self):
+        if self._at == OLD:
+            self._all.paused = False
+
+    async def client_kill_filter(self, **_which):
+        return None
+
+    async def _answer(self):
+        if self._at in self._all.dead:
+            raise RedisConnectionError("connection refused")
+
+
+@pytest.fixture
+def deployment(monkeypatch):
+    made = Deployment()
+    monkeypatch.setattr(by_sentinels, "connected", made.connected)
+    monkeypatch.setattr(steps, "STEP_LIMIT", 0.05)
+    monkeypatch.setattr(steps, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(by_sentinels, "PROMOTE_LIMIT", 0.05)
+    return made
+
+
+@pytest.mark.parametrize("answer", [None, RedisConnectionError("closed"), IN_PROGRESS])
+async def test_a_sentinel_that_may_have_begun_is_waited_for_and_no_second_one_told(
+    deployment, answer
+):
+    deployment.answer = answer
+    progress = await deployment.hand_over()
+    assert progress.new == X
+    assert deployment.told == [S0]
+    assert deployment.roles[OLD] == "slave"
+    assert not deployment.paused
+    assert any("has not answered" in note for note in progress.notes) is (answer is not IN_PROGRESS)
+
+
+async def test_one_that_cannot_be_reached_has_not_begun_so_the_next_is_told(deployment):
+    deployment.dead = {S0}
+    assert (await deployment.hand_over()).new == X
+    assert deployment.told == [S1]
+
+
+async def test_who_refuses_has_not_begun(deployment):
+    deployment.answer, deployment.promotes = ResponseError("NOGOODSLAVE"), False
+    with pytest.raises(BackedOutError, match="NOGOODSLAVE"):
+        await deployment.hand_over()
+    assert deployment.told == [*SENTINELS]
+    assert not deployment.paused
+
+
+async def test_a_promotion_that_too_few_sentinels_are_left_to_name_demotes_the_old_primary(
+    deployment, monkeypatch
+):
+    monkeypatch.setattr(by_sentinels, "VERIFY_LIMIT", 0.05)
+    deployment.dead = {S1, S2}
+    progress = await deployment.hand_over()
+    assert progress.new == X
+    assert deployment.roles[OLD] == "slave"
+    assert any("not everybody follows" in note for note in progress.notes)
+
+
+async def test_nobody_promoted_lets_the_old_primary_go_on(deployment):
+    deployment.promotes = False
+    with pytest.raises(BackedOutError, match="no replica was promoted"):
+        await deployment.hand_over()
+    assert (deployment.roles[OLD], deployment.paused) == ("master", False)
+
+
+async def test_while_a_silent_replica_may_be_primary_the_old_one_takes_no_writes(deployment):
+    """Its pause is left to end by itself."""
+    deployment.promotes, deployment.answer, deployment.dies = False, None, {Y}
+    with pytest.raises(AdriftError, match=rf"{Y} may have been promoted; {OLD} holds writes"):
+        await deployment.hand_over()
+    assert deployment.paused
