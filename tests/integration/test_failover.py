@@ -126,6 +126,8 @@ async def test_nothing_is_lost_and_there_and_back_again(sentinel_lab):
     assert writer.longest < 5
     for name in ("redis-0", "redis-1", "redis-2"):
         assert ask(lab, name, "CONFIG GET", "replica-priority") == {"replica-priority": "100"}
+        lines = (lab.directory / name / "redis.conf").read_text("utf-8").splitlines()
+        assert "replica-priority 100" in lines
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,10 @@ class Deployment:
         self.promotes = True
         self.told: list[Address] = []
         self.paused = False
+        self.priorities = dict.fromkeys((OLD, X, Y), 100)
+        self.files = dict(self.priorities)
+        """The priorities that they start with again."""
+        self.has_files = True
 
     @asynccontextmanager
     async def connected(self, at, _access):
@@ -44,9 +48,12 @@ class Deployment:
     def named(self):
         return next((at for at in (X, Y) if self.roles[at] == "master"), OLD)
 
-    async def hand_over(self):
+    def rewrite(self, at):
+        self.files[at] = self.priorities[at]
+
+    async def hand_over(self, to=None):
         plan = Plan(
-            master_name="m", sentinels=SENTINELS, majority=2, old=OLD, new=None, others=(X, Y)
+            master_name="m", sentinels=SENTINELS, majority=2, old=OLD, new=to, others=(X, Y)
         )
         progress = Progress()
         doing = Steps(SYSTEM_CLOCK, progress, lambda _phase: None)
@@ -70,6 +77,7 @@ class Client:
                 servers.dead |= servers.dies
                 if servers.promotes:
                     servers.roles[X] = "master"
+                    servers.rewrite(X)
                 if isinstance(servers.answer, Exception):
                     raise servers.answer
                 if servers.answer is None:
@@ -84,6 +92,21 @@ class Client:
         await self._answer()
         host, port = self._all.named()
         return {"ip": host, "port": port}
+
+    async def sentinel_slaves(self, _name):
+        priorities = self._all.priorities
+        return [{"ip": at.host, "port": at.port, "slave-priority": priorities[at]} for at in (X, Y)]
+
+    async def config_get(self, name):
+        return {name: str(self._all.priorities[self._at])}
+
+    async def config_set(self, _name, priority):
+        self._all.priorities[self._at] = priority
+
+    async def config_rewrite(self):
+        if not self._all.has_files:
+            raise ResponseError("The server is running without a config file")
+        self._all.rewrite(self._at)
 
     async def info(self, _section):
         await self._answer()
@@ -173,3 +196,32 @@ async def test_while_a_silent_replica_may_be_primary_the_old_one_takes_no_writes
     with pytest.raises(AdriftError, match=rf"{Y} may have been promoted; {OLD} holds writes"):
         await deployment.hand_over()
     assert deployment.paused
+
+
+async def test_the_priority_that_chooses_is_undone_in_the_file_too(deployment):
+    """Sentinels have the one that they promote write its file."""
+    await deployment.hand_over(to=X)
+    assert deployment.priorities == deployment.files == dict.fromkeys((OLD, X, Y), 100)
+
+
+async def test_a_server_without_a_file_has_its_priority_back(deployment):
+    deployment.has_files = False
+    progress = await deployment.hand_over(to=X)
+    assert deployment.priorities[X] == 100
+    assert progress.notes == []
+
+
+@pytest.mark.parametrize(
+    ("others", "kept"),
+    [({OLD: 50, Y: 50}, 50), ({OLD: 50, Y: 0}, 50), ({OLD: 50, Y: 60}, 1), ({OLD: 1, Y: 1}, 1)],
+    ids=["the others agree", "one is never promoted", "they differ", "all are first"],
+)
+async def test_a_priority_that_a_killed_switchover_left_becomes_what_the_others_have(
+    deployment, others, kept
+):
+    deployment.priorities |= {X: 1} | others
+    deployment.rewrite(X)
+    progress = await deployment.hand_over(to=X)
+    assert deployment.priorities == {X: kept} | others
+    assert deployment.files[X] == kept
+    assert len(progress.notes) == (kept != 1)

@@ -9,13 +9,13 @@ and once the Sentinels have been told, as long as they take to demote the old pr
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from ...address import Address
 from ..access import connected
@@ -113,18 +113,40 @@ class SentinelHandover:
 
     async def _prefer(self, chosen: Address, before: dict[Address, int]) -> None:
         try:
+            given = {at: await self._priority(at) for at in (self._plan.old, *self._plan.others)}
             for at in self._plan.others:
-                async with connected(at, self._target.redis) as node:
-                    found: Any = await limited(node.config_get("replica-priority"))
-                    given = int(found["replica-priority"])
-                    wanted = FIRST if at == chosen else given and max(given, FIRST + 1)
-                    if given != wanted:
-                        before[at] = given
+                wanted = FIRST if at == chosen else given[at] and max(given[at], FIRST + 1)
+                kept = self._kept(given, chosen) if at == chosen else given[at]
+                if wanted != kept:
+                    before[at] = kept
+                if wanted != given[at]:
+                    async with connected(at, self._target.redis) as node:
                         await limited(node.config_set("replica-priority", wanted))
             if not await self._steps.until(self._all_know(chosen), PREFER_LIMIT):
                 raise BackedOutError("the Sentinels have not heard of the priority in time")
         except (RedisError, OSError, TimeoutError) as error:
             raise BackedOutError(f"priorities cannot be set: {reason(error)}") from error
+
+    async def _priority(self, at: Address) -> int:
+        async with connected(at, self._target.redis) as node:
+            found: Any = await limited(node.config_get("replica-priority"))
+        return int(found["replica-priority"])
+
+    def _kept(self, given: Mapping[Address, int], chosen: Address) -> int:
+        """The priority that the chosen replica is to have afterwards.
+
+        FIRST is what a switchover that was killed leaves: then it is what all others have.
+        """
+        others = {priority for at, priority in given.items() if at != chosen and priority}
+        if given[chosen] != FIRST or len(others) != 1:
+            return given[chosen]
+        (usual,) = others
+        if usual != FIRST:
+            self._progress.notes.append(
+                f"{chosen} had replica-priority {FIRST}, as an interrupted switchover leaves it: "
+                f"it was given {usual}, which the others have"
+            )
+        return usual
 
     def _all_know(self, chosen: Address) -> Callable[[], Awaitable[bool]]:
         async def known() -> bool:
@@ -143,6 +165,9 @@ class SentinelHandover:
             try:
                 async with connected(at, self._target.redis) as node:
                     await limited(node.config_set("replica-priority", given))
+                    # Sentinels have whom they promote write its file, with our priority in it.
+                    with contextlib.suppress(ResponseError):  # it has none
+                        await limited(node.config_rewrite())
             except (RedisError, OSError, TimeoutError):
                 self._steps.note_unverified(
                     f"{at} may still have another replica-priority than {given}"
