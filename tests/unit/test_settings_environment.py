@@ -206,6 +206,17 @@ def test_everything_arrives():
 
 
 @pytest.mark.parametrize(
+    "name", ["JWT_ALGORITHMS", "JWT_AUDIENCE", "JWT_REQUIRED_CLAIMS", "TRUSTED_PROXIES"]
+)
+def test_separators_alone_switch_no_check_off(name):
+    assert "it has no entry" in problem({f"ARAGORA_{name}": " , ,"})
+
+
+def test_no_claim_is_required_where_it_says_none():
+    assert from_env({"ARAGORA_JWT_REQUIRED_CLAIMS": "none"}).jwt.required == ()
+
+
+@pytest.mark.parametrize(
     ("secret", "algorithms"),
     [("-----BEGIN PUBLIC KEY-----", "HS256"), ("k" * 32, "RS256"), ("k" * 32, "HS256,RS256")],
 )

@@ -85,7 +85,7 @@ def rotating(text: str) -> tuple[Secret, ...]:
 def algorithms(text: str) -> tuple[str, ...]:
     """JWT algorithms, all of one family of keys."""
     names = words(text)
-    if not names or not set(names) <= _HMAC | _SIGNATURES:
+    if not set(names) <= _HMAC | _SIGNATURES:
         raise ValueError("it names an algorithm that is not accepted here")
     # A public key taken for an HMAC secret lets anybody sign (CVE-2022-29217).
     if len({asymmetric(name) for name in names}) > 1:
@@ -143,8 +143,11 @@ def networks(text: str) -> tuple[str, ...]:
 
 
 def words(text: str) -> tuple[str, ...]:
-    """Entries separated by commas."""
-    return tuple(word.strip() for word in text.split(",") if word.strip())
+    """Entries separated by commas; at least one, or a stray comma would lift what they demand."""
+    found = tuple(word.strip() for word in text.split(",") if word.strip())
+    if not found:
+        raise ValueError("it has no entry")
+    return found
 
 
 def _hosts(text: str, default_port: int) -> tuple[Address, ...]:
