@@ -200,6 +200,16 @@ def test_health_knows_nothing_without_settings(call):
     assert result.output.startswith("UNKNOWN: no Redis is configured")
 
 
+@pytest.mark.parametrize("command", ["health", "status", "circuits list"])
+def test_a_mistyped_name_is_told_where_something_is_missing(capsys, monkeypatch, command):
+    monkeypatch.setenv("ARAGORA_REDIS_URI", "redis://127.0.0.1:1")
+    with pytest.raises(SystemExit):
+        run(command.split())
+    said = capsys.readouterr()
+    assert "no Redis is configured" in said.out + said.err
+    assert "ARAGORA_REDIS_URI is not read here: is ARAGORA_REDIS_URL meant?" in said.err
+
+
 @pytest.mark.parametrize("command", ["health", "status", "audit", "circuits list"])
 def test_without_settings_a_lab_that_is_here_is_named(capsys, command):
     Path(".lab").mkdir()

@@ -234,6 +234,15 @@ def test_a_key_of_the_wrong_kind_for_its_algorithm_is_refused(secret, algorithms
         ("ARAGORA_TOKENS_MAX_STALNESS", "ARAGORA_TOKENS_MAX_STALENESS"),
         ("ARAGORA_REDIS_URI", "ARAGORA_REDIS_URL"),
         ("ARAGORA_REDIS_USER", "ARAGORA_REDIS_USERNAME"),
+        ("ARAGORA_REDIS_SENTINELS", "ARAGORA_REDIS_SENTINEL_HOSTS"),
+        ("ARAGORA_REDIS_PASSWORDFILE", "ARAGORA_REDIS_PASSWORD_FILE"),
+        ("ARAGORA_SESSION_KEY", "ARAGORA_SESSION_KEYS"),
+        ("ARAGORA_DIGEST_KEYS", "ARAGORA_DIGEST_KEY"),
+        ("ARAGORA_JWT_AUDIENCES", "ARAGORA_JWT_AUDIENCE"),
+        ("ARAGORA_ADMIN_TOKENS", "ARAGORA_ADMIN_TOKEN"),
+        ("ARAGORA_RATE_LIMIT_FAILOPEN", "ARAGORA_RATE_LIMIT_FAIL_OPEN"),
+        ("ARAGORA_POLICY", "ARAGORA_POLICIES"),
+        ("ARAGORA_TRUSTED_PROXY", "ARAGORA_TRUSTED_PROXIES"),
     ],
 )
 def test_a_typo_is_met_with_the_name_that_is_meant(name, meant):
@@ -251,6 +260,14 @@ def test_a_typo_is_met_with_the_name_that_is_meant(name, meant):
         "ARAGORA_REDIS_TTL",
         "ARAGORA_REDIS_CLUSTER_READ_FROM_REPLICAS",
         "ARAGORA_API_TOKEN",
+        "ARAGORA_API_KEY",
+        "ARAGORA_BIND_HOST",
+        "ARAGORA_HTTP_KEEPALIVE",
+        "ARAGORA_JWT_SECRET_ROTATED_AT",
+        "ARAGORA_PG_PORT",
+        "ARAGORA_RATE_LIMIT",
+        "ARAGORA_REDIS_PORT",
+        "ARAGORA_TOKEN_TTL",
     ],
 )
 def test_variables_of_the_aragora_server_are_left_alone(name):

@@ -11,8 +11,9 @@ import typer
 from ..address import Address
 from ..errors import InvalidInputError, SettingsError
 from ..ops.targets import Target, target_of
-from ..settings import Settings, from_env, names
+from ..settings import Settings, from_env, lookalikes, names
 from ..slots import SLOTS
+from . import output
 from .options import LAB
 
 if TYPE_CHECKING:
@@ -45,11 +46,14 @@ def settings_of(lab: Path | None) -> Settings:
     """The settings of the environment, or of a lab.
 
     Without an outbox on disk: who acts by hand keeps nothing there, and mostly may not look in.
+    Names that look mistyped are told on standard error: mostly they are why something is missing.
 
     Raises:
         SettingsError, LabError: there are none that can be used.
     """
     environ = os.environ if lab is None else environment_of(_opened(lab))
+    for warning in lookalikes(environ):
+        output.note(f"warning: {warning}", style="yellow")
     return from_env({key: text for key, text in environ.items() if key != names.TOKENS_OUTBOX})
 
 

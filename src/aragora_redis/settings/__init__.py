@@ -50,6 +50,7 @@ __all__ = [
     "Topology",
     "describe",
     "from_env",
+    "lookalikes",
 ]
 
 
@@ -67,3 +68,13 @@ def from_env(environ: Mapping[str, str] | None = None) -> Settings:
     from .load import load  # noqa: PLC0415
 
     return load(os.environ if environ is None else environ)
+
+
+def lookalikes(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """A warning for each name that is not read here and looks like a mistyped one that is.
+
+    They are among `Settings.warnings` too, for whom the settings can be used.
+    """
+    from . import reading  # noqa: PLC0415 - as above
+
+    return tuple(reading.lookalikes(environ))

@@ -20,11 +20,15 @@ _ELSEWHERE = {
     "DATABASE": "DB",
     "DSN": "URL",
     "PASS": "PASSWORD",
+    "SENTINEL": "SENTINEL_HOSTS",
+    "SENTINELS": "SENTINEL_HOSTS",
     "SSL": "TLS",
     "URI": "URL",
     "USER": "USERNAME",
 }
 """What others call the same: words too short to be told from others by their letters."""
+_OF_ARAGORA = frozenset({"ARAGORA_HTTP_KEEPALIVE"})
+"""Its variables that differ from one of ours by less than a typo."""
 _QUOTED = 40
 
 
@@ -59,7 +63,7 @@ def read(environ: Mapping[str, str]) -> Reading:
         values=values_read,
         given=frozenset(given),
         problems=(*unusable.values(), *refused),
-        warnings=tuple(_lookalikes(environ)),
+        warnings=tuple(lookalikes(environ)),
     )
 
 
@@ -115,18 +119,43 @@ def _field(name: str) -> str:
     return name.removeprefix(PREFIX).lower()
 
 
-def _lookalikes(environ: Mapping[str, str]) -> Iterator[str]:
-    known = variables()
+def lookalikes(environ: Mapping[str, str]) -> Iterator[str]:
+    """A warning for each name that is not ours and looks like a mistyped one of ours."""
     for name in sorted(environ):
-        family = next((each for each in _FAMILIES if name.startswith(each)), None)
-        if family is None or name in known:
+        if not name.startswith(PREFIX) or name in variables() or name in _OF_ARAGORA:
             continue
-        ours = [each.removeprefix(family) for each in known if each.startswith(family)]
-        rest = name.removeprefix(family)
-        near = difflib.get_close_matches(rest, ours, cutoff=_LIKENESS)
-        if (same := _ELSEWHERE.get(rest)) in ours:
-            near = [same]
-        # SENTINEL_MASTER_NAME is nearer to SENTINEL_USERNAME in letters, and not in meaning.
-        near.sort(key=rest.startswith, reverse=True)
-        if near:
-            yield f"{name} is not read here: is {family}{near[0]} meant?"
+        if meant := _barely_another(name) or _alike_in_family(name):
+            yield f"{name} is not read here: is {meant} meant?"
+
+
+def _barely_another(name: str) -> str | None:
+    """One of ours that differs by its underscores, a plural, or one letter more or less."""
+    plain = _plain(name)
+    return next((ours for ours in variables() if _one_apart(plain, _plain(ours))), None)
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").replace("IES", "Y")
+
+
+def _one_apart(one: str, other: str) -> bool:
+    shorter, longer = sorted((one, other), key=len)
+    if len(longer) - len(shorter) > 1:
+        return False
+    return shorter == longer or any(
+        longer[:at] + longer[at + 1 :] == shorter for at in range(len(longer))
+    )
+
+
+def _alike_in_family(name: str) -> str | None:
+    family = next((each for each in _FAMILIES if name.startswith(each)), None)
+    if family is None:
+        return None
+    ours = [each.removeprefix(family) for each in variables() if each.startswith(family)]
+    rest = name.removeprefix(family)
+    if (same := _ELSEWHERE.get(rest)) in ours:
+        return f"{family}{same}"
+    near = difflib.get_close_matches(rest, ours, cutoff=_LIKENESS)
+    # SENTINEL_MASTER_NAME is nearer to SENTINEL_USERNAME in letters, and not in meaning.
+    near.sort(key=rest.startswith, reverse=True)
+    return f"{family}{near[0]}" if near else None
