@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -15,8 +15,9 @@ from ...address import Address
 from ...clock import Clock
 from ...errors import LabError
 from ...lab import Lab
-from ..access import connected
+from ..access import Access, connected
 from ..failover import switch_over
+from ..failover.steps import reason
 from ..report import Status
 from ..targets import ClusterTarget, SentinelTarget, Target
 from .measures import Objectives
@@ -149,14 +150,16 @@ class RemoteActor:
         target = self._target
         match self._scenario, target:
             case Scenario.KILL_PRIMARY, SentinelTarget() | ClusterTarget():
-                await self._on_primary("SHUTDOWN", "NOSAVE")
+                await self._demand_primary()
+                await _shut_down(self._primary, target.redis)
             case Scenario.FREEZE_PRIMARY, SentinelTarget():
-                await self._on_primary("CLIENT PAUSE", FREEZE_SECONDS * 1000, "ALL")
+                await self._demand_primary()
+                pause = str(FREEZE_SECONDS * 1000)
+                await _command(self._primary, target.redis, "CLIENT PAUSE", pause, "ALL")
             case Scenario.SWITCHOVER, SentinelTarget() | ClusterTarget():
                 await self._switch()
             case Scenario.LOSE_SENTINEL, SentinelTarget():
-                async with connected(target.sentinels[0], target.sentinel) as client:
-                    await _command(client, "SHUTDOWN", "NOSAVE")
+                await _shut_down(target.sentinels[0], target.sentinel)
             case _:
                 raise LabError(
                     f"{self._scenario} cannot be made over the wire", remedy="drill it on a lab"
@@ -164,15 +167,13 @@ class RemoteActor:
 
     async def end(self) -> None:
         if self._scenario is Scenario.FREEZE_PRIMARY:
-            with contextlib.suppress(RedisError, OSError, TimeoutError):
-                async with connected(self._primary, self._target.redis) as client:
-                    await _command(client, "CLIENT UNPAUSE")
+            with suppress(LabError):
+                await _command(self._primary, self._target.redis, "CLIENT UNPAUSE")
 
-    async def _on_primary(self, *words: str | int) -> None:
-        async with connected(self._primary, self._target.redis) as client:
-            if (await _command(client, "ROLE"))[0] != "master":
-                raise LabError(f"{self._primary} is no primary any more", remedy="drill it anew")
-            await _command(client, *words)
+    async def _demand_primary(self) -> None:
+        said = await _command(self._primary, self._target.redis, "ROLE")
+        if said[0] != "master":
+            raise LabError(f"{self._primary} is no primary any more", remedy="drill it anew")
 
 
 def switcher(
@@ -188,11 +189,31 @@ def switcher(
     return switch
 
 
-async def _command(client: Any, *words: str | int) -> Any:
-    async with asyncio.timeout(COMMAND_LIMIT):
-        try:
-            return await client.execute_command(*words)
-        except RedisConnectionError:
-            if words[0] == "SHUTDOWN":
-                return None  # that is how it answers
-            raise
+async def _shut_down(at: Address, access: Access) -> None:
+    # It answers by closing the connection.
+    with _failures_told(at, "SHUTDOWN"), suppress(RedisConnectionError):
+        await _ask(at, access, "SHUTDOWN", "NOSAVE")
+
+
+async def _command(at: Address, access: Access, *words: str) -> Any:
+    with _failures_told(at, words[0]):
+        return await _ask(at, access, *words)
+
+
+async def _ask(at: Address, access: Access, *words: str) -> Any:
+    async with connected(at, access) as client, asyncio.timeout(COMMAND_LIMIT):
+        ask: Any = client.execute_command
+        return await ask(*words)
+
+
+@contextmanager
+def _failures_told(at: Address, command: str) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError:
+        raise LabError(
+            f"{at} has not answered {command} within {COMMAND_LIMIT:g} s, and may yet do it",
+            remedy="see aragora-redis doctor",
+        ) from None
+    except (RedisError, OSError) as error:
+        raise LabError(f"{at} does not take {command}: {reason(error)}") from error
