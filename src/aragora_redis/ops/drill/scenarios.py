@@ -20,10 +20,11 @@ from ..failover import switch_over
 from ..failover.steps import reason
 from ..report import Status
 from ..targets import ClusterTarget, SentinelTarget, Target
+from .freeze import Freeze
 from .measures import Objectives
 
-FREEZE_SECONDS = 60
 COMMAND_LIMIT = 2.0
+"""Seconds for one command: more than a `freeze.PIECE`, after which who was held answers again."""
 ELSEWHERE = 1.0
 """Seconds without a write that are put down to the machine, on a shard that nothing is done to."""
 
@@ -74,7 +75,7 @@ class Actor(Protocol):
         """Make it. Raises `LabError` where it cannot be."""
 
     async def end(self) -> None:
-        """Undo it, as far as that is ours."""
+        """Undo it, as far as that is ours. Raises `LabError` where that is not seen to be done."""
 
 
 class LabActor:
@@ -128,7 +129,7 @@ async def _wholly(call: Callable[..., object], *arguments: str) -> None:
 
 
 class RemoteActor:
-    """By wire: a SHUTDOWN, after which a supervisor starts the server again, and a pause.
+    """By wire: a SHUTDOWN, after which a supervisor starts the server again, and a `Freeze`.
 
     To Sentinels a server that has all commands paused is one that stands still. To the nodes of a
     cluster it is not: they talk on another port, which no command stops.
@@ -145,6 +146,7 @@ class RemoteActor:
         self._scenario = scenario
         self._primary = primary
         self._switch = switch
+        self._freeze: Freeze | None = None
 
     async def begin(self) -> None:
         target = self._target
@@ -154,8 +156,10 @@ class RemoteActor:
                 await _shut_down(self._primary, target.redis)
             case Scenario.FREEZE_PRIMARY, SentinelTarget():
                 await self._demand_primary()
-                pause = str(FREEZE_SECONDS * 1000)
-                await _command(self._primary, target.redis, "CLIENT PAUSE", pause, "ALL")
+                self._freeze = Freeze(self._primary, target.redis)
+                with _failures_told(self._primary, "CLIENT PAUSE"):
+                    async with asyncio.timeout(COMMAND_LIMIT):
+                        await self._freeze.begin()
             case Scenario.SWITCHOVER, SentinelTarget() | ClusterTarget():
                 await self._switch()
             case Scenario.LOSE_SENTINEL, SentinelTarget():
@@ -166,9 +170,9 @@ class RemoteActor:
                 )
 
     async def end(self) -> None:
-        if self._scenario is Scenario.FREEZE_PRIMARY:
-            with suppress(LabError):
-                await _command(self._primary, self._target.redis, "CLIENT UNPAUSE")
+        if self._freeze is not None:
+            await self._freeze.end()
+            await _command(self._primary, self._target.redis, "PING")
 
     async def _demand_primary(self) -> None:
         said = await _command(self._primary, self._target.redis, "ROLE")
