@@ -69,8 +69,11 @@ async def diagnosed(lab, *names, within=15, **how):
 
 
 def ask(lab, node, *words):
-    server = lab.node(node)
-    with redis.Redis(port=server.port, password=lab.password(server), socket_timeout=2) as client:
+    return ask_with(lab.password(lab.node(node)), lab, node, *words)
+
+
+def ask_with(password, lab, node, *words):
+    with redis.Redis(port=lab.node(node).port, password=password, socket_timeout=2) as client:
         return client.execute_command(*words)
 
 
@@ -177,6 +180,30 @@ async def test_a_server_that_anybody_may_use(single, connect):
     client.config_set("requirepass", "")
     open_door = replace(target(single), redis=Access())
     assert (await diagnoses(single, at=open_door)).keys() == {"no-password"}
+
+
+async def test_who_anybody_is_let_in_as_is_not_told_by_requirepass(single, connect):
+    client = connect(single)
+    client.execute_command("ACL", "SETUSER", "app", "on", ">pw", "~*", "&*", "+@all")
+    ours = replace(target(single), redis=Access("app", "pw"))
+    assert "no-password" not in await diagnoses(single, at=ours)
+    client.execute_command("ACL", "SETUSER", "default", "nopass")
+    assert "no-password" in await diagnoses(single, at=ours)
+    client.config_set("requirepass", "")
+    client.execute_command("ACL", "SETUSER", "default", "resetpass", ">other")
+    as_default = replace(target(single), redis=Access(None, "other"))
+    assert await diagnoses(single, at=as_default) == {}
+
+
+async def test_a_replica_that_cannot_log_in_where_passwords_are_those_of_acls(sentinel_lab):
+    lab = sentinel_lab
+    secret = lab.credentials.redis_password
+    for node in ("redis-0", "redis-1", "redis-2"):
+        ask(lab, node, "CONFIG", "SET", "requirepass", "")
+        ask_with(None, lab, node, "ACL", "SETUSER", "default", "resetpass", f">{secret}")
+    ask(lab, "redis-1", "CONFIG", "SET", "masterauth", "")
+    (found,) = await diagnosed(lab, "masterauth-missing")
+    assert found.subject == str(lab.node("redis-1").address)
 
 
 @needs_redis_7  # ACL DRYRUN

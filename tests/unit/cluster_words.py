@@ -41,7 +41,7 @@ def word(at, *, state="ok", rows=None, epoch=3, own_epoch=None, **own):
     return ClusterWord(statement, state, epoch)
 
 
-def node(at, *, said=None, info=None, config=None):
+def node(at, *, said=None, info=None, config=None, **others):
     """A healthy node, with changes."""
     source = FOLLOWS.get(at)
     told: dict[str, Any] = {
@@ -68,6 +68,7 @@ def node(at, *, said=None, info=None, config=None):
         info=told | (info or {}),
         config=config or {},
         word=said or word(at),
+        **others,
     )
 
 

@@ -99,7 +99,7 @@ RISKY = {
     "a slot in motion": (OPEN_SLOT, "slot-stuck"),
     "another shard is gone": ({B: DOWN, Y: DOWN}, "slots-uncovered"),
     "a replica that shall not": ({X: BARRED}, "cluster-replica-no-failover yes"),
-    "no masterauth": ({A: node(A, config={"requirepass": "set"})}, "masterauth-missing"),
+    "no masterauth": ({A: node(A, config={"save": ""}, open=False)}, "masterauth-missing"),
 }
 
 

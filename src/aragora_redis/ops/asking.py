@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from ..address import Address
 from ..clock import Clock
@@ -227,6 +227,7 @@ class _Asking:
                     skew=seconds + micros / 1e6 - (wall + took / 2),
                     uncertainty=took / 2,
                     user=user,
+                    open=await self._open(address) if config or self._details else None,
                     missing=missing,
                     excessive=excessive,
                     rows=await self._presence(asked),
@@ -248,6 +249,20 @@ class _Asking:
             return Trial(str(info["role"]))
         said = await asked.ask_if_allowed("ROLE")
         return Trial(str(said[0])) if said else await asked.try_write(self._key)
+
+    async def _open(self, address: Address) -> bool | None:
+        """Whether it lets in who gives no password, which no setting of it tells (ACLs)."""
+        access = self._access
+        if access.password is None:
+            return True
+        try:
+            async with connected(address, Access(tls=access.tls, hosts=access.hosts)) as stranger:
+                await stranger.ping()
+        except AuthenticationError:
+            return False
+        except (RedisError, OSError):
+            return None
+        return True
 
     async def _word(self, client: Redis, address: Address) -> ClusterWord:
         """What a node says of its cluster.

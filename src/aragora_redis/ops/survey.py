@@ -79,6 +79,8 @@ class NodeSurvey:
     """Half of how long it took to ask."""
     user: str | None = None
     """Whom it takes us for; None where it does not tell."""
+    open: bool | None = None
+    """Whether it lets in who gives no password; None where it was not asked, or does not tell."""
     missing: tuple[str, ...] = ()
     """What this library needs and that user may not."""
     excessive: tuple[str, ...] = ()

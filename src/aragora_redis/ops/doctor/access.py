@@ -56,7 +56,8 @@ def variables(survey: Survey) -> Iterator[Diagnosis]:
 def open_doors(survey: Survey) -> Iterator[Diagnosis]:
     """Servers that ask nobody for a password."""
     for at, node in survey.alive.items():
-        if node.config and not node.config.get("requirepass") and node.user == "default":
+        # What a provider has made so is not for us to mend.
+        if node.open and "CONFIG" not in node.forbidden:
             yield Diagnosis(
                 name="no-password",
                 status=Status.WARNING,

@@ -163,7 +163,7 @@ def logins(survey: Survey) -> Iterator[Diagnosis]:
     if survey.master_name is None and survey.cluster is None:
         return
     for at, node in survey.alive.items():
-        protected = any(n.config.get("requirepass") for n in survey.alive.values())
+        protected = any(n.open is False for n in survey.alive.values())
         if not node.config or not protected:
             continue
         if not node.config.get("masterauth"):
