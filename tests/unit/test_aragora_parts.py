@@ -353,6 +353,37 @@ def test_a_lockout_without_redis_is_that_of_this_instance(outage):
     assert not alone.is_locked(email="b")
 
 
+class Interrupted(Shared):
+    """A fleet that cannot be asked for a while."""
+
+    away = True
+
+    def take(self, policy, subject, cost=1):
+        return None if self.away else super().take(policy, subject, cost)
+
+
+def test_a_lockout_of_an_outage_becomes_one_of_the_fleet(shared):
+    fleet = Interrupted(shared.state)
+    one, other = tracker(Tracker, fleet), tracker(Tracker, shared)
+    for _ in range(5):
+        one.record_failure(email="c")
+    fleet.away = False
+    assert one.is_locked(email="c")
+    assert 55 < other.get_remaining_time(email="c") <= 60
+    assert other.admin_unlock(email="c")
+    assert not one.is_locked(email="c")
+
+
+def test_a_lockout_of_an_outage_that_was_lifted_there_stays_so(shared):
+    fleet = Interrupted(shared.state)
+    one = tracker(Tracker, fleet)
+    for _ in range(5):
+        one.record_failure(email="d")
+    one.reset(email="d")
+    fleet.away = False
+    assert not one.is_locked(email="d")
+
+
 # --- breakers -------------------------------------------------------------------------------
 
 

@@ -2,7 +2,8 @@
 
 Aragora reads an entry, adds one and writes it back: two instances at once count one. Here each
 failure takes one out of a bucket, and a lock is a bucket that fills again by the time it ends.
-While Redis cannot be asked, Aragora's own entries in memory decide.
+While Redis cannot be asked, Aragora's own entries in memory decide, and a lock of that time becomes
+one of the fleet once Redis can be asked again.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from .seam import Finding, Where
 from .shared import Shared
 from .versions import Checked
 
+_ALONE = 10_000
+"""Locks of an outage that are remembered as such; the oldest are forgotten first."""
+
 
 def tracker(base: type[Any], shared: Shared) -> Any:  # noqa: C901 - it is a class
     """A `LockoutTracker` that all instances share."""
@@ -22,6 +26,7 @@ def tracker(base: type[Any], shared: Shared) -> Any:  # noqa: C901 - it is a cla
     class SharedLockoutTracker(base):  # type: ignore[misc] # a class that is known when it runs
         def __init__(self) -> None:
             super().__init__(use_redis=False)
+            self._alone: dict[str, None] = {}
 
         def record_failure(
             self, email: str | None = None, ip: str | None = None
@@ -30,6 +35,8 @@ def tracker(base: type[Any], shared: Shared) -> Any:  # noqa: C901 - it is a cla
             for key in self._keys(email, ip):
                 counted = shared.count_failure(_subject(key))
                 if counted is None:
+                    if locked:
+                        self._note_alone(key)
                     continue
                 attempts = max(attempts, counted)
                 duration = self._calculate_lockout_duration(counted)
@@ -58,10 +65,21 @@ def tracker(base: type[Any], shared: Shared) -> Any:  # noqa: C901 - it is a cla
 
         def _left(self, key: str) -> float:
             left = shared.held_for(_subject(key))
-            if left is not None:
+            if left is not None and key not in self._alone:
                 return left
             entry = self._memory_backend.get_entry(key)
-            return float(entry.get_remaining_seconds()) if entry is not None else 0.0
+            here = float(entry.get_remaining_seconds()) if entry is not None else 0.0
+            if left is None:
+                return here
+            # From here on it is the fleet's, so that any instance can lift it.
+            if here <= left or shared.hold(_subject(key), here):
+                self._alone.pop(key, None)
+            return max(left, here)
+
+        def _note_alone(self, key: str) -> None:
+            self._alone[key] = None
+            if len(self._alone) > _ALONE:
+                self._alone.pop(next(iter(self._alone)), None)
 
         def _keys(self, email: str | None, ip: str | None) -> list[str]:
             keys = [self._email_key(email)] if email else []
