@@ -104,8 +104,7 @@ def test_tasks_share_what_the_service_has(pool, workers, standalone_lab, connect
         # A token that is revoked while its task waits.
         assert workers.ask("export", {"jti": "kept"}).startswith("done by ")
         service.tokens.revoke("gone", expires_at=time.time() + 60)
-        told = [workers.send("export", {"jti": "gone"}) for _ in range(8)]
-        assert {each.get(timeout=30) for each in told} == {"revoked"}
+        until_all_refuse(workers, {"jti": "gone"})
         # A circuit, which tells the caller when to come again.
         with pytest.raises(CircuitOpenError) as refused:
             until_refused(workers)
@@ -116,6 +115,16 @@ def test_tasks_share_what_the_service_has(pool, workers, standalone_lab, connect
     if pool == "prefork":
         assert len(children) > 2, "children were replaced"
     assert not server.zcard(beats), "all have left"
+
+
+def until_all_refuse(workers, claims):
+    """Each of them hears of a revocation by itself, and on a busy machine not at once."""
+    end = time.monotonic() + 10
+    while True:
+        told = [workers.send("export", claims) for _ in range(8)]
+        if {each.get(timeout=30) for each in told} == {"revoked"}:
+            return
+        assert time.monotonic() < end
 
 
 def until_refused(workers):

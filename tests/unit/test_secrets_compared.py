@@ -45,6 +45,7 @@ REVIEWED = {
     ("tokens/refresh_model.py", "presented == known.newest"): "a generation, a number",
     ("tokens/refresh_model.py", "token == known.before"): "keyed digests, which nobody can choose",
     ("tokens/refresh_model.py", "token != known.token"): "keyed digests, which nobody can choose",
+    ("web/django/session_middleware.py", "name in answer.cookies"): "the name of a cookie",
 }
 """Comparisons whose names sound like secrets, and why they tell nothing by their time."""
 

@@ -277,7 +277,7 @@ def test_an_ipv6_customer_is_a_network():
 
 
 def token(key=KEY, algorithm="HS256", **claims):
-    known = {"jti": "t1", "sub": "42", "iat": time.time(), "exp": time.time() + 60}
+    known = {"jti": "t1", "sub": "42", "iat": time.time(), "exp": time.time() + 3600}
     return jwt.encode(known | claims, key, algorithm=algorithm)
 
 

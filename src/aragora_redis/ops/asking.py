@@ -34,6 +34,8 @@ T = TypeVar("T")
 
 SERVERS = 64
 """How many are asked at most: whoever answers nonsense does not keep us busy."""
+_NOBODY = "default"
+"""The user of whoever names none."""
 _LINK = {"ping", "role", "wait", "subscribe", "evalsha", "script|load", "xrange", "zscan"}
 """What is asked for by itself, beside what the scripts do."""
 _CLUSTER = {"cluster|nodes", "asking"}
@@ -364,8 +366,10 @@ def _without_secrets(config: Mapping[str, str]) -> dict[str, str]:
 
 
 def _differs(config: Mapping[str, str], access: Access) -> bool:
+    """Whether it logs in to its primary as we do, and with another password."""
     given = config.get("masterauth")
-    return bool(given) and access.password is not None and given != access.password
+    ours = (config.get("masteruser") or _NOBODY) == (access.username or _NOBODY)
+    return bool(given) and ours and access.password is not None and given != access.password
 
 
 def _source(info: Mapping[str, Any]) -> Address | None:

@@ -51,14 +51,14 @@ class SessionMiddleware(middleware.SessionMiddleware):
                 # What cannot be stored may be the client's: it is told, and so is the log.
                 _log.warning("the session of a request is not written: %s", error.message)
             return answer_to(error) or response
-        cookie = settings.SESSION_COOKIE_NAME
+        name = settings.SESSION_COOKIE_NAME
         if getattr(session, "lost", False) and not request.session.modified:
             # The key may be that of before a login, which has given the client another by now.
-            answer.cookies.pop(cookie, None)
-        elif session and cookie in answer.cookies and session.session_key is None:
+            answer.cookies.pop(name, None)
+        elif session and name in answer.cookies and session.session_key is None:
             # `set_expiry` has given it a time that is over; Django sends what is no key.
             answer.delete_cookie(
-                cookie,
+                name,
                 path=settings.SESSION_COOKIE_PATH,
                 domain=settings.SESSION_COOKIE_DOMAIN,
                 samesite=settings.SESSION_COOKIE_SAMESITE,
