@@ -10,7 +10,7 @@ import pytest
 
 from aragora_redis.address import Address
 from aragora_redis.clock import SYSTEM_CLOCK, ServerTime
-from aragora_redis.events import Events
+from aragora_redis.events import GIVEN_UP, Event, Events, LinkLost
 from aragora_redis.link import herd, primary
 from aragora_redis.link.connection import Login
 from aragora_redis.link.primary import PrimaryLinks
@@ -54,7 +54,10 @@ def handshake(monkeypatch, dialed):
 
 
 def links_of(
-    handshake: Handshake | Gate, *, instances: int = 1, together: bool = False
+    handshake: Handshake | Gate,
+    *,
+    instances: Callable[[], int] = lambda: 1,
+    together: bool = False,
 ) -> PrimaryLinks:
     return PrimaryLinks(
         cast("Login", None),
@@ -62,7 +65,7 @@ def links_of(
         events=Events(),
         deadline=0.05,
         verification=cast("Verification", handshake),
-        instances=lambda: instances,
+        instances=instances,
         together=together,
         on_push=lambda _: None,
         heard_majority_since=lambda _: True,
@@ -119,6 +122,8 @@ def gate(monkeypatch):
     return made
 
 
+MANY = herd.AT_ONCE + 60
+"""Instances that come back over a quarter of a second."""
 TURNS = range(5)
 """Of the loop, from the answer on which a connection is verified."""
 
@@ -164,7 +169,7 @@ async def test_what_was_verified_before_a_loss_is_not_used_after_it(gate, turns,
 
 async def test_each_of_many_comes_to_another_primary_in_its_turn(handshake, dialed, monkeypatch):
     monkeypatch.setattr("random.uniform", lambda _, most: most)
-    links = links_of(handshake, instances=herd.AT_ONCE + 150)
+    links = links_of(handshake, instances=lambda: MANY)
     began = SYSTEM_CLOCK.monotonic()
     links.aim(Address("127.0.0.1", 1))
     await asyncio.sleep(0)
@@ -172,7 +177,30 @@ async def test_each_of_many_comes_to_another_primary_in_its_turn(handshake, dial
     async with asyncio.timeout(5):
         for _ in links.lanes:
             await handshake.began.get()
-    assert min(dialed) - began >= 150 * herd.EACH
+    assert min(dialed) - began >= herd.spread(MANY)
+    await links.close()
+
+
+async def test_lanes_that_are_lost_one_by_one_come_back_in_turn(gate, monkeypatch):
+    """As those of a server that is killed; nobody was counted when it was aimed at."""
+    monkeypatch.setattr("random.uniform", lambda _, most: most)
+    known = [0]
+    links = links_of(gate, instances=lambda: known[0])
+    gate.opened.set()
+    links.aim(Address("127.0.0.1", 1))
+    async with asyncio.timeout(5):
+        for _ in links.lanes:
+            await gate.came.get()
+    await asyncio.sleep(0)
+    assert all(mux.connected for mux in links.lanes.values())
+    known[0] = MANY
+    began = SYSTEM_CLOCK.monotonic()
+    for each in [*gate.connected]:
+        each.close("closed by the server")
+        await asyncio.sleep(0.001)
+    async with asyncio.timeout(5):
+        await gate.came.get()
+    assert SYSTEM_CLOCK.monotonic() - began >= herd.spread(MANY)
     await links.close()
 
 
@@ -189,3 +217,26 @@ async def test_i3_nothing_is_asked_of_a_retired_primary_by_a_connection_under_wa
         await asyncio.sleep(0)
     assert handshake.asked == 0
     await links.close()
+
+
+async def test_a_link_that_was_lost_before_is_given_up_with_the_others(gate):
+    """Or whoever counts links would miss it for good: its node has left the cluster."""
+    told: list[tuple[str, str]] = []
+    links = links_of(gate)
+
+    def hear(event: Event) -> None:
+        assert isinstance(event, LinkLost)
+        told.append((event.lane, event.reason))
+
+    links._events.subscribe(hear, to=(LinkLost,))
+    gate.opened.set()
+    links.aim(Address("127.0.0.1", 1))
+    async with asyncio.timeout(5):
+        for _ in links.lanes:
+            await gate.came.get()
+    await asyncio.sleep(0)
+    gate.opened = asyncio.Event()
+    gate.connected[0].close("closed by the server")
+    await links.close()
+    assert told[0][1] == "closed by the server"
+    assert sorted(told[1:]) == sorted((lane.value, GIVEN_UP) for lane in links.lanes)

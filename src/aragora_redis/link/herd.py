@@ -66,7 +66,7 @@ class Turn:
     @property
     def crowded(self) -> bool:
         """Whether there are too many to come back at once."""
-        return spread(self._herd) > 0
+        return spread(max(self._herd, self._instances())) > 0
 
     @property
     def patience(self) -> float:

@@ -154,8 +154,9 @@ class PrimaryLinks:
                 attempt.cancel()
 
     @property
-    def _connected(self) -> bool:
-        return any(mux.connected for mux in self.lanes.values())
+    def _served(self) -> bool:
+        """Whether the server serves any lane; one that is silent is not served."""
+        return any(mux.down is None for mux in self.lanes.values())
 
     @property
     def peers(self) -> frozenset[str]:
@@ -225,7 +226,10 @@ class PrimaryLinks:
     async def close(self) -> None:
         """End every connection."""
         tasks = [*self._tasks, *self._renewals]
+        missed = [*self._down_since] if self.target is not None else []
         self._cancel(GIVEN_UP)
+        for lane in missed:  # nobody waits for those any more that were lost before
+            self._events.emit(LinkLost(str(self.target), lane.value, GIVEN_UP))
         self.target = None
         await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -265,7 +269,7 @@ class PrimaryLinks:
         """Wait for our turn, unless the server serves another lane."""
         if self._turn.crowded:
             await asyncio.sleep(MOMENT)
-        while self._turn.left > 0 and not self._connected:
+        while self._turn.left > 0 and not self._served:
             await self._rest(self._turn.left)
 
     async def _rest(self, seconds: float) -> None:
@@ -387,7 +391,7 @@ class PrimaryLinks:
         self._lost[lane].set()
         self._down_since.setdefault(lane, self._clock.monotonic())
         self._losses += 1
-        if not self._connected:
+        if self._turn.left <= 0 and not self._served:
             self._turn.draw()
         self._events.emit(LinkLost(str(self.target), lane.value, reason))
         if self._together and not self._dropping:
