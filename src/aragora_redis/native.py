@@ -7,6 +7,7 @@ wake-ups where one side has no hub. So nothing may wait, or let other greenlets 
 
 from __future__ import annotations
 
+import errno
 import sys
 import threading
 import time
@@ -115,11 +116,24 @@ class Executor(ThreadPoolExecutor):
             starts = self._running < self._most
             self._running += starts
         if starts:
-            try:
-                original("_thread", "start_new_thread")(self._work, ())
-            except RuntimeError:  # from Python 3.12 on `atexit` can start none: it is done here
-                self._work()
+            self._start_thread()
         return future
+
+    def _start_thread(self) -> None:
+        try:
+            original("_thread", "start_new_thread")(self._work, ())
+        except RuntimeError as error:
+            if "shutdown" in str(error):  # from Python 3.12 on `atexit` can start none
+                self._work()
+                return
+            with self._guard:
+                self._running -= 1
+                stranded = [] if self._running else [*self._works]
+                if stranded:
+                    self._works.clear()
+            for future, _ in stranded:
+                if future.set_running_or_notify_cancel():
+                    future.set_exception(OSError(errno.EAGAIN, str(error)))
 
     def _work(self) -> None:
         while True:

@@ -202,6 +202,18 @@ def test_where_no_thread_can_be_had_any_more_work_is_done_all_the_same(monkeypat
     assert threads.submit(threading.get_ident).result(5) != threading.get_ident()
 
 
+def test_work_for_which_the_machine_has_no_thread_now_fails_and_holds_nobody_up(monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("can't start new thread")
+
+    threads = native.Executor(1)
+    monkeypatch.setattr(_thread, "start_new_thread", refuse)
+    with pytest.raises(OSError, match="start new thread"):
+        threads.submit(threading.get_ident).result(0)
+    monkeypatch.undo()
+    assert threads.submit(threading.get_ident).result(5) != threading.get_ident()
+
+
 def test_who_enters_before_it_is_ready_is_warned(monkeypatch, caplog):
     for module in ("sync", "state.shared"):
         monkeypatch.setattr(f"aragora_redis.{module}.START_LIMIT", 0.01)
