@@ -134,7 +134,10 @@ def revoke(
     ] = None,
     issued_before: Annotated[
         str | None,
-        typer.Option(help="For a cut-off: refuse what was issued until then; now by default."),
+        typer.Option(
+            help="For a cut-off: refuse what was issued until then; now by default. Refresh tokens "
+            "of a family end all the same."
+        ),
     ] = None,
     users: Annotated[
         int | None,

@@ -274,7 +274,8 @@ class Tokens:
 
         Args:
             family: its name, as in the claim.
-            issued_before: as for a user.
+            issued_before: as for a user, of access tokens. Refresh tokens end with their family,
+                whenever they were issued: one that did not know of the end may have a successor.
             reason: as for a token.
             actor: as for a token.
             level: as for a token.
