@@ -184,6 +184,7 @@ async def test_each_of_many_comes_to_another_primary_in_its_turn(handshake, dial
 async def test_lanes_that_are_lost_one_by_one_come_back_in_turn(gate, monkeypatch):
     """As those of a server that is killed; nobody was counted when it was aimed at."""
     monkeypatch.setattr("random.uniform", lambda _, most: most)
+    monkeypatch.setattr(primary, "STABLE_AFTER", 0.0)
     known = [0]
     links = links_of(gate, instances=lambda: known[0])
     gate.opened.set()
