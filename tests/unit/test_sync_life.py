@@ -18,7 +18,7 @@ import pytest
 
 from aragora_redis import native
 from aragora_redis.errors import NotStartedError, SettingsError
-from aragora_redis.events import Events, Recovered
+from aragora_redis.events import Decided, Event, Events, Recovered
 from aragora_redis.policies import parse_policies
 from aragora_redis.settings import Settings, from_env
 from aragora_redis.state.outage_log import OutageLog
@@ -323,6 +323,23 @@ def test_what_nobody_has_asked_of_is_closed_before_a_fork_and_begins_where_it_is
     state.close()
     assert loop_users() == before
     with pytest.raises(NotStartedError):
+        asks()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_who_listens_hears_each_run_and_each_fork():
+    state, heard = SharedState(Settings()), list[Event]()
+    state.events.subscribe(heard.append, to=(Decided,))
+
+    def asks():
+        heard.clear()
+        state.rate_limits.check("api", "u")
+        assert len(heard) == 1
+
+    with state:
+        asks()
+        assert ends_in_child(asks)
+    with state:
         asks()
 
 

@@ -59,6 +59,8 @@ class SharedState:
         events: Events | None = None,
     ) -> None:
         self.settings = settings
+        self.events = events if events is not None else Events()
+        """Those of all that it makes: when it is started again, and in each fork."""
         self._given = policies
         self._used: Policies | None = None
         self._made: state.SharedState | None = None
@@ -68,7 +70,7 @@ class SharedState:
             if before is not None:
                 before.end_outages()  # one that lives on in the parent still listens here
             made = self._made = state.SharedState(
-                settings, policies=policies, clock=clock, events=events
+                settings, policies=policies, clock=clock, events=self.events
             )
             made.audit.via = "sync"
             # Else the file has changed since: what it says was in force, and is read by now.
