@@ -8,10 +8,10 @@ breakers that they use.
 from __future__ import annotations
 
 import secrets
-import time
 from importlib import import_module
 from typing import Any
 
+from ..clock import SYSTEM_CLOCK
 from .seam import Finding, Where
 from .shared import Shared
 from .versions import Checked
@@ -93,7 +93,7 @@ def breaker(base: type[Any], shared: Shared) -> type[Any]:  # noqa: C901 - it is
             subject = self._subject(entity)
             if subject is None:
                 return 0.0
-            now = time.monotonic()
+            now = SYSTEM_CLOCK.monotonic()
             looked, until = self._held.get(entity, (float("-inf"), 0.0))
             if now - looked >= LOOK_EVERY:
                 left = shared.held_for(subject)

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from ..clock import SYSTEM_CLOCK
 from .files import write_private
 from .service import Premises
 
@@ -61,7 +62,7 @@ def _begun(
     public: ec.EllipticCurvePublicKey,
     issuer_key: ec.EllipticCurvePrivateKey,
 ) -> x509.CertificateBuilder:
-    now = dt.datetime.now(dt.UTC)
+    now = dt.datetime.fromtimestamp(SYSTEM_CLOCK.wall(), dt.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

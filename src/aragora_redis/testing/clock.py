@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from ..clock import SYSTEM_CLOCK
 
 
 class FakeClock:
@@ -13,7 +13,7 @@ class FakeClock:
 
     def __init__(self, wall: float | None = None) -> None:
         """Begin at `wall` (Unix seconds), by default now."""
-        self._wall = time.time() if wall is None else wall
+        self._wall = SYSTEM_CLOCK.wall() if wall is None else wall
         self._monotonic = 1000.0
 
     def monotonic(self) -> float:
