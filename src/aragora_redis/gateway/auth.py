@@ -25,7 +25,7 @@ class Role(IntEnum):
     """What the bearer of a token may do; each includes the ones before."""
 
     GATEWAY = 0
-    """Check limits and tokens."""
+    """Limits, checks of tokens, calls through circuits; begin and use sessions of any user."""
     ADMIN = 1
     """Everything."""
 

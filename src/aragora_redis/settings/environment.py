@@ -274,7 +274,8 @@ class Environment(BaseModel):
             Group.LIMITS,
             "the path of a TOML file",
             "What limits, circuits and sessions are to be like; read at the start, and again "
-            "whenever it changes. A bad new one changes nothing.",
+            "whenever it changes. A bad new one changes nothing. All that may stand there, with "
+            "the defaults: [README](../README.md#the-policies-file).",
         ),
     ] = None
     expected_instances: Annotated[
@@ -442,7 +443,7 @@ class Environment(BaseModel):
             Group.GENERAL,
             "up to 128 letters, digits, `_`, `.`, `:` or `-`",
             "This instance's name in logs and metrics, different on each.",
-            default="host name and process id",
+            default="16 hexadecimal digits, new at each start",
         ),
     ] = None
     log_level: Annotated[
@@ -450,7 +451,8 @@ class Environment(BaseModel):
         Doc(
             Group.GENERAL,
             "`DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`",
-            "The least severe message that is logged.",
+            "The least severe message that `serve`, its workers, `proxy` and `label-keeper` log. A "
+            "service configures its own logging.",
         ),
     ] = _DEFAULTS.log_level
     log_format: Annotated[
@@ -458,7 +460,8 @@ class Environment(BaseModel):
         Doc(
             Group.GENERAL,
             "`text` or `json`",
-            "One line of text or one JSON object for each message, see METRICS.md.",
+            "One line of text or one JSON object for each message of theirs. A service may call "
+            "`aragora_redis.telemetry.logs.configure_logging`, see METRICS.md.",
         ),
     ] = _DEFAULTS.log_format
 
@@ -467,7 +470,10 @@ class Environment(BaseModel):
         Doc(
             Group.GATEWAY,
             "a host name or address",
-            "Where the gateway listens. Loopback keeps it to this machine.",
+            "Where the gateway listens. Loopback keeps it to this machine. The `Host` of requests "
+            "has to be this very value, `localhost`, `127.0.0.1` or `::1`, or they are answered "
+            "421; `/authz` takes any, and so does all where this is `0.0.0.0` or `::`, which needs "
+            "a token.",
         ),
     ] = _DEFAULTS.gateway.host
     port: Annotated[
@@ -488,7 +494,9 @@ class Environment(BaseModel):
         Doc(
             Group.GATEWAY,
             f"`current` or `current,previous`, each of at least {values.MIN_SECRET} characters",
-            "The bearer token of services: they may check limits and tokens.",
+            "The bearer token of services: limits, checks of tokens, calls through circuits, and "
+            "sessions, those of any user among them; not: revoke, end, force, set limits. See "
+            "[SECURITY.md](../SECURITY.md).",
             secret=True,
         ),
     ] = ()

@@ -48,8 +48,9 @@ _LOGS = """\
 ## Logs
 
 The log has one line for each thing that an operator acts on and none for a request. With
-`ARAGORA_LOG_FORMAT=json` each line is a JSON object: `at` (RFC 3339), `level`, `logger`, `message`,
-and for what the library states as a fact `event` with the fact's own fields, such as
+`ARAGORA_LOG_FORMAT=json` each line of `serve`, its workers, `proxy` and `label-keeper` is a JSON
+object: `at` (RFC 3339), `level`, `logger`, `message`, and for what the library states as a fact
+`event` with the fact's own fields, such as
 
 ```json
 {"at":"2026-01-31T12:00:00.000+00:00","level":"WARNING","logger":"aragora_redis.telemetry.logs",\
@@ -60,7 +61,8 @@ and for what the library states as a fact `event` with the fact's own fields, su
 In a service of your own one WARNING says that Redis cannot be used, with the cause, and another
 that it can again (`aragora_redis.state.outage_log`). For all of the events, and these two as well:
 `EventLog().listen(state.events)` from `aragora_redis.telemetry.logs`, and your own handlers; a
-record's `event` holds the fact.
+record's `event` holds the fact. `ARAGORA_LOG_LEVEL` and `ARAGORA_LOG_FORMAT` change nothing there:
+`configure_logging("INFO", "json")` from the same module logs like the commands.
 
 `aragora-redis health --prometheus FILE` writes figures of the servers themselves, see
 `aragora-redis health --help`.
