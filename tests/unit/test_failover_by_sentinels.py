@@ -20,6 +20,7 @@ from aragora_redis.ops.targets import SentinelTarget
 
 OLD, X, Y = (Address(f"10.0.0.1{n}", 6379) for n in range(3))
 S0, S1, S2 = SENTINELS = tuple(Address(f"10.0.0.2{n}", 26379) for n in range(3))
+HISTORY, NONE = "a" * 40, ("0" * 40, -1)
 IN_PROGRESS = ResponseError("INPROG Failover already in progress")
 
 
@@ -34,6 +35,10 @@ class Deployment:
         self.answer: object = True
         """What the Sentinels say to SENTINEL FAILOVER; None says nothing."""
         self.promotes = True
+        self.started_again: dict[Address, tuple[str, int]] = {}
+        """Who is a primary with such a past once a Sentinel was told, though not promoted."""
+        self.pasts = dict.fromkeys((OLD, X, Y), NONE)
+        """Which history each had before its own, and the first offset that it lacks of it."""
         self.told: list[Address] = []
         self.paused = False
         self.priorities = dict.fromkeys((OLD, X, Y), 100)
@@ -76,8 +81,10 @@ class Client:
                 servers.told.append(self._at)
                 servers.dead |= servers.dies
                 if servers.promotes:
-                    servers.roles[X] = "master"
+                    servers.roles[X], servers.pasts[X] = "master", (HISTORY, 6)
                     servers.rewrite(X)
+                servers.roles |= dict.fromkeys(servers.started_again, "master")
+                servers.pasts |= servers.started_again
                 if isinstance(servers.answer, Exception):
                     raise servers.answer
                 if servers.answer is None:
@@ -111,8 +118,12 @@ class Client:
     async def info(self, _section):
         await self._answer()
         host, port = self._all.named()
+        before, lacks = self._all.pasts[self._at]
         return {
             "role": self._all.roles[self._at],
+            "master_replid": HISTORY,
+            "master_replid2": before,
+            "second_repl_offset": lacks,
             "master_repl_offset": 5,
             "slave_repl_offset": 5,
             "master_host": host,
@@ -181,6 +192,36 @@ async def test_a_promotion_that_too_few_sentinels_are_left_to_name_demotes_the_o
     assert progress.new == X
     assert deployment.roles[OLD] == "slave"
     assert any("not everybody follows" in note for note in progress.notes)
+
+
+@pytest.mark.parametrize(
+    "past",
+    [NONE, ("b" * 40, 6), (HISTORY, 5)],
+    ids=["it is empty", "it had another history", "it lacks the last of it"],
+)
+async def test_the_old_primary_never_follows_one_that_has_less(deployment, past):
+    """A replica whose file has no `replicaof` is a primary once it was started again."""
+    deployment.promotes, deployment.started_again = False, {Y: past}
+    deployment.dead = {S1, S2}
+    with pytest.raises(AdriftError, match=f"{Y} is primary without all that {OLD} has"):
+        await deployment.hand_over()
+    assert (deployment.roles[OLD], deployment.paused) == ("master", True)
+
+
+async def test_two_primaries_are_left_to_a_human(deployment):
+    deployment.started_again, deployment.dead = {Y: NONE}, {S1, S2}
+    with pytest.raises(AdriftError, match=f"{X} and {Y} are primary"):
+        await deployment.hand_over()
+    assert (deployment.roles[OLD], deployment.paused) == ("master", True)
+
+
+async def test_an_old_primary_that_may_take_writes_again_is_not_made_to_lose_them(
+    deployment, monkeypatch
+):
+    monkeypatch.setattr(by_sentinels, "LONG_PAUSE", 0.0)
+    with pytest.raises(AdriftError, match=f"{X} was promoted, but only as the pause"):
+        await deployment.hand_over()
+    assert deployment.roles[OLD] == "master"
 
 
 async def test_nobody_promoted_lets_the_old_primary_go_on(deployment):

@@ -53,6 +53,9 @@ class SentinelHandover:
         self._steps = steps
         self._progress = steps.progress
         self._paused_at = 0.0
+        self._held_until = 0.0
+        self._history = ""
+        self._goal = 0
 
     async def hand_over(self) -> None:
         """All phases."""
@@ -76,6 +79,12 @@ class SentinelHandover:
         except BackedOutError:
             await self._unpause(old)
             raise
+        if self._steps.now() > self._held_until - STEP_LIMIT:
+            raise AdriftError(
+                f"{self._progress.new} was promoted, but only as the pause of {self._plan.old} "
+                f"ended: that may have taken writes which {self._progress.new} lacks, so it was "
+                "not made a replica"
+            )
         await self.finish()
 
     async def finish(self) -> None:
@@ -174,13 +183,14 @@ class SentinelHandover:
                 )
 
     async def _pause(self, old: Redis, seconds: float) -> None:
-        if not self._paused_at:
-            self._paused_at = self._steps.now()
+        now = self._steps.now()
+        self._paused_at = self._paused_at or now
+        self._held_until = now + seconds
         await limited(old.client_pause(int(seconds * 1000), all=False))
 
     async def _prolong(self, old: Redis) -> None:
         """Hold writes for as long as the Sentinels may need, if they are certainly held still."""
-        if self._steps.now() - self._paused_at > SHORT_PAUSE - STEP_LIMIT / 2:
+        if self._steps.now() > self._held_until - STEP_LIMIT / 2:
             raise BackedOutError("the pause was about to end before the replicas had caught up")
         await self._pause(old, LONG_PAUSE)
 
@@ -190,12 +200,12 @@ class SentinelHandover:
 
     async def _drain(self, old: Redis) -> None:
         info: Any = await limited(old.info("replication"))
-        goal = int(info["master_repl_offset"])
+        self._history, self._goal = info["master_replid"], int(info["master_repl_offset"])
         wanted = [self._plan.new] if self._plan.new else list(self._plan.others)
 
         async def drained() -> bool:
             seen = [await self._offset(at) for at in wanted]
-            return all(offset is not None and offset >= goal for offset in seen)
+            return all(offset is not None and offset >= self._goal for offset in seen)
 
         if not await self._steps.until(drained, DRAIN_LIMIT):
             raise BackedOutError(f"the replicas did not catch up within {DRAIN_LIMIT:.0f} s")
@@ -261,22 +271,33 @@ class SentinelHandover:
             BackedOutError: nobody, so writes may be let go.
             AdriftError: it cannot be told. What the old primary took now might be lost.
         """
-        roles = {at: (await self._replication(at)).get("role") for at in self._plan.others}
-        promoted = [at for at, role in roles.items() if role == "master"]
-        if len(promoted) == 1:
-            return promoted[0]
+        said = {at: await self._replication(at) for at in self._plan.others}
+        primaries = [at for at, info in said.items() if info.get("role") == "master"]
+        if len(primaries) == 1 and self._has_everything(said[primaries[0]]):
+            return primaries[0]
         why = f"most Sentinels have named nobody within {PROMOTE_LIMIT:.0f} s"
-        silent = [str(at) for at, role in roles.items() if role is None]
-        if not promoted and not silent:
+        silent = [str(at) for at, info in said.items() if not info]
+        if not primaries and not silent:
             raise BackedOutError(f"{why}, and no replica was promoted")
-        known = (
-            f"{' and '.join(map(str, promoted))} are primary"
-            if promoted
-            else f"{', '.join(silent)} may have been promoted"
-        )
+        if len(primaries) == 1:
+            known = f"{primaries[0]} is primary without all that {self._plan.old} has"
+        elif primaries:
+            known = f"{' and '.join(map(str, primaries))} are primary"
+        else:
+            known = f"{', '.join(silent)} may have been promoted"
         raise AdriftError(
             f"{why}, and {known}; {self._plan.old} holds writes until its pause of "
             f"{LONG_PAUSE:.0f} s ends"
+        )
+
+    def _has_everything(self, info: Mapping[str, Any]) -> bool:
+        """Whether a primary goes on from where the replicas had all that was acknowledged.
+
+        One that was started again with no `replicaof` in its file is a primary too, and may be
+        empty. `second_repl_offset` is the first offset that it does not have of the history before.
+        """
+        return (
+            info["master_replid2"] == self._history and int(info["second_repl_offset"]) > self._goal
         )
 
     async def _named(self, sentinel: Address) -> Address | None:
