@@ -50,6 +50,9 @@ def test_who_ends_it_twice_is_told_how_to_go_on_once_it_may_end(number, capsys, 
         async def run(self, **_):
             await to_the_end(self._exchange())
 
+        async def plan(self, **_):
+            await self.verify()
+
         async def verify(self, **_):
             os.kill(os.getpid(), number)
             await asyncio.sleep(60)
@@ -62,15 +65,16 @@ def test_who_ends_it_twice_is_told_how_to_go_on_once_it_may_end(number, capsys, 
 
     monkeypatch.setattr(migrate, "Migration", Ended)
     code, out, _ = called(capsys, "run", "--from", URL, "--journal", "ours")
-    assert (code, ended) == (1, [True])
+    assert (code, ended) == (2, [True])
     assert out == (
-        "WARNING: interrupted: the same command goes on with what ours tells of, and rollback "
+        "CRITICAL: interrupted: the same command goes on with what ours tells of, and rollback "
         "gives back what was changed\n"
     )
-    code, out, _ = called(capsys, "verify", "--from", URL)
-    assert (code, out) == (1, "WARNING: interrupted: nothing was changed\n")
-    code, out, _ = called(capsys, "verify", "--from", URL, "--json")
-    assert (code, json.loads(out)["status"]) == (1, "WARNING")
+    for command in ("plan", "verify"):
+        code, out, _ = called(capsys, command, "--from", URL)
+        assert (code, out) == (2, "CRITICAL: interrupted: nothing was changed\n")
+        code, out, _ = called(capsys, command, "--from", URL, "--json")
+        assert (code, json.loads(out)["status"]) == (2, "CRITICAL")
 
 
 async def test_a_journal_that_has_no_place_is_told_and_nothing_is_begun():

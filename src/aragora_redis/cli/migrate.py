@@ -90,7 +90,8 @@ def plan(
 ) -> None:
     """Say what there is to be moved, how, and what stands against it. Changes nothing.
 
-    The exit code is 0 where it can be done, 1 with something to know before, 2 where it cannot.
+    The exit code is 0 where it can be done, 1 with something to know before, 2 where it cannot or
+    was interrupted.
     """
     found = _migrating(
         source,
@@ -134,7 +135,7 @@ def run(
 
     Writes are held for the move and then refused by the source, so that none is lost. It can be run
     again after whatever ended it. The exit code is 0 for done, 1 for done with something left, 2
-    for failed.
+    for failed or interrupted.
     """
     _tell(
         _migrating(
@@ -172,7 +173,8 @@ def verify(
     """Compare every key: presence, type, value and time to live. Changes nothing.
 
     A key that differs is looked at again, so that writers need not stop. The exit code is 0 where
-    all are alike, 1 where values, or all keys, were not compared, 2 where some differ.
+    all are alike, 1 where values, or all keys, were not compared, 2 where some differ or it was
+    interrupted.
     """
     found = _migrating(
         source,
@@ -210,7 +212,10 @@ def rollback(
     writers_stopped: Stopped = False,
     as_json: AsJson = False,
 ) -> None:
-    """Move the writes back, with all that was written since; once more lets the target go."""
+    """Move the writes back, with all that was written since; once more lets the target go.
+
+    The exit code is 0 for done, 1 for done with something left, 2 for failed or interrupted.
+    """
     _tell(
         _migrating(
             source,
@@ -243,7 +248,8 @@ def commit(
 ) -> None:
     """End it: from here nothing leads back to the source.
 
-    The exit code is 0 for done, 1 for done with something given up or not yet done, 2 for failed.
+    The exit code is 0 for done, 1 for done with something given up or not yet done, 2 for failed or
+    interrupted.
     """
     gone = [Address.parse(each, default_port=REDIS_PORT) for each in without or ()]
     _tell(
@@ -282,7 +288,7 @@ def _migrating(
             f"the same command goes on with what {journal} tells of, and rollback gives back what "
             "was changed"
         )
-    return MigrationReport(Status.WARNING, f"WARNING: interrupted: {became}")
+    return MigrationReport(Status.CRITICAL, f"CRITICAL: interrupted: {became}")
 
 
 async def _stoppable(work: Coroutine[Any, Any, T]) -> T | None:

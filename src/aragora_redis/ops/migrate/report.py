@@ -20,7 +20,7 @@ class MigrationReport:
 
     @property
     def exit_code(self) -> int:
-        """0 done, 1 done with something left to look at, or refused; 2 failed."""
+        """0 done, 1 done with something left to look at, or refused; 2 failed or interrupted."""
         return int(self.status)
 
     def as_dict(self) -> dict[str, Any]:
