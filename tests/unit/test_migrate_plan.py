@@ -104,8 +104,10 @@ def test_what_is_to_be_known_before(source, target, told):
     assert any(told in finding.text for finding in made.findings)
 
 
-def test_who_does_not_say_which_run_it_is_is_told_apart_by_the_address():
-    assert make_plan(replace(SOURCE, run_id=""), [replace(TARGET, run_id="")]).blocked is None
+@pytest.mark.parametrize("run_id", ["", "0" * 40], ids=["nothing", "zeros"])
+def test_who_does_not_say_which_run_it_is_is_told_apart_by_the_address(run_id):
+    made = make_plan(replace(SOURCE, run_id=run_id), [replace(TARGET, run_id=run_id)])
+    assert made.blocked is None
 
 
 def test_what_sentinels_of_the_source_would_take_back_is_copied():

@@ -117,12 +117,12 @@ def make_plan(
 def one_server(source: Inventory, target: Sequence[Inventory]) -> str | None:
     """What to say where the source is the target too; None where it is not.
 
-    One server has many addresses, so it is also told by its run.
+    One server has many addresses, so it is also told by its run; zeros tell of none.
     """
     for each in target:
         if each.address == source.address:
             return f"{source.address} is both the source and the target"
-        if source.run_id and each.run_id == source.run_id:
+        if source.run_id.strip("0") and each.run_id == source.run_id:
             return f"{source.address} is both the source and the target, as {each.address}"
     return None
 
