@@ -13,6 +13,7 @@ from aragora_redis.settings import (
     Secret,
     describe,
     from_env,
+    lookalikes,
 )
 from aragora_redis.settings.environment import Environment, variables
 
@@ -246,8 +247,21 @@ def test_a_key_of_the_wrong_kind_for_its_algorithm_is_refused(secret, algorithms
     ],
 )
 def test_a_typo_is_met_with_the_name_that_is_meant(name, meant):
-    (warning,) = from_env(KEY | URL | {name: "x"}).warnings
-    assert warning == f"{name} is not read here: is {meant} meant?"
+    others = {ours: text for ours, text in (KEY | URL).items() if ours != meant}
+    told = [each for each in from_env(others | {name: "x"}).warnings if name in each]
+    assert told == [f"{name} is not read here: is {meant} meant?"]
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("ARAGORA_REDIS_SSL", "ARAGORA_REDIS_TLS"),
+        ("ARAGORA_JWT_ALGORITHM", "ARAGORA_JWT_ALGORITHMS"),
+    ],
+)
+def test_what_stands_beside_the_name_that_would_be_meant_is_no_typo(name, ours):
+    assert lookalikes({name: "x", ours: "x"}) == ()
+    assert lookalikes({name: "x", ours: " "}) == (f"{name} is not read here: is {ours} meant?",)
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def from_env(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def lookalikes(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """A warning for each name that is not read here and looks like a mistyped one that is.
+    """A warning for each name that is not read here and looks like a mistyped one that is not set.
 
     They are among `Settings.warnings` too, for whom the settings can be used.
     """

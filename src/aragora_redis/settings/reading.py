@@ -120,11 +120,15 @@ def _field(name: str) -> str:
 
 
 def lookalikes(environ: Mapping[str, str]) -> Iterator[str]:
-    """A warning for each name that is not ours and looks like a mistyped one of ours."""
+    """A warning for each name that is not ours and looks like a mistyped one of ours.
+
+    One that stands beside ours is nobody's typo: the real Aragora has some that are nearly ours.
+    """
     for name in sorted(environ):
         if not name.startswith(PREFIX) or name in variables() or name in _OF_ARAGORA:
             continue
-        if meant := _barely_another(name) or _alike_in_family(name):
+        meant = _barely_another(name) or _alike_in_family(name)
+        if meant and not environ.get(meant, "").strip():
             yield f"{name} is not read here: is {meant} meant?"
 
 
