@@ -302,6 +302,9 @@ class Memory(dict[str, Entry]):
     def get_entry(self, key):
         return self.get(key)
 
+    def delete_entry(self, key):
+        self.pop(key, None)
+
 
 class Tracker:
     def __init__(self, use_redis):
@@ -382,6 +385,36 @@ def test_a_lockout_of_an_outage_that_was_lifted_there_stays_so(shared):
     one.reset(email="d")
     fleet.away = False
     assert not one.is_locked(email="d")
+
+
+def test_a_lockout_that_was_lifted_elsewhere_does_not_come_back(shared):
+    fleet = Interrupted(shared.state)
+    fleet.away = False
+    one, other = tracker(Tracker, fleet), tracker(Tracker, shared)
+    for _ in range(5):
+        one.record_failure(email="e")
+    assert other.admin_unlock(email="e")
+    assert not one.is_locked(email="e")
+    fleet.away = True
+    assert one.record_failure(email="e") == (1, None)
+    fleet.away = False
+    assert not one.is_locked(email="e")
+    assert not other.is_locked(email="e")
+
+
+class Full(Shared):
+    """A fleet whose Redis can be read, and takes nothing."""
+
+    def take(self, policy, subject, cost=1):
+        return None if cost else super().take(policy, subject, cost)
+
+
+def test_failures_that_redis_refuses_to_count_come_to_a_lockout_too(shared):
+    alone = tracker(Tracker, Full(shared.state))
+    for _ in range(5):
+        assert not alone.is_locked(email="f")
+        alone.record_failure(email="f")
+    assert alone.is_locked(email="f")
 
 
 # --- breakers -------------------------------------------------------------------------------

@@ -65,12 +65,16 @@ def tracker(base: type[Any], shared: Shared) -> Any:  # noqa: C901 - it is a cla
 
         def _left(self, key: str) -> float:
             left = shared.held_for(_subject(key))
-            if left is not None and key not in self._alone:
-                return left
             entry = self._memory_backend.get_entry(key)
             here = float(entry.get_remaining_seconds()) if entry is not None else 0.0
             if left is None:
                 return here
+            if key not in self._alone:
+                # Lifted by another instance, so its failures are no start of a lock here. Those
+                # that come to no lock yet are kept: an outage may begin.
+                if here > left == 0:
+                    self._memory_backend.delete_entry(key)
+                return left
             # From here on it is the fleet's, so that any instance can lift it.
             if here <= left or shared.hold(_subject(key), here):
                 self._alone.pop(key, None)
