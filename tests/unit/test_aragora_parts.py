@@ -281,6 +281,12 @@ async def test_a_coroutine_may_ask_too(shared):
     assert decision.remaining == 4
 
 
+async def test_a_coroutine_may_ask_once_the_main_thread_has_ended(shared, monkeypatch):
+    """Then Python's own executors take nothing any more, though others serve on."""
+    monkeypatch.setattr("concurrent.futures.thread._shutdown", True)
+    assert Shared(shared.state).held_for("asked late") == 0
+
+
 def test_a_subject_of_any_length_is_counted(shared):
     assert shared.take(limit_name(1, 1), "x" * 5000).allowed
     assert not shared.take(limit_name(1, 1), "x" * 5000).allowed

@@ -11,10 +11,10 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from math import ceil
 from typing import Any, TypeVar
 
+from .. import native
 from ..errors import AragoraRedisError
 from ..rate_limit.gcra import Decision
 from ..rate_limit.local import SUBJECT_LIMIT
@@ -33,7 +33,7 @@ class Shared:
 
     def __init__(self, state: SharedState) -> None:
         self.state = state
-        self._pool: tuple[int, ThreadPoolExecutor] | None = None
+        self._pool: tuple[int, native.Executor] | None = None
 
     # --- rate limits --------------------------------------------------------------------
 
@@ -108,11 +108,10 @@ class Shared:
         except AragoraRedisError:
             return None
 
-    def _aside(self) -> ThreadPoolExecutor:
+    def _aside(self) -> native.Executor:
         """Threads of this process: a fork leaves those of its parent behind."""
         if self._pool is None or self._pool[0] != os.getpid():
-            threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="aragora-redis-aside")
-            self._pool = (os.getpid(), threads)
+            self._pool = (os.getpid(), native.Executor(AT_ONCE))
         return self._pool[1]
 
 
