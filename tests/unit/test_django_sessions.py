@@ -582,6 +582,26 @@ def test_a_late_answer_that_only_read_does_not_hand_out_the_id_of_before_a_login
     assert COOKIE not in answer.cookies
 
 
+@override_settings(SESSION_SAVE_EVERY_REQUEST=True)
+@pytest.mark.parametrize("copied", [True, False], ids=["copied", "not-copied"])
+def test_a_late_answer_that_only_read_needs_no_redis(client, state, away, monkeypatch, copied):
+    monkeypatch.setattr("aragora_redis.state.sessions.CURRENT_FOR", 0.0)
+    kept = client.get("/put?a=1").cookies[COOKIE].value
+    service.gate.clear()
+    with ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(_get, kept, "/slow_read")
+        assert service.waiting.acquire(timeout=10)
+        if not copied:
+            forget(state, client)
+        away()
+        service.gate.set()
+        answer = under_way.result()
+    assert (answer.status_code, answer.json()) == (200, {"a": "1"})
+    assert COOKIE not in answer.cookies, "nobody knows whether it is the client's still"
+    away(gone=False)
+    assert _get(kept, "/read").cookies[COOKIE].value == kept
+
+
 @pytest.fixture
 def read(state, monkeypatch):
     """How often a session was read from Redis."""

@@ -52,7 +52,9 @@ class SessionMiddleware(middleware.SessionMiddleware):
                 _log.warning("the session of a request is not written: %s", error.message)
             return answer_to(error) or response
         name = settings.SESSION_COOKIE_NAME
-        if getattr(session, "lost", False) and not request.session.modified:
+        lost = getattr(session, "lost", False) and not request.session.modified
+        unproven = getattr(session, "unproven", False) and request.session.session_key is not None
+        if lost or unproven:
             # The key may be that of before a login, which has given the client another by now.
             answer.cookies.pop(name, None)
         elif session and name in answer.cookies and session.session_key is None:

@@ -25,6 +25,7 @@ from ...errors import AragoraRedisError, SessionConflictError, SessionGoneError
 from ...sessions.client import Client
 from ...sessions.data import Fields, decode, encode
 from ...sessions.stored import Session
+from ...state.session_store import NO_ANSWER
 from ...sync import Sessions
 from ..changes import changes
 from .options import options
@@ -48,12 +49,14 @@ class SessionStore(SessionBase):
         client: where it is used from, for the list of its user's sessions.
         told: what was raised last, since somebody was told of it.
         lost: the client's key opened nothing when it was read.
+        unproven: Redis could not be asked whether its key is the client's still.
     """
 
     def __init__(self, session_key: str | None = None) -> None:
         self.client: Client | None = None
         self.told: AragoraRedisError | None = None
         self.lost = False
+        self.unproven = False
         self._stored: Session | None = None
         self._read: Fields = {}
         super().__init__(session_key)
@@ -213,7 +216,7 @@ class SessionStore(SessionBase):
     def _adopt(self, stored: Session, sent: Fields) -> None:
         """Go on with what is stored since `sent` was written."""
         self._read = take_over(self._data(), sent, stored.data)
-        self._stored = stored
+        self._stored, self.unproven = stored, stored.source == "copy"
         if stored.id is not None:  # else it was reached by an earlier id, and keeps that here
             self._session_key = self._sessions.cookie(stored)
 
@@ -255,8 +258,11 @@ class SessionStore(SessionBase):
             newer = self._writes.update(stored, made, self._read, self.session_key)
             self._adopt(newer, fields)
         elif not self._sessions.is_current(stored):
-            # Its cookie is sent again, and must not take the place of that of a login.
-            self._adopt(self._require_found(), fields)
+            # Its cookie is sent again, and must not take the place of that of a login. Nothing is
+            # to be written, so an outage costs the cookie alone.
+            self.unproven = True
+            with suppress(*NO_ANSWER):
+                self._adopt(self._require_found(), fields)
 
 
 def _lives_so(stored: Session, data: Mapping[str, Any], asked: Life) -> bool:
