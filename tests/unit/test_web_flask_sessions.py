@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,13 +16,15 @@ from flask import Blueprint, Flask, Response, current_app, jsonify, request
 from markupsafe import Markup
 
 from aragora_redis.errors import InvalidInputError, OutageError
+from aragora_redis.sessions.client import Client
 from aragora_redis.settings import Settings
 from aragora_redis.settings.model import SessionSettings
 from aragora_redis.testing import FakeClock
 from aragora_redis.testing.sync import memory_state, outage
-from aragora_redis.web.cookie import Cookie
+from aragora_redis.web.cookie import Cookie, Lasting
 from aragora_redis.web.flask import Aragora, session
-from aragora_redis.web.threaded_session import Handed
+from aragora_redis.web.session import Values
+from aragora_redis.web.threaded_session import Handed, ThreadedSession
 
 COOKIE = "__Host-session"
 
@@ -508,6 +512,34 @@ def test_a_streamed_answer_has_the_session_and_begins_none(state, touched):
     client.get("/put?a=1")
     assert client.get("/stream").text == "1"
     assert client.get("/read").json["late"] == 1
+
+
+def test_a_login_that_waits_for_the_writing_of_the_answer_gives_no_id_after_it(state, monkeypatch):
+    made = state.sessions.create("42", {"a": 1})
+    cookie = state.sessions.cookie(made)
+    there = ThreadedSession(state, cookie, overwrite=False, client=Client(), values=Values())
+    there["a"] = 2
+    executor = state.crossing.here.embedded
+    run, saving, may = executor.run, threading.Event(), threading.Event()
+
+    async def slowly(operation, **more):
+        saving.set()
+        while not may.is_set():  # noqa: ASYNC110 - a thread sets it
+            await asyncio.sleep(0.001)
+        return await run(operation, **more)
+
+    monkeypatch.setattr(executor, "run", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        handed = pool.submit(there.hand_over, Lasting(None))
+        assert saving.wait(10)
+        late = pool.submit(there.login, "42")
+        while not there._touched._writing._waiters:
+            time.sleep(0.001)
+        may.set()
+        assert handed.result().becomes is Cookie.SET
+        with pytest.raises(InvalidInputError, match="no cookie"):
+            late.result()
+    assert state.sessions.get(made.id).data == {"a": 2}
 
 
 def test_what_is_put_in_the_place_of_an_answer_closes_it_and_keeps_what_others_have_said(state):

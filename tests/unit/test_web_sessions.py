@@ -529,6 +529,43 @@ async def test_once_the_response_has_begun_the_client_keeps_the_id_that_it_has(s
     assert await state.sessions.of_user("43") == []
 
 
+@pytest.mark.parametrize("change", ["login", "rotate"])
+async def test_who_waits_for_the_writing_of_the_response_gives_no_id_after_it(
+    state, monkeypatch, change
+):
+    session = await state.sessions.create("42", {"a": 1})
+    run, saving, refused = state._executor.run, asyncio.Event(), []
+
+    async def slowly(operation, *, within):
+        saving.set()
+        await asyncio.sleep(0.01)
+        return await run(operation, within=within)
+
+    async def endpoint(request: Request):
+        mine = session_of(request)
+
+        async def work():
+            await saving.wait()
+            with pytest.raises(InvalidInputError, match="no cookie"):
+                await (mine.login("42") if change == "login" else mine.rotate())
+            refused.append(mine.id)
+
+        mine["a"] = 2
+        monkeypatch.setattr(state._executor, "run", slowly)
+        working = asyncio.create_task(work())
+        return PlainTextResponse("ok", background=BackgroundTask(asyncio.wait_for, working, 5))
+
+    app = SessionMiddleware(Starlette(routes=[Route("/", endpoint)]), state=state, secure=False)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app),
+        base_url="http://service",
+        cookies={"session": state.sessions.cookie(session)},
+    ) as client:
+        assert (await client.get("/")).status_code == 200
+    assert refused == [session.id]
+    assert (await state.sessions.get(session.id)).data == {"a": 2}
+
+
 async def test_excluded_paths_have_no_session(state, asked):
     service = Service(state, exclude=["/plain"])
     async with service.client() as client:

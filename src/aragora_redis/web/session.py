@@ -282,6 +282,7 @@ class WebSession(MutableMapping[str, Any]):
         self._require_cookie()
         await self.load()
         async with self._writing:
+            self._require_cookie()  # the response may have begun meanwhile
             await self._log_in(user, idle, absolute)
 
     async def _log_in(self, user: str, idle: float | None, absolute: float | None) -> None:
@@ -324,6 +325,7 @@ class WebSession(MutableMapping[str, Any]):
         self._require_cookie()
         await self.load()
         async with self._writing:
+            self._require_cookie()  # the response may have begun meanwhile
             await self._write()
             if self._stored is not None:
                 sent = self._read

@@ -144,6 +144,7 @@ class ThreadedSession(MutableMapping[str, Any]):
             await there.save()
             becomes = there.cookie
             value = there.cookie_value if becomes is Cookie.SET else None
+            there.keep_id()  # here, where who waits for this to log in cannot come between
             return Handed(becomes, value, there.cookie_age)
 
         try:
