@@ -88,6 +88,27 @@ def test_the_status_is_asked_at_each_collection(told, reader):
     assert "aragora_redis.replica_lag_bytes" not in found
 
 
+def test_a_status_that_changes_under_the_look_is_looked_at_again(told, reader):
+    faults = [RuntimeError("deque mutated during iteration")]
+
+    def status():
+        if faults:
+            raise faults.pop()
+        return Status(mode="sentinel", health="healthy", tokens=3)
+
+    told.watch(status)
+    assert points(reader)["aragora_redis.token_entries"][1][0].value == 3
+
+
+def test_a_status_that_cannot_be_asked_here_is_said(told, reader, caplog):
+    def status():
+        raise RuntimeError("would hold up this event loop")
+
+    told.watch(status)
+    points(reader)
+    assert "would hold up this event loop" in caplog.text
+
+
 def test_a_failover_is_a_span_with_its_phases(told, spans, clock):
     events = Events()
     end = told.listen(events)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as strict_families
@@ -39,6 +41,7 @@ from aragora_redis.state.status import OnDisk, Status
 from aragora_redis.telemetry.instruments import OTHERS
 from aragora_redis.telemetry.prometheus import Metrics, merged
 from aragora_redis.testing import FakeClock
+from aragora_redis.testing.sync import memory_state
 from aragora_redis.topology.statement import Lag
 
 OLD, NEW = Address("127.0.0.1", 6379), Address("127.0.0.1", 6380)
@@ -224,6 +227,39 @@ def test_a_scrape_of_another_thread_does_not_fail_while_the_status_changes(regis
 
     metrics.watch(status)
     assert b"aragora_redis_degraded 0.0" in metrics.exposition()[0]
+
+
+def test_a_status_that_has_changed_under_the_look_is_looked_at_again(registry):
+    metrics = Metrics(registry)
+    faults = ["dictionary changed size", "Set changed size"]
+
+    def status():
+        if faults:
+            raise RuntimeError(f"{faults.pop()} during iteration")
+        return Status(mode="sentinel", health="healthy", tokens=3)
+
+    metrics.watch(status)
+    assert registry.get_sample_value("aragora_redis_token_entries") == 3
+
+
+def test_a_coroutine_that_asks_a_state_for_threads_is_told_so(registry):
+    metrics = Metrics(registry)
+
+    async def scrape():
+        return metrics.exposition()
+
+    with memory_state() as state:
+        metrics.watch(state.status)
+        assert b"aragora_redis_ready 1.0" in metrics.exposition()[0]
+        with pytest.raises(RuntimeError, match="would hold up this event loop"):
+            asyncio.run(scrape())
+
+
+def test_a_registry_that_asks_what_it_is_given_does_not_ask_for_the_status():
+    def status():
+        raise RuntimeError("would hold up this event loop")
+
+    Metrics(CollectorRegistry(auto_describe=True)).watch(status)
 
 
 def test_every_metric_has_the_prefix_and_a_meaning():

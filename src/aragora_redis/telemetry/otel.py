@@ -23,6 +23,7 @@ from .decisions import Decisions
 from .failover import FailoverTimer, Phase, Span
 from .instruments import INSTRUMENTS, READINGS, Instrument, Kind, Reading
 from .measures import Measurement, Measures, zeros
+from .watching import seen
 
 SCOPE = "aragora_redis"
 """The instrumentation scope; the names of metrics begin with it and a dot."""
@@ -76,10 +77,7 @@ class OpenTelemetry:
         self, reading: Reading, asked: list[Callable[[], Status]]
     ) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observe(_options: CallbackOptions) -> Iterable[Observation]:
-            try:
-                found = [reading.of(status()) for status in asked]
-            except RuntimeError:  # a thread of the exporter's asks, while the loop changes it
-                return []
+            found = [reading.of(now) for now in map(seen, asked) if now is not None]
             names = reading.instrument.label_names
             return [
                 Observation(value, self._attributes | dict(zip(names, labels, strict=True)))

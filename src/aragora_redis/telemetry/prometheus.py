@@ -17,6 +17,7 @@ from ..state.status import Status
 from .decisions import Decisions
 from .instruments import INSTRUMENTS, PREFIX, READINGS, Instrument, Kind
 from .measures import Measurement, Measures, zeros
+from .watching import seen
 
 _Metric = Counter | Gauge | Histogram
 
@@ -49,7 +50,11 @@ class Metrics:
         self._registry.register(_StatusCollector(status))
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
-        """All metrics in the format that an `Accept` header asks for, and its content type."""
+        """All metrics in the format that an `Accept` header asks for, and its content type.
+
+        Raises:
+            RuntimeError: a coroutine asks, and a state for threads is watched: ask in a thread.
+        """
         encode, content_type = _encoder(accept)
         return encode(self._registry), content_type
 
@@ -137,10 +142,12 @@ class _StatusCollector(Collector):
     def __init__(self, status: Callable[[], Status]) -> None:
         self._status = status
 
+    def describe(self) -> Iterable[Metric]:
+        return ()  # to register is not to ask: a server may load its application in its loop
+
     def collect(self) -> Iterator[Metric]:
-        try:
-            status = self._status()
-        except RuntimeError:  # a thread of the application's scrapes, while the loop changes it
+        status = seen(self._status)
+        if status is None:
             return
         for reading in READINGS:
             instrument = reading.instrument
