@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from tests.gateways import client_of
+from tests.integration.fleet import until
 from tests.ports import free_port
 
 from aragora_redis.errors import AragoraRedisError
@@ -58,10 +59,11 @@ def test_a_supervisor_that_reads_nothing_is_not_waited_for():
 class Started:
     """A process as whoever starts it sees it: it serves, and ends once that has heard of it."""
 
-    def __init__(self, supervisor, fault, stop):
-        self.pid, self.exitcode = None, 0
+    def __init__(self, supervisor, fault, stop, *, ends):
+        self.pid, self.exitcode = None, None
         self.joined = []
         self._supervisor, self._fault, self._stop = supervisor, fault, stop
+        self._ends = ends
 
     def start(self):
         if self._fault is not None:
@@ -71,14 +73,15 @@ class Started:
             self._stop.set()
 
     def join(self, timeout=None):
-        self.joined.append((timeout, threading.current_thread()))
+        self.joined.append(timeout)
+        self.exitcode = 0 if self._ends else None
 
 
 class Forking:
     """Starts what a test has written down."""
 
     def __init__(self, *faults, stop):
-        self.pipes, self.started = [], []
+        self.pipes, self.started, self.ends = [], [], True
         self._faults, self._stop = [*faults], stop
 
     def Pipe(self):  # noqa: N802 - its name
@@ -88,7 +91,8 @@ class Forking:
     def Process(self, *, target, args):  # noqa: N802 - its name
         del target
         fault = self._faults.pop(0)
-        self.started.append(Started(args[-1], fault, None if self._faults else self._stop))
+        stop = None if self._faults else self._stop
+        self.started.append(Started(args[-1], fault, stop, ends=self.ends))
         return self.started[-1]
 
 
@@ -128,12 +132,36 @@ async def test_a_first_worker_that_cannot_be_started_is_told_of(place):
     assert all(end.closed for pipe in forking.pipes for end in pipe)
 
 
-async def test_a_process_that_does_not_end_holds_nobody_up(place):
+async def test_a_process_that_does_not_end_holds_nobody_up(place, monkeypatch):
+    monkeypatch.setattr(workers, "KILLED", 5 * workers._LOOK_EVERY)
     kept, forking = place(None)
+    forking.ends = False
     await kept.keep()
-    ((within, thread),) = forking.started[0].joined
-    assert within == workers.KILLED
-    assert thread is not threading.main_thread()
+    assert forking.started[0].joined == [0] * 5, "others run meanwhile"
+    assert all(end.closed for pipe in forking.pipes for end in pipe)
+
+
+async def test_who_is_cancelled_while_a_process_ends_leaves_nothing_open(place):
+    kept, forking = place(None)
+    forking.ends = False
+    keeping = asyncio.create_task(kept.keep())
+    await until(lambda: forking.started and forking.started[0].joined)
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+    assert keeping.cancelled()
+    assert all(end.closed for pipe in forking.pipes for end in pipe)
+    assert not kept.serves.is_set()
+
+
+async def test_a_worker_is_replaced_also_where_no_thread_can_be_started(place, monkeypatch):
+    def start(_thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    kept, forking = place(None, None)
+    await kept.keep()
+    assert len(forking.started) == 2
+    assert all(end.closed for pipe in forking.pipes for end in pipe)
 
 
 class Other:

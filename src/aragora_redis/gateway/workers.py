@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from ..clock import SYSTEM_CLOCK, full_jitter
@@ -37,6 +38,8 @@ END = DRAIN + 5.0
 """Seconds that a worker is given to end in order."""
 KILLED = 5.0
 """Seconds that it is waited for then: the system may not be able to end it at once."""
+_LOOK_EVERY = 0.02
+"""Seconds between looks whether it has gone."""
 PAUSE = 30.0
 """Seconds at most between a worker that ends soon after its start and the next one."""
 START = 60.0
@@ -212,13 +215,15 @@ class _Place:
                     _kill(pid, signal.SIGTERM)
                     await _first_of(ended, within=END)
         finally:
-            if not ended.is_set():
-                _kill(pid, signal.SIGKILL)
-            await asyncio.to_thread(process.join, KILLED)
-            loop.remove_reader(ours.fileno())
-            served = self.serves.is_set()
-            self.serves.clear()
-            ours.close()
+            try:
+                if not ended.is_set():
+                    _kill(pid, signal.SIGKILL)
+                await _joined(process)
+            finally:
+                loop.remove_reader(ours.fileno())
+                served = self.serves.is_set()
+                self.serves.clear()
+                ours.close()
         return process.exitcode, served
 
 
@@ -250,6 +255,18 @@ def _heard(worker: Connection) -> bytes:
         return os.read(worker.fileno(), 4096)
     except OSError:
         return b""
+
+
+async def _joined(process: ForkServerProcess) -> None:
+    """Wait until a process that is at its end has gone, for `KILLED` at most.
+
+    Without a thread: where the machine has no processes left, it has none of those either.
+    """
+    for _ in range(round(KILLED / _LOOK_EVERY)):
+        process.join(0)
+        if process.exitcode is not None:
+            return
+        await asyncio.sleep(_LOOK_EVERY)
 
 
 async def _first_of(*events: asyncio.Event, within: float) -> None:
