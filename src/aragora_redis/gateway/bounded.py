@@ -239,6 +239,8 @@ class BoundedProtocol(OneWriteProtocol):
         self._in_head, self._in_body = False, True
         # Fields after the body must not be taken for those before it (RFC 9110, section 6.5.1).
         self.headers = []
+        if not self.pipeline:  # else it waits there
+            self._worked_on = self.cycle
 
     def on_body(self, body: bytes) -> None:
         """Something of its body."""
@@ -250,15 +252,13 @@ class BoundedProtocol(OneWriteProtocol):
         self._in_body = False
         super().on_message_complete()
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._worked_on = cycle
-        super()._start_asgi_task(cycle, app)
-
     def on_response_complete(self) -> None:
         """It is answered."""
         self._since = self._now()
         if self._deaf and not self.pipeline:
             self.transport.close()
+        if self.pipeline:
+            self._worked_on, _ = self.pipeline[-1]
         super().on_response_complete()
 
     def _too_long(self) -> bool:
