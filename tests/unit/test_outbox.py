@@ -290,6 +290,42 @@ async def test_a_fault_of_ours_loses_nothing_and_leaves_nobody_waiting(outbox, m
     assert outbox("next").adopt().entries == [entry(1)]
 
 
+async def test_a_fault_of_ours_at_the_end_leaves_the_file_to_the_next(outbox, monkeypatch):
+    file = outbox()
+    file.append([entry(1)])
+
+    def fail(_entries):
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(file, "append", fail)
+    made = Outbox(file, SYSTEM_CLOCK, Events(), lambda _entry: None)
+    written = made.keep(entry(2))
+    with pytest.raises(RuntimeError, match="a fault"):
+        await made.close()
+    assert not await written
+    following = outbox("next")
+    await until(lambda: following.adopt().entries == [entry(1)])
+
+
+async def test_an_end_waits_for_no_disk_that_hangs_and_lets_go_once_it_answers(outbox, monkeypatch):
+    answers, real = threading.Event(), os.fsync
+
+    def fsync(descriptor):
+        assert answers.wait(20)
+        real(descriptor)
+
+    file = outbox()
+    file.append([])
+    monkeypatch.setattr("aragora_redis.state.outbox_file.os.fsync", fsync)
+    made = Outbox(file, SYSTEM_CLOCK, Events(), lambda _entry: None)
+    made.keep(entry(1))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(made.close(), 0.05)
+    following = outbox("next")
+    answers.set()
+    await until(lambda: following.adopt().entries == [entry(1)])
+
+
 async def test_what_found_no_room_to_wait_for_the_disk_is_said_when_it_is_back(outbox, monkeypatch):
     monkeypatch.setattr("aragora_redis.state.outbox.RETRY_AFTER", 0.05)
     monkeypatch.setattr("aragora_redis.state.outbox.OWED_LIMIT", 4)

@@ -144,9 +144,13 @@ class Outbox:
                 due = self._clock.monotonic() + TIDY_EVERY
 
     async def close(self) -> None:
-        """Write what waits, and let go of the file."""
-        await self._flush()
-        await self._in_thread(self._file.close)
+        """Write what waits, and let go of the file, also where that could not be written."""
+        try:
+            await self._flush()
+        finally:
+            # Behind what the disk has not answered yet; who is cancelled does not wait for that.
+            closed = self._thread.submit(self._file.close)
+        await asyncio.wrap_future(closed)
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
