@@ -364,6 +364,17 @@ def test_i1_who_would_revoke_by_another_name_is_refused(state, cli, env):
     assert "no instance is alive under the prefix 'other'" in err
 
 
+def test_a_fleet_that_was_killed_locks_nobody_out(standalone_lab, cli, connect):
+    keys, client = presence_keys("killed"), connect(standalone_lab)
+    client.hset(keys.rows, "boot", "e policies 9.0 1 5 f1f1f1f1 ok 3 web-1")
+    client.zadd(keys.beats, {"boot": (time.time() - 60) * 1e3})
+    env = standalone_lab.env() | {"ARAGORA_KEY_PREFIX": "killed"}
+    code, _, err = cli("tokens", "revoke", "--user", "u", "--reason", "r", **env)
+    assert code == 0, err
+    assert "no instance is alive under the prefix 'killed'" in err
+    assert "web-1" not in cli("status", **env)[1]
+
+
 @pytest.mark.parametrize("where", ["--reason", "--actor"])
 def test_what_would_rule_a_terminal_is_refused(standalone_lab, cli, where):
     arguments = ["tokens", "revoke", "--user", "u", "--reason", "r", "--actor", "a"]

@@ -213,8 +213,9 @@ class Survey:
 
     @property
     def instances(self) -> tuple[Instance, ...]:
-        """Our own instances, by what the primaries have; in a cluster one has it all."""
-        found = [read_instance(row) for row in self._presence.values()]
+        """Our own instances that live, by what the primaries have; in a cluster one has it all."""
+        living = self.boots  # the rows of the last to end stay
+        found = [read_instance(row) for boot, row in self._presence.items() if boot in living]
         named = [instance for instance in found if instance is not None]
         return tuple(sorted(named, key=lambda instance: instance.name))
 

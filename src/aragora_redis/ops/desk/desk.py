@@ -38,7 +38,7 @@ from ...state.ledger import Held
 from ...state.life import Life
 from ...state.own_limits import OwnLimitsBook
 from ...state.pardons import pardons_of
-from ...state.presence import presence_keys
+from ...state.presence import EXPIRY, presence_keys
 from ...state.receipt import Level, Receipt
 from ...state.revocations import Revocations
 from ...state.session_keyring import seal_of
@@ -208,13 +208,14 @@ class Desk:
 
     async def fleet(self) -> list[Instance]:
         """The instances that live under our prefix and in our database."""
-        key = presence_keys(self.settings.prefix).rows
-        rows = await self.ask(
-            Operation(
-                kind=Kind.READ, keys=(key,), args=("HGETALL", key), read=_read_rows, lane=Lane.BULK
-            )
+        keys = presence_keys(self.settings.prefix)
+        since = int((self.server_now() - EXPIRY) * 1000)
+        living = await self.ask(
+            _reading(keys.beats, "ZRANGEBYSCORE", keys.beats, since, "+inf", read=frozenset)
         )
-        found = map(read_instance, rows)
+        # The rows of the last to end stay, as nobody is there to take them away.
+        rows = await self.ask(_reading(keys.rows, "HGETALL", keys.rows, read=_read_rows))
+        found = [read_instance(readable(row)) for boot, row in rows.items() if boot in living]
         return [instance for instance in found if instance is not None]
 
     async def ask(self, operation: Operation[T]) -> T:
@@ -347,9 +348,14 @@ def _demand_key(fleet: Sequence[Instance], settings: Settings) -> None:
         )
 
 
-def _read_rows(reply: Any) -> list[str]:
-    rows = reply.values() if isinstance(reply, dict) else reply[1::2]
-    return [readable(row) for row in rows]
+def _reading(key: bytes, *words: Any, read: Callable[[Any], T]) -> Operation[T]:
+    return Operation(kind=Kind.READ, keys=(key,), args=words, read=read, lane=Lane.BULK)
+
+
+def _read_rows(reply: Any) -> dict[bytes, bytes]:
+    if isinstance(reply, dict):
+        return reply
+    return dict(zip(reply[::2], reply[1::2], strict=True))
 
 
 async def _hear(desk: Desk) -> None:
