@@ -16,8 +16,10 @@ from typer.testing import CliRunner
 from aragora_redis.cli import serve as serve_command
 from aragora_redis.cli import sessions as sessions_command
 from aragora_redis.cli.app import command_line, run
+from aragora_redis.errors import LinkDownError
 from aragora_redis.lab.credentials import load_credentials
 from aragora_redis.lab.files import make_private
+from aragora_redis.ops import targets
 from aragora_redis.state.endable_sessions import EndedSessions
 from aragora_redis.state.receipt import Level, Receipt
 
@@ -232,6 +234,19 @@ def test_settings_that_cannot_be_used_are_one_unknown_line(call):
     assert result.exit_code == 3
     assert result.output.startswith("UNKNOWN: the settings have 2 problems: - ")
     assert result.output.count("\n") == 1
+
+
+@pytest.mark.parametrize("form", ["", "--json", "--prometheus figures.prom"])
+def test_who_issues_no_credential_leaves_the_health_unknown(call, monkeypatch, form):
+    class Issuer:
+        def issue(self):
+            raise LinkDownError("the issuer cannot be reached", remedy="see whether it answers")
+
+    monkeypatch.setattr(targets, "source_of", lambda _credentials: Issuer())
+    result = call("health", *form.split(), ARAGORA_REDIS_URL="redis://127.0.0.1:1")
+    assert result.exit_code == 3
+    said = json.loads(result.output)["headline"] if form == "--json" else result.output
+    assert said.startswith("UNKNOWN: the issuer cannot be reached (see whether it answers)")
 
 
 def test_a_host_that_cannot_be_resolved_is_critical(call):

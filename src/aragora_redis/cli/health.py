@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from prometheus_client import write_to_textfile
 
-from ..errors import LabError, SettingsError
+from ..errors import AragoraRedisError
 from ..ops.health import check_health
 from ..ops.performance import performance_data, registry_of
 from ..ops.probe import Probe
@@ -60,7 +60,7 @@ def _check(lab: Path | None, probe: Probe | None, deadline: float) -> HealthRepo
     try:
         settings = settings_of(lab)
         target = demand_target(settings)
-    except (SettingsError, LabError) as error:
+    except AragoraRedisError as error:
         text = " ".join(str(error).split())
         return HealthReport(Status.UNKNOWN, f"UNKNOWN: {text}")
     return asyncio.run(check_health(target, probe=probe, deadline=deadline, prefix=settings.prefix))
