@@ -92,6 +92,16 @@ def test_objectives_of_a_service_leave_its_name_the_time_to_move():
     assert Scenario.SWITCHOVER.objectives(1.0, 30.0).gap == 33.0
 
 
+def test_a_fault_that_nobody_saw_and_that_may_not_have_been_made_shows_nothing():
+    told = [(n, OK) for n in range(1, 10)]
+    found = records(told)
+    found.doubt = "it has not answered"
+    assert judged(found).missed == ("it has not answered",)
+    seen = records(told, announcements=[(5.0, "+switch-master")])
+    seen.doubt = found.doubt
+    assert not judged(seen).missed
+
+
 def test_a_shard_that_nothing_was_done_to_has_no_error_and_no_gap():
     fine = [(n / 4, OK) for n in range(1, 41)]
 

@@ -11,9 +11,10 @@ from redis.exceptions import ResponseError
 
 from aragora_redis.address import Address
 from aragora_redis.clock import SYSTEM_CLOCK
-from aragora_redis.ops.failover import by_sentinels, steps
+from aragora_redis.errors import Ran
+from aragora_redis.ops.failover import by_sentinels, steps, switch_over, switchover
 from aragora_redis.ops.failover.by_sentinels import SentinelHandover
-from aragora_redis.ops.failover.plan import Plan
+from aragora_redis.ops.failover.plan import Plan, Refusal
 from aragora_redis.ops.failover.report import Progress
 from aragora_redis.ops.failover.steps import AdriftError, BackedOutError, Steps
 from aragora_redis.ops.targets import SentinelTarget
@@ -266,3 +267,32 @@ async def test_a_priority_that_a_killed_switchover_left_becomes_what_the_others_
     assert deployment.priorities == {X: kept} | others
     assert deployment.files[X] == kept
     assert len(progress.notes) == (kept != 1)
+
+
+@pytest.mark.parametrize(
+    ("ends", "replaced"),
+    [
+        (None, Ran.YES),
+        (TimeoutError(), Ran.YES),
+        (BackedOutError("it cannot go on"), Ran.NO),
+        (AdriftError("who is primary is not known"), Ran.UNKNOWN),
+        (Refusal(("it would hurt",)), Ran.NO),
+    ],
+    ids=["done", "not demoted", "backed out", "adrift", "refused"],
+)
+async def test_the_report_says_whether_there_is_another_primary(monkeypatch, ends, replaced):
+    async def survey(*_, **__):
+        return None
+
+    async def hand_over(*_):
+        if ends is not None:
+            raise ends
+
+    plan = Plan(master_name="m", sentinels=SENTINELS, majority=2, old=OLD, new=X, others=(X, Y))
+    monkeypatch.setattr(switchover, "survey", survey)
+    planned = ends if isinstance(ends, Refusal) else plan
+    monkeypatch.setattr(switchover, "_plan", lambda *_, **__: planned)
+    monkeypatch.setattr(switchover, "_hand_over", hand_over)
+    target = SentinelTarget(SENTINELS, "m")
+    report = await switch_over(target, prefix="p", clock=SYSTEM_CLOCK)
+    assert report.replaced is replaced

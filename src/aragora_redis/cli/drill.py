@@ -82,7 +82,7 @@ def drill(
     Redis Cluster the fault is that of one shard, the first where none is named, and writers on all
     others show that nothing happens there. Of managed services that of a lab can be drilled; others
     by their providers alone. The exit code is 0 where the objectives held, 1 where
-    one was missed, 2 where nothing was drilled.
+    one was missed or a fault that may not have been made was not seen, 2 where nothing was drilled.
     """
     settings = settings_of(lab)
     target = demand_target(settings)

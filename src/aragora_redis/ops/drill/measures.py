@@ -54,13 +54,16 @@ class Verdict:
 def judge(records: Records, objectives: Objectives) -> Verdict:
     """Measure everything."""
     writers = {name: measure(records, name) for name in records.writes}
+    detection, promotion = _first(records, AGREED_DOWN), _first(records, REPLACED)
+    unseen = detection is None and promotion is None
     return Verdict(
-        detection=_first(records, AGREED_DOWN),
-        promotion=_first(records, REPLACED),
+        detection=detection,
+        promotion=promotion,
         writers=writers,
         missed=(
             *_missed(writers[OURS], objectives),
             *_touched(records, writers, objectives.elsewhere),
+            *((records.doubt,) if records.doubt and unseen else ()),
         ),
     )
 

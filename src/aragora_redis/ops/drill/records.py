@@ -51,6 +51,8 @@ class Records:
     """All of one drill."""
 
     fault_at: float = 0.0
+    doubt: str = ""
+    """Why it is not known whether the fault was made; empty where it was."""
     mended_at: float = 0.0
     ended_at: float = 0.0
     announcements: list[Announcement] = field(default_factory=list)

@@ -25,14 +25,17 @@ class DrillReport:
 
     @property
     def status(self) -> Status:
-        """OK: the objectives held. WARNING: one was missed. CRITICAL: nothing was drilled."""
+        """OK: the objectives held. CRITICAL: nothing was drilled.
+
+        WARNING: one was missed, or a fault that may not have been made was seen by nobody.
+        """
         if self.verdict is None:
             return Status.CRITICAL
         return Status.WARNING if self.verdict.missed else Status.OK
 
     @property
     def exit_code(self) -> int:
-        """0 the objectives held, 1 one was missed, 2 nothing was drilled."""
+        """0 the objectives held, 1 one was missed or the fault not seen, 2 nothing was drilled."""
         return int(self.status)
 
     @property

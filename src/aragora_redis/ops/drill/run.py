@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from redis.exceptions import RedisError
 
 from ...clock import Clock
-from ...errors import LabError
+from ...errors import LabError, OutcomeUnknownError
 from ...settings import Settings
 from ..access import connected
 from ..asking import survey
@@ -101,8 +101,10 @@ async def run_drill(
     try:
         await drill.run(actor)
     except LabError as error:
-        notes = tuple(drill.notes)
-        return DrillReport(scenario, terms.objectives, refused=(str(error),), notes=notes)
+        if not drill.begun:
+            notes = tuple(drill.notes)
+            return DrillReport(scenario, terms.objectives, refused=(str(error),), notes=notes)
+        drill.notes.append(str(error))
     return DrillReport(
         scenario,
         terms.objectives,
@@ -133,6 +135,8 @@ class _Drill:
         )
         self.records = Records()
         self.notes: list[str] = []
+        self.begun = False
+        """The fault was made, or may have been."""
 
     def _now(self) -> float:
         return self._clock.monotonic() - self._began
@@ -154,7 +158,7 @@ class _Drill:
             self._on_step(f"{self._scenario}: now")
             records.fault_at = self._now()
             try:
-                await actor.begin()
+                await self._begin(actor)
                 if self._scenario.replaces:
                     await self._wait_for_switch()
                 await asyncio.sleep(self._terms.hold)
@@ -165,6 +169,15 @@ class _Drill:
             if not await self._until(lambda: self._well(flock), WELL_LIMIT):
                 self.notes.append(f"not all is well again after {WELL_LIMIT:.0f} s: see doctor")
             await asyncio.sleep(BASELINE)
+
+    async def _begin(self, actor: Actor) -> None:
+        try:
+            await actor.begin()
+        except OutcomeUnknownError as error:
+            # What comes of it is measured all the same.
+            self.records.doubt = error.message
+            self.notes.append(str(error))
+        self.begun = True
 
     async def _mend(self, actor: Actor) -> None:
         self._on_step("mending it")

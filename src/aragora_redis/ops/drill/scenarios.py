@@ -13,12 +13,11 @@ from redis.exceptions import RedisError
 
 from ...address import Address
 from ...clock import Clock
-from ...errors import LabError
+from ...errors import LabError, OutcomeUnknownError, Ran
 from ...lab import Lab
 from ..access import Access, connected
 from ..failover import switch_over
 from ..failover.steps import reason
-from ..report import Status
 from ..targets import ClusterTarget, SentinelTarget, Target
 from .freeze import Freeze
 from .measures import Objectives
@@ -72,7 +71,12 @@ class Actor(Protocol):
     """Makes a fault, and mends it."""
 
     async def begin(self) -> None:
-        """Make it. Raises `LabError` where it cannot be."""
+        """Make it.
+
+        Raises:
+            LabError: it was not made.
+            OutcomeUnknownError: it may have been made, or may yet be.
+        """
 
     async def end(self) -> None:
         """Undo it, as far as that is ours. Raises `LabError` where that is not seen to be done."""
@@ -157,7 +161,7 @@ class RemoteActor:
             case Scenario.FREEZE_PRIMARY, SentinelTarget():
                 await self._demand_primary()
                 self._freeze = Freeze(self._primary, target.redis)
-                with _failures_told(self._primary, "CLIENT PAUSE"):
+                with _failures_told(self._primary, "CLIENT PAUSE", acts=True):
                     async with asyncio.timeout(COMMAND_LIMIT):
                         await self._freeze.begin()
             case Scenario.SWITCHOVER, SentinelTarget() | ClusterTarget():
@@ -187,20 +191,22 @@ def switcher(
 
     async def switch() -> None:
         report = await switch_over(target, prefix=prefix, clock=clock, shard=shard, force=force)
-        if report.status is not Status.OK:
+        if report.replaced is Ran.NO:
             raise LabError(report.headline)
+        if report.replaced is Ran.UNKNOWN:
+            raise OutcomeUnknownError(report.headline, remedy="")
 
     return switch
 
 
 async def _shut_down(at: Address, access: Access) -> None:
     # It answers by closing the connection.
-    with _failures_told(at, "SHUTDOWN"), suppress(RedisConnectionError):
+    with _failures_told(at, "SHUTDOWN", acts=True), suppress(RedisConnectionError):
         await _ask(at, access, "SHUTDOWN", "NOSAVE")
 
 
 async def _command(at: Address, access: Access, *words: str) -> Any:
-    with _failures_told(at, words[0]):
+    with _failures_told(at, words[0], acts=False):
         return await _ask(at, access, *words)
 
 
@@ -211,13 +217,14 @@ async def _ask(at: Address, access: Access, *words: str) -> Any:
 
 
 @contextmanager
-def _failures_told(at: Address, command: str) -> Iterator[None]:
+def _failures_told(at: Address, command: str, *, acts: bool) -> Iterator[None]:
     try:
         yield
     except TimeoutError:
-        raise LabError(
-            f"{at} has not answered {command} within {COMMAND_LIMIT:g} s, and may yet do it",
-            remedy="see aragora-redis doctor",
-        ) from None
+        said = f"{at} has not answered {command} within {COMMAND_LIMIT:g} s"
+        remedy = "see aragora-redis doctor"
+        if acts:
+            raise OutcomeUnknownError(f"{said}, and may yet do it", remedy=remedy) from None
+        raise LabError(said, remedy=remedy) from None
     except (RedisError, OSError) as error:
         raise LabError(f"{at} does not take {command}: {reason(error)}") from error

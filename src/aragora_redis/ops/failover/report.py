@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from ...address import Address
+from ...errors import Ran
 from ..report import Status
 
 
@@ -53,6 +54,8 @@ class SwitchoverReport:
     status: Status
     headline: str
     progress: Progress = field(default_factory=Progress)
+    replaced: Ran = Ran.NO
+    """Whether another primary is there."""
 
     @property
     def exit_code(self) -> int:

@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 
 from ...address import Address
 from ...clock import Clock
+from ...errors import Ran
 from ..asking import survey
 from ..report import Status
 from ..survey import Survey
@@ -80,9 +81,8 @@ async def switch_over(
             Status.CRITICAL, f"CRITICAL: {error}; {plan.old} goes on as primary", progress
         )
     except AdriftError as error:
-        return SwitchoverReport(
-            Status.CRITICAL, f"CRITICAL: {error}; see aragora-redis doctor", progress
-        )
+        text = f"CRITICAL: {error}; see aragora-redis doctor"
+        return SwitchoverReport(Status.CRITICAL, text, progress, Ran.UNKNOWN)
     except (RedisError, OSError, TimeoutError) as error:
         steps.note_unverified(
             f"{plan.old} could not be made a replica ({error or 'no answer'}); the Sentinels do so "
@@ -129,4 +129,4 @@ def _done(progress: Progress) -> SwitchoverReport:
     text = f"{progress.new} is primary{paused}{lost}"
     behind = [note for note in progress.notes if note.startswith("not verified")]
     status = Status.WARNING if behind else Status.OK
-    return SwitchoverReport(status, f"{status.name}: {text}", progress)
+    return SwitchoverReport(status, f"{status.name}: {text}", progress, Ran.YES)
