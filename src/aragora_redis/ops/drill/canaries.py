@@ -139,7 +139,7 @@ def _redis_py(target: Target) -> Redis | RedisCluster:
             sentinel = Sentinel(  # type: ignore[no-untyped-call]  # redis-py leaves it so
                 [tuple(at) for at in target.sentinels], sentinel_kwargs=_login(target.sentinel)
             )
-            client: Redis = sentinel.master_for(target.master_name, **login)
+            client: Redis = sentinel.master_for(target.master_name, db=target.redis.db, **login)
             return client
 
 
@@ -158,8 +158,10 @@ class _LookedUp(Dialed):
 def _by_name(target: StandaloneTarget, login: dict[str, Any]) -> Redis:
     access, (host, port) = target.redis, target.address
     if access.hosts is None:
-        return Redis(host=host, port=port, **login)
-    client = Redis(host=host, port=port, username=access.username, password=access.password)
+        return Redis(host=host, port=port, db=access.db, **login)
+    client = Redis(
+        host=host, port=port, db=access.db, username=access.username, password=access.password
+    )
     pool = client.connection_pool
     pool.connection_class = _LookedUp
     pool.connection_kwargs |= {"hosts": access.hosts, "context": access.tls}
