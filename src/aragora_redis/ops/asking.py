@@ -32,8 +32,9 @@ from .targets import ClusterTarget, SentinelTarget, StandaloneTarget, Target
 
 T = TypeVar("T")
 
-SERVERS = 64
-"""How many are asked at most: whoever answers nonsense does not keep us busy."""
+SERVERS = 1000
+"""How many are asked at most, as a Redis Cluster may have that many: whoever answers nonsense does
+not keep us busy."""
 _NOBODY = "default"
 """The user of whoever names none."""
 _LINK = {"ping", "role", "wait", "subscribe", "evalsha", "script|load", "xrange", "zscan"}
@@ -112,7 +113,7 @@ async def _spread(
     """Ask the first, and whomever they name, until nobody new is named; in order of addresses."""
     found: dict[Address, T] = {}
     todo = list(dict.fromkeys(first))
-    while todo and len(found) < SERVERS:
+    while todo := todo[: SERVERS - len(found)]:
         answers = await asyncio.gather(*map(ask, todo))
         found.update(zip(todo, answers, strict=True))
         named = (at for answer in answers for at in others(answer))

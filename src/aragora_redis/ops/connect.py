@@ -195,7 +195,7 @@ async def _check_cluster(go: _Walker, target: ClusterTarget, clock: Clock) -> Co
 
     ways: dict[Address, Way] = {}
     todo = list(dict.fromkeys(target.nodes))
-    while todo and len(ways) < SERVERS:
+    while todo := todo[: SERVERS - len(ways)]:
         ways.update(zip(todo, await asyncio.gather(*map(visit, todo)), strict=True))
         named = sorted({at for each in said.values() for at in listed(each)})
         todo = [at for at in named if at not in ways]
