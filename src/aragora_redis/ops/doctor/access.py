@@ -64,8 +64,8 @@ def open_doors(survey: Survey) -> Iterator[Diagnosis]:
                 subject=str(at),
                 evidence="lets anybody in as its default user",
                 consequence="who reaches it can read, write and empty it",
-                fix=f"{cli(at)} CONFIG SET requirepass PASSWORD masterauth PASSWORD, and the same "
-                "in its redis.conf",
+                fix=f"{cli(at)} CONFIG SET masterauth PASSWORD && {cli(at)} CONFIG SET requirepass "
+                "PASSWORD, and the same in its redis.conf",
             )
 
 

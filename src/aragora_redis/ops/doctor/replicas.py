@@ -142,8 +142,8 @@ def guard(survey: Survey) -> Iterator[Diagnosis]:
                 subject=str(at),
                 evidence="has min-replicas-to-write 0",
                 consequence="as a primary that is cut off it acknowledges writes that are all lost",
-                fix=f"{cli(at)} CONFIG SET min-replicas-to-write 1 min-replicas-max-lag 3, "
-                "and the same in its redis.conf",
+                fix=f"{cli(at)} CONFIG SET min-replicas-max-lag 3 && {cli(at)} CONFIG SET "
+                "min-replicas-to-write 1, and the same in its redis.conf",
             )
         elif most == 0 or most > MAX_LAG:
             yield Diagnosis(

@@ -1,0 +1,36 @@
+"""What `doctor` says is to be done can be done, on the oldest server that is supported too."""
+
+from __future__ import annotations
+
+from aragora_redis.address import Address
+from aragora_redis.ops.doctor import examine
+from aragora_redis.ops.survey import NodeSurvey, SentinelSurvey, Survey
+
+AT, SENTINEL = Address("10.0.0.10", 6379), Address("10.0.0.20", 26379)
+CLI = "redis-cli -h 10.0.0.10 -p 6379"
+
+
+def fixes_of(*, info=(), config=(), lets_in=False):
+    node = NodeSurvey(
+        role="master", source=None, info=dict(info), config=dict(config), open=lets_in
+    )
+    sentinel = SentinelSurvey(
+        id="s",
+        named=AT,
+        master={"config-epoch": 1, "quorum": 1, "flags": "master", "down-after-milliseconds": 5000},
+        replicas=(),
+        fellows=(),
+        info={},
+    )
+    seen = Survey(master_name="m", sentinels={SENTINEL: sentinel}, nodes={AT: node}, now=0.0)
+    return {each.name: each.fix for each in examine(seen).diagnoses}
+
+
+def test_one_command_sets_one_setting_as_redis_6_takes_no_more():
+    assert fixes_of(lets_in=True)["no-password"].startswith(
+        f"{CLI} CONFIG SET masterauth PASSWORD && {CLI} CONFIG SET requirepass PASSWORD, and"
+    )
+    config = {"min-replicas-to-write": "0", "min-replicas-max-lag": "10"}
+    assert fixes_of(config=config)["no-min-replicas"].startswith(
+        f"{CLI} CONFIG SET min-replicas-max-lag 3 && {CLI} CONFIG SET min-replicas-to-write 1, and"
+    )
