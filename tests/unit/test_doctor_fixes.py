@@ -34,3 +34,9 @@ def test_one_command_sets_one_setting_as_redis_6_takes_no_more():
     assert fixes_of(config=config)["no-min-replicas"].startswith(
         f"{CLI} CONFIG SET min-replicas-max-lag 3 && {CLI} CONFIG SET min-replicas-to-write 1, and"
     )
+
+
+def test_more_memory_is_asked_of_the_container_before_it_is_given():
+    fix = fixes_of(info={"maxmemory": 1000, "used_memory": 990})["memory-full"]
+    first, then = fix.index("service to 4000"), fix.index("CONFIG SET maxmemory 2000")
+    assert first < then

@@ -52,8 +52,9 @@ def memory(survey: Survey) -> Iterator[Diagnosis]:
                 evidence=f"uses {used / limit:.0%} of its {limit} bytes (maxmemory)",
                 consequence="it refuses writes when that is reached (OOM): limits are then decided "
                 "by each instance, sessions are not written, revocations stay with who made them",
-                fix=f"{cli(at)} --bigkeys tells what is large; more room: "
-                f"{cli(at)} CONFIG SET maxmemory {2 * limit}",
+                fix=f"{cli(at)} --bigkeys tells what is large; more room: first raise the "
+                f"memory limit of its container or service to {4 * limit}, or the kernel kills it; "
+                f"then {cli(at)} CONFIG SET maxmemory {2 * limit}",
             )
 
 
