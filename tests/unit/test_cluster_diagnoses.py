@@ -187,6 +187,20 @@ def test_one_of_two_replicas_may_not_take_over():
     assert found["replica-no-failover"].consequence == f"the place of {B} is left to {Z}"
 
 
+@pytest.mark.parametrize(
+    ("maxmemory", "first"),
+    [(1 << 30, "repl-backlog-size 33554432"), (1 << 26, "maxmemory 134217728")],
+    ids=["with room", "without"],
+)
+def test_a_larger_backlog_leaves_the_data_its_memory(maxmemory, first):
+    load = {"instantaneous_input_kbps": 500.0, "maxmemory": maxmemory}
+    busy = node(A, info=load, config={"repl-backlog-size": str(1 << 20)})
+    (found,) = examine(survey({A: busy})).diagnoses
+    assert found.name == "backlog-small"
+    assert f"-p {A.port} CONFIG SET {first}, " in found.fix.partition(" then ")[0]
+    assert "CONFIG SET repl-backlog-size 33554432, and" in found.fix
+
+
 def test_many_open_slots_are_one_finding():
     motions = tuple(f"[{slot}->-b]" for slot in range(100))
     (found,) = examine(survey({A: node(A, said=word(A, motions=motions))})).diagnoses

@@ -76,6 +76,16 @@ def test_both_roles_are_configured_alike(maxmemory):
     assert f"maxmemory {maxmemory}" in directives[0]
 
 
+@pytest.mark.parametrize(
+    ("maxmemory", "backlog"), [("64mb", 16), ("100mb", 25), ("256mb", 64), ("8gb", 64)]
+)
+def test_the_backlog_leaves_the_data_its_memory(maxmemory, backlog):
+    """It counts towards maxmemory: what has no room beside it is refused for good."""
+    files = render(Kind.CONFIG, Plan(maxmemory=maxmemory))
+    for name in ("redis-master.conf", "redis-replica.conf", "redis-cluster.conf"):
+        assert f"\nrepl-backlog-size {backlog}mb\n" in files[name]
+
+
 def test_the_settings_go_along_but_no_secret_and_nothing_of_this_machine():
     found = carried(
         {

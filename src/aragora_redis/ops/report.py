@@ -8,6 +8,8 @@ from typing import Any
 
 MEMORY_FULL, MEMORY_NEARLY = 0.95, 0.80
 """Parts of maxmemory from which it is said."""
+MOST_BACKLOG = 0.25
+"""Part of maxmemory that the backlog of replication may be: it counts towards it."""
 
 
 class Status(IntEnum):

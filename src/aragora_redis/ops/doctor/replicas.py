@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...address import Address
-from ..report import Status
+from ..report import MOST_BACKLOG, Status
 from ..survey import NodeSurvey, Survey, address_of, flags_of
 from .diagnosis import Diagnosis
 from .roles import cli
@@ -194,6 +194,7 @@ def buffers(survey: Survey) -> Iterator[Diagnosis]:
         rate = node.info.get("instantaneous_input_kbps")
         if size is not None and isinstance(rate, int | float):
             needed = rate * 1024 * BACKLOG_SECONDS
+            enough = _round_up(needed)
             if node.followers and needed > size:
                 yield Diagnosis(
                     name="backlog-small",
@@ -203,8 +204,8 @@ def buffers(survey: Survey) -> Iterator[Diagnosis]:
                     f"{rate:.0f} kB/s: {size / (rate * 1024):.0f} s",
                     consequence="a replica that restarts needs a full copy, and cannot take over "
                     "meanwhile",
-                    fix=f"{cli(at)} CONFIG SET repl-backlog-size {_round_up(needed)}, "
-                    "and the same in its redis.conf",
+                    fix=f"{_room(at, node, enough)}{cli(at)} CONFIG SET repl-backlog-size "
+                    f"{enough}, and the same in its redis.conf",
                 )
         hard = _replica_limit(node)
         if hard is not None and 0 < hard < OUTPUT_LIMIT:
@@ -234,6 +235,14 @@ def _replica_limit(node: NodeSurvey) -> int | None:
         if kind in {"slave", "replica"} and hard.isdigit():
             return int(hard)
     return None
+
+
+def _room(at: Address, node: NodeSurvey, backlog: int) -> str:
+    """What has to be done first where such a backlog would take the memory of the data."""
+    least = int(backlog / MOST_BACKLOG)
+    if not 0 < (node.number("maxmemory") or 0) < least:
+        return ""
+    return f"{cli(at)} CONFIG SET maxmemory {least}, towards which it counts; then "
 
 
 def _round_up(size: float) -> int:

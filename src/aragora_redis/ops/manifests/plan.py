@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...errors import InvalidInputError
+from ..report import MOST_BACKLOG
 
 _LABEL = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _MASTER = re.compile(r"[A-Za-z0-9._-]+")
@@ -15,6 +16,7 @@ _MEMORY = re.compile(r"(\d+)(mb|gb)")
 _QUANTITY = re.compile(r"[1-9]\d*(Mi|Gi|Ti)")
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*")
 _LEAST_MEMORY_MIB = 64
+_ENOUGH_BACKLOG_MIB = 64
 _MOST_NODES = 9
 _CLUSTER_NODES, _MOST_CLUSTER_NODES = 6, 18
 
@@ -139,6 +141,11 @@ class Plan:
         found = _MEMORY.fullmatch(self.maxmemory)
         number, unit = found.groups() if found else ("0", "mb")
         return int(number) * (1024 if unit == "gb" else 1)
+
+    @property
+    def backlog_mib(self) -> int:
+        """What is kept of the writes for replicas that were away."""
+        return min(_ENOUGH_BACKLOG_MIB, int(MOST_BACKLOG * self.maxmemory_mib))
 
     @property
     def memory_limit_mib(self) -> int:
