@@ -40,6 +40,8 @@ def test_what_differs_is_told(tmp_path, monkeypatch, capsys):
         {"maxmemory": "256"},
         {"maxmemory": "1mb"},
         {"storage": "1gb"},
+        {"storage": ""},
+        {"storage": "511Mi"},
         {"image": 'x"; rm'},
         {"redis_image": ""},
         {"down_after_ms": 10},
@@ -84,6 +86,26 @@ def test_the_backlog_leaves_the_data_its_memory(maxmemory, backlog):
     files = render(Kind.CONFIG, Plan(maxmemory=maxmemory))
     for name in ("redis-master.conf", "redis-replica.conf", "redis-cluster.conf"):
         assert f"\nrepl-backlog-size {backlog}mb\n" in files[name]
+
+
+@pytest.mark.parametrize(
+    ("maxmemory", "volume"), [("64mb", "1Gi"), ("256mb", "1Gi"), ("300mb", "2Gi"), ("8gb", "32Gi")]
+)
+def test_a_volume_has_room_for_what_memory_holds(maxmemory, volume):
+    files = render(Kind.KUBERNETES, Plan(maxmemory=maxmemory))
+    for name in (
+        "base/statefulset.yaml",
+        "overlays/cluster/statefulset.yaml",
+        "migration/redis-replica.yaml",
+    ):
+        assert f" storage: {volume}\n" in files[name]
+
+
+def test_a_volume_that_a_rewrite_would_fill_is_refused():
+    with pytest.raises(InvalidInputError, match=r"15Gi is too little for 8gb.* at least 16384Mi"):
+        Plan(maxmemory="8gb", storage="15Gi")
+    files = render(Kind.KUBERNETES, Plan(maxmemory="8gb", storage="16Gi"))
+    assert " storage: 16Gi\n" in files["base/statefulset.yaml"]
 
 
 def test_the_settings_go_along_but_no_secret_and_nothing_of_this_machine():

@@ -36,7 +36,13 @@ def manifests(
         ),
     ] = None,
     maxmemory: Annotated[str, typer.Option(help="What one server may hold.")] = _DEFAULTS.maxmemory,
-    storage: Annotated[str, typer.Option(help="Volume of one server.")] = _DEFAULTS.storage,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            help="Volume of one server, at least twice --maxmemory.",
+            show_default="four times --maxmemory",
+        ),
+    ] = None,
     down_after: Annotated[
         int, typer.Option(metavar="MS", help="Silence after which a server counts as down.")
     ] = _DEFAULTS.down_after_ms,

@@ -14,6 +14,7 @@ _LABEL = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _MASTER = re.compile(r"[A-Za-z0-9._-]+")
 _MEMORY = re.compile(r"(\d+)(mb|gb)")
 _QUANTITY = re.compile(r"[1-9]\d*(Mi|Gi|Ti)")
+_MIB = {"Mi": 1, "Gi": 1024, "Ti": 1024**2}
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*")
 _LEAST_MEMORY_MIB = 64
 _ENOUGH_BACKLOG_MIB = 64
@@ -37,8 +38,8 @@ class Plan:
     """By which name the Sentinels know the primary."""
     maxmemory: str = "256mb"
     """What one server may hold, as redis.conf says it."""
-    storage: str = "1Gi"
-    """The volume of one server, as Kubernetes says it."""
+    storage: str | None = None
+    """The volume of one server, as Kubernetes says it; by default four times `maxmemory`."""
     down_after_ms: int = 5000
     failover_timeout_ms: int = 60_000
     redis_image: str = "redis:7-alpine"
@@ -56,7 +57,7 @@ class Plan:
             (self.namespace, _LABEL, "a namespace: lower-case letters, digits and -, at most 63"),
             (self.master, _MASTER, "a name for the primary: letters, digits and ._-"),
             (self.maxmemory, _MEMORY, "an amount of memory such as 256mb or 2gb"),
-            (self.storage, _QUANTITY, "the size of a volume such as 1Gi"),
+            (self.volume, _QUANTITY, "the size of a volume such as 1Gi"),
             (self.redis_image, _IMAGE, "an image"),
             (self.exporter_image, _IMAGE, "an image"),
             (self.image, _IMAGE, "an image"),
@@ -77,6 +78,13 @@ class Plan:
         if self.maxmemory_mib < _LEAST_MEMORY_MIB:
             raise InvalidInputError(
                 f"{self.maxmemory} is too little: at least {_LEAST_MEMORY_MIB}mb"
+            )
+        if int(self.volume[:-2]) * _MIB[self.volume[-2:]] < 2 * self.maxmemory_mib:
+            raise InvalidInputError(
+                f"a volume of {self.volume} is too little for {self.maxmemory} of memory: while "
+                "the append-only file is rewritten, the old and the new one are there, so at least "
+                f"{2 * self.maxmemory_mib}Mi",
+                remedy="without --storage it is four times --maxmemory",
             )
         if not 1000 <= self.down_after_ms <= self.failover_timeout_ms:
             raise InvalidInputError(
@@ -151,6 +159,11 @@ class Plan:
     def memory_limit_mib(self) -> int:
         """What the container may take: a rewrite of the AOF may double what is held."""
         return 2 * self.maxmemory_mib
+
+    @property
+    def volume(self) -> str:
+        """`storage`: by default for the append-only file, what it grows by and its rewrite."""
+        return f"{-(-4 * self.maxmemory_mib // 1024)}Gi" if self.storage is None else self.storage
 
     @property
     def backup_storage(self) -> str:
