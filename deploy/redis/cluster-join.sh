@@ -68,7 +68,7 @@ carry_out() {
     while read -r line; do
         case $line in
         say*) printf '%s\n' "${line#say }" ;;
-        open) let_replicas_in </dev/null ;;
+        open) let_replicas_in </dev/null || true ;;
         *)
             # shellcheck disable=SC2086 # the arguments are words
             answer=$(as_node "$LOCAL" "$REDIS_PORT" CLUSTER $line </dev/null) || answer="no answer"
@@ -86,7 +86,8 @@ while kill -0 "$server" 2>/dev/null; do
     internal_password=$(secret internal-password)
     own=$(view_of "$ordinal" "$LOCAL")
     if [ ! -e "$DATA/open" ] || ! has_place || ! all_there || uneven; then
-        waiting=$(survey | orders | carry_out)
+        # What fails is tried again by the next look.
+        waiting=$(survey | orders | carry_out) || true
         [ -z "$waiting" ] || [ "$waiting" = "$told" ] || say "$waiting"
         told=$waiting
         hurry=$((hurry - 1))
