@@ -12,7 +12,7 @@ import pytest
 from tests.artefacts.files import DEPLOY
 from tests.integration.pods import until
 
-ME, OTHER = (str(number) * 40 for number in (1, 2))
+ME, OTHER, THIRD = (str(number) * 40 for number in (1, 2, 3))
 OPERATOR = '*"--user operator"*'
 
 
@@ -53,6 +53,12 @@ class Node:
             text=True,
         )
 
+    def run(self, program):
+        """What it says, and its exit code."""
+        process = self.start(program)
+        said, _ = process.communicate(timeout=20)
+        return said, process.returncode
+
 
 @pytest.fixture
 def node(tmp_path):
@@ -88,3 +94,27 @@ def test_replicas_are_let_in_by_another_look_where_the_first_is_answered_late(no
     said, _ = joiner.communicate(timeout=10)
     assert (opened.exists(), joiner.returncode) == (True, 0), said
     assert (node.root / "late").exists()
+
+
+def test_another_replica_takes_over_where_the_first_cannot_be_reached(node):
+    node.answers(
+        ('*" ROLE"', "[ -e handed ] && echo slave || echo master"),
+        ('*"CLUSTER NODES"', says(nodes(OTHER, THIRD))),
+        ('*" FAILOVER"', "mkdir refused 2>/dev/null && exit 1; touch handed; echo OK"),
+    )
+    said, code = node.run("cluster-handover.sh")
+    assert ("handed over to 10.0.0." in said, code) == (True, 0), said
+    assert (node.root / "refused").exists()
+
+
+def test_a_handover_says_who_did_not_answer(node):
+    node.answers(
+        ('*" ROLE"', "echo master"),
+        (
+            '*"CLUSTER NODES"',
+            f"if [ -e asked ]; then {says(nodes())}; else {says(nodes(OTHER))}; fi",
+        ),
+        ('*" FAILOVER"', "touch asked; exit 124"),
+    )
+    said, code = node.run("cluster-handover.sh")
+    assert ("not handed over: 10.0.0.2 6379 does not answer" in said, code) == (True, 0), said

@@ -48,7 +48,7 @@ while in_time; do
     heirs=$(heirs)
     [ -n "$heirs" ] || break
     while read -r address port; do
-        why=$(as_node "$address" "$port" CLUSTER FAILOVER </dev/null)
+        why=$(as_node "$address" "$port" CLUSTER FAILOVER </dev/null) || why="$address $port does not answer"
         [ "$why" = OK ] || continue
         if replaced; then
             say "handed over to $address $port"
