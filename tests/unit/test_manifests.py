@@ -137,6 +137,14 @@ def test_each_kind_says_all_that_it_refers_to(kind):
     assert not [name for name, text in tree.items() if "<%" in text or "%>" in text]
 
 
+@pytest.mark.parametrize(
+    ("plan", "told"),
+    [(Plan(), "\n6 nodes, 3 primaries "), (Plan.of_cluster(nodes=8), "\n8 nodes, 4 ")],
+)
+def test_a_cluster_by_compose_is_explained_as_it_is(plan, told):
+    assert told in render(Kind.COMPOSE, plan)["CLUSTER.md"]
+
+
 def test_somebody_elses_file_is_not_written_over(tmp_path):
     mine = tmp_path / "a" / "mine"
     write({"a/mine": "x", "b": "y"}, tmp_path)

@@ -98,7 +98,7 @@ def render_tree(kind: Kind, plan: Plan) -> dict[str, str]:
 
 
 def _is_of_cluster(name: str) -> bool:
-    return "cluster" in name
+    return "cluster" in name.lower()
 
 
 def _is_wanted(name: str) -> bool:
