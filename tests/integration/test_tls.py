@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
+from collections import Counter
 
 import pytest
 import redis
@@ -14,6 +15,7 @@ from tests.ports import free_port
 
 from aragora_redis import Level, SharedState
 from aragora_redis.clock import SYSTEM_CLOCK
+from aragora_redis.events import Event, LinkLost, LinkUp
 from aragora_redis.lab.server import find_server
 from aragora_redis.ops.asking import survey
 from aragora_redis.ops.connect import Step, check_ways
@@ -131,8 +133,10 @@ async def test_a_renewed_certificate_needs_no_restart(port, tmp_path):
         ) as client:
             client.config_set("tls-cert-file", "cert.pem")
             await until(lambda: state.status().health == "healthy")
+            told = Counter[type[Event]]()
+            state.events.subscribe(lambda event: told.update([type(event)]))
             client.client_kill_filter(_type="normal", skipme=True)
-            await until(lambda: state.status().health != "healthy")
+            await until(lambda: 0 < told[LinkLost] == told[LinkUp])
         await until(lambda: state.status().health == "healthy")
         assert (await state.rate_limits.check("api", "u")).source.value == "redis"
     found = target_of(from_env(env))
