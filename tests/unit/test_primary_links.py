@@ -141,6 +141,16 @@ async def opened(gate: Gate, links: PrimaryLinks, turns: int) -> list[Connected]
     return [*gate.connected]
 
 
+async def linked(gate: Gate, links: PrimaryLinks) -> None:
+    """Have all lanes verified and used; whoever comes later is verified at once."""
+    gate.opened.set()
+    links.aim(Address("127.0.0.1", 1))
+    async with asyncio.timeout(5):
+        for _ in links.lanes:
+            await gate.came.get()
+    await asyncio.sleep(0)
+
+
 @pytest.mark.parametrize("turns", TURNS)
 async def test_no_connection_is_left_of_a_primary_that_is_replaced(gate, turns):
     links = links_of(gate)
@@ -187,12 +197,7 @@ async def test_lanes_that_are_lost_one_by_one_come_back_in_turn(gate, monkeypatc
     monkeypatch.setattr(primary, "STABLE_AFTER", 0.0)
     known = [0]
     links = links_of(gate, instances=lambda: known[0])
-    gate.opened.set()
-    links.aim(Address("127.0.0.1", 1))
-    async with asyncio.timeout(5):
-        for _ in links.lanes:
-            await gate.came.get()
-    await asyncio.sleep(0)
+    await linked(gate, links)
     assert all(mux.connected for mux in links.lanes.values())
     known[0] = MANY
     began = SYSTEM_CLOCK.monotonic()
@@ -230,12 +235,7 @@ async def test_a_link_that_was_lost_before_is_given_up_with_the_others(gate):
         told.append((event.lane, event.reason))
 
     links._events.subscribe(hear, to=(LinkLost,))
-    gate.opened.set()
-    links.aim(Address("127.0.0.1", 1))
-    async with asyncio.timeout(5):
-        for _ in links.lanes:
-            await gate.came.get()
-    await asyncio.sleep(0)
+    await linked(gate, links)
     gate.opened = asyncio.Event()
     gate.connected[0].close("closed by the server")
     await links.close()
