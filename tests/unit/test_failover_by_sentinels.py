@@ -42,6 +42,12 @@ class Deployment:
         """Which history each had before its own, and the first offset that it lacks of it."""
         self.told: list[Address] = []
         self.paused = False
+        self.flags = dict.fromkeys((X, Y), "slave")
+        """As the Sentinels have them."""
+        self.looks = 0
+        """How often a Sentinel was asked for the replicas."""
+        self.heard_after = 0
+        """How many looks pass before the Sentinels have heard of any priority but 0."""
         self.priorities = dict.fromkeys((OLD, X, Y), 100)
         self.files = dict(self.priorities)
         """The priorities that they start with again."""
@@ -102,8 +108,19 @@ class Client:
         return {"ip": host, "port": port}
 
     async def sentinel_slaves(self, _name):
-        priorities = self._all.priorities
-        return [{"ip": at.host, "port": at.port, "slave-priority": priorities[at]} for at in (X, Y)]
+        await self._answer()
+        servers = self._all
+        assert not servers.paused
+        servers.looks += 1
+        return [
+            {
+                "ip": at.host,
+                "port": at.port,
+                "flags": flags,
+                "slave-priority": servers.priorities[at] * (servers.looks > servers.heard_after),
+            }
+            for at, flags in servers.flags.items()
+        ]
 
     async def config_get(self, name):
         return {name: str(self._all.priorities[self._at])}
@@ -182,6 +199,25 @@ async def test_who_refuses_has_not_begun(deployment):
         await deployment.hand_over()
     assert deployment.told == [*SENTINELS]
     assert not deployment.paused
+
+
+@pytest.mark.parametrize("chosen", [None, X])
+async def test_writes_are_held_once_the_sentinels_would_promote(deployment, chosen):
+    deployment.heard_after = 5
+    assert (await deployment.hand_over(to=chosen)).new == X
+    assert deployment.looks > deployment.heard_after
+
+
+@pytest.mark.parametrize("flags", ["slave,s_down", "slave,disconnected"])
+async def test_whom_the_sentinels_do_not_reach_costs_nobody_a_pause(deployment, monkeypatch, flags):
+    monkeypatch.setattr(by_sentinels, "PREFER_LIMIT", 0.05)
+    deployment.flags[X] = flags
+    with pytest.raises(BackedOutError, match=f"would not promote {X}"):
+        await deployment.hand_over(to=X)
+    deployment.flags[Y] = flags
+    with pytest.raises(BackedOutError, match="would not promote any replica"):
+        await deployment.hand_over()
+    assert deployment.told == []
 
 
 async def test_a_promotion_that_too_few_sentinels_are_left_to_name_demotes_the_old_primary(

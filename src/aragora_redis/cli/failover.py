@@ -28,7 +28,7 @@ from .options import AsJson
 
 _TOLD = {
     Phase.PREFLIGHT: "asking all servers whether it would hurt",
-    Phase.PREFER: "preferring the chosen replica, which the Sentinels have to hear of",
+    Phase.PREFER: "waiting until the Sentinels would promote the replica",
     Phase.PAUSE: "holding writes",
     Phase.DRAIN: "waiting until the replicas have everything",
     Phase.PROMOTE: "the Sentinels promote",

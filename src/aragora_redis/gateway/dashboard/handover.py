@@ -21,7 +21,7 @@ from .worktop import Worktop
 
 _TOLD = {
     Phase.PREFLIGHT: "asking all servers whether it would hurt",
-    Phase.PREFER: "preferring the chosen replica",
+    Phase.PREFER: "waiting until the Sentinels would promote the replica",
     Phase.PAUSE: "holding writes",
     Phase.DRAIN: "waiting until the replicas have everything",
     Phase.PROMOTE: "a replica is promoted",

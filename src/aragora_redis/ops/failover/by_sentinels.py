@@ -19,9 +19,8 @@ from redis.exceptions import RedisError, ResponseError
 
 from ...address import Address
 from ..access import connected
-from ..survey import address_of
 from ..targets import SentinelTarget
-from .plan import Plan
+from .plan import Plan, first_in_line
 from .report import Phase
 from .steps import (
     STEP_LIMIT,
@@ -108,33 +107,38 @@ class SentinelHandover:
 
     @asynccontextmanager
     async def _preferred(self) -> AsyncIterator[None]:
-        """Within, the chosen replica has a better priority than all others."""
-        plan = self._plan
-        if plan.new is None or len(plan.others) == 1:
-            yield
-            return
+        """Within, the Sentinels would promote the chosen replica; any, where none was chosen."""
         before: dict[Address, int] = {}
         try:
-            await self._steps.phase(Phase.PREFER, self._prefer(plan.new, before))
+            await self._steps.phase(Phase.PREFER, self._prefer(before))
             yield
         finally:
             await to_the_end(self._restore(before))
 
-    async def _prefer(self, chosen: Address, before: dict[Address, int]) -> None:
+    async def _prefer(self, before: dict[Address, int]) -> None:
+        chosen = self._plan.new
         try:
-            given = {at: await self._priority(at) for at in (self._plan.old, *self._plan.others)}
-            for at in self._plan.others:
-                wanted = FIRST if at == chosen else given[at] and max(given[at], FIRST + 1)
-                kept = self._kept(given, chosen) if at == chosen else given[at]
-                if wanted != kept:
-                    before[at] = kept
-                if wanted != given[at]:
-                    async with connected(at, self._target.redis) as node:
-                        await limited(node.config_set("replica-priority", wanted))
-            if not await self._steps.until(self._all_know(chosen), PREFER_LIMIT):
-                raise BackedOutError("the Sentinels have not heard of the priority in time")
+            if chosen is not None and len(self._plan.others) > 1:
+                await self._set_priorities(chosen, before)
         except (RedisError, OSError, TimeoutError) as error:
             raise BackedOutError(f"priorities cannot be set: {reason(error)}") from error
+        if not await self._steps.until(self._all_would_promote(chosen), PREFER_LIMIT):
+            raise BackedOutError(
+                f"the Sentinels, asked for {PREFER_LIMIT:.0f} s, would not promote "
+                f"{chosen or 'any replica'}: SENTINEL REPLICAS {self._plan.master_name} on each "
+                "tells flags and priorities as it has them"
+            )
+
+    async def _set_priorities(self, chosen: Address, before: dict[Address, int]) -> None:
+        given = {at: await self._priority(at) for at in (self._plan.old, *self._plan.others)}
+        for at in self._plan.others:
+            wanted = FIRST if at == chosen else given[at] and max(given[at], FIRST + 1)
+            kept = self._kept(given, chosen) if at == chosen else given[at]
+            if wanted != kept:
+                before[at] = kept
+            if wanted != given[at]:
+                async with connected(at, self._target.redis) as node:
+                    await limited(node.config_set("replica-priority", wanted))
 
     async def _priority(self, at: Address) -> int:
         async with connected(at, self._target.redis) as node:
@@ -157,17 +161,22 @@ class SentinelHandover:
             )
         return usual
 
-    def _all_know(self, chosen: Address) -> Callable[[], Awaitable[bool]]:
-        async def known() -> bool:
+    def _all_would_promote(self, chosen: Address | None) -> Callable[[], Awaitable[bool]]:
+        """Whether all Sentinels that answer would: the one that is told refuses otherwise."""
+
+        async def ready() -> bool:
             for at in self._plan.sentinels:
-                async with connected(at, self._target.sentinel) as sentinel:
-                    rows: Any = await limited(sentinel.sentinel_slaves(self._plan.master_name))
-                first = {address_of(row) for row in rows if int(row["slave-priority"]) == FIRST}
-                if first != {chosen}:
+                try:
+                    async with connected(at, self._target.sentinel) as sentinel:
+                        rows: Any = await limited(sentinel.sentinel_slaves(self._plan.master_name))
+                except (RedisError, OSError, TimeoutError):
+                    continue
+                first = first_in_line(rows)
+                if not first or (chosen is not None and first != {chosen}):
                     return False
             return True
 
-        return known
+        return ready
 
     async def _restore(self, before: dict[Address, int]) -> None:
         for at, given in before.items():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ...address import Address
 from ..doctor import examine
 from ..report import Status
-from ..survey import Survey, address_of
+from ..survey import Survey, address_of, flags_of
 
 _HURTS = {
     "no-majority",
@@ -93,6 +94,20 @@ def plan_switchover(
         return Refusal(reasons)
     risks = tuple(_risks(survey, to))
     return Refusal(risks, forcible=True) if risks and not force else plan
+
+
+def first_in_line(rows: Iterable[Mapping[str, Any]]) -> set[Address]:
+    """Whom a Sentinel may promote next, by its own account of the replicas.
+
+    It passes over those that it cannot reach and those of priority 0, and takes the lowest
+    priority; which of several with that, the newest data decides.
+    """
+    priorities = {
+        address_of(row): int(row["slave-priority"])
+        for row in rows
+        if not flags_of(row) & {"s_down", "disconnected"} and int(row["slave-priority"])
+    }
+    return {at for at, given in priorities.items() if given == min(priorities.values())}
 
 
 def _obstacle(survey: Survey) -> str | None:

@@ -17,7 +17,7 @@ class Phase(StrEnum):
     PREFLIGHT = "preflight"
     """Ask all servers whether it would hurt."""
     PREFER = "prefer"
-    """Give the chosen replica the best priority, and wait until the Sentinels know."""
+    """Give the chosen replica the best priority, and wait until the Sentinels would promote it."""
     PAUSE = "pause"
     """Hold writes on the old primary; they wait, and are not refused."""
     DRAIN = "drain"
