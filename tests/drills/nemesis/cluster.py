@@ -141,6 +141,23 @@ async def rolling(stage: Stage) -> AsyncIterator[None]:
             await stage.do(stage.lab.restart, primary.name)
 
 
+@asynccontextmanager
+async def skewed_heir(stage: Stage) -> AsyncIterator[None]:
+    """The same as elsewhere, of a replica that forgets before and after when it was elected.
+
+    It takes part in no election while its clock is behind that moment.
+    """
+    old = await stage.victim()
+    for replica in await stage.replicas(old):
+        async with stage.band("restart", old, loses=None):
+            await stage.do(stage.lab.restart, replica)
+    async with clocks.skewed_heir(stage):
+        yield
+    heir = await stage.victim()
+    async with stage.band("restart", heir, loses=UNTIL_SEEN):
+        await stage.do(stage.lab.restart, heir.name)
+
+
 FAULTS: dict[str, Fault] = {
     "kill": faults.kill,
     "kill-other": kill_other,
@@ -160,7 +177,7 @@ FAULTS: dict[str, Fault] = {
     "loading": servers.loading,
     "clock": clocks.step,
     "server-clock": clocks.step_of_server,
-    "heir-clock": clocks.skewed_heir,
+    "heir-clock": skewed_heir,
     "switchover": handovers.switchover,
     "cluster-failover": handovers.cluster_failover,
     "outage": faults.outage,
