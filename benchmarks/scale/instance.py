@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from aragora_redis import SharedState
-from aragora_redis.state.token_feed import TokenFeed
+from aragora_redis.state.revocations.feed import TokenFeed
 
 from .child import answering, peak, resident
 

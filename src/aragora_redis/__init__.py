@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from .rate_limit.gcra import Decision
     from .rate_limit.joint import JointDecision, LimitCheck
     from .rate_limit.policy import Rate
-    from .state.receipt import Level, Receipt
+    from .state.revocations.receipt import Level, Receipt
     from .state.shared import SharedState
 
 __all__ = [
@@ -29,10 +29,10 @@ _DEFINED_IN = {
     "AragoraRedisError": ".errors",
     "Decision": ".rate_limit.gcra",
     "JointDecision": ".rate_limit.joint",
-    "Level": ".state.receipt",
+    "Level": ".state.revocations.receipt",
     "LimitCheck": ".rate_limit.joint",
     "Rate": ".rate_limit.policy",
-    "Receipt": ".state.receipt",
+    "Receipt": ".state.revocations.receipt",
     "SharedState": ".state.shared",
 }
 

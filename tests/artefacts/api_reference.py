@@ -59,20 +59,29 @@ CHAPTERS = (
     Chapter("What a policies file says", "aragora_redis.policies"),
     Chapter(
         "Rate limits",
-        "aragora_redis.state.rate_limits",
+        "aragora_redis.state.rate_limits.rate_limits",
         ("RateLimits",),
         at="state.rate_limits",
         inner=("use", "run", "finish", "on_accepted"),
     ),
     Chapter("What a check says", f"{_LIMITS}.gcra", ("Decision", "Source")),
     Chapter("What a look at a limit says", f"{_LIMITS}.gcra", ("Look",)),
-    Chapter("A limit around work", "aragora_redis.state.limited", ("Limited",)),
+    Chapter("A limit around work", "aragora_redis.state.rate_limits.limited", ("Limited",)),
     Chapter("Several limits as one", f"{_LIMITS}.joint", ("LimitCheck", "JointDecision")),
-    Chapter("Calls that wait", "aragora_redis.state.waiting", ("Waiter",), inner=("wake", "rest")),
     Chapter(
-        "Who has a limit of its own", "aragora_redis.state.own_limits", ("OwnLimits", "OwnLimit")
+        "Calls that wait",
+        "aragora_redis.state.rate_limits.waiting",
+        ("Waiter",),
+        inner=("wake", "rest"),
     ),
-    Chapter("Reservations", "aragora_redis.state.reservations", ("Reserved", "Reserving")),
+    Chapter(
+        "Who has a limit of its own",
+        "aragora_redis.state.rate_limits.own_limits",
+        ("OwnLimits", "OwnLimit"),
+    ),
+    Chapter(
+        "Reservations", "aragora_redis.state.rate_limits.reservations", ("Reserved", "Reserving")
+    ),
     Chapter("What a settlement says", f"{_LIMITS}.reservation", ("Settlement", "Found", "Kept")),
     Chapter(
         "Limits as the policies file has them",
@@ -81,7 +90,7 @@ CHAPTERS = (
     ),
     Chapter(
         "Revoked tokens",
-        "aragora_redis.state.tokens",
+        "aragora_redis.state.tokens.tokens",
         ("Tokens",),
         at="state.tokens",
     ),
@@ -94,13 +103,15 @@ CHAPTERS = (
     ),
     Chapter("What is revoked", "aragora_redis.tokens.told", ("RevocationList", "Revocation")),
     Chapter(
-        "What a revocation came to", "aragora_redis.state.receipt", ("Receipt", "Level", "Loaded")
+        "What a revocation came to",
+        "aragora_redis.state.revocations.receipt",
+        ("Receipt", "Level", "Loaded"),
     ),
     Chapter("Verified tokens", "aragora_redis.jwt", ("VerifiedToken",)),
-    Chapter("Refresh tokens", "aragora_redis.state.refresh", at="state.refresh_tokens"),
+    Chapter("Refresh tokens", "aragora_redis.state.tokens.refresh", at="state.refresh_tokens"),
     Chapter(
         "Sessions",
-        "aragora_redis.state.sessions",
+        "aragora_redis.state.sessions.sessions",
         ("Sessions",),
         at="state.sessions",
         inner=("use", "run", "finish", "remembered", "now", "is_current", "read_limit"),
@@ -111,18 +122,18 @@ CHAPTERS = (
     Chapter(
         "Where a session is used from", "aragora_redis.sessions.client", ("Client", "Remember")
     ),
-    Chapter("Sessions that were ended", "aragora_redis.state.endable_sessions", ("EndedSessions",)),
+    Chapter("Sessions that were ended", "aragora_redis.state.sessions.endable", ("EndedSessions",)),
     Chapter("Sessions as the policies file has them", "aragora_redis.sessions.policy"),
     Chapter(
         "Circuits",
-        "aragora_redis.state.circuits",
+        "aragora_redis.state.circuits.circuits",
         ("Circuits",),
         at="state.circuits",
         inner=("use", "run", "channel", "held", "on_push", "on_link_up"),
     ),
     Chapter(
         "One circuit",
-        "aragora_redis.state.circuit",
+        "aragora_redis.state.circuits.circuit",
         ("Circuit",),
         at='state.circuits["NAME"]',
         inner=(
@@ -130,19 +141,19 @@ CHAPTERS = (
             *("monotonic", "tend", "report_evidence"),
         ),
     ),
-    Chapter("A guarded call", "aragora_redis.state.circuit_guard", ("Guard",)),
+    Chapter("A guarded call", "aragora_redis.state.circuits.guard", ("Guard",)),
     Chapter(
         "Leave to make a call",
         "aragora_redis.circuit.permit",
         ("Permit",),
         inner=("holds_place", "generation", "with_place"),
     ),
-    Chapter("How a circuit is", "aragora_redis.state.circuit_status", ("CircuitStatus",)),
+    Chapter("How a circuit is", "aragora_redis.state.circuits.status", ("CircuitStatus",)),
     Chapter("Who has reported of it", "aragora_redis.circuit.operations", ("Reporter",)),
     Chapter("Circuits as the policies file has them", "aragora_redis.circuit.policy"),
     Chapter(
         "Acts by hand",
-        "aragora_redis.state.audit",
+        "aragora_redis.state.audit.audit",
         ("Audit",),
         at="state.audit",
         inner=("act", "note", "run", "finish"),

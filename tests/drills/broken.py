@@ -24,11 +24,11 @@ from aragora_redis.rate_limit.policy import OnOutage
 from aragora_redis.rate_limit.share import Share
 from aragora_redis.scripts import catalog
 from aragora_redis.sessions import operations
-from aragora_redis.state import limit_decider
-from aragora_redis.state.feed_comparison import Comparison
-from aragora_redis.state.outbox_file import Found, OutboxFile
-from aragora_redis.state.revocations import Revocations
-from aragora_redis.state.session_store import SessionStore
+from aragora_redis.state.rate_limits import decider as limit_decider
+from aragora_redis.state.revocations.feed_comparison import Comparison
+from aragora_redis.state.revocations.outbox_file import Found, OutboxFile
+from aragora_redis.state.revocations.revocations import Revocations
+from aragora_redis.state.sessions.store import SessionStore
 from aragora_redis.tokens.shard import Plan, Shard
 from aragora_redis.topology.endpoint import EndpointPanel
 

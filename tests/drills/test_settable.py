@@ -15,7 +15,7 @@ from tests.integration.past import give_past
 
 from aragora_redis import SharedState
 from aragora_redis.lab import Lab
-from aragora_redis.state.receipt import Level
+from aragora_redis.state.revocations.receipt import Level
 
 DAY = 86_400.0
 _WHY_NOT = settable.why_not()

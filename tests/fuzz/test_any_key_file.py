@@ -20,7 +20,7 @@ from aragora_redis.jwt.reading import header_of, read
 from aragora_redis.jwt.shared import SharedKeys, _key_in
 from aragora_redis.settings import Credentials, JwtSettings, SessionSettings, Settings
 from aragora_redis.settings.session_keys import SessionKeySource
-from aragora_redis.state.session_keyring import seal_of
+from aragora_redis.state.sessions.keyring import seal_of
 from aragora_redis.testing import FakeClock
 
 ALGORITHMS = (

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.fuzz.effort import effort
 from tests.fuzz.strategies import damaged, documents
 
-from aragora_redis.state.outbox_file import OutboxFile, header_of
+from aragora_redis.state.revocations.outbox_file import OutboxFile, header_of
 from aragora_redis.tokens.entry import DAY, DAYS, PARDONED, SCORES, Entry
 from aragora_redis.tokens.lines import entry_of, joined, line_of, sealed
 

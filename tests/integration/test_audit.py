@@ -17,7 +17,7 @@ from aragora_redis.audit.operations import record
 from aragora_redis.events import ActLost, AuditTrouble, Event
 from aragora_redis.operation import Lane
 from aragora_redis.settings import from_env
-from aragora_redis.state.receipt import Level
+from aragora_redis.state.revocations.receipt import Level
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from aragora_redis.errors import AragoraRedisError
 from aragora_redis.operation import Kind, Operation
 from aragora_redis.rate_limit.gcra import Source
 from aragora_redis.settings import Standalone, from_env
-from aragora_redis.state.token_feed import TokenFeed
+from aragora_redis.state.revocations.feed import TokenFeed
 from aragora_redis.tokens.entry import Entry, jti_entry
 from aragora_redis.tokens.operations import ShardKeys
 

@@ -12,7 +12,7 @@ from tests.integration.fleet import healthy, instances, until
 from aragora_redis import Level
 from aragora_redis.errors import AragoraRedisError
 from aragora_redis.lab.fault_proxy import NONE, FaultProxy, Faults
-from aragora_redis.state.endable_sessions import WRITE_LIMIT
+from aragora_redis.state.sessions.endable import WRITE_LIMIT
 
 DEADLINE = 0.05
 NOISE = 0.1

@@ -15,7 +15,7 @@ from aragora_redis.errors import (
     OutcomeUnknownError,
     SessionConflictError,
 )
-from aragora_redis.state.endable_sessions import WRITE_LIMIT
+from aragora_redis.state.sessions.endable import WRITE_LIMIT
 
 OUTAGE = (OutageError, OutcomeUnknownError)
 NOISE = 0.2

@@ -20,7 +20,7 @@ POLICIES = '[limits.api]\nrate = "1 per 1 hour"\nburst = 10\n'
 @pytest.fixture
 def policies(tmp_path, monkeypatch):
     # The data have been elsewhere, and nobody who is alive is waited for.
-    monkeypatch.setattr("aragora_redis.state.token_feed.BOOTSTRAP_AGE", 0.5)
+    monkeypatch.setattr("aragora_redis.state.revocations.feed.BOOTSTRAP_AGE", 0.5)
     file = tmp_path / "policies.toml"
     file.write_text(POLICIES)
     return file

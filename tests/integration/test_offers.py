@@ -66,7 +66,7 @@ class Service:
 @pytest.fixture
 def service(tmp_path, monkeypatch):
     # Nothing here has lived for long, and nobody is waited for.
-    monkeypatch.setattr("aragora_redis.state.token_feed.BOOTSTRAP_AGE", 0.5)
+    monkeypatch.setattr("aragora_redis.state.revocations.feed.BOOTSTRAP_AGE", 0.5)
     made = Service(tmp_path)
     yield made
     made.stop()

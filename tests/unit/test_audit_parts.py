@@ -20,9 +20,9 @@ from aragora_redis.errors import (
 from aragora_redis.events import Acted, ActLost, AuditTrouble, Events
 from aragora_redis.link import supervision
 from aragora_redis.settings import Settings
-from aragora_redis.state import audit as state_audit
-from aragora_redis.state.audit import SURE_AFTER, Audit
-from aragora_redis.state.audit_log import KEPT_HERE, MemoryAuditLog, RedisAuditLog
+from aragora_redis.state.audit import audit as state_audit
+from aragora_redis.state.audit.audit import SURE_AFTER, Audit
+from aragora_redis.state.audit.log import KEPT_HERE, MemoryAuditLog, RedisAuditLog
 from aragora_redis.state.life import Life
 from aragora_redis.sync import SharedState as SyncState
 from aragora_redis.testing import FakeClock, memory_state

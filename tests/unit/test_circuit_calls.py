@@ -498,7 +498,7 @@ def test_a_host_names_its_circuit(url, name):
 async def test_dead_hosts_make_room_for_others_when_nobody_has_called_them_for_long(
     state, monkeypatch
 ):
-    monkeypatch.setattr("aragora_redis.state.circuits.CIRCUITS", 1)
+    monkeypatch.setattr("aragora_redis.state.circuits.circuits.CIRCUITS", 1)
     dead = state.circuits["dead"]
     for _ in range(100):
         dead.count(await dead.acquire(), ok=False, duration=0)
@@ -514,7 +514,7 @@ async def test_dead_hosts_make_room_for_others_when_nobody_has_called_them_for_l
 
 
 async def test_who_holds_a_circuit_that_made_room_is_still_heard_and_told(state, monkeypatch):
-    monkeypatch.setattr("aragora_redis.state.circuits.CIRCUITS", 1)
+    monkeypatch.setattr("aragora_redis.state.circuits.circuits.CIRCUITS", 1)
     circuits, keys = state.circuits, state.circuits._keys
     held = circuits["few"]
     held.count(await held.acquire(), ok=True, duration=0)

@@ -165,7 +165,7 @@ async def test_any_mix_of_holders_gives_every_place_back(state, clock):
 
 
 async def test_what_is_held_without_a_limit_is_bounded(state, monkeypatch):
-    monkeypatch.setattr("aragora_redis.state.bulkhead.HELD", 3)
+    monkeypatch.setattr("aragora_redis.state.circuits.bulkhead.HELD", 3)
     circuit = state.circuits["any"]
     permits = [await circuit.acquire() for _ in range(5)]
     assert circuit.snapshot().in_flight == 3

@@ -10,7 +10,7 @@ from aragora_redis.circuit.machine import Phase, Standing
 from aragora_redis.circuit.policy import CircuitPolicy
 from aragora_redis.errors import CircuitOpenError, LinkDownError, LinkSilentError
 from aragora_redis.rate_limit.share import FleetSize
-from aragora_redis.state.lone_trials import LoneTrials
+from aragora_redis.state.circuits.lone_trials import LoneTrials
 from aragora_redis.testing import FakeClock, memory_state
 
 POLICIES = "[circuits.default]\nminimum_calls = 1\nreporters = 1\nopen_for = '30 seconds'\n"
@@ -138,7 +138,7 @@ def test_whose_turn_it_is_without_redis_is_worked_out_once_an_open_time(clock, m
         weighed.append(text)
         return blake2b(text, **size)
 
-    monkeypatch.setattr("aragora_redis.state.lone_trials.blake2b", weigh)
+    monkeypatch.setattr("aragora_redis.state.circuits.lone_trials.blake2b", weigh)
     lone = LoneTrials(
         "up",
         lambda: policy,

@@ -20,8 +20,8 @@ from aragora_redis.errors import LinkDownError
 from aragora_redis.lab.credentials import load_credentials
 from aragora_redis.lab.files import make_private
 from aragora_redis.ops import targets
-from aragora_redis.state.endable_sessions import EndedSessions
-from aragora_redis.state.receipt import Level, Receipt
+from aragora_redis.state.revocations.receipt import Level, Receipt
+from aragora_redis.state.sessions.endable import EndedSessions
 
 COMMAND = (sys.executable, "-m", "aragora_redis")
 

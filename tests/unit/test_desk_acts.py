@@ -14,8 +14,8 @@ from aragora_redis.ops.desk import sessions
 from aragora_redis.ops.desk.desk import Desk, kept
 from aragora_redis.sessions.ids import all_sessions, sessions_of, user_ref
 from aragora_redis.settings import Settings
-from aragora_redis.state.ledger import Held
-from aragora_redis.state.receipt import Level, Receipt
+from aragora_redis.state.revocations.ledger import Held
+from aragora_redis.state.revocations.receipt import Level, Receipt
 from aragora_redis.tokens.entry import Entry
 
 ACT = Act(actor="alice", action="limits reset", target="api 0011", reason="asked for")

@@ -20,8 +20,8 @@ from aragora_redis.link.durable import WAIT_SLICE_MS, GroupCommit
 from aragora_redis.link.executor import Executor
 from aragora_redis.link.mux import Mux
 from aragora_redis.operation import Kind, Operation
-from aragora_redis.state.commitment import RedisSide, commit
-from aragora_redis.state.receipt import Level
+from aragora_redis.state.revocations.commitment import RedisSide, commit
+from aragora_redis.state.revocations.receipt import Level
 from aragora_redis.tokens.entry import Entry
 from aragora_redis.tokens.operations import ShardKeys
 from aragora_redis.tokens.shard import Shard

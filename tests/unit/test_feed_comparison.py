@@ -11,8 +11,8 @@ import pytest
 from aragora_redis.clock import SYSTEM_CLOCK
 from aragora_redis.events import Events
 from aragora_redis.state.breathing import BREATH
-from aragora_redis.state.feed_clocks import FeedClocks
-from aragora_redis.state.feed_comparison import Comparison
+from aragora_redis.state.revocations.feed_clocks import FeedClocks
+from aragora_redis.state.revocations.feed_comparison import Comparison
 from aragora_redis.tokens.entry import DAY, Entry
 from aragora_redis.tokens.model import ShardModel
 from aragora_redis.tokens.operations import ShardKeys

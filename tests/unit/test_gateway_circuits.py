@@ -130,7 +130,7 @@ async def test_a_name_is_one(client, name):
 
 async def test_the_number_of_circuits_is_bounded_but_not_for_who_acts_by_hand(client, monkeypatch):
     # As many as are allowed would take so long that the first are forgotten meanwhile.
-    monkeypatch.setattr("aragora_redis.state.circuits.CIRCUITS", 20)
+    monkeypatch.setattr("aragora_redis.state.circuits.circuits.CIRCUITS", 20)
     answers = [(await acquire(client, f"c{number}")).status_code for number in range(26)]
     assert answers == [200] * 20 + [422] * 6
     forced = await client.post(
@@ -197,7 +197,7 @@ async def test_permits_hold_the_places_of_a_bulkhead_until_they_are_back(client)
 
 
 async def test_a_place_whose_holder_is_never_heard_of_comes_free(client, monkeypatch):
-    monkeypatch.setattr("aragora_redis.state.circuit.lease_of", lambda _policy: 0.05)
+    monkeypatch.setattr("aragora_redis.state.circuits.circuit.lease_of", lambda _policy: 0.05)
     for _ in range(2):
         assert (await acquire(client, "narrow")).status_code == 200
     while (await acquire(client, "narrow")).status_code == 503:  # noqa: ASYNC110 - a timer frees it

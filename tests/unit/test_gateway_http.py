@@ -19,7 +19,7 @@ from tests.gateways import client_of
 from aragora_redis.errors import NotReadyError, OutageError, OutcomeUnknownError, StaleError
 from aragora_redis.gateway.app import create_app
 from aragora_redis.settings import HttpLimits, from_env
-from aragora_redis.state.receipt import Level, Receipt
+from aragora_redis.state.revocations.receipt import Level, Receipt
 from aragora_redis.state.shared import SharedState
 
 BODY_LIMIT = HttpLimits().max_body

@@ -12,7 +12,7 @@ from tests.gateways import client_of
 
 from aragora_redis.errors import KeysUnavailableError, NotReadyError, StaleError
 from aragora_redis.settings import GatewaySettings, JwtSettings, Secret, Settings
-from aragora_redis.state.receipt import Level, Receipt
+from aragora_redis.state.revocations.receipt import Level, Receipt
 from aragora_redis.testing import memory_state
 
 GATEWAY, ADMIN, KEY = "gateway-token/%:01", "admin-token-000001", "k" * 64

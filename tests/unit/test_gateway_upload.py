@@ -12,7 +12,7 @@ from aragora_redis.gateway import upload
 from aragora_redis.gateway.app import create_app
 from aragora_redis.gateway.upload import PATIENCE, SLOWEST, UPLOAD_LIMIT, Upload
 from aragora_redis.settings import from_env
-from aragora_redis.state.loading import LOAD_STEP
+from aragora_redis.state.revocations.loading import LOAD_STEP
 from aragora_redis.state.shared import SharedState
 from aragora_redis.testing import FakeClock
 from aragora_redis.tokens.entry import DAY, MEMBER_BYTES, NOTE_LIMIT, Entry

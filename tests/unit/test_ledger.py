@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aragora_redis.errors import OutageError
-from aragora_redis.state.ledger import RedisLedger
+from aragora_redis.state.revocations.ledger import RedisLedger
 from aragora_redis.tokens.entry import DAY, DayDigest
 from aragora_redis.tokens.operations import ShardKeys
 from aragora_redis.tokens.shard import Head, Position

@@ -12,9 +12,9 @@ from aragora_redis import Rate
 from aragora_redis.errors import InvalidInputError, LimitExceededError, UnknownPolicyError
 from aragora_redis.policies import parse_policies
 from aragora_redis.settings import Settings
-from aragora_redis.state import waiting
-from aragora_redis.state.rate_limits import RateLimits
-from aragora_redis.state.waiting import Waiter
+from aragora_redis.state.rate_limits import waiting
+from aragora_redis.state.rate_limits.rate_limits import RateLimits
+from aragora_redis.state.rate_limits.waiting import Waiter
 from aragora_redis.sync import SharedState
 from aragora_redis.testing import memory_state
 

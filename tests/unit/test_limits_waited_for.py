@@ -10,8 +10,8 @@ import pytest
 
 from aragora_redis import LimitCheck
 from aragora_redis.errors import InvalidInputError
-from aragora_redis.state.rate_limits import RateLimits
-from aragora_redis.state.waiting import MOST_WAITING, Waiter
+from aragora_redis.state.rate_limits.rate_limits import RateLimits
+from aragora_redis.state.rate_limits.waiting import MOST_WAITING, Waiter
 from aragora_redis.sync import SharedState
 from aragora_redis.testing import memory_state
 

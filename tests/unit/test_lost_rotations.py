@@ -14,7 +14,7 @@ from aragora_redis.errors import LinkDownError
 from aragora_redis.sessions import operations
 from aragora_redis.sessions.ids import fresh_id
 from aragora_redis.settings.model import Settings
-from aragora_redis.state.session_ends import SessionEnds
+from aragora_redis.state.sessions.ends import SessionEnds
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ from aragora_redis.link.supervision import supervised
 from aragora_redis.settings import Settings, from_env
 from aragora_redis.settings.files import reason_unsafe
 from aragora_redis.settings.model import TokenSettings
-from aragora_redis.state import outbox_file
-from aragora_redis.state.outbox import Outbox
-from aragora_redis.state.outbox_file import OutboxFile
+from aragora_redis.state.revocations import outbox_file
+from aragora_redis.state.revocations.outbox import Outbox
+from aragora_redis.state.revocations.outbox_file import OutboxFile
 from aragora_redis.state.shared import SharedState
 from aragora_redis.state.status import OnDisk
 from aragora_redis.testing import FakeClock, memory_state
@@ -216,7 +216,7 @@ def test_a_forked_child_does_not_keep_the_lock_of_its_parent(tmp_path):
     program = f"""
 import os, sys, time
 from pathlib import Path
-from aragora_redis.state.outbox_file import OutboxFile
+from aragora_redis.state.revocations.outbox_file import OutboxFile
 file = OutboxFile(Path({str(tmp_path / "outbox")!r}), "parent", fingerprint="aa", prefix="p",
                   today=lambda: None)
 file.append([])
@@ -240,7 +240,7 @@ os._exit(0)
 
 
 async def test_a_full_disk_is_said_and_what_it_refused_is_written_later(outbox, monkeypatch):
-    monkeypatch.setattr("aragora_redis.state.outbox.RETRY_AFTER", 0.05)
+    monkeypatch.setattr("aragora_redis.state.revocations.outbox.RETRY_AFTER", 0.05)
     real, full = os.write, True
 
     def write(descriptor, data):
@@ -248,7 +248,7 @@ async def test_a_full_disk_is_said_and_what_it_refused_is_written_later(outbox, 
             raise OSError(28, "No space left on device")
         return real(descriptor, data[:60])
 
-    monkeypatch.setattr("aragora_redis.state.outbox_file.os.write", write)
+    monkeypatch.setattr("aragora_redis.state.revocations.outbox_file.os.write", write)
     events, said = Events(), list[Event]()
     events.subscribe(said.append)
     made = Outbox(outbox(), SYSTEM_CLOCK, events, lambda _entry: None)
@@ -282,7 +282,7 @@ async def test_a_fault_of_ours_loses_nothing_and_leaves_nobody_waiting(outbox, m
     assert not await asyncio.wait_for(made.keep(entry(1)), 5)
     assert made.on_disk.waiting == 1
     assert said == [OutboxTrouble("RuntimeError", "error")]
-    monkeypatch.setattr("aragora_redis.state.outbox.RETRY_AFTER", 0.01)
+    monkeypatch.setattr("aragora_redis.state.revocations.outbox.RETRY_AFTER", 0.01)
     await until(lambda: made.trouble is None)
     assert "a fault" in caplog.text
     running.cancel()
@@ -316,7 +316,7 @@ async def test_an_end_waits_for_no_disk_that_hangs_and_lets_go_once_it_answers(o
 
     file = outbox()
     file.append([])
-    monkeypatch.setattr("aragora_redis.state.outbox_file.os.fsync", fsync)
+    monkeypatch.setattr("aragora_redis.state.revocations.outbox_file.os.fsync", fsync)
     made = Outbox(file, SYSTEM_CLOCK, Events(), lambda _entry: None)
     made.keep(entry(1))
     with pytest.raises(TimeoutError):
@@ -327,8 +327,8 @@ async def test_an_end_waits_for_no_disk_that_hangs_and_lets_go_once_it_answers(o
 
 
 async def test_what_found_no_room_to_wait_for_the_disk_is_said_when_it_is_back(outbox, monkeypatch):
-    monkeypatch.setattr("aragora_redis.state.outbox.RETRY_AFTER", 0.05)
-    monkeypatch.setattr("aragora_redis.state.outbox.OWED_LIMIT", 4)
+    monkeypatch.setattr("aragora_redis.state.revocations.outbox.RETRY_AFTER", 0.05)
+    monkeypatch.setattr("aragora_redis.state.revocations.outbox.OWED_LIMIT", 4)
     file, tried = outbox(), list[int]()
     append = file.append
 
@@ -357,7 +357,7 @@ async def test_what_found_no_room_to_wait_for_the_disk_is_said_when_it_is_back(o
 async def test_trouble_is_said_before_there_is_anything_to_lose_and_ends_by_itself(
     outbox, monkeypatch
 ):
-    monkeypatch.setattr("aragora_redis.state.outbox.TIDY_EVERY", 0.05)
+    monkeypatch.setattr("aragora_redis.state.revocations.outbox.TIDY_EVERY", 0.05)
     file, said = outbox(), list[Event]()
     events = Events()
     events.subscribe(said.append)
@@ -375,7 +375,7 @@ async def test_trouble_is_said_before_there_is_anything_to_lose_and_ends_by_itse
 
 
 async def test_what_the_dead_left_and_cannot_be_read_is_said_until_it_can(outbox, monkeypatch):
-    monkeypatch.setattr("aragora_redis.state.outbox.TIDY_EVERY", 0.05)
+    monkeypatch.setattr("aragora_redis.state.revocations.outbox.TIDY_EVERY", 0.05)
     dead = outbox("dead")
     dead.append([entry(1)])
     dead.close()
@@ -386,7 +386,7 @@ async def test_what_the_dead_left_and_cannot_be_read_is_said_until_it_can(outbox
             raise OSError(5, "Input/output error")
         return real(path, *args, **kwargs)
 
-    monkeypatch.setattr("aragora_redis.state.outbox_file.os.open", open_)
+    monkeypatch.setattr("aragora_redis.state.revocations.outbox_file.os.open", open_)
     events, said, taken = Events(), list[Event](), list[Entry]()
     events.subscribe(said.append)
     made = Outbox(outbox("heir"), SYSTEM_CLOCK, events, taken.append)
@@ -439,7 +439,7 @@ async def test_a_disk_that_hangs_holds_nobody_up(outbox, monkeypatch):
         assert hangs.wait(20)
         real(descriptor)
 
-    monkeypatch.setattr("aragora_redis.state.outbox_file.os.fsync", fsync)
+    monkeypatch.setattr("aragora_redis.state.revocations.outbox_file.os.fsync", fsync)
     of_outbox = Settings(tokens=TokenSettings(outbox=outbox()._directory))
     async with memory_state(settings=of_outbox) as state:
         began = time.monotonic()
@@ -454,7 +454,7 @@ async def test_a_disk_that_hangs_holds_nobody_up(outbox, monkeypatch):
 async def test_while_the_disk_hangs_nobody_waits_and_what_it_is_owed_is_written_later(
     outbox, monkeypatch
 ):
-    monkeypatch.setattr("aragora_redis.state.outbox.RETRY_AFTER", 0.05)
+    monkeypatch.setattr("aragora_redis.state.revocations.outbox.RETRY_AFTER", 0.05)
     answers, real, clock = threading.Event(), os.fsync, FakeClock()
     answers.set()
 
@@ -462,14 +462,14 @@ async def test_while_the_disk_hangs_nobody_waits_and_what_it_is_owed_is_written_
         assert answers.wait(20)
         real(descriptor)
 
-    monkeypatch.setattr("aragora_redis.state.outbox_file.os.fsync", fsync)
+    monkeypatch.setattr("aragora_redis.state.revocations.outbox_file.os.fsync", fsync)
     events, said = Events(), list[Event]()
     events.subscribe(said.append)
     made = Outbox(outbox(), clock, events, lambda _entry: None)
     running = asyncio.create_task(made.run())
     await until(lambda: made.on_disk.size > 0)
     # Only now: a busy machine may take longer for what is done at the start.
-    monkeypatch.setattr("aragora_redis.state.outbox.WRITE_LIMIT", 0.05)
+    monkeypatch.setattr("aragora_redis.state.revocations.outbox.WRITE_LIMIT", 0.05)
     answers.clear()
     first = made.keep(entry(0))
     await until(lambda: said)
@@ -491,8 +491,8 @@ async def test_while_the_disk_hangs_nobody_waits_and_what_it_is_owed_is_written_
 
 async def test_a_start_waits_for_what_the_dead_left_while_the_disk_gives_it(outbox, monkeypatch):
     """A full file takes a processor for a quarter of a minute."""
-    monkeypatch.setattr("aragora_redis.state.outbox.START_LIMIT", 0.1)
-    monkeypatch.setattr("aragora_redis.state.outbox.TIDY_LIMIT", 0.1)
+    monkeypatch.setattr("aragora_redis.state.revocations.outbox.START_LIMIT", 0.1)
+    monkeypatch.setattr("aragora_redis.state.revocations.outbox.TIDY_LIMIT", 0.1)
     file, said, release = outbox(), list[Event](), threading.Event()
     real, events = file.adopt, Events()
     events.subscribe(said.append)
@@ -523,8 +523,8 @@ async def test_what_a_disk_refuses_is_not_offered_again_with_each_new_entry(outb
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(file, "append", append)
-    monkeypatch.setattr("aragora_redis.state.outbox.PIECE", 10)
-    monkeypatch.setattr("aragora_redis.state.outbox.RETRY_AFTER", 0.3)
+    monkeypatch.setattr("aragora_redis.state.revocations.outbox.PIECE", 10)
+    monkeypatch.setattr("aragora_redis.state.revocations.outbox.RETRY_AFTER", 0.3)
     made = Outbox(file, SYSTEM_CLOCK, Events(), lambda _entry: None)
     running = asyncio.create_task(made.run())
     assert [await made.keep(entry(number)) for number in range(200)] == [False] * 200
@@ -546,7 +546,7 @@ def test_after_a_failed_fsync_nothing_is_appended_to_that_file(outbox, monkeypat
             raise failing.pop()
         real(descriptor)
 
-    monkeypatch.setattr("aragora_redis.state.outbox_file.os.fsync", fsync)
+    monkeypatch.setattr("aragora_redis.state.revocations.outbox_file.os.fsync", fsync)
     before = (file._directory / file._name).stat().st_ino
     with pytest.raises(OSError, match="Input/output"):
         file.append([entry(2)])

@@ -18,7 +18,7 @@ from aragora_redis.ops.outbox_sight import OutboxFileSight, OutboxSight
 from aragora_redis.ops.report import Status
 from aragora_redis.ops.survey import NodeSurvey, Survey, read_instance, readable
 from aragora_redis.settings import files
-from aragora_redis.state.outbox_file import OutboxFile
+from aragora_redis.state.revocations.outbox_file import OutboxFile
 from aragora_redis.tokens.lines import sealed
 
 PRIMARY = Address("10.0.0.1", 6379)

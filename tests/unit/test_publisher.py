@@ -12,8 +12,8 @@ import pytest
 from aragora_redis.clock import SYSTEM_CLOCK
 from aragora_redis.errors import LevelUnavailableError, OutcomeUnknownError
 from aragora_redis.events import Events
-from aragora_redis.state.publisher import Publisher
-from aragora_redis.state.receipt import Level
+from aragora_redis.state.revocations.publisher import Publisher
+from aragora_redis.state.revocations.receipt import Level
 from aragora_redis.tokens.entry import DAY, SHARDS, Entry
 from aragora_redis.tokens.operations import Joined, ShardKeys
 from aragora_redis.tokens.shard import Position, Shard

@@ -20,9 +20,9 @@ from aragora_redis.policies import parse_policies
 from aragora_redis.rate_limit import held, operations
 from aragora_redis.rate_limit.gcra import Source
 from aragora_redis.rate_limit.reservation import LATE, Found, Reservation, unseal
-from aragora_redis.state import reservations
-from aragora_redis.state.limit_decider import CHARGES_AT_ONCE
-from aragora_redis.state.rate_limits import RateLimits
+from aragora_redis.state.rate_limits import reservations
+from aragora_redis.state.rate_limits.decider import CHARGES_AT_ONCE
+from aragora_redis.state.rate_limits.rate_limits import RateLimits
 from aragora_redis.testing import FakeClock, memory_state, outage
 
 POLICIES = """

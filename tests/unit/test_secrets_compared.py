@@ -39,7 +39,7 @@ REVIEWED = {
     ("rate_limit/own.py", "limit != [own.tokens, own.period_us, own.burst]"): "a bucket's tokens",
     ("settings/advice.py", "env.redis_password not in (None, url.password)"): "two settings",
     ("settings/values.py", "algorithm in _SIGNATURES"): "the name of an algorithm",
-    ("state/lone_trials.py", "token == self._token"): "names a place, in our own process",
+    ("state/circuits/lone_trials.py", "token == self._token"): "names a place, in our own process",
     ("state/policies_watch.py", "signature == self._seen"): "a file's age and size",
     ("tokens/refresh_model.py", "presented == known.newest - 1"): "a generation, a number",
     ("tokens/refresh_model.py", "presented == known.newest"): "a generation, a number",

@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 
 from aragora_redis.sessions.stored import Moved, Stored
-from aragora_redis.state.session_copies import BYTES, COPIES, KEEP_FOR, Copies
+from aragora_redis.state.sessions.copies import BYTES, COPIES, KEEP_FOR, Copies
 from aragora_redis.testing.clock import FakeClock
 
 READ = Stored(None, 1, 0.0, 1e6, 1e5, {"a": b"1"}, (), size=3)

@@ -11,7 +11,7 @@ from aragora_redis.errors import SessionGoneError, UnexpectedReplyError
 from aragora_redis.sessions import operations
 from aragora_redis.sessions.ids import SessionRef, all_sessions, sessions_of
 from aragora_redis.sessions.operations import SessionKeys
-from aragora_redis.state import session_store
+from aragora_redis.state.sessions import store as session_store
 from aragora_redis.tokens.entry import Entry, ended_session
 
 LATER = int(time.time()) // 86_400 + 2

@@ -7,7 +7,7 @@ from typing import Any
 
 from aragora_redis.events import Events
 from aragora_redis.state.breathing import BREATH
-from aragora_redis.state.pardons import StrayPardons
+from aragora_redis.state.revocations.pardons import StrayPardons
 from aragora_redis.tokens.entry import DAY, Entry
 from aragora_redis.tokens.pardon import Pardons
 from aragora_redis.tokens.shard import Shard

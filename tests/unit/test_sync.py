@@ -29,7 +29,7 @@ from aragora_redis.errors import (
 )
 from aragora_redis.policies import parse_policies
 from aragora_redis.settings import Settings
-from aragora_redis.state.loading import LOAD_STEP
+from aragora_redis.state.revocations.loading import LOAD_STEP
 from aragora_redis.sync import SharedState, faces
 from aragora_redis.sync.call import Call
 from aragora_redis.sync.loop import Loop

@@ -36,7 +36,7 @@ from aragora_redis.events import (
     ViewChanged,
 )
 from aragora_redis.names import validate_name
-from aragora_redis.state.circuits import CIRCUITS
+from aragora_redis.state.circuits.circuits import CIRCUITS
 from aragora_redis.state.status import OnDisk, Status
 from aragora_redis.telemetry.instruments import OTHERS
 from aragora_redis.telemetry.prometheus import Metrics, merged

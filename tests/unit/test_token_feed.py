@@ -11,7 +11,7 @@ import pytest
 from aragora_redis.clock import ServerTime
 from aragora_redis.errors import OutageError, UnexpectedReplyError
 from aragora_redis.events import Events
-from aragora_redis.state.token_feed import COMPARE_EVERY, TokenFeed
+from aragora_redis.state.revocations.feed import COMPARE_EVERY, TokenFeed
 from aragora_redis.testing import FakeClock
 from aragora_redis.tokens import operations
 from aragora_redis.tokens.entry import DAY, DAYS, SCORES, SHARDS, Entry

@@ -14,7 +14,7 @@ from tests.gateways import client_of
 from aragora_redis import sync
 from aragora_redis.errors import InvalidInputError, Ran
 from aragora_redis.settings import from_env
-from aragora_redis.state.loading import LOAD_STEP
+from aragora_redis.state.revocations.loading import LOAD_STEP
 from aragora_redis.state.shared import SharedState
 from aragora_redis.tokens.entry import DAY, Entry, RevocationKind
 from aragora_redis.tokens.lines import entry_of, line_of, sealed

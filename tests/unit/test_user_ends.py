@@ -15,9 +15,9 @@ from aragora_redis.sessions.ids import SessionRef, fresh_id, handle_of
 from aragora_redis.sessions.policy import OnFull, SessionPolicy
 from aragora_redis.sessions.stored import Moved
 from aragora_redis.settings.model import Settings
-from aragora_redis.state import held_ends
-from aragora_redis.state.held_ends import HeldEnd, HeldEnds
-from aragora_redis.state.owed_ends import OwedEnds, Removal
+from aragora_redis.state.sessions import held_ends
+from aragora_redis.state.sessions.held_ends import HeldEnd, HeldEnds
+from aragora_redis.state.sessions.owed_ends import OwedEnds, Removal
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """What each layer of a check costs: the same work begun further and further out.
 
 First a future of the loop alone; then `link/mux.py`, which batches and keeps deadlines;
-`link/executor.py`, which knows the way; `state/limit_decider.py`, which reads and remembers; and
-the public face with deny cache, leases and events.
+`link/executor.py`, which knows the way; `state/rate_limits/decider.py`, which reads and remembers;
+and the public face with deny cache, leases and events.
 """
 
 from __future__ import annotations

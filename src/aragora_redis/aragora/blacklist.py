@@ -13,7 +13,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from ..state.receipt import Level
+from ..state.revocations.receipt import Level
 from .identity import claims_of, digest_id
 from .seam import Finding, Where
 from .shared import Shared

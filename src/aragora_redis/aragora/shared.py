@@ -18,7 +18,7 @@ from .. import native
 from ..errors import AragoraRedisError
 from ..rate_limit.gcra import Decision
 from ..rate_limit.local import SUBJECT_LIMIT
-from ..state.receipt import Level
+from ..state.revocations.receipt import Level
 from ..sync import SharedState
 from .limits import FAILURES, HOLD
 

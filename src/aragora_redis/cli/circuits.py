@@ -10,7 +10,7 @@ from ..circuit import note
 from ..ops.desk import circuits
 from ..ops.desk.circuits import Circuit
 from ..settings.values import duration
-from ..state.circuits import LONGEST_FORCE
+from ..state.circuits.circuits import LONGEST_FORCE
 from . import output
 from .deployment import OfLab, settings_of
 from .desk import Actor, Reason, at_desk, signed, when

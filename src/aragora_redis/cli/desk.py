@@ -19,7 +19,7 @@ from ..clock import SYSTEM_CLOCK
 from ..errors import InvalidInputError
 from ..ops.desk import Desk, open_desk
 from ..settings import Settings
-from ..state.receipt import Receipt
+from ..state.revocations.receipt import Receipt
 from . import output
 from .deployment import demand_redis
 

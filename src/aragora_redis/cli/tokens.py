@@ -16,7 +16,7 @@ from ..errors import InvalidInputError, SettingsError
 from ..extras import installing
 from ..ops.desk import Desk, revocations
 from ..settings import Settings
-from ..state.receipt import Level, Receipt
+from ..state.revocations.receipt import Level, Receipt
 from ..tokens.entry import RevocationKind
 from ..tokens.lifetime import revoked_until
 from ..tokens.lines import LINE_LIMIT

@@ -13,7 +13,7 @@ from ..circuit.machine import Shown
 from ..circuit.note import BY_LIMIT, REASON_LIMIT
 from ..clock import SYSTEM_CLOCK, Clock
 from ..errors import CircuitOpenError, OutageError, OutcomeUnknownError
-from ..state.circuits import LONGEST_FORCE, Forced
+from ..state.circuits.circuits import LONGEST_FORCE, Forced
 from ..state.shared import SharedState
 from ..web.headers import retry_after
 from ..web.problems import Problem, ProblemError
@@ -71,7 +71,7 @@ class RefusalBody(BaseModel):
 
 
 class CircuitBody(BaseModel):
-    """A circuit, see `aragora_redis.state.circuit_status.CircuitStatus`."""
+    """A circuit, see `aragora_redis.state.circuits.status.CircuitStatus`."""
 
     name: str
     state: Shown

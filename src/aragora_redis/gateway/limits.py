@@ -16,7 +16,7 @@ from ..rate_limit.gcra import Decision, Look, Source
 from ..rate_limit.joint import MOST_LIMITS, LimitCheck
 from ..rate_limit.policy import EXACT, Rate
 from ..rate_limit.reservation import LONGEST_TTL, TTL, Found
-from ..state.own_limits import LONGEST_LASTS, MOST_ON_A_PAGE
+from ..state.rate_limits.own_limits import LONGEST_LASTS, MOST_ON_A_PAGE
 from ..state.shared import SharedState
 from ..web.headers import fields, joint_fields
 from .auth import Caller, Role, needs

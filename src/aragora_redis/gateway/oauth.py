@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from ..errors import InvalidInputError
 from ..jwt import VerifiedToken
-from ..state.receipt import Level, Receipt
+from ..state.revocations.receipt import Level, Receipt
 from ..state.shared import SharedState
 from ..tokens.refresh import GENERATION
 from .auth import Role

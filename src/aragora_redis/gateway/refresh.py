@@ -10,8 +10,8 @@ from fastapi import APIRouter
 from pydantic import AfterValidator, Field
 from pydantic_core import to_jsonable_python
 
-from ..state.refresh import DEFAULT_LIFETIME
 from ..state.shared import SharedState
+from ..state.tokens.refresh import DEFAULT_LIFETIME
 from .auth import Role, needs
 from .bodies import Body, JsonRoute, Jwt, Text, Unshown
 from .problems import JSON_ANSWERS, answers

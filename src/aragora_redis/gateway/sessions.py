@@ -18,8 +18,8 @@ from ..errors import InvalidInputError, SessionConflictError, SessionGoneError
 from ..sessions.client import Client as SessionClient
 from ..sessions.policy import LONGEST
 from ..sessions.stored import Session
-from ..state.endable_sessions import EndedSessions
-from ..state.sessions import ALIAS_FOR, Sessions
+from ..state.sessions.endable import EndedSessions
+from ..state.sessions.sessions import ALIAS_FOR, Sessions
 from ..state.shared import SharedState
 from ..web.problems import ProblemError, problem_of
 from .auth import Caller, Role, needs

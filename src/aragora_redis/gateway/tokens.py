@@ -9,10 +9,10 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field, TypeAdapter, model_validator
 
 from ..errors import InvalidInputError
-from ..state.receipt import Level, Receipt
+from ..state.revocations.receipt import Level, Receipt
 from ..state.shared import SharedState
-from ..state.tokens import Tokens
-from ..state.verification import Verification
+from ..state.tokens.tokens import Tokens
+from ..state.tokens.verification import Verification
 from .auth import Caller, Role, needs
 from .bodies import Actor, Body, Instant, JsonRoute, Jwt, Note, Text
 from .problems import JSON_ANSWERS, answers

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from starlette.types import Receive
 
-from ..state.waiting import Waiter
+from ..state.rate_limits.waiting import Waiter
 
 
 def _receive(request: Request) -> Receive:

@@ -23,8 +23,8 @@ from ..rate_limit.policy import LimitPolicy
 from ..rate_limit.share import FleetSize
 from ..settings import Settings
 from ..state.life import Life
-from ..state.limit_decider import Decider
-from ..state.rate_limits import RateLimits
+from ..state.rate_limits.decider import Decider
+from ..state.rate_limits.rate_limits import RateLimits
 from ..state.service import Service
 
 REACH_LIMIT = 5.0

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from ..settings.files import directory_fault
-from ..state.outbox_file import SUFFIX, file_fault, header_fault, header_of, read_header
+from ..state.revocations.outbox_file import SUFFIX, file_fault, header_fault, header_of, read_header
 from .outbox_sight import OutboxFileSight, OutboxSight
 
 ROOT = 0

@@ -19,12 +19,12 @@ from ..rate_limit.share import FleetSize
 from ..settings import Settings
 from ..slots import key_slot
 from ..tokens.entry import ALL_SHARDS, SHARDS
-from .commitment import RedisSide
 from .presence import Presence
 from .replica_lag import ReplicaLag
+from .revocations.commitment import RedisSide
+from .revocations.feed import TokenFeed
 from .service import Service
 from .tally import Tally
-from .token_feed import TokenFeed
 
 FINISH_LIMIT = 1.0
 """Seconds that is waited at the end for Redis to take what it has not got."""

@@ -15,7 +15,7 @@ from ..sessions.model import MODELS as SESSION_MODELS
 from ..tokens.entry import SHARDS
 from ..tokens.refresh_model import MODELS as REFRESH_MODELS
 from ..tokens.shard import Shard
-from .audit_log import MemoryAuditLog
+from .audit.log import MemoryAuditLog
 
 T = TypeVar("T")
 

@@ -19,22 +19,22 @@ from ..settings import Settings
 from ..tokens.claims import ClaimNames
 from ..tokens.entry import DAY, Entry
 from ..tokens.shard import Shard
-from .audit import Audit
-from .audit_log import AuditLog, RedisAuditLog
-from .circuits import Circuits
+from .audit.audit import Audit
+from .audit.log import AuditLog, RedisAuditLog
+from .circuits.circuits import Circuits
 from .life import Life
-from .limit_decider import Decider
-from .outbox import Outbox
-from .outbox_file import OutboxFile
-from .pardons import pardons_of
-from .rate_limits import RateLimits
-from .receipt import Level
-from .refresh import RefreshTokens
-from .revocations import Revocations
+from .rate_limits.decider import Decider
+from .rate_limits.rate_limits import RateLimits
+from .revocations.outbox import Outbox
+from .revocations.outbox_file import OutboxFile
+from .revocations.pardons import pardons_of
+from .revocations.receipt import Level
+from .revocations.revocations import Revocations
 from .service import Service
-from .session_keyring import seal_of
-from .sessions import Sessions
-from .tokens import Tokens
+from .sessions.keyring import seal_of
+from .sessions.sessions import Sessions
+from .tokens.refresh import RefreshTokens
+from .tokens.tokens import Tokens
 
 if TYPE_CHECKING:
     from .connected import Connected

@@ -23,9 +23,9 @@ from ..settings import Settings, from_env
 from ..tokens.entry import Entry
 from .life import Life
 from .outage_log import OutageLog
-from .pardons import StrayPardons
 from .parts import Faces, Parts
 from .policies_watch import PoliciesWatch
+from .revocations.pardons import StrayPardons
 from .service import Service
 from .status import Status, health_of
 

@@ -10,7 +10,7 @@ READ_LIMIT = 5.0
 
 
 class Audit:
-    """See `aragora_redis.state.audit.Audit`."""
+    """See `aragora_redis.state.audit.audit.Audit`."""
 
     def __init__(self, crossing: Crossing) -> None:
         self._crossing = crossing

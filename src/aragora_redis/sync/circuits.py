@@ -1,4 +1,4 @@
-"""Circuits for threads; see `aragora_redis.state.circuits`."""
+"""Circuits for threads; see `aragora_redis.state.circuits.circuits`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ..circuit.outcome import DEFAULT, Classify, Kinds, Outcome, Rules
 from ..circuit.permit import Permit
 from ..errors import NotStartedError
 from ..names import validate_name, validate_seconds
-from ..state.circuit import Circuit as AsyncCircuit
-from ..state.circuit_entered import Entered
-from ..state.circuit_status import CircuitStatus
-from ..state.circuits import CIRCUITS, Forced
+from ..state.circuits.circuit import Circuit as AsyncCircuit
+from ..state.circuits.circuits import CIRCUITS, Forced
+from ..state.circuits.entered import Entered
+from ..state.circuits.status import CircuitStatus
 from ..state.decorated import threaded
-from ..state.endable_sessions import WRITE_LIMIT
+from ..state.sessions.endable import WRITE_LIMIT
 from ..state.shared import SharedState
 from .crossing import Crossing
 from .process import current
@@ -32,7 +32,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Circuits:
-    """See `aragora_redis.state.circuits.Circuits`."""
+    """See `aragora_redis.state.circuits.circuits.Circuits`."""
 
     def __init__(self, crossing: Crossing) -> None:
         self._crossing = crossing
@@ -98,7 +98,10 @@ class Circuits:
 
 
 class Circuit:
-    """See `aragora_redis.state.circuit.Circuit`. One object may be used by many threads at once."""
+    """See `aragora_redis.state.circuits.circuit.Circuit`.
+
+    One object may be used by many threads at once.
+    """
 
     def __init__(
         self, crossing: Crossing, name: str, find: Callable[[SharedState, str], AsyncCircuit]
@@ -188,7 +191,7 @@ class Circuit:
         ignore: Kinds = (),
         classify: Classify | None = None,
     ) -> Guard:
-        """A context for one call at a time; see `aragora_redis.state.circuit.Circuit.guard`."""
+        """A context for one call at a time; see `guard` of that `Circuit`."""
         return Guard(self, Rules(failure_on, ignore, classify))
 
     def protect(
@@ -200,7 +203,7 @@ class Circuit:
     ) -> Callable[[F], F]:
         """A decorator that guards each call of a function, or generator.
 
-        See `aragora_redis.state.circuit.Circuit.protect`.
+        See `aragora_redis.state.circuits.circuit.Circuit.protect`.
         """
         rules = Rules(failure_on, ignore, classify)
 
@@ -292,7 +295,7 @@ class Circuit:
 
 
 class Guard:
-    """See `aragora_redis.state.circuit_guard.Guard`.
+    """See `aragora_redis.state.circuits.guard.Guard`.
 
     A signal's handler may raise anywhere, as of Ctrl-C or of a soft time limit does: what was taken
     is then given back here, or when this is dropped.

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from ..sessions.client import Client
 from ..sessions.stored import Session, SessionInfo
 from ..sessions.witness import Witness
-from ..state.endable_sessions import WRITE_LIMIT, EndedSessions
-from ..state.loading import LOAD_LIMIT
-from ..state.receipt import Instant, Level, Loaded, Receipt
-from ..state.refresh import DEFAULT_LIFETIME, Rotation
-from ..state.revocations import REVOKE_LIMIT
-from ..state.sessions import ALIAS_FOR
+from ..state.revocations.loading import LOAD_LIMIT
+from ..state.revocations.receipt import Instant, Level, Loaded, Receipt
+from ..state.revocations.revocations import REVOKE_LIMIT
+from ..state.sessions.endable import WRITE_LIMIT, EndedSessions
+from ..state.sessions.sessions import ALIAS_FOR
 from ..state.shared import SharedState
-from ..state.verification import VERIFY_LIMIT
+from ..state.tokens.refresh import DEFAULT_LIFETIME, Rotation
+from ..state.tokens.verification import VERIFY_LIMIT
 from ..tokens.claims import Verdict
 from ..tokens.note import Note
 from ..tokens.told import RevocationList
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Tokens:
-    """See `aragora_redis.state.tokens.Tokens`."""
+    """See `aragora_redis.state.tokens.tokens.Tokens`."""
 
     def __init__(self, crossing: Crossing) -> None:
         self._crossing = crossing
@@ -225,7 +225,7 @@ class Tokens:
 
 
 class RefreshTokens:
-    """See `aragora_redis.state.refresh.RefreshTokens`."""
+    """See `aragora_redis.state.tokens.refresh.RefreshTokens`."""
 
     def __init__(self, crossing: Crossing) -> None:
         self._crossing = crossing
@@ -271,7 +271,7 @@ class RefreshTokens:
 
 
 class Sessions:
-    """See `aragora_redis.state.sessions.Sessions`."""
+    """See `aragora_redis.state.sessions.sessions.Sessions`."""
 
     def __init__(self, crossing: Crossing) -> None:
         self._crossing = crossing

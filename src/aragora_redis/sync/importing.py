@@ -10,8 +10,8 @@ from itertools import islice
 from typing import Any
 
 from ..errors import AragoraRedisError, InvalidInputError, NotStartedError, Ran
-from ..state.loading import LOAD_STEP
-from ..state.receipt import Loaded
+from ..state.revocations.loading import LOAD_STEP
+from ..state.revocations.receipt import Loaded
 from ..state.shared import SharedState
 from .crossing import Crossing
 

@@ -17,10 +17,10 @@ from ..rate_limit.joint import JointDecision, LimitCheck
 from ..rate_limit.policy import LimitPolicy, Rate
 from ..rate_limit.reservation import TTL, Kept, Settlement
 from ..state.decorated import threaded
-from ..state.limited import subject_of_call
-from ..state.own_limits import LOOK_LIMIT, MOST_ON_A_PAGE, OwnLimits
-from ..state.reservations import Reserved as ReservedThere
-from ..state.reservations import keep_alive, log_not_returned
+from ..state.rate_limits.limited import subject_of_call
+from ..state.rate_limits.own_limits import LOOK_LIMIT, MOST_ON_A_PAGE, OwnLimits
+from ..state.rate_limits.reservations import Reserved as ReservedThere
+from ..state.rate_limits.reservations import keep_alive, log_not_returned
 from ..state.shared import SharedState
 from .crossing import Crossing
 
@@ -29,7 +29,10 @@ R = TypeVar("R")
 
 
 class Reserved:
-    """See `aragora_redis.state.reservations.Reserved`; a context as what makes that one is."""
+    """See `aragora_redis.state.rate_limits.reservations.Reserved`.
+
+    A context, as what makes that one is.
+    """
 
     def __init__(self, crossing: Crossing, policy: str, ttl: float, there: ReservedThere) -> None:
         self._crossing = crossing
@@ -104,7 +107,7 @@ class Reserved:
 
 @dataclass(frozen=True, slots=True)
 class Limited:
-    """See `aragora_redis.state.limited.Limited`."""
+    """See `aragora_redis.state.rate_limits.limited.Limited`."""
 
     policy: str
     acquire: Callable[[str], Decision]
@@ -145,7 +148,7 @@ class Limited:
 
 
 class RateLimits:
-    """See `aragora_redis.state.rate_limits.RateLimits`."""
+    """See `aragora_redis.state.rate_limits.rate_limits.RateLimits`."""
 
     def __init__(self, crossing: Crossing) -> None:
         self._crossing = crossing

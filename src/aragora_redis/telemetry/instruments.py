@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ..state.circuits import CIRCUITS
+from ..state.circuits.circuits import CIRCUITS
 from ..state.status import Status
 
 PREFIX = "aragora_redis_"

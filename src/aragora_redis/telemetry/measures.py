@@ -36,7 +36,7 @@ from ..events import (
     ViewChanged,
 )
 from ..operation import Lane
-from ..state.circuits import CIRCUITS
+from ..state.circuits.circuits import CIRCUITS
 from . import instruments
 from .failover import FailoverTimer, Phase
 from .instruments import Instrument

@@ -18,8 +18,8 @@ from ..errors import (
 from ..sessions.client import Client
 from ..sessions.data import Fields, encode
 from ..sessions.stored import Session, SessionInfo
-from ..state.session_store import NO_ANSWER
-from ..state.sessions import Sessions
+from ..state.sessions.sessions import Sessions
+from ..state.sessions.store import NO_ANSWER
 from .changes import Changes, changes
 from .cookie import Cookie, Lasting
 

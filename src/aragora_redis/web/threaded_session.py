@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..sessions.client import Client
 from ..sessions.stored import SessionInfo
-from ..state.endable_sessions import WRITE_LIMIT
+from ..state.sessions.endable import WRITE_LIMIT
 from ..sync import SharedState
 from .cookie import Cookie, Lasting
 from .session import Values, WebSession

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from aragora_redis.link.route import TIME_EVERY
-from aragora_redis.state.feed_clocks import SKEW_LIMIT
+from aragora_redis.state.revocations.feed_clocks import SKEW_LIMIT
 
 from ..history import load
 from ..settable import set_clock

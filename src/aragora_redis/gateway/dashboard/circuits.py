@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...state.circuit_status import CircuitStatus
+from ...state.circuits.status import CircuitStatus
 from .markup import Child, Html, join, tag
 from .sketch import Condition
 from .topology import ask, condition_told

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ...clock import SYSTEM_CLOCK, Clock
 from ...lab import Lab
-from ...state.circuit_status import CircuitStatus
+from ...state.circuits.status import CircuitStatus
 from ...state.shared import SharedState
 from ..auth import AcceptedTokens, Role
 from ..latency import Latencies

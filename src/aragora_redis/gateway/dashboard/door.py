@@ -12,7 +12,7 @@ from fastapi import Request, Response
 from ...clock import Clock
 from ...errors import AragoraRedisError
 from ...settings import GatewaySettings
-from ...state.tokens import Tokens
+from ...state.tokens.tokens import Tokens
 from ...web.client_address import client_address, proxies
 from ...web.problems import Problem, ProblemError
 from .logins import COOKIE, LIFETIME, Login, Logins

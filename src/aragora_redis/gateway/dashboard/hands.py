@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, assert_never
 
 from ...clock import Clock
 from ...sessions.stored import SessionInfo
-from ...state.audit import done_via
-from ...state.circuits import Forced
-from ...state.receipt import Receipt
+from ...state.audit.audit import done_via
+from ...state.circuits.circuits import Forced
+from ...state.revocations.receipt import Receipt
 from ...state.shared import SharedState
 from ...telemetry.words import Told
 from . import acts

@@ -11,7 +11,7 @@ from ...clock import Clock
 from ...events import Decided, Degraded, Event, Events, LinkLost, LinkUp, Recovered, ViewChanged
 from ...lab import LabStatus
 from ...operation import Lane
-from ...state.circuit_status import CircuitStatus
+from ...state.circuits.status import CircuitStatus
 from ...state.status import Status
 from ...telemetry.words import Told
 from .figures import Counted, Figures

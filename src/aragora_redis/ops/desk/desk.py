@@ -31,18 +31,18 @@ from ...operation import Kind, Lane, Operation, Runs
 from ...policies import Policies, load_policies
 from ...sessions.operations import SessionKeys
 from ...settings import Settings
-from ...state.audit_log import RedisAuditLog
-from ...state.commitment import RedisSide
-from ...state.endable_sessions import EndableSessions
-from ...state.ledger import Held
+from ...state.audit.log import RedisAuditLog
 from ...state.life import Life
-from ...state.own_limits import OwnLimitsBook
-from ...state.pardons import pardons_of
 from ...state.presence import EXPIRY, presence_keys
-from ...state.receipt import Level, Receipt
-from ...state.revocations import Revocations
-from ...state.session_keyring import seal_of
-from ...state.tokens import Tokens
+from ...state.rate_limits.own_limits import OwnLimitsBook
+from ...state.revocations.commitment import RedisSide
+from ...state.revocations.ledger import Held
+from ...state.revocations.pardons import pardons_of
+from ...state.revocations.receipt import Level, Receipt
+from ...state.revocations.revocations import Revocations
+from ...state.sessions.endable import EndableSessions
+from ...state.sessions.keyring import seal_of
+from ...state.tokens.tokens import Tokens
 from ...tokens import operations
 from ...tokens.claims import ClaimNames
 from ...tokens.entry import PARDONED, SHARDS, Entry

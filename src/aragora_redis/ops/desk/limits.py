@@ -25,7 +25,7 @@ from ...rate_limit.reservation import (
     validate_ttl,
     validate_used,
 )
-from ...state.own_limits import MOST_ON_A_PAGE, OwnLimit, validate_given
+from ...state.rate_limits.own_limits import MOST_ON_A_PAGE, OwnLimit, validate_given
 from ...tokens.told import digest_of
 from .desk import Desk
 

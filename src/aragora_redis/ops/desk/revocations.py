@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, 
 from typing import Any
 
 from ...audit.act import Act
-from ...state.receipt import Instant, Loaded, Receipt
+from ...state.revocations.receipt import Instant, Loaded, Receipt
 from ...tokens import operations
 from ...tokens.claims import ClaimNames, Judge
 from ...tokens.entry import SHARDS, Entry, RevocationKind, member_of

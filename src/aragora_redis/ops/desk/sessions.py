@@ -20,10 +20,10 @@ from ...sessions.ids import (
     user_ref,
 )
 from ...sessions.stored import Moved, Stored
-from ...state.endable_sessions import EndedSessions
-from ...state.held_ends import began
-from ...state.receipt import Receipt
-from ...state.session_store import HOPS
+from ...state.revocations.receipt import Receipt
+from ...state.sessions.endable import EndedSessions
+from ...state.sessions.held_ends import began
+from ...state.sessions.store import HOPS
 from ...tokens.entry import MEMBER_BYTES
 from ...tokens.told import digest_of
 from .desk import Desk, kept

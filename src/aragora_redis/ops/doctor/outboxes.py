@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from ...settings import files
 from ...settings.names import TOKENS_OUTBOX
-from ...state.outbox_file import LIMIT, SUFFIX
+from ...state.revocations.outbox_file import LIMIT, SUFFIX
 from ..outbox_sight import OutboxFileSight, OutboxSight
 from ..report import Status
 from ..survey import Survey

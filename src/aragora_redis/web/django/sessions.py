@@ -25,7 +25,7 @@ from ...errors import AragoraRedisError, SessionConflictError, SessionGoneError
 from ...sessions.client import Client
 from ...sessions.data import Fields, decode, encode
 from ...sessions.stored import Session
-from ...state.session_store import NO_ANSWER
+from ...state.sessions.store import NO_ANSWER
 from ...sync import Sessions
 from ..changes import changes
 from .options import options

@@ -21,8 +21,8 @@ from typing import Literal
 import httpx
 
 from ...errors import AragoraRedisError
-from ...state.circuit_guard import Guard
-from ...state.circuits import Circuits
+from ...state.circuits.circuits import Circuits
+from ...state.circuits.guard import Guard
 from ...sync.circuits import Circuits as SyncCircuits
 from ...sync.circuits import Guard as SyncGuard
 from .hosts import Name, by_host

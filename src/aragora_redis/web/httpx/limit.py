@@ -16,7 +16,7 @@ from ...clock import SYSTEM_CLOCK, Clock
 from ...errors import LimitExceededError
 from ...names import validate_seconds
 from ...rate_limit.gcra import Decision
-from ...state.rate_limits import RateLimits
+from ...state.rate_limits.rate_limits import RateLimits
 from ...sync.rate_limits import RateLimits as SyncRateLimits
 from .hosts import Name, by_host
 from .pauses import Pauses

@@ -1,0 +1,1 @@
+"""Acts by hand, and where they are recorded."""

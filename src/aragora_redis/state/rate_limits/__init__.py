@@ -1,0 +1,1 @@
+"""Rate limits: what users hold of them, and who is asked."""

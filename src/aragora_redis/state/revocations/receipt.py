@@ -1,0 +1,96 @@
+"""How far a revocation got, as whoever asked for it is told."""
+
+from __future__ import annotations
+
+import datetime as dt
+from enum import IntEnum
+from typing import Literal
+
+from msgspec import Struct
+
+from ...errors import InvalidInputError
+from ...tokens.shard import Position
+
+_END = 1e11
+"""Unix seconds beyond which an instant is none."""
+
+Instant = float | dt.datetime
+Kept = Literal["none", "memory", "disk"]
+
+
+class Level(IntEnum):
+    """How far a revocation got; each includes the ones before."""
+
+    LOCAL = 0
+    """This instance enforces it, and will publish it."""
+    PRIMARY = 1
+    """The primary has it."""
+    REPLICATED = 2
+    """Every replica has it that most Sentinels do not call down: no single fault loses it."""
+    FSYNCED = 3
+    """It is on the disk of the primary, and of every replica that counts: no power cut loses it.
+
+    Takes Redis 7.2 or Valkey 8 with append-only files, and, where those are synced each second, up
+    to two seconds.
+    """
+
+    @property
+    def word(self) -> str:
+        """Its name in JSON and settings."""
+        return self.name.lower()
+
+
+class Receipt(Struct, frozen=True):
+    """What is known of a revocation when `revoke` returns.
+
+    Attributes:
+        level: the level truly reached.
+        wanted: the level that was waited for.
+        outbox: where this instance keeps it until it expires: on `disk`, and so beyond its own
+            end, in `memory`, or `none` where nothing had to be kept.
+        acknowledged: replicas that have it.
+        required: replicas that had to, for REPLICATED; 0 where none counts.
+        position: era and number of the change, where the primary answered.
+        not_before: for a cut-off, the first `iat` (Unix seconds) that is valid again.
+    """
+
+    level: Level
+    wanted: Level
+    outbox: Kept = "memory"
+    acknowledged: int = 0
+    required: int = 0
+    position: Position | None = None
+    not_before: int | None = None
+
+
+class Loaded(Struct, frozen=True):
+    """What an import has brought.
+
+    Attributes:
+        entries: revocations read.
+        expired: how many of them were over, and left out.
+        level: how far all others got.
+    """
+
+    entries: int
+    expired: int
+    level: Level
+
+    def __str__(self) -> str:
+        return f"{self.entries} entries, {self.level.word}"
+
+
+def unix(value: Instant, name: str) -> float:
+    """An instant in Unix seconds; `name` names it in the error.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    if isinstance(value, dt.datetime):
+        if value.tzinfo is None:
+            raise InvalidInputError(f"{name} has no time zone", remedy="give an aware datetime")
+        return value.timestamp()
+    # The comparison holds for no NaN, and takes integers that no float can.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _END:
+        raise InvalidInputError(f"{name} must be Unix seconds")
+    return float(value)

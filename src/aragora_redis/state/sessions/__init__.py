@@ -1,0 +1,1 @@
+"""Sessions: what users hold of them, and ends that last."""

@@ -1,0 +1,1 @@
+"""Tokens and refresh tokens: what users hold of them."""
