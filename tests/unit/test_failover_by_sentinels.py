@@ -44,10 +44,16 @@ class Deployment:
         self.paused = False
         self.flags = dict.fromkeys((X, Y), "slave")
         """As the Sentinels have them."""
+        self.blind: set[Address] = set()
+        """Sentinels that reach no replica."""
+        self.heir = X
+        """Whom they promote."""
         self.looks = 0
         """How often a Sentinel was asked for the replicas."""
         self.heard_after = 0
         """How many looks pass before the Sentinels have heard of any priority but 0."""
+        self.offsets = dict.fromkeys((OLD, X, Y), 5)
+        """What the replicas have; there is no more than 5."""
         self.priorities = dict.fromkeys((OLD, X, Y), 100)
         self.files = dict(self.priorities)
         """The priorities that they start with again."""
@@ -88,8 +94,10 @@ class Client:
                 servers.told.append(self._at)
                 servers.dead |= servers.dies
                 if servers.promotes:
-                    servers.roles[X], servers.pasts[X] = "master", (HISTORY, 6)
-                    servers.rewrite(X)
+                    heir = servers.heir
+                    servers.roles[heir] = "master"
+                    servers.pasts[heir] = (HISTORY, servers.offsets[heir] + 1)
+                    servers.rewrite(heir)
                 servers.roles |= dict.fromkeys(servers.started_again, "master")
                 servers.pasts |= servers.started_again
                 if isinstance(servers.answer, Exception):
@@ -116,7 +124,7 @@ class Client:
             {
                 "ip": at.host,
                 "port": at.port,
-                "flags": flags,
+                "flags": "slave,s_down" if self._at in servers.blind else flags,
                 "slave-priority": servers.priorities[at] * (servers.looks > servers.heard_after),
             }
             for at, flags in servers.flags.items()
@@ -143,7 +151,7 @@ class Client:
             "master_replid2": before,
             "second_repl_offset": lacks,
             "master_repl_offset": 5,
-            "slave_repl_offset": 5,
+            "slave_repl_offset": self._all.offsets[self._at],
             "master_host": host,
             "master_port": port,
             "master_link_status": "up",
@@ -212,12 +220,27 @@ async def test_writes_are_held_once_the_sentinels_would_promote(deployment, chos
 async def test_whom_the_sentinels_do_not_reach_costs_nobody_a_pause(deployment, monkeypatch, flags):
     monkeypatch.setattr(by_sentinels, "PREFER_LIMIT", 0.05)
     deployment.flags[X] = flags
-    with pytest.raises(BackedOutError, match=f"would not promote {X}"):
+    with pytest.raises(BackedOutError, match=f"would promote {X}"):
         await deployment.hand_over(to=X)
     deployment.flags[Y] = flags
-    with pytest.raises(BackedOutError, match="would not promote any replica"):
+    with pytest.raises(BackedOutError, match="would promote a replica"):
         await deployment.hand_over()
     assert deployment.told == []
+
+
+async def test_a_sentinel_that_cannot_see_the_replica_is_not_told(deployment, monkeypatch):
+    monkeypatch.setattr(by_sentinels, "PREFER_LIMIT", 0.05)
+    deployment.blind = {S0}
+    assert (await deployment.hand_over(to=X)).new == X
+    assert deployment.told == [S1]
+
+
+async def test_the_old_primary_follows_nobody_whom_they_promoted_with_less(deployment):
+    """The chosen one had everything, and another was promoted."""
+    deployment.heir, deployment.offsets[Y] = Y, 4
+    with pytest.raises(AdriftError, match=f"promoted {Y}, and it does not say that it has all"):
+        await deployment.hand_over(to=X)
+    assert (deployment.roles[OLD], deployment.paused) == ("master", True)
 
 
 async def test_a_promotion_that_too_few_sentinels_are_left_to_name_demotes_the_old_primary(

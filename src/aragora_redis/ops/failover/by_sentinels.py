@@ -55,6 +55,8 @@ class SentinelHandover:
         self._held_until = 0.0
         self._history = ""
         self._goal = 0
+        self._willing = plan.sentinels
+        """The Sentinels that would promote the right one; who is told decides alone."""
 
     async def hand_over(self) -> None:
         """All phases."""
@@ -122,10 +124,11 @@ class SentinelHandover:
                 await self._set_priorities(chosen, before)
         except (RedisError, OSError, TimeoutError) as error:
             raise BackedOutError(f"priorities cannot be set: {reason(error)}") from error
-        if not await self._steps.until(self._all_would_promote(chosen), PREFER_LIMIT):
+        await self._steps.until(self._all_are_willing(chosen), PREFER_LIMIT)
+        if not self._willing:
             raise BackedOutError(
-                f"the Sentinels, asked for {PREFER_LIMIT:.0f} s, would not promote "
-                f"{chosen or 'any replica'}: SENTINEL REPLICAS {self._plan.master_name} on each "
+                f"no Sentinel, asked for {PREFER_LIMIT:.0f} s, would promote "
+                f"{chosen or 'a replica'}: SENTINEL REPLICAS {self._plan.master_name} on each "
                 "tells flags and priorities as it has them"
             )
 
@@ -161,22 +164,27 @@ class SentinelHandover:
             )
         return usual
 
-    def _all_would_promote(self, chosen: Address | None) -> Callable[[], Awaitable[bool]]:
-        """Whether all Sentinels that answer would: the one that is told refuses otherwise."""
+    def _all_are_willing(self, chosen: Address | None) -> Callable[[], Awaitable[bool]]:
+        """Whether all that answer would promote the chosen one. One that cannot see it, never."""
 
         async def ready() -> bool:
-            for at in self._plan.sentinels:
-                try:
-                    async with connected(at, self._target.sentinel) as sentinel:
-                        rows: Any = await limited(sentinel.sentinel_slaves(self._plan.master_name))
-                except (RedisError, OSError, TimeoutError):
-                    continue
-                first = first_in_line(rows)
-                if not first or (chosen is not None and first != {chosen}):
-                    return False
-            return True
+            asked = [await self._first_in_line(at) for at in self._plan.sentinels]
+            answers = dict(zip(self._plan.sentinels, asked, strict=True))
+            self._willing = tuple(
+                at for at, first in answers.items() if first and (not chosen or first == {chosen})
+            )
+            return len(self._willing) == len(asked) - asked.count(None)
 
         return ready
+
+    async def _first_in_line(self, sentinel: Address) -> set[Address] | None:
+        """Whom a Sentinel may promote; None where it does not answer."""
+        try:
+            async with connected(sentinel, self._target.sentinel) as client:
+                rows: Any = await limited(client.sentinel_slaves(self._plan.master_name))
+        except (RedisError, OSError, TimeoutError):
+            return None
+        return first_in_line(rows)
 
     async def _restore(self, before: dict[Address, int]) -> None:
         for at, given in before.items():
@@ -238,7 +246,7 @@ class SentinelHandover:
             BackedOutError: none has.
         """
         refused = "no Sentinel could be asked"
-        for at in self._plan.sentinels:
+        for at in self._willing:
             async with connected(at, self._target.sentinel) as sentinel:
                 try:
                     await limited(sentinel.ping())
@@ -271,7 +279,15 @@ class SentinelHandover:
             return promoted is not None
 
         await self._steps.until(named, PROMOTE_LIMIT)
-        return promoted or await self._promoted_unnamed()
+        if promoted is None:
+            return await self._promoted_unnamed()
+        if not self._has_everything(await self._replication(promoted)):
+            # Perhaps the one that was drained has died, and they took another.
+            raise AdriftError(
+                f"the Sentinels have promoted {promoted}, and it does not say that it has all that "
+                f"{self._plan.old} has: the last writes there are lost once they demote it"
+            )
+        return promoted
 
     async def _promoted_unnamed(self) -> Address:
         """Who was promoted, by their own word, though most Sentinels do not name anybody.
@@ -306,7 +322,8 @@ class SentinelHandover:
         empty. `second_repl_offset` is the first offset that it does not have of the history before.
         """
         return (
-            info["master_replid2"] == self._history and int(info["second_repl_offset"]) > self._goal
+            info.get("master_replid2") == self._history
+            and int(info["second_repl_offset"]) > self._goal
         )
 
     async def _named(self, sentinel: Address) -> Address | None:
