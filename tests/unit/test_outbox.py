@@ -326,6 +326,33 @@ async def test_an_end_waits_for_no_disk_that_hangs_and_lets_go_once_it_answers(o
     await until(lambda: following.adopt().entries == [entry(1)])
 
 
+async def test_what_hangs_at_an_end_though_nothing_waits_lets_go_of_the_file_too(
+    outbox, monkeypatch
+):
+    hangs, answers, let_go = threading.Event(), threading.Event(), threading.Event()
+    file = outbox()
+    close = file.close
+
+    def adopt():
+        hangs.set()
+        assert answers.wait(20)
+
+    def closed():
+        close()
+        let_go.set()
+
+    monkeypatch.setattr(file, "adopt", adopt)
+    monkeypatch.setattr(file, "close", closed)
+    made = Outbox(file, SYSTEM_CLOCK, Events(), lambda _entry: None)
+    running = asyncio.create_task(made.run())
+    await until(hangs.is_set)
+    running.cancel()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(made.close(), 0.05)
+    answers.set()
+    await until(let_go.is_set)
+
+
 async def test_what_found_no_room_to_wait_for_the_disk_is_said_when_it_is_back(outbox, monkeypatch):
     monkeypatch.setattr("aragora_redis.state.revocations.outbox.RETRY_AFTER", 0.05)
     monkeypatch.setattr("aragora_redis.state.revocations.outbox.OWED_LIMIT", 4)

@@ -150,7 +150,7 @@ class Outbox:
         finally:
             # Behind what the disk has not answered yet; who is cancelled does not wait for that.
             closed = self._thread.submit(self._file.close)
-        await asyncio.wrap_future(closed)
+        await asyncio.shield(asyncio.wrap_future(closed))
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
