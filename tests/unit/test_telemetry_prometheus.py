@@ -255,6 +255,14 @@ def test_a_coroutine_that_asks_a_state_for_threads_is_told_so(registry):
             asyncio.run(scrape())
 
 
+def test_a_scrape_does_not_fail_where_a_state_for_threads_is_not_in_use(registry):
+    metrics = Metrics(registry)
+    with memory_state() as state:
+        metrics.watch(state.status)
+    assert b"aragora_redis_degraded 0.0" in metrics.exposition()[0]
+    assert registry.get_sample_value("aragora_redis_ready") is None
+
+
 def test_a_registry_that_asks_what_it_is_given_does_not_ask_for_the_status():
     def status():
         raise RuntimeError("would hold up this event loop")
