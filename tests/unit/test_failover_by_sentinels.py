@@ -12,6 +12,7 @@ from redis.exceptions import ResponseError
 from aragora_redis.address import Address
 from aragora_redis.clock import SYSTEM_CLOCK
 from aragora_redis.errors import Ran
+from aragora_redis.ops import commands
 from aragora_redis.ops.failover import by_sentinels, steps, switch_over, switchover
 from aragora_redis.ops.failover.by_sentinels import SentinelHandover
 from aragora_redis.ops.failover.plan import Plan, Refusal
@@ -176,7 +177,7 @@ class Client:
 def deployment(monkeypatch):
     made = Deployment()
     monkeypatch.setattr(by_sentinels, "connected", made.connected)
-    monkeypatch.setattr(steps, "STEP_LIMIT", 0.05)
+    monkeypatch.setattr(commands, "STEP_LIMIT", 0.05)
     monkeypatch.setattr(steps, "LOOK_EVERY", 0.01)
     monkeypatch.setattr(by_sentinels, "PROMOTE_LIMIT", 0.05)
     return made

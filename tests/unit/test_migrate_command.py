@@ -15,7 +15,7 @@ from aragora_redis.cli import migrate
 from aragora_redis.cli.app import run
 from aragora_redis.clock import SYSTEM_CLOCK
 from aragora_redis.ops.access import Access
-from aragora_redis.ops.failover.steps import to_the_end
+from aragora_redis.ops.commands import to_the_end
 from aragora_redis.ops.migrate.migration import Migration
 from aragora_redis.ops.migrate.replication import Server
 from aragora_redis.ops.targets import target_of

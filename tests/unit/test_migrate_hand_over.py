@@ -10,7 +10,7 @@ import pytest
 
 from aragora_redis.address import Address
 from aragora_redis.clock import SYSTEM_CLOCK
-from aragora_redis.ops.failover.steps import to_the_end
+from aragora_redis.ops.commands import to_the_end
 from aragora_redis.ops.migrate import replication
 from aragora_redis.ops.migrate.replication import MoveError, Role, hand_over
 

@@ -16,8 +16,8 @@ from ...clock import Clock
 from ...errors import LabError, OutcomeUnknownError, Ran
 from ...lab import Lab
 from ..access import Access, connected
+from ..commands import reason
 from ..failover import switch_over
-from ..failover.steps import reason
 from ..targets import ClusterTarget, SentinelTarget, Target
 from .freeze import Freeze
 from .measures import Objectives

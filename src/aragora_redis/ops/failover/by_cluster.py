@@ -24,19 +24,11 @@ from ..access import connected
 from ..asking import survey
 from ..cluster_verdict import keeps_up
 from ..cluster_view import key_within
+from ..commands import STEP_LIMIT, limited, reason, to_the_end
 from ..targets import ClusterTarget
 from .report import Phase
 from .shard_plan import ShardPlan
-from .steps import (
-    STEP_LIMIT,
-    VERIFY_LIMIT,
-    AdriftError,
-    BackedOutError,
-    Steps,
-    limited,
-    reason,
-    to_the_end,
-)
+from .steps import VERIFY_LIMIT, AdriftError, BackedOutError, Steps
 from .write_gap import WriteGap
 
 TAKE_OVER_LIMIT = 5.0

@@ -19,19 +19,11 @@ from redis.exceptions import RedisError, ResponseError
 
 from ...address import Address
 from ..access import connected
+from ..commands import STEP_LIMIT, limited, reason, to_the_end
 from ..targets import SentinelTarget
 from .plan import Plan, first_in_line
 from .report import Phase
-from .steps import (
-    STEP_LIMIT,
-    VERIFY_LIMIT,
-    AdriftError,
-    BackedOutError,
-    Steps,
-    limited,
-    reason,
-    to_the_end,
-)
+from .steps import VERIFY_LIMIT, AdriftError, BackedOutError, Steps
 
 SHORT_PAUSE, LONG_PAUSE = 6.0, 30.0
 """Seconds for which writes are held: before the Sentinels were told, and after."""

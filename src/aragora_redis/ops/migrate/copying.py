@@ -27,7 +27,7 @@ from typing import Any, Final, TypeVar
 
 from ...clock import SYSTEM_CLOCK, Clock
 from ...errors import InvalidInputError
-from ..failover.steps import to_the_end
+from ..commands import to_the_end
 from .calls import CopyError
 from .changes import Dirty, Key
 from .following import Following

@@ -21,7 +21,7 @@ from redis.exceptions import RedisError, ResponseError
 from ...address import Address
 from ...clock import Clock
 from ..access import Access, connected
-from ..failover.steps import limited, reason, to_the_end
+from ..commands import limited, reason, to_the_end
 from ..survey import kept_of
 from ..waiting import until
 

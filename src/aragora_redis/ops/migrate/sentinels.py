@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from ...address import Address
 from ...clock import Clock
 from ..access import connected
-from ..failover.steps import limited
+from ..commands import limited
 from ..targets import SentinelTarget
 from ..waiting import until
 

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from ...address import Address
-from ..failover.steps import to_the_end
+from ..commands import to_the_end
 from .calls import CopyError, Words, answered, as_map, forbidden, named, pipelined, shown, told
 from .changes import Key, batches
 from .pair import Pair
