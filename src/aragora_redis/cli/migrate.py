@@ -24,7 +24,7 @@ from ..address import Address
 from ..clock import SYSTEM_CLOCK
 from ..errors import SettingsError
 from ..lab import Lab
-from ..ops.migrate.migration import Migration
+from ..ops.migrate.migration import Migration, NoPlanError
 from ..ops.migrate.plan import MigrationPlan, Way
 from ..ops.migrate.replication import Copied, Server
 from ..ops.migrate.report import MigrationReport
@@ -93,17 +93,18 @@ def plan(
     The exit code is 0 where it can be done, 1 with something to know before, 2 where it cannot or
     was interrupted.
     """
-    found = _migrating(
-        source,
-        from_lab,
-        lab,
-        journal,
-        lambda each, _: each.plan(way=way, overwrite=overwrite),
-        changes=False,
-    )
-    made: MigrationPlan | MigrationReport = (
-        MigrationReport(Status.CRITICAL, f"CRITICAL: {found}") if isinstance(found, str) else found
-    )
+    made: MigrationPlan | MigrationReport
+    try:
+        made = _migrating(
+            source,
+            from_lab,
+            lab,
+            journal,
+            lambda each, _: each.plan(way=way, overwrite=overwrite),
+            changes=False,
+        )
+    except NoPlanError as error:
+        made = MigrationReport(Status.CRITICAL, f"CRITICAL: {error}")
     if as_json:
         output.write_json(made.as_dict())
     else:

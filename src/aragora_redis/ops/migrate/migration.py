@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from ...address import Address
 from ...clock import Clock
-from ...errors import InvalidInputError, OutageError
+from ...errors import AragoraRedisError, InvalidInputError, OutageError
 from .. import pid_file
 from ..access import Failure, answers
 from ..asking import survey
@@ -56,6 +56,10 @@ _FAREWELL = {
 }
 
 
+class NoPlanError(AragoraRedisError):
+    """What there is to be done cannot be told, and nothing was."""
+
+
 class Migration:
     """One migration.
 
@@ -89,25 +93,29 @@ class Migration:
         self._journal = journals.read(path)
         self._require_same()
 
-    async def plan(self, *, way: Way | None = None, overwrite: bool = False) -> MigrationPlan | str:
-        """What would be done; or why nothing can be said. Changes nothing."""
+    async def plan(self, *, way: Way | None = None, overwrite: bool = False) -> MigrationPlan:
+        """What would be done. Changes nothing.
+
+        Raises:
+            NoPlanError: a side cannot be asked, or another way was begun.
+        """
         source = await take(self._source.address, self._source.access, SOURCE_PASSWORD)
         if isinstance(source, Failure):
-            return f"the source {self._source.address} {source.text}"
+            raise NoPlanError(f"the source {self._source.address} {source.text}")
         sites = await self.sites()
-        if isinstance(sites, str):
-            return sites
         found: list[Inventory] = []
         for address in sites[1].primaries:
             each = await take(address, self._target.redis, TARGET_PASSWORD)
             if isinstance(each, Failure):
-                return f"the target {address} {each.text}"
+                raise NoPlanError(f"the target {address} {each.text}")
             found.append(each)
         begun = self._journal is not None and not self._journal.ended
         if self._journal is not None and begun:
             chosen = Way(self._journal.way)
             if way not in {None, chosen}:
-                return f"this migration was begun by {chosen}: go on so, or roll it back first"
+                raise NoPlanError(
+                    f"this migration was begun by {chosen}: go on so, or roll it back first"
+                )
             way = chosen
         return make_plan(
             source, found, wanted=way, overwrite=overwrite, attached=self._attached(found)
@@ -125,15 +133,19 @@ class Migration:
             return all(each.leader == self._source.address for each in found)
         return True
 
-    async def sites(self) -> tuple[Site, Site] | str:
-        """The source and the target, as they are now; or why the target cannot be told."""
+    async def sites(self) -> tuple[Site, Site]:
+        """The source and the target, as they are now.
+
+        Raises:
+            NoPlanError: nobody takes writes in the target.
+        """
         seen = await survey(self._target, prefix=self._prefix, clock=self._clock, details=False)
         if seen.cluster is not None:
             primaries = {holder.address: holder.slots for holder in seen.cluster.holders}
         else:
             primaries = dict.fromkeys(seen.primaries, ())
         if not primaries:
-            return f"{NOBODY}: see aragora-redis doctor"
+            raise NoPlanError(f"{NOBODY}: see aragora-redis doctor")
         return (
             Site("the source", {self._source.address: ()}, self._source.access),
             Site("the target", primaries, self._target.redis),
@@ -190,14 +202,12 @@ class Migration:
             InvalidInputError: they are one server.
             OutageError: one of them cannot be asked.
         """
-        plan = await self.plan()
-        if isinstance(plan, str):
-            raise OutageError(plan, remedy="nothing was compared")
+        try:
+            plan, sites = await self.plan(), await self.sites()
+        except NoPlanError as error:
+            raise OutageError(str(error), remedy="nothing was compared") from error
         if (why := one_server(plan.source, plan.target)) is not None:
             raise InvalidInputError(why, remedy="name another source; nothing was compared")
-        sites = await self.sites()
-        if isinstance(sites, str):
-            raise OutageError(sites, remedy="nothing was compared")
         held = {db for each in (plan.source, *plan.target) for db in each.keys}
         return await verify(
             *sites,
@@ -220,8 +230,6 @@ class Migration:
                 remedy="name another file with --journal, or move that one away",
             )
         plan = await self.plan(way=way, overwrite=overwrite)
-        if isinstance(plan, str):
-            return self._report(Status.CRITICAL, f"{plan}; nothing was done")
         fresh = self._journal is None or self._journal.state in {State.HELD, State.FOLLOWING}
         if fresh and (plan.blocked is not None or plan.way is None):
             return self._report(Status.CRITICAL, f"{plan.blocked}; nothing was done")
@@ -256,11 +264,12 @@ class Migration:
                 return self._report(
                     Status.CRITICAL, f"{each} is not gone, it answers; nothing was given up"
                 )
-        plan = None if orphaned else await self.plan()
-        if isinstance(plan, str):
+        try:
+            plan = None if orphaned else await self.plan()
+        except NoPlanError as error:
             return self._report(
                 Status.CRITICAL,
-                f"{plan}; nothing was done. --without HOST:PORT ends it without a server that is "
+                f"{error}; nothing was done. --without HOST:PORT ends it without a server that is "
                 "gone for good",
             )
         steps = await self._steps(plan, without=without)
@@ -287,8 +296,6 @@ class Migration:
         if journal.ended:
             return self._report(Status.WARNING, f"nothing was done: it is {journal.state}")
         plan = await self.plan()
-        if isinstance(plan, str):
-            return self._report(Status.CRITICAL, f"{plan}; nothing was done")
         steps = await self._steps(plan, writers_stopped=writers_stopped)
         returning, moves = journal.state is State.RETURNING, len(journal.pauses)
         if journal.state in {State.MOVING, State.RETURNING}:
@@ -333,8 +340,6 @@ class Migration:
         journal = self._begun()
         if journal.way == Way.COPY or isinstance(self._target, ClusterTarget):
             sites = await self.sites()
-            if isinstance(sites, str):
-                raise MoveError(sites)
             found = (plan.source, *plan.target) if plan is not None else ()
             held = {db for each in found for db in each.keys}
             return ByCopying(
@@ -388,6 +393,8 @@ class Migration:
         try:
             self._journal = journals.read(self._path)
             return await work()
+        except NoPlanError as error:
+            return self._report(Status.CRITICAL, f"{error}; nothing was done")
         except (MoveError, GuardError, CopyError) as error:
             return self._report(Status.CRITICAL, str(error))
         except (RedisError, OSError, TimeoutError) as error:
