@@ -259,7 +259,7 @@ class ByReplication:
                 "restarted or promoted after the move. See what it took since (migrate verify); "
                 "run --overwrite gives that up and makes it follow again"
             )
-        await follow(self._source, taker, last=True)
+        await follow(self._source, taker, promotable=False)
         await remember(self._source)
 
     def shut(self) -> bool:
@@ -318,7 +318,7 @@ class ByReplication:
     async def _exchange(
         self, giver: Server, taker: Server, fellows: Sequence[Server], doing: State, done: State
     ) -> None:
-        await self._note_settings(giver, taker, last=True)
+        await self._note_settings(giver, taker, promotable=False)
         self._journal.state = doing
         self._save(self._journal)
         self._on_step(f"writes are held at {giver.address}, and then taken by {taker.address}")
@@ -351,8 +351,10 @@ class ByReplication:
         self._on_step("the Sentinels of the target are told to elect nobody meanwhile")
         await sentinels.set_patience(target, dict.fromkeys(self._seen.sentinels, sentinels.A_MONTH))
 
-    async def _note_settings(self, follower: Server, leader: Server, *, last: bool = False) -> None:
-        changed = await changed_by(follower, leader, last=last)
+    async def _note_settings(
+        self, follower: Server, leader: Server, *, promotable: bool = True
+    ) -> None:
+        changed = await changed_by(follower, leader, promotable=promotable)
         self._journal.kept.setdefault(str(follower.address), {}).update(
             {k: v for k, v in changed.items() if k not in self._kept(follower)}
         )

@@ -13,7 +13,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
@@ -38,7 +38,7 @@ NOBODY = Address("127.0.0.1", 1)
 NEVER = "0"
 """A replica-priority with which no Sentinel promotes anybody."""
 
-Settings = Mapping[str, str]
+RedisSettings = Mapping[str, str]
 
 
 class MoveError(Exception):
@@ -118,7 +118,7 @@ async def role_of(server: Server) -> Role:
     )
 
 
-async def changed_by(follower: Server, leader: Server, *, last: bool = False) -> Settings:
+async def changed_by(follower: Server, leader: Server, *, promotable: bool = True) -> RedisSettings:
     """The settings of a server that following another one changes, as they are.
 
     Of a secret only whether there is one: this is written down.
@@ -129,26 +129,28 @@ async def changed_by(follower: Server, leader: Server, *, last: bool = False) ->
     former: dict[str, str] = {}
     try:
         async with follower.open() as client:
-            for name, value in _needed(leader, last=last).items():
+            for name, value in _needed(leader, promotable=promotable).items():
                 found: Any = await limited(client.config_get(name))
                 if found.get(name, value) != value:
                     former[name] = found[name]
     except (RedisError, OSError, TimeoutError) as error:
-        raise MoveError(f"{follower.address} does not tell its settings: {_said(error)}") from error
+        raise MoveError(
+            f"{follower.address} does not tell its settings: {reason(error)}"
+        ) from error
     if "masterauth" in former:
         former["masterauth"] = kept_of(former["masterauth"])
     return former
 
 
 async def follow(
-    follower: Server, leader: Server, *, last: bool = False, at: Address | None = None
+    follower: Server, leader: Server, *, promotable: bool = True, at: Address | None = None
 ) -> None:
     """Make one server a replica of another.
 
     Args:
         follower: who is to replicate.
         leader: whom.
-        last: nobody is to promote it.
+        promotable: whether Sentinels may promote it.
         at: where it looks for the leader; None is where that is.
 
     Raises:
@@ -157,12 +159,12 @@ async def follow(
     where = at or leader.address
     try:
         async with follower.open() as client:
-            await _configure(client, _needed(leader, last=last))
+            await _configure(client, _needed(leader, promotable=promotable))
             ask: Any = client.execute_command
             await limited(ask("REPLICAOF", where.host, where.port))
     except (RedisError, OSError, TimeoutError) as error:
         raise MoveError(
-            f"{follower.address} cannot be made to follow {leader.address}: {_said(error)}"
+            f"{follower.address} cannot be made to follow {leader.address}: {reason(error)}"
         ) from error
 
 
@@ -190,13 +192,13 @@ async def attach(follower: Server, leader: Server, clock: Clock) -> None:
         )
 
 
-def _needed(leader: Server, *, last: bool) -> dict[str, str]:
+def _needed(leader: Server, *, promotable: bool) -> dict[str, str]:
     wanted = {
         "masteruser": leader.access.username or "",
         "masterauth": leader.access.password or "",
         "tls-replication": "yes" if leader.access.tls is not None else "no",
     }
-    return wanted | ({"replica-priority": NEVER} if last else {})
+    return wanted if promotable else wanted | {"replica-priority": NEVER}
 
 
 async def stand_alone(server: Server) -> None:
@@ -210,7 +212,7 @@ async def stand_alone(server: Server) -> None:
         await limited(ask("REPLICAOF", "NO", "ONE"))
 
 
-async def put_back(server: Server, settings: Settings, secret: str | None) -> list[str]:
+async def put_back(server: Server, settings: RedisSettings, secret: str | None) -> list[str]:
     """Give a server the settings that it had.
 
     Args:
@@ -233,7 +235,7 @@ async def put_back(server: Server, settings: Settings, secret: str | None) -> li
             await _configure(client, wanted)
     except (RedisError, OSError, TimeoutError) as error:
         left.append(
-            f"settings of {server.address} are not put back: {_said(error)}; run this again"
+            f"settings of {server.address} are not put back: {reason(error)}; run this again"
         )
     await remember(server)
     return left
@@ -276,7 +278,7 @@ async def wait_for_copy(
             goal = (await role_of(leader)).offset
             role = await role_of(follower)
             if role.primary:
-                _back_out(
+                raise MoveError(
                     f"{follower.address} no longer follows {leader.address}: it was restarted or "
                     "promoted, and may have taken writes since"
                 )
@@ -292,7 +294,7 @@ async def wait_for_copy(
             on_copied(_copied(role, len(fellows) - len(behind), len(fellows)))
             progress.note(behind)
         except (RedisError, OSError, TimeoutError) as error:
-            why = _said(error)
+            why = reason(error)
         if (stuck := progress.stuck()) is not None:
             raise MoveError(
                 f"{stuck or follower.address} has not got on with what {leader.address} has for "
@@ -364,15 +366,15 @@ async def hand_over(
         try:
             await limited(client.client_pause(int(SHORT_PAUSE * 1000), all=False))
             role = await role_of(giver)
-            await _caught_up((taker, *fellows), role.offset, clock)
-            if clock.monotonic() - began > SHORT_PAUSE - 1:
-                _back_out("the pause was about to end before everything had arrived")
+            await _caught_up((taker, *fellows), role.offset, clock, began)
             await limited(client.client_pause(int(LONG_PAUSE * 1000), all=False))
             on_goal((role.histories[0], role.offset))
         except BaseException as error:
             await to_the_end(_unpause(client))
             if isinstance(error, MoveError | RedisError | OSError | TimeoutError):
-                raise MoveError(f"{_said(error)}; {giver.address} goes on taking writes") from error
+                raise MoveError(
+                    f"{reason(error)}; {giver.address} goes on taking writes"
+                ) from error
             raise
         # Cancelled now, nobody would take writes.
         return await to_the_end(_exchange(client, giver, taker, began, clock))
@@ -382,7 +384,7 @@ async def _exchange(
     client: Redis, giver: Server, taker: Server, began: float, clock: Clock
 ) -> float:
     try:
-        await follow(giver, taker, last=True, at=NOBODY)
+        await follow(giver, taker, promotable=False, at=NOBODY)
     except MoveError as error:
         await _unpause(client)
         unless = "it goes on taking writes, unless it was told after all: run this again"
@@ -403,7 +405,7 @@ async def follow_the_promoted(giver: Server, taker: Server) -> None:
     One that is gone by now is found by the next command: what it had, the other has.
     """
     with contextlib.suppress(MoveError):
-        await follow(giver, taker, last=True)
+        await follow(giver, taker, promotable=False)
     for server in (giver, taker):
         await remember(server)
 
@@ -419,23 +421,23 @@ async def promote(taker: Server, *, instead_of: Server) -> None:
     except (RedisError, OSError, TimeoutError) as error:
         raise MoveError(
             f"{instead_of.address} takes no writes any more, and {taker.address} may not yet: "
-            f"{_said(error)}; run this again. Where {taker.address} is gone for good, REPLICAOF NO "
-            f"ONE on {instead_of.address} has it take them again, with all that it was given"
+            f"{reason(error)}; run this again. Where {taker.address} is gone for good, REPLICAOF "
+            f"NO ONE on {instead_of.address} has it take them again, with all that it was given"
         ) from error
 
 
-async def _caught_up(servers: Sequence[Server], goal: int, clock: Clock) -> None:
+async def _caught_up(servers: Sequence[Server], goal: int, clock: Clock, began: float) -> None:
+    """Wait until these have everything, while the writes that were held at `began` still are."""
+
     async def have_all() -> bool:
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             return all([await _has(each, goal) for each in servers])
         return False
 
     if not await until(have_all, DRAIN_LIMIT, clock=clock, every=LOOK_EVERY / 5):
-        _back_out(f"{servers[0].address} and its replicas did not catch up in time")
-
-
-def _back_out(why: str) -> NoReturn:
-    raise MoveError(why)
+        raise MoveError(f"{servers[0].address} and its replicas did not catch up in time")
+    if clock.monotonic() - began > SHORT_PAUSE - 1:
+        raise MoveError("the pause was about to end before everything had arrived")
 
 
 async def _unpause(client: Redis) -> None:
@@ -443,7 +445,7 @@ async def _unpause(client: Redis) -> None:
         await limited(client.client_unpause())
 
 
-async def _configure(client: Redis, wanted: Settings) -> None:
+async def _configure(client: Redis, wanted: RedisSettings) -> None:
     """Set what differs, if the server has it."""
     for name, value in wanted.items():
         found: Any = await limited(client.config_get(name))
@@ -453,7 +455,3 @@ async def _configure(client: Redis, wanted: Settings) -> None:
             await limited(client.config_set(name, value))
         except ResponseError as error:
             raise ResponseError(f"CONFIG SET {name}: {error}") from None
-
-
-def _said(error: Exception) -> str:
-    return reason(error) if isinstance(error, RedisError) else str(error) or "no answer"
