@@ -18,7 +18,7 @@ from aragora_redis.clock import SYSTEM_CLOCK
 from aragora_redis.errors import InvalidInputError
 from aragora_redis.ops import pid_file
 from aragora_redis.ops.access import Access
-from aragora_redis.ops.migrate import by_copying, inventory, replication
+from aragora_redis.ops.migrate import by_copying, hand_over, inventory, wait_for_copy
 from aragora_redis.ops.migrate.by_replication import ByReplication
 from aragora_redis.ops.migrate.migration import Migration
 from aragora_redis.ops.migrate.replication import Server
@@ -206,7 +206,7 @@ async def test_killed_between_giving_up_and_taking_the_writes(labs, way, monkeyp
         assert (await labs.run()).status is Status.OK
     async with Writer(labs) as writer:
         with monkeypatch.context() as patched:
-            patched.setattr(replication, "promote", kill)
+            patched.setattr(hand_over, "promote", kill)
             begin = labs.migration().run if way == "there" else labs.migration().rollback
             await asyncio.to_thread(fork_and_die, begin)
         assert labs.roles() == ["slave", "slave"]
@@ -220,7 +220,7 @@ async def test_killed_between_giving_up_and_taking_the_writes(labs, way, monkeyp
 async def test_killed_after_the_taker_was_promoted(labs, monkeypatch):
     async with Writer(labs) as writer:
         with monkeypatch.context() as patched:
-            patched.setattr(replication, "_unpause", kill)
+            patched.setattr(hand_over, "_unpause", kill)
             await asyncio.to_thread(fork_and_die, labs.migration().run)
         assert labs.roles() == ["slave", "master"]
         assert (await labs.run()).status is Status.OK
@@ -229,7 +229,7 @@ async def test_killed_after_the_taker_was_promoted(labs, monkeypatch):
 
 
 async def test_a_source_that_dies_or_a_target_that_stands_still_meanwhile(labs, monkeypatch):
-    monkeypatch.setattr(replication, "STALL", 5.0)
+    monkeypatch.setattr(wait_for_copy, "STALL", 5.0)
     monkeypatch.setattr(inventory, "ASK_LIMIT", 1.0)
     labs.client(moved=False).set("kept", "yes")
     labs.client(moved=False).bgsave()

@@ -11,13 +11,13 @@ from tests.integration.fleet import until
 from tests.integration.test_migrate import Labs, Writer
 
 from aragora_redis.lab.server import find_server
-from aragora_redis.ops.migrate import inventory, replication
+from aragora_redis.ops.migrate import hand_over, inventory, replication, wait_for_copy
 from aragora_redis.ops.report import Status
 
 
 @pytest.fixture
 def labs(make_lab, sentinel_lab, tmp_path, monkeypatch):
-    monkeypatch.setattr(replication, "STALL", 2.0)
+    monkeypatch.setattr(wait_for_copy, "STALL", 2.0)
     monkeypatch.setattr(inventory, "ASK_LIMIT", 1.0)
     single = make_lab("standalone")
     single.start()
@@ -102,7 +102,7 @@ def killing(monkeypatch, lab):
         lab.kill("redis-0")
         await real(taker, instead_of=instead_of)
 
-    monkeypatch.setattr(replication, "promote", promote)
+    monkeypatch.setattr(hand_over, "promote", promote)
 
 
 async def test_a_taker_that_comes_back_with_less_takes_nothing_from_the_giver(labs, monkeypatch):

@@ -11,8 +11,8 @@ import pytest
 from aragora_redis.address import Address
 from aragora_redis.clock import SYSTEM_CLOCK
 from aragora_redis.ops.commands import to_the_end
-from aragora_redis.ops.migrate import replication
-from aragora_redis.ops.migrate.replication import MoveError, Role, hand_over
+from aragora_redis.ops.migrate import hand_over
+from aragora_redis.ops.migrate.replication import MoveError, Role
 
 
 async def cancelled(task, times=3):
@@ -102,9 +102,11 @@ async def test_an_exchange_that_is_cancelled_ends_with_one_who_takes_writes(monk
         "promote": noting("taken"),
         "follow_the_promoted": noting("followed"),
     }.items():
-        monkeypatch.setattr(replication, name, made)
+        monkeypatch.setattr(hand_over, name, made)
     giver: Any = Giver(log)
-    task = asyncio.create_task(hand_over(giver, giver, (), SYSTEM_CLOCK, lambda _goal: None))
+    task = asyncio.create_task(
+        hand_over.hand_over(giver, giver, (), SYSTEM_CLOCK, lambda _goal: None)
+    )
     await given_up.wait()
     assert isinstance(await cancelled(task), asyncio.CancelledError)
     assert log == ["hold", "hold", "given up", "remembered", "taken", "followed", "let go"]

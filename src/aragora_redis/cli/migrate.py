@@ -26,8 +26,9 @@ from ..errors import SettingsError
 from ..lab import Lab
 from ..ops.migrate.migration import Migration, NoPlanError
 from ..ops.migrate.plan import MigrationPlan, Way
-from ..ops.migrate.replication import Copied, Server
+from ..ops.migrate.replication import Server
 from ..ops.migrate.report import MigrationReport
+from ..ops.migrate.steps import Copied
 from ..ops.report import Status
 from ..ops.targets import StandaloneTarget, target_of
 from ..settings import from_env

@@ -19,9 +19,8 @@ from .guard import Guard, Kept, admits_us, lift_guard, raise_guard, unguarded
 from .journal import Journal, State
 from .pausing import part_with_clients
 from .replicas import replicas_of
-from .replication import Copied, OnCopied
 from .sites import Clients, Site, opened
-from .steps import OnStep, Save
+from .steps import Copied, OnCopied, OnStep, Save
 
 ANSWER_LIMIT = 10.0
 """Seconds that a server has for an answer."""

@@ -14,28 +14,27 @@ from ...clock import Clock
 from ...settings.urls import SENTINEL_PORT
 from ..targets import SentinelTarget, StandaloneTarget
 from . import sentinels
+from .hand_over import hand_over
 from .journal import Journal, State
 from .replication import (
     NOBODY,
     Goal,
     MoveError,
-    OnCopied,
     Role,
     Server,
     attach,
     changed_by,
     follow,
     follow_the_promoted,
-    hand_over,
     promote,
     put_back,
     remember,
     role_of,
     secret_of,
     stand_alone,
-    wait_for_copy,
 )
-from .steps import OnStep, Save
+from .steps import OnCopied, OnStep, Save
+from .wait_for_copy import wait_for_copy
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,11 +24,11 @@ from .compare import Counted, Verification
 from .inventory import Inventory, take
 from .journal import Journal, State
 from .plan import MigrationPlan, Way, make_plan, one_server
-from .replication import MoveError, OnCopied, Server
+from .replication import MoveError, Server
 from .report import MigrationReport
 from .sentinels import GuardError
 from .sites import Site
-from .steps import OnStep, Steps
+from .steps import OnCopied, OnStep, Steps
 from .verify import verify
 
 SOURCE_PASSWORD = "ARAGORA_MIGRATE_FROM_PASSWORD"  # noqa: S105 - the name of a variable

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from .journal import Journal
 
 OnStep = Callable[[str], None]
 Save = Callable[[Journal], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """How far a copy is."""
+
+    what: str
+    done: int
+    total: int
+    """0 where it is not known yet."""
+
+
+OnCopied = Callable[[Copied], None]
 
 
 class Steps(Protocol):
