@@ -66,8 +66,8 @@ async def verified(sites, **options):
     return await verify(*sites, clock=SYSTEM_CLOCK, **given | options)
 
 
-def found(verification):
-    return {each.key: each.what for each in verification.differences}
+def found(report):
+    return {each.key: each.what for each in report.differences}
 
 
 def fill(to, *, backwards=False, size=10, tag=""):

@@ -13,9 +13,9 @@ from aragora_redis.clock import SYSTEM_CLOCK
 from aragora_redis.errors import InvalidInputError
 from aragora_redis.ops.access import Access
 from aragora_redis.ops.migrate.compare import (
+    ComparisonReport,
     Findings,
     Look,
-    Verification,
     What,
     compare,
     shown,
@@ -98,7 +98,7 @@ def test_keys_are_shown_safely(key, text):
     assert shown(key) == text
 
 
-def verification(findings, **found):
+def report(findings, **found):
     given: dict[str, Any] = {
         "source_keys": 9,
         "target_keys": 9,
@@ -111,22 +111,22 @@ def verification(findings, **found):
         "differences": tuple(findings.listed),
         "seconds": 1.0,
     }
-    return Verification(**given | found)
+    return ComparisonReport(**given | found)
 
 
 def test_it_is_not_well_where_nothing_was_compared():
-    none = verification(Findings(2), ignored=18, compared=0, ignore=(b"a:", b"\xff"))
+    none = report(Findings(2), ignored=18, compared=0, ignore=(b"a:", b"\xff"))
     assert none.status is Status.WARNING
     assert none.headline == (
         "WARNING: this proves nothing: 0 keys were compared in 1.0 s; of both sides 18 were "
         r"ignored, which begin with a: or \xff"
     )
-    empty = verification(Findings(2), source_keys=0, target_keys=0, compared=0)
+    empty = report(Findings(2), source_keys=0, target_keys=0, compared=0)
     assert empty.headline == "OK: no key differs; 0 keys were compared in 1.0 s"
 
 
 def test_what_was_ignored_is_told():
-    some = verification(Findings(2), ignored=3, ignore=(b"a:",))
+    some = report(Findings(2), ignored=3, ignore=(b"a:",))
     assert some.headline == (
         "OK: no key differs; 9 keys were compared in 1.0 s; of both sides 3 were ignored, which "
         "begin with a:"
@@ -153,11 +153,11 @@ async def test_what_would_find_everything_alike_is_refused(rules, why):
 
 def test_all_are_counted_and_the_first_are_listed():
     findings = Findings(2)
-    assert verification(findings).status is Status.OK
-    assert verification(findings, unreadable=1).exit_code == 1
+    assert report(findings).status is Status.OK
+    assert report(findings, unreadable=1).exit_code == 1
     for key in (b"a", b"b", b"c"):
         findings.add(3, key, What.VALUE)
-    found = verification(findings)
+    found = report(findings)
     assert (found.exit_code, found.different) == (2, 3)
     told = found.as_dict()
     assert told["counts"]["value"] == 3

@@ -9,7 +9,7 @@ import pytest
 from aragora_redis.address import Address
 from aragora_redis.errors import InvalidInputError
 from aragora_redis.ops.migrate import journal
-from aragora_redis.ops.migrate.by_replication import Standing, standing
+from aragora_redis.ops.migrate.by_replication import ExchangeState, state_of_exchange
 from aragora_redis.ops.migrate.inventory import Inventory
 from aragora_redis.ops.migrate.journal import Journal, State
 from aragora_redis.ops.migrate.plan import Way, make_plan, reads
@@ -151,17 +151,19 @@ def role(*, primary, offset=5, linked=False, histories=("h", "0")):
 
 def test_an_exchange_that_was_interrupted_is_known_by_who_takes_writes_and_has_everything():
     primary, replica = role(primary=True), role(primary=False)
-    assert standing(primary, replica, GOAL) is Standing.GIVER
-    assert standing(replica, replica, GOAL) is Standing.NOBODY
-    assert standing(replica, role(primary=True, histories=("new", "h")), GOAL) is Standing.TAKER
-    assert standing(primary, primary, GOAL) is Standing.BOTH
+    promoted = role(primary=True, histories=("new", "h"))
+    linked = role(primary=False, linked=True)
+    assert state_of_exchange(primary, replica, GOAL) is ExchangeState.GIVER
+    assert state_of_exchange(replica, replica, GOAL) is ExchangeState.NOBODY
+    assert state_of_exchange(replica, promoted, GOAL) is ExchangeState.TAKER
+    assert state_of_exchange(primary, primary, GOAL) is ExchangeState.BOTH
     for anew in ({"offset": 4}, {"histories": ("new", "0")}):
         less = role(primary=True, **anew)
-        assert standing(replica, less, GOAL) is Standing.ANEW
-        assert standing(role(primary=False, linked=True), less, GOAL) is Standing.TAKER
+        assert state_of_exchange(replica, less, GOAL) is ExchangeState.ANEW
+        assert state_of_exchange(linked, less, GOAL) is ExchangeState.TAKER
     less = role(primary=False, offset=4)
-    assert standing(replica, less, GOAL) is Standing.BACK
-    assert standing(less, less, GOAL) is Standing.NOBODY
+    assert state_of_exchange(replica, less, GOAL) is ExchangeState.BACK
+    assert state_of_exchange(less, less, GOAL) is ExchangeState.NOBODY
 
 
 def test_a_journal_comes_back_as_it_was(tmp_path):

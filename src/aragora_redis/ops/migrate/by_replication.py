@@ -38,7 +38,7 @@ from .wait_for_copy import wait_for_copy
 
 
 @dataclass(frozen=True, slots=True)
-class Topology:
+class TargetServers:
     """The target as it is now."""
 
     primary: Server
@@ -46,7 +46,7 @@ class Topology:
     sentinels: tuple[Address, ...]
 
 
-class Standing(Enum):
+class ExchangeState(Enum):
     """Who takes writes, of a giver and a taker whose exchange was begun."""
 
     GIVER = auto()
@@ -63,7 +63,7 @@ class Standing(Enum):
     """Both say they do."""
 
 
-def standing(giver: Role, taker: Role, goal: Goal) -> Standing:
+def state_of_exchange(giver: Role, taker: Role, goal: Goal) -> ExchangeState:
     """What an exchange that was interrupted has come to.
 
     Args:
@@ -72,13 +72,13 @@ def standing(giver: Role, taker: Role, goal: Goal) -> Standing:
         goal: what the giver had when it gave the writes up.
     """
     if giver.primary:
-        return Standing.BOTH if taker.primary else Standing.GIVER
+        return ExchangeState.BOTH if taker.primary else ExchangeState.GIVER
     if taker.primary:
         # Whom the giver follows it has agreed with, by itself or as somebody has told it.
-        return Standing.TAKER if taker.has(goal) or giver.linked else Standing.ANEW
+        return ExchangeState.TAKER if taker.has(goal) or giver.linked else ExchangeState.ANEW
     if taker.has(goal) or not giver.has(goal):
-        return Standing.NOBODY
-    return Standing.BACK
+        return ExchangeState.NOBODY
+    return ExchangeState.BACK
 
 
 class ByReplication:
@@ -98,7 +98,7 @@ class ByReplication:
         *,
         source: Server,
         target: SentinelTarget | StandaloneTarget,
-        seen: Topology,
+        seen: TargetServers,
         clock: Clock,
         on_step: OnStep,
         on_copied: OnCopied,
@@ -187,24 +187,24 @@ class ByReplication:
             giver, taker, before, after = taker, giver, State.MOVED, State.FOLLOWING
         there, here = await _role(giver), await _role(taker)
         goal = self._journal.goal or (there.histories[0], there.offset)
-        match standing(there, here, goal):
-            case Standing.GIVER:
+        match state_of_exchange(there, here, goal):
+            case ExchangeState.GIVER:
                 self._journal.state = before
-            case Standing.TAKER:
+            case ExchangeState.TAKER:
                 await follow_the_promoted(giver, taker)
                 self._journal.state = after
-            case Standing.NOBODY if here.has(goal):
+            case ExchangeState.NOBODY if here.has(goal):
                 self._on_step(f"{taker.address} takes the writes that {giver.address} gave up")
                 await promote(taker, instead_of=giver)
                 await follow_the_promoted(giver, taker)
                 self._journal.state = after
-            case Standing.NOBODY:
+            case ExchangeState.NOBODY:
                 raise MoveError(
                     f"neither {giver.address} nor {taker.address} takes writes, and both were "
                     f"started again, perhaps with less: REPLICAOF NO ONE on {giver.address} has it "
                     "take them again with what it has; then run this again"
                 )
-            case Standing.ANEW if not overwrite:
+            case ExchangeState.ANEW if not overwrite:
                 raise MoveError(
                     f"{taker.address} was started again in the middle of the move and takes "
                     f"writes, perhaps without the last that {giver.address} has, which takes none. "
@@ -212,13 +212,13 @@ class ByReplication:
                     f"took since, and REPLICAOF {' '.join(map(str, taker.address))} on "
                     f"{giver.address} what only that one has; then run this again"
                 )
-            case Standing.ANEW | Standing.BACK:
+            case ExchangeState.ANEW | ExchangeState.BACK:
                 self._on_step(f"{giver.address} takes the writes again: {taker.address} has less")
                 await follow(taker, giver)
                 await promote(giver, instead_of=taker)
                 await remember(giver)
                 self._journal.state = before
-            case Standing.BOTH:
+            case ExchangeState.BOTH:
                 raise MoveError(
                     f"both {giver.address} and {taker.address} take writes: one was restarted in "
                     "the middle of the move. Compare them (migrate verify), make the one that has "

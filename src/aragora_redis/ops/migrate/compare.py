@@ -130,7 +130,7 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verification:
+class ComparisonReport:
     """What a comparison of both sides found."""
 
     source_keys: int

@@ -18,9 +18,9 @@ from ..report import Finding, Status
 from ..targets import ClusterTarget, SentinelTarget, StandaloneTarget, Target
 from . import journal as journals
 from .by_copying import ByCopying
-from .by_replication import ByReplication, Topology
+from .by_replication import ByReplication, TargetServers
 from .calls import CopyError
-from .compare import Counted, Verification
+from .compare import ComparisonReport, Counted
 from .inventory import Inventory, take
 from .journal import Journal, State
 from .plan import MigrationPlan, Way, make_plan, one_server
@@ -195,7 +195,7 @@ class Migration:
         large: int = 10_000,
         ignore: Sequence[str] = (),
         on_progress: Callable[[Counted], None] = lambda _counted: None,
-    ) -> Verification:
+    ) -> ComparisonReport:
         """Compare the two key by key. See `verify.verify`.
 
         Raises:
@@ -358,13 +358,13 @@ class Migration:
             self._save,
             source=self._source,
             target=self._target,
-            seen=await self._topology(without),
+            seen=await self._target_servers(without),
             clock=self._clock,
             on_step=self._on_step,
             on_copied=self._on_copied,
         )
 
-    async def _topology(self, without: Collection[Address]) -> Topology:
+    async def _target_servers(self, without: Collection[Address]) -> TargetServers:
         seen = await survey(self._target, prefix=self._prefix, clock=self._clock, details=False)
         at = seen.primary
         if at is None or at not in seen.alive:
@@ -378,7 +378,7 @@ class Migration:
                 "nobody: start it, or have the others forget it"
             )
         others = [each for each in seen.alive if each not in {at, self._source.address}]
-        return Topology(
+        return TargetServers(
             Server(at, access),
             tuple(Server(each, access) for each in others),
             tuple(sentinels),

@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeVar
 
 from ...clock import Clock
 from ...errors import InvalidInputError, OutageError
-from .compare import Counted, Findings, Look, Verification, What, compare
+from .compare import ComparisonReport, Counted, Findings, Look, What, compare
 from .looking import PAGE, Looker
 from .reading import agree, counterparts, samples
 from .sites import Site, opened
@@ -59,7 +59,7 @@ async def verify(
     again: float = 1.0,
     ignore: Sequence[str] = (),
     deadline: float = 20.0,
-) -> Verification:
+) -> ComparisonReport:
     """Compare both sides: presence, type, value and remaining time of every key.
 
     A key that differs is looked at again, so that writers that never stop, and what replicates
@@ -118,7 +118,7 @@ async def verify(
             f"{tally.findings.total} of them differ for sure",
             remedy="nothing was changed; mend that, and verify again",
         ) from error
-    return tally.verification(rules.ignore)
+    return tally.report(rules.ignore)
 
 
 class _Tally:
@@ -139,8 +139,8 @@ class _Tally:
         took = max(self._clock.monotonic() - self._began, 0.001)
         return Counted(self.done, self.total, self.done / took)
 
-    def verification(self, ignore: tuple[bytes, ...]) -> Verification:
-        return Verification(
+    def report(self, ignore: tuple[bytes, ...]) -> ComparisonReport:
+        return ComparisonReport(
             source_keys=self.source_keys,
             target_keys=self.target_keys,
             ignored=self.ignored,
