@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from tests.artefacts.api_reference import CHAPTERS
 
-from aragora_redis import LimitCheck, Rate
+from aragora_redis import LimitCheck, Rate, sync
 from aragora_redis.errors import (
     CircuitOpenError,
     DeadlineError,
@@ -30,7 +30,7 @@ from aragora_redis.errors import (
 from aragora_redis.policies import parse_policies
 from aragora_redis.settings import Settings
 from aragora_redis.state.revocations.loading import LOAD_STEP
-from aragora_redis.sync import SharedState, faces
+from aragora_redis.sync import SharedState
 from aragora_redis.sync.call import Call
 from aragora_redis.sync.loop import Loop
 from aragora_redis.sync.process import current
@@ -321,7 +321,7 @@ def test_threads_have_what_the_api_names(part):
     theirs = getattr(importlib.import_module(chapter.module), part)
     public = {name for name in dir(theirs) if not name.startswith("_")}
     known = {name for name in public if inspect.isfunction(getattr(theirs, name))}
-    assert known - {*chapter.inner} <= {*vars(getattr(faces, part))}
+    assert known - {*chapter.inner} <= {*vars(getattr(sync, part))}
 
 
 EXPIRES = time.time() + 3600

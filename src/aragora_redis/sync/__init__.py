@@ -27,8 +27,10 @@ from ..state.status import Status
 from .audit import Audit
 from .circuits import Circuit, Circuits
 from .crossing import Crossing
-from .faces import RefreshTokens, Sessions, Tokens
 from .rate_limits import RateLimits
+from .refresh_tokens import RefreshTokens
+from .sessions import Sessions
+from .tokens import Tokens
 
 __all__ = [
     "Audit",
