@@ -9,6 +9,7 @@ from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
+from ..digests import blake2b_key
 from ..errors import OverloadedError, UnexpectedReplyError
 from ..operation import Fence, Kind, Operation
 from ..scripts.catalog import load
@@ -33,8 +34,7 @@ def subject_digest(key: bytes, subject: str) -> bytes:
 @lru_cache(maxsize=16)
 def _keyed(key: bytes) -> blake2b:
     # Taking in the key is a third of the work.
-    key = key if len(key) <= blake2b.MAX_KEY_SIZE else blake2b(key).digest()
-    return blake2b(digest_size=16, key=key)
+    return blake2b(digest_size=16, key=blake2b_key(key))
 
 
 def limit_key(prefix: str, policy: str, digest: bytes, at: bytes | None = None) -> bytes:

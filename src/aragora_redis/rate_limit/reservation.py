@@ -14,6 +14,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Final
 
+from ..digests import blake2b_key
 from ..errors import InvalidInputError
 from .gcra import validate_cost
 from .policy import EXACT, LimitPolicy
@@ -149,7 +150,7 @@ def new_name() -> str:
 
 
 def _mac(digest_key: bytes, said: bytes) -> bytes:
-    key = digest_key if len(digest_key) <= blake2b.MAX_KEY_SIZE else blake2b(digest_key).digest()
+    key = blake2b_key(digest_key)
     return blake2b(said, digest_size=_MAC_BYTES, key=key, person=_PERSON).digest()
 
 

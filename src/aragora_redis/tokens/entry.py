@@ -6,15 +6,16 @@ log, learns nothing from them.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
+from hashlib import blake2b
 from operator import mul
 from struct import Struct
 from typing import NamedTuple
 
+from ..digests import blake2b_key
 from ..errors import InvalidInputError, UnexpectedReplyError
 
 DAY = 86_400
@@ -79,10 +80,8 @@ class Entry(NamedTuple):
 
 def digests(key: bytes, kind: RevocationKind, size: int = MEMBER_BYTES) -> Callable[[str], bytes]:
     """What gives `size` bytes of the digest of a text: BLAKE2b with a key (RFC 7693)."""
-    if len(key) > hashlib.blake2b.MAX_KEY_SIZE:
-        key = hashlib.blake2b(key).digest()
     # A copy of what has read the key costs half of what reading it anew does.
-    begun = hashlib.blake2b(kind.encode(), digest_size=DIGEST_BYTES, key=key).copy
+    begun = blake2b(kind.encode(), digest_size=DIGEST_BYTES, key=blake2b_key(key)).copy
 
     def digest(value: str) -> bytes:
         if not 0 < len(value) <= VALUE_LIMIT:

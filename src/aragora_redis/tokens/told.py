@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 from msgspec import Struct
 from msgspec.structs import asdict
 
+from ..digests import digest_of
 from ..errors import InvalidInputError
 from .entry import DAY, PARDONED, Entry, RevocationKind
 from .note import Note
@@ -95,11 +96,6 @@ class Place(NamedTuple):
                 "this is no place among revocations", remedy="give the `after` of the page before"
             )
         return cls(int(found[1]), int(found[2]), bytes.fromhex(found[3]))
-
-
-def digest_of(member: bytes) -> str:
-    """What stands for an id in records and lists: equal for equal ids, and opens nothing."""
-    return member.hex()[:16]
 
 
 def told(entry: Entry, *, kind: RevocationKind | None = None, pardoned: bool = False) -> Revocation:

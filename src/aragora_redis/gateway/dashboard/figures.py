@@ -8,8 +8,8 @@ from itertools import zip_longest
 
 from msgspec import Struct
 
+from ...digests import digest_of
 from ...events import Decided, Event, SessionRefused, SessionServed, SessionWrite
-from ...tokens.told import digest_of
 from ..latency import Latencies
 from .heavy import Refusals
 from .rates import Rate, Rates

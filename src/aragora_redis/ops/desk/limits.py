@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...audit.act import Act
+from ...digests import digest_of
 from ...rate_limit import operations
 from ...rate_limit.gcra import (
     Decision,
@@ -26,7 +27,6 @@ from ...rate_limit.reservation import (
     validate_used,
 )
 from ...state.rate_limits.own_limits import MOST_ON_A_PAGE, OwnLimit, validate_given
-from ...tokens.told import digest_of
 from .desk import Desk
 
 

@@ -6,12 +6,13 @@ from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, 
 from typing import Any
 
 from ...audit.act import Act
+from ...digests import digest_of
 from ...state.revocations.receipt import Instant, Loaded, Receipt
 from ...tokens import operations
 from ...tokens.claims import ClaimNames, Judge
 from ...tokens.entry import SHARDS, Entry, RevocationKind, member_of
 from ...tokens.operations import ShardKeys
-from ...tokens.told import Revocation, RevocationList, digest_of, told
+from ...tokens.told import Revocation, RevocationList, told
 from .desk import Desk, kept
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...audit.act import Act
+from ...digests import digest_of
 from ...errors import SessionGoneError
 from ...sessions import operations
 from ...sessions.client import Client
@@ -25,7 +26,6 @@ from ...state.sessions.endable import EndedSessions
 from ...state.sessions.held_ends import began
 from ...state.sessions.store import HOPS
 from ...tokens.entry import MEMBER_BYTES
-from ...tokens.told import digest_of
 from .desk import Desk, kept
 from .revocations import held
 

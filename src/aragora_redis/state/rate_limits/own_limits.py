@@ -10,13 +10,13 @@ from typing import Any, Final
 from msgspec import Struct
 
 from ...audit.act import validate_actor
+from ...digests import digest_of
 from ...errors import AragoraRedisError, InvalidInputError
 from ...names import validate_seconds
 from ...operation import Runs
 from ...rate_limit import operations, own
 from ...rate_limit.gcra import Answer, Own, in_force
 from ...rate_limit.policy import LimitPolicy, Rate
-from ...tokens.told import digest_of
 
 LONGEST_LASTS: Final = 10 * 365 * 86_400.0
 """Seconds for which a limit may hold that has an end."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ...audit.act import Act
+from ...digests import digest_of
 from ...errors import LimitUnavailableError, OverloadedError
 from ...events import Events
 from ...names import validate_seconds
@@ -23,7 +24,6 @@ from ...rate_limit.reservation import (
     validate_estimate,
     validate_ttl,
 )
-from ...tokens.told import digest_of
 from ..audit.audit import UNRECORDED, Recorder
 from .asking import Asking
 from .book import LimitBook

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from ...audit.act import Act
 from ...clock import Clock
+from ...digests import digest_of
 from ...errors import (
     InvalidInputError,
     SessionConflictError,
@@ -27,7 +28,6 @@ from ...sessions.operations import SessionKeys
 from ...sessions.policy import SessionPolicy
 from ...sessions.stored import Session, SessionInfo, Source
 from ...tokens.entry import VALUE_LIMIT
-from ...tokens.told import digest_of
 from ..audit.audit import UNRECORDED, Recorder
 from ..life import Life
 from ..revocations.receipt import Receipt

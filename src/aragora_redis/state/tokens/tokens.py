@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from ...audit.act import Act
 from ...clock import Clock
+from ...digests import digest_of
 from ...errors import InvalidInputError
 from ...events import Events
 from ...settings import JwtSettings
@@ -32,7 +33,7 @@ from ...tokens.entry import (
 )
 from ...tokens.lifetime import check_cut_off, check_expiry, revoked_until
 from ...tokens.note import Note
-from ...tokens.told import Place, RevocationList, digest_of, told
+from ...tokens.told import Place, RevocationList, told
 from ...tokens.transfer import Reader, Writer
 from ..audit.audit import UNRECORDED, Recorder
 from ..life import Life
