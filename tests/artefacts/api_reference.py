@@ -101,7 +101,7 @@ CHAPTERS = (
         ("Note", "RevocationKind"),
         inner=("of", "read", "is_cut_off", "text"),
     ),
-    Chapter("What is revoked", "aragora_redis.tokens.told", ("RevocationList", "Revocation")),
+    Chapter("What is revoked", "aragora_redis.tokens.listing", ("RevocationList", "Revocation")),
     Chapter(
         "What a revocation came to",
         "aragora_redis.state.revocations.receipt",

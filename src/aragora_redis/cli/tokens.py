@@ -20,7 +20,7 @@ from ..state.revocations.receipt import Level, Receipt
 from ..tokens.entry import RevocationKind
 from ..tokens.lifetime import revoked_until
 from ..tokens.lines import LINE_LIMIT
-from ..tokens.told import Revocation
+from ..tokens.listing import Revocation
 from . import output
 from .deployment import OfLab, settings_of
 from .desk import (

@@ -11,8 +11,8 @@ from ..state.revocations.revocations import REVOKE_LIMIT
 from ..state.shared import SharedState
 from ..state.tokens.verification import VERIFY_LIMIT
 from ..tokens.claims import Verdict
+from ..tokens.listing import RevocationList
 from ..tokens.note import Note
-from ..tokens.told import RevocationList
 from .crossing import Crossing
 from .importing import Import
 

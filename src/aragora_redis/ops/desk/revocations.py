@@ -11,8 +11,8 @@ from ...state.revocations.receipt import Instant, Loaded, Receipt
 from ...tokens import operations
 from ...tokens.claims import ClaimNames, Judge
 from ...tokens.entry import SHARDS, Entry, RevocationKind, member_of
+from ...tokens.listing import Revocation, RevocationList, told
 from ...tokens.operations import ShardKeys
-from ...tokens.told import Revocation, RevocationList, told
 from .desk import Desk, kept
 
 

@@ -12,11 +12,11 @@ from ...errors import OutageError
 from ...operation import Operation, Runs
 from ...tokens import operations
 from ...tokens.entry import DAY, SHARDS, Entry
+from ...tokens.listing import Place
 from ...tokens.operations import SCAN_PAGE, ShardKeys
 from ...tokens.pardon import Pardons
 from ...tokens.refresh import GENERATIONS
 from ...tokens.shard import Shard
-from ...tokens.told import Place
 
 T = TypeVar("T")
 

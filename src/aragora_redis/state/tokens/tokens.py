@@ -32,8 +32,8 @@ from ...tokens.entry import (
     member_of,
 )
 from ...tokens.lifetime import check_cut_off, check_expiry, revoked_until
+from ...tokens.listing import Place, RevocationList, told
 from ...tokens.note import Note
-from ...tokens.told import Place, RevocationList, told
 from ...tokens.transfer import Reader, Writer
 from ..audit.audit import UNRECORDED, Recorder
 from ..life import Life
