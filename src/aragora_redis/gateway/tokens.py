@@ -12,7 +12,7 @@ from ..errors import InvalidInputError
 from ..state.revocations.receipt import Level, Receipt
 from ..state.shared import SharedState
 from ..state.tokens.tokens import Tokens
-from ..state.tokens.verification import Verification
+from ..state.tokens.verification import TokenVerification
 from .auth import Caller, Role, needs
 from .bodies import Actor, Body, Instant, JsonRoute, Jwt, Note, Text
 from .problems import JSON_ANSWERS, answers
@@ -220,7 +220,7 @@ async def _cut_off(tokens: Tokens, body: Revocation, words: dict[str, Any]) -> R
     return await tokens.revoke_user(body.user or "", **words)
 
 
-async def _named(body: Revocation, verification: Verification) -> tuple[str, float]:
+async def _named(body: Revocation, verification: TokenVerification) -> tuple[str, float]:
     """The id to revoke, and when its token expires."""
     jti, expires_at = body.jti, body.expires_at
     if body.token is not None:
@@ -233,7 +233,7 @@ async def _named(body: Revocation, verification: Verification) -> tuple[str, flo
     return jti, expires_at
 
 
-async def _claims(question: Question, verification: Verification) -> dict[str, Any]:
+async def _claims(question: Question, verification: TokenVerification) -> dict[str, Any]:
     if question.claims is not None:
         return question.claims
     if question.token is None:

@@ -40,7 +40,7 @@ from ..life import Life
 from ..revocations.loading import LOAD_LIMIT, Loading, in_steps
 from ..revocations.receipt import Instant, Level, Loaded, Receipt, unix
 from ..revocations.revocations import REVOKE_LIMIT, Revocations
-from .verification import VERIFY_LIMIT, Verification
+from .verification import VERIFY_LIMIT, TokenVerification
 
 if TYPE_CHECKING:
     from ...jwt import VerifiedToken
@@ -87,7 +87,7 @@ class Tokens:
         self._scores = revocations.scores
         self._monotonic = clock.monotonic
         self._audit = audit
-        self.verification = Verification(
+        self.verification = TokenVerification(
             issuers, self.verdict, leeway=skew, clock=clock, events=events
         )
 

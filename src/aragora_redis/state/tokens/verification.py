@@ -39,7 +39,7 @@ _OUTCOMES: Mapping[type[AragoraRedisError], str] = {
 }
 
 
-class Verification:
+class TokenVerification:
     """Verifies tokens where a key is set.
 
     Args:
