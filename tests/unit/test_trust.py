@@ -51,12 +51,14 @@ def test_a_doubt_outlives_the_connection_and_ends_with_another_primary():
     assert not trust.doubtful(11)
 
 
-@given(st.lists(st.floats(0.001, 1.0), min_size=1, max_size=20))
+# Nearer to the limit the rounding of the instants decides, and not the rule.
+PAUSES = st.floats(0.001, 1.0).filter(lambda pause: abs(pause - FRESH) > 1e-9)
+
+
+@given(st.lists(PAUSES, min_size=1, max_size=20))
 def test_it_is_doubted_exactly_where_a_silence_was_too_long(pauses):
     trust, now = trusted(0.0), 0.0
     for pause in pauses:
         now += pause
         trust.answered(now)
-    gaps = [pause for pause in pauses if pause > FRESH + 1e-9]
-    near = [pause for pause in pauses if abs(pause - FRESH) <= 1e-9]
-    assert trust.doubtful(now) == bool(gaps) or near
+    assert trust.doubtful(now) == any(pause > FRESH for pause in pauses)
