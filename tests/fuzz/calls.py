@@ -58,7 +58,7 @@ class Calls:
 
     async def use_circuit(self, name):
         circuits = self.state.circuits
-        await circuits.force(name, "open", "x")
+        await circuits.force(name, "open", reason="x")
         return await circuits.look(name), await circuits.all(), await circuits.reporters(name)
 
     async def beat(self, name):

@@ -66,7 +66,7 @@ async def test_i8_acts_of_every_face_are_in_one_record_without_ids(env, cli, ser
         return json.loads(out)
 
     async with SharedState(from_env(env)) as state:
-        await state.circuits.force("llm", "auto", by="dan")
+        await state.circuits.force("llm", "auto", actor="dan")
         await until(lambda: server.xlen(f"{prefix}:audit") == 1)
         over_http = await in_http()
         in_thread = await asyncio.to_thread(in_a_thread)
@@ -131,7 +131,7 @@ async def test_i1_a_record_that_redis_refuses_holds_nothing_up(env, server, pref
         assert [act.actor for act in (await state.audit.recent()).acts] == ["ann"]
 
         server.set(f"{prefix}:audit", "not a stream")
-        await state.circuits.force("llm", "open", by="bob")
+        await state.circuits.force("llm", "open", actor="bob")
     assert len([each for each in heard if isinstance(each, AuditTrouble)]) == 2
     (lost,) = [each for each in heard if isinstance(each, ActLost)]
     assert (lost.actor, lost.action, lost.target) == ("bob", "circuits force open", "llm")
@@ -149,7 +149,7 @@ async def test_the_record_outlives_a_primary_that_alone_had_it(sentinel_lab, con
             passwords[name] = replica.config_get("masterauth")["masterauth"]
             replica.config_set("masterauth", "another")
         primary.client_kill_filter(_type="replica")
-        await state.circuits.force("llm", "open", by="ann")
+        await state.circuits.force("llm", "open", actor="ann")
         await until(lambda: primary.xlen("aragora:audit") >= 1)
         died = sentinel_lab.primary()
         sentinel_lab.kill("primary")

@@ -138,7 +138,7 @@ async def test_force_holds_for_all_until_it_is_lifted(standalone_lab, name):
         here, there = one.circuits[name], two.circuits[name]
         await fail(here)
         await until(lambda: there.state == "open", within=3)
-        forced = await one.circuits.force(name, "closed", "known and harmless")
+        forced = await one.circuits.force(name, "closed", reason="known and harmless")
         assert (forced.state, forced.reason) == ("forced-closed", "known and harmless")
         await until(lambda: there.state == "forced-closed", within=3)
         await fail(there, 10)
@@ -291,7 +291,7 @@ async def test_an_open_circuit_outlives_the_primary_that_alone_had_it(sentinel_l
         connect(lab, "primary").config_set("min-replicas-to-write", 0)
         for replica in ("replica-0", "replica-1"):
             connect(lab, replica).replicaof("127.0.0.1", 1)
-        await one.circuits.force(name, "open", "down for good")
+        await one.circuits.force(name, "open", reason="down for good")
         await until(lambda: two.circuits[name].state == "forced-open", within=3)
         (old,) = await asyncio.to_thread(lab.kill, "primary")
         await one.close()
@@ -413,7 +413,7 @@ async def test_no_circuit_stays_as_it_is_for_longer_because_a_clock_is_behind(
 ):
     async with instances(standalone_lab, 2) as states:
         here, there = (state.circuits[name] for state in states)
-        await states[0].circuits.force(name, "open", "why", lasts=30)
+        await states[0].circuits.force(name, "open", reason="why", lasts=30)
         await until(lambda: there.state == "forced-open", within=3)
         given = here._known.standing
         client, key = connect(standalone_lab, "redis-0"), states[0].circuits._keys.state(name)

@@ -53,7 +53,7 @@ async def test_the_rights_that_are_advised_are_enough_and_reach_no_neighbour(
         await one.sessions.end_user("ann", actor="ann")
         async with one.circuits["upstream"]:
             pass
-        await one.circuits.force("upstream", "open", by="ann")
+        await one.circuits.force("upstream", "open", actor="ann")
         first = one.refresh_tokens.begin("ann")
         await one.refresh_tokens.rotate(first, nonce="n")
         assert (await one.audit.recent()).acts

@@ -296,7 +296,7 @@ async def test_a_new_history_gets_what_was_recorded_last(audit, log, clock):
 
 async def test_in_memory_acts_are_told_too():
     async with memory_state() as state:
-        await state.circuits.force("llm", "open", "maintenance", by="ann")
+        await state.circuits.force("llm", "open", reason="maintenance", actor="ann")
         await state.circuits.force("llm", "auto")
         await state.tokens.revoke_user("mallory", actor="bob", reason="r" * 300)
         await state.sessions.end_all(actor="carol")

@@ -37,8 +37,8 @@ CALLS = {
     "a user with a NUL": lambda s: s.sessions.of_user("a\0b"),
     "a subject that is no text": lambda s: s.rate_limits.check("api", 5),
     "a policy that is no text": lambda s: s.rate_limits.check([], "u"),
-    "a reason of a force": lambda s: s.circuits.force("c", "open", SURROGATE),
-    "a reason that is none": lambda s: s.circuits.force("c", "open", None),
+    "a reason of a force": lambda s: s.circuits.force("c", "open", reason=SURROGATE),
+    "a reason that is none": lambda s: s.circuits.force("c", "open", reason=None),
     "a state that is a list": lambda s: s.circuits.force("c", ["open"]),
     "a name of dots": lambda s: s.circuits.force("..", "open"),
 }

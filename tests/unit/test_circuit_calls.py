@@ -402,7 +402,7 @@ def test_so_may_threads(threads):
 
 async def test_a_force_says_who_why_and_until_when_and_ends_by_itself(state):
     circuit = state.circuits["forced"]
-    forced = await state.circuits.force("forced", "open", "a\tb", by="ann", lasts=0.2)
+    forced = await state.circuits.force("forced", "open", reason="a\tb", actor="ann", lasts=0.2)
     assert (forced.state, forced.reason, forced.forced_by) == ("forced-open", "a\tb", "ann")
     assert forced.forced_until == pytest.approx(forced.forced_at + 0.2, abs=0.1)
     assert 0 < forced.retry_after <= 0.2
@@ -422,7 +422,7 @@ async def test_a_force_says_who_why_and_until_when_and_ends_by_itself(state):
 
 
 async def test_who_only_looks_has_seen_nothing_change(state):
-    await state.circuits.force("elsewhere", "open", "drill", by="ann")
+    await state.circuits.force("elsewhere", "open", reason="drill", actor="ann")
     state.circuits._circuits.clear()  # as on an instance that does not call it
     await state.circuits._run(operations.names(state.circuits._keys, ["elsewhere"]))
     told: list[Any] = []
@@ -462,7 +462,9 @@ async def test_other_policies_hold_at_once_for_circuits_and_sessions_in_use(stat
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"lasts": 0}, {"lasts": float("nan")}, {"by": "a\nb"}, {"by": "x" * 101}], ids=repr
+    "wrong",
+    [{"lasts": 0}, {"lasts": float("nan")}, {"actor": "a\nb"}, {"actor": "x" * 101}],
+    ids=repr,
 )
 async def test_a_force_that_cannot_be_is_refused(state, wrong):
     with pytest.raises(InvalidInputError):

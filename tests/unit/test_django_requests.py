@@ -179,7 +179,7 @@ def test_a_throttle_that_cannot_be_asked_is_a_problem():
 
 
 def test_an_error_of_ours_in_a_view_is_a_problem(state):
-    state.circuits.force("upstream", "open", "a test")
+    state.circuits.force("upstream", "open", reason="a test")
     answer = Client().get("/circuit")
     assert (answer.status_code, answer["content-type"]) == (503, PROBLEM)
     assert answer.json()["type"] == "urn:aragora-redis:circuit-open"

@@ -179,7 +179,7 @@ def test_a_circuit_opens_tries_and_closes(state):
     permit = circuit.acquire()
     assert circuit.keep(permit) == 5.0
     circuit.release(permit)
-    assert state.circuits.force("llm", "open", "why").reason == "why"
+    assert state.circuits.force("llm", "open", reason="why").reason == "why"
     assert [each.state for each in state.circuits.all()] == ["forced-open"]
 
 

@@ -85,14 +85,16 @@ class Circuits:
         self,
         name: str,
         state: Forced,
-        reason: str = "",
         *,
-        by: str = "",
+        reason: str = "",
+        actor: str = "",
         lasts: float | None = None,
     ) -> CircuitStatus:
         """Hold a circuit open or closed, or let its calls decide again."""
         return self._crossing.cross(
-            lambda there: there.circuits.force(name, state, reason, by=by, lasts=lasts),
+            lambda there: there.circuits.force(
+                name, state, reason=reason, actor=actor, lasts=lasts
+            ),
             2 * self._crossing.deadline,
         )
 

@@ -91,7 +91,7 @@ class Hands:
             case "circuit":
                 lasts = float(wish.lasts) if wish.lasts else None
                 forced = await state.circuits.force(
-                    wish.target, _forced(wish.state), reason, by=by, lasts=lasts
+                    wish.target, _forced(wish.state), reason=reason, actor=by, lasts=lasts
                 )
                 return Told(logging.INFO, f"Circuit {wish.target} is {forced.state}.")
             case "revoke":

@@ -198,9 +198,9 @@ class Circuits:
         self,
         name: str,
         state: Forced,
-        reason: str = "",
         *,
-        by: str = "",
+        reason: str = "",
+        actor: str = "",
         lasts: float | None = None,
     ) -> CircuitStatus:
         """Hold a circuit open or closed, or let its calls decide again.
@@ -209,11 +209,11 @@ class Circuits:
             name: which.
             state: `open`, `closed`, or `auto` for as its calls decide.
             reason: why, for people.
-            by: who does it, as they name themselves; the act is recorded then (`state.audit`).
+            actor: who does it, as they name themselves; the act is recorded then (`state.audit`).
             lasts: seconds for which it holds; None until it is told otherwise.
 
         Raises:
-            InvalidInputError: the name, the state or the reason cannot be.
+            InvalidInputError: the arguments.
             OutageError: it did not run.
             OutcomeUnknownError: it may have run.
         """
@@ -227,7 +227,7 @@ class Circuits:
             raise InvalidInputError("a circuit is forced open, closed or auto")
         if lasts is not None and not 0.001 <= lasts <= LONGEST_FORCE:
             raise InvalidInputError("a circuit is forced for 1 millisecond to 366 days")
-        said = note.write(note.Note(by, self._around.server_now(), reason))
+        said = note.write(note.Note(actor, self._around.server_now(), reason))
         validate_name(name, "a circuit")
         circuit = None
         with contextlib.suppress(InvalidInputError):  # too many; but who acts by hand always can
@@ -241,7 +241,7 @@ class Circuits:
             nonce=secrets.token_hex(8),
             lasts=lasts or 0.0,
         )
-        act = Act(actor=by, action=f"circuits force {state}", target=name, reason=reason)
+        act = Act(actor=actor, action=f"circuits force {state}", target=name, reason=reason)
         forced = await self._audit.act(
             act, lambda: self._run(force), lambda forced: forced.standing.phase.value
         )
