@@ -225,7 +225,7 @@ def test_who_has_a_limit_of_its_own_is_listed_by_hand(state, desk, connect, sent
     assert (ann["actor"], ann["rate"], ann["until"] is not None) == ("ann", "8 per second", True)
     assert ann["digest"] == desk("limits", "look", "api", "org:7")["digest"]
     assert len(desk("limits", "own", "api", "--limit", "251")) == 251
-    assert "billing" in str(state.rate_limits.own_limits("api", most=3))
+    assert "billing" in str(state.rate_limits.own_limits("api", limit=3))
     last = "limits", "unset", "api", "--digest", found[-1]["digest"], *why
     assert [desk(*last)["had"], desk(*last)["had"]] == [True, False]
     assert len(desk("limits", "own", "api", "--limit", "1000")) == 258

@@ -323,7 +323,7 @@ def _add_subjects(router: APIRouter, state: SharedState) -> None:
 
         A page may show fewer than `limit` though more follow: go on until `after` is null.
         """
-        page = await state.rate_limits.own_limits(policy, after=after, most=limit)
+        page = await state.rate_limits.own_limits(policy, after=after, limit=limit)
         shown = [OwnLimitBody.model_validate(each.as_dict()) for each in page.shown]
         return OwnLimitsBody(shown=shown, after=page.after)
 

@@ -301,10 +301,10 @@ class RateLimits:
             2 * LOOK_LIMIT,
         )
 
-    def own_limits(self, policy: str, *, after: int = 0, most: int = MOST_ON_A_PAGE) -> OwnLimits:
+    def own_limits(self, policy: str, *, after: int = 0, limit: int = MOST_ON_A_PAGE) -> OwnLimits:
         """A page of the subjects that have a limit of their own."""
         return self._crossing.cross(
-            lambda state: state.rate_limits.own_limits(policy, after=after, most=most),
+            lambda state: state.rate_limits.own_limits(policy, after=after, limit=limit),
             2 * LOOK_LIMIT,
         )
 

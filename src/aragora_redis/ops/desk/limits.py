@@ -106,14 +106,14 @@ async def unset_listed(
     )
 
 
-async def own_limits(desk: Desk, policy: str, most: int) -> list[OwnLimit]:
+async def own_limits(desk: Desk, policy: str, limit: int) -> list[OwnLimit]:
     """The first of the subjects that have a limit of their own; raises as `look` does."""
     known, found, after = _known(desk, policy), list[OwnLimit](), 0
     while True:
-        left = min(most - len(found), MOST_ON_A_PAGE)
+        left = min(limit - len(found), MOST_ON_A_PAGE)
         page = await desk.own_limits.page(known, after, left, tidies=False)
         found += page.shown
-        if page.after is None or len(found) == most:
+        if page.after is None or len(found) == limit:
             return found
         after = page.after
 

@@ -502,7 +502,7 @@ class RateLimits:
         return had
 
     async def own_limits(
-        self, policy: str, *, after: int = 0, most: int = MOST_ON_A_PAGE
+        self, policy: str, *, after: int = 0, limit: int = MOST_ON_A_PAGE
     ) -> OwnLimits:
         """A page of the subjects that have a limit of their own; those that end first in front.
 
@@ -511,7 +511,7 @@ class RateLimits:
         Args:
             policy: name of a policy in the policies file.
             after: what the page before said; 0 for the first.
-            most: how many are shown at most, up to 250.
+            limit: how many are shown, 250 at most.
 
         Raises:
             UnknownPolicyError, InvalidInputError: the arguments.
@@ -519,7 +519,7 @@ class RateLimits:
         """
         self._decider.life.require()
         known = self._book.named(policy).policy
-        return await self._own.page(known, after, most, tidies=True)
+        return await self._own.page(known, after, limit, tidies=True)
 
     def policy(self, name: str) -> LimitPolicy:
         """The policy of that name.
