@@ -79,7 +79,7 @@ def test_no_state_holds_for_longer_than_it_was_given_for(world, how):
         given = world.trip(open_for=30)
     else:
         phase = Phase.FORCED_OPEN if how == "forced open" else Phase.FORCED_CLOSED
-        given = world.force(phase, "why", lasts=30)
+        given = world.force(phase, "why", ttl=30)
     world.side.time.move(10)
     assert world.report(known=given).standing == given
     world.side.time.move(-HOUR)
@@ -216,11 +216,11 @@ class Moved(RuleBasedStateMachine):
 
     @rule(
         phase=st.sampled_from([Phase.FORCED_OPEN, Phase.FORCED_CLOSED, Phase.CLOSED]),
-        lasts=st.sampled_from([0.0, 5.0, 600.0]),
+        ttl=st.sampled_from([0.0, 5.0, 600.0]),
     )
-    def force(self, phase, lasts):
+    def force(self, phase, ttl):
         nonce = token()
-        self.both(lambda world: world.run(world.forcing(phase, "by hand", nonce, lasts)))
+        self.both(lambda world: world.run(world.forcing(phase, "by hand", nonce, ttl)))
 
 
 def test_any_sequence_of_calls_has_one_outcome_on_any_clock(on_server):

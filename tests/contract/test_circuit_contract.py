@@ -76,12 +76,12 @@ class World:
         )
         return self.run(settle)
 
-    def forcing(self, phase, reason="", nonce=None, lasts=0.0):
+    def forcing(self, phase, reason="", nonce=None, ttl=0.0):
         nonce = nonce or secrets.token_hex(8)
-        return operations.force(self.keys, "llm", phase, reason=reason, nonce=nonce, lasts=lasts)
+        return operations.force(self.keys, "llm", phase, reason=reason, nonce=nonce, ttl=ttl)
 
-    def force(self, phase, reason="", nonce=None, lasts=0.0):
-        return self.run(self.forcing(phase, reason, nonce, lasts)).standing
+    def force(self, phase, reason="", nonce=None, ttl=0.0):
+        return self.run(self.forcing(phase, reason, nonce, ttl)).standing
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_what_each_has_told_is_read(world):
 
 @pytest.mark.parametrize("phase", [Phase.FORCED_OPEN, Phase.FORCED_CLOSED])
 def test_what_is_forced_for_a_time_holds_so_long_and_is_closed_then(world, phase):
-    forced = world.force(phase, "why", lasts=0.3)
+    forced = world.force(phase, "why", ttl=0.3)
     assert forced.until / 1e6 == pytest.approx(world.side.now() + 0.3, abs=0.2)
     assert world.report("a", 50, 50, known=forced).standing == forced
     assert world.side.lasts(world.keys.state("llm")) > 86_400

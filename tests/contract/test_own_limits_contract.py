@@ -27,8 +27,8 @@ class World:
     def run(self, operation, **more):
         return asyncio.run(self.side.run(operation, within=1, **more))
 
-    def list(self, key, lasts=None, actor="ann", **more):
-        self.run(own.listed("x", self.policy, key, RATE, lasts=lasts, actor=actor), **more)
+    def list(self, key, ttl=None, actor="ann", **more):
+        self.run(own.listed("x", self.policy, key, RATE, ttl=ttl, actor=actor), **more)
 
     def page(self, after=0, most=10):
         return self.run(own.page("x", self.policy, after, most))
@@ -47,8 +47,8 @@ def world(side):
 
 
 def test_those_that_end_first_are_in_front_and_pages_follow_one_another(world):
-    for key, lasts in ((b"a", None), (b"b", 100.0), (b"c", 50.0), (b"d", None)):
-        world.list(key, lasts)
+    for key, ttl in ((b"a", None), (b"b", 100.0), (b"c", 50.0), (b"d", None)):
+        world.list(key, ttl)
     assert world.shown == [b"c", b"b", b"a", b"d"]
     found, after = [], 0
     while page := world.page(after, 1):

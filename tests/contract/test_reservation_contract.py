@@ -414,8 +414,8 @@ def settle_one(limit: LimitPolicy, name: str, used: int) -> Any:
     return operations.settle(limit, held, used, late=2, channel=b"c")
 
 
-def give_own(limit: LimitPolicy, own: str | None, lasts: float | None) -> Any:
-    return operations.set_quota(limit, KEY, Rate(own, 7) if own else None, lasts, b"c")
+def give_own(limit: LimitPolicy, own: str | None, ttl: float | None) -> Any:
+    return operations.set_quota(limit, KEY, Rate(own, 7) if own else None, ttl, b"c")
 
 
 ASKED: dict[str, Any] = {

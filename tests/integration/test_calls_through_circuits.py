@@ -277,7 +277,7 @@ async def test_reporters_and_forces_are_seen_from_everywhere(standalone_lab, nam
         assert told.keys() == {one.boot_id, two.boot_id}
         assert (told[one.boot_id].calls, told[one.boot_id].failures) == (2, 1)
         assert all(0 <= each.age < 5 for each in told.values())
-        await one.circuits.force(name, "open", reason="maintenance", actor="ann", lasts=0.5)
+        await one.circuits.force(name, "open", reason="maintenance", actor="ann", ttl=0.5)
         await until(lambda: two.circuits[name].state == "forced-open")
         shown = two.circuits[name].snapshot()
         assert (shown.reason, shown.forced_by) == ("maintenance", "ann")

@@ -413,7 +413,7 @@ async def test_no_circuit_stays_as_it_is_for_longer_because_a_clock_is_behind(
 ):
     async with instances(standalone_lab, 2) as states:
         here, there = (state.circuits[name] for state in states)
-        await states[0].circuits.force(name, "open", reason="why", lasts=30)
+        await states[0].circuits.force(name, "open", reason="why", ttl=30)
         await until(lambda: there.state == "forced-open", within=3)
         given = here._known.standing
         client, key = connect(standalone_lab, "redis-0"), states[0].circuits._keys.state(name)

@@ -102,7 +102,7 @@ async def test_a_limit_that_is_set_holds_for_all_at_once(standalone_lab, env):
         await one.rate_limits.check("llm", "org:3", 1000)
         await two.rate_limits.check("llm", "org:3")
         assert two.rate_limits.at_hand("llm", "org:3") is not None
-        await one.rate_limits.set_limit("llm", "org:3", Rate("5000 per hour"), lasts=60)
+        await one.rate_limits.set_limit("llm", "org:3", Rate("5000 per hour"), ttl=60)
         await until(lambda: two.rate_limits.at_hand("llm", "org:3") is None, within=4)
         decision = await two.rate_limits.check("llm", "org:3", 3000)
         assert (decision.limit, decision.remaining) == (5000, 1000)

@@ -402,7 +402,7 @@ def test_so_may_threads(threads):
 
 async def test_a_force_says_who_why_and_until_when_and_ends_by_itself(state):
     circuit = state.circuits["forced"]
-    forced = await state.circuits.force("forced", "open", reason="a\tb", actor="ann", lasts=0.2)
+    forced = await state.circuits.force("forced", "open", reason="a\tb", actor="ann", ttl=0.2)
     assert (forced.state, forced.reason, forced.forced_by) == ("forced-open", "a\tb", "ann")
     assert forced.forced_until == pytest.approx(forced.forced_at + 0.2, abs=0.1)
     assert 0 < forced.retry_after <= 0.2
@@ -463,7 +463,7 @@ async def test_other_policies_hold_at_once_for_circuits_and_sessions_in_use(stat
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"lasts": 0}, {"lasts": float("nan")}, {"actor": "a\nb"}, {"actor": "x" * 101}],
+    [{"ttl": 0}, {"ttl": float("nan")}, {"actor": "a\nb"}, {"actor": "x" * 101}],
     ids=repr,
 )
 async def test_a_force_that_cannot_be_is_refused(state, wrong):
@@ -530,7 +530,7 @@ async def test_who_holds_a_circuit_that_made_room_is_still_heard_and_told(state,
     async def force(phase, nonce):
         """As another instance does it."""
         return await circuits._run(
-            operations.force(keys, "few", phase, reason="", nonce=nonce, lasts=0)
+            operations.force(keys, "few", phase, reason="", nonce=nonce, ttl=0)
         )
 
     await force(Phase.FORCED_OPEN, "1")

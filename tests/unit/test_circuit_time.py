@@ -63,7 +63,7 @@ async def test_an_open_circuit_is_tried_again_when_it_was_to_be(state, clock, as
 
 
 async def test_what_is_forced_ends_when_it_was_to(state, clock):
-    await state.circuits.force("llm", "open", reason="why", lasts=60)
+    await state.circuits.force("llm", "open", reason="why", ttl=60)
     circuit = state.circuits["llm"]
     clock.set_back(HOUR)
     with pytest.raises(CircuitOpenError):

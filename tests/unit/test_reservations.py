@@ -495,7 +495,7 @@ async def test_an_instance_that_ends_soon_after_an_outage_has_told_what_it_admit
 
 
 async def test_a_limit_that_operators_set_for_a_while_ends_in_an_outage_too(limits, state, clock):
-    await limits.set_limit("llm", "u", Rate("1000 per hour", burst=5000), lasts=60)
+    await limits.set_limit("llm", "u", Rate("1000 per hour", burst=5000), ttl=60)
     assert (await limits.check("llm", "u", 0)).limit == 5000
     async with outage(state):
         assert (await limits.check("llm", "u", 0)).limit == 5000

@@ -138,9 +138,9 @@ def settle(memory: Memory, keys: _Keys, args: _Keys) -> Any:
 def force(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     """`circuit_force.lua`."""
     stored, now = _stored(memory, keys[0]), memory.now
-    nonce, phase, reason, lasts, *_ = args
+    nonce, phase, reason, ttl, *_ = args
     if stored.nonce != nonce:
-        span = int(lasts)
+        span = int(ttl)
         until = now + span if span else 0
         forced = Standing(
             phase=Phase(phase.decode()), until=until, span=span, reason=reason.decode()

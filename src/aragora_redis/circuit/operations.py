@@ -178,7 +178,7 @@ def settle(
 
 
 def force(
-    keys: CircuitKeys, name: str, phase: Phase, *, reason: str, nonce: str, lasts: float = 0.0
+    keys: CircuitKeys, name: str, phase: Phase, *, reason: str, nonce: str, ttl: float = 0.0
 ) -> Operation[Reported]:
     """Hold a circuit open or closed, or (`Phase.CLOSED`) let its calls decide again.
 
@@ -187,7 +187,7 @@ def force(
     return Operation(
         kind=Kind.CAS,
         keys=(keys.state(name), keys.evidence(name)),
-        args=(nonce, phase.value, reason, _micros(lasts), keys.channel, name),
+        args=(nonce, phase.value, reason, _micros(ttl), keys.channel, name),
         read=_read_reported,
         script=load("circuit_force"),
         fence=Fence.PROBE,

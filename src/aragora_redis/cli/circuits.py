@@ -50,7 +50,7 @@ def force(
     ],
     *,
     reason: Reason,
-    lasts: Annotated[
+    ttl: Annotated[
         str | None,
         typer.Option("--for", metavar="DURATION", help="How long it holds, such as '10 minutes'."),
     ] = None,
@@ -59,21 +59,21 @@ def force(
     as_json: AsJson = False,
 ) -> None:
     """Hold a circuit open or closed on every instance, until it is told otherwise."""
-    seconds = _seconds(lasts)
+    seconds = _seconds(ttl)
     who = signed(actor, reason)
     found = at_desk(
         settings_of(lab),
-        lambda desk: circuits.force(desk, name, to, actor=who, reason=reason, lasts=seconds),
+        lambda desk: circuits.force(desk, name, to, actor=who, reason=reason, ttl=seconds),
         acts=True,
     )
     _tell(found, as_json=as_json)
 
 
-def _seconds(lasts: str | None) -> float:
-    if lasts is None:
+def _seconds(ttl: str | None) -> float:
+    if ttl is None:
         return 0.0
     try:
-        seconds = duration(lasts)
+        seconds = duration(ttl)
     except ValueError:
         seconds = 0.0
     if not 0.001 <= seconds <= LONGEST_FORCE:

@@ -140,7 +140,7 @@ def set_(
     burst: Annotated[
         int | None, typer.Option(min=1, help="Tokens at most.", show_default=False)
     ] = None,
-    lasts: Annotated[
+    ttl: Annotated[
         str | None,
         typer.Option("--for", help='How long, such as "1 hour".', show_default="for good"),
     ] = None,
@@ -150,18 +150,18 @@ def set_(
     as_json: AsJson = False,
 ) -> None:
     """Give one subject a limit of its own; all instances go by it at once."""
-    who, own, seconds = signed(actor, reason), Rate(rate, burst), _seconds(lasts)
+    who, own, seconds = signed(actor, reason), Rate(rate, burst), _seconds(ttl)
     had = at_desk(
         settings_of(lab),
         lambda desk: limits.set_limit(
-            desk, policy, subject, own, lasts=seconds, actor=who, reason=reason, at=at
+            desk, policy, subject, own, ttl=seconds, actor=who, reason=reason, at=at
         ),
         acts=True,
     )
     if as_json:
         output.write_json({"had": had})
     else:
-        output.write(f"its own limit is {own}" + (f", for {lasts}" if lasts else ""))
+        output.write(f"its own limit is {own}" + (f", for {ttl}" if ttl else ""))
 
 
 @app.command()
@@ -190,7 +190,7 @@ def unset(
         if digest is not None:
             return await limits.unset_listed(desk, policy, digest, actor=who, reason=reason, at=at)
         return await limits.set_limit(
-            desk, policy, subject or "", None, lasts=None, actor=who, reason=reason, at=at
+            desk, policy, subject or "", None, ttl=None, actor=who, reason=reason, at=at
         )
 
     had = at_desk(settings_of(lab), work, acts=True)

@@ -162,7 +162,7 @@ def _add_looks(router: APIRouter, state: SharedState) -> None:
     async def force(name: str, body: Force, caller: Caller) -> CircuitBody:
         """Hold the circuit open or closed, or let its calls decide again."""
         forced = await state.circuits.force(
-            name, body.state, reason=body.reason, actor=body.by or caller, lasts=body.lasts
+            name, body.state, reason=body.reason, actor=body.by or caller, ttl=body.lasts
         )
         return CircuitBody.model_validate(forced, from_attributes=True)
 

@@ -16,7 +16,7 @@ from ..rate_limit.gcra import Decision, Look, Source
 from ..rate_limit.joint import MOST_LIMITS, LimitCheck
 from ..rate_limit.policy import EXACT, Rate
 from ..rate_limit.reservation import LONGEST_TTL, TTL, Found
-from ..state.rate_limits.own_limits import LONGEST_LASTS, MOST_ON_A_PAGE
+from ..state.rate_limits.own_limits import LONGEST_OWN_LIMIT, MOST_ON_A_PAGE
 from ..state.shared import SharedState
 from ..web.headers import fields, joint_fields
 from .auth import Caller, Role, needs
@@ -60,7 +60,7 @@ class Own(Body):
 class OwnLimit(Own, Signed):
     """A limit for one subject, and for how many seconds; for good without `lasts`."""
 
-    lasts: Annotated[float, Field(gt=0, le=LONGEST_LASTS)] | None = None
+    lasts: Annotated[float, Field(gt=0, le=LONGEST_OWN_LIMIT)] | None = None
 
 
 class Take(Reset):
@@ -351,7 +351,7 @@ def _add_subjects(router: APIRouter, state: SharedState) -> None:
             policy,
             subject,
             body.read(),
-            lasts=body.lasts,
+            ttl=body.lasts,
             at=at,
             reason=body.reason,
             actor=body.actor or caller,

@@ -275,7 +275,7 @@ def settle(
 
 
 def set_quota(
-    policy: LimitPolicy, key: bytes, rate: Rate | None, lasts: float | None, channel: bytes
+    policy: LimitPolicy, key: bytes, rate: Rate | None, ttl: float | None, channel: bytes
 ) -> Operation[bool]:
     """Give a subject a limit of its own, or, with None, the policy's again.
 
@@ -285,7 +285,7 @@ def set_quota(
         policy: the limit.
         key: of the subject's bucket.
         rate: its own limit.
-        lasts: seconds for which it holds; None for good.
+        ttl: seconds for which it holds; None for good.
         channel: where instances hear of it, see `reset_channel`.
     """
     own = (rate.count, rate.period_us, rate.burst) if rate is not None else (0, 0, 0)
@@ -298,7 +298,7 @@ def set_quota(
             policy.burst,
             channel,
             *own,
-            micros(lasts),
+            micros(ttl),
         ),
         read=_truth,
         script=load("quota"),

@@ -46,11 +46,11 @@ class Listed(NamedTuple):
 
 
 def listed(
-    prefix: str, policy: str, key: bytes, rate: Rate, *, lasts: float | None, actor: str
+    prefix: str, policy: str, key: bytes, rate: Rate, *, ttl: float | None, actor: str
 ) -> Operation[None]:
-    """List a bucket that is about to get a limit of its own for `lasts` seconds; None for good."""
+    """List a bucket that is about to get a limit of its own for `ttl` seconds; None for good."""
     # A bucket on another node of a cluster goes by another clock.
-    kept = micros(None if lasts is None else lasts + DROPPED_AFTER)
+    kept = micros(None if ttl is None else ttl + DROPPED_AFTER)
     return Operation(
         kind=Kind.JOIN,
         keys=_keys(prefix, policy),

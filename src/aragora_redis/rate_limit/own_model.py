@@ -12,9 +12,9 @@ _FOR_GOOD = 2**52
 
 def listed(memory: Memory, keys: _Keys, args: _Keys) -> Any:
     """`own_listed.lua`."""
-    now, (key, lasts, text) = memory.now, args
+    now, (key, ttl, text) = memory.now, args
     positions, told = (_mapping(memory, each) for each in keys)
-    ends = now + int(lasts) if int(lasts) else _FOR_GOOD + now
+    ends = now + int(ttl) if int(ttl) else _FOR_GOOD + now
     ends = max(ends, positions.pop(key, 0))
     taken = set(positions.values())
     while ends in taken:

@@ -88,13 +88,11 @@ class Circuits:
         *,
         reason: str = "",
         actor: str = "",
-        lasts: float | None = None,
+        ttl: float | None = None,
     ) -> CircuitStatus:
         """Hold a circuit open or closed, or let its calls decide again."""
         return self._crossing.cross(
-            lambda there: there.circuits.force(
-                name, state, reason=reason, actor=actor, lasts=lasts
-            ),
+            lambda there: there.circuits.force(name, state, reason=reason, actor=actor, ttl=ttl),
             2 * self._crossing.deadline,
         )
 

@@ -277,7 +277,7 @@ class RateLimits:
         subject: str,
         limit: Rate | None,
         *,
-        lasts: float | None = None,
+        ttl: float | None = None,
         at: str | None = None,
         reason: str = "",
         actor: str = "",
@@ -285,7 +285,7 @@ class RateLimits:
         """Give a subject a limit of its own, for the whole fleet; True if it had one before."""
         return self._crossing.cross(
             lambda state: state.rate_limits.set_limit(
-                policy, subject, limit, lasts=lasts, at=at, reason=reason, actor=actor
+                policy, subject, limit, ttl=ttl, at=at, reason=reason, actor=actor
             ),
             2 * self._crossing.deadline,
         )

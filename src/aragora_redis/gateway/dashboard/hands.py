@@ -89,9 +89,9 @@ class Hands:
         state, by = self._state, self._operator
         match wish.verb:
             case "circuit":
-                lasts = float(wish.lasts) if wish.lasts else None
+                ttl = float(wish.lasts) if wish.lasts else None
                 forced = await state.circuits.force(
-                    wish.target, _forced(wish.state), reason=reason, actor=by, lasts=lasts
+                    wish.target, _forced(wish.state), reason=reason, actor=by, ttl=ttl
                 )
                 return Told(logging.INFO, f"Circuit {wish.target} is {forced.state}.")
             case "revoke":

@@ -98,17 +98,17 @@ def _current(standing: Standing, now: int) -> Standing:
 
 
 async def force(
-    desk: Desk, name: str, to: str, *, actor: str, reason: str, lasts: float = 0.0
+    desk: Desk, name: str, to: str, *, actor: str, reason: str, ttl: float = 0.0
 ) -> Circuit:
     """Hold it `open` or `closed`, or let its calls decide again (`auto`). Raises as `look` does.
 
-    It holds for `lasts` seconds; 0 until it is told otherwise.
+    It holds for `ttl` seconds; 0 until it is told otherwise.
     """
     validate_name(name, "a circuit")
     keys = CircuitKeys(desk.settings.prefix)
     said = note.write(note.Note(actor, desk.server_now(), reason))
     force = operations.force(
-        keys, name, FORCES[to], reason=said, nonce=secrets.token_hex(8), lasts=lasts
+        keys, name, FORCES[to], reason=said, nonce=secrets.token_hex(8), ttl=ttl
     )
 
     async def work() -> Standing:

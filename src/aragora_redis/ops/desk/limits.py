@@ -54,7 +54,7 @@ async def set_limit(
     subject: str,
     rate: Rate | None,
     *,
-    lasts: float | None,
+    ttl: float | None,
     actor: str,
     reason: str,
     at: str | None = None,
@@ -66,7 +66,7 @@ async def set_limit(
         policy: name of the limit.
         subject: whom it counts.
         rate: its own limit.
-        lasts: seconds for which it holds; None for good.
+        ttl: seconds for which it holds; None for good.
         actor: who does it.
         reason: why.
         at: as for `look`.
@@ -76,13 +76,13 @@ async def set_limit(
         OutageError, OutcomeUnknownError: the primary cannot be asked.
     """
     known, record = _found(desk, policy, subject, at)
-    validate_given(lasts, actor)
+    validate_given(ttl, actor)
     act = _act(actor, "set" if rate is not None else "unset", known, record, reason)
     said = f"{rate}" if rate is not None else "the policy's"
     return await desk.act(
         act,
-        lambda: desk.own_limits.give(known, record.key, rate, lasts=lasts, actor=actor),
-        lambda _had: said if lasts is None else f"{said}, for {lasts:g} s",
+        lambda: desk.own_limits.give(known, record.key, rate, ttl=ttl, actor=actor),
+        lambda _had: said if ttl is None else f"{said}, for {ttl:g} s",
     )
 
 
@@ -101,7 +101,7 @@ async def unset_listed(
     act = Act(actor=actor, action="limits unset", target=target, reason=reason)
     return await desk.act(
         act,
-        lambda: desk.own_limits.give(known, key, None, lasts=None, actor=actor),
+        lambda: desk.own_limits.give(known, key, None, ttl=None, actor=actor),
         lambda _had: "the policy's",
     )
 

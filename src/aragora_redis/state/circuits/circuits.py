@@ -201,7 +201,7 @@ class Circuits:
         *,
         reason: str = "",
         actor: str = "",
-        lasts: float | None = None,
+        ttl: float | None = None,
     ) -> CircuitStatus:
         """Hold a circuit open or closed, or let its calls decide again.
 
@@ -210,7 +210,7 @@ class Circuits:
             state: `open`, `closed`, or `auto` for as its calls decide.
             reason: why, for people.
             actor: who does it, as they name themselves; the act is recorded then (`state.audit`).
-            lasts: seconds for which it holds; None until it is told otherwise.
+            ttl: seconds for which it holds; None until it is told otherwise.
 
         Raises:
             InvalidInputError: the arguments.
@@ -225,7 +225,7 @@ class Circuits:
         }
         if not isinstance(state, str) or state not in phases:
             raise InvalidInputError("a circuit is forced open, closed or auto")
-        if lasts is not None and not 0.001 <= lasts <= LONGEST_FORCE:
+        if ttl is not None and not 0.001 <= ttl <= LONGEST_FORCE:
             raise InvalidInputError("a circuit is forced for 1 millisecond to 366 days")
         said = note.write(note.Note(actor, self._around.server_now(), reason))
         validate_name(name, "a circuit")
@@ -239,7 +239,7 @@ class Circuits:
             phases[state],
             reason=said,
             nonce=secrets.token_hex(8),
-            lasts=lasts or 0.0,
+            ttl=ttl or 0.0,
         )
         act = Act(actor=actor, action=f"circuits force {state}", target=name, reason=reason)
         forced = await self._audit.act(

@@ -18,7 +18,7 @@ from ...rate_limit import operations, own
 from ...rate_limit.gcra import Answer, Own, in_force
 from ...rate_limit.policy import LimitPolicy, Rate
 
-LONGEST_LASTS: Final = 10 * 365 * 86_400.0
+LONGEST_OWN_LIMIT: Final = 10 * 365 * 86_400.0
 """Seconds for which a limit may hold that has an end."""
 MOST_ON_A_PAGE: Final = 250
 _DIGEST: Final = re.compile("[0-9a-f]{16}")
@@ -90,16 +90,16 @@ class OwnLimitsBook:
         key: bytes,
         rate: Rate | None,
         *,
-        lasts: float | None,
+        ttl: float | None,
         actor: str,
     ) -> bool:
         """Give the bucket with this key a limit of its own; see `RateLimits.set_limit`."""
-        validate_given(lasts, actor)
+        validate_given(ttl, actor)
         run, channel = self._executor.run, operations.reset_channel(self._prefix)
         if rate is not None:
-            listed = own.listed(self._prefix, policy.name, key, rate, lasts=lasts, actor=actor)
+            listed = own.listed(self._prefix, policy.name, key, rate, ttl=ttl, actor=actor)
             await run(listed, within=self._deadline)
-        quota = operations.set_quota(policy, key, rate, lasts, channel)
+        quota = operations.set_quota(policy, key, rate, ttl, channel)
         had = await run(quota, within=self._deadline)
         if rate is None:
             await self._drop(policy, [key])
@@ -173,15 +173,15 @@ class OwnLimitsBook:
             await self._executor.run(gone, within=self._deadline)
 
 
-def validate_given(lasts: float | None, actor: str) -> None:
+def validate_given(ttl: float | None, actor: str) -> None:
     """Accept how long a limit is to hold, and who gives it.
 
     Raises:
         InvalidInputError: that is too long, or no name of one line.
     """
-    if lasts is not None:
-        validate_seconds(lasts, "how long a limit holds")
-        if lasts > LONGEST_LASTS:
+    if ttl is not None:
+        validate_seconds(ttl, "how long a limit holds")
+        if ttl > LONGEST_OWN_LIMIT:
             raise InvalidInputError(
                 "a limit with an end holds for 10 years at most", remedy="give it for good"
             )

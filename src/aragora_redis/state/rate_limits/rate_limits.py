@@ -416,7 +416,7 @@ class RateLimits:
         subject: str,
         limit: Rate | None,
         *,
-        lasts: float | None = None,
+        ttl: float | None = None,
         at: str | None = None,
         reason: str = "",
         actor: str = "",
@@ -429,7 +429,7 @@ class RateLimits:
             policy: name of a policy in the policies file.
             subject: whom it counts.
             limit: rate and burst; None for the policy's again.
-            lasts: seconds for which it holds, 10 years at most; None for good.
+            ttl: seconds for which it holds, 10 years at most; None for good.
             at: for a limit with `co_locate`, the subject of that other limit.
             reason: as for `reset`.
             actor: as for `reset`; `own_limits` shows it.
@@ -443,7 +443,7 @@ class RateLimits:
         limiter = self._book.named(policy)
         if limit is not None:
             validate_rate(limit)
-        validate_given(lasts, actor)
+        validate_given(ttl, actor)
         record = limiter.record(subject, at)
         act = Act(
             actor=actor,
@@ -451,7 +451,7 @@ class RateLimits:
             target=f"{policy} {digest_of(record.digest)}",
             reason=reason,
         )
-        return await self._give(limiter, record.key, act, limit, lasts=lasts)
+        return await self._give(limiter, record.key, act, limit, ttl=ttl)
 
     async def unset_listed(
         self, policy: str, digest: str, *, at: str | None = None, reason: str = "", actor: str = ""
@@ -487,15 +487,15 @@ class RateLimits:
         act: Act,
         limit: Rate | None,
         *,
-        lasts: float | None = None,
+        ttl: float | None = None,
     ) -> bool:
         if (record := limiter.keyed(key)) is not None:
             record.denied_until = 0.0
         said = f"{limit}" if limit is not None else "the policy's"
         had = await self._audit.act(
             act,
-            lambda: self._own.give(limiter.policy, key, limit, lasts=lasts, actor=act.actor),
-            lambda _had: said if lasts is None else f"{said}, for {lasts:g} s",
+            lambda: self._own.give(limiter.policy, key, limit, ttl=ttl, actor=act.actor),
+            lambda _had: said if ttl is None else f"{said}, for {ttl:g} s",
         )
         self._leases.recall(key, gone=False)  # what was fetched under the former limit
         self._waiting.wake(key)
