@@ -645,7 +645,10 @@ async def test_a_login_is_begun_for_whoever_signs_elsewhere(client, state):
         deep = [deep]
     headers = {"Content-Type": "application/json"}
     wrong_ones: Any = (
-        *({"claims": {name: 1}} for name in ("sub", "sid", "exp", "self", "in_all", "family_exp")),
+        *(
+            {"claims": {name: 1}}
+            for name in ("sub", "sid", "exp", "self", "absolute", "family_exp")
+        ),
         *({"claims": {"c": value}} for value in (float("nan"), "\ud800", deep)),
         {"lifetime": 1e9},
         {"in_all": 1e300},

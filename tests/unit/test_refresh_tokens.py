@@ -166,11 +166,17 @@ async def test_a_chain_of_refresh_tokens(state, clock):
 
 
 async def test_a_family_may_have_an_end(state, clock):
-    first = state.refresh_tokens.begin("42", lifetime=60.0, in_all=100.0)
+    first = state.refresh_tokens.begin("42", lifetime=60.0, absolute=100.0)
     assert first["exp"] == first["iat"] + 60
     clock.advance(50.0)
     second = await state.refresh_tokens.rotate(first)
     assert second.claims["exp"] == first["iat"] + 100
+
+
+@pytest.mark.parametrize("absolute", [0, -1, float("nan"), float("inf"), 1e11, "60", True])
+async def test_an_end_of_a_family_that_is_none_is_refused(state, absolute):
+    with pytest.raises(InvalidInputError, match="a login"):
+        state.refresh_tokens.begin("42", absolute=absolute)
 
 
 async def test_a_long_chain_leaves_one_entry_a_day(state):

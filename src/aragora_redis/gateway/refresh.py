@@ -11,14 +11,12 @@ from pydantic import AfterValidator, Field
 from pydantic_core import to_jsonable_python
 
 from ..state.shared import SharedState
-from ..state.tokens.refresh import DEFAULT_LIFETIME
+from ..state.tokens.refresh import DEFAULT_LIFETIME, LONGEST_LOGIN
 from .auth import Role, needs
 from .bodies import Body, JsonRoute, Jwt, Text, Unshown
 from .problems import JSON_ANSWERS, answers
 
-LONGEST_LOGIN = 10 * 366 * 86_400.0
-"""Seconds for which a login may go on without another."""
-_SET_APART = frozenset({"self", "user", "sub", "lifetime", "in_all"})
+_SET_APART = frozenset({"self", "user", "sub", "lifetime", "absolute"})
 """What no other claim can be called: what begins a login is named so."""
 
 
@@ -86,7 +84,7 @@ def routes(state: SharedState) -> APIRouter:
         and the same `iat`: they end with it then, and a cut-off a moment ago does not mean them.
         """
         claims = state.refresh_tokens.begin(
-            body.user, lifetime=body.lifetime, in_all=body.in_all, **body.claims
+            body.user, lifetime=body.lifetime, absolute=body.in_all, **body.claims
         )
         return ToSign(claims=claims)
 

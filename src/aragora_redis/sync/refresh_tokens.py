@@ -22,12 +22,12 @@ class RefreshTokens:
         user: str,
         *,
         lifetime: float = DEFAULT_LIFETIME,
-        in_all: float | None = None,
+        absolute: float | None = None,
         **claims: Any,
     ) -> dict[str, Any]:
         """Claims of the first refresh token of a new family. Does not leave this thread."""
         return self._crossing.here.refresh_tokens.begin(
-            user, lifetime=lifetime, in_all=in_all, **claims
+            user, lifetime=lifetime, absolute=absolute, **claims
         )
 
     def end(self, claims: Mapping[str, Any], *, reason: str = "") -> Receipt:

@@ -25,7 +25,7 @@ from ...errors import (
     RefreshReusedError,
     TokenRevokedError,
 )
-from ...names import validate_text
+from ...names import validate_seconds, validate_text
 from ...operation import Operation, Runs
 from ...tokens import refresh
 from ...tokens.claims import SEEN
@@ -39,6 +39,8 @@ from .tokens import Tokens
 
 DEFAULT_LIFETIME = 14 * 86_400.0
 """Seconds that the first token of a family lives by default."""
+LONGEST_LOGIN = 10 * 366 * 86_400.0
+"""Seconds for which a family with an end may be refreshed."""
 REASON = "a refresh token was presented again"
 _FINAL = (RefreshRacedError, RefreshReusedError, TokenRevokedError)
 
@@ -105,7 +107,7 @@ class RefreshTokens:
         user: str,
         *,
         lifetime: float = DEFAULT_LIFETIME,
-        in_all: float | None = None,
+        absolute: float | None = None,
         **claims: Any,
     ) -> dict[str, Any]:
         """Claims of the first refresh token of a new family, such as of a login.
@@ -116,32 +118,35 @@ class RefreshTokens:
         Args:
             user: its subject.
             lifetime: seconds that it lives.
-            in_all: seconds after which no successor lives either; without an end by default.
+            absolute: seconds after which no successor lives either, 10 years at most; without an
+                end by default.
             claims: others that it and its successors carry.
 
         Raises:
             InvalidInputError: the user is no text, it would live longer than revocations are kept,
-                or `claims` has what is set here.
+                `absolute` is no such time, or `claims` has what is set here.
         """
         self._life.require()
         validate_text(user, "a user", most=VALUE_LIMIT)
         self._check_lifetime(lifetime)
+        if absolute is not None:
+            _validate_absolute(absolute)
         whose = {**claims, "sub": user}
         stamp = self._tokens.stamp(whose)
         issued = stamp["iat"]
-        end = {} if in_all is None else {FAMILY_END: int(issued + in_all)}
+        end = {} if absolute is None else {FAMILY_END: int(issued + absolute)}
         first = {
             self._family_claim: secrets.token_urlsafe(16),
             GENERATION: 0,
             "jti": secrets.token_urlsafe(16),
             **stamp,
-            "exp": int(issued + min(lifetime, in_all or lifetime)),
+            "exp": int(issued + min(lifetime, absolute or lifetime)),
             **end,
         }
         if taken := sorted(claims.keys() & {*first, FAMILY_END, SEEN}):
             raise InvalidInputError(
                 f"a login sets {', '.join(taken)} itself",
-                remedy="give lifetime, in_all, and other claims",
+                remedy="give lifetime, absolute, and other claims",
             )
         return whose | first
 
@@ -291,3 +296,12 @@ class RefreshTokens:
                 remedy="ask again at once with the same nonce",
             )
         raise failed
+
+
+def _validate_absolute(absolute: float) -> None:
+    validate_seconds(absolute, "how long a login may be refreshed")
+    if not 0 < absolute <= LONGEST_LOGIN:
+        raise InvalidInputError(
+            "a login with an end may be refreshed for more than 0 s, and for 10 years at most",
+            remedy="leave out `absolute` where it has none",
+        )
