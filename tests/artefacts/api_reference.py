@@ -65,7 +65,7 @@ CHAPTERS = (
         inner=("use", "run", "finish", "on_accepted"),
     ),
     Chapter("What a check says", f"{_LIMITS}.gcra", ("Decision", "Source")),
-    Chapter("What a look at a limit says", f"{_LIMITS}.gcra", ("Look",)),
+    Chapter("What a peek at a limit says", f"{_LIMITS}.gcra", ("Peek",)),
     Chapter("A limit around work", "aragora_redis.state.rate_limits.limited", ("Limited",)),
     Chapter("Several limits as one", f"{_LIMITS}.joint", ("LimitCheck", "JointDecision")),
     Chapter(

@@ -29,7 +29,7 @@ class Calls:
     async def check_own(self, name):
         limits = self.state.rate_limits
         await limits.set_limit("api", name, Rate("3/second"))
-        return await limits.look("api", name), await limits.own_limits("api")
+        return await limits.peek("api", name), await limits.own_limits("api")
 
     async def reserve(self, name):
         async with self.state.rate_limits.reserve("api", name, 2) as reserved:

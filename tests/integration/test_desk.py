@@ -179,7 +179,7 @@ def test_a_limit_is_looked_at_and_reset_by_hand(state, desk):
     assert (looked["limit"], looked["rate"], looked["own"]) == (30, "36 per hour", True)
     unset = desk("limits", "unset", "api", "ip:203.0.113.9", "--reason", "bought no more")
     assert unset == {"had": True}
-    assert state.rate_limits.look("api", "ip:203.0.113.9").policy.burst == 3
+    assert state.rate_limits.peek("api", "ip:203.0.113.9").policy.burst == 3
     assert desk("limits", "list")[0] == {
         "name": "api",
         "rate": "3 per hour",

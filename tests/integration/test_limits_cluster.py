@@ -35,7 +35,7 @@ def subjects_where(state, holds, count):
 
 
 async def remaining(state, subject):
-    return (await state.rate_limits.look("llm", subject)).decision.remaining
+    return (await state.rate_limits.peek("llm", subject)).decision.remaining
 
 
 async def back(state, subject, count):
@@ -85,7 +85,7 @@ async def test_reservations_and_own_limits_move_with_their_slots(cluster_lab, en
         listed = await two.rate_limits.own_limits("llm")
         assert listed.after is None
         assert {each.digest for each in listed.shown} == {
-            (await one.rate_limits.look("llm", subject)).digest for subject in own
+            (await one.rate_limits.peek("llm", subject)).digest for subject in own
         }
 
 

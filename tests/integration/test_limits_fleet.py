@@ -79,7 +79,7 @@ async def test_a_reservation_goes_from_one_instance_to_another_and_ends_refusals
         settled = await one.rate_limits.settle(reserved.id, 600)
         assert (settled.returned, settled.found) == (400, Found.HELD)
         assert await two.rate_limits.settle(reserved.id, 0) == settled, "the first one counts"
-        assert (await two.rate_limits.look("llm", "org:1")).decision.remaining == 400
+        assert (await two.rate_limits.peek("llm", "org:1")).decision.remaining == 400
         await until(lambda: two.rate_limits.at_hand("llm", "org:1") is None, within=4)
         assert (await two.rate_limits.check("llm", "org:1", 400)).allowed
 
@@ -90,7 +90,7 @@ async def test_what_a_holder_that_died_had_reserved_comes_back(standalone_lab, e
         assert not (await one.rate_limits.check("llm", "org:2")).allowed
 
         for _ in range(200):
-            looked = await one.rate_limits.look("llm", "org:2")
+            looked = await one.rate_limits.peek("llm", "org:2")
             if looked.decision.remaining == 1000:
                 return
             await asyncio.sleep(0.05)
@@ -107,7 +107,7 @@ async def test_a_limit_that_is_set_holds_for_all_at_once(standalone_lab, env):
         decision = await two.rate_limits.check("llm", "org:3", 3000)
         assert (decision.limit, decision.remaining) == (5000, 1000)
         await one.rate_limits.reset("llm", "org:3")
-        assert (await two.rate_limits.look("llm", "org:3")).decision.remaining == 5000
+        assert (await two.rate_limits.peek("llm", "org:3")).decision.remaining == 5000
 
 
 async def test_instances_with_other_policies_are_told_of_once(standalone_lab, env, tmp_path):

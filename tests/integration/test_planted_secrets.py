@@ -179,7 +179,7 @@ async def _with_limits(limits, watch, again):
     for subject in subjects:
         await tried(watch, limits.check("api", subject))
         await tried(watch, limits.check_all(LimitCheck("api", subject), LimitCheck("x", "y")))
-        await tried(watch, limits.look("api", subject))
+        await tried(watch, limits.peek("api", subject))
     await tried(
         watch,
         limits.set_limit("api", p["subject"], Rate("9/second"), reason="r", actor="ann"),

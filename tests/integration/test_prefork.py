@@ -65,7 +65,7 @@ def test_what_is_not_closed_leaves_with_its_process(standalone_lab, policies, co
     left = connect(standalone_lab).zrange(presence_keys("ways").beats, 0, -1)
     assert not left, [asked.get(boot, "a parent") for boot in left]
     with SharedState.from_env(env) as state:
-        told = state.rate_limits.look("mail", "u").decision
+        told = state.rate_limits.peek("mail", "u").decision
         assert told.remaining == 100 - 8, "what was leased has come back"
 
 

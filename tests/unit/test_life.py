@@ -26,7 +26,7 @@ FACES: dict[str, Callable[[Any], Any]] = {
     "settle": lambda s: s.rate_limits.settle("r", 1),
     "keep": lambda s: s.rate_limits.keep("r"),
     "reset": lambda s: s.rate_limits.reset("api", "u"),
-    "look": lambda s: s.rate_limits.look("api", "u"),
+    "peek": lambda s: s.rate_limits.peek("api", "u"),
     "set_limit": lambda s: s.rate_limits.set_limit("api", "u", None),
     "own_limits": lambda s: s.rate_limits.own_limits("api"),
     "verify": lambda s: s.tokens.verify("t"),

@@ -54,7 +54,7 @@ async def test_it_waits_for_the_longest_and_takes_from_all_or_none(limits):
     joint = await limits.acquire_all(*both, LimitCheck("shadow", "s"), wait=5)
     assert joint.allowed
     assert time.monotonic() - began >= 0.24, "the steady one gives four a second"
-    looked = [await limits.look(policy, "s") for policy in ("quick", "steady", "shadow")]
+    looked = [await limits.peek(policy, "s") for policy in ("quick", "steady", "shadow")]
     assert [each.decision.remaining for each in looked] == [0, 0, 1]
 
 

@@ -31,7 +31,7 @@ async def test_one_that_lies_beside_several_is_named_with_where():
     assert await limits.unset_listed("user", other.digest)
     assert not await limits.unset_listed("user", other.digest)
     for org in ("a", "b"):
-        assert (await limits.look("user", "u", at=org)).until is None
+        assert (await limits.peek("user", "u", at=org)).until is None
 
 
 async def test_who_was_refused_under_it_is_asked_about_at_once():

@@ -183,7 +183,7 @@ async def test_a_lease_that_is_being_fetched_at_the_end_comes_back_too(state):
     assert (await checking).allowed
     state.embedded.run = run
     state.start()
-    assert (await state.rate_limits.look("hot", "s")).decision.remaining == 99
+    assert (await state.rate_limits.peek("hot", "s")).decision.remaining == 99
 
 
 async def test_a_lease_of_before_a_reload_brings_back_no_more_than_is_left_of_it(state, clock):

@@ -491,7 +491,7 @@ async def test_an_instance_that_ends_soon_after_an_outage_has_told_what_it_admit
     state.embedded.run = run
     state.life.begin()  # to look at what it has told
     for subject in subjects:
-        assert (await limits.look("llm", subject)).decision.remaining == 0
+        assert (await limits.peek("llm", subject)).decision.remaining == 0
 
 
 async def test_a_limit_that_operators_set_for_a_while_ends_in_an_outage_too(limits, state, clock):

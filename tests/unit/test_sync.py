@@ -104,7 +104,7 @@ def test_what_is_reserved_is_settled_or_given_back(state):
     other = state.rate_limits.reserve("api", "llm", 1)
     assert state.rate_limits.refund(other.id).returned == 1
     assert not state.rate_limits.set_limit("api", "llm", Rate("1/second", burst=9))
-    assert state.rate_limits.look("api", "llm").decision.remaining == 8
+    assert state.rate_limits.peek("api", "llm").decision.remaining == 8
 
 
 def test_a_reservation_that_was_interrupted_as_it_was_entered_is_not_kept(state, monkeypatch):
@@ -438,7 +438,7 @@ def test_how_long_to_wait_that_is_no_time_is_refused_before_anything_begins(stat
     with pytest.raises(InvalidInputError, match="seconds"):
         call(state, seconds)
     assert not state.tokens.is_revoked({"jti": "t"})
-    assert state.rate_limits.look("api", "u").decision.remaining == 2
+    assert state.rate_limits.peek("api", "u").decision.remaining == 2
 
 
 @pytest.mark.parametrize("name", [[], None, "", "a b"])

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, Field, TypeAdapter
 
 from ..clock import SYSTEM_CLOCK
-from ..rate_limit.gcra import Decision, Look, Source
+from ..rate_limit.gcra import Decision, Peek, Source
 from ..rate_limit.joint import MOST_LIMITS, LimitCheck
 from ..rate_limit.policy import EXACT, Rate
 from ..rate_limit.reservation import LONGEST_TTL, TTL, Found
@@ -340,7 +340,7 @@ def _add_subjects(router: APIRouter, state: SharedState) -> None:
     @router.get(path)
     async def look(policy: str, subject: PathSubject, at: At = None) -> LookBody:
         """What a check of the subject would meet now; takes nothing."""
-        return look_body(await state.rate_limits.look(policy, subject, at=at))
+        return look_body(await state.rate_limits.peek(policy, subject, at=at))
 
     @router.put(path, dependencies=[needs(Role.ADMIN)])
     async def set_limit(
@@ -373,7 +373,7 @@ def _add_subjects(router: APIRouter, state: SharedState) -> None:
         return OwnBody(had=had)
 
 
-def look_body(found: Look) -> LookBody:
+def look_body(found: Peek) -> LookBody:
     """A look at a subject, for JSON."""
     return LookBody(
         decision=DecisionBody.model_validate(found.decision, from_attributes=True),

@@ -115,7 +115,7 @@ Answer = int | Own
 """A reply: a level or a wait, under the limit asked for or under the subject's own."""
 
 
-class Look(NamedTuple):
+class Peek(NamedTuple):
     """What a check of a subject would meet.
 
     Attributes:
@@ -130,11 +130,11 @@ class Look(NamedTuple):
     digest: str
 
 
-def look_at(policy: LimitPolicy, answer: Answer, source: Source, digest: str) -> Look:
-    """Read the answer to a look at the subject with this digest."""
+def peeked(policy: LimitPolicy, answer: Answer, source: Source, digest: str) -> Peek:
+    """Read the answer to a peek at the subject with this digest."""
     under, reply = in_force(policy, answer)
     until = answer.until / 1e6 if isinstance(answer, Own) else None
-    return Look(decode(under, 0, reply, source), under, until, digest)
+    return Peek(decode(under, 0, reply, source), under, until, digest)
 
 
 def span(policy: LimitPolicy, tat: Tat, now_us: int) -> int:

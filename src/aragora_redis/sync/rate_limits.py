@@ -12,7 +12,7 @@ from typing import ParamSpec, Self, TypeVar
 
 from ..errors import AragoraRedisError, LimitExceededError
 from ..names import validate_seconds
-from ..rate_limit.gcra import Decision, Look
+from ..rate_limit.gcra import Decision, Peek
 from ..rate_limit.joint import JointDecision, LimitCheck
 from ..rate_limit.policy import LimitPolicy, Rate
 from ..rate_limit.reservation import TTL, Kept, Settlement
@@ -265,10 +265,10 @@ class RateLimits:
         """The policy of that name."""
         return self._crossing.seen.rate_limits.policy(name)
 
-    def look(self, policy: str, subject: str, *, at: str | None = None) -> Look:
+    def peek(self, policy: str, subject: str, *, at: str | None = None) -> Peek:
         """What a check of the subject would meet now, and under which limit; takes nothing."""
         return self._crossing.cross(
-            lambda state: state.rate_limits.look(policy, subject, at=at), self._crossing.deadline
+            lambda state: state.rate_limits.peek(policy, subject, at=at), self._crossing.deadline
         )
 
     def set_limit(

@@ -7,11 +7,11 @@ from ...digests import digest_of
 from ...rate_limit import operations
 from ...rate_limit.gcra import (
     Decision,
-    Look,
+    Peek,
     Source,
     decode,
     in_force,
-    look_at,
+    peeked,
     validate_payable,
 )
 from ...rate_limit.local import LocalLimiter, Record, validate_location, validate_subject
@@ -30,7 +30,7 @@ from ...state.rate_limits.own_limits import MOST_ON_A_PAGE, OwnLimit, validate_g
 from .desk import Desk
 
 
-async def look(desk: Desk, policy: str, subject: str, *, at: str | None = None) -> Look:
+async def look(desk: Desk, policy: str, subject: str, *, at: str | None = None) -> Peek:
     """What a check of the subject would meet now; takes nothing.
 
     Args:
@@ -45,7 +45,7 @@ async def look(desk: Desk, policy: str, subject: str, *, at: str | None = None) 
     """
     known, record = _found(desk, policy, subject, at)
     answer = await desk.ask(operations.peek(known, record.key))
-    return look_at(known, answer, Source.REDIS, digest_of(record.digest))
+    return peeked(known, answer, Source.REDIS, digest_of(record.digest))
 
 
 async def set_limit(

@@ -12,7 +12,7 @@ from ...errors import LimitUnavailableError, OverloadedError
 from ...events import Events
 from ...names import validate_seconds
 from ...rate_limit import operations
-from ...rate_limit.gcra import Decision, Look, look_at, validate_cost
+from ...rate_limit.gcra import Decision, Peek, peeked, validate_cost
 from ...rate_limit.joint import JointDecision, LimitCheck
 from ...rate_limit.local import LocalLimiter
 from ...rate_limit.policy import LimitPolicy, Rate, validate_rate
@@ -397,7 +397,7 @@ class RateLimits:
         act = Act(actor=actor, action="limits reset", target=target, reason=reason)
         return await self._audit.act(act, work, lambda taken: "filled" if taken else "was full")
 
-    async def look(self, policy: str, subject: str, *, at: str | None = None) -> Look:
+    async def peek(self, policy: str, subject: str, *, at: str | None = None) -> Peek:
         """What a check of the subject would meet now, and under which limit; takes nothing.
 
         Raises:
@@ -408,7 +408,7 @@ class RateLimits:
         limiter = self._book.named(policy)
         record = limiter.record(subject, at)
         answer = await self._decider.run(operations.peek(limiter.policy, record.key))
-        return look_at(limiter.policy, answer, self._decider.source, digest_of(record.digest))
+        return peeked(limiter.policy, answer, self._decider.source, digest_of(record.digest))
 
     async def set_limit(
         self,
