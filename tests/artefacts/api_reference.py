@@ -105,7 +105,7 @@ CHAPTERS = (
     Chapter(
         "What a revocation came to",
         "aragora_redis.state.revocations.receipt",
-        ("Receipt", "Level", "Loaded"),
+        ("Receipt", "Level", "Imported"),
     ),
     Chapter("Verified tokens", "aragora_redis.jwt", ("VerifiedToken",)),
     Chapter("Refresh tokens", "aragora_redis.state.tokens.refresh", at="state.refresh_tokens"),

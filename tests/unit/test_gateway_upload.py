@@ -12,7 +12,7 @@ from aragora_redis.gateway import upload
 from aragora_redis.gateway.app import create_app
 from aragora_redis.gateway.upload import PATIENCE, SLOWEST, UPLOAD_LIMIT, Upload
 from aragora_redis.settings import from_env
-from aragora_redis.state.revocations.loading import LOAD_STEP
+from aragora_redis.state.revocations.importing import IMPORT_STEP
 from aragora_redis.state.shared import SharedState
 from aragora_redis.testing import FakeClock
 from aragora_redis.tokens.entry import DAY, MEMBER_BYTES, NOTE_LIMIT, Entry
@@ -69,7 +69,7 @@ async def test_an_import_may_be_longer_than_any_other_body(gateway):
 async def test_an_upload_that_stops_says_what_it_has_joined_and_holds_nothing(gateway, monkeypatch):
     state, client = gateway
     monkeypatch.setattr(upload, "PATIENCE", 1.0)
-    body = exported(state, LOAD_STEP + 500)
+    body = exported(state, IMPORT_STEP + 500)
 
     async def stopping():
         yield body[:-150]
@@ -78,7 +78,7 @@ async def test_an_upload_that_stops_says_what_it_has_joined_and_holds_nothing(ga
     stopped = [asyncio.create_task(client.post(IMPORT, content=stopping())) for _ in range(3)]
     answers = {answer.status_code: answer.json() for answer in await asyncio.gather(*stopped)}
     assert set(answers) == {408, 503}, "two at once, and no more"
-    last = LOAD_STEP + 500  # with the first line, and without the last two
+    last = IMPORT_STEP + 500  # with the first line, and without the last two
     assert f"end after line {last}" in answers[408]["detail"]
     assert (answers[408]["ran"], len(state.tokens)) == ("yes", last - 1)
     endless = await client.post(IMPORT, content=pieces(exported(state, 1)[:-9] + b"x" * LINE_LIMIT))

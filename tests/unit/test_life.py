@@ -37,7 +37,7 @@ FACES: dict[str, Callable[[Any], Any]] = {
     "pardon": lambda s: s.tokens.pardon(jti="t"),
     "count": lambda s: s.tokens.count(),
     "list": lambda s: s.tokens.list(),
-    "load": lambda s: s.tokens.load([]),
+    "import": lambda s: s.tokens.import_all([]),
     "begin": lambda s: s.refresh_tokens.begin("7"),
     "rotate": lambda s: s.refresh_tokens.rotate(CLAIMS),
     "is_used_up": lambda s: s.refresh_tokens.is_used_up(CLAIMS),

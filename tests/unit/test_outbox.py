@@ -451,10 +451,10 @@ async def test_without_redis_it_carries_revocations_over_a_restart(tmp_path):
 async def test_without_redis_what_was_imported_outlives_a_restart_too(tmp_path):
     async with memory_state() as elsewhere:
         await elsewhere.tokens.revoke("x", expires_at=time.time() + 60, reason="why")
-        exported = b"".join([piece async for piece in elsewhere.tokens.export()])
+        exported = b"".join([piece async for piece in elsewhere.tokens.export_all()])
     of_outbox = Settings(tokens=TokenSettings(outbox=tmp_path / "outbox"))
     async with memory_state(settings=of_outbox) as state:
-        await state.tokens.load(exported.splitlines(keepends=True))
+        await state.tokens.import_all(exported.splitlines(keepends=True))
     async with memory_state(settings=of_outbox) as state:
         assert await state.tokens.reason({"jti": "x"}) == "why"
 

@@ -29,7 +29,7 @@ from aragora_redis.errors import (
 )
 from aragora_redis.policies import parse_policies
 from aragora_redis.settings import Settings
-from aragora_redis.state.revocations.loading import LOAD_STEP
+from aragora_redis.state.revocations.importing import IMPORT_STEP
 from aragora_redis.sync import SharedState
 from aragora_redis.sync.call import Call
 from aragora_redis.sync.loop import Loop
@@ -325,7 +325,7 @@ def test_threads_have_what_the_api_names(part):
 
 
 EXPIRES = time.time() + 3600
-MANY = 3 * LOAD_STEP + 7
+MANY = 3 * IMPORT_STEP + 7
 
 
 @pytest.mark.parametrize("vouched_by_another", [False, True])
@@ -353,7 +353,7 @@ def test_what_is_loaded_while_a_thread_judges_is_heeded(state, monkeypatch, vouc
 def exported(state):
     for number in range(MANY):
         state._crossing.here.revocations.apply(jti_entry(b"k", str(number), EXPIRES, ""))
-    return b"".join(state.tokens.export()).splitlines(keepends=True)
+    return b"".join(state.tokens.export_all()).splitlines(keepends=True)
 
 
 def test_an_import_has_its_time_for_each_step_and_reads_in_its_own_thread(
@@ -378,7 +378,7 @@ def test_an_import_has_its_time_for_each_step_and_reads_in_its_own_thread(
 
     monkeypatch.setattr(publisher, "publish_all", counted)
     monkeypatch.setattr(state._crossing, "cross", crossed)
-    assert state.tokens.load(read(), within=7.0).entries == MANY
+    assert state.tokens.import_all(read(), within=7.0).entries == MANY
     assert steps == [(1, 7.0), (2, 7.0), (3, 7.0), (5, 7.0)], "the last one at its end"
     assert set(allowed) == {7.0}
     assert readers == {threading.get_ident()}
@@ -386,19 +386,19 @@ def test_an_import_has_its_time_for_each_step_and_reads_in_its_own_thread(
 
 def test_an_import_whose_reading_fails_ends_and_has_joined_what_came_before(exported):
     def read():
-        yield from exported[: LOAD_STEP + 5]
+        yield from exported[: IMPORT_STEP + 5]
         raise OSError("the file is gone")
 
     with SharedState(Settings()) as state:
         with pytest.raises(OSError, match="gone"):
-            state.tokens.load(read())
+            state.tokens.import_all(read())
         with pytest.raises(InvalidInputError, match="line 4"):
-            state.tokens.load([*exported[:3], b"spoilt\n", *exported[4:]])
-        assert len(state._crossing.here.tokens) == LOAD_STEP - 1
+            state.tokens.import_all([*exported[:3], b"spoilt\n", *exported[4:]])
+        assert len(state._crossing.here.tokens) == IMPORT_STEP - 1
         life = state._crossing._life
         assert life is not None
         tasks = asyncio.all_tasks(life.loop.loop)
-        assert not [each for each in tasks if "load" in str(each.get_coro())]
+        assert not [each for each in tasks if "import_all" in str(each.get_coro())]
 
 
 def test_an_import_whose_state_is_closed_meanwhile_says_that_it_has_joined_some(exported):
@@ -408,14 +408,14 @@ def test_an_import_whose_state_is_closed_meanwhile_says_that_it_has_joined_some(
                 state.close()
             yield line
 
-    for lines, ran in ((0, Ran.NO), (LOAD_STEP, Ran.YES), (2 * LOAD_STEP, Ran.YES)):
+    for lines, ran in ((0, Ran.NO), (IMPORT_STEP, Ran.YES), (2 * IMPORT_STEP, Ran.YES)):
         with SharedState(Settings()) as state:
             loop = current().loop
             with pytest.raises(NotStartedError) as caught:
-                state.tokens.load(of(state, lines))
+                state.tokens.import_all(of(state, lines))
             assert (caught.value.ran, caught.value.__context__) == (ran, None)
     assert loop is not None
-    assert not [t for t in loop.run(all_tasks(), 1) if "load" in str(t.get_coro())]
+    assert not [t for t in loop.run(all_tasks(), 1) if "import_all" in str(t.get_coro())]
 
 
 async def all_tasks():

@@ -14,7 +14,7 @@ from tests.gateways import client_of
 from aragora_redis import sync
 from aragora_redis.errors import InvalidInputError, Ran
 from aragora_redis.settings import from_env
-from aragora_redis.state.revocations.loading import LOAD_STEP
+from aragora_redis.state.revocations.importing import IMPORT_STEP
 from aragora_redis.state.shared import SharedState
 from aragora_redis.tokens.entry import DAY, Entry, RevocationKind
 from aragora_redis.tokens.lines import entry_of, line_of, sealed
@@ -185,8 +185,8 @@ async def test_over_http(gateway):
     exported = await client.get("/v1/tokens/export")
     assert exported.headers["content-type"].startswith("application/x-ndjson")
     async with SharedState(from_env({})) as other:
-        loaded = await other.tokens.load(exported.content.splitlines(keepends=True))
-        assert loaded.entries == 2
+        imported = await other.tokens.import_all(exported.content.splitlines(keepends=True))
+        assert imported.entries == 2
         assert other.tokens.is_revoked({"jti": "x"})
         assert await other.tokens.note({"jti": "x"}) == Note(RevocationKind.JTI, "ann", "why")
     back = await client.post("/v1/tokens/import", content=exported.content)
@@ -204,24 +204,29 @@ async def test_over_http(gateway):
 
 @pytest.mark.parametrize(
     ("bad", "ran", "joined"),
-    [(0, Ran.NO, 0), (1, Ran.NO, 0), (9, Ran.YES, 8), (LOAD_STEP + 200, Ran.YES, LOAD_STEP + 199)],
+    [
+        (0, Ran.NO, 0),
+        (1, Ran.NO, 0),
+        (9, Ran.YES, 8),
+        (IMPORT_STEP + 200, Ran.YES, IMPORT_STEP + 199),
+    ],
 )
 async def test_i5_what_came_before_a_bad_line_is_joined_and_the_error_says_so(bad, ran, joined):
     async with SharedState(from_env({})) as state:
         today = int(time.time() // DAY)
-        many = [entry(number, day=today + 1) for number in range(LOAD_STEP + 500)]
+        many = [entry(number, day=today + 1) for number in range(IMPORT_STEP + 500)]
         lines = written(*many, key=state.settings.fingerprint)
         lines[bad] = b"spoilt\n"
         with pytest.raises(InvalidInputError) as caught:
-            await state.tokens.load(lines)
+            await state.tokens.import_all(lines)
         assert (caught.value.ran, len(state.tokens)) == (ran, joined)
 
 
 async def test_an_import_of_what_has_expired_does_not_hold_the_loop():
     async with SharedState(from_env({})) as state:
-        over = [entry(number, day=10_000) for number in range(5 * LOAD_STEP)]
+        over = [entry(number, day=10_000) for number in range(5 * IMPORT_STEP)]
         loading = asyncio.create_task(
-            state.tokens.load(written(*over, key=state.settings.fingerprint))
+            state.tokens.import_all(written(*over, key=state.settings.fingerprint))
         )
         turns = 0
         while not loading.done():
@@ -238,9 +243,9 @@ async def test_what_was_pardoned_and_revoked_again_is_still_a_token_and_can_be_i
         await state.tokens.revoke("x", expires_at=EXPIRES)
         shown = (await state.tokens.list()).shown
         assert {each.what for each in shown} == {"token", "pardon"}
-        exported = b"".join([piece async for piece in state.tokens.export()])
+        exported = b"".join([piece async for piece in state.tokens.export_all()])
         async with SharedState(from_env(PARDON)) as other:
-            await other.tokens.load(exported.splitlines(keepends=True))
+            await other.tokens.import_all(exported.splitlines(keepends=True))
             assert other.tokens.is_revoked({"jti": "x"})
 
 
@@ -285,8 +290,8 @@ def test_threads_have_all_of_it_too():
         assert state.tokens.note({"jti": "x"}) == Note(RevocationKind.JTI, "ann")
         assert state.tokens.count() == 1
         assert state.tokens.list().total == 1
-        lines = b"".join(state.tokens.export()).splitlines(keepends=True)
-        assert state.tokens.load(lines).entries == 1
+        lines = b"".join(state.tokens.export_all()).splitlines(keepends=True)
+        assert state.tokens.import_all(lines).entries == 1
         state.tokens.pardon(jti="x")
         assert not state.tokens.is_revoked({"jti": "x"})
 

@@ -219,13 +219,13 @@ def export(
     async def work(desk: Desk) -> None:
         # Whole or not at all: what is cut short must not be taken for all.
         if str(file) == "-":
-            async for lines in revocations.export(desk):
+            async for lines in revocations.export_all(desk):
                 sys.stdout.buffer.write(lines)
             return
         written = file.with_name(file.name + ".part")
         try:
             with written.open("wb") as out:
-                async for lines in revocations.export(desk):
+                async for lines in revocations.export_all(desk):
                     out.write(lines)
             written.replace(file)
         finally:
@@ -247,18 +247,20 @@ def import_(
     who, settings = signed(actor, reason), settings_of(lab)
     with contextlib.ExitStack() as stack:
         lines = sys.stdin.buffer if str(file) == "-" else stack.enter_context(file.open("rb"))
-        loaded = at_desk(
+        imported = at_desk(
             settings,
-            lambda desk: revocations.load(desk, _bounded(lines, file), actor=who, reason=reason),
+            lambda desk: revocations.import_all(
+                desk, _bounded(lines, file), actor=who, reason=reason
+            ),
             acts=True,
         )
     if as_json:
         output.write_json(
-            {"read": loaded.entries, "expired": loaded.expired, "level": loaded.level.word}
+            {"read": imported.entries, "expired": imported.expired, "level": imported.level.word}
         )
     else:
-        over = f", {loaded.expired} of them expired" if loaded.expired else ""
-        output.write(f"{loaded.entries} revocations read{over}; joined: {loaded.level.word}")
+        over = f", {imported.expired} of them expired" if imported.expired else ""
+        output.write(f"{imported.entries} revocations read{over}; joined: {imported.level.word}")
 
 
 def _bounded(lines: BinaryIO, file: Path) -> Iterator[bytes]:

@@ -124,7 +124,7 @@ def _transfers(state: SharedState) -> APIRouter:
     )
     async def export() -> StreamingResponse:
         """All revocations. What ends without its last line was cut short, and is refused later."""
-        pieces = state.tokens.export()
+        pieces = state.tokens.export_all()
         # An outage is told by the status: the first page is read before anything is sent.
         begun = [await anext(pieces), await anext(pieces)]
 
@@ -154,12 +154,12 @@ def _transfers(state: SharedState) -> APIRouter:
         upload = Upload(request.receive)
         async with under_way:
             try:
-                loaded = await state.tokens.load(
+                imported = await state.tokens.import_all(
                     upload.lines(), reason=signed.reason, actor=signed.actor or caller
                 )
             except InvalidInputError as error:
                 raise _of_upload(upload, error) from error
-        return LoadedBody.model_validate(asdict(loaded) | {"level": loaded.level.word})
+        return LoadedBody.model_validate(asdict(imported) | {"level": imported.level.word})
 
     return router
 

@@ -10,12 +10,12 @@ from itertools import islice
 from typing import Any
 
 from ..errors import AragoraRedisError, InvalidInputError, NotStartedError, Ran
-from ..state.revocations.loading import LOAD_STEP
-from ..state.revocations.receipt import Loaded
+from ..state.revocations.importing import IMPORT_STEP
+from ..state.revocations.receipt import Imported
 from ..state.shared import SharedState
 from .crossing import Crossing
 
-Load = Callable[[SharedState, AsyncIterator[bytes]], Coroutine[Any, Any, Loaded]]
+Work = Callable[[SharedState, AsyncIterator[bytes]], Coroutine[Any, Any, Imported]]
 
 
 class Import:
@@ -23,22 +23,22 @@ class Import:
 
     Args:
         crossing: the way to the loop, where it goes on between the steps.
-        load: the whole of it, given the lines.
+        work: the whole of it, given the lines.
         within: seconds for one step.
     """
 
-    def __init__(self, crossing: Crossing, load: Load, within: float) -> None:
+    def __init__(self, crossing: Crossing, work: Work, within: float) -> None:
         self._crossing = crossing
-        self._load = load
+        self._work = work
         self._within = within
         self._steps: asyncio.Queue[list[bytes]] = asyncio.Queue()
-        self._work: asyncio.Task[Loaded] | None = None
+        self._task: asyncio.Task[Imported] | None = None
 
-    def run(self, lines: Iterable[bytes]) -> Loaded:
+    def run(self, lines: Iterable[bytes]) -> Imported:
         """Hand over all lines; raises as the import does."""
         given, joined = iter(lines), False
         try:
-            while step := list(islice(given, LOAD_STEP)):
+            while step := list(islice(given, IMPORT_STEP)):
                 if not self._crossing.cross(partial(self._take, step=step), self._within):
                     break
                 joined = True
@@ -62,15 +62,15 @@ class Import:
             taken.cancel()
         return not work.done()
 
-    async def _finish(self, state: SharedState) -> Loaded:
+    async def _finish(self, state: SharedState) -> Imported:
         work = self._begun(state)
         self._steps.put_nowait([])
         return await work
 
-    def _begun(self, state: SharedState) -> asyncio.Task[Loaded]:
-        if self._work is None:
-            self._work = asyncio.create_task(self._load(state, self._lines()))
-        return self._work
+    def _begun(self, state: SharedState) -> asyncio.Task[Imported]:
+        if self._task is None:
+            self._task = asyncio.create_task(self._work(state, self._lines()))
+        return self._task
 
     async def _lines(self) -> AsyncIterator[bytes]:
         while step := await self._steps.get():
@@ -82,10 +82,10 @@ class Import:
         try:
             self._crossing.later(self._abandon)
         except NotStartedError:  # it was closed, and the loop may go on for others
-            if self._work is not None:
+            if self._task is not None:
                 with contextlib.suppress(RuntimeError):
-                    self._work.get_loop().call_soon_threadsafe(self._work.cancel)
+                    self._task.get_loop().call_soon_threadsafe(self._task.cancel)
 
     def _abandon(self) -> None:
-        if self._work is not None:
-            self._work.cancel()
+        if self._task is not None:
+            self._task.cancel()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..state.revocations.loading import LOAD_LIMIT
-from ..state.revocations.receipt import Instant, Level, Loaded, Receipt
+from ..state.revocations.importing import IMPORT_LIMIT
+from ..state.revocations.receipt import Imported, Instant, Level, Receipt
 from ..state.revocations.revocations import REVOKE_LIMIT
 from ..state.shared import SharedState
 from ..state.tokens.verification import VERIFY_LIMIT
@@ -175,39 +175,41 @@ class Tokens:
 
     def count(self) -> int:
         """How many revocations are kept."""
-        return self._crossing.cross(lambda state: state.tokens.count(), LOAD_LIMIT)
+        return self._crossing.cross(lambda state: state.tokens.count(), IMPORT_LIMIT)
 
     def list(self, limit: int = 50, *, after: str | None = None) -> RevocationList:
         """A page of the revocations, those first that may be forgotten first."""
-        return self._crossing.cross(lambda state: state.tokens.list(limit, after=after), LOAD_LIMIT)
+        return self._crossing.cross(
+            lambda state: state.tokens.list(limit, after=after), IMPORT_LIMIT
+        )
 
-    def export(self) -> Iterator[bytes]:
+    def export_all(self) -> Iterator[bytes]:
         """All revocations as JSON lines of digests, in pieces that belong together."""
 
         async def begin(state: SharedState) -> AsyncIterator[bytes]:
-            return state.tokens.export()
+            return state.tokens.export_all()
 
         async def piece(_: SharedState) -> bytes | None:
             return await anext(pieces, None)
 
-        pieces = self._crossing.cross(begin, LOAD_LIMIT)
-        while (found := self._crossing.cross(piece, LOAD_LIMIT)) is not None:
+        pieces = self._crossing.cross(begin, IMPORT_LIMIT)
+        while (found := self._crossing.cross(piece, IMPORT_LIMIT)) is not None:
             yield found
 
-    def load(
+    def import_all(
         self,
         lines: Iterable[bytes],
         *,
         reason: str = "",
         actor: str = "",
-        within: float = LOAD_LIMIT,
-    ) -> Loaded:
-        """Join what `export` wrote; `within` seconds for one step of 1 000 lines."""
+        within: float = IMPORT_LIMIT,
+    ) -> Imported:
+        """Join what `export_all` wrote; `within` seconds for one step of 1 000 lines."""
 
-        def load(state: SharedState, given: AsyncIterator[bytes]) -> Coroutine[Any, Any, Loaded]:
-            return state.tokens.load(given, reason=reason, actor=actor, within=within)
+        def work(state: SharedState, given: AsyncIterator[bytes]) -> Coroutine[Any, Any, Imported]:
+            return state.tokens.import_all(given, reason=reason, actor=actor, within=within)
 
-        return Import(self._crossing, load, within).run(lines)
+        return Import(self._crossing, work, within).run(lines)
 
     def note(self, claims: Mapping[str, Any]) -> Note | None:
         """Who revoked a token and why; None where it is not revoked."""

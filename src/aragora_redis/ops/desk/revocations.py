@@ -7,7 +7,7 @@ from typing import Any
 
 from ...audit.act import Act
 from ...digests import digest_of
-from ...state.revocations.receipt import Instant, Loaded, Receipt
+from ...state.revocations.receipt import Imported, Instant, Receipt
 from ...tokens import operations
 from ...tokens.claims import ClaimNames, Judge
 from ...tokens.entry import SHARDS, Entry, RevocationKind, member_of
@@ -65,17 +65,17 @@ async def listing(desk: Desk, limit: int, after: str | None = None) -> Revocatio
     return await desk.tokens.list(limit, after=after)
 
 
-def export(desk: Desk) -> AsyncIterator[bytes]:
-    """All revocations as lines; raises as `Tokens.export`."""
-    return desk.tokens.export()
+def export_all(desk: Desk) -> AsyncIterator[bytes]:
+    """All revocations as lines; raises as `Tokens.export_all`."""
+    return desk.tokens.export_all()
 
 
-async def load(
+async def import_all(
     desk: Desk, lines: Iterable[bytes] | AsyncIterable[bytes], *, actor: str, reason: str
-) -> Loaded:
-    """Join exported revocations; raises as `Tokens.load`, and as `Desk.act`."""
+) -> Imported:
+    """Join exported revocations; raises as `Tokens.import_all`, and as `Desk.act`."""
     act = Act(actor=actor, action="tokens import", target="revocations", reason=reason)
-    return await desk.act(act, lambda: desk.tokens.load(lines), str)
+    return await desk.act(act, lambda: desk.tokens.import_all(lines), str)
 
 
 async def revoke_token(

@@ -63,7 +63,7 @@ class Receipt(Struct, frozen=True):
     not_before: int | None = None
 
 
-class Loaded(Struct, frozen=True):
+class Imported(Struct, frozen=True):
     """What an import has brought.
 
     Attributes:

@@ -37,8 +37,8 @@ from ...tokens.note import Note
 from ...tokens.transfer import Reader, Writer
 from ..audit.audit import UNRECORDED, Recorder
 from ..life import Life
-from ..revocations.loading import LOAD_LIMIT, Loading, in_steps
-from ..revocations.receipt import Instant, Level, Loaded, Receipt, unix
+from ..revocations.importing import IMPORT_LIMIT, Importing, in_steps
+from ..revocations.receipt import Imported, Instant, Level, Receipt, unix
 from ..revocations.revocations import REVOKE_LIMIT, Revocations
 from .verification import VERIFY_LIMIT, TokenVerification
 
@@ -448,8 +448,10 @@ class Tokens:
         more = str(Place.of(page.shown[-1])) if page.more and page.shown else None
         return RevocationList(page.total, shown, more)
 
-    async def export(self) -> AsyncIterator[bytes]:
-        """All revocations as JSON lines of digests, in pieces that belong together; see `load`.
+    async def export_all(self) -> AsyncIterator[bytes]:
+        """All revocations, as JSON lines of digests; `import_all` takes them.
+
+        They come in pieces that belong together, of many lines each.
 
         Raises:
             OutageError, OutcomeUnknownError: the primary cannot be asked, or was replaced: what
@@ -462,15 +464,15 @@ class Tokens:
             yield writer.lines(page)
         yield writer.end()
 
-    async def load(
+    async def import_all(
         self,
         lines: Iterable[bytes] | AsyncIterable[bytes],
         *,
         reason: str = "",
         actor: str = "",
-        within: float = LOAD_LIMIT,
-    ) -> Loaded:
-        """Join what `export` wrote, line by line, to what is revoked here.
+        within: float = IMPORT_LIMIT,
+    ) -> Imported:
+        """Join what `export_all` wrote, line by line, to what is revoked here.
 
         What came before a line that is refused is joined, which is harmless; `ran` says if any was.
 
@@ -486,17 +488,17 @@ class Tokens:
         """
         self._life.require()
 
-        async def work() -> Loaded:
+        async def work() -> Imported:
             reader = Reader(
                 fingerprint_of(self._key),
                 earliest=self._earliest(),
                 latest=self._latest(),
                 skew=self._skew,
             )
-            loading = Loading(reader, self._publisher, within)
+            importing = Importing(reader, self._publisher, within)
             async for step in in_steps(lines):
-                await loading.step(step)
-            return loading.finish()
+                await importing.step(step)
+            return importing.finish()
 
         act = Act(actor=actor, action="tokens import", target="revocations", reason=reason)
         return await self._audit.act(act, work, str)

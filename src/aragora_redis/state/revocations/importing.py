@@ -10,15 +10,15 @@ from ...errors import InvalidInputError, Ran
 from ...tokens.entry import Entry
 from ...tokens.transfer import Reader
 from .publisher import Publisher
-from .receipt import Loaded
+from .receipt import Imported
 
-LOAD_LIMIT = 10.0
+IMPORT_LIMIT = 10.0
 """Seconds that one step of an import may take."""
-LOAD_STEP = 1_000
+IMPORT_STEP = 1_000
 """Lines of one step."""
 
 
-class Loading:
+class Importing:
     """One import under way.
 
     Args:
@@ -51,7 +51,7 @@ class Loading:
             raise
         await self._join(entries)
 
-    def finish(self) -> Loaded:
+    def finish(self) -> Imported:
         """What the import has brought, once all lines were joined.
 
         Raises:
@@ -62,7 +62,7 @@ class Loading:
         except InvalidInputError as error:
             error.ran = self._ran
             raise
-        return Loaded(self._reader.count, self._reader.expired, self._level)
+        return Imported(self._reader.count, self._reader.expired, self._level)
 
     @property
     def _ran(self) -> Ran:
@@ -78,13 +78,13 @@ async def in_steps(lines: Iterable[bytes] | AsyncIterable[bytes]) -> AsyncIterat
     """The lines of an import, as many at a time as one step joins."""
     if not isinstance(lines, AsyncIterable):
         given = iter(lines)
-        while step := list(islice(given, LOAD_STEP)):
+        while step := list(islice(given, IMPORT_STEP)):
             yield step
         return
     step = []
     async for line in lines:
         step.append(line)
-        if len(step) == LOAD_STEP:
+        if len(step) == IMPORT_STEP:
             yield step
             step = []
     if step:
