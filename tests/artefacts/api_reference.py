@@ -26,8 +26,8 @@ _HEAD = """\
 
 Durations are seconds and instants Unix seconds, unless it says otherwise. Every error is an
 [`AragoraRedisError`](#errors) that tells in `ran` whether the operation ran. For threads
-`aragora_redis.sync` has the same names without `await`. How to do what with it: [how-to](how-to/).
-The HTTP API describes itself at `/openapi.json`.
+`aragora_redis.sync` has the same methods without `await`, except where a method says otherwise. How
+to do what with it: [how-to](how-to/). The HTTP API describes itself at `/openapi.json`.
 """
 
 
@@ -62,7 +62,10 @@ CHAPTERS = (
         "aragora_redis.state.rate_limits.rate_limits",
         ("RateLimits",),
         at="state.rate_limits",
-        inner=("use", "run", "finish", "on_accepted"),
+        inner=(
+            *("use", "run", "finish", "on_accepted", "on_push", "at_hand"),
+            *("settle_debts", "in_debt"),
+        ),
     ),
     Chapter("What a check says", f"{_LIMITS}.gcra", ("Decision", "Source")),
     Chapter("What a peek at a limit says", f"{_LIMITS}.gcra", ("Peek",)),
@@ -93,6 +96,7 @@ CHAPTERS = (
         "aragora_redis.state.tokens.tokens",
         ("Tokens",),
         at="state.tokens",
+        inner=("outbox_depth",),
     ),
     Chapter("Why a token is refused", "aragora_redis.tokens.claims", ("Verdict",)),
     Chapter(
@@ -129,7 +133,7 @@ CHAPTERS = (
         "aragora_redis.state.circuits.circuits",
         ("Circuits",),
         at="state.circuits",
-        inner=("use", "run", "channel", "held", "on_push", "on_link_up"),
+        inner=("use", "run", "channel", "held", "in_flight", "on_push", "on_link_up"),
     ),
     Chapter(
         "One circuit",
@@ -138,10 +142,16 @@ CHAPTERS = (
         at='state.circuits["NAME"]',
         inner=(
             *("begin", "use", "adopt", "idle", "admit", "count", "give_up", "acquired"),
-            *("monotonic", "tend", "report_evidence"),
+            *("monotonic", "tend", "report_evidence", "rest", "resting", "enter", "step_in"),
+            *("count_at", "lease"),
         ),
     ),
-    Chapter("A guarded call", "aragora_redis.state.circuits.guard", ("Guard",)),
+    Chapter(
+        "A guarded call",
+        "aragora_redis.state.circuits.guard",
+        ("Guard",),
+        inner=("begin", "leave", "under_way"),
+    ),
     Chapter(
         "Leave to make a call",
         "aragora_redis.circuit.permit",
@@ -156,7 +166,7 @@ CHAPTERS = (
         "aragora_redis.state.audit.audit",
         ("Audit",),
         at="state.audit",
-        inner=("act", "note", "run", "finish"),
+        inner=("act", "note", "run", "finish", "in_step", "record_again"),
     ),
     Chapter("A page of them", "aragora_redis.audit.page", ("Page",)),
     Chapter("One act", "aragora_redis.audit.act", ("Act",)),
@@ -164,7 +174,11 @@ CHAPTERS = (
         "The shared state, for threads", "aragora_redis.sync", ("SharedState",), inner=("crossing",)
     ),
     Chapter("Calls by httpx", "aragora_redis.web.httpx"),
-    Chapter("Starlette", "aragora_redis.web.starlette"),
+    Chapter(
+        "Starlette",
+        "aragora_redis.web.starlette",
+        inner=("is_settled", "try_load", "keep_id", "cookie", "cookie_value", "cookie_age"),
+    ),
     Chapter(
         "FastAPI",
         "aragora_redis.web.fastapi",

@@ -178,6 +178,7 @@ def test_a_circuit_opens_tries_and_closes(state):
     assert circuit.state == "closed"
     permit = circuit.acquire()
     assert circuit.keep(permit) == 5.0
+    assert (circuit.snapshot().state, circuit.snapshot().in_flight) == ("closed", 1)
     circuit.release(permit)
     assert state.circuits.force("llm", "open", reason="why").reason == "why"
     assert [each.state for each in state.circuits.all()] == ["forced-open"]

@@ -123,6 +123,15 @@ class Circuit:
         """`closed`, `open`, `half-open`, `forced-open` or `forced-closed`, as known here."""
         return self._circuit().state
 
+    def snapshot(self) -> CircuitStatus:
+        """How it is, now."""
+        circuit = self._circuit()
+
+        async def ask(_state: SharedState) -> CircuitStatus:
+            return circuit.snapshot()
+
+        return self._crossing.cross(ask, 0)
+
     def acquire(self) -> Permit:
         """Leave to make one call, which holds a place as the asynchronous one does.
 

@@ -128,7 +128,7 @@ class RateLimits:
             wait: seconds.
             at: for a limit with `co_locate`, the subject of that other limit.
             limit: as for `check`.
-            waiter: of this call, by which others let it give up.
+            waiter: of this call, by which other tasks let it give up; threads have none.
         """
         validate_seconds(wait, "how long to wait")
 
@@ -312,7 +312,7 @@ class RateLimits:
         Args:
             checks: as for `check_all`.
             wait: seconds.
-            waiter: of this call, by which others let it give up.
+            waiter: of this call, by which other tasks let it give up; threads have none.
 
         Raises:
             UnknownPolicyError, InvalidInputError: the arguments, or limits in several hash slots of
