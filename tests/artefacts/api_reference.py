@@ -235,28 +235,43 @@ def page() -> str:
     for chapter in CHAPTERS:
         where = f"At `{chapter.at}`." if chapter.at else f"In `{chapter.module}`."
         parts += [f"## {chapter.title}\n", f"{where}\n"]
-        for name, thing in _shown(chapter):
+        for name, thing in shown(chapter):
             parts += _class(chapter, name, thing) if inspect.isclass(thing) else _call(name, thing)
     return "\n".join(parts)
 
 
 def documented(chapter: Chapter) -> Iterator[Any]:
-    """The classes and functions that it shows."""
-    for _, thing in _shown(chapter):
+    """The classes and functions that it shows, and what of the classes is shown."""
+    for _, thing in shown(chapter):
         yield thing
         if inspect.isclass(thing):
-            for attribute, member in _members(chapter, thing):
-                if _hidden(chapter, attribute, member):
-                    continue
-                found = getattr(member, "fget", None) or getattr(member, "__func__", member)
-                if inspect.isfunction(found):
-                    yield found
+            for _, member in members(chapter, thing):
+                yield getattr(member, "fget", None) or getattr(member, "__func__", member)
 
 
-def _shown(chapter: Chapter) -> Iterator[tuple[str, Any]]:
+def shown(chapter: Chapter) -> Iterator[tuple[str, Any]]:
+    """The classes and functions that it shows, by name."""
     module = importlib.import_module(chapter.module)
     names = chapter.names or getattr(module, "__all__", None) or _defined_in(module)
     return ((name, getattr(module, name)) for name in names)
+
+
+def members(chapter: Chapter, thing: type) -> Iterator[tuple[str, Any]]:
+    """The methods and properties of a class that it shows.
+
+    Those that the class defines; of what a state holds also what it has of others of the library.
+    """
+    for each in thing.__mro__ if chapter.at else (thing,):
+        if each.__module__.startswith("aragora_redis."):
+            for attribute, member in vars(each).items():
+                if not _hidden(chapter, attribute, member):
+                    yield attribute, member
+
+
+def _hidden(chapter: Chapter, attribute: str, member: Any) -> bool:
+    called = inspect.isfunction(member) or isinstance(member, classmethod | staticmethod | property)
+    public = not attribute.startswith("_") and attribute not in chapter.inner
+    return not (called and public and inspect.getdoc(member))
 
 
 def _defined_in(module: Any) -> list[str]:
@@ -277,32 +292,19 @@ def _class(chapter: Chapter, name: str, thing: type) -> Iterator[str]:
         yield from (f"- `{each.name}` = `{each.value!r}`" for each in thing)
         yield ""
         return
-    for attribute, member in _members(chapter, thing):
-        if _hidden(chapter, attribute, member):
-            continue
+    for attribute, member in members(chapter, thing):
         if isinstance(member, property):
             yield f"#### `{_at(chapter, attribute)}`\n"
             yield from _told(parse(inspect.getdoc(member) or "", DocstringStyle.GOOGLE))
         elif isinstance(member, classmethod | staticmethod):
             yield from _call(f"{name}.{attribute}", member.__func__, level=4)
-        elif inspect.isfunction(member):
+        else:
             yield from _call(_at(chapter, attribute), member, level=4)
 
 
 def _is_value(thing: type) -> bool:
     """Whether its arguments are what it holds."""
     return is_dataclass(thing) or issubclass(thing, Struct)
-
-
-def _members(chapter: Chapter, thing: type) -> Iterator[tuple[str, Any]]:
-    """What it defines; of what a state holds also what it has of others of the library."""
-    for each in thing.__mro__ if chapter.at else (thing,):
-        if each.__module__.startswith("aragora_redis."):
-            yield from vars(each).items()
-
-
-def _hidden(chapter: Chapter, attribute: str, member: Any) -> bool:
-    return attribute.startswith("_") or attribute in chapter.inner or not inspect.getdoc(member)
 
 
 def _at(chapter: Chapter, attribute: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import inspect
 import os
 import threading
@@ -13,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.artefacts import api_reference
 from tests.artefacts.api_reference import CHAPTERS
 
 from aragora_redis import LimitCheck, Rate, sync
@@ -32,8 +32,10 @@ from aragora_redis.settings import Settings
 from aragora_redis.state.revocations.importing import IMPORT_STEP
 from aragora_redis.sync import SharedState
 from aragora_redis.sync.call import Call
+from aragora_redis.sync.circuits import Guard
 from aragora_redis.sync.loop import Loop
 from aragora_redis.sync.process import current
+from aragora_redis.sync.rate_limits import Limited, Reserved
 from aragora_redis.tokens.entry import jti_entry
 
 POLICIES = parse_policies(
@@ -309,20 +311,38 @@ def test_what_the_loop_began_is_unknown_and_what_it_did_not_never_runs(monkeypat
     assert ran == ["begun"]
 
 
-AT = {
-    "Tokens": "state.tokens",
-    "RefreshTokens": "state.refresh_tokens",
-    "Sessions": "state.sessions",
+FACES = {
+    **{name: getattr(sync, name) for name in sync.__all__},
+    **{face.__name__: face for face in (Guard, Limited, Reserved)},
+}
+NOT_FOR_THREADS = {
+    # A waiter belongs to the tasks of one event loop.
+    "RateLimits.acquire": "waiter",
+    "RateLimits.acquire_all": "waiter",
 }
 
 
-@pytest.mark.parametrize("part", AT)
-def test_threads_have_what_the_api_names(part):
-    (chapter,) = (each for each in CHAPTERS if each.at == AT[part])
-    theirs = getattr(importlib.import_module(chapter.module), part)
-    public = {name for name in dir(theirs) if not name.startswith("_")}
-    known = {name for name in public if inspect.isfunction(getattr(theirs, name))}
-    assert known - {*chapter.inner} <= {*vars(getattr(sync, part))}
+@pytest.mark.parametrize("name", FACES)
+def test_threads_have_what_the_api_shows_and_call_it_alike(name):
+    ((chapter, of_tasks),) = (
+        (chapter, thing)
+        for chapter in CHAPTERS
+        if chapter.module.startswith("aragora_redis.state.")
+        for shown, thing in api_reference.shown(chapter)
+        if shown == name
+    )
+    for attribute, member in api_reference.members(chapter, of_tasks):
+        left_out = NOT_FOR_THREADS.get(f"{name}.{attribute}")
+        expected = [each for each in parameters(member) if each[0] != left_out]
+        assert parameters(inspect.getattr_static(FACES[name], attribute)) == expected, attribute
+
+
+def parameters(member):
+    """Of a method: the name, the kind and the default of each."""
+    if isinstance(member, property):
+        return [(property,)]
+    function = getattr(member, "__func__", member)
+    return [(p.name, p.kind, p.default) for p in inspect.signature(function).parameters.values()]
 
 
 EXPIRES = time.time() + 3600
