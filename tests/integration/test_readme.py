@@ -5,12 +5,9 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
-from aragora_redis.circuit.policy import CircuitPolicy
-from aragora_redis.policies import file, parse_policies
-from aragora_redis.sessions.policy import SessionPolicy
+from aragora_redis.policies import parse_policies
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -32,15 +29,4 @@ def test_the_python_runs():
 
 def test_the_policies_are_policies():
     (toml,) = blocks("toml")
-    read = parse_policies(toml, source="README")
-    assert list(read.limits) == ["api", "org", "user"]
-    assert read.default_circuit == CircuitPolicy()
-    assert read.sessions == SessionPolicy(longest=SessionPolicy().absolute)
-
-
-def test_the_policies_have_every_key():
-    (toml,) = blocks("toml")
-    said = tomllib.loads(toml)
-    assert {key for limit in said["limits"].values() for key in limit} == {*file._LIMIT_KEYS}
-    assert {*said["circuits"]["default"]} == {*file._CIRCUIT_KEYS}
-    assert {*said["sessions"]} == {*file._SESSION_KEYS}
+    assert list(parse_policies(toml, source="README").limits) == ["api"]

@@ -274,8 +274,8 @@ class Environment(BaseModel):
             Group.LIMITS,
             "the path of a TOML file",
             "What limits, circuits and sessions are to be like; read at the start, and again "
-            "whenever it changes. A bad new one changes nothing. All that may stand there, with "
-            "the defaults: [README](../README.md#the-policies-file).",
+            "whenever it changes. A bad new one changes nothing. Every key, with its default: "
+            "[POLICIES.md](POLICIES.md).",
         ),
     ] = None
     expected_instances: Annotated[
