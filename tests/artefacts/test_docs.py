@@ -211,6 +211,12 @@ def test_links_lead_somewhere(page):
     assert broken_links(page, read(page)) == []
 
 
+def test_the_index_has_every_page():
+    linked = set(re.findall(r"\]\((?!\.\.)([^()]+\.md)\)", read("docs/README.md")))
+    pages = {page.relative_to("docs").as_posix() for page in PAGES if page.is_relative_to("docs")}
+    assert linked == pages - {"README.md"}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_blocks_are_shell(page):
     assert unparsable(read(page)) == []
