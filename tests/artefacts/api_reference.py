@@ -25,9 +25,9 @@ _HEAD = """\
 <!-- Written by `python -m tests.artefacts.api_reference --write`; edit the docstrings instead. -->
 
 Durations are seconds and instants Unix seconds, unless it says otherwise. Every error is an
-[`AragoraRedisError`](#errors) that tells in `ran` whether the operation ran. For threads
+[`AragoraRedisError`](#errors), whose `ran` says whether the operation ran. For threads
 `aragora_redis.sync` has the same methods without `await`, except where a method says otherwise. How
-to do what with it: [how-to](how-to/). The HTTP API describes itself at `/openapi.json`.
+to use it: [how-to](README.md#how-to). The HTTP API describes itself at `/openapi.json`.
 """
 
 

@@ -18,10 +18,11 @@ _HEAD = """\
 <!-- Written by `python -m aragora_redis.settings.reference --write`; edit the settings instead. -->
 
 The library, the gateway and the commands read the same variables. An empty one counts as unset.
-All that is wrong is told at once, each with its remedy, and `aragora-redis settings` shows every
-value that is in effect and where it came from, with secrets masked.
+All mistakes are reported at once, each with its remedy. `aragora-redis settings` shows every value
+that is in effect and where it came from, with secrets masked. What limits, circuits and sessions
+allow is not here but in the [policies file](POLICIES.md).
 
-Where Redis is follows from the first of these that is set:
+The first of these that is set says where Redis is:
 
 1. `ARAGORA_REDIS_MODE`, which demands a mode and is refused where the other variables name another;
 2. `ARAGORA_REDIS_SENTINEL_HOSTS` with `ARAGORA_REDIS_SENTINEL_MASTER`; an `ARAGORA_REDIS_URL`

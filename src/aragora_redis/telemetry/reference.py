@@ -16,8 +16,8 @@ _HEAD = """\
 
 <!-- Written by `python -m aragora_redis.telemetry.reference --write`; edit telemetry/ instead. -->
 
-The gateway serves these at `/metrics`. A service that uses the library exports them itself, with
-the package `prometheus-client`:
+The gateway serves the metrics below at `/metrics`. A service that uses the library exports them
+itself, with the package `prometheus-client`:
 
 ```python
 from aragora_redis.telemetry.prometheus import Metrics
