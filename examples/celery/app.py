@@ -8,7 +8,7 @@ from typing import Any
 
 from celery import Celery, Task
 
-from aragora_redis.errors import CircuitOpenError, LimitExceededError, OutageError
+from aragora_redis import CircuitOpenError, LimitExceededError, OutageError
 from aragora_redis.sync import SharedState
 
 app = Celery("app", broker=os.environ["CELERY_BROKER_URL"])

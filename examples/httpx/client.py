@@ -8,8 +8,7 @@ import sys
 
 import httpx
 
-from aragora_redis import SharedState
-from aragora_redis.errors import CircuitOpenError, LimitExceededError
+from aragora_redis import CircuitOpenError, LimitExceededError, SharedState
 from aragora_redis.web.httpx import CircuitTransport, LimitTransport
 
 UPSTREAM = os.environ.get("EXAMPLE_UPSTREAM", "http://localhost:9000")

@@ -1,4 +1,4 @@
-"""Shared state in Redis that keeps its word through a failover."""
+"""Rate limits, revoked tokens, sessions and circuits in Redis, correct through failovers."""
 
 from __future__ import annotations
 
@@ -6,33 +6,48 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .errors import AragoraRedisError
+    from .errors import AragoraRedisError, CircuitOpenError, LimitExceededError, OutageError
+    from .events import Events
     from .rate_limit.gcra import Decision
     from .rate_limit.joint import JointDecision, LimitCheck
     from .rate_limit.policy import Rate
+    from .sessions.stored import Session
+    from .settings import Settings
     from .state.revocations.receipt import Level, Receipt
     from .state.shared import SharedState
 
 __all__ = [
     "AragoraRedisError",
+    "CircuitOpenError",
     "Decision",
+    "Events",
     "JointDecision",
     "Level",
     "LimitCheck",
+    "LimitExceededError",
+    "OutageError",
     "Rate",
     "Receipt",
+    "Session",
+    "Settings",
     "SharedState",
 ]
 
 # Whoever imports one room, a command or an error say, does not pay for all the others.
 _DEFINED_IN = {
     "AragoraRedisError": ".errors",
+    "CircuitOpenError": ".errors",
     "Decision": ".rate_limit.gcra",
+    "Events": ".events",
     "JointDecision": ".rate_limit.joint",
     "Level": ".state.revocations.receipt",
     "LimitCheck": ".rate_limit.joint",
+    "LimitExceededError": ".errors",
+    "OutageError": ".errors",
     "Rate": ".rate_limit.policy",
     "Receipt": ".state.revocations.receipt",
+    "Session": ".sessions.stored",
+    "Settings": ".settings",
     "SharedState": ".state.shared",
 }
 

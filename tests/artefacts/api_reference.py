@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 from docstring_parser import Docstring, DocstringStyle, parse
 from msgspec import Struct
 
+import aragora_redis
 from aragora_redis.reference import write_or_check
 
 COMMITTED = Path("docs/API.md")
 
-_HEAD = """\
+_HEAD = f"""\
 # Python API
 
 <!-- Written by `python -m tests.artefacts.api_reference --write`; edit the docstrings instead. -->
@@ -28,6 +29,8 @@ Durations are seconds and instants Unix seconds, unless it says otherwise. Every
 [`AragoraRedisError`](#errors), whose `ran` says whether the operation ran. For threads
 `aragora_redis.sync` has the same methods without `await`, except where a method says otherwise. How
 to use it: [how-to](README.md#how-to). The HTTP API describes itself at `/openapi.json`.
+
+In `aragora_redis` itself are {", ".join(f"`{name}`" for name in aragora_redis.__all__)}.
 """
 
 

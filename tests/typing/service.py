@@ -10,11 +10,24 @@ from fastapi import FastAPI
 from flask import Flask, Response, jsonify
 from litestar import Litestar, Request, get
 
-from aragora_redis import Decision, Level, Receipt, SharedState, sync
-from aragora_redis.errors import AragoraRedisError, CircuitOpenError, Ran
+from aragora_redis import (
+    AragoraRedisError,
+    CircuitOpenError,
+    Decision,
+    Events,
+    Level,
+    LimitExceededError,
+    OutageError,
+    Receipt,
+    Session,
+    Settings,
+    SharedState,
+    sync,
+)
+from aragora_redis.errors import Ran
 from aragora_redis.events import Event, ViewChanged
 from aragora_redis.jwt import VerifiedToken
-from aragora_redis.sessions.stored import Session, SessionInfo
+from aragora_redis.sessions.stored import SessionInfo
 from aragora_redis.web import django, fastapi, flask, litestar
 from aragora_redis.web.flask import limited, require_token
 from aragora_redis.web.httpx import CircuitTransport, LimitTransport
@@ -64,7 +77,7 @@ def use_from_threads(state: sync.SharedState) -> None:
 
 def handle(error: AragoraRedisError) -> str:
     assert_type(error.ran, Ran)
-    if isinstance(error, CircuitOpenError):
+    if isinstance(error, CircuitOpenError | LimitExceededError | OutageError):
         assert_type(error.retry_after, float)
     return error.remedy
 
@@ -74,7 +87,12 @@ def listen(state: SharedState) -> None:
         if isinstance(event, ViewChanged):
             assert_type(event.epoch, int | None)
 
+    assert_type(state.events, Events)
     state.events.subscribe(hear)
+
+
+def build(settings: Settings) -> SharedState:
+    return SharedState(settings)
 
 
 def serve(state: SharedState) -> FastAPI:
