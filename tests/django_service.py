@@ -81,6 +81,10 @@ def read(request):
     return JsonResponse(dict(request.session.items()))
 
 
+def plain(_):
+    return HttpResponse("ok")
+
+
 def put(request):
     request.session.update(request.GET.dict())
     return HttpResponse("ok")
@@ -247,7 +251,7 @@ def without(request):
 VIEWS: dict[str, Any] = {
     each.__name__: each
     for each in (
-        *(read, put, clear, slow, slow_read, wrong, remember, log_in, log_out, flush),
+        *(plain, read, put, clear, slow, slow_read, wrong, remember, log_in, log_out, flush),
         *(change_password, me),
         *(circuit, refused, fails, aread, aput, alog_in, alog_out, ame, tight, atight, amine, mine),
         *(whose, awhose, without),

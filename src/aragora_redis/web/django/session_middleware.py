@@ -9,6 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.sessions import middleware
+from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest, HttpResponse
 
 from ...errors import AragoraRedisError, SessionDataError
@@ -45,6 +46,7 @@ class SessionMiddleware(middleware.SessionMiddleware):
             # Django's own handler of errors was nearer, and knows less.
             return answer_to(told) or response
         try:
+            _read_if_renewed(session)
             answer = super().process_response(request, response)
         except AragoraRedisError as error:
             if isinstance(error, SessionDataError):
@@ -71,3 +73,18 @@ class SessionMiddleware(middleware.SessionMiddleware):
         """The answer where a view has met that its session cannot be used."""
         told = getattr(getattr(request, "session", None), "told", None)
         return answer_to(exception) if exception is told else None
+
+
+def _read_if_renewed(session: SessionBase | None) -> None:
+    """Read a session that is saved only for its cookie to last anew. Raises as its `load` does.
+
+    Django reads it for the cookie's age, but has decided to save it by then: where the client's key
+    opens nothing, each of its requests would begin a session that nobody has the key of.
+    """
+    if (
+        session is not None
+        and session.session_key is not None
+        and not session.modified
+        and settings.SESSION_SAVE_EVERY_REQUEST
+    ):
+        session.get_expiry_age()
