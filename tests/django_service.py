@@ -51,6 +51,7 @@ from django.views import View  # noqa: E402
 from rest_framework.response import Response  # noqa: E402
 from rest_framework.views import APIView  # noqa: E402
 
+from aragora_redis.errors import OutageError  # noqa: E402
 from aragora_redis.web.django import get_state, limited, require_token, token_of  # noqa: E402
 from aragora_redis.web.django.throttling import PolicyThrottle  # noqa: E402
 
@@ -85,8 +86,22 @@ def plain(_):
     return HttpResponse("ok")
 
 
+def who(request):
+    """Can do without its session."""
+    try:
+        return HttpResponse(request.session.get("name", "nobody"))
+    except OutageError:
+        return HttpResponse("nobody knows")
+
+
 def put(request):
     request.session.update(request.GET.dict())
+    return HttpResponse("ok")
+
+
+def append(request):
+    """Changes what a field holds, of which Django knows nothing."""
+    request.session["items"].append(1)
     return HttpResponse("ok")
 
 
@@ -251,8 +266,8 @@ def without(request):
 VIEWS: dict[str, Any] = {
     each.__name__: each
     for each in (
-        *(plain, read, put, clear, slow, slow_read, wrong, remember, log_in, log_out, flush),
-        *(change_password, me),
+        *(plain, read, who, put, append, clear, slow, slow_read, wrong, remember),
+        *(log_in, log_out, flush, change_password, me),
         *(circuit, refused, fails, aread, aput, alog_in, alog_out, ame, tight, atight, amine, mine),
         *(whose, awhose, without),
     )

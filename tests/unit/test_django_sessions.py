@@ -821,3 +821,32 @@ def test_saved_at_each_request_one_that_has_ended_is_not_begun_anew(client, aske
     answer = _get(kept, path)
     assert (answer.status_code, COOKIE in answer.cookies) == (200, False)
     assert "session_create" not in asked
+
+
+@override_settings(SESSION_SAVE_EVERY_REQUEST=True)
+@pytest.mark.parametrize(("path", "says"), [("/plain", "ok"), ("/who", "nobody knows")])
+def test_saved_at_each_request_an_answer_with_nothing_to_write_needs_no_redis(
+    client, state, away, path, says
+):
+    kept = client.get("/put?a=1").cookies[COOKIE].value
+    forget(state, client)
+    away()
+    answer = _get(kept, path)
+    assert (answer.status_code, answer.content.decode()) == (200, says)
+    assert COOKIE not in answer.cookies
+    assert answer["vary"] == "Cookie"
+    away(gone=False)
+    assert _get(kept, path).cookies[COOKIE].value == kept
+
+
+@override_settings(SESSION_SAVE_EVERY_REQUEST=True)
+def test_what_changes_within_a_field_is_written_at_each_request_or_told(client, away):
+    session = SessionStore()
+    session["items"] = []
+    session.save()
+    client.cookies[COOKIE] = session.session_key
+    away()
+    assert client.get("/append").status_code == 503
+    away(gone=False)
+    assert client.get("/append").status_code == 200
+    assert client.get("/read").json() == {"items": [1]}

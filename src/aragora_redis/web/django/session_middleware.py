@@ -11,8 +11,10 @@ from django.conf import settings
 from django.contrib.sessions import middleware
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest, HttpResponse
+from django.utils.cache import patch_vary_headers
 
 from ...errors import AragoraRedisError, SessionDataError
+from ...state.sessions.store import NO_ANSWER
 from .answers import answer_to
 from .clients import client_of
 from .state import get_state
@@ -46,7 +48,10 @@ class SessionMiddleware(middleware.SessionMiddleware):
             # Django's own handler of errors was nearer, and knows less.
             return answer_to(told) or response
         try:
-            _read_if_renewed(session)
+            if _cannot_be_renewed(session):
+                # Nothing is to be written, so an outage costs the cookie alone.
+                patch_vary_headers(response, ("Cookie",))
+                return response
             answer = super().process_response(request, response)
         except AragoraRedisError as error:
             if isinstance(error, SessionDataError):
@@ -75,16 +80,22 @@ class SessionMiddleware(middleware.SessionMiddleware):
         return answer_to(exception) if exception is told else None
 
 
-def _read_if_renewed(session: SessionBase | None) -> None:
-    """Read a session that is saved only for its cookie to last anew. Raises as its `load` does.
+def _cannot_be_renewed(session: SessionBase | None) -> bool:
+    """Whether a session is saved only for its cookie to last anew, and Redis cannot be asked.
 
     Django reads it for the cookie's age, but has decided to save it by then: where the client's key
-    opens nothing, each of its requests would begin a session that nobody has the key of.
+    opens nothing, each of its requests would begin a session that nobody has the key of. So it is
+    read here, if it was not before.
     """
     if (
-        session is not None
-        and session.session_key is not None
-        and not session.modified
-        and settings.SESSION_SAVE_EVERY_REQUEST
+        session is None
+        or session.session_key is None
+        or session.modified
+        or not settings.SESSION_SAVE_EVERY_REQUEST
     ):
+        return False
+    try:
         session.get_expiry_age()
+    except NO_ANSWER:
+        return True
+    return False
