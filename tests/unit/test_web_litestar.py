@@ -322,6 +322,21 @@ async def test_a_session_that_is_cleared_as_litestar_has_it_ends(state):
         assert (await client.get("/read")).json() == {"user": None}
 
 
+async def test_what_is_set_once_a_session_was_cleared_is_nobodys(state):
+    @post("/logout")
+    async def logout(request: REQUEST) -> None:
+        request.clear_session()
+        request.set_session({"flash": "you are logged out"})
+
+    async with logged_in(state, logout) as client:
+        kept = client.cookies["session"]
+        await client.post("/logout")
+        assert await state.sessions.of_user("42") == []
+        told = {"user": None, "flash": "you are logged out"}
+        assert (await client.get("/read")).json() == told
+        assert await state.sessions.of_cookie(kept) is None
+
+
 async def test_a_session_that_is_set_as_litestar_has_it_holds_that_alone(state):
     @post("/put")
     async def put(request: REQUEST) -> None:
@@ -365,13 +380,20 @@ def test_a_websocket_sets_and_clears_its_session_too(state):
         await socket.accept()
         await socket.close()
 
+    @websocket("/other")
+    async def other(socket: WebSocket[Any, Any, Any]) -> None:
+        socket.clear_session()
+        socket.set_session({"c": 3})
+        await socket.accept()
+        await socket.close()
+
     @websocket("/logout")
     async def logout(socket: WebSocket[Any, Any, Any]) -> None:
         await socket.accept()
         socket.clear_session()
         await socket.close()
 
-    with TestClient(service(state, login, read, put, logout)) as client:
+    with TestClient(service(state, login, read, put, other, logout)) as client:
         client.post("/login")
         with client.websocket_connect("/put"):
             pass
@@ -379,3 +401,7 @@ def test_a_websocket_sets_and_clears_its_session_too(state):
         with client.websocket_connect("/logout"):
             pass
         assert client.get("/read").json() == {"user": None}
+        client.post("/login")
+        with client.websocket_connect("/other"):
+            pass
+        assert client.get("/read").json() == {"user": None}  # it takes no cookie of a handshake
