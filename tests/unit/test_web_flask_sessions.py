@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 
 import flask
@@ -568,6 +568,36 @@ def test_what_is_put_in_the_place_of_an_answer_closes_it_and_keeps_what_others_h
     assert closed == [True]
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
     assert not {"ETag", "Location"} & set(answer.headers.keys())
+
+
+@pytest.mark.parametrize("status", [422, 503])
+@pytest.mark.parametrize("change", ["login", "rotate"])
+def test_a_new_id_reaches_the_client_though_what_came_after_it_is_not_written(
+    state, change, status
+):
+    app = service(state)
+    made = state.sessions.create(data={"a": 1})
+
+    @app.route("/change")
+    def changed():
+        if change == "login":
+            session.login("42")
+        else:
+            session.rotate()
+        session["a"] = object() if status == 422 else 2
+        if status == 503:
+            away.enter_context(outage(state))
+        return Response("ok", headers={"Set-Cookie": "theme=dark"})
+
+    client = app.test_client()
+    client.set_cookie(COOKIE, state.sessions.cookie(made))
+    with ExitStack() as away:
+        answer = client.get("/change")
+    assert answer.status_code == status
+    assert [each.partition("=")[0] for each in answer.headers.getlist("Set-Cookie")] == [COOKIE]
+    found = state.sessions.of_cookie(client.get_cookie(COOKIE).value)
+    assert (found.user, found.data) == ("42" if change == "login" else None, {"a": 1})
+    assert found.id != made.id
 
 
 def test_two_applications_on_one_state_share_its_sessions(state):

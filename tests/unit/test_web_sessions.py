@@ -202,6 +202,7 @@ async def test_two_changes_of_one_field(state, on_conflict, status, left):
         if status == 409:
             assert answer.json()["ran"] == "no"
             assert "ok" not in answer.text.split('"')
+            assert "set-cookie" not in answer.headers
         assert (await client.get("/read")).json()["a"] == left
 
 
@@ -564,6 +565,36 @@ async def test_who_waits_for_the_writing_of_the_response_gives_no_id_after_it(
         assert (await client.get("/")).status_code == 200
     assert refused == [session.id]
     assert (await state.sessions.get(session.id)).data == {"a": 2}
+
+
+@pytest.mark.parametrize("status", [422, 503])
+@pytest.mark.parametrize("change", ["login", "rotate"])
+async def test_a_new_id_reaches_the_client_though_what_came_after_it_is_not_written(
+    state, change, status
+):
+    made = await state.sessions.create(data={"a": 1})
+
+    async def endpoint(request: Request):
+        mine = session_of(request)
+        await (mine.login("42") if change == "login" else mine.rotate())
+        mine["a"] = object() if status == 422 else 2
+        if status == 503:
+            state._executor.outage = LinkDownError("Redis is away")
+        return PlainTextResponse("ok", headers={"Set-Cookie": "theme=dark"})
+
+    app = SessionMiddleware(Starlette(routes=[Route("/", endpoint)]), state=state, secure=False)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app),
+        base_url="http://service",
+        cookies={"session": state.sessions.cookie(made)},
+    ) as client:
+        answer = await client.get("/")
+    state._executor.outage = None
+    assert answer.status_code == status
+    assert list(answer.cookies) == ["session"]
+    found = await state.sessions.of_cookie(answer.cookies["session"])
+    assert (found.user, found.data) == ("42" if change == "login" else None, {"a": 1})
+    assert found.id != made.id
 
 
 async def test_excluded_paths_have_no_session(state, asked):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterator, MutableMapping
 from typing import Any, NamedTuple, TypeVar
 
+from ..errors import AragoraRedisError
 from ..sessions.client import Client
 from ..sessions.stored import SessionInfo
 from ..state.sessions.endable import WRITE_LIMIT
@@ -19,11 +20,16 @@ _LIMIT = 4 * WRITE_LIMIT
 
 
 class Handed(NamedTuple):
-    """What becomes of the client's cookie: its value and age where it is set."""
+    """What becomes of the client's cookie: its value and age where it is set.
+
+    With `error`, why the changes could not be written. A login or a rotation that went before has
+    given the session a new id all the same.
+    """
 
     becomes: Cookie
     value: str | None
     max_age: int | None
+    error: AragoraRedisError | None = None
 
     def __repr__(self) -> str:
         return f"Handed({self.becomes})"
@@ -136,19 +142,25 @@ class ThreadedSession(MutableMapping[str, Any]):
     def hand_over(self, lasting: Lasting) -> Handed:
         """Write what has changed, and say what becomes of the cookie, which is sent with this.
 
-        After it no cookie can be sent. Raises as `WebSession.save` does.
+        After it no cookie can be sent. Raises nothing of ours: it is in what is returned.
         """
 
         async def written(there: WebSession) -> Handed:
             there.lasting = lasting
-            await there.save()
+            failed = None
+            try:
+                await there.save()
+            except AragoraRedisError as error:
+                failed = error
             becomes = there.cookie
             value = there.cookie_value if becomes is Cookie.SET else None
             there.keep_id()  # here, where who waits for this to log in cannot come between
-            return Handed(becomes, value, there.cookie_age)
+            return Handed(becomes, value, there.cookie_age, failed)
 
         try:
             return self._do(written) if self.is_read else Handed(Cookie.KEEP, None, None)
+        except AragoraRedisError as error:  # the loop was not reached, or has not answered
+            return Handed(Cookie.KEEP, None, None, error)
         finally:
             self._is_over = True
             if self._made is not None:

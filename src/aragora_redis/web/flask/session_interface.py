@@ -9,7 +9,7 @@ from flask import Flask
 from flask.sessions import SessionInterface, SessionMixin
 from flask.wrappers import Request, Response
 
-from ...errors import AragoraRedisError, InvalidInputError, SessionDataError
+from ...errors import InvalidInputError, SessionDataError
 from ...sessions.client import Client
 from ...sync import SharedState
 from ..client_address import Proxies, client_address
@@ -47,7 +47,8 @@ class RedisSessionInterface(SessionInterface):
     each change; where it lasts, anew when half of its time is over.
 
     Where the changes cannot be written, the client gets the problem in place of the response: 409
-    where another request has changed the same field, 503 where Redis cannot be asked.
+    where another request has changed the same field, 503 where Redis cannot be asked. If a login or
+    a rotation went before, the problem brings the cookie with the new id.
 
     Args:
         state: where sessions are kept; started by the application.
@@ -114,14 +115,12 @@ class RedisSessionInterface(SessionInterface):
         """Write what has changed, and hand the cookie over with the response; or a problem."""
         if not isinstance(session, Session):
             raise TypeError("the session is none of this interface")
-        try:
-            handed = session.hand_over(self._lasting(app, session))
-        except AragoraRedisError as error:
-            if isinstance(error, SessionDataError):
+        handed = session.hand_over(self._lasting(app, session))
+        if handed.error is not None:
+            if isinstance(handed.error, SessionDataError):
                 # What cannot be stored may be the client's: it is told, and so is the log.
-                _log.warning("the session of a request is not written: %s", error.message)
-            put(problem_outside(error), response)
-            return
+                _log.warning("the session of a request is not written: %s", handed.error.message)
+            put(problem_outside(handed.error), response)
         if session.accessed:
             response.vary.add("Cookie")
         form: dict[str, Any] = self.cookie_form(app)._asdict()

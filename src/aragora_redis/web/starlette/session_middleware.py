@@ -44,7 +44,8 @@ class SessionMiddleware:
 
     The changes are written when the response starts, once, and only if there are any. Where that
     fails, nothing of the response has been sent, and the client gets the problem instead: 409 where
-    another request has changed the same field, 503 where Redis cannot be asked.
+    another request has changed the same field, 503 where Redis cannot be asked. If a login or a
+    rotation went before, the problem brings the cookie with the new id.
 
     What is changed later, as by a background task, needs `await session.save()`. No cookie can be
     sent any more: a login, a rotation, and a first session are refused then.
@@ -176,14 +177,17 @@ class _Response:
         if message["type"] == "http.response.start":
             self.started = True
             problem = await self._written(message)
-            if problem is None:
-                self._cookie.add_fields(self._session, message)
-            self._session.keep_id()
             if problem is not None:
-                self.replaced = True
                 await self._put(problem)
+                return
+            self._add_cookie(message)
         if not self.replaced:
             await self._send(message)
+
+    def _add_cookie(self, start: Message) -> None:
+        """Add what becomes of the cookie, which is sent with this and not after it."""
+        self._cookie.add_fields(self._session, start)
+        self._session.keep_id()
 
     async def _written(self, start: Message) -> Problem | None:
         """None once the session is written; else what is put in the place of the response."""
@@ -201,12 +205,14 @@ class _Response:
         return None
 
     async def _put(self, problem: Problem) -> None:
+        self.replaced = True
         response = response_of(problem)
-        await self._send(
-            {
-                "type": "http.response.start",
-                "status": response.status_code,
-                "headers": response.raw_headers,
-            }
-        )
+        start = {
+            "type": "http.response.start",
+            "status": response.status_code,
+            "headers": response.raw_headers,
+        }
+        # A login or a rotation has given it a new id, whatever could not be written after that.
+        self._add_cookie(start)
+        await self._send(start)
         await self._send({"type": "http.response.body", "body": bytes(response.body)})
