@@ -274,6 +274,23 @@ async def test_login_over_the_session_of_another_user_takes_nothing_of_it(state)
         assert [await state.sessions.of_user(user) != [] for user in ("42", "43")] == [False, True]
 
 
+@pytest.mark.parametrize("before", [None, "42"], ids=["nobody", "the user"])
+@pytest.mark.parametrize("life", [{}, {"idle": 100.0}], ids=["as ever", "other life"])
+async def test_of_two_logins_at_once_each_has_a_session(state, before, life):
+    """As where a form is submitted twice: both passwords were right."""
+    made = await state.sessions.create(before, {"cart": "book"})
+    cookie = state.sessions.cookie(made)
+    both = [WebSession(state.sessions, cookie, overwrite=False) for _ in range(2)]
+    for each in both:
+        await each.load()
+    await asyncio.gather(*(each.login("42", **life) for each in both))
+    found = [await state.sessions.of_cookie(each.cookie_value) for each in both]
+    assert [each.user for each in found] == ["42", "42"]
+    assert sorted(len(each.data) for each in found) == [0, 1], "what it held goes to one alone"
+    assert [dict(each) for each in both] == [each.data for each in found]
+    assert await state.sessions.get(made.id) is None
+
+
 async def test_login_without_a_session(state):
     async with Service(state).client() as client:
         await client.get("/login")

@@ -299,19 +299,19 @@ class WebSession(MutableMapping[str, Any]):
             return
         await self._write()
         stored, sent = self._stored, self._read
-        if stored is None:
-            made = await begin({})
-        elif stored.user == user and idle is None and absolute is None:
-            made = await self._sessions.rotate(stored, grace=0)
-        else:
-            try:
+        try:
+            if stored is None:
+                made = await begin({})
+            elif stored.user == user and idle is None and absolute is None:
+                made = await self._sessions.rotate(stored, grace=0)
+            else:
                 made = await self._sessions.authenticate(
                     stored, user, idle=idle, absolute=absolute, client=self._client
                 )
-            except SessionGoneError:
-                # Another login has the anonymous session by now, of this user or of whoever
-                # planted its id: what it held goes to one of them only.
-                made = await begin({})
+        except SessionGoneError:
+            # Another login has it by now, of this user or, if it was nobody's, of whoever planted
+            # its id: what it held goes to one of them only.
+            made = await begin({})
         self._begin(made, sent)
 
     async def _replace(self, former: Session, begun: Session) -> None:
