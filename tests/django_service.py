@@ -127,6 +127,14 @@ def slow_read(request):
     return JsonResponse(read)
 
 
+def slow_cycle(request):
+    """Gives its session another id, and answers once it may."""
+    request.session.cycle_key()
+    waiting.release()
+    assert gate.wait(10)
+    return HttpResponse("ok")
+
+
 def wrong(request):
     request.session["x"] = object()
     return HttpResponse("ok")
@@ -266,8 +274,8 @@ def without(request):
 VIEWS: dict[str, Any] = {
     each.__name__: each
     for each in (
-        *(plain, read, who, put, append, clear, slow, slow_read, wrong, remember),
-        *(log_in, log_out, flush, change_password, me),
+        *(plain, read, who, put, append, clear, slow, slow_read, slow_cycle, wrong),
+        *(remember, log_in, log_out, flush, change_password, me),
         *(circuit, refused, fails, aread, aput, alog_in, alog_out, ame, tight, atight, amine, mine),
         *(whose, awhose, without),
     )

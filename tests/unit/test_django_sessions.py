@@ -616,6 +616,27 @@ def test_a_late_answer_that_only_read_needs_no_redis(client, state, away, monkey
     assert _get(kept, "/read").cookies[COOKIE].value == kept
 
 
+@pytest.mark.parametrize("copied", [True, False], ids=["copied", "not-copied"])
+def test_an_id_that_a_request_has_made_is_sent_though_redis_went_away_since(
+    client, state, away, monkeypatch, copied
+):
+    monkeypatch.setattr("aragora_redis.state.sessions.sessions.CURRENT_FOR", 0.0)
+    kept = client.get("/put?a=1").cookies[COOKIE].value
+    service.gate.clear()
+    with ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(_get, kept, "/slow_cycle")
+        assert service.waiting.acquire(timeout=10)
+        if not copied:
+            state._crossing.here.sessions._store._copies._copies.clear()
+        away()
+        service.gate.set()
+        answer = under_way.result()
+    away(gone=False)
+    assert answer.status_code == 200
+    assert stored(answer.cookies[COOKIE].value) == {"a": "1"}
+    assert stored(kept) == {}
+
+
 def test_saving_one_that_is_as_it_was_read_asks_only_where_it_may_have_changed(asked, monkeypatch):
     session = SessionStore()
     session["a"] = 1

@@ -49,17 +49,25 @@ class SessionStore(SessionBase):
         client: where it is used from, for the list of its user's sessions.
         told: what was raised last, since somebody was told of it.
         lost: the client's key opened nothing when it was read.
-        unproven: Redis could not be asked whether its key is the client's still.
     """
 
     def __init__(self, session_key: str | None = None) -> None:
         self.client: Client | None = None
         self.told: AragoraRedisError | None = None
         self.lost = False
-        self.unproven = False
+        self._unproven = False
         self._stored: Session | None = None
         self._read: Fields = {}
         super().__init__(session_key)
+        self._sent_key = self.session_key
+
+    @property
+    def unproven(self) -> bool:
+        """Whether the client may have another id by now than it has sent: Redis could not be asked.
+
+        An id that this request has made is the client's in any case.
+        """
+        return self._unproven and self._id_in(self.session_key) == self._id_in(self._sent_key)
 
     @property
     def handle(self) -> str | None:
@@ -186,6 +194,10 @@ class SessionStore(SessionBase):
         """Whether an instance of this fleet has given it; Django asks where a key comes in."""
         return key is not None and self._sessions.witness.read(key) is not None
 
+    def _id_in(self, key: str | None) -> str | None:
+        presented = self._sessions.witness.read(key)
+        return None if presented is None else presented.session_id
+
     @contextmanager
     def _telling(self) -> Iterator[None]:
         """Remember what is raised of ours: who meets it may answer 500, and know less."""
@@ -216,7 +228,7 @@ class SessionStore(SessionBase):
     def _adopt(self, stored: Session, sent: Fields) -> None:
         """Go on with what is stored since `sent` was written."""
         self._read = take_over(self._data(), sent, stored.data)
-        self._stored, self.unproven = stored, stored.source == "copy"
+        self._stored, self._unproven = stored, stored.source == "copy"
         if stored.id is not None:  # else it was reached by an earlier id, and keeps that here
             self._session_key = self._sessions.cookie(stored)
 
@@ -260,7 +272,7 @@ class SessionStore(SessionBase):
         elif not self._sessions.is_current(stored):
             # Its cookie is sent again, and must not take the place of that of a login. Nothing is
             # to be written, so an outage costs the cookie alone.
-            self.unproven = True
+            self._unproven = True
             with suppress(*NO_ANSWER):
                 self._adopt(self._require_found(), fields)
 
