@@ -237,6 +237,39 @@ def test_in_a_cluster_each_shard_has_its_own_outage():
     assert set(timeline.reigns) == {str(heir)}
 
 
+def test_in_a_cluster_a_primary_that_is_lost_and_then_given_up_is_missed_by_nobody():
+    timeline = Timeline(several=True)
+    one, other = (Address("127.0.0.1", port) for port in (7000, 7001))
+
+    def see(event, at):
+        timeline.see(event, Instant(at, 1_000.0 + at))
+
+    for address in (one, other):
+        see(ViewChanged(None, address, 1), 0)
+        see(LinkUp(str(address), "fast", 0.0), 0)
+    # Its slots were moved to the other one; it is shut down before its link is closed.
+    see(LinkLost(str(one), "fast", "closed by the server"), 10)
+    see(LinkLost(str(one), "fast", GIVEN_UP), 11)
+    assert (timeline.ongoing, timeline.over) == ((), ())
+    assert set(timeline.reigns) == {str(other)}
+
+
+def test_in_a_cluster_an_outage_lasts_until_the_heir_under_the_same_address_is_linked():
+    timeline = Timeline(several=True)
+
+    def see(event, at):
+        timeline.see(event, Instant(at, 1_000.0 + at))
+
+    see(ViewChanged(None, OLD, 1), 0)
+    see(LinkUp(str(OLD), "fast", 0.0), 0)
+    see(LinkLost(str(OLD), "fast", "closed by the server"), 10)
+    see(ViewChanged(OLD, OLD, 2), 11)
+    see(LinkLost(str(OLD), "fast", GIVEN_UP), 11)  # the link to the node of before
+    assert [it.lost for it in timeline.ongoing] == [str(OLD)]
+    see(LinkUp(str(OLD), "fast", 1.0), 12)
+    assert [(it.back, it.back_after) for it in timeline.over] == [(str(OLD), 2)]
+
+
 async def test_a_stream_sends_what_has_changed_and_ends_with_the_login():
     shown, welcome, stopping = {"a": "1", "b": "1"}, [True], asyncio.Event()
     stream = follow(

@@ -96,6 +96,8 @@ class Timeline:
         self._reigns: dict[str, Reign] = {}
         self._announced: Instant | None = None
         self._linked: set[str] = set()
+        self._renewed: set[str] = set()
+        """Where another node has the address of the one before, whose link is closed next."""
         self._degraded = False
         self._began = False
         """Whether there was a primary that could be written."""
@@ -121,7 +123,7 @@ class Timeline:
             case LinkLost(address, Lane.FAST, reason):
                 self._linked.discard(address)
                 if reason == GIVEN_UP:
-                    self._reigns.pop(address, None)
+                    self._give_up(address, now)
                 else:
                     self._lose(address, reason, now)
             case LinkUp(address, Lane.FAST):
@@ -135,10 +137,8 @@ class Timeline:
                 self._end_what_is_whole(now)
             case SwitchAnnounced():
                 self._announce(now)
-            case ViewChanged(old, new, epoch):
-                if old not in (None, new):
-                    self._choose(str(old), str(new), epoch, now)
-                self._crown(str(new), None if old is None else str(old), now)
+            case ViewChanged():
+                self._turn(event, now)
 
     def _only_primary(self) -> str:
         return next(iter(self._reigns)) if len(self._reigns) == 1 else ""
@@ -185,6 +185,23 @@ class Timeline:
             self._become(it, replace(it, lost=address, reason=reason, refused=False))
         elif it.linked_after is not None:
             self._become(it, replace(it, linked_after=None))
+
+    def _give_up(self, address: str, now: Instant) -> None:
+        """Nobody misses who has given its slots away, also where it was lost before that."""
+        self._reigns.pop(address, None)
+        if address in self._renewed:
+            self._renewed.remove(address)
+        elif self._several:
+            self._ongoing = [it for it in self._ongoing if it.holder != address]
+            self._end_what_is_whole(now)
+
+    def _turn(self, event: ViewChanged, now: Instant) -> None:
+        old, new = None if event.old is None else str(event.old), str(event.new)
+        if old is not None and old != new:
+            self._choose(old, new, event.epoch, now)
+        elif old is not None and self._several:
+            self._renewed.add(new)
+        self._crown(new, old, now)
 
     def _choose(self, old: str, new: str, epoch: int | None, now: Instant) -> None:
         # The link to the old one is closed on this very news.
