@@ -542,6 +542,27 @@ def test_a_login_that_waits_for_the_writing_of_the_answer_gives_no_id_after_it(s
     assert state.sessions.get(made.id).data == {"a": 2}
 
 
+def test_two_threads_of_a_request_that_touch_it_first_at_once_share_it(state):
+    there = ThreadedSession(state, None, overwrite=False, client=Client(), values=Values())
+    make, both, first = there._make, threading.Barrier(2), threading.Event()
+
+    def made_at_once():
+        made = make()
+        if both.wait(10) == 0:
+            assert first.wait(10)
+        return made
+
+    def put(name):
+        there[name] = 1
+        first.set()
+
+    there._make = made_at_once
+    with ThreadPoolExecutor(2) as pool:
+        for each in [pool.submit(put, name) for name in ("a", "b")]:
+            each.result()
+    assert dict(there) == {"a": 1, "b": 1}
+
+
 def test_what_is_put_in_the_place_of_an_answer_closes_it_and_keeps_what_others_have_said(state):
     app = service(state)
     closed = []

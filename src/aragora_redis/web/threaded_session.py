@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterator, MutableMapping
 from typing import Any, NamedTuple, TypeVar
 
+from .. import native
 from ..errors import AragoraRedisError
 from ..sessions.client import Client
 from ..sessions.stored import SessionInfo
@@ -61,6 +62,7 @@ class ThreadedSession(MutableMapping[str, Any]):
             values=values,
         )
         self._made: WebSession | None = None
+        self._making = native.lock()
         self._is_over = False
         self._accessed = False
 
@@ -181,7 +183,10 @@ class ThreadedSession(MutableMapping[str, Any]):
     @property
     def _touched(self) -> WebSession:
         if self._made is None:
-            self._made = self._make()
+            made = self._make()  # it may wait, so not under the lock
+            with self._making:
+                if self._made is None:  # else another thread of the request was first
+                    self._made = made
             if self._is_over:  # as when a body that is streamed is the first to touch it
                 self._made.keep_id()
         return self._made
