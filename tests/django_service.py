@@ -99,6 +99,13 @@ def put(request):
     return HttpResponse("ok")
 
 
+def begin(request):
+    """As views do that want a key to store something under."""
+    if not request.session.session_key:
+        request.session.save()
+    return HttpResponse("ok")
+
+
 def append(request):
     """Changes what a field holds, of which Django knows nothing."""
     request.session["items"].append(1)
@@ -274,7 +281,7 @@ def without(request):
 VIEWS: dict[str, Any] = {
     each.__name__: each
     for each in (
-        *(plain, read, who, put, append, clear, slow, slow_read, slow_cycle, wrong),
+        *(plain, read, who, put, begin, append, clear, slow, slow_read, slow_cycle, wrong),
         *(remember, log_in, log_out, flush, change_password, me),
         *(circuit, refused, fails, aread, aput, alog_in, alog_out, ame, tight, atight, amine, mine),
         *(whose, awhose, without),

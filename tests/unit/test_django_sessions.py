@@ -126,6 +126,13 @@ def test_create_keeps_what_it_holds_and_gives_a_key_at_once():
     assert stored(first) == {"cart": [1]}
 
 
+def test_one_that_a_view_begins_by_saving_it_is_the_clients(client, asked):
+    client.get("/begin")
+    assert SessionStore().exists(client.cookies[COOKIE].value)
+    client.get("/begin")
+    assert asked.count("session_create") == 1
+
+
 def test_reading_makes_nothing_out_of_a_key_that_nobody_gave():
     for made_up in ("1", "x" * 86, "x" * 100_000, f"{'A' * 46}.1.{'A' * 22}", "a\x00b", "ü" * 46):
         session = SessionStore(made_up)

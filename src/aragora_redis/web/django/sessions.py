@@ -108,7 +108,6 @@ class SessionStore(SessionBase):
         """Begin one now, with what this one holds, under an id of its own."""
         with self._telling():
             self._begin(self._data(no_load=True))
-        self.modified = True
 
     def save(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002 - Django's signature
         """Write what has changed, and begin a session where there is none.
@@ -247,6 +246,7 @@ class SessionStore(SessionBase):
         sent = plain(data)
         begun = self._writes.create(sent.get(SESSION_KEY), sent, lasting)
         self._adopt(begun, encode(sent))
+        self.modified = True  # so that Django sends the client its key
 
     def _write(self, stored: Session, data: dict[str, Any]) -> None:
         sent = plain(data)
