@@ -135,10 +135,11 @@ def slow_read(request):
 
 
 def slow_cycle(request):
-    """Gives its session another id, and answers once it may."""
+    """Gives its session another id, and writes once it may."""
     request.session.cycle_key()
     waiting.release()
     assert gate.wait(10)
+    request.session.update(request.GET.dict())
     return HttpResponse("ok")
 
 

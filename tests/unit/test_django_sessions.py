@@ -507,9 +507,12 @@ def test_too_many_sessions_are_a_conflict(client, state):
     policies = parse_policies(POLICIES + 'max_per_user = 1\non_full = "refuse"\n', source="test")
     state.use_policies(policies)
     client.get("/log_in")
-    answer = Client().get("/log_in")
+    other = Client()
+    other.get("/put?cart=book")
+    answer = other.get("/log_in")
     assert answer.status_code == 409
     assert answer["content-type"] == "application/problem+json"
+    assert other.get("/read").json() == {"cart": "book"}
 
 
 # --- at once ------------------------------------------------------------------------------
@@ -641,6 +644,23 @@ def test_an_id_that_a_request_has_made_is_sent_though_redis_went_away_since(
     away(gone=False)
     assert answer.status_code == 200
     assert stored(answer.cookies[COOKIE].value) == {"a": "1"}
+    assert stored(kept) == {}
+
+
+def test_a_new_id_reaches_the_client_though_what_came_after_it_is_not_written(client, away):
+    kept = client.get("/put?a=1").cookies[COOKIE].value
+    service.gate.clear()
+    with ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(_get, kept, "/slow_cycle?a=2")
+        assert service.waiting.acquire(timeout=10)
+        away()
+        service.gate.set()
+        answer = under_way.result()
+    away(gone=False)
+    assert (answer.status_code, answer["vary"]) == (503, "Cookie")
+    given = answer.cookies[COOKIE]
+    assert (given["max-age"], given["httponly"], given["samesite"]) == (3600, True, "Lax")
+    assert stored(given.value) == {"a": "1"}
     assert stored(kept) == {}
 
 

@@ -17,6 +17,7 @@ from ...errors import AragoraRedisError, SessionDataError
 from ...state.sessions.store import NO_ANSWER
 from .answers import answer_to
 from .clients import client_of
+from .sessions import SessionStore
 from .state import get_state
 
 _log = logging.getLogger(__name__)
@@ -27,8 +28,9 @@ class SessionMiddleware(middleware.SessionMiddleware):
 
     Where the session cannot be read or written, the client gets a problem: 503 where Redis cannot
     be asked, 409 where its user has too many, 422 where it holds what cannot be stored. Nothing of
-    the response was sent then. It also tells the session where it is used from, and leaves the
-    client the cookie of a session that has ended: it opens nothing.
+    the response was sent then; if `login` or `cycle_key` went before, the problem brings the new
+    key. It also tells the session where it is used from, and leaves the client the cookie of a
+    session that has ended: it opens nothing.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
@@ -57,7 +59,11 @@ class SessionMiddleware(middleware.SessionMiddleware):
             if isinstance(error, SessionDataError):
                 # What cannot be stored may be the client's: it is told, and so is the log.
                 _log.warning("the session of a request is not written: %s", error.message)
-            return answer_to(error) or response
+            instead = answer_to(error) or response
+            if isinstance(session, SessionStore) and session.has_new_id:
+                # What could not be written after a login or `cycle_key` has not undone that.
+                _set_cookie(session, instead)
+            return instead
         name = settings.SESSION_COOKIE_NAME
         lost = getattr(session, "lost", False) and not request.session.modified
         unproven = getattr(session, "unproven", False) and request.session.session_key is not None
@@ -99,3 +105,19 @@ def _cannot_be_renewed(session: SessionBase | None) -> bool:
     except NO_ANSWER:
         return True
     return False
+
+
+def _set_cookie(session: SessionBase, response: HttpResponse) -> None:
+    """Send the client its key, as Django does."""
+    closes = session.get_expire_at_browser_close()
+    response.set_cookie(
+        settings.SESSION_COOKIE_NAME,
+        session.session_key or "",
+        max_age=None if closes else session.get_expiry_age(),
+        path=settings.SESSION_COOKIE_PATH,
+        domain=settings.SESSION_COOKIE_DOMAIN,
+        secure=settings.SESSION_COOKIE_SECURE,
+        httponly=settings.SESSION_COOKIE_HTTPONLY,
+        samesite=settings.SESSION_COOKIE_SAMESITE,
+    )
+    patch_vary_headers(response, ("Cookie",))

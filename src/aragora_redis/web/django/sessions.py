@@ -62,12 +62,18 @@ class SessionStore(SessionBase):
         self._sent_key = self.session_key
 
     @property
+    def has_new_id(self) -> bool:
+        """Whether this request has given it an id that the client does not know yet."""
+        key = self.session_key
+        return key is not None and self._id_in(key) != self._id_in(self._sent_key)
+
+    @property
     def unproven(self) -> bool:
         """Whether the client may have another id by now than it has sent: Redis could not be asked.
 
-        An id that this request has made is the client's in any case.
+        One that this request has made is the client's in any case.
         """
-        return self._unproven and self._id_in(self.session_key) == self._id_in(self._sent_key)
+        return self._unproven and not self.has_new_id
 
     @property
     def handle(self) -> str | None:
