@@ -11,7 +11,7 @@ import pytest
 from aragora_redis.address import Address
 from aragora_redis.clock import SYSTEM_CLOCK, ServerTime
 from aragora_redis.events import GIVEN_UP, Event, Events, LinkLost
-from aragora_redis.link import herd, primary
+from aragora_redis.link import approach, herd, lane_link
 from aragora_redis.link.connection import Login
 from aragora_redis.link.primary import PrimaryLinks
 from aragora_redis.link.verification import Verification, Verified
@@ -49,7 +49,7 @@ def handshake(monkeypatch, dialed):
         dialed.append(SYSTEM_CLOCK.monotonic())
         return Closable()
 
-    monkeypatch.setattr(primary, "connect", connect)
+    monkeypatch.setattr(approach, "connect", connect)
     return Handshake()
 
 
@@ -118,7 +118,7 @@ class Gate:
 @pytest.fixture
 def gate(monkeypatch):
     made = Gate()
-    monkeypatch.setattr(primary, "connect", made.connect)
+    monkeypatch.setattr(approach, "connect", made.connect)
     return made
 
 
@@ -194,7 +194,7 @@ async def test_each_of_many_comes_to_another_primary_in_its_turn(handshake, dial
 async def test_lanes_that_are_lost_one_by_one_come_back_in_turn(gate, monkeypatch):
     """As those of a server that is killed; nobody was counted when it was aimed at."""
     monkeypatch.setattr("random.uniform", lambda _, most: most)
-    monkeypatch.setattr(primary, "STABLE_AFTER", 0.0)
+    monkeypatch.setattr(lane_link, "STABLE_AFTER", 0.0)
     known = [0]
     links = links_of(gate, instances=lambda: known[0])
     await linked(gate, links)

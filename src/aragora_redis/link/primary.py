@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
 from ..clock import Clock
-from ..errors import AragoraRedisError, LinkDownError
-from ..events import GIVEN_UP, Events, LinkLost, LinkUp, ServiceLacks, Unreachable
+from ..events import GIVEN_UP, Events, LinkLost, ServiceLacks
 from ..operation import Lane
 from ..topology.statement import role_fault
-from .connection import Login, Target, connect
-from .herd import Turn
+from .approach import Aim, Approach
+from .connection import Login, Target
+from .lane_link import LaneLink
 from .mux import Mux
-from .pipe import Pipe, PushHandler
+from .pipe import PushHandler
 from .supervision import supervised
 from .verification import Verification, Verified
 
-STABLE_AFTER = 1.0
-"""Seconds that a link must have lived for its loss not to slow down the next attempt."""
-MOMENT = 0.02
-"""Seconds within which whoever loses a lane with its server loses the others as well."""
 DURABLE_PATIENCE = 0.6
 """Seconds; WAIT holds up this lane on purpose, see `durable`."""
 
@@ -65,32 +60,15 @@ class PrimaryLinks:
         on_up: Callable[[Lane], None],
         on_trouble: Callable[[], None],
     ) -> None:
-        self._login = login
-        self._clock = clock
         self._events = events
-        self._verification = verification
-        self._has_layout = has_layout
         self._by_slot = by_slot
         self._together = together
-        self._turn = Turn(instances, clock)
         self.channels: Sequence[bytes] = ()
         """What the bulk lane subscribes to before it is used."""
-        self._on_push = on_push
-        self._on_verified = on_verified
-        self._on_up = on_up
         self._on_trouble = on_trouble
         self._tasks: list[asyncio.Task[None]] = []
         self._renewals: list[asyncio.Task[None]] = []
-        self._attempts: dict[Lane, asyncio.Task[float]] = {}
-        self._dialed: dict[Lane, str] = {}
-        self._aims = 0
-        self._losses = 0
-        self._told: str | None = None
-        self._lost = {lane: asyncio.Event() for lane in Lane}
-        self._up = {lane: asyncio.Event() for lane in Lane}
-        self._down_since: dict[Lane, float] = {}
-        self.target: Target | None = None
-        self._news = asyncio.Event()
+        self._aim: Aim | None = None
         self._dropping = False
         self._guarded = False
         self.fsyncs: bool | None = None
@@ -112,6 +90,36 @@ class PrimaryLinks:
             )
             for lane in Lane
         }
+        self._approach = Approach(
+            login,
+            clock=clock,
+            verification=verification,
+            has_layout=has_layout,
+            together=together,
+            instances=instances,
+            channels=lambda: self.channels,
+            served=self._served,
+            on_push=on_push,
+        )
+        self._links = {
+            lane: LaneLink(
+                lane,
+                mux,
+                self._approach,
+                clock=clock,
+                events=events,
+                take_in=self._take_in,
+                on_verified=on_verified,
+                on_up=on_up,
+                on_trouble=on_trouble,
+            )
+            for lane, mux in self.lanes.items()
+        }
+
+    @property
+    def target(self) -> Target | None:
+        """The server that is aimed at."""
+        return self._aim.target if self._aim is not None else None
 
     def aim(self, target: Target | None) -> None:
         """Lead to `target` from now on. Unread replies of the old primary become unknown."""
@@ -119,17 +127,12 @@ class PrimaryLinks:
         for mux in self.lanes.values():
             mux.trust()
         self.resume()
-        self.target = target
-        self._told = None
-        self._turn.draw()
-        if target is not None:
+        self._aim = aim = Aim(target) if target is not None else None
+        self._approach.turn.draw()
+        if aim is not None:
             self._tasks = [
-                asyncio.create_task(
-                    supervised(
-                        f"the {lane} lane", partial(self._maintain, lane, target, self._aims)
-                    )
-                )
-                for lane in Lane
+                asyncio.create_task(supervised(f"the {lane} lane", partial(link.maintain, aim)))
+                for lane, link in self._links.items()
             ]
 
     def keep_warm(self) -> None:
@@ -139,7 +142,7 @@ class PrimaryLinks:
 
     def drop(self, reason: str) -> None:
         """Give every connection up, and connect again: whoever answers then has to prove itself."""
-        self._losses += 1
+        self._approach.losses += 1
         self._dropping = True
         for mux in self.lanes.values():
             mux.drop(reason)
@@ -149,11 +152,9 @@ class PrimaryLinks:
         """Give up connections and attempts that lead to none of these."""
         if not {mux.peer for mux in self.lanes.values() if mux.connected} <= set(addresses):
             self.drop(reason)
-        for lane, attempt in self._attempts.items():
-            if self._dialed[lane] and self._dialed[lane] not in addresses:
-                attempt.cancel()
+        for link in self._links.values():
+            link.leave(addresses)
 
-    @property
     def _served(self) -> bool:
         """Whether the server serves any lane; one that is silent is not served."""
         return any(mux.down is None for mux in self.lanes.values())
@@ -161,29 +162,23 @@ class PrimaryLinks:
     @property
     def peers(self) -> frozenset[str]:
         """The network addresses of the lanes, and of attempts that are under way."""
-        connected = {peer for mux in self.lanes.values() if (peer := mux.peer) is not None}
-        dialed = {self._dialed[lane] for lane in self._attempts}
-        return frozenset((connected | dialed) - {""})
+        return frozenset(peer for link in self._links.values() for peer in link.peers)
 
     def renew(self) -> None:
         """Connect anew and use that instead, without a gap: what is behind the name is another."""
         for task in self._renewals:
             task.cancel()  # what it connects to is of before this was announced
-        if self.target is not None:
+        if (aim := self._aim) is not None:
             self._renewals = [
                 asyncio.create_task(
-                    supervised(
-                        f"the renewal of the {lane} lane",
-                        partial(self._renew, lane, self.target, self._aims),
-                    )
+                    supervised(f"the renewal of the {lane} lane", partial(link.renew, aim))
                 )
-                for lane in Lane
+                for lane, link in self._links.items()
             ]
 
     def hurry(self) -> None:
         """Try again at once: what stood in the way may be over."""
-        self._news.set()
-        self._news = asyncio.Event()
+        self._approach.hurry()
 
     def explain(self, reason: str) -> None:
         """Say why there is no connection, while there is no primary to connect to."""
@@ -203,180 +198,38 @@ class PrimaryLinks:
 
     async def usable(self, lane: Lane, until: float) -> bool:
         """Wait until a lane can be written to; False if it cannot before `until` (monotonic)."""
-        while self.lanes[lane].down is not None:
-            left = until - self._clock.monotonic()
-            if left <= 0:
-                return False
-            try:
-                async with asyncio.timeout(min(left, 0.05)):
-                    await self._up[lane].wait()
-                    if self.lanes[lane].down is not None:  # connected, but suspect or suspended
-                        await asyncio.sleep(0.005)
-            except TimeoutError:
-                continue
-        return True
+        return await self._links[lane].usable(until)
 
     def retire(self, reason: str) -> None:
         """Write nothing more, on no new connection either; read what is answered until `close`."""
         self.suspend(reason)
-        self._aims += 1
-        for task in (*self._tasks, *self._renewals):
-            task.cancel()
+        self._end_aim()
 
     async def close(self) -> None:
         """End every connection."""
         tasks = [*self._tasks, *self._renewals]
-        missed = [*self._down_since] if self.target is not None else []
+        lost = [lane for lane, link in self._links.items() if link.down_since is not None]
+        missed = lost if self.target is not None else []
         self._cancel(GIVEN_UP)
         for lane in missed:  # nobody waits for those any more that were lost before
             self._events.emit(LinkLost(str(self.target), lane.value, GIVEN_UP))
-        self.target = None
+        self._aim = None
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _cancel(self, reason: str) -> None:
-        self._aims += 1
-        for task in (*self._tasks, *self._renewals):
-            task.cancel()
+        self._end_aim()
         self._tasks, self._renewals = [], []
         for mux in self.lanes.values():
             mux.close(reason)
 
-    # --- one lane ----------------------------------------------------------------------
+    def _end_aim(self) -> None:
+        if self._aim is not None:
+            self._aim.over = True
+        for task in (*self._tasks, *self._renewals):
+            task.cancel()
 
-    async def _maintain(self, lane: Lane, target: Target, aim: int) -> None:
-        attempt = 0
-        while True:
-            await self._come()
-            try:
-                began = await self._attempt(lane, target, aim)
-            except AragoraRedisError as error:
-                if aim != self._aims:
-                    return
-                self.lanes[lane].close(str(error))
-                self._tell(str(error))
-                self._on_trouble()
-                await self._rest(self._turn.pause(attempt))
-                attempt += 1
-                continue
-            await self._lost[lane].wait()
-            if self._clock.monotonic() - began >= STABLE_AFTER:
-                attempt = 0
-            else:
-                await self._rest(self._turn.pause(attempt))
-                attempt += 1
-
-    async def _come(self) -> None:
-        """Wait for our turn, unless the server serves another lane."""
-        if self._turn.crowded:
-            await asyncio.sleep(MOMENT)
-        while self._turn.left > 0 and not self._served:
-            await self._rest(self._turn.left)
-
-    async def _rest(self, seconds: float) -> None:
-        """Wait, until `hurry` at most."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._news.wait()
-
-    async def _renew(self, lane: Lane, target: Target, aim: int) -> None:
-        """Until it has come about, or the lane was lost, which leads to the same."""
-        mux, attempt = self.lanes[lane], 0
-        before = mux.generation
-        while mux.connected and mux.generation == before and aim == self._aims:
-            try:
-                pipe, verified = await self._verified(lane, target, aim)
-            except AragoraRedisError:  # not yet: the old connection holds meanwhile
-                await asyncio.sleep(self._turn.pause(attempt))
-                attempt += 1
-                continue
-            if not mux.connected or mux.generation != before or aim != self._aims:
-                pipe.close("not needed any more")
-                return
-            self._take_in(lane, target, verified)
-            if pipe.peer is not None:
-                self._on_verified(pipe.peer)
-            if await mux.hand_over(pipe, verified.server_time):
-                self._on_up(lane)
-
-    def _tell(self, reason: str) -> None:
-        if reason != self._told:
-            self._told = reason
-            self._events.emit(Unreachable(f"primary {self.target}", reason))
-
-    async def _attempt(self, lane: Lane, target: Target, aim: int) -> float:
-        """Link a lane, until that leads to a server that the name has left; when it was linked."""
-        self._dialed[lane] = ""
-        attempt = asyncio.create_task(self._link(lane, target, aim))
-        self._attempts[lane] = attempt
-        try:
-            return await attempt
-        except asyncio.CancelledError:
-            us = asyncio.current_task()
-            if us is not None and us.cancelling():
-                attempt.cancel()
-                raise
-            raise LinkDownError(f"{target} leads elsewhere now") from None
-        finally:
-            if self._attempts.get(lane) is attempt:
-                del self._attempts[lane]
-
-    async def _link(self, lane: Lane, target: Target, aim: int) -> float:
-        """Use a verified connection in the turn in which it was: a later one may not know of it."""
-        pipe, verified = await self._verified(lane, target, aim)
-        self._told = None
-        now = self._clock.monotonic()
-        self._lost[lane].clear()
-        self._take_in(lane, target, verified)
-        self.lanes[lane].attach(pipe, verified.server_time)
-        if pipe.peer is not None:
-            self._on_verified(pipe.peer)
-        if pipe.closed is None:
-            since = self._down_since.pop(lane, None)
-            self._up[lane].set()
-            self.hurry()
-            self._events.emit(
-                LinkUp(str(target), lane.value, now - since if since is not None else 0.0)
-            )
-            self._on_up(lane)
-        return now
-
-    async def _verified(self, lane: Lane, target: Target, aim: int) -> tuple[Pipe, Verified]:
-        """Connect, and make sure that this is a primary whose data we can read."""
-        losses = self._losses
-        pipe = await connect(
-            target,
-            self._login,
-            timeout=self._turn.patience,
-            on_push=self._on_push,
-            on_dial=partial(self._dialed.__setitem__, lane),
-        )
-        try:
-            self._check_aim(target, aim)
-            verified = await self._verification.run(
-                pipe,
-                target,
-                has_layout=self._has_layout(target),
-                channels=self.channels if lane is Lane.BULK else None,
-                patience=self._turn.patience,
-            )
-            self._check_aim(target, aim)  # a cancellation may be lost on the way; this is not
-            self._check_losses(target, losses)
-        except BaseException:
-            pipe.close("not verified")
-            raise
-        return pipe, verified
-
-    def _check_aim(self, target: Target, aim: int) -> None:
-        """A server that stood still may answer in the moment in which it was replaced."""
-        if aim != self._aims:
-            raise LinkDownError(f"{target} is not the primary any more")
-
-    def _check_losses(self, target: Target, losses: int) -> None:
-        """What ended the other lanes is as true of one that was on its way."""
-        if self._together and losses != self._losses:
-            raise LinkDownError(f"{target} may have been replaced meanwhile")
-
-    def _take_in(self, lane: Lane, target: Target, verified: Verified) -> None:
+    def _take_in(self, lane: Lane, aim: Aim, verified: Verified) -> None:
+        """Heed what a server says of itself, before the lane uses its connection."""
         self._guarded = verified.guarded
         self.lanes[lane].question = verified.offers.question
         if lane is Lane.DURABLE:
@@ -384,15 +237,13 @@ class PrimaryLinks:
         self.lanes[lane].by_slot = self._by_slot or not verified.offers.across_slots
         if lane is Lane.BULK and verified.offers.lacks != self.lacks:
             self.lacks = verified.offers.lacks
-            self._events.emit(ServiceLacks(str(target), self.lacks))
+            self._events.emit(ServiceLacks(str(aim.target), self.lacks))
 
     def _on_lane_lost(self, lane: Lane, reason: str) -> None:
-        self._up[lane].clear()
-        self._lost[lane].set()
-        self._down_since.setdefault(lane, self._clock.monotonic())
-        self._losses += 1
-        if self._turn.left <= 0 and not self._served:
-            self._turn.draw()
+        self._links[lane].lost()
+        self._approach.losses += 1
+        if self._approach.turn.left <= 0 and not self._served():
+            self._approach.turn.draw()
         self._events.emit(LinkLost(str(self.target), lane.value, reason))
         if self._together and not self._dropping:
             self.drop(f"the {lane} lane was lost: {reason}")
