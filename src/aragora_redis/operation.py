@@ -23,7 +23,7 @@ Argument = bytes | str | int
 
 
 class Kind(StrEnum):
-    """What a second run would do (PROTOCOL section 1)."""
+    """What a second run would do (docs/protocol.md, "Words")."""
 
     READ = "read"
     """Changes nothing."""

@@ -418,7 +418,7 @@ async def test_suspended_means_not_written(lane):
     assert names(lane.pipe.writes) == [[b"A"], [b"D"]]
 
 
-# --- the probe: PROTOCOL section 2, invariant I3 --------------------------------------------
+# --- the probe: docs/protocol.md, "Links", invariant I3 -------------------------------------
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ stood still is at the same address, says that it is the primary, and may even ha
 from __future__ import annotations
 
 FRESH = 0.2
-"""Seconds (F in PROTOCOL section 2) after which silence, or a late success, is not trusted."""
+"""Seconds after which silence, or a late success, is not trusted (docs/protocol.md, "Links")."""
 
 
 class Trust:

@@ -3,9 +3,9 @@
 A subject has one record. Its bucket is kept as the instant at which it is full again, on our own
 monotonic clock. That instant is the same for the whole limit and for any share of it: a share
 regenerates slower by as much as its burst is smaller. So the record simply follows what Redis
-says, and at a switch the share begins as empty as the limit was (PROTOCOL: never refilled). It is
-full sooner only where Redis has said that something came back or that the limit is another: one
-that has lost what it knew, and says less, gives no second burst here.
+says, and at a switch the share begins as empty as the limit was (docs/protocol.md, "Rate limits").
+It is full sooner only where Redis has said that something came back or that the limit is another:
+one that has lost what it knew, and says less, gives no second burst here.
 """
 
 from __future__ import annotations
