@@ -21,7 +21,6 @@ WARM_EVERY = 0.05
 TIME_EVERY = 2.0
 TIME_LIMIT = 0.5
 _UNFENCED = Fence.NONE
-"""Python 3.11 takes 0.2 µs to find a member of an enum, and each operation is asked for its."""
 PROMPT = 0.05
 """Seconds within which the answer to TIME tells the server's clock well enough."""
 _TIME = Operation(kind=Kind.READ, keys=(), args=("TIME",), read=read_time)

@@ -30,7 +30,7 @@ SUBJECT_LIMIT: Final = 1024
 
 _UNOWNED_RETRY: Final = 1.0
 _LONG_SUBJECT: Final = 128
-_DENY_CACHE: Final = Source.DENY_CACHE  # Python 3.11 takes 0.2 µs to find a member of an enum
+_DENY_CACHE: Final = Source.DENY_CACHE
 _ROUNDING: Final = 1e-3
 """Tokens that floating point may be short of; a full share is given whole nevertheless."""
 

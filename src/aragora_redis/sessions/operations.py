@@ -48,7 +48,6 @@ _FORGET = b"-"
 """Stands for a client of which nothing is to be stored any more."""
 _CAS, _READ, _BULK = Kind.CAS, Kind.READ, Lane.BULK
 _PROBE, _STANDING = Fence.PROBE, Fence.STANDING
-"""Python 3.11 takes 0.2 µs to find a member of an enum."""
 
 
 class Ended(Struct, frozen=True):
