@@ -43,9 +43,20 @@ class Record:
     Attributes:
         key: its key in Redis.
         digest: its digest, for `share_of`.
-        owed_under: the limit under which its debt was made.
+        full_at: when its bucket is full again, as far as is known here.
+        denied_cost: the least cost that Redis has just refused.
+        denied_until: until when that refusal is repeated without asking; in the past for none.
+        denied_full_at: when the bucket is full again, as that refusal said.
+        denied_under: the limit under which Redis refused.
+        own: the limit that operators have set for it, as Redis last said; None without one.
+        own_until: when that limit ends.
+        owed_under: the limit under which its debt was made: what was admitted here and is still to
+            be charged to Redis.
+        debt_until: when all of the debt has come back by itself.
+        token_seconds: how long each of its tokens takes for that.
         eased: Redis may have more by now than is known here; its next answer says how much.
         untold: reservations and charges that Redis has not heard of yet, or not for certain.
+        last_asked: the limit and the cost of the last check, and the operation that asked.
     """
 
     __slots__ = (
