@@ -36,7 +36,7 @@ ClusterMode = Annotated[Literal["auto", "true", "false"], BeforeValidator(values
 Duration = Annotated[float, BeforeValidator(values.duration), Field(gt=0, le=10 * 365 * 86_400)]
 Deadline = Annotated[float, BeforeValidator(values.duration), Field(ge=0.001, le=60)]
 Skew = Annotated[float, BeforeValidator(values.duration), Field(ge=0, le=300)]
-Text = Annotated[Secret, BeforeValidator(Secret)]
+SecretText = Annotated[Secret, BeforeValidator(Secret)]
 LongSecret = Annotated[Secret, BeforeValidator(values.long_secret)]
 Tokens = Annotated[tuple[Secret, ...], BeforeValidator(values.rotating)]
 Words = Annotated[tuple[str, ...], BeforeValidator(values.words)]
@@ -131,9 +131,9 @@ class Environment(BaseModel):
         Path | None,
         Doc(
             Group.WHERE,
-            "the path of a file as /etc/hosts",
-            "Read at each connection, before the system is asked for an address: for a tunnel to a "
-            "server whose certificate carries its name.",
+            "the path of a file in the format of `/etc/hosts`",
+            "It is read at each connection, before the system is asked for an address: for a "
+            "tunnel to a server whose certificate carries its name.",
         ),
     ] = None
     redis_deadline: Annotated[
@@ -156,7 +156,7 @@ class Environment(BaseModel):
         ),
     ] = None
     redis_password: Annotated[
-        Text | None,
+        SecretText | None,
         Doc(Group.CREDENTIALS, "a password", "Replaces the one in the URL.", secret=True),
     ] = None
     redis_password_file: Annotated[
@@ -197,7 +197,7 @@ class Environment(BaseModel):
         Doc(Group.CREDENTIALS, "an ACL user's name", "The user at the Sentinels themselves."),
     ] = None
     redis_sentinel_password: Annotated[
-        Text | None,
+        SecretText | None,
         Doc(
             Group.CREDENTIALS,
             "a password",
@@ -526,8 +526,8 @@ class Environment(BaseModel):
         Doc(
             Group.GATEWAY,
             "a number from 8",
-            "How many connections a worker holds. Where one more comes, those go that have been "
-            "waited for longest, strangers first. Lowered to what `ulimit -Hn` leaves.",
+            "How many connections a worker holds. When one more comes, the longest idle are "
+            "closed, unauthenticated ones first. It is lowered to what `ulimit -Hn` leaves.",
         ),
     ] = _DEFAULTS.gateway.http.max_connections
     http_max_per_address: Annotated[
@@ -544,8 +544,8 @@ class Environment(BaseModel):
         Doc(
             Group.GATEWAY,
             _DURATION,
-            "In which the line and the fields of a request have to be there; slower clients are "
-            "answered 408.",
+            "How long a client may take to send the request line and headers; then it is answered "
+            "408.",
         ),
     ] = _DEFAULTS.gateway.http.head_timeout
     http_body_timeout: Annotated[
@@ -553,8 +553,8 @@ class Environment(BaseModel):
         Doc(
             Group.GATEWAY,
             _DURATION,
-            "In which a body has to be there; slower clients are answered 408. An import of "
-            "revocations has its own rule.",
+            "How long a client may take to send the body; then it is answered 408. Imports of "
+            "revocations have their own rule.",
         ),
     ] = _DEFAULTS.gateway.http.body_timeout
     http_send_timeout: Annotated[
@@ -562,7 +562,7 @@ class Environment(BaseModel):
         Doc(
             Group.GATEWAY,
             _DURATION,
-            "After which a connection is closed whose client does not take what it is sent.",
+            "How long a client may leave an answer unread before its connection is closed.",
         ),
     ] = _DEFAULTS.gateway.http.send_timeout
     http_keep_alive: Annotated[
@@ -570,7 +570,7 @@ class Environment(BaseModel):
         Doc(
             Group.GATEWAY,
             "seconds from 1 to 3600",
-            "After which a connection is closed on which no request comes.",
+            "How long an idle connection is kept open after an answer.",
         ),
     ] = _DEFAULTS.gateway.http.keep_alive
     http_max_head: Annotated[
@@ -578,8 +578,7 @@ class Environment(BaseModel):
         Doc(
             Group.GATEWAY,
             "bytes from 1024 to 1048576",
-            "How long the line and the fields of a request may be (431 beyond); there may be 100 "
-            "fields.",
+            "Largest request line and headers together (431 beyond); at most 100 header fields.",
         ),
     ] = _DEFAULTS.gateway.http.max_head
     http_max_body: Annotated[
@@ -591,7 +590,7 @@ class Environment(BaseModel):
         ),
     ] = _DEFAULTS.gateway.http.max_body
     jwt_secret: Annotated[
-        Text | None,
+        SecretText | None,
         Doc(
             Group.JWT,
             "the shared key of an HS algorithm, or a public key (PEM) for the others",
@@ -600,7 +599,7 @@ class Environment(BaseModel):
         ),
     ] = None
     jwt_secret_previous: Annotated[
-        Text | None,
+        SecretText | None,
         Doc(
             Group.JWT,
             "a key as in `ARAGORA_JWT_SECRET`",
