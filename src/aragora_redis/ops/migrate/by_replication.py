@@ -87,6 +87,7 @@ class ByReplication:
     Args:
         journal: is kept true, by `save`, before each step.
         source: the single Redis.
+        source_id: of its process; empty where it is gone or does not tell.
         target: where settings lead.
         seen: the target as it is now.
     """
@@ -97,6 +98,7 @@ class ByReplication:
         save: Save,
         *,
         source: Server,
+        source_id: str,
         target: SentinelTarget | StandaloneTarget,
         seen: TargetServers,
         clock: Clock,
@@ -106,6 +108,7 @@ class ByReplication:
         self._journal = journal
         self._save = save
         self._source = source
+        self._source_id = source_id
         self._target = target
         self._seen = seen
         self._clock = clock
@@ -335,7 +338,11 @@ class ByReplication:
         if isinstance(self._target, SentinelTarget) and self._journal.pauses:
             self._on_step(f"the Sentinels of the target forget {self._source.address}")
             await sentinels.forget(
-                self._target, self._source.address, self._seen.sentinels, self._clock
+                self._target,
+                self._source.address,
+                self._source_id,
+                self._seen.sentinels,
+                self._clock,
             )
 
     async def _hold(self) -> None:

@@ -353,18 +353,20 @@ class Migration:
                 on_step=self._on_step,
                 on_copied=self._on_copied,
             )
+        source_id = plan.source.run_id if plan is not None else ""
         return ByReplication(
             journal,
             self._save,
             source=self._source,
+            source_id=source_id,
             target=self._target,
-            seen=await self._target_servers(without),
+            seen=await self._target_servers(source_id, without),
             clock=self._clock,
             on_step=self._on_step,
             on_copied=self._on_copied,
         )
 
-    async def _target_servers(self, without: Collection[Address]) -> TargetServers:
+    async def _target_servers(self, source_id: str, without: Collection[Address]) -> TargetServers:
         seen = await survey(self._target, prefix=self._prefix, clock=self._clock, details=False)
         at = seen.primary
         if at is None or at not in seen.alive:
@@ -377,7 +379,12 @@ class Migration:
                 f"Sentinel {silent[0]} does not answer, and each of them must be told to elect "
                 "nobody: start it, or have the others forget it"
             )
-        others = [each for each in seen.alive if each not in {at, self._source.address}]
+        # After the move the source is one of those that replicate it, listed by any address.
+        others = [
+            each
+            for each, node in seen.alive.items()
+            if each not in {at, self._source.address} and node.info.get("run_id") != source_id
+        ]
         return TargetServers(
             Server(at, access),
             tuple(Server(each, access) for each in others),

@@ -19,6 +19,7 @@ from ...address import Address
 from ...clock import Clock
 from ..access import connected
 from ..commands import limited
+from ..survey import address_of
 from ..targets import SentinelTarget
 from ..waiting import until
 
@@ -64,30 +65,42 @@ async def set_patience(target: SentinelTarget, wanted: Mapping[Address, int]) ->
 
 
 async def forget(
-    target: SentinelTarget, whom: Address, at: Sequence[Address], clock: Clock
+    target: SentinelTarget, whom: Address, run_id: str, at: Sequence[Address], clock: Clock
 ) -> None:
     """Have the Sentinels forget a replica that takes writes now: they would end that.
+
+    Args:
+        target: whose Sentinels.
+        whom: as we reach it. They may list it by another address.
+        run_id: of its process, by which they know it as well.
+        at: the Sentinels.
+        clock: for how long it takes.
 
     Raises:
         GuardError: one of them goes on counting it.
     """
+    reset: set[Address] = set()
 
     async def forgotten() -> bool:
         for sentinel in at:
             rows = await _ask(target, sentinel, "SENTINEL REPLICAS", target.master_name)
             fellows = await _ask(target, sentinel, "SENTINEL SENTINELS", target.master_name)
-            listed = {Address(str(row["ip"]), int(row["port"])) for row in rows}
+            counted = any(address_of(row) == whom or row["runid"] == run_id for row in rows)
+            # One that it has not heard of itself yet has no run id, and may be the replica.
+            unknown = not all(row["runid"] for row in rows)
             # Reset again if need be: its primary may have named the replica for a moment longer.
-            if whom in listed:
+            if counted or (unknown and sentinel not in reset):
                 await _ask(target, sentinel, "SENTINEL RESET", target.master_name)
-            if whom in listed or len(fellows) < len(at) - 1:
+                reset.add(sentinel)
+            if counted or unknown or len(fellows) < len(at) - 1:
                 return False
         return True
 
     if not await until(forgotten, HEARD_LIMIT, clock=clock, every=0.2):
         raise GuardError(
-            f"a Sentinel of the target still counts {whom} among the replicas, and would make it "
-            f"one: SENTINEL RESET {target.master_name} on each, and run this again"
+            f"a Sentinel of the target still counts {whom} among the replicas, or one that does "
+            "not tell it who it is, and would make it one: "
+            f"SENTINEL RESET {target.master_name} on each, and run this again"
         )
 
 
