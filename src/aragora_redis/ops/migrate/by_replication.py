@@ -306,7 +306,7 @@ class ByReplication:
             raise MoveError(
                 f"{self._seen.primary.address} still follows the source: {error or 'no answer'}"
             ) from error
-        left = await self._settle_target()
+        left = [*await self._restore(self._source, fellows=()), *await self._settle_target()]
         if not (await _role(self._source)).primary:
             raise MoveError(
                 f"{self._source.address} was made a replica meanwhile: REPLICAOF NO ONE on it "
@@ -378,9 +378,10 @@ class ByReplication:
         kept = self._kept(server)
         if not kept:
             return []
-        left = await put_back(server, kept, await secret_of(fellows))
-        del self._journal.kept[str(server.address)]
-        self._save(self._journal)
+        taken, left = await put_back(server, kept, await secret_of(fellows))
+        if taken:
+            del self._journal.kept[str(server.address)]
+            self._save(self._journal)
         return left
 
 

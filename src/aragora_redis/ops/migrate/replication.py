@@ -187,7 +187,9 @@ async def stand_alone(server: Server) -> None:
         await limited(ask("REPLICAOF", "NO", "ONE"))
 
 
-async def put_back(server: Server, settings: RedisSettings, secret: str | None) -> list[str]:
+async def put_back(
+    server: Server, settings: RedisSettings, secret: str | None
+) -> tuple[bool, list[str]]:
     """Give a server the settings that it had.
 
     Args:
@@ -196,9 +198,10 @@ async def put_back(server: Server, settings: RedisSettings, secret: str | None) 
         secret: the masterauth that it had; None where that is not known.
 
     Returns:
-        What is left to be done by hand, each as a sentence.
+        Whether it took them, so that nothing is to be tried again, and what is left to be done by
+        hand, each as a sentence.
     """
-    wanted, left = dict(settings), []
+    wanted, left, taken = dict(settings), [], True
     if wanted.get("masterauth"):
         del wanted["masterauth"]
         if secret is not None:
@@ -209,11 +212,12 @@ async def put_back(server: Server, settings: RedisSettings, secret: str | None) 
         async with server.open() as client:
             await _configure(client, wanted)
     except (RedisError, OSError, TimeoutError) as error:
+        taken = False
         left.append(
             f"settings of {server.address} are not put back: {reason(error)}; run this again"
         )
     await remember(server)
-    return left
+    return taken, left
 
 
 async def remember(server: Server) -> None:

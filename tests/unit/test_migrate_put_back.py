@@ -1,0 +1,94 @@
+"""Settings that a server does not take back are not forgotten."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import Any
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from aragora_redis.address import Address
+from aragora_redis.clock import SYSTEM_CLOCK
+from aragora_redis.ops.access import Access
+from aragora_redis.ops.migrate.by_replication import ByReplication, TargetServers
+from aragora_redis.ops.migrate.journal import Journal, State
+from aragora_redis.ops.migrate.replication import Server
+from aragora_redis.ops.targets import StandaloneTarget
+
+AT, SOURCE = Address("10.0.0.10", 6379), Address("old-redis", 6379)
+
+
+class Primary:
+    """A server with settings, which may be cut off."""
+
+    def __init__(self, address=AT, **settings):
+        self.address = address
+        self.settings = settings
+        self.cut_off = False
+
+    @asynccontextmanager
+    async def open(self):
+        yield self
+
+    async def config_get(self, name):
+        if self.cut_off:
+            raise RedisConnectionError("connection refused")
+        return {name: self.settings[name]}
+
+    async def config_set(self, name, value):
+        self.settings[name] = value
+
+    async def execute_command(self, *_words):
+        pass
+
+    async def info(self, _section):
+        assert not self.cut_off
+        ids = dict.fromkeys(("master_replid", "master_replid2"), "a" * 40)
+        return {"role": "master", "master_repl_offset": 1} | ids
+
+
+def steps(primary: Any, kept, *, source: Any = None, state=State.MOVED):
+    journal = Journal(source=str(SOURCE), target=str(AT), way="replication", state=state, kept=kept)
+    made = ByReplication(
+        journal,
+        lambda _journal: None,
+        source=source or Server(SOURCE, Access()),
+        source_id="a" * 40,
+        target=StandaloneTarget(AT),
+        seen=TargetServers(primary, (), ()),
+        clock=SYSTEM_CLOCK,
+        on_step=lambda _text: None,
+        on_copied=lambda _copied: None,
+    )
+    return made, journal
+
+
+async def test_what_a_server_does_not_take_back_is_tried_again():
+    primary = Primary(masteruser="operator")
+    made, journal = steps(primary, {str(AT): {"masteruser": "replica"}})
+    primary.cut_off = True
+    for _ in range(2):
+        (left,) = await made.settle()
+        assert f"settings of {AT} are not put back" in left
+        assert journal.kept == {str(AT): {"masteruser": "replica"}}
+    primary.cut_off = False
+    assert await made.settle() == []
+    assert (primary.settings, journal.kept) == ({"masteruser": "replica"}, {})
+
+
+async def test_the_rollback_that_lets_the_target_go_tries_the_source_once_more():
+    source = Primary(SOURCE, **{"replica-priority": "0"})
+    kept = {str(SOURCE): {"replica-priority": "100"}}
+    made, journal = steps(Primary(), kept, source=source, state=State.FOLLOWING)
+    assert await made.detach() == []
+    assert (source.settings, journal.kept) == ({"replica-priority": "100"}, {})
+    assert journal.state is State.ROLLED_BACK
+
+
+async def test_a_secret_that_nobody_knows_is_told_once():
+    """What no second run could do either does not keep a migration from its end."""
+    made, journal = steps(Primary(masterauth="ours"), {str(AT): {"masterauth": "set"}})
+    (left,) = await made.settle()
+    assert "had another masterauth" in left
+    assert journal.kept == {}
+    assert await made.settle() == []
