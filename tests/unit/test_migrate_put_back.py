@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from aragora_redis.address import Address
@@ -12,7 +13,7 @@ from aragora_redis.clock import SYSTEM_CLOCK
 from aragora_redis.ops.access import Access
 from aragora_redis.ops.migrate.by_replication import ByReplication, TargetServers
 from aragora_redis.ops.migrate.journal import Journal, State
-from aragora_redis.ops.migrate.replication import Server
+from aragora_redis.ops.migrate.replication import Server, changed_by
 from aragora_redis.ops.targets import StandaloneTarget
 
 AT, SOURCE = Address("10.0.0.10", 6379), Address("old-redis", 6379)
@@ -20,6 +21,8 @@ AT, SOURCE = Address("10.0.0.10", 6379), Address("old-redis", 6379)
 
 class Primary:
     """A server with settings, which may be cut off."""
+
+    access = Access(password="its own")
 
     def __init__(self, address=AT, **settings):
         self.address = address
@@ -33,7 +36,7 @@ class Primary:
     async def config_get(self, name):
         if self.cut_off:
             raise RedisConnectionError("connection refused")
-        return {name: self.settings[name]}
+        return {name: self.settings[name]} if name in self.settings else {}
 
     async def config_set(self, name, value):
         self.settings[name] = value
@@ -83,6 +86,23 @@ async def test_the_rollback_that_lets_the_target_go_tries_the_source_once_more()
     assert await made.detach() == []
     assert (source.settings, journal.kept) == ({"replica-priority": "100"}, {})
     assert journal.state is State.ROLLED_BACK
+
+
+@pytest.mark.parametrize(
+    ("before", "kept", "after"),
+    [("its own", "own", "its own"), ("another", "set", "ours"), ("", "", "")],
+    ids=["the one that we log in with", "another", "none"],
+)
+async def test_the_password_that_we_log_in_with_is_given_back(before, kept, after):
+    """It is known, and yet not written down."""
+    primary: Any = Primary(masterauth=before)
+    leader = Server(SOURCE, Access(password="ours"))
+    settings = await changed_by(primary, leader)
+    assert settings == {"masterauth": kept}
+    primary.settings["masterauth"] = "ours"
+    made, journal = steps(primary, {str(AT): dict(settings)})
+    assert bool(await made.settle()) is (before == "another")
+    assert (primary.settings["masterauth"], journal.kept) == (after, {})
 
 
 async def test_a_secret_that_nobody_knows_is_told_once():

@@ -23,6 +23,8 @@ CONNECT_LIMIT = 10.0
 """Seconds that one has to reach whom it is to follow: it tries each second."""
 NOBODY = Address("127.0.0.1", 1)
 """Whom a server replicates that only holds what it has: no Redis listens on that port."""
+OWN = "own"
+"""What is written down of a masterauth that is the password with which we log in to the server."""
 NEVER = "0"
 """A replica-priority with which no Sentinel promotes anybody."""
 
@@ -113,7 +115,8 @@ async def changed_by(follower: Server, leader: Server, *, promotable: bool = Tru
             f"{follower.address} does not tell its settings: {reason(error)}"
         ) from error
     if "masterauth" in former:
-        former["masterauth"] = kept_of(former["masterauth"])
+        own = former["masterauth"] == follower.access.password
+        former["masterauth"] = OWN if own else kept_of(former["masterauth"])
     return former
 
 
@@ -195,13 +198,16 @@ async def put_back(
     Args:
         server: which.
         settings: what `changed_by` said of it.
-        secret: the masterauth that it had; None where that is not known.
+        secret: the masterauth that it had, if it was not the password with which we log in to it;
+            None where that is not known.
 
     Returns:
         Whether it took them, so that nothing is to be tried again, and what is left to be done by
         hand, each as a sentence.
     """
     wanted, left, taken = dict(settings), [], True
+    if wanted.get("masterauth") == OWN:
+        secret = server.access.password
     if wanted.get("masterauth"):
         del wanted["masterauth"]
         if secret is not None:
