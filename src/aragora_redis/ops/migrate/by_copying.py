@@ -216,8 +216,8 @@ class ByCopying:
                 await self._shut_replicas(clients)
                 return
         self._left.append(
-            f"nothing kept others from {taker.name} before it took the writes: what they wrote "
-            "there is lost"
+            f"nothing kept others from {taker.name} while it was copied to: what they wrote there "
+            "is lost"
         )
 
     async def _raise(self, clients: Clients, *, admitting: bool) -> Guard:

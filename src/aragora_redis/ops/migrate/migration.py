@@ -247,7 +247,12 @@ class Migration:
         if self._journal.state is not State.MOVED:
             await steps.bring(move=move)
             if not move:
-                return self._report(Status.OK, *_BROUGHT[Way(self._journal.way)])
+                left = await steps.settle()
+                return self._report(
+                    Status.WARNING if left else Status.OK,
+                    *_BROUGHT[Way(self._journal.way)],
+                    *left,
+                )
         return self._done(steps, await steps.settle(), self._journal.pauses[moves:])
 
     async def _commit(self, without: frozenset[Address]) -> MigrationReport:
@@ -303,12 +308,13 @@ class Migration:
         if journal.state is State.MOVED or returning:
             # The target is not let go by the same command: writers still turn to it.
             await steps.move_back()
+            left = await steps.settle()
             return self._report(
-                Status.OK,
+                Status.OK if steps.shut() and not left else Status.WARNING,
                 f"{journal.source} takes the writes again, with all that was written meanwhile"
                 + _held(journal.pauses[moves:]),
                 f"{_refusal('the target', steps)}: run moves once more, and rollback lets it go",
-                *await steps.settle(),
+                *left,
             )
         left = await steps.detach()
         return self._report(
