@@ -39,7 +39,9 @@ def called(capsys, *arguments):
     return end.value.code, out, err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["ctrl-c", "sigterm", "hang-up"]
+)
 def test_who_ends_it_twice_is_told_how_to_go_on_once_it_may_end(number, capsys, monkeypatch):
     ended = []
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +38,7 @@ from ..ops.targets import ClusterTarget, SentinelTarget, StandaloneTarget, Targe
 from ..settings import Settings
 from . import output
 from .deployment import Deadline, OfLab, OfShard, demand_target, settings_of, shard_named
+from .ending import unless_ended
 from .options import AsJson
 
 _PROVIDERS = (
@@ -151,16 +151,8 @@ def _service(lab: Lab | None) -> Service:
 
 def _run(drilled: Coroutine[Any, Any, DrillReport]) -> DrillReport:
     """Drill, and mend what was broken when Ctrl-C, SIGTERM or the end of a terminal ends that."""
-
-    async def unless_ended() -> DrillReport:
-        task = asyncio.ensure_future(drilled)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        return await task
-
     try:
-        return asyncio.run(unless_ended())
+        return asyncio.run(unless_ended(drilled))
     except asyncio.CancelledError:
         output.note("ended before its time; there is no report")
         raise typer.Exit(130) from None

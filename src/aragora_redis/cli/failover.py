@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from typing import Annotated
 
 import typer
@@ -24,6 +23,7 @@ from .deployment import (
     settings_of,
     shard_named,
 )
+from .ending import unless_ended
 from .options import AsJson
 
 _TOLD = {
@@ -107,21 +107,19 @@ async def _run(
         reached = phase
         output.note(told[phase])
 
-    # As Ctrl-C does already: what was begun is undone, or brought to its end.
-    task = asyncio.current_task()
-    if task is not None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     try:
-        return await switch_over(
-            target,
-            prefix=prefix,
-            clock=SYSTEM_CLOCK,
-            to=to,
-            shard=shard,
-            force=force,
-            dry_run=dry_run,
-            deadline=deadline,
-            on_phase=on_phase,
+        return await unless_ended(
+            switch_over(
+                target,
+                prefix=prefix,
+                clock=SYSTEM_CLOCK,
+                to=to,
+                shard=shard,
+                force=force,
+                dry_run=dry_run,
+                deadline=deadline,
+                on_phase=on_phase,
+            )
         )
     except asyncio.CancelledError:
         undone = reached in {Phase.PREFLIGHT, Phase.PREFER, Phase.PAUSE, Phase.DRAIN}

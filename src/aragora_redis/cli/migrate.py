@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, Self, TypeVar
@@ -35,6 +34,7 @@ from ..settings import from_env
 from ..settings.urls import REDIS_PORT
 from . import output
 from .deployment import OfLab, demand_target, settings_of
+from .ending import unless_ended
 from .options import AsJson, named
 
 app = typer.Typer(
@@ -294,16 +294,9 @@ def _migrating(
 
 
 async def _stoppable(work: Coroutine[Any, Any, T]) -> T | None:
-    """What comes of it; None where Ctrl-C or SIGTERM has ended it.
-
-    What must not be left half done is brought to its end first, however often they come.
-    """
-    task = asyncio.current_task()
-    if task is not None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    """What comes of it; None where Ctrl-C, SIGTERM or the end of a terminal has ended it."""
     try:
-        return await work
+        return await unless_ended(work)
     except asyncio.CancelledError:
         return None
 

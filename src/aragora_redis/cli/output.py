@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -36,7 +37,8 @@ def write_text(text: str) -> None:
 
 def note(text: str, *, style: str = "dim") -> None:
     """A line about what is going on, for standard error."""
-    Console(stderr=True).print(Text(text, style=style), soft_wrap=True)
+    with contextlib.suppress(OSError):  # a terminal that is gone ends nothing that was begun
+        Console(stderr=True).print(Text(text, style=style), soft_wrap=True)
 
 
 def error(text: str) -> None:

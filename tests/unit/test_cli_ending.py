@@ -1,0 +1,66 @@
+"""Who ends a command in the middle, and again, leaves nothing half done."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import io
+import os
+import signal
+import sys
+
+import pytest
+
+from aragora_redis.cli import failover
+from aragora_redis.cli.app import run
+from aragora_redis.cli.ending import unless_ended
+from aragora_redis.ops.commands import to_the_end
+from aragora_redis.ops.failover import Phase
+
+SIGNALS = pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["ctrl-c", "sigterm", "hang-up"]
+)
+
+
+class Gone(io.StringIO):
+    """A terminal that has hung up."""
+
+    def write(self, _text):
+        raise OSError(errno.EIO, "Input/output error")
+
+
+@SIGNALS
+def test_a_hand_over_that_was_begun_is_brought_to_its_end(number, capsys, monkeypatch):
+    monkeypatch.setenv("ARAGORA_REDIS_URL", "redis://127.0.0.1:1")
+    done = []
+
+    async def hand_over(on_phase):
+        for phase in (Phase.PROMOTE, Phase.DEMOTE, Phase.RESUME):
+            monkeypatch.setattr(sys, "stderr", Gone())
+            on_phase(phase)
+            os.kill(os.getpid(), number)
+            await asyncio.sleep(0.01)
+            done.append(phase)
+
+    async def switch_over(*_, on_phase, **__):
+        await to_the_end(hand_over(on_phase))
+
+    monkeypatch.setattr(failover, "switch_over", switch_over)
+    with pytest.raises(SystemExit) as end:
+        run(("failover",))
+    out, _ = capsys.readouterr()
+    assert (end.value.code, done) == (1, [Phase.PROMOTE, Phase.DEMOTE, Phase.RESUME])
+    assert out == "WARNING: interrupted, and brought to its end nevertheless\n"
+
+
+def test_what_nohup_has_started_outlives_its_terminal():
+    async def work():
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.sleep(0.01)
+        return "done"
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert asyncio.run(unless_ended(work())) == "done"
+    finally:
+        signal.signal(signal.SIGHUP, before)
