@@ -76,7 +76,7 @@ def test_an_objective_that_cannot_be_met_is_missed(drill, sentinel_lab):
 
 def test_a_deployment_is_drilled_only_by_its_name(drill, sentinel_lab):
     code, told = drill(sentinel_lab, "freeze-primary", named=False)
-    assert code == 1
+    assert code == 2
     assert "--confirm aragora-master" in told
     code, report = drill(sentinel_lab, "restart-all", "--confirm", "aragora-master", named=False)
     assert code == 2
@@ -112,7 +112,7 @@ def test_one_shard_of_a_cluster_and_what_the_others_had_of_it(cli, drill, cluste
         (("kill-primary", "--shard", "16384", *where), "there is no slot 16384"),
     ):
         code, _, err = cli("drill", *arguments, **lab.env())
-        assert (code, why in err) == (1, True), err
+        assert (code, why in err) == (2, True), err
     wrong = lab.env() | {"ARAGORA_REDIS_PASSWORD": "not-it"}
     code, out, err = cli("drill", "kill-primary", **wrong)
     assert (code, "refuses the password" in out, err) == (2, True, "")
@@ -141,7 +141,7 @@ def test_a_managed_service_whose_name_moves(cli, drill, managed_lab):
         (("kill-primary", "--shard", "redis-1", *where), "is neither a node nor a slot"),
     ):
         code, _, err = cli("drill", *arguments, **lab.env())
-        assert (code, why in err) == (1, True), err
+        assert (code, why in err) == (2, True), err
     code, report = drill(lab, "kill-primary", "--hold", "0")
     assert code == 0, report
     ours, peer = (report["verdict"]["writers"][name] for name in ("aragora-redis", "redis-py"))

@@ -281,6 +281,16 @@ def test_serve_names_what_the_gateway_lacks(capsys, monkeypatch):
     assert "pip install '/path/to/this/checkout[gateway]'" in message
 
 
+@pytest.mark.parametrize("url", ["", "redis://127.0.0.1:1"], ids=["no Redis", "a managed one"])
+def test_nothing_drilled_is_no_objective_missed(capsys, monkeypatch, url):
+    monkeypatch.setenv("ARAGORA_REDIS_URL", url)
+    with pytest.raises(SystemExit) as end:
+        run(("drill", "kill-primary"))
+    out, err = capsys.readouterr()
+    assert (end.value.code, out) == (2, "")
+    assert err.startswith("error: ")
+
+
 def test_nothing_is_coloured_in_a_pipe(call):
     assert "\x1b" not in call("settings").output
 

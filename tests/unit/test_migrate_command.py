@@ -79,6 +79,19 @@ def test_who_ends_it_twice_is_told_how_to_go_on_once_it_may_end(number, capsys, 
         assert (code, json.loads(out)["status"]) == (2, "CRITICAL")
 
 
+def test_an_error_is_no_success_with_something_left(capsys):
+    """No script that bears the latter goes on as if writes had moved."""
+    Path("broken").write_text("{")
+    for words, said in (
+        (("run",), "no single Redis to move from is named"),
+        (("run", "--from", URL, "--journal", "broken"), "is no journal"),
+        (("rollback", "--from", URL), "no migration was begun"),
+        (("commit", "--from", URL, "--journal", "missing/ours"), "missing/ours.lock: No such file"),
+    ):
+        code, out, err = called(capsys, *words)
+        assert (code, out, said in err) == (2, "", True), err
+
+
 async def test_a_journal_that_has_no_place_is_told_and_nothing_is_begun():
     target: Any = target_of(from_env({"ARAGORA_REDIS_URL": URL}))
     path = Path("missing", "journal")

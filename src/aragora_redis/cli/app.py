@@ -89,7 +89,8 @@ def _root(
 def run(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command, by default that of the process's arguments, and exit with its code.
 
-    1 is an error that was told, 2 a command line that cannot be meant.
+    1 is an error that was told, unless the command has another code for it, and 2 a command line
+    that cannot be meant.
     """
     given = sys.argv[1:] if arguments is None else arguments
     named = next((word for word in given if not word.startswith("-")), "")
@@ -102,4 +103,4 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
             raise
         what = error.filename or "what was found or done cannot be told"
         output.error(f"{what}: {error.strerror}")
-    sys.exit(1)
+    sys.exit(COMMANDS[named].failed if named in COMMANDS else 1)

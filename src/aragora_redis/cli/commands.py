@@ -16,11 +16,14 @@ class Command(NamedTuple):
         module: in this package.
         name: of the function there, or of the `typer.Typer`.
         summary: the first sentence of its help.
+        failed: the exit code of an error that was told; 2 where 1 stands for something that was
+            done.
     """
 
     module: str
     name: str
     summary: str
+    failed: int = 1
 
 
 COMMANDS: Final[Mapping[str, Command]] = {
@@ -64,6 +67,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
         "drill",
         "drill",
         "Make a fault while this library and plain redis-py write numbers, and count what is lost.",
+        failed=2,
     ),
     "bench": Command(
         "bench",
@@ -105,6 +109,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
         "migrate",
         "app",
         "Move what a single Redis holds to Sentinel, a Redis Cluster or a managed service.",
+        failed=2,
     ),
     "tokens": Command("tokens", "app", "Look at revoked tokens, and revoke them by hand."),
     "limits": Command(
