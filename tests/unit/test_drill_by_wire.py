@@ -9,7 +9,8 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import pytest
-from redis.exceptions import NoPermissionError
+from redis.exceptions import AuthenticationError, NoPermissionError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from aragora_redis.address import Address
 from aragora_redis.clock import SYSTEM_CLOCK
@@ -35,18 +36,23 @@ from aragora_redis.ops.targets import SentinelTarget, StandaloneTarget
 from aragora_redis.settings import Settings
 
 PRIMARY, SENTINEL = Address("10.0.0.10", 6379), Address("10.0.0.20", 26379)
+CLOSED = RedisConnectionError("Connection closed by server.")
 DENIED = NoPermissionError("this user has no permissions to run the 'shutdown' command")
 
 
 class Server:
-    """Is a primary, and ends by an error or not at all."""
+    """Is a primary that can be reached or not, and ends by an error or not at all."""
 
-    def __init__(self, ends):
-        self._ends = ends
+    def __init__(self, ends, out_of_reach=None):
+        self._ends, self._out_of_reach = ends, out_of_reach
 
     async def execute_command(self, *words):
         if words == ("ROLE",):
             return ["master", 0, []]
+        if words == ("PING",):
+            if self._out_of_reach is not None:
+                raise self._out_of_reach
+            return True
         if self._ends is None:
             await asyncio.sleep(60)
         raise self._ends
@@ -62,19 +68,40 @@ class Server:
     ids=["denied", "silent"],
 )
 async def test_a_command_that_fails_is_told(monkeypatch, scenario, ends, kind, said):
+    actor = acting(monkeypatch, scenario, Server(ends))
+    with pytest.raises(kind, match=said):
+        await actor.begin()
+    await actor.end()
+
+
+@pytest.mark.parametrize("scenario", [Scenario.KILL_PRIMARY, Scenario.LOSE_SENTINEL])
+@pytest.mark.parametrize(
+    "error",
+    [RedisConnectionError("connection refused"), AuthenticationError("invalid password")],
+    ids=["refused", "not let in"],
+)
+async def test_one_that_is_out_of_reach_was_not_shut_down(monkeypatch, scenario, error):
+    actor = acting(monkeypatch, scenario, Server(CLOSED, out_of_reach=error))
+    with pytest.raises(LabError, match=str(error)):
+        await actor.begin()
+
+
+@pytest.mark.parametrize("scenario", [Scenario.KILL_PRIMARY, Scenario.LOSE_SENTINEL])
+async def test_one_that_is_shut_down_closes_the_connection(monkeypatch, scenario):
+    await acting(monkeypatch, scenario, Server(CLOSED)).begin()
+
+
+def acting(monkeypatch, scenario, server):
     @asynccontextmanager
     async def connected(_at, _access):
-        yield Server(ends)
+        yield server
 
     async def switch():
         raise AssertionError
 
     monkeypatch.setattr(scenarios, "connected", connected)
     monkeypatch.setattr(scenarios, "COMMAND_LIMIT", 0.02)
-    actor = RemoteActor(SentinelTarget((SENTINEL,), "m"), scenario, PRIMARY, switch)
-    with pytest.raises(kind, match=said):
-        await actor.begin()
-    await actor.end()
+    return RemoteActor(SentinelTarget((SENTINEL,), "m"), scenario, PRIMARY, switch)
 
 
 @pytest.mark.parametrize(

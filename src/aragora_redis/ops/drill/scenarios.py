@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from enum import StrEnum
 from typing import Any, Protocol
 
+from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
@@ -200,9 +201,13 @@ def switcher(
 
 
 async def _shut_down(at: Address, access: Access) -> None:
-    # It answers by closing the connection.
-    with _failures_told(at, "SHUTDOWN", acts=True), suppress(RedisConnectionError):
-        await _ask(at, access, "SHUTDOWN", "NOSAVE")
+    async with connected(at, access) as client:
+        # One that cannot be reached, or does not let us in, was not shut down.
+        with _failures_told(at, "PING", acts=False):
+            await _limited(client, "PING")
+        # It answers by closing the connection.
+        with _failures_told(at, "SHUTDOWN", acts=True), suppress(RedisConnectionError):
+            await _limited(client, "SHUTDOWN", "NOSAVE")
 
 
 async def _command(at: Address, access: Access, *words: str) -> Any:
@@ -211,7 +216,12 @@ async def _command(at: Address, access: Access, *words: str) -> Any:
 
 
 async def _ask(at: Address, access: Access, *words: str) -> Any:
-    async with connected(at, access) as client, asyncio.timeout(COMMAND_LIMIT):
+    async with connected(at, access) as client:
+        return await _limited(client, *words)
+
+
+async def _limited(client: Redis, *words: str) -> Any:
+    async with asyncio.timeout(COMMAND_LIMIT):
         ask: Any = client.execute_command
         return await ask(*words)
 
