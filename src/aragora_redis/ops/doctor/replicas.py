@@ -9,6 +9,7 @@ from ..report import MOST_BACKLOG, Status
 from ..survey import NodeSurvey, Survey, address_of, flags_of
 from .diagnosis import Diagnosis
 from .roles import cli
+from .storage import more_memory
 
 LAG_SECONDS = 5
 """Seconds without an acknowledgement after which a replica is behind; it gives one each second."""
@@ -242,7 +243,7 @@ def _room(at: Address, node: NodeSurvey, backlog: int) -> str:
     least = int(backlog / MOST_BACKLOG)
     if not 0 < (node.number("maxmemory") or 0) < least:
         return ""
-    return f"{cli(at)} CONFIG SET maxmemory {least}, towards which it counts; then "
+    return f"it counts towards maxmemory: {more_memory(at, least)}; then "
 
 
 def _round_up(size: float) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...address import Address
 from ..report import MEMORY_FULL, MEMORY_NEARLY, Status
 from ..survey import Survey
 from .diagnosis import Diagnosis
@@ -12,6 +13,14 @@ from .roles import cli
 _WRITES = ("aof_last_write_status", "aof_last_bgrewrite_status", "rdb_last_bgsave_status")
 CROWDED = 0.80
 """Part of maxclients."""
+
+
+def more_memory(at: Address, maxmemory: int) -> str:
+    """How to give a server so many bytes; its copies for disk and replicas take as much again."""
+    return (
+        f"first raise the memory limit of its container or service to {2 * maxmemory}, or the "
+        f"kernel kills it; then {cli(at)} CONFIG SET maxmemory {maxmemory}"
+    )
 
 
 def memory(survey: Survey) -> Iterator[Diagnosis]:
@@ -52,9 +61,8 @@ def memory(survey: Survey) -> Iterator[Diagnosis]:
                 evidence=f"uses {used / limit:.0%} of its {limit} bytes (maxmemory)",
                 consequence="it refuses writes when that is reached (OOM): limits are then decided "
                 "by each instance, sessions are not written, revocations stay with who made them",
-                fix=f"{cli(at)} --bigkeys tells what is large; more room: first raise the "
-                f"memory limit of its container or service to {4 * limit}, or the kernel kills it; "
-                f"then {cli(at)} CONFIG SET maxmemory {2 * limit}",
+                fix=f"{cli(at)} --bigkeys tells what is large; more room: "
+                f"{more_memory(at, 2 * limit)}",
             )
 
 
