@@ -61,6 +61,23 @@ def test_lost_is_what_was_acknowledged_and_is_not_there():
     assert not judged(found, lost=6).missed
 
 
+def test_what_nobody_could_be_asked_for_is_not_lost_and_shows_nothing():
+    found = records([(n / 10, OK) for n in range(1, 99)])
+    name = f"{OURS} 5461-10922"
+    found.writes[name] = found.writes[OURS]
+    found.survivors.clear()
+    objectives = Objectives(gap=5.0, elsewhere=1.0)
+    verdict = judge(found, objectives)
+    assert [each.lost for each in verdict.writers.values()] == [None] * 3
+    assert verdict.missed == (
+        "what survived could not be asked",
+        f"{name}, which was not touched: what survived could not be asked",
+    )
+    drawn = page(DrillReport(Scenario.KILL_PRIMARY, objectives, verdict, found))
+    assert 'fill="#1a202c"/>' not in drawn, "none is dark"
+    assert "<td>98<td>?<td>0" in drawn
+
+
 @pytest.mark.parametrize(
     "words", [("+odown", "+switch-master"), ("+fail", "+promoted"), ("+chosen", "+moved")]
 )

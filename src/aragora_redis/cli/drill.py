@@ -248,7 +248,7 @@ def _write(report: DrillReport) -> None:
             (
                 name,
                 str(found.acknowledged),
-                str(found.lost),
+                "?" if found.lost is None else str(found.lost),
                 str(found.failed),
                 str(found.unknown),
                 f"{found.gap:.2f} s",

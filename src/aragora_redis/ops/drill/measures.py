@@ -9,6 +9,7 @@ from itertools import pairwise
 from .records import AGREED_DOWN, REPLACED, Outcome, Records, Write
 
 OURS, PEER = "aragora-redis", "redis-py"
+UNASKED = "what survived could not be asked"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +32,8 @@ class Measures:
     acknowledged: int
     failed: int
     unknown: int
-    lost: int
-    """Acknowledged, and not there at the end."""
+    lost: int | None
+    """Acknowledged, and not there at the end; None where nobody could be asked what is there."""
     gap: float
     """The longest time without an acknowledged write, in seconds."""
     slowest: float
@@ -72,12 +73,12 @@ def measure(records: Records, name: str) -> Measures:
     """What one writer lived through."""
     writes = records.writes[name]
     acknowledged = [write for write in writes if write.outcome is Outcome.ACKNOWLEDGED]
-    there = records.survivors.get(name, set())
+    there = records.survivors.get(name)
     return Measures(
         acknowledged=len(acknowledged),
         failed=sum(write.outcome is Outcome.FAILED for write in writes),
         unknown=sum(write.outcome is Outcome.UNKNOWN for write in writes),
-        lost=sum(write.number not in there for write in acknowledged),
+        lost=None if there is None else sum(write.number not in there for write in acknowledged),
         gap=_longest_gap(writes, records.ended_at),
         slowest=max((write.ended - write.began for write in writes), default=0.0),
     )
@@ -86,7 +87,9 @@ def measure(records: Records, name: str) -> Measures:
 def _missed(ours: Measures, objectives: Objectives) -> Iterator[str]:
     if not ours.acknowledged:
         yield "nothing was acknowledged at all"
-    if ours.lost > objectives.lost:
+    if ours.lost is None:
+        yield UNASKED
+    elif ours.lost > objectives.lost:
         yield f"{ours.lost} acknowledged writes were lost, and {objectives.lost} may be"
     if ours.gap > objectives.gap:
         yield f"{ours.gap:.1f} s without a write, and {objectives.gap:g} s may be"
@@ -98,8 +101,10 @@ def _touched(records: Records, writers: dict[str, Measures], gap: float | None) 
         if gap is None or name in {OURS, PEER}:
             continue
         # Not those that are unknown because the drill has ended.
-        if bad := sum(records.errors[name].values()) + found.lost:
+        if bad := sum(records.errors[name].values()) + (found.lost or 0):
             yield f"{name}, which was not touched: {bad} writes failed or were lost"
+        if found.lost is None:
+            yield f"{name}, which was not touched: {UNASKED}"
         if found.gap > gap:
             yield f"{name}, which was not touched: {found.gap:.1f} s without a write"
 

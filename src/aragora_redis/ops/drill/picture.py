@@ -43,7 +43,8 @@ def _tables(report: DrillReport) -> Iterator[str]:
     yield "<th>longest gap<th>slowest write</tr>"
     for name, found in verdict.writers.items():
         yield (
-            f"<tr><td>{escape(name)}<td>{found.acknowledged}<td>{found.lost}<td>{found.failed}"
+            f"<tr><td>{escape(name)}<td>{found.acknowledged}"
+            f"<td>{'?' if found.lost is None else found.lost}<td>{found.failed}"
             f"<td>{found.unknown}<td>{found.gap:.2f} s<td>{found.slowest:.2f} s</tr>"
         )
     yield "</table><table>"
@@ -125,4 +126,4 @@ def _strip(records: Records, name: str, lost: set[int]) -> Iterator[tuple[float,
 def _lost(records: Records) -> Iterator[tuple[str, set[int]]]:
     for name, writes in records.writes.items():
         told = {write.number for write in writes if write.outcome is Outcome.ACKNOWLEDGED}
-        yield name, told - records.survivors.get(name, set())
+        yield name, told - records.survivors.get(name, told)

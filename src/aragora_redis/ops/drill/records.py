@@ -59,7 +59,7 @@ class Records:
     writes: dict[str, list[Write]] = field(default_factory=dict)
     """By writer."""
     survivors: dict[str, set[int]] = field(default_factory=dict)
-    """By writer: the numbers that are there at the end."""
+    """By writer, if it could be asked: the numbers that are there at the end."""
 
     @property
     def errors(self) -> dict[str, dict[str, int]]:
