@@ -13,6 +13,7 @@ from ...address import Address
 from ...clock import Clock
 from ...errors import Ran
 from ..asking import survey
+from ..commands import reason
 from ..report import Status
 from ..survey import Survey
 from ..targets import ClusterTarget, SentinelTarget, Target
@@ -84,10 +85,7 @@ async def switch_over(
         text = f"CRITICAL: {error}; see aragora-redis doctor"
         return SwitchoverReport(Status.CRITICAL, text, progress, Ran.UNKNOWN)
     except (RedisError, OSError, TimeoutError) as error:
-        steps.note_unverified(
-            f"{plan.old} could not be made a replica ({error or 'no answer'}); the Sentinels do so "
-            "when it is back"
-        )
+        steps.note_unverified(_after_promotion(progress, reason(error)))
     return _done(progress)
 
 
@@ -113,6 +111,20 @@ async def _hand_over(plan: Plan | ShardPlan, target: Target, prefix: str, steps:
             await SentinelHandover(plan, target, steps).finish()
         case Plan(), SentinelTarget():
             await SentinelHandover(plan, target, steps).hand_over()
+
+
+def _after_promotion(progress: Progress, why: str) -> str:
+    """What the old primary has left undone, by how far it came."""
+    if Phase.DEMOTE not in progress.seconds:
+        return (
+            f"{progress.old} could not be made a replica ({why}); the Sentinels do so when it is "
+            "back"
+        )
+    return (
+        f"{progress.old} was made a replica, and its clients may still be connected to it ({why}): "
+        f"their writes are refused until they turn to {progress.new}. Nobody has waited until all "
+        "servers follow that; see aragora-redis doctor"
+    )
 
 
 def _refused(plan: Refusal, progress: Progress) -> SwitchoverReport:
