@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from aragora_redis.address import Address
 from aragora_redis.ops.doctor import examine
-from aragora_redis.ops.survey import NodeSurvey, SentinelSurvey, Survey
+from aragora_redis.ops.survey import A_MONTH, NodeSurvey, SentinelSurvey, Survey
 
 AT, SENTINEL = Address("10.0.0.10", 6379), Address("10.0.0.20", 26379)
 CLI = "redis-cli -h 10.0.0.10 -p 6379"
 
 
-def fixes_of(*, info=(), config=(), lets_in=False):
+def fixes_of(*, info=(), config=(), lets_in=False, down_after=5000):
     node = NodeSurvey(
         role="master", source=None, info=dict(info), config=dict(config), open=lets_in
     )
     sentinel = SentinelSurvey(
         id="s",
         named=AT,
-        master={"config-epoch": 1, "quorum": 1, "flags": "master", "down-after-milliseconds": 5000},
+        master={
+            "config-epoch": 1,
+            "quorum": 1,
+            "flags": "master",
+            "down-after-milliseconds": down_after,
+        },
         replicas=(),
         fellows=(),
         info={},
@@ -40,3 +45,13 @@ def test_more_memory_is_asked_of_the_container_before_it_is_given():
     fix = fixes_of(info={"maxmemory": 1000, "used_memory": 990})["memory-full"]
     first, then = fix.index("service to 4000"), fix.index("CONFIG SET maxmemory 2000")
     assert first < then
+
+
+def test_nobody_is_told_to_let_sentinels_elect_in_the_middle_of_a_migration():
+    assert (
+        "SENTINEL SET m down-after-milliseconds 5000" in fixes_of(down_after=60_000)["down-after"]
+    )
+    fixes = fixes_of(down_after=A_MONTH)
+    assert "aragora-redis migrate run" in fixes["migration-under-way"]
+    assert "down-after" not in fixes
+    assert not any("SENTINEL SET m down-after" in fix for fix in fixes.values())

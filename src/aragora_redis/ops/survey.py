@@ -14,6 +14,10 @@ from .outbox_sight import OutboxSight
 
 Row = Mapping[str, Any]
 
+A_MONTH = 30 * 86_400_000
+"""Milliseconds for which Sentinels wait for their primary while a migration has them elect nobody
+(down-after-milliseconds)."""
+
 SET, UNEXPANDED, EMPTY = "set", "unexpanded", ""
 """What is kept of a secret: that there is one, that it is the name of a variable, or none."""
 SECRETS = ("requirepass", "masterauth", "tls-key-file-pass", "tls-client-key-file-pass")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ...address import Address
 from ..access import Failure, Fault
 from ..report import Status
-from ..survey import SentinelSurvey, Survey, address_of, flags_of
+from ..survey import A_MONTH, SentinelSurvey, Survey, address_of, flags_of
 from .diagnosis import Diagnosis
 from .roles import cli
 
@@ -160,7 +160,19 @@ def settings(survey: Survey) -> Iterator[Diagnosis]:
             )
     for at, sentinel in survey.heard.items():
         after = int(sentinel.master["down-after-milliseconds"])
-        if not FEW_MS <= after <= MANY_MS:
+        if after >= A_MONTH:
+            yield Diagnosis(
+                name="migration-under-way",
+                status=Status.WARNING,
+                subject=f"Sentinel {at}",
+                evidence="waits a month for its primary, as a migration has it",
+                consequence="nobody takes over from a primary that dies; given less now, it might "
+                "promote a replica in the middle of the migration",
+                fix="bring that to its end, which gives it back what it had: aragora-redis migrate "
+                "run, or rollback, where the journal is; if that is lost, set "
+                "down-after-milliseconds once the primary takes writes",
+            )
+        elif not FEW_MS <= after <= MANY_MS:
             yield Diagnosis(
                 name="down-after",
                 status=Status.WARNING,

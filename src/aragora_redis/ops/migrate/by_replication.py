@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from ...address import Address
 from ...clock import Clock
 from ...settings.urls import SENTINEL_PORT
+from ..survey import A_MONTH
 from ..targets import SentinelTarget, StandaloneTarget
 from . import sentinels
 from .hand_over import hand_over
@@ -355,7 +356,7 @@ class ByReplication:
                 self._journal.patience[str(at)] = await sentinels.patience_of(target, at)
         self._save(self._journal)
         self._on_step("the Sentinels of the target are told to elect nobody meanwhile")
-        await sentinels.set_patience(target, dict.fromkeys(self._seen.sentinels, sentinels.A_MONTH))
+        await sentinels.set_patience(target, dict.fromkeys(self._seen.sentinels, A_MONTH))
 
     async def _note_settings(
         self, follower: Server, leader: Server, *, promotable: bool = True

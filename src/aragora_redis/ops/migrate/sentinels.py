@@ -19,12 +19,10 @@ from ...address import Address
 from ...clock import Clock
 from ..access import connected
 from ..commands import limited
-from ..survey import address_of
+from ..survey import A_MONTH, address_of
 from ..targets import SentinelTarget
 from ..waiting import until
 
-A_MONTH = 30 * 86_400_000
-"""Milliseconds."""
 HEARD_LIMIT = 30.0
 """Seconds within which a Sentinel, which asks every ten, has heard that its primary is one."""
 
