@@ -23,6 +23,7 @@ from aragora_redis.errors import (
 from aragora_redis.settings import Settings
 from aragora_redis.sync import SharedState as SyncState
 from aragora_redis.sync.call import Call
+from aragora_redis.sync.process import current
 from aragora_redis.telemetry.prometheus import Metrics
 from aragora_redis.testing import FakeClock, memory_state
 from aragora_redis.testing.sync import memory_state as sync_memory_state
@@ -304,6 +305,52 @@ def test_who_is_interrupted_holds_none(threads, monkeypatch, name, when):
             call(circuit)
     settled(threads)
     assert threads.circuits.look(name).in_flight == 0
+
+
+class InterruptedLock:
+    """A signal's handler raises once: before it is taken, or when it is free again."""
+
+    def __init__(self, at):
+        self._inner, self._at = threading.Lock(), at
+
+    def __enter__(self):
+        self._pass("before")
+        self._inner.acquire()
+
+    def __exit__(self, *error):
+        self._inner.release()
+        self._pass("after")
+
+    def _pass(self, at):
+        if at == self._at:
+            self._at = ""
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("at", ["before", "after"])
+@pytest.mark.parametrize("step", ["entering", "leaving"])
+@pytest.mark.parametrize("name", ["few", "any"])
+def test_who_is_interrupted_as_who_is_inside_is_noted_is_so_no_more(
+    threads, monkeypatch, name, step, at
+):
+    circuit = threads.circuits[name]
+
+    def interrupt():
+        monkeypatch.setattr(current(), "entering", InterruptedLock(at))
+
+    def in_flight():
+        settled(threads)
+        return circuit._circuit().bulkhead.in_flight
+
+    with circuit:
+        if step == "entering":
+            interrupt()
+        with pytest.raises(KeyboardInterrupt), circuit:
+            interrupt()
+        assert in_flight() == 1, "who was inside before goes on"
+    assert in_flight() == 0
+    with pytest.raises(RuntimeError, match="more often"):
+        circuit.__exit__(None, None, None)
 
 
 @pytest.mark.parametrize("name", ["few", "any"])

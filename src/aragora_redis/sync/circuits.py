@@ -100,7 +100,8 @@ class Circuits:
 class Circuit:
     """See `aragora_redis.state.circuits.circuit.Circuit`.
 
-    One object may be used by many threads at once.
+    One object may be used by many threads at once. Where a signal's handler raises at the first
+    instruction of leaving it as a context, its place is lost; `guard` has no such gap.
     """
 
     def __init__(
@@ -276,6 +277,8 @@ class Circuit:
                 self._inside().add(guard)
         except BaseException:  # who is interrupted here does not come to leave it
             guard.abandon()
+            with current().entering:
+                self._entered.undo(guard)
             raise
         return self
 
@@ -285,9 +288,18 @@ class Circuit:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with current().entering:
-            guard = self._inside().take()
-        guard.__exit__(kind, error, trace)
+        guard: Guard | None = None
+        try:
+            with current().entering:
+                guard = self._inside().take()
+            guard.__exit__(kind, error, trace)
+        except BaseException:  # who is interrupted here does not come to leave it again
+            if guard is None:
+                with suppress(RuntimeError), current().entering:  # or nobody is inside
+                    guard = self._inside().take()
+            if guard is not None:
+                guard.abandon()
+            raise
 
     def _inside(self) -> Entered[threading.Thread, Guard]:
         """Who is inside, in this process: a fork has left the other threads to the parent."""

@@ -48,18 +48,29 @@ class Entered(Generic[Who, G]):
         """
         if not self._guards:
             raise RuntimeError("the circuit was left more often than it was entered")
-        if len(self._guards) == 1:
-            who, guard = self._guards.popitem()  # whoever it is that leaves
-        else:
-            who = self._leaving()
-            guard = self._guards.pop(who)
-        if guard.outer is not None:
-            self._guards[who] = guard.outer
+        alone = len(self._guards) == 1
+        who = next(reversed(self._guards)) if alone else self._leaving()
+        guard = self._guards[who]
+        self._remove(who, guard)
         return guard
+
+    def undo(self, guard: G) -> None:
+        """Take back `add`, for who was interrupted in it."""
+        who = self._who()
+        if self._guards.get(who) is guard:
+            self._remove(who, guard)
 
     def forget_those_over(self) -> None:
         """Forget who has entered and leaves no more, in this process."""
         self._guards = {who: each for who, each in self._guards.items() if not self._over(who)}
+
+    def _remove(self, who: Who, guard: G) -> None:
+        # In one step, behind which no signal's handler comes before the guard is returned: who is
+        # interrupted in `take` takes it again, and else nobody may.
+        if guard.outer is None:
+            del self._guards[who]
+        else:
+            self._guards[who] = guard.outer
 
     def _leaving(self) -> Who:
         who = self._who()
