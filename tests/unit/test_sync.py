@@ -110,10 +110,6 @@ def test_what_is_reserved_is_settled_or_given_back(state):
 
 
 def test_a_reservation_that_was_interrupted_as_it_was_entered_is_not_kept(state, monkeypatch):
-    async def keepers(_):
-        await asyncio.sleep(0)
-        return [task for task in asyncio.all_tasks() if "keep_alive" in str(task.get_coro())]
-
     wait, reserved = Call.wait, state.rate_limits.reserve("api", "llm", 1)
 
     def interrupted(call, within):
@@ -124,6 +120,40 @@ def test_a_reservation_that_was_interrupted_as_it_was_entered_is_not_kept(state,
         patched.setattr(Call, "wait", interrupted)
         with pytest.raises(KeyboardInterrupt):
             reserved.__enter__()
+    await_kept_no_more(state)
+
+
+def test_a_reservation_that_was_interrupted_as_it_was_left_is_not_kept(state):
+    reserved = state.rate_limits.reserve("api", "llm", 1)
+    reserved.__enter__()
+    keeping, interrupts = reserved._keeping, [KeyboardInterrupt]
+    assert keeping is not None
+
+    def get_loop():
+        if interrupts:
+            raise interrupts.pop()
+        return keeping.get_loop()
+
+    interrupted: Any = SimpleNamespace(get_loop=get_loop, cancel=keeping.cancel)
+    reserved._keeping = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        reserved.__exit__(None, None, None)
+    await_kept_no_more(state)
+
+
+def test_a_reservation_that_is_dropped_is_not_kept(state):
+    """Where who leaves it is interrupted before anything of that runs, nothing else is done."""
+    state.rate_limits.reserve("api", "llm", 1).__enter__()
+    await_kept_no_more(state)
+
+
+def await_kept_no_more(state):
+    """Nothing keeps a reservation any more."""
+
+    async def keepers(_):
+        await asyncio.sleep(0)
+        return [task for task in asyncio.all_tasks() if "keep_alive" in str(task.get_coro())]
+
     end = time.monotonic() + 5
     while state.crossing.cross(keepers, 1):
         assert time.monotonic() < end

@@ -31,15 +31,16 @@ R = TypeVar("R")
 class Reserved:
     """See `aragora_redis.state.rate_limits.reservations.Reserved`.
 
-    A context, as what makes that one is.
+    A context, as what makes that one is. It is kept no more once that is left, or dropped.
     """
+
+    _keeping: asyncio.Task[None] | None = None
 
     def __init__(self, crossing: Crossing, policy: str, ttl: float, there: ReservedThere) -> None:
         self._crossing = crossing
         self._policy = policy
         self._ttl = ttl
         self._there = there
-        self._keeping: asyncio.Task[None] | None = None
         self.decision = there.decision
         self.cost = there.cost
 
@@ -91,9 +92,11 @@ class Reserved:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._keeping is not None:
-            with contextlib.suppress(RuntimeError):  # its loop has ended, and so has it
-                self._keeping.get_loop().call_soon_threadsafe(self._keeping.cancel)
+        try:
+            self._let_lapse()
+        except BaseException:  # from the handler of a signal: nobody comes to leave it again
+            self._let_lapse()
+            raise
         if self.settled is not None:
             return
         if error is None:
@@ -103,6 +106,16 @@ class Reserved:
             self.refund()
         except AragoraRedisError as trouble:
             log_not_returned(self._policy, trouble)
+
+    def __del__(self) -> None:
+        self._let_lapse()
+
+    def _let_lapse(self) -> None:
+        """Keep it no more: it lapses in its time, unless it is settled before."""
+        if self._keeping is not None:
+            with contextlib.suppress(RuntimeError):  # its loop has ended, and so has it
+                self._keeping.get_loop().call_soon_threadsafe(self._keeping.cancel)
+            self._keeping = None
 
 
 @dataclass(frozen=True, slots=True)
