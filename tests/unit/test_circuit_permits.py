@@ -20,7 +20,8 @@ from aragora_redis.errors import (
     DeadlineError,
     InvalidInputError,
 )
-from aragora_redis.settings import Settings
+from aragora_redis.policies import parse_policies
+from aragora_redis.settings import Settings, from_env
 from aragora_redis.sync import SharedState as SyncState
 from aragora_redis.sync.call import Call
 from aragora_redis.sync.process import current
@@ -383,6 +384,35 @@ def test_who_drops_a_call_gives_its_place_back(threads, name):
     circuit.guard().__enter__()
     settled(threads)
     assert circuit._circuit().bulkhead.in_flight == 0
+
+
+@pytest.mark.parametrize("name", ["few", "tried"])
+def test_who_drops_a_call_in_the_loop_holds_nobody_up(monkeypatch, name):
+    """A collection of garbage does so there, also while a state has just begun again."""
+    nowhere = {"ARAGORA_REDIS_URL": "redis://127.0.0.1:1", "ARAGORA_EXPECTED_INSTANCES": "1"}
+    policies = parse_policies(f"{TRIES}[circuits.few]\nmax_concurrent = 1\n", source="here")
+    state = SyncState(from_env(nowhere), policies=policies)
+    monkeypatch.setattr("aragora_redis.sync.crossing.FIRST_LIMIT", 0.0)
+    state.start()
+    circuit = state.circuits[name]
+    if name == "tried":
+        with pytest.raises(ZeroDivisionError), circuit:
+            raise ZeroDivisionError
+        until(lambda: circuit.state == "half-open")
+    calls = [circuit.guard()]
+    calls[0].__enter__()
+    state.close()
+    monkeypatch.setattr("aragora_redis.sync.crossing.FIRST_LIMIT", 4.0)
+    monkeypatch.setattr("aragora_redis.sync.loop.CROSSING", 1.0)
+    state.start()
+    loop = current().loop
+    assert loop is not None
+    loop.later(calls.clear, can_wait=False)
+    try:
+        assert not state.status().ready
+        assert not calls
+    finally:
+        state.close()
 
 
 def test_a_generator_may_be_closed_after_its_state(threads):

@@ -184,6 +184,12 @@ class Circuit:
             circuit = self._circuit()
             self._crossing.later(lambda: circuit.give_up(permit))
 
+    def drop(self, permit: Permit) -> None:
+        """The same of a call that has entered here, from whatever thread or destructor."""
+        if permit.trial and self._there is not None:
+            _, circuit = self._there
+            self._crossing.later(lambda: circuit.give_up(permit))
+
     def follow(self, permit: Permit) -> None:
         """Keep the places of a call for as long as it takes."""
         circuit = self._circuit()
@@ -385,7 +391,7 @@ class Guard:
         if permit is not None:
             with suppress(NotStartedError):
                 self._leave()
-                self._circuit.give_up(permit)
+                self._circuit.drop(permit)
         self._permit = None
 
     def __del__(self) -> None:

@@ -142,9 +142,16 @@ class Crossing:
     def later(self, work: Callable[[], None], *, can_wait: bool = False) -> None:
         """Run something in the background loop without waiting for it, in the order of calls.
 
+        Nothing is begun for that either, so destructors may call it, in the loop's own thread too.
         What can wait for a moment does not wake the loop each time.
+
+        Raises:
+            NotStartedError: nothing lives here.
         """
-        self._alive().loop.later(work, can_wait=can_wait)
+        life = self._lives()
+        if life is None:
+            raise NotStartedError
+        life.loop.later(work, can_wait=can_wait)
 
     def _alive(self) -> _Life:
         life = self._life
@@ -171,8 +178,10 @@ class Crossing:
 
     def _lives(self) -> _Life | None:
         process = current()
-        both = (self._life, self._unasked)
-        return next((life for life in both if life is not None and life.process is process), None)
+        for life in (self._unasked, self._life):  # what is asked becomes the other one meanwhile
+            if life is not None and life.process is process:
+                return life
+        return None
 
     def _new(self) -> _Life:
         life = _Life(self._make)
