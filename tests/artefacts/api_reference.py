@@ -55,7 +55,7 @@ CHAPTERS = (
         "aragora_redis.state.shared",
         ("SharedState",),
         at="state",
-        inner=("end_outages", "warn_not_ready"),
+        inner=("closed", "end_outages", "warn_not_ready"),
     ),
     Chapter("Its status", "aragora_redis.state.status", ("Status", "OnDisk")),
     Chapter("How far replicas are behind", "aragora_redis.topology.statement", ("Lag",)),

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from types import ModuleType
@@ -70,6 +71,24 @@ class Waited:
 
     def __exit__(self, *error):
         return self.inner.__exit__(*error)
+
+
+def test_what_it_holds_without_a_redis_outlasts_a_close():
+    """As a Redis would have it, and with `aragora_redis.SharedState`."""
+    policies = parse_policies(POLICIES, source="here")
+    state = SharedState(Settings(), policies=policies)
+    with state:
+        state.tokens.revoke("t", expires_at=time.time() + 60)
+        state.sessions.create("42")
+        reserved = state.rate_limits.reserve("api", "u", 2)
+        boot_id = state.crossing.here.boot_id
+    with state:
+        assert state.crossing.here.boot_id != boot_id, "it is another instance"
+        assert state.tokens.is_revoked({"jti": "t"})
+        assert len(state.sessions.of_user("42")) == 1
+        assert not state.rate_limits.check("api", "u").allowed
+        assert reserved.settle(1).returned == 1
+        assert state.rate_limits.check("api", "u").allowed
 
 
 def test_a_start_that_fails_leaves_it_as_it_was(tmp_path):
@@ -311,15 +330,16 @@ def test_what_nobody_has_asked_of_is_closed_before_a_fork_and_begins_where_it_is
     assert state.ready
     assert state.status().ready, "to look is not to ask"
     assert state.rate_limits.policy("api").name == "api"
-    first = state._crossing.seen
+    there = state._crossing.seen
+    first = there.boot_id
     assert ends_in_child(asks)
     assert loop_users() == before
-    assert not first.life.lives
+    assert not there.life.lives
     asks()
-    second = state._crossing.here
-    assert second is not first
+    second = state._crossing.here.boot_id
+    assert second != first
     assert ends_in_child(asks)
-    assert state._crossing.here is second, "who was asked goes on"
+    assert state._crossing.here.boot_id == second, "who was asked goes on"
     state.close()
     assert loop_users() == before
     with pytest.raises(NotStartedError):

@@ -342,6 +342,11 @@ class SharedState:
     def _whole(self) -> bool:
         return self._down() is None
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed in this process, where it can be started again."""
+        return self._over and self._made_by == os.getpid()
+
     def end_outages(self) -> None:
         """Tell of outages no more: one that lives in the parent of this process does not here."""
         self._end_outages()

@@ -70,6 +70,8 @@ class SharedState:
         def make() -> state.SharedState:
             before, used = self._made, self._used
             if before is not None:
+                if before.closed:
+                    return before
                 before.end_outages()  # one that lives on in the parent still listens here
             made = self._made = state.SharedState(
                 settings, policies=policies, clock=clock, events=self.events
