@@ -141,6 +141,28 @@ def test_a_close_that_raises_gives_the_loop_back(monkeypatch):
     assert loop_users() == before
 
 
+def test_who_listens_may_ask_whether_it_is_ready_while_another_one_starts(monkeypatch):
+    """The start waits for the loop, in which listeners are called."""
+    monkeypatch.setattr("aragora_redis.sync.loop.CROSSING", 1.0)
+    other, starts, said = SharedState(Settings()), threading.Event(), list[bool]()
+    make = other._crossing._make
+
+    def begun():
+        starts.set()
+        return make()
+
+    def listen(_event):
+        assert starts.wait(5)
+        said.append(state.ready)
+
+    monkeypatch.setattr(other._crossing, "_make", begun)
+    with SharedState(Settings()) as state:
+        state.events.subscribe(listen, to=(Recovered,))
+        state.crossing.later(lambda: state.events.emit(Recovered(1.0)))
+        with other:
+            assert said == [True]
+
+
 def test_it_does_not_start_among_greenlets_of_eventlet(monkeypatch):
     patcher: Any = ModuleType("eventlet.patcher")
     patcher.is_monkey_patched = lambda module: module == "thread"

@@ -167,7 +167,14 @@ class Crossing:
                     return life
 
     def _begun(self) -> _Life:
-        """What lives here; where a fork has left it to be begun, that is done now."""
+        """What lives here; where a fork has left it to be begun, that is done now.
+
+        What lives is found without the lock: whoever holds that may be waiting for the loop, in
+        which a listener may ask.
+        """
+        life = self._lives()
+        if life is not None:
+            return life
         with current().lock:
             if not self._started:
                 raise NotStartedError
