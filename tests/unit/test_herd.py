@@ -116,6 +116,17 @@ def test_small_fleets_come_back_at_once(instances):
     assert turn.patience == herd.PATIENCE
 
 
+def test_a_fleet_that_was_counted_after_the_start_is_as_patient_before_its_first_loss():
+    known = [0]
+    turn = Turn(lambda: known[0], FakeClock())
+    turn.draw()
+    assert turn.stagger() == 0.0
+    known[0] = 10_000
+    assert turn.patience == patience(10_000)
+    assert max(turn.pause(40) for _ in range(200)) > herd.RETRY_CAP
+    assert 0 < max(turn.stagger() for _ in range(200)) <= spread(10_000)
+
+
 def test_a_turn_is_within_the_spread_and_comes():
     clock = FakeClock()
     turn = Turn(lambda: 10_000, clock)

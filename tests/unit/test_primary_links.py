@@ -241,3 +241,33 @@ async def test_a_link_that_was_lost_before_is_given_up_with_the_others(gate):
     await links.close()
     assert told[0][1] == "closed by the server"
     assert sorted(told[1:]) == sorted((lane.value, GIVEN_UP) for lane in links.lanes)
+
+
+async def test_a_clean_close_behind_one_name_loses_no_lane(gate):
+    """All are given up, and none is lost for another's sake."""
+    told: list[str] = []
+    links = links_of(gate, together=True)
+
+    def hear(event: Event) -> None:
+        assert isinstance(event, LinkLost)
+        told.append(event.reason)
+
+    links._events.subscribe(hear, to=(LinkLost,))
+    await linked(gate, links)
+    await links.close()
+    assert told == [GIVEN_UP] * len(links.lanes)
+
+
+async def test_each_of_many_renews_in_a_moment_of_its_own(gate, monkeypatch):
+    """Announced work would have all of a fleet verify three connections at once."""
+    monkeypatch.setattr("random.uniform", lambda _, most: most)
+    known = [0]
+    links = links_of(gate, instances=lambda: known[0])
+    await linked(gate, links)
+    known[0] = MANY
+    began = SYSTEM_CLOCK.monotonic()
+    links.renew()
+    async with asyncio.timeout(5):
+        await gate.came.get()
+    assert SYSTEM_CLOCK.monotonic() - began >= herd.spread(MANY)
+    await links.close()

@@ -66,13 +66,22 @@ class Turn:
     @property
     def crowded(self) -> bool:
         """Whether there are too many to come back at once."""
-        return spread(max(self._herd, self._instances())) > 0
+        return spread(self._known) > 0
 
     @property
     def patience(self) -> float:
         """Seconds to wait for an answer."""
-        return patience(self._herd)
+        return patience(self._known)
 
     def pause(self, attempt: int) -> float:
         """Seconds before another attempt after one that failed."""
-        return pause(attempt, self._herd)
+        return pause(attempt, self._known)
+
+    def stagger(self) -> float:
+        """Seconds before what all are told to do in one moment, and nobody waits for."""
+        return random.uniform(0.0, spread(self._known))
+
+    @property
+    def _known(self) -> int:
+        """Who starts behind a name has counted nobody yet, and may lose nothing for months."""
+        return max(self._herd, self._instances())

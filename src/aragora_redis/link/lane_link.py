@@ -116,10 +116,16 @@ class LaneLink:
                 await self._approach.rest(attempt)
                 attempt += 1
 
-    async def renew(self, aim: Aim) -> None:
-        """Hand over to a new connection, unless this one is lost: then `maintain` makes one."""
+    async def renew(self, aim: Aim, after: float) -> None:
+        """Hand over to a new connection, unless this one is lost: then `maintain` makes one.
+
+        Args:
+            aim: where it leads.
+            after: seconds to wait first.
+        """
         mux, attempt = self._mux, 0
         before = mux.generation
+        await asyncio.sleep(after)
         while mux.connected and mux.generation == before and not aim.over:
             try:
                 pipe, verified = await self._approach.connect(self._lane, aim, self._note_dialed)

@@ -169,9 +169,10 @@ class PrimaryLinks:
         for task in self._renewals:
             task.cancel()  # what it connects to is of before this was announced
         if (aim := self._aim) is not None:
+            after = self._approach.turn.stagger()
             self._renewals = [
                 asyncio.create_task(
-                    supervised(f"the renewal of the {lane} lane", partial(link.renew, aim))
+                    supervised(f"the renewal of the {lane} lane", partial(link.renew, aim, after))
                 )
                 for lane, link in self._links.items()
             ]
@@ -219,8 +220,10 @@ class PrimaryLinks:
     def _cancel(self, reason: str) -> None:
         self._end_aim()
         self._tasks, self._renewals = [], []
+        self._dropping = True
         for mux in self.lanes.values():
             mux.close(reason)
+        self._dropping = False
 
     def _end_aim(self) -> None:
         if self._aim is not None:
