@@ -85,6 +85,8 @@ LEADS_ELSEWHERE = ViewChanged(OLD, NEW, None)
           (12, ViewChanged(OTHER, NEW, 3))], [3, 3]),
         ([(9, LOST), (10, UP), (11, CHANGED), (7200, LinkLost(str(NEW), "fast", "x")),
           (7201, UP)], [2]),
+        ([(9, OTHER_LOST), (10, ViewChanged(OTHER, OTHER, 2)), (10, OTHER_GIVEN_UP),
+          (12, LinkUp(str(OTHER), "fast", 3.0))], [3]),
     ],
     ids=[
         "slots handed to another primary",
@@ -93,6 +95,7 @@ LEADS_ELSEWHERE = ViewChanged(OLD, NEW, None)
         "another primary came back meanwhile",
         "two of them",
         "linked before it was chosen",
+        "replaced under its own address",
     ],
 )  # fmt: skip
 def test_each_primary_of_a_cluster_has_its_own(story: list[tuple[float, Event]], durations):

@@ -305,6 +305,16 @@ def test_a_lane_is_up_while_it_is_to_each_primary_that_is_known(registry, events
     assert told(LinkLost(str(NEW), "fast", GIVEN_UP)) == [0, 3]
 
 
+def test_the_link_to_who_took_another_s_address_is_not_taken_for_up(registry, events):
+    both = [LinkUp(str(OLD), "fast", 0.0), LinkUp(str(NEW), "fast", 0.0)]
+    renewed = [LinkLost(str(OLD), "fast", "gone"), ViewChanged(OLD, OLD, 2)]
+    for event in (*both, *renewed, LinkLost(str(OLD), "fast", GIVEN_UP)):
+        events.emit(event)
+    assert registry.get_sample_value("aragora_redis_link_up", {"lane": "fast"}) == 0
+    events.emit(LinkUp(str(OLD), "fast", 1.0))
+    assert registry.get_sample_value("aragora_redis_link_up", {"lane": "fast"}) == 1
+
+
 def test_the_link_to_a_name_stays_what_it_is_where_that_leads_elsewhere(registry, events):
     events.emit(LinkUp("redis:6379", "fast", 0.0))
     events.emit(ViewChanged(OLD, NEW, None))

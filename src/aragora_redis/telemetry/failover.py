@@ -121,7 +121,9 @@ class FailoverTimer:
         linked = address in self._links
         self._links.discard(address)
         if reason == GIVEN_UP:
-            self._under_way.pop(address, None)
+            it = self._under_way.get(address)
+            if it is not None and it.replaced != address:  # else another has taken that address
+                del self._under_way[address]
             return
         self._linked = None
         if any(it.replaced == address for it in self._under_way.values()):

@@ -57,6 +57,8 @@ class Measures:
         self._timer = FailoverTimer()
         self._circuits: set[str] = set()
         self._links: dict[str, dict[str, bool]] = {lane: {} for lane in Lane}
+        self._renewed: set[str] = set()
+        """Addresses that another server has taken, and that are not linked to since."""
 
     def of(self, event: Event, now: float) -> Iterator[Measurement]:
         """What an event at `now` (monotonic seconds) adds."""
@@ -97,11 +99,13 @@ class Measures:
     def _of_link(self, event: Event) -> tuple[Measurement, ...]:
         match event:
             case LinkUp(address, lane):
+                self._renewed.discard(address)
                 self._links[lane][address] = True
                 return (self._link_up(lane),)
             case LinkLost(address, lane, reason):
                 if reason == GIVEN_UP:
-                    self._links[lane].pop(address, None)
+                    if address not in self._renewed:  # else it was the link to the one before
+                        self._links[lane].pop(address, None)
                     return (self._link_up(lane),)
                 if address in self._links[lane]:  # and has not been replaced
                     self._links[lane][address] = False
@@ -113,6 +117,10 @@ class Measures:
         return ()
 
     def _replace(self, old: str, new: str) -> None:
+        if old == new:
+            self._renewed.add(old)
+        else:
+            self._renewed.discard(old)
         for known in self._links.values():
             if known.pop(old, None) is not None:
                 known.setdefault(new, False)
