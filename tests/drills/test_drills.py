@@ -12,7 +12,7 @@ from tests.drills.nemesis import FAULTS, NEED_CUTS, NEED_SETTABLE
 from tests.drills.verdict import STALENESS, Expectations
 from tests.integration.rights import needs_cuts, needs_tls
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.paired
 
 
 @pytest.mark.timeout(300)
