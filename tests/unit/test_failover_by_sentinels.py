@@ -49,6 +49,8 @@ class Deployment:
         """Sentinels that reach no replica."""
         self.heir = X
         """Whom they promote."""
+        self.slow_answers = 0
+        """How many of its answers are late then."""
         self.looks = 0
         """How often a Sentinel was asked for the replicas."""
         self.heard_after = 0
@@ -76,6 +78,7 @@ class Deployment:
         )
         progress = Progress()
         doing = Steps(SYSTEM_CLOCK, progress, lambda _phase: None)
+        self.progress = progress
         await SentinelHandover(plan, SentinelTarget(SENTINELS, "m"), doing).hand_over()
         return progress
 
@@ -144,6 +147,9 @@ class Client:
 
     async def info(self, _section):
         await self._answer()
+        if self._at == self._all.heir and self._all.told and self._all.slow_answers:
+            self._all.slow_answers -= 1
+            raise TimeoutError
         host, port = self._all.named()
         before, lacks = self._all.pasts[self._at]
         return {
@@ -239,9 +245,23 @@ async def test_a_sentinel_that_cannot_see_the_replica_is_not_told(deployment, mo
 async def test_the_old_primary_follows_nobody_whom_they_promoted_with_less(deployment):
     """The chosen one had everything, and another was promoted."""
     deployment.heir, deployment.offsets[Y] = Y, 4
-    with pytest.raises(AdriftError, match=f"promoted {Y}, and it does not say that it has all"):
+    with pytest.raises(AdriftError, match=f"promoted {Y}, which lacks some of what {OLD} has"):
         await deployment.hand_over(to=X)
     assert (deployment.roles[OLD], deployment.paused) == ("master", True)
+
+
+async def test_a_new_primary_whose_first_answer_is_late_is_asked_again(deployment):
+    deployment.slow_answers = 2
+    assert (await deployment.hand_over()).new == X
+    assert (deployment.roles[OLD], deployment.paused) == ("slave", False)
+
+
+async def test_whoever_was_promoted_and_says_nothing_is_named(deployment, monkeypatch):
+    monkeypatch.setattr(by_sentinels, "LONG_PAUSE", 2 * commands.STEP_LIMIT + 0.2)
+    deployment.heir, deployment.slow_answers = Y, 10**6
+    with pytest.raises(AdriftError, match=f"promoted {Y}, which does not answer as a primary"):
+        await deployment.hand_over(to=X)
+    assert deployment.progress.new == Y
 
 
 async def test_a_promotion_that_too_few_sentinels_are_left_to_name_demotes_the_old_primary(

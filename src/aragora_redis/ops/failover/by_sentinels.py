@@ -228,8 +228,9 @@ class SentinelHandover:
 
     async def _promote(self) -> None:
         await self._tell_a_sentinel()
-        self._progress.new = await self._wait_for_promotion()
+        self._progress.new = promoted = await self._wait_for_promotion()
         self._progress.pause = self._steps.now() - self._paused_at
+        await self._require_all(promoted)
 
     async def _tell_a_sentinel(self) -> None:
         """Have one of them fail over. One that was asked and does not answer may have begun.
@@ -271,15 +272,32 @@ class SentinelHandover:
             return promoted is not None
 
         await self._steps.until(named, PROMOTE_LIMIT)
-        if promoted is None:
-            return await self._promoted_unnamed()
-        if not self._has_everything(await self._replication(promoted)):
-            # Perhaps the one that was drained has died, and they took another.
+        return promoted or await self._promoted_unnamed()
+
+    async def _require_all(self, promoted: Address) -> None:
+        """Make sure that it has all that was acknowledged; another than was drained may not.
+
+        Raises:
+            AdriftError: it has not, or does not say so while writes are held.
+        """
+        said: dict[str, Any] = {}
+
+        async def heard() -> bool:
+            nonlocal said
+            said = await self._replication(promoted)
+            return said.get("role") == "master"
+
+        left = self._held_until - 2 * STEP_LIMIT - self._steps.now()
+        if not await self._steps.until(heard, max(left, 0.0)):
             raise AdriftError(
-                f"the Sentinels have promoted {promoted}, and it does not say that it has all that "
-                f"{self._plan.old} has: the last writes there are lost once they demote it"
+                f"the Sentinels have promoted {promoted}, which does not answer as a primary: "
+                f"whether it has all that {self._plan.old} has is not known"
             )
-        return promoted
+        if not self._has_everything(said):
+            raise AdriftError(
+                f"the Sentinels have promoted {promoted}, which lacks some of what "
+                f"{self._plan.old} has: those writes are lost once they demote it"
+            )
 
     async def _promoted_unnamed(self) -> Address:
         """Who was promoted, by their own word, though most Sentinels do not name anybody.
