@@ -141,10 +141,13 @@ def test_a_close_that_raises_gives_the_loop_back(monkeypatch):
     assert loop_users() == before
 
 
-def test_who_listens_may_ask_whether_it_is_ready_while_another_one_starts(monkeypatch):
+@pytest.mark.parametrize(
+    ("which", "ready"), [("living", True), ("being started", None), ("never started", None)]
+)
+def test_who_listens_may_ask_what_is_ready_while_another_one_starts(which, ready, monkeypatch):
     """The start waits for the loop, in which listeners are called."""
     monkeypatch.setattr("aragora_redis.sync.loop.CROSSING", 1.0)
-    other, starts, said = SharedState(Settings()), threading.Event(), list[bool]()
+    other, starts, said = SharedState(Settings()), threading.Event(), list[bool | None]()
     make = other._crossing._make
 
     def begun():
@@ -153,14 +156,19 @@ def test_who_listens_may_ask_whether_it_is_ready_while_another_one_starts(monkey
 
     def listen(_event):
         assert starts.wait(5)
-        said.append(state.ready)
+        try:
+            said.append(asked.ready)
+        except NotStartedError:
+            said.append(None)
 
     monkeypatch.setattr(other._crossing, "_make", begun)
     with SharedState(Settings()) as state:
+        never = SharedState(Settings())
+        asked = {"living": state, "being started": other, "never started": never}[which]
         state.events.subscribe(listen, to=(Recovered,))
         state.crossing.later(lambda: state.events.emit(Recovered(1.0)))
         with other:
-            assert said == [True]
+            assert said == [ready]
 
 
 def test_it_does_not_start_among_greenlets_of_eventlet(monkeypatch):

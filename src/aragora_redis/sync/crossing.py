@@ -157,6 +157,8 @@ class Crossing:
         life = self._life
         if life is not None and life.process is current():
             return life
+        if _in_the_loop():
+            return self._begun()
         while True:
             life = self._begun()
             life.await_first()
@@ -171,10 +173,15 @@ class Crossing:
 
         What lives is found without the lock: whoever holds that may be waiting for the loop, in
         which a listener may ask.
+
+        Raises:
+            NotStartedError: nothing does; or it is only being begun, and the loop would wait.
         """
         life = self._lives()
         if life is not None:
             return life
+        if _in_the_loop():
+            raise NotStartedError
         with current().lock:
             if not self._started:
                 raise NotStartedError
@@ -194,6 +201,12 @@ class Crossing:
         life = _Life(self._make)
         life.process.residents.add(self)
         return life
+
+
+def _in_the_loop() -> bool:
+    """Whether this is the background loop's own thread, where nothing may wait for it."""
+    loop = current().loop
+    return loop is not None and asyncio._get_running_loop() is loop.loop  # noqa: SLF001
 
 
 def _validate(within: object) -> None:
