@@ -270,6 +270,21 @@ def test_in_a_cluster_an_outage_lasts_until_the_heir_under_the_same_address_is_l
     assert [(it.back, it.back_after) for it in timeline.over] == [(str(OLD), 2)]
 
 
+def test_in_a_cluster_a_primary_whose_node_was_never_linked_to_can_be_given_up_later():
+    """Nothing was given up as another node took its address."""
+    timeline = Timeline(several=True)
+
+    def see(event, at):
+        timeline.see(event, Instant(at, 1_000.0 + at))
+
+    see(ViewChanged(None, OLD, 1), 0)
+    see(ViewChanged(OLD, OLD, 2), 1)
+    see(LinkUp(str(OLD), "fast", 0.0), 2)
+    see(LinkLost(str(OLD), "fast", "closed by the server"), 10)
+    see(LinkLost(str(OLD), "fast", GIVEN_UP), 11)
+    assert timeline.ongoing == ()
+
+
 async def test_a_stream_sends_what_has_changed_and_ends_with_the_login():
     shown, welcome, stopping = {"a": "1", "b": "1"}, [True], asyncio.Event()
     stream = follow(

@@ -127,6 +127,7 @@ class Timeline:
                 else:
                     self._lose(address, reason, now)
             case LinkUp(address, Lane.FAST):
+                self._renewed.discard(address)
                 self._link(address, now)
             case Degraded(reason):
                 self._degraded = True
