@@ -337,6 +337,20 @@ async def test_what_is_set_once_a_session_was_cleared_is_nobodys(state):
         assert await state.sessions.of_cookie(kept) is None
 
 
+async def test_what_a_cleared_session_held_can_be_kept_by_setting_it_again(state):
+    @post("/logout")
+    async def logout(request: REQUEST) -> None:
+        mine = request.session
+        mine["cart"] = 3
+        request.clear_session()
+        request.set_session(mine)
+
+    async with logged_in(state, logout) as client:
+        await client.post("/logout")
+        assert await state.sessions.of_user("42") == []
+        assert (await client.get("/read")).json() == {"user": None, "a": 1, "cart": 3}
+
+
 async def test_a_session_that_is_set_as_litestar_has_it_holds_that_alone(state):
     @post("/put")
     async def put(request: REQUEST) -> None:

@@ -43,6 +43,9 @@ class SessionMiddleware(starlette.SessionMiddleware):
                 f"a session was set to a value of type {type(put).__name__}",
                 remedy="give request.set_session a dict",
             )
+        if cleared and put is session:
+            await session.load()
+            put = dict(session)
         if cleared or put is Empty:
             await session.end()
         if put is not Empty and put is not session:
