@@ -135,11 +135,13 @@ def slow_read(request):
 
 
 def slow_cycle(request):
-    """Gives its session another id, and writes once it may."""
+    """Gives its session another id, and changes it once it may; `now` writes that itself."""
     request.session.cycle_key()
     waiting.release()
     assert gate.wait(10)
     request.session.update(request.GET.dict())
+    if "now" in request.GET:
+        request.session.save()
     return HttpResponse("ok")
 
 

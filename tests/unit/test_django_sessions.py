@@ -647,11 +647,12 @@ def test_an_id_that_a_request_has_made_is_sent_though_redis_went_away_since(
     assert stored(kept) == {}
 
 
-def test_a_new_id_reaches_the_client_though_what_came_after_it_is_not_written(client, away):
+@pytest.mark.parametrize("where", ["a=2", "a=2&now=1"], ids=["at the response", "in the view"])
+def test_a_new_id_reaches_the_client_though_what_came_after_it_is_not_written(client, away, where):
     kept = client.get("/put?a=1").cookies[COOKIE].value
     service.gate.clear()
     with ThreadPoolExecutor(1) as pool:
-        under_way = pool.submit(_get, kept, "/slow_cycle?a=2")
+        under_way = pool.submit(_get, kept, f"/slow_cycle?{where}")
         assert service.waiting.acquire(timeout=10)
         away()
         service.gate.set()

@@ -44,6 +44,14 @@ class SessionMiddleware(middleware.SessionMiddleware):
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         """Write the session, and send the cookie."""
+        answer = self._written(request, response)
+        if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            # Django leaves the cookie out, but has given the session another id before.
+            _bring_new_id(request, answer)
+        return answer
+
+    def _written(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        """The response, with what Django does about the session; or the problem of that."""
         session = getattr(request, "session", None)
         told = getattr(session, "told", None)
         if told is not None and response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -60,9 +68,8 @@ class SessionMiddleware(middleware.SessionMiddleware):
                 # What cannot be stored may be the client's: it is told, and so is the log.
                 _log.warning("the session of a request is not written: %s", error.message)
             instead = answer_to(error) or response
-            if isinstance(session, SessionStore) and session.has_new_id:
-                # What could not be written after a login or `cycle_key` has not undone that.
-                _set_cookie(session, instead)
+            # What could not be written after a login or `cycle_key` has not undone that.
+            _bring_new_id(request, instead)
             return instead
         name = settings.SESSION_COOKIE_NAME
         lost = getattr(session, "lost", False) and not request.session.modified
@@ -107,8 +114,11 @@ def _cannot_be_renewed(session: SessionBase | None) -> bool:
     return False
 
 
-def _set_cookie(session: SessionBase, response: HttpResponse) -> None:
-    """Send the client its key, as Django does."""
+def _bring_new_id(request: HttpRequest, response: HttpResponse) -> None:
+    """Send the client the key that this request has made, as Django sends one; if it has."""
+    session = getattr(request, "session", None)
+    if not isinstance(session, SessionStore) or not session.has_new_id:
+        return
     closes = session.get_expire_at_browser_close()
     response.set_cookie(
         settings.SESSION_COOKIE_NAME,
