@@ -14,7 +14,7 @@ FROM python:3.11-slim
 ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="aragora-redis" \
-    org.opencontainers.image.description="Shared state in Redis that keeps its word through a failover" \
+    org.opencontainers.image.description="Rate limits, token revocation, sessions and circuit breakers in Redis that stay correct through failovers" \
     org.opencontainers.image.licenses="Apache-2.0" \
     org.opencontainers.image.version="$VERSION" \
     org.opencontainers.image.revision="$REVISION"
