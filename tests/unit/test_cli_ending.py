@@ -29,6 +29,7 @@ class Gone(io.StringIO):
         raise OSError(errno.EIO, "Input/output error")
 
 
+@pytest.mark.usefixtures("in_the_foreground")
 @SIGNALS
 def test_a_hand_over_that_was_begun_is_brought_to_its_end(number, capsys, monkeypatch):
     monkeypatch.setenv("ARAGORA_REDIS_URL", "redis://127.0.0.1:1")

@@ -39,6 +39,7 @@ def called(capsys, *arguments):
     return end.value.code, out, err
 
 
+@pytest.mark.usefixtures("in_the_foreground")
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["ctrl-c", "sigterm", "hang-up"]
 )
