@@ -22,22 +22,30 @@ SIGNALS = pytest.mark.parametrize(
 )
 
 
+GONE = pytest.mark.parametrize("why", [errno.EIO, errno.EPIPE], ids=["terminal", "pipe"])
+
+
 class Gone(io.StringIO):
-    """A terminal that has hung up."""
+    """A terminal that has hung up, or a pipe whose reader has ended."""
+
+    def __init__(self, why):
+        super().__init__()
+        self._why = why
 
     def write(self, _text):
-        raise OSError(errno.EIO, "Input/output error")
+        raise OSError(self._why, os.strerror(self._why))
 
 
 @pytest.mark.usefixtures("in_the_foreground")
+@GONE
 @SIGNALS
-def test_a_hand_over_that_was_begun_is_brought_to_its_end(number, capsys, monkeypatch):
+def test_a_hand_over_that_was_begun_is_brought_to_its_end(number, why, capfd, monkeypatch):
     monkeypatch.setenv("ARAGORA_REDIS_URL", "redis://127.0.0.1:1")
     done = []
 
     async def hand_over(on_phase):
         for phase in (Phase.PROMOTE, Phase.DEMOTE, Phase.RESUME):
-            monkeypatch.setattr(sys, "stderr", Gone())
+            monkeypatch.setattr(sys, "stderr", Gone(why))
             on_phase(phase)
             os.kill(os.getpid(), number)
             await asyncio.sleep(0.01)
@@ -49,7 +57,7 @@ def test_a_hand_over_that_was_begun_is_brought_to_its_end(number, capsys, monkey
     monkeypatch.setattr(failover, "switch_over", switch_over)
     with pytest.raises(SystemExit) as end:
         run(("failover",))
-    out, _ = capsys.readouterr()
+    out, _ = capfd.readouterr()
     assert (end.value.code, done) == (1, [Phase.PROMOTE, Phase.DEMOTE, Phase.RESUME])
     assert out == "WARNING: interrupted, and brought to its end nevertheless\n"
 

@@ -160,13 +160,14 @@ class Actor:
 
     def __init__(self, error):
         self._error = error
+        self.ended = False
 
     async def begin(self):
         if self._error is not None:
             raise self._error
 
     async def end(self):
-        pass
+        self.ended = True
 
 
 @pytest.fixture
@@ -211,6 +212,20 @@ async def test_what_comes_of_a_fault_that_may_have_been_made_is_measured(stage):
     # Nobody has seen it, so nothing was shown to hold.
     assert report.exit_code == 1
     assert report.headline == "MISSED: kill-primary: it has not answered, and may yet do it"
+
+
+async def test_a_fault_is_mended_whatever_becomes_of_those_who_are_told(stage):
+    def tell(step):
+        if step == "mending it":
+            raise SystemExit(1)
+
+    actor, terms = Actor(None), Terms(objectives=Objectives(gap=5.0), hold=0.0)
+    task = run_drill(
+        stage, Scenario.KILL_PRIMARY, actor, terms=terms, clock=SYSTEM_CLOCK, on_step=tell
+    )
+    with pytest.raises(SystemExit):
+        await task
+    assert actor.ended
 
 
 async def test_what_goes_wrong_after_the_fault_throws_no_measurement_away(stage, monkeypatch):

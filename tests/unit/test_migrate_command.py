@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import io
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from aragora_redis.ops.access import Access
 from aragora_redis.ops.commands import to_the_end
 from aragora_redis.ops.migrate.migration import Migration
 from aragora_redis.ops.migrate.replication import Server
+from aragora_redis.ops.migrate.steps import Copied
 from aragora_redis.ops.targets import target_of
 from aragora_redis.settings import from_env
 
@@ -102,3 +106,30 @@ async def test_a_journal_that_has_no_place_is_told_and_nothing_is_begun():
     for begin in (migration.run, migration.rollback, migration.commit):
         with pytest.raises(FileNotFoundError):
             await begin()
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["hung up", "forced colours"])
+def test_a_bar_whose_terminal_is_gone_ends_nothing(seen, monkeypatch):
+    class Terminal(io.StringIO):
+        gone = False
+
+        def isatty(self):
+            return not (self.gone and seen)
+
+        def write(self, text):
+            if self.gone:
+                raise OSError(errno.EIO, "Input/output error")
+            return super().write(text)
+
+    terminal = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", terminal)
+    told = migrate._Told()
+    told._bars.live.auto_refresh = False
+    with told:
+        told.copied(Copied("keys copied", 1, 2))
+        terminal.gone = True
+        told.step("writes are held")
+        told.copied(Copied("keys compared", 1, 2))
+    assert "keys copied" in terminal.getvalue()
+    assert sys.stderr is terminal

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, Self, TypeVar
 
 import typer
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -362,7 +362,10 @@ def _show(made: MigrationPlan) -> None:
 
 
 class _Told:
-    """Tells on standard error what is going on, with a bar where that is a terminal."""
+    """Tells on standard error what is going on, with a bar where that is a terminal.
+
+    A terminal that is gone ends nothing that was begun.
+    """
 
     def __init__(self) -> None:
         self._bars = Progress(
@@ -371,7 +374,7 @@ class _Told:
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=output.OurConsole(stderr=True),
             transient=True,
         )
         self._task: TaskID | None = None
@@ -383,8 +386,9 @@ class _Told:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bars.console.is_terminal:
-            self._bars.stop()
+        if self._bars.live.is_started:
+            with contextlib.suppress(OSError):
+                self._bars.stop()
 
     def step(self, text: str) -> None:
         """A step begins."""
@@ -396,7 +400,8 @@ class _Told:
         if copied.what != self._what:
             self._end()
             self._what = copied.what
-            self._task = self._bars.add_task(copied.what, total=None, rate="")
+            with contextlib.suppress(OSError):
+                self._task = self._bars.add_task(copied.what, total=None, rate="")
         if self._task is not None:
             speed = self._bars.tasks[0].speed
             self._bars.update(

@@ -24,6 +24,14 @@ _ENDLESS = 10_000
 """Columns of what has no width."""
 
 
+class OurConsole(Console):
+    """Says of a pipe that nobody reads any more what it says of any other terminal that is gone."""
+
+    def on_broken_pipe(self) -> None:
+        """Rich would end the process, in the middle of whatever tells how far it is."""
+        raise  # noqa: PLE0704 - the BrokenPipeError that is being handled
+
+
 def write(text: str = "", *, style: str = "") -> None:
     """A line for standard output, never wrapped, so that it can be copied."""
     console().print(Text(safe(text), style=style), soft_wrap=True)
@@ -37,13 +45,17 @@ def write_text(text: str) -> None:
 
 def note(text: str, *, style: str = "dim") -> None:
     """A line about what is going on, for standard error."""
-    with contextlib.suppress(OSError):  # a terminal that is gone ends nothing that was begun
-        Console(stderr=True).print(Text(text, style=style), soft_wrap=True)
+    _print_aside(Text(text, style=style))
 
 
 def error(text: str) -> None:
     """What went wrong."""
-    Console(stderr=True).print(Text.assemble(("error: ", "bold red"), safe(text)), soft_wrap=True)
+    _print_aside(Text.assemble(("error: ", "bold red"), safe(text)))
+
+
+def _print_aside(text: Text) -> None:
+    with contextlib.suppress(OSError):  # a terminal that is gone ends nothing that was begun
+        OurConsole(stderr=True).print(text, soft_wrap=True)
 
 
 def write_json(value: Any) -> None:
@@ -94,7 +106,7 @@ def _seen(character: str) -> str:
 
 def console() -> Console:
     """What draws on standard output."""
-    return Console(highlight=False)
+    return OurConsole(highlight=False)
 
 
 def _raw(encoded: bytes) -> None:

@@ -180,7 +180,12 @@ class _Drill:
         self.begun = True
 
     async def _mend(self, actor: Actor) -> None:
-        self._on_step("mending it")
+        try:
+            self._on_step("mending it")
+        finally:  # whoever is told may fail
+            await self._end(actor)
+
+    async def _end(self, actor: Actor) -> None:
         try:
             await actor.end()
         except LabError as error:
