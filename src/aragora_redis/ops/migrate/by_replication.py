@@ -171,9 +171,12 @@ class ByReplication:
             giver = self._seen.primary
             await self._hold()
             await self._copied(self._source, giver, fellows=())
-            await self._exchange(giver, self._source, (), State.RETURNING, State.FOLLOWING)
+            await self._exchange(giver, self._source, (), State.RETURNING, State.RETURNING)
         await self._forget_source()
         self._left += await self._restore(self._source, fellows=())
+        # Not before: a rollback that finds this state lets the target go.
+        self._journal.state = State.FOLLOWING
+        self._save(self._journal)
 
     async def resume(self, *, overwrite: bool) -> None:
         """Go on with an exchange that was interrupted.
@@ -188,7 +191,7 @@ class ByReplication:
         giver, taker = self._source, self._seen.primary
         before, after = State.FOLLOWING, State.MOVED
         if returning:
-            giver, taker, before, after = taker, giver, State.MOVED, State.FOLLOWING
+            giver, taker, before, after = taker, giver, State.MOVED, State.RETURNING
         there, here = await _role(giver), await _role(taker)
         goal = self._journal.goal or (there.histories[0], there.offset)
         match state_of_exchange(there, here, goal):

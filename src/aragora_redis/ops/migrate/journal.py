@@ -31,7 +31,7 @@ class State(StrEnum):
     MOVED = "moved"
     """The target takes the writes, and the source follows it."""
     RETURNING = "returning"
-    """Writes are being moved back."""
+    """Writes are being moved back; once they are, the Sentinels have yet to forget the source."""
     ROLLED_BACK = "rolled-back"
     """The source takes the writes; the target is by itself, with what it had copied."""
     COMMITTED = "committed"
