@@ -192,6 +192,12 @@ class Survey:
         return best[0] if best else None
 
     @property
+    def migrating(self) -> bool:
+        """Whether a Sentinel waits as long for its primary as only a migration has it wait."""
+        waits = (int(each.master["down-after-milliseconds"]) for each in self.heard.values())
+        return any(each >= A_MONTH for each in waits)
+
+    @property
     def endpoint(self) -> Address | None:
         """The one address that is configured, where there are neither Sentinels nor a cluster."""
         alone = self.master_name is None and self.cluster is None

@@ -10,6 +10,13 @@ from ..report import Status
 from ..survey import NodeSurvey, Survey
 from .diagnosis import Diagnosis
 
+GO_ON_MIGRATING = (
+    "bring the migration to its end, which gives the Sentinels back what they had: aragora-redis "
+    "migrate run, or rollback, where the journal is; if that is lost, set down-after-milliseconds "
+    "once the primary takes writes"
+)
+"""What mends whatever a migration has made so: by hand it would be cut short, with data lost."""
+
 
 def unreachable(survey: Survey) -> Iterator[Diagnosis]:
     """Servers that could not be asked."""
@@ -42,7 +49,9 @@ def two_primaries(survey: Survey) -> Iterator[Diagnosis]:
                 subject=str(at),
                 evidence=f"is a primary too, beside {survey.primary}, which the Sentinels name",
                 consequence="what is written to it will be lost when it is made a replica",
-                fix=f"stop its clients, then: {cli(at)} REPLICAOF {_words(survey.primary)}",
+                fix=GO_ON_MIGRATING
+                if survey.migrating
+                else f"stop its clients, then: {cli(at)} REPLICAOF {_words(survey.primary)}",
             )
 
 
@@ -57,7 +66,9 @@ def named_replica(survey: Survey) -> Iterator[Diagnosis]:
                 subject=f"Sentinel {at}",
                 evidence=f"names {sentinel.named}, which is a replica of {node.source}",
                 consequence="clients that ask it write to a server that refuses, or wait for ever",
-                fix=f"if it stays so for a minute: {_told_anew(survey, f'{cli(at)} ')}",
+                fix=GO_ON_MIGRATING
+                if survey.migrating
+                else f"if it stays so for a minute: {_told_anew(survey, f'{cli(at)} ')}",
             )
 
 
@@ -140,7 +151,7 @@ def replication(survey: Survey) -> Iterator[Diagnosis]:
                     fix=f"{cli(at)} REPLICAOF "
                     + (_words(survey.primary) if survey.primary not in cycle else "NO ONE"),
                 )
-        elif survey.primary is not None and node.source != survey.primary:
+        elif survey.primary not in {None, at, node.source}:  # of itself, see named_replica
             yield Diagnosis(
                 name="replica-of-another",
                 status=Status.WARNING,

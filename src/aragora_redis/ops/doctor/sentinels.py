@@ -11,7 +11,7 @@ from ..access import Failure, Fault
 from ..report import Status
 from ..survey import A_MONTH, SentinelSurvey, Survey, address_of, flags_of
 from .diagnosis import Diagnosis
-from .roles import cli
+from .roles import GO_ON_MIGRATING, cli
 
 LONG_GONE_MS = 60_000
 """Milliseconds without an answer after which a Sentinel is taken for one that will not return."""
@@ -147,6 +147,8 @@ def duplicates(survey: Survey) -> Iterator[Diagnosis]:
 def settings(survey: Survey) -> Iterator[Diagnosis]:
     """Sentinels that are configured differently, or not sensibly."""
     for name, text in (("quorum", "quorum"), ("down-after-milliseconds", "down-after")):
+        if survey.migrating and name == "down-after-milliseconds":
+            continue  # they are told, or given it back, one after the other
         values = {at: int(s.master[name]) for at, s in survey.heard.items()}
         if len(set(values.values())) > 1:
             yield Diagnosis(
@@ -168,9 +170,7 @@ def settings(survey: Survey) -> Iterator[Diagnosis]:
                 evidence="waits a month for its primary, as a migration has it",
                 consequence="nobody takes over from a primary that dies; given less now, it might "
                 "promote a replica in the middle of the migration",
-                fix="bring that to its end, which gives it back what it had: aragora-redis migrate "
-                "run, or rollback, where the journal is; if that is lost, set "
-                "down-after-milliseconds once the primary takes writes",
+                fix=GO_ON_MIGRATING,
             )
         elif not FEW_MS <= after <= MANY_MS:
             yield Diagnosis(

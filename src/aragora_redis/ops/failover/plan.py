@@ -15,6 +15,8 @@ _HURTS = {
     "no-majority",
     "quorum-beyond-reach",
     "sentinels-disagree",
+    "sentinel-names-a-replica",
+    "migration-under-way",
     "replication-cycle",
     "replica-of-another",
     "no-good-replica",
@@ -86,7 +88,8 @@ def plan_switchover(
         others=replicas,
     )
     left_over = next((at for at in replicas if survey.alive[at].role == "master"), None)
-    if left_over is not None:
+    # In a migration that is the source, which may take the writes.
+    if left_over is not None and not survey.migrating:
         return replace(plan, old=left_over, new=primary, unfinished=True)
     if any("failover_in_progress" in each.flags for each in survey.heard.values()):
         return Refusal(("a failover is in progress",), passing=True)
