@@ -6,7 +6,9 @@ import asyncio
 import errno
 import io
 import os
+import pty
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -16,6 +18,7 @@ from aragora_redis.cli.app import run
 from aragora_redis.cli.ending import unless_ended
 from aragora_redis.ops.commands import to_the_end
 from aragora_redis.ops.failover import Phase
+from aragora_redis.ops.migrate.migration import Migration
 
 SIGNALS = pytest.mark.parametrize(
     "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["ctrl-c", "sigterm", "hang-up"]
@@ -73,3 +76,42 @@ def test_what_nohup_has_started_outlives_its_terminal():
         assert asyncio.run(unless_ended(work())) == "done"
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@GONE
+def test_what_cannot_be_told_is_no_success_with_something_left(why, monkeypatch, tmp_path):
+    monkeypatch.setenv("ARAGORA_REDIS_URL", "redis://127.0.0.1:1")
+
+    async def interrupted(*_, **__):
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(Migration, "rollback", interrupted)
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, Gone(why))
+    journal = str(tmp_path / "journal")
+    with pytest.raises(SystemExit) as end:
+        run(("migrate", "rollback", "--from", "redis://127.0.0.1:2", "--journal", journal))
+    assert end.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (os.pipe, b""),
+        (pty.openpty, b"error: what was found or done cannot be told: Input/output error\n"),
+    ],
+    ids=["pipe", "terminal"],
+)
+def test_a_reader_who_has_gone_gets_an_exit_code_and_no_traceback(made, said):
+    reader, writer = made()
+    os.close(reader)
+    try:
+        told = subprocess.run(
+            [sys.executable, "-c", "from aragora_redis.cli.app import run; run(['version'])"],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    assert (told.returncode, told.stderr) == (1, said)

@@ -90,7 +90,7 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command, by default that of the process's arguments, and exit with its code.
 
     1 is an error that was told, unless the command has another code for it, and 2 a command line
-    that cannot be meant.
+    that cannot be meant. What was found or done and cannot be told is an error too.
     """
     given = sys.argv[1:] if arguments is None else arguments
     named = next((word for word in given if not word.startswith("-")), "")
@@ -99,8 +99,14 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
     except AragoraRedisError as error:
         output.error(str(error))
     except OSError as error:
-        if error.filename is None and error.errno != errno.ENOSPC:
+        if error.filename is None and error.errno not in {errno.ENOSPC, errno.EIO}:
             raise
         what = error.filename or "what was found or done cannot be told"
         output.error(f"{what}: {error.strerror}")
+    except SystemExit as end:
+        # A pipe that nobody reads any more. Typer says 1, and nothing, of whatever command.
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+    finally:
+        output.drop_untold()
     sys.exit(COMMANDS[named].failed if named in COMMANDS else 1)

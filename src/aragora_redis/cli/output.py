@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -56,6 +58,16 @@ def error(text: str) -> None:
 def _print_aside(text: Text) -> None:
     with contextlib.suppress(OSError):  # a terminal that is gone ends nothing that was begun
         OurConsole(stderr=True).print(text, soft_wrap=True)
+
+
+def drop_untold() -> None:
+    """Drop what can be written no more: at its end Python tries again, and exits with 120."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:
+            with contextlib.suppress(OSError), Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def write_json(value: Any) -> None:
