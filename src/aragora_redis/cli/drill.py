@@ -82,7 +82,8 @@ def drill(
     Redis Cluster the fault is that of one shard, the first where none is named, and writers on all
     others show that nothing happens there. Of managed services that of a lab can be drilled; others
     by their providers alone. The exit code is 0 where the objectives held, 1 where
-    one was missed or a fault that may not have been made was not seen, 2 where nothing was drilled.
+    one was missed, a fault that may not have been made was not seen, or the HTML not written, 2
+    where nothing was drilled or the verdict cannot be told.
     """
     settings = settings_of(lab)
     target = demand_target(settings)
@@ -119,13 +120,18 @@ def drill(
                 on_step=output.note,
             )
         )
-    if html is not None:
-        html.write_text(page(report), "utf-8")
     if as_json:
         output.write_json(report.as_dict())
     else:
         _write(report)
-    raise typer.Exit(report.exit_code)
+    code = report.exit_code
+    if html is not None:
+        try:
+            html.write_text(page(report), "utf-8")
+        except OSError as error:
+            output.note(f"{html} is not written: {error.strerror}", style="yellow")
+            code = max(code, 1)
+    raise typer.Exit(code)
 
 
 def _service(lab: Lab | None) -> Service:
