@@ -13,7 +13,7 @@ from aragora_redis.clock import SYSTEM_CLOCK
 from aragora_redis.ops.access import Access
 from aragora_redis.ops.migrate.by_replication import ByReplication, TargetServers
 from aragora_redis.ops.migrate.journal import Journal, State
-from aragora_redis.ops.migrate.replication import Server, changed_by
+from aragora_redis.ops.migrate.replication import Server, changed_by, put_back, secret_of
 from aragora_redis.ops.targets import StandaloneTarget
 
 AT, SOURCE = Address("10.0.0.10", 6379), Address("old-redis", 6379)
@@ -90,7 +90,7 @@ async def test_the_rollback_that_lets_the_target_go_tries_the_source_once_more()
 
 @pytest.mark.parametrize(
     ("before", "kept", "after"),
-    [("its own", "own", "its own"), ("another", "set", "ours"), ("", "", "")],
+    [("its own", "own:", "its own"), ("another", "set", "ours"), ("", "", "")],
     ids=["the one that we log in with", "another", "none"],
 )
 async def test_the_password_that_we_log_in_with_is_given_back(before, kept, after):
@@ -112,3 +112,27 @@ async def test_a_secret_that_nobody_knows_is_told_once():
     assert "had another masterauth" in left
     assert journal.kept == {}
     assert await made.settle() == []
+
+
+THEN, NOW = Access(username="then", password="its own"), Access(username="now", password="new")
+
+
+@pytest.mark.parametrize(
+    ("login", "fellows", "after"),
+    [
+        (THEN, [], "its own"),
+        (NOW, [], None),
+        (NOW, ["its own"], "its own"),
+        (THEN, [""], "its own"),
+    ],
+    ids=["the same", "another", "another, and a replica tells", "the same, and a replica has none"],
+)
+async def test_a_login_that_has_changed_between_two_runs_is_no_guess(login, fellows, after):
+    primary: Any = Primary(masterauth="its own")
+    primary.access = THEN
+    kept = await changed_by(primary, Server(SOURCE, Access(password="ours")))
+    primary.settings["masterauth"], primary.access = "ours", login
+    told: Any = [Primary(masterauth=each) for each in fellows]
+    _, left = await put_back(primary, kept, await secret_of(told))
+    assert primary.settings["masterauth"] == (after or "ours")
+    assert bool(left) is (after is None)

@@ -23,8 +23,6 @@ CONNECT_LIMIT = 10.0
 """Seconds that one has to reach whom it is to follow: it tries each second."""
 NOBODY = Address("127.0.0.1", 1)
 """Whom a server replicates that only holds what it has: no Redis listens on that port."""
-OWN = "own"
-"""What is written down of a masterauth that is the password with which we log in to the server."""
 NEVER = "0"
 """A replica-priority with which no Sentinel promotes anybody."""
 
@@ -116,8 +114,13 @@ async def changed_by(follower: Server, leader: Server, *, promotable: bool = Tru
         ) from error
     if "masterauth" in former:
         own = former["masterauth"] == follower.access.password
-        former["masterauth"] = OWN if own else kept_of(former["masterauth"])
+        former["masterauth"] = _own_of(follower.access) if own else kept_of(former["masterauth"])
     return former
+
+
+def _own_of(access: Access) -> str:
+    """What is written down of a masterauth that is the password with which we log in there."""
+    return f"own:{access.username or ''}"
 
 
 async def follow(
@@ -198,15 +201,15 @@ async def put_back(
     Args:
         server: which.
         settings: what `changed_by` said of it.
-        secret: the masterauth that it had, if it was not the password with which we log in to it;
-            None where that is not known.
+        secret: the masterauth that it had; None where nobody tells. Then it is known only if it
+            was our own password, and we log in as the same user.
 
     Returns:
         Whether it took them, so that nothing is to be tried again, and what is left to be done by
         hand, each as a sentence.
     """
     wanted, left, taken = dict(settings), [], True
-    if wanted.get("masterauth") == OWN:
+    if secret is None and wanted.get("masterauth") == _own_of(server.access):
         secret = server.access.password
     if wanted.get("masterauth"):
         del wanted["masterauth"]
@@ -235,12 +238,13 @@ async def remember(server: Server) -> None:
 
 
 async def secret_of(servers: Sequence[Server]) -> str | None:
-    """What the first of these that says so logs in to its primary with."""
+    """What the first of these that has and tells one logs in to its primary with."""
     for server in servers:
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             async with server.open() as client:
                 found: Any = await limited(client.config_get("masterauth"))
-                return str(found["masterauth"])
+                if found["masterauth"]:
+                    return str(found["masterauth"])
     return None
 
 
