@@ -36,6 +36,10 @@ REVIEWED = {
         "digest not in admin.passwords(node, self._site.access(node), APP)",
     ): "of a lab on this machine",
     ("ops/asking.py", "given != access.password"): "a server's own setting, asked by its operator",
+    (
+        "ops/migrate/replication.py",
+        "former['masterauth'] == follower.access.password",
+    ): "a server's own setting, asked by its operator",
     ("rate_limit/own.py", "limit != [own.tokens, own.period_us, own.burst]"): "a bucket's tokens",
     ("settings/advice.py", "env.redis_password not in (None, url.password)"): "two settings",
     ("settings/values.py", "algorithm in _SIGNATURES"): "the name of an algorithm",
