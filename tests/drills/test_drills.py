@@ -12,9 +12,8 @@ from tests.drills.nemesis import FAULTS, NEED_CUTS, NEED_SETTABLE
 from tests.drills.verdict import STALENESS, Expectations
 from tests.integration.rights import needs_cuts, needs_tls
 
-pytestmark = pytest.mark.paired
 
-
+@pytest.mark.paired
 @pytest.mark.timeout(300)
 async def test_a_short_drill_keeps_every_promise(tmp_path):
     # Others may use the machine: how fast it is, `make drills` says. To wait is another matter.
@@ -29,6 +28,7 @@ async def test_a_short_drill_keeps_every_promise(tmp_path):
     assert (tmp_path / "report" / "timeline.png").stat().st_size > 10_000
 
 
+@pytest.mark.alone  # how soon all are back decides how much of a limit two primaries give
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("mode", "fault"),
@@ -41,6 +41,7 @@ async def test_a_short_drill_of_each_other_mode(mode, fault, tmp_path):
     assert [band.name for band in result.history.bands] == [fault]
 
 
+@pytest.mark.paired
 @pytest.mark.timeout(120)
 async def test_an_outage_that_is_refused(tmp_path):
     assert not await plays.judged(plays.refused, tmp_path, at_once=0.04)
@@ -54,6 +55,7 @@ async def test_an_outage_that_is_refused(tmp_path):
     assert {c.outcome for c in tokens if not c.answer} == {"not-ready"}
 
 
+@pytest.mark.paired
 @pytest.mark.timeout(120)
 async def test_what_is_on_disk_outlives_all_of_redis_and_all_who_knew_it(tmp_path):
     assert not await plays.judged(plays.extinct, tmp_path, at_once=0.04)
