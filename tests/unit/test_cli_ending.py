@@ -115,3 +115,22 @@ def test_a_reader_who_has_gone_gets_an_exit_code_and_no_traceback(made, said):
     finally:
         os.close(writer)
     assert (told.returncode, told.stderr) == (1, said)
+
+
+@pytest.mark.parametrize("module", ["app", "health"], ids=["all", "one"])
+def test_who_is_interrupted_while_a_command_is_imported_sees_no_traceback(module):
+    program = f"""
+import sys
+
+class Interrupted:
+    def find_spec(self, name, *_):
+        if name == "aragora_redis.cli.{module}":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupted())
+sys.argv = ["aragora-redis", "health"]
+from aragora_redis.cli import main
+main()
+"""
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert (told.returncode, told.stdout, told.stderr) == (130, b"", b"")

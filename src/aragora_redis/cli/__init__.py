@@ -11,6 +11,13 @@ _NEEDED = ("rich", "typer")
 
 def main() -> None:
     """Run the command that the arguments name, and exit with its code."""
+    try:
+        _main()
+    except KeyboardInterrupt:  # while modules are imported; a command that runs has its own answer
+        sys.exit(130)
+
+
+def _main() -> None:
     if sys.argv[1:2] == ["run-aragora"]:  # Aragora is not asked to have what the others need
         from . import run_aragora  # noqa: PLC0415 - the others do not need it
 
