@@ -16,9 +16,10 @@ import pytest
 from aragora_redis.cli import failover
 from aragora_redis.cli.app import run
 from aragora_redis.cli.ending import unless_ended
-from aragora_redis.ops.commands import to_the_end
-from aragora_redis.ops.failover import Phase
+from aragora_redis.errors import Ran
+from aragora_redis.ops.failover import Phase, SwitchoverReport
 from aragora_redis.ops.migrate.migration import Migration
+from aragora_redis.ops.report import Status
 
 SIGNALS = pytest.mark.parametrize(
     "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["ctrl-c", "sigterm", "hang-up"]
@@ -55,14 +56,43 @@ def test_a_hand_over_that_was_begun_is_brought_to_its_end(number, why, capfd, mo
             done.append(phase)
 
     async def switch_over(*_, on_phase, **__):
-        await to_the_end(hand_over(on_phase))
+        await hand_over(on_phase)
+        return SwitchoverReport(Status.OK, "OK: redis-1 is primary", replaced=Ran.YES)
 
     monkeypatch.setattr(failover, "switch_over", switch_over)
     with pytest.raises(SystemExit) as end:
         run(("failover",))
     out, _ = capfd.readouterr()
     assert (end.value.code, done) == (1, [Phase.PROMOTE, Phase.DEMOTE, Phase.RESUME])
-    assert out == "WARNING: interrupted, and brought to its end nevertheless\n"
+    assert out == "WARNING: done although interrupted: redis-1 is primary\n"
+
+
+@pytest.mark.usefixtures("in_the_foreground")
+@pytest.mark.parametrize(
+    ("phase", "noted", "said", "code"),
+    [
+        (Phase.DRAIN, False, "WARNING: interrupted, and undone: nothing has changed\n", 1),
+        (Phase.PROMOTE, True, "CRITICAL: redis-0 goes on as primary\n", 2),
+    ],
+    ids=["before", "past"],
+)
+def test_who_interrupts_a_hand_over_is_told_what_comes_of_it(
+    phase, noted, said, code, capfd, monkeypatch
+):
+    monkeypatch.setenv("ARAGORA_REDIS_URL", "redis://127.0.0.1:1")
+
+    async def switch_over(*_, on_phase, **__):
+        on_phase(phase)
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(0.01)
+        return SwitchoverReport(Status.CRITICAL, "CRITICAL: redis-0 goes on as primary")
+
+    monkeypatch.setattr(failover, "switch_over", switch_over)
+    with pytest.raises(SystemExit) as end:
+        run(("failover",))
+    out, err = capfd.readouterr()
+    assert (end.value.code, out) == (code, said)
+    assert ("past the point of return, and is brought to its end" in err) is noted
 
 
 def test_what_nohup_has_started_outlives_its_terminal():

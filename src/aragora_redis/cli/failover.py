@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from ..address import Address
 from ..clock import SYSTEM_CLOCK
+from ..errors import Ran
 from ..lab import Lab
 from ..ops.failover import Phase, SwitchoverReport, switch_over
 from ..ops.report import Status
@@ -39,6 +41,8 @@ _TOLD = {
 _TOLD_OF_A_SHARD = _TOLD | {
     Phase.PROMOTE: "the replica has writes held, catches up and is voted for",
 }
+_UNDONE = {Phase.PREFLIGHT, Phase.PREFER, Phase.PAUSE, Phase.DRAIN}
+"""What is undone where it is interrupted in one of them."""
 
 
 def failover(
@@ -62,9 +66,10 @@ def failover(
 ) -> None:
     """Hand over to a replica, with writes held for about a second and nothing lost.
 
-    Interrupted before the Sentinels were told it undoes what it did; run again after a crash it
-    does what was left undone. In a Redis Cluster one shard is handed over, and its nodes end what
-    was begun. The exit code is 0 for done, 1 for refused or not verified, 2 for failed.
+    Interrupted before the Sentinels were told it undoes what it did, and later it is brought to its
+    end; run again after a crash it does what was left undone. In a Redis Cluster one shard is
+    handed over, and its nodes end what was begun. The exit code is 0 for done, 1 for refused,
+    interrupted (undone or done, as it says) or not verified, 2 for failed.
     """
     settings = settings_of(lab)
     target = demand_target(settings)
@@ -99,7 +104,7 @@ async def _run(
     dry_run: bool,
     deadline: float,
 ) -> SwitchoverReport:
-    reached = Phase.PREFLIGHT
+    reached, interrupted = Phase.PREFLIGHT, False
     told = _TOLD_OF_A_SHARD if isinstance(target, ClusterTarget) else _TOLD
 
     def on_phase(phase: Phase) -> None:
@@ -107,8 +112,16 @@ async def _run(
         reached = phase
         output.note(told[phase])
 
+    def may_end() -> bool:
+        nonlocal interrupted
+        if reached in _UNDONE:
+            return True
+        interrupted = True
+        output.note("interrupted: it is past the point of return, and is brought to its end")
+        return False
+
     try:
-        return await unless_ended(
+        report = await unless_ended(
             switch_over(
                 target,
                 prefix=prefix,
@@ -119,9 +132,16 @@ async def _run(
                 dry_run=dry_run,
                 deadline=deadline,
                 on_phase=on_phase,
-            )
+            ),
+            may_end=may_end,
         )
     except asyncio.CancelledError:
-        undone = reached in {Phase.PREFLIGHT, Phase.PREFER, Phase.PAUSE, Phase.DRAIN}
+        # It may have gone past the point of return in the moment in which it was interrupted.
+        undone = reached in _UNDONE
         became = "undone: nothing has changed" if undone else "brought to its end nevertheless"
         return SwitchoverReport(Status.WARNING, f"WARNING: interrupted, and {became}")
+    if interrupted and report.replaced is Ran.YES:
+        done = report.headline.removeprefix(f"{report.status.name}: ")
+        headline = f"WARNING: done although interrupted: {done}"
+        return replace(report, status=Status.WARNING, headline=headline)
+    return report
