@@ -87,6 +87,8 @@ def test_a_frozen_primary_is_replaced_and_demoted_after_the_thaw(sentinel_lab):
     with pytest.raises(LabError, match="lab thaw redis-0"):
         lab.start_node("redis-0")
     await_primary_other_than(lab, "redis-0")
+    with pytest.raises(LabError, match=r"not frozen \(thaw what is: redis-0\)"):
+        lab.thaw("primary")
     assert lab.thaw("redis-0") == ("redis-0",)
     assert not wait_until(lambda: "" if roles(lab)["redis-0"] == "replica" else "?", seconds=20)
 

@@ -53,7 +53,7 @@ def thaw(
     directory: Directory = LAB,
     as_json: AsJson = False,
 ) -> None:
-    """Let a frozen node go on (SIGCONT)."""
+    """Let a frozen node go on (SIGCONT), or --all that are frozen."""
     chosen = one_target(target, every=every)
     names = Lab.open(directory).thaw(chosen)
     tell("thawed", names, as_json=as_json)

@@ -173,8 +173,23 @@ class Lab:
         return self._each_alive(target, Node.freeze)
 
     def thaw(self, target: str) -> tuple[str, ...]:
-        """Let frozen servers go on by SIGCONT; returns their names."""
-        return self._each_alive(target, Node.thaw)
+        """Let frozen servers go on by SIGCONT; returns their names.
+
+        Raises:
+            LabError: the one that is meant is not frozen.
+        """
+        meant = self._resolve(target)
+        frozen = [node for node in self._nodes if node.state is State.FROZEN]
+        chosen = [node for node in frozen if node in meant]
+        if not chosen and target != "all":
+            others = ", ".join(node.name for node in frozen)
+            raise LabError(
+                f"{meant[0].name} is {meant[0].state}, and not frozen",
+                remedy=f"thaw what is: {others}" if others else "leave it: no node of the lab is",
+            )
+        for node in chosen:
+            node.thaw()
+        return tuple(node.name for node in chosen)
 
     def cut(self, one: str, other: str = "rest", *, one_way: bool = False) -> Cut:
         """Drop what passes between two sides, until `heal`; needs root.
