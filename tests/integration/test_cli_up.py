@@ -276,6 +276,7 @@ def test_a_busy_port_fails_before_anything_is_started(tmp_path):
         failed = run("up", "--port", str(port), cwd=tmp_path)
     assert failed.returncode == 1
     assert failed.stderr.startswith(f"error: port {port} is taken by another program (")
+    assert "--port (make: PORT=)" in failed.stderr
     assert failed.stderr.count("\n") == 1
     assert not (tmp_path / ".lab").exists()
 

@@ -164,8 +164,10 @@ def test_without_a_server_program_up_names_what_works_without(capsys, monkeypatc
     assert not (tmp_path / ".lab").exists()
 
 
-def test_a_lab_that_is_not_there_is_one_line(capsys):
+def test_a_lab_that_is_not_there_is_one_line(capsys, tmp_path):
     assert "there is no lab in" in failed(capsys, "lab", "status")
+    said = failed(capsys, "lab", "status", "--lab", str(tmp_path / "my lab"))
+    assert f"(start one with: aragora-redis lab start --lab '{tmp_path}/my lab')" in said
 
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="every file can be read")

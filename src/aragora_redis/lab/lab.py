@@ -12,6 +12,7 @@ from .cluster import ClusterTopology
 from .credentials import Credentials, has_credentials, load_credentials
 from .cuts import Cut, table_of
 from .guard import Guard
+from .hint import command
 from .managed import ManagedTopology
 from .manifest import Manifest, Mode, PortChoice
 from .node import Kind, Node, end_all
@@ -104,7 +105,7 @@ class Lab:
                 )
             raise LabError(
                 f"there is no lab in {path}",
-                remedy="start one with: aragora-redis lab start",
+                remedy=f"start one with: {command('start', path)}",
             )
         return lab
 
@@ -128,8 +129,9 @@ class Lab:
         if alive:
             raise LabError(
                 f"the lab in {self.directory} is already running ({', '.join(alive)})",
-                remedy="bring single nodes back with: aragora-redis lab start --all; "
-                "or stop it first with: aragora-redis lab stop",
+                remedy="bring single nodes back with: "
+                f"{command('start --all', self.directory)}; "
+                f"or stop it first with: {command('stop', self.directory)}",
             )
         server = find_server()
         leader = self.primary()
@@ -299,7 +301,7 @@ class Lab:
         if node.pid is not None:
             raise LabError(
                 f"{node.name} is {node.state}",
-                remedy=f"let it go on with: aragora-redis lab thaw {node.name}"
+                remedy=f"let it go on with: {command(f'thaw {node.name}', self.directory)}"
                 if node.state is State.FROZEN
                 else "kill or stop it before you start it",
             )
@@ -313,7 +315,7 @@ class Lab:
         if frozen and not dead:
             raise LabError(
                 f"no node is dead, but {', '.join(frozen)} stand still",
-                remedy="let them go on with: aragora-redis lab thaw --all",
+                remedy=f"let them go on with: {command('thaw --all', self.directory)}",
             )
         self._revive(dead, wipe=wipe)
         return tuple(node.name for node in dead)
@@ -399,7 +401,9 @@ class Lab:
 
     def _revive(self, nodes: tuple[Node, ...], *, wipe: bool) -> None:
         if not any(node.directory.is_dir() for node in self._nodes):
-            raise LabError("the lab was never started", remedy="start it: aragora-redis lab start")
+            raise LabError(
+                "the lab was never started", remedy=f"start it: {command('start', self.directory)}"
+            )
         if taken := _taken(nodes):
             raise LabError(
                 f"another program has taken {taken}",
@@ -410,9 +414,10 @@ class Lab:
     def _each_alive(self, target: str, act: Callable[[Node], None]) -> tuple[str, ...]:
         nodes = [node for node in self._resolve(target) if node.pid is not None]
         if not nodes:
+            which = "--all" if target == "all" else target
             raise LabError(
                 f"{target} is not running",
-                remedy=f"start it with: aragora-redis lab start {target}",
+                remedy=f"start it with: {command(f'start {which}', self.directory)}",
             )
         for node in nodes:
             act(node)

@@ -11,6 +11,7 @@ from ..extras import installing
 from . import admin
 from .config import ServiceConfig
 from .files import write_private
+from .hint import command
 from .node import Kind, Node
 from .passwords import Accepted, accept, accepted, digest_of, in_force
 from .process import State
@@ -171,10 +172,11 @@ class ManagedTopology:
     def _provider(self, purpose: str) -> Node:
         provider = self._site.provider
         if provider.state is not State.RUNNING:
+            verb = "thaw" if provider.state is State.FROZEN else "start"
+            directory = provider.directory.parent
             raise LabError(
                 f"{provider.name}, who is to {purpose}, is {provider.state}",
-                remedy="bring it back with: aragora-redis lab "
-                f"{'thaw' if provider.state is State.FROZEN else 'start'} {provider.name}",
+                remedy=f"bring it back with: {command(f'{verb} {provider.name}', directory)}",
             )
         return provider
 

@@ -12,6 +12,7 @@ from ..errors import LabError
 from ..slots import SLOTS
 from . import admin
 from .cluster import ORDER_SECONDS, living_views
+from .hint import command
 from .members import View, decide_owner
 from .node import Node
 from .topology import Site
@@ -72,7 +73,8 @@ def move_slots(site: Site, slots: Iterable[int], target: Node) -> int:
         if absent := [slot for slot, name in moving.items() if name not in parties]:
             raise LabError(
                 f"nobody that lives owns slot {absent[0]}",
-                remedy="bring its owner back with: aragora-redis lab start --all",
+                remedy="bring its owner back with: "
+                f"{command('start --all', target.directory.parent)}",
             )
         for slot, name in moving.items():
             _move(slot, parties[name or ""], taker, parties, password=site.access(target).password)

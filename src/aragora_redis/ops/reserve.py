@@ -74,7 +74,7 @@ def _refusal(address: Address, error: OSError) -> LabError:
     if error.errno == errno.EADDRINUSE:
         return LabError(
             f"port {address.port} is taken by another program",
-            remedy="end that, or choose another with --port",
+            remedy="end that, or choose another with --port (make: PORT=)",
         )
     return LabError(
         f"{address} cannot be listened on: {error.strerror}",
