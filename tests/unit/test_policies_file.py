@@ -81,7 +81,7 @@ def test_no_limits_are_fine(text: str) -> None:
             '[limits.a]\nrate = "1/s"\nbrust = 2\n',
             3,
             "'brust'",
-            LIMIT_KEYS,
+            f"did you mean 'burst'? keys of [limits.NAME] are {LIMIT_KEYS}",
         ),
         ('[limits.a]\nrate = "1/s"\n[limits.a.b]\n', 3, "'b'", LIMIT_KEYS),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -70,7 +71,9 @@ class Document(Struct, frozen=True):
             self.refuse(path, f"{dotted} is not a section", f"write [{dotted}]; {allowed}")
         for key in found:
             if key not in keys:
-                self.refuse((*path, key), f"unknown key {key!r} in [{dotted}]", allowed)
+                near = difflib.get_close_matches(key, keys, n=1)
+                meant = f"did you mean {near[0]!r}? " if near else ""
+                self.refuse((*path, key), f"unknown key {key!r} in [{dotted}]", meant + allowed)
         return found
 
 
