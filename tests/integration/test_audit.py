@@ -45,6 +45,10 @@ async def until(condition, within=10.0):
     return value
 
 
+def test_an_empty_record_is_told_as_one(env, cli):
+    assert cli("audit", **env)[:2] == (0, "nothing is on record\n")
+
+
 async def test_i8_acts_of_every_face_are_in_one_record_without_ids(env, cli, server, prefix):
     async def in_http():
         state = SharedState(from_env(env | {"ARAGORA_INSTANCE_ID": "gw-1"}))

@@ -34,6 +34,13 @@ def fixes_of(*, info=(), config=(), lets_in=False, down_after=5000):
     return {each.name: each.fix for each in examine(seen).diagnoses}
 
 
+def test_the_only_redis_that_is_well_is_counted_as_one():
+    node = NodeSurvey(role="master", source=None, info={}, config={})
+    seen = Survey(master_name=None, sentinels={}, nodes={AT: node}, now=0.0)
+    found = examine(seen)
+    assert found.headline == "OK: nothing is wrong (1 server, 0 Sentinels)", found.diagnoses
+
+
 def test_one_command_sets_one_setting_as_redis_6_takes_no_more():
     assert fixes_of(lets_in=True)["no-password"].startswith(
         f"{CLI} CONFIG SET masterauth PASSWORD && {CLI} CONFIG SET requirepass PASSWORD, and"

@@ -33,6 +33,9 @@ def audit(
     if as_json:
         output.write_json([each.as_dict() for each in found.acts])
         return
+    if not found.acts:
+        output.write("nothing is on record")
+        return
     output.write_table(
         ("WHEN", "ACTOR", "VIA", "ACTION", "TARGET", "OUTCOME", "REASON"),
         [

@@ -59,10 +59,10 @@ class Examination:
         """One line: the status, and why."""
         if not self.diagnoses:
             nodes, primaries = self.facts.get("nodes", 0), self.facts.get("primaries")
-            others = f"{self.facts.get('sentinels', 0)} Sentinels"
+            others = _counted(self.facts.get("sentinels", 0), "Sentinel")
             if primaries is not None:
                 others = f"{primaries} of them primaries"
-            return f"OK: nothing is wrong ({nodes} servers, {others})"
+            return f"OK: nothing is wrong ({_counted(nodes, 'server')}, {others})"
         worst, *rest = self.diagnoses
         more = f" (and {len(rest)} more)" if rest else ""
         return f"{worst.status.name}: {worst.headline}{more}"
@@ -86,3 +86,7 @@ class Examination:
             "facts": self.facts,
             "notes": list(self.notes),
         }
+
+
+def _counted(many: int, noun: str) -> str:
+    return f"{many} {noun}" if many == 1 else f"{many} {noun}s"
