@@ -37,6 +37,28 @@ def test_what_is_no_rate_is_refused_with_the_forms(text: str) -> None:
         parse_rate(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("5/s", "5 per second"),
+        ("60 per minute", "1 per second"),
+        ("100000 per minute", "100000 per minute"),
+        ("36 per hour", "36 per hour"),
+        ("1 per day", "1 per day"),
+        ("3 per 2 seconds", "90 per minute"),
+        ("1 per 7 seconds", "1 per 7 seconds"),
+        ("5 per 7 days", "5 per 7 days"),
+        ("1/250ms", "4 per second"),
+        ("1000 per 7 ms", "1000000 per 7 seconds"),
+    ],
+)
+def test_a_rate_is_told_exactly_in_words_that_can_be_read_again(text: str, said: str) -> None:
+    limit = LimitPolicy("a", *parse_rate(text), burst=1)
+    assert limit.rate == said
+    again = LimitPolicy("a", *parse_rate(said), burst=1)
+    assert (again.count, again.period_us) == (limit.count, limit.period_us)
+
+
 @pytest.mark.parametrize("text", ["0/second", "1 per 0 seconds"])
 def test_zero_is_refused(text: str) -> None:
     with pytest.raises(InvalidInputError, match="zero"):

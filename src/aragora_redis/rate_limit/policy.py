@@ -122,8 +122,8 @@ class Rate:
             object.__setattr__(self, name, value)
 
     def __str__(self) -> str:
-        """The rate in the smallest unit in which it is one or more, such as `5 per second`."""
-        return f"{_per_unit(self.count, self.period_us)}, burst {self.burst}"
+        """The rate and the burst, such as `5 per second, burst 10`."""
+        return f"{_in_words(self.count, self.period_us)}, burst {self.burst}"
 
 
 def validate_rate(limit: Rate) -> None:
@@ -136,12 +136,16 @@ def validate_rate(limit: Rate) -> None:
         raise InvalidInputError("a limit is a Rate", remedy='give Rate("500/second", burst=2000)')
 
 
-def _per_unit(count: int, period_us: int) -> str:
-    per_second = count * 1e6 / period_us
-    for unit, seconds in (("second", 1), ("minute", 60), ("hour", 3600)):
-        if per_second * seconds >= 1:
-            return f"{per_second * seconds:g} per {unit}"
-    return f"{per_second * 86_400:g} per day"
+def _in_words(count: int, period_us: int) -> str:
+    """A rate exactly, over as few units of time as can be, and the smallest among equals."""
+
+    def over(unit: str) -> int:
+        return period_us // gcd(count * _UNITS_US[unit], period_us)
+
+    unit = min(("second", "minute", "hour", "day"), key=over)
+    span = over(unit)
+    many = count * _UNITS_US[unit] * span // period_us
+    return f"{many} per {unit}" if span == 1 else f"{many} per {span} {unit}s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +212,8 @@ class LimitPolicy:
 
     @property
     def rate(self) -> str:
-        """The rate in words, such as `100 per second`."""
-        return _per_unit(self.count, self.period_us)
+        """The rate in words, exactly, such as `100 per second`."""
+        return _in_words(self.count, self.period_us)
 
     def at(self, count: int, period_us: int, burst: int) -> LimitPolicy:
         """This limit with another rate and burst; itself where they are the same."""
