@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from aragora_redis.address import Address
+from aragora_redis.ops.access import ANYBODY, failure
 from aragora_redis.ops.doctor import examine
 from aragora_redis.ops.failover.plan import Refusal, plan_switchover
 from aragora_redis.ops.survey import A_MONTH, NodeSurvey, SentinelSurvey, Survey
@@ -39,6 +42,22 @@ def test_the_only_redis_that_is_well_is_counted_as_one():
     seen = Survey(master_name=None, sentinels={}, nodes={AT: node}, now=0.0)
     found = examine(seen)
     assert found.headline == "OK: nothing is wrong (1 server, 0 Sentinels)", found.diagnoses
+
+
+@pytest.mark.parametrize(
+    ("failed", "fix"),
+    [
+        (ConnectionRefusedError(), "start it, or see what lies between"),
+        (socket.gaierror(), "correct the host in the settings"),
+    ],
+    ids=["refused", "no-such-name"],
+)
+def test_where_there_is_one_redis_nobody_waits_for_another_to_be_promoted(failed, fix):
+    lost = failure(failed, ANYBODY, "ARAGORA_REDIS_PASSWORD", 1.0)
+    seen = Survey(master_name=None, sentinels={}, nodes={AT: lost}, now=0.0)
+    found = next(each for each in examine(seen).diagnoses if each.name == "server-unreachable")
+    assert found.consequence == "nothing can be written until it is back"
+    assert found.fix.startswith(fix)
 
 
 def test_one_command_sets_one_setting_as_redis_6_takes_no_more():

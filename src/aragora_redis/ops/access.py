@@ -62,6 +62,8 @@ class Failure:
     """What it did, as the end of a sentence that begins with its name."""
     late: bool = False
     """It said nothing in time, and may only have been slow."""
+    nameless: bool = False
+    """Its name leads to no address."""
 
 
 def failure(error: Exception, access: Access, variable: str, deadline: float) -> Failure:
@@ -81,18 +83,21 @@ def failure(error: Exception, access: Access, variable: str, deadline: float) ->
     if not isinstance(error, RedisError | OSError | UnicodeError):
         # What a peer that is no Redis sends makes redis-py, and who reads it, fail anyhow.
         return Failure(Fault.REFUSED, "gives no sensible answer: it may be no Redis")
-    return Failure(Fault.UNREACHABLE, _silence(error))
+    return _silence(error)
 
 
-def _silence(error: Exception) -> str:
+def _silence(error: Exception) -> Failure:
     causes = (error, error.__cause__, error.__context__)
-    if any(isinstance(cause, socket.gaierror | UnicodeError) for cause in causes):
-        return "has a name that cannot be resolved"
-    if any(isinstance(cause, ssl.SSLError) for cause in causes):
-        return f"does not agree on TLS: {error}"
-    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
-        return "refuses connections"
-    return f"does not answer: {error}"
+    nameless = any(isinstance(cause, socket.gaierror | UnicodeError) for cause in causes)
+    if nameless:
+        text = "has a name that cannot be resolved"
+    elif any(isinstance(cause, ssl.SSLError) for cause in causes):
+        text = f"does not agree on TLS: {error}"
+    elif any(isinstance(cause, ConnectionRefusedError) for cause in causes):
+        text = "refuses connections"
+    else:
+        text = f"does not answer: {error}"
+    return Failure(Fault.UNREACHABLE, text, nameless=nameless)
 
 
 async def answers(address: Address, within: float = 2.0) -> bool:

@@ -30,10 +30,12 @@ def unreachable(survey: Survey) -> Iterator[Diagnosis]:
                 status=Status.CRITICAL if primary else Status.WARNING,
                 subject=f"the primary {at}" if primary else str(at),
                 evidence=node.text,
-                consequence="nothing can be written until another one is promoted"
-                if primary
-                else "one less can take over",
-                fix="start it, or see what lies between: aragora-redis doctor --connect",
+                consequence="one less can take over"
+                if not primary
+                else "nothing can be written until it is back"
+                if at == survey.endpoint
+                else "nothing can be written until another one is promoted",
+                fix=have_it_answer(node),
             )
 
 
@@ -163,6 +165,13 @@ def replication(survey: Survey) -> Iterator[Diagnosis]:
 
 
 CHECKS = (unreachable, two_primaries, named_replica, endpoint, sentinels_disagree, replication)
+
+
+def have_it_answer(silent: Failure) -> str:
+    """What is done about a server that cannot be reached."""
+    if silent.nameless:
+        return "correct the host in the settings, or have it resolved here"
+    return "start it, or see what lies between: aragora-redis doctor --connect"
 
 
 def cli(address: Address) -> str:

@@ -11,7 +11,7 @@ from ..access import Failure, Fault
 from ..report import Status
 from ..survey import A_MONTH, SentinelSurvey, Survey, address_of, flags_of
 from .diagnosis import Diagnosis
-from .roles import GO_ON_MIGRATING, cli
+from .roles import GO_ON_MIGRATING, cli, have_it_answer
 
 LONG_GONE_MS = 60_000
 """Milliseconds without an answer after which a Sentinel is taken for one that will not return."""
@@ -39,7 +39,7 @@ def unheard(survey: Survey) -> Iterator[Diagnosis]:
                 if unknown
                 else "see the password in its sentinel.conf (requirepass)"
                 if denied
-                else "start it, or see what lies between: aragora-redis doctor --connect",
+                else have_it_answer(said),
             )
 
 
