@@ -116,6 +116,16 @@ def test_a_command_line_that_cannot_be_meant_ends_with_2(call, tmp_path, argumen
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("verb", ["revoke", "pardon"])
+@pytest.mark.parametrize("given", ["--reason stolen", "--user 42"])
+def test_who_names_half_of_a_revocation_is_told_all_that_it_takes(call, verb, given):
+    result = call("tokens", verb, *given.split())
+    usage = " ".join(result.output.split())
+    assert result.exit_code == 2
+    assert f"tokens {verb} (--jti ID|--user ID|--tenant ID|--family ID" in usage
+    assert ") --reason WHY [OPTIONS]" in usage
+
+
 def test_the_version_is_told(call):
     assert call("--version").output == call("version").output
     assert json.loads(call("version", "--json").output)["version"] + "\n" == call("version").output

@@ -119,7 +119,10 @@ def look(
         output.write(f"revoked, {_moment(found)}{by}{reason}")
 
 
-@app.command()
+@app.command(
+    options_metavar="(--jti ID|--user ID|--tenant ID|--family ID|--token-file PATH) --reason WHY "
+    "[OPTIONS]"
+)
 def revoke(
     *,
     reason: Reason,
@@ -179,7 +182,7 @@ def revoke(
     tell_receipt("revoked", receipt, as_json=as_json)
 
 
-@app.command()
+@app.command(options_metavar="(--jti ID|--user ID|--tenant ID|--family ID) --reason WHY [OPTIONS]")
 def pardon(
     *,
     reason: Reason,
