@@ -325,7 +325,7 @@ class MembersChanged(Event, frozen=True):
 
 
 class PoliciesReloaded(Event, frozen=True):
-    """The policies file has changed, and what it says is in force."""
+    """The policies file has changed, or can be used again, and what it says is in force."""
 
     hash: str
 

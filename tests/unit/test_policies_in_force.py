@@ -267,7 +267,9 @@ async def test_a_policies_file_that_changes_is_in_force_and_a_bad_one_is_not(tmp
         before = made.status().policies
         assert not refused.allowed
         write('[limits.api]\nrate = "2 per fortnight"\n')
-        assert "line 2" in (await wait(heard, PoliciesRefused)).reason
+        refusal = (await wait(heard, PoliciesRefused)).reason
+        assert "line 2" in refusal
+        assert made.status().troubles["policies"] == refusal
         assert (await limits.check("api", "s")).source is Source.DENY_CACHE
         file.unlink()
         made.reread_policies()
@@ -277,3 +279,21 @@ async def test_a_policies_file_that_changes_is_in_force_and_a_bad_one_is_not(tmp
         assert (await limits.check("api", "s", 10)).allowed, "no refusal outlives its limit"
         assert not (await limits.check("api", "s")).allowed, "what was used stays used"
         assert (await limits.check("new", "s")).allowed
+
+
+async def test_a_policies_file_that_is_mended_is_told_though_nothing_else_is_in_force(tmp_path):
+    file = tmp_path / "policies.toml"
+    good = '[limits.api]\nrate = "2 per minute"\n'
+    file.write_text(good)
+    made = SharedState(from_env({"ARAGORA_POLICIES": str(file)}))
+    heard: list[Event] = []
+    made.events.subscribe(heard.append)
+    async with made:
+        before = made.status().policies
+        file.write_text(good + "brust = 3\n")
+        made.reread_policies()
+        assert "line 3" in (await wait(heard, PoliciesRefused)).reason
+        file.write_text(good)
+        made.reread_policies()
+        assert (await wait(heard, PoliciesReloaded)).hash == made.status().policies == before
+        assert not made.status().troubles

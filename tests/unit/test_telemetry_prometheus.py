@@ -200,6 +200,16 @@ def test_the_lag_of_replicas_is_told_where_it_is_known(registry):
     assert registry.get_sample_value("aragora_redis_replica_lag_seconds") == 2
 
 
+def test_a_policies_file_that_is_refused_is_a_gauge(registry):
+    troubles: dict[str, str] = {}
+    Metrics(registry).watch(
+        lambda: Status(mode="sentinel", health="healthy", troubles=dict(troubles))
+    )
+    assert registry.get_sample_value("aragora_redis_policies_refused") == 0
+    troubles["policies"] = "line 3 is wrong"
+    assert registry.get_sample_value("aragora_redis_policies_refused") == 1
+
+
 def test_the_status_is_read_at_each_scrape(registry):
     metrics = Metrics(registry)
     status = Status(mode="sentinel", health="healthy", tokens=3, outbox=1, staleness=float("inf"))

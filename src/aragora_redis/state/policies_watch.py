@@ -40,7 +40,8 @@ class PoliciesWatch:
         self._events = events
         self._wake = asyncio.Event()
         self._seen = _signature(self._path)
-        self._refused: str | None = None
+        self.refused: str | None = None
+        """Why the file as it is now cannot be used; None where it can."""
 
     async def run(self) -> None:
         """Follow the file until cancelled; it may be followed again, also in another loop."""
@@ -69,14 +70,16 @@ class PoliciesWatch:
         try:
             read = await asyncio.to_thread(load_policies, self._path)
         except SettingsError as error:
-            if str(error) != self._refused:
-                self._refused = str(error)
+            if str(error) != self.refused:
+                self.refused = str(error)
                 self._events.emit(PoliciesRefused(str(error)))
             return
-        self._refused = None
         if read.hash != self._current().hash:
             self._use(read)
-            self._events.emit(PoliciesReloaded(read.hash))
+        elif self.refused is None:
+            return
+        self.refused = None
+        self._events.emit(PoliciesReloaded(read.hash))
 
 
 def _signature(path: Path) -> Signature:

@@ -334,6 +334,8 @@ class SharedState:
             found["pardons"] = self._strays.trouble
         if self.audit.trouble is not None:
             found["audit"] = self.audit.trouble
+        if self._watch is not None and self._watch.refused is not None:
+            found["policies"] = self._watch.refused
         return found
 
     def _down(self) -> str | None:

@@ -58,7 +58,7 @@ class Status(Struct, frozen=True, kw_only=True):
         keys_age: seconds since the issuer's keys were fetched; None where none are published.
         in_flight: calls under way here, by circuit.
         lacks: what Redis does not offer of what is used, and what it costs, as sentences.
-        troubles: what cannot be reached, and why.
+        troubles: what cannot be reached or used, and why.
     """
 
     mode: str

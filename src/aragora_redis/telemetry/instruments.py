@@ -365,6 +365,12 @@ READINGS = (
         lambda status: status.differing,
     ),
     _gauge(
+        "policies_refused",
+        "0 or 1",
+        "Whether the policies file has changed and cannot be used: what it said before holds.",
+        lambda status: "policies" in status.troubles,
+    ),
+    _gauge(
         "replicas",
         "replicas",
         "Replicas that most Sentinels do not call down.",
