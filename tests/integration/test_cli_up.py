@@ -193,6 +193,18 @@ def test_embedded_up_needs_no_server_and_ends_cleanly(launch, tmp_path):
     assert second.end(signal.SIGHUP) == 0
 
 
+def test_a_policies_file_that_is_refused_is_told_and_so_is_its_end(launch, tmp_path):
+    file, good = tmp_path / "policies.toml", '[limits.api]\nrate = "2/second"\n'
+    file.write_text(good)
+    up = launch("--mode", "embedded", ARAGORA_POLICIES=str(file))
+    up.await_line(LAST_LINE)
+    file.write_text(good + "brust = 3\n")
+    up.await_line("line 3: unknown key 'brust'")
+    file.write_text(good)
+    up.await_line("the policies file can be used again")
+    assert up.end(signal.SIGINT) == 0
+
+
 def test_what_up_started_dies_with_it_by_sigkill(launch, tmp_path):
     up = launch("--mode", "standalone", "--gateways", "2", port=free_pair())
     directory = tmp_path / ".lab"

@@ -1,7 +1,13 @@
 from __future__ import annotations
 
 from aragora_redis.lab import State
-from aragora_redis.ops.changes import NodeChanged, Picture, PrimaryChanged, changes
+from aragora_redis.ops.changes import (
+    NodeChanged,
+    Picture,
+    PoliciesChanged,
+    PrimaryChanged,
+    changes,
+)
 from aragora_redis.ops.surroundings import surroundings
 
 
@@ -48,3 +54,11 @@ def test_only_what_changed_is_told():
         NodeChanged("redis-0", State.DEAD, State.RUNNING),
         PrimaryChanged("redis-1", "redis-0"),
     ]
+
+
+def test_a_policies_file_that_is_refused_is_told_once_and_when_it_is_mended():
+    good = Picture({}, None)
+    bad = Picture({}, None, "line 3 is wrong")
+    assert list(changes(good, bad)) == [PoliciesChanged("line 3 is wrong")]
+    assert list(changes(bad, bad)) == []
+    assert list(changes(bad, good)) == [PoliciesChanged(None)]

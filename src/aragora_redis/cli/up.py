@@ -16,7 +16,7 @@ import typer
 
 from ..lab import Kind, State
 from ..lab.config import HOST, MASTER_NAME
-from ..ops.changes import Change, NodeChanged, PrimaryChanged
+from ..ops.changes import Change, NodeChanged, PoliciesChanged, PrimaryChanged
 from ..ops.down import end_leftovers
 from ..ops.up import GatewayEnded, Up, UpMode, UpReport, Wish, token_files
 from . import output
@@ -25,6 +25,7 @@ from .recipes import curls, in_lab, own_command, quoted
 from .serve import demand_gateway
 
 _BECAME = {State.RUNNING: "runs again", State.FROZEN: "stands still", State.DEAD: "ended"}
+_KINDS = {NodeChanged: "server", PrimaryChanged: "primary", PoliciesChanged: "policies"}
 _STYLES = {State.RUNNING: "green", State.FROZEN: "cyan", State.DEAD: "yellow"}
 
 
@@ -207,10 +208,13 @@ def _write_tokens(report: UpReport) -> None:
 
 def _tell_change(change: Change, report: UpReport, *, as_json: bool) -> None:
     if as_json:
-        kind = "primary" if isinstance(change, PrimaryChanged) else "server"
-        output.write_json_line({"event": kind, **asdict(change)})
+        output.write_json_line({"event": _KINDS[type(change)], **asdict(change)})
         return
     match change:
+        case PoliciesChanged(None):
+            output.write("the policies file can be used again", style="green")
+        case PoliciesChanged(str(refusal)):
+            output.error(f"the policies file is not used, the old one holds: {refusal}")
         case PrimaryChanged(name, was) if report.mode is UpMode.CLUSTER:
             output.write(f"{name} has slot 0 now, {was} had it", style="bold green")
         case PrimaryChanged(name, was) if report.mode is UpMode.MANAGED:

@@ -1,4 +1,4 @@
-"""What has become of a lab's servers between two looks. Pure."""
+"""What has become of a lab's servers and of the policies file between two looks. Pure."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from ..lab import State
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A lab's servers at one moment."""
+    """A lab's servers and the policies file at one moment."""
 
     states: Mapping[str, State]
     primary: str | None
+    refusal: str | None = None
+    """Why gateways do not use the policies file as it is; None where they do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,14 @@ class PrimaryChanged:
     was: str
 
 
-Change = NodeChanged | PrimaryChanged
+@dataclass(frozen=True, slots=True)
+class PoliciesChanged:
+    """Gateways began to refuse the policies file, for another reason, or can use it again."""
+
+    refusal: str | None
+
+
+Change = NodeChanged | PrimaryChanged | PoliciesChanged
 
 
 def changes(old: Picture, new: Picture) -> Iterator[Change]:
@@ -43,3 +52,5 @@ def changes(old: Picture, new: Picture) -> Iterator[Change]:
             yield NodeChanged(name, state, old.states[name])
     if new.primary and old.primary and new.primary != old.primary:
         yield PrimaryChanged(new.primary, old.primary)
+    if new.refusal != old.refusal:
+        yield PoliciesChanged(new.refusal)

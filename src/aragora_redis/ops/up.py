@@ -13,14 +13,14 @@ from typing import Any, Self
 
 from ..address import Address
 from ..clock import SYSTEM_CLOCK
-from ..errors import LabError
+from ..errors import LabError, SettingsError
 from ..lab import Lab, Mode
 from ..lab.credentials import Credentials, load_credentials
 from ..lab.files import make_private
 from ..lab.node import Node
 from ..lab.server import find_server
 from ..policies import load_policies
-from ..settings import from_env, names
+from ..settings import Settings, from_env, names
 from . import pid_file
 from .changes import Change, Picture, changes
 from .gateway_process import GatewayProcess, down_recipe, end_gateways
@@ -120,6 +120,7 @@ class Up:
         held: ExitStack,
         ports: ExitStack,
         around: Surroundings,
+        policies_file: Path | None,
         policies: tuple[str, ...],
         fresh: bool,
     ) -> None:
@@ -132,6 +133,7 @@ class Up:
         self._held = held
         self._ports = ports
         self._around = around
+        self._policies_file = policies_file
         self._policies = policies
         self._fresh = fresh
         self._serving = False
@@ -147,7 +149,8 @@ class Up:
             LabError: something else is.
         """
         around = surroundings(environ)
-        policies = _check_settings(around)
+        policies_file = _check_settings(around).policies
+        policies = tuple(load_policies(policies_file).limits)
         wish = replace(wish, mode=_settle_mode(wish))
         with ExitStack() as held:
             ports = held.enter_context(reserve(Address(wish.host, port) for port in wish.ports))
@@ -162,6 +165,7 @@ class Up:
             held=kept,
             ports=ports,
             around=around,
+            policies_file=policies_file,
             policies=policies,
             fresh=fresh,
         )
@@ -232,7 +236,7 @@ class Up:
         )
 
     def watch(self, tell: Callable[[Change], None]) -> GatewayEnded:
-        """Tell what becomes of the servers, until a gateway ends."""
+        """Tell what becomes of the servers and the policies file, until a gateway ends."""
         seen, looked = self._picture(), SYSTEM_CLOCK.monotonic()
         while (ended := self._ended()) is None:
             time.sleep(_LOOK)
@@ -272,7 +276,9 @@ class Up:
     def _picture(self) -> Picture:
         states = {node.name: node.state for node in self._nodes}
         return Picture(
-            states, self._lab.primary() if self._lab is not None and self._nodes else None
+            states,
+            self._lab.primary() if self._lab is not None and self._nodes else None,
+            _refusal(self._policies_file),
         )
 
     def _ended(self) -> GatewayEnded | None:
@@ -285,11 +291,19 @@ class Up:
         return None
 
 
-def _check_settings(around: Surroundings) -> tuple[str, ...]:
-    """What gateways would refuse at their start is refused here; returns the policies' names."""
+def _check_settings(around: Surroundings) -> Settings:
+    """What gateways would refuse at their start is refused here; without what the lab answers."""
     stand_in = {names.MODE: UpMode.EMBEDDED.value, names.JWT_SECRET: "-" * 64}
-    settings = from_env({**around.kept, **stand_in})
-    return tuple(load_policies(settings.policies).limits)
+    return from_env({**around.kept, **stand_in})
+
+
+def _refusal(policies_file: Path | None) -> str | None:
+    """Why gateways do not use the policies file as it is now."""
+    try:
+        load_policies(policies_file)
+    except SettingsError as error:
+        return str(error)
+    return None
 
 
 def _settle_mode(wish: Wish) -> UpMode:
