@@ -117,7 +117,11 @@ def test_what_an_error_says(said):
 
 
 def login():
-    return Login(account_of(Credentials(), clock=SYSTEM_CLOCK, events=Events()))
+    return Login(
+        account_of(
+            Credentials(), setting="ARAGORA_REDIS_PASSWORD", clock=SYSTEM_CLOCK, events=Events()
+        )
+    )
 
 
 async def until(condition, within=8.0):

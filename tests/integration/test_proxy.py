@@ -389,7 +389,9 @@ async def test_what_connections_are_logged_in_with_is_renewed(
             async with client(port_of(proxy)) as redis:
                 assert await redis.acl_whoami() == "proxied"
         issuer = Issuer(admin.execute_command)
-        ours = Account(issuer, clock=SYSTEM_CLOCK, events=Events())
+        ours = Account(
+            issuer, setting="ARAGORA_REDIS_PASSWORD", clock=SYSTEM_CLOCK, events=Events()
+        )
         monkeypatch.setattr(server, "account_of", lambda *_, **__: ours)
         async with proxied(lab.env(), logs_in=True) as proxy:
             async with client(port_of(proxy)) as redis:

@@ -21,7 +21,12 @@ from aragora_redis.link.pipe import Pipe
 from aragora_redis.settings import Credentials, Secret
 
 LOGIN = Login(
-    account_of(Credentials(None, Secret("s3cret-password")), clock=SYSTEM_CLOCK, events=Events())
+    account_of(
+        Credentials(None, Secret("s3cret-password")),
+        setting="ARAGORA_REDIS_PASSWORD",
+        clock=SYSTEM_CLOCK,
+        events=Events(),
+    )
 )
 HELLO_QUOTED = (
     b"-ERR unknown command 'HELLO', with args beginning with: 'AUTH' 's3cret-password'\r\n"

@@ -98,10 +98,11 @@ def never_ready(monkeypatch, caplog):
     monkeypatch.setattr(SharedState, "wait_ready", wait_ready)
 
 
-async def test_a_service_that_is_refused_says_which_variable_to_check(caplog):
+async def test_a_service_that_is_refused_says_which_setting_to_check(caplog):
     async with Refusing().listening() as server:
         lines = await started(f"redis://:{SECRET}@{server.address}/0", caplog)
-    assert all("refused the credentials (check ARAGORA_REDIS_PASSWORD" in line for line in lines)
+    told = "refused the credentials (check the URL in ARAGORA_REDIS_URL)"
+    assert all(told in line for line in lines)
 
 
 async def test_a_service_whose_redis_is_not_there_says_where_it_looks(caplog):

@@ -211,6 +211,7 @@ def test_a_password_file_replaces_the_password_of_the_url(tmp_path):
     assert warning.startswith("ARAGORA_REDIS_PASSWORD_FILE replaces")
     assert settings.sources["credentials.password_file"] == "ARAGORA_REDIS_PASSWORD_FILE"
     assert "credentials.secret" not in settings.sources
+    assert settings.password_setting == "ARAGORA_REDIS_PASSWORD_FILE"
 
 
 def test_the_url_of_another_mode_lends_nothing():
@@ -283,7 +284,7 @@ def test_tokens_of_aws_are_for_a_user_of_a_cache():
     assert settings.credentials == Credentials(
         "app", auth="aws-iam", cache=AwsCache("shop", serverless=True)
     )
-    assert settings.sources["credentials.auth"] == "ARAGORA_REDIS_AUTH"
+    assert settings.sources["credentials.auth"] == settings.password_setting == "ARAGORA_REDIS_AUTH"
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,14 @@ from aragora_redis.testing import FakeClock
 from aragora_redis.topology.panel import INSIST
 
 MASTER = "aragora-master"
-LOGIN = Login(account_of(Credentials(None, None), clock=SYSTEM_CLOCK, events=Events()))
+LOGIN = Login(
+    account_of(
+        Credentials(None, None),
+        setting="ARAGORA_REDIS_PASSWORD",
+        clock=SYSTEM_CLOCK,
+        events=Events(),
+    )
+)
 AT = {name: Address(name, 26379) for name in GROUP}
 
 

@@ -31,10 +31,15 @@ class Account:
 
     Servers take AUTH on a living connection. So a token that expires ends nothing, and a password
     that is to be withdrawn is out of use before it is.
+
+    Args:
+        source: has the credential.
+        setting: what the source goes by, to be named where a server refuses the credential.
     """
 
-    def __init__(self, source: Source, *, clock: Clock, events: Events) -> None:
+    def __init__(self, source: Source, *, setting: str, clock: Clock, events: Events) -> None:
         self._source = source
+        self.setting = setting
         self._clock = clock
         self._events = events
         self._held: Credential | None = None
@@ -149,10 +154,10 @@ class Account:
         return None
 
 
-def account_of(credentials: Credentials, *, clock: Clock, events: Events) -> Account:
-    """The account that the settings ask for.
+def account_of(credentials: Credentials, *, setting: str, clock: Clock, events: Events) -> Account:
+    """The account that the settings ask for; `setting` has its password.
 
     Raises:
         SettingsError: the library of the issuer is not installed.
     """
-    return Account(source_of(credentials), clock=clock, events=events)
+    return Account(source_of(credentials), setting=setting, clock=clock, events=events)

@@ -65,7 +65,9 @@ class ClusterReach:
         self._on_up = on_up
         self._on_doubt = on_doubt
         self._on_moved = on_moved
-        self._account = account_of(settings.credentials, clock=clock, events=events)
+        self._account = account_of(
+            settings.credentials, setting=settings.password_setting, clock=clock, events=events
+        )
         self._renewal: asyncio.Task[None] | None = None
         self._names = Names(settings.hosts)
         self._login = Login(self._account, 0, encryption_of(settings.tls), self._names)

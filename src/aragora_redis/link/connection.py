@@ -133,7 +133,7 @@ def _explain(target: Target, login: Login, error: Exception) -> LinkDownError:
     if _refused(error):
         return LinkDownError(
             f"{target} refused the credentials",
-            remedy="check ARAGORA_REDIS_PASSWORD (ARAGORA_REDIS_SENTINEL_PASSWORD for Sentinels)",
+            remedy=f"check {login.account.setting}",
         )
     if isinstance(error, exceptions.BusyLoadingError):
         return LinkDownError(f"{target} is loading its data", remedy="try again shortly")

@@ -49,7 +49,9 @@ class EndpointReach(SingleReach):
     ) -> None:
         super().__init__(
             settings,
-            account=account_of(settings.credentials, clock=clock, events=events),
+            account=account_of(
+                settings.credentials, setting=settings.password_setting, clock=clock, events=events
+            ),
             clock=clock,
             events=events,
             prepares=prepares,

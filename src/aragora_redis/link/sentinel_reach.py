@@ -8,7 +8,7 @@ from typing import Any
 from ..clock import Clock
 from ..events import Events
 from ..operation import Lane
-from ..settings import Sentinel, Settings
+from ..settings import Sentinel, Settings, names
 from ..topology.panel import Panel, View
 from .account import account_of
 from .connection import Login
@@ -37,7 +37,9 @@ class SentinelReach(SingleReach):
         self._panel = Panel(len(topology.hosts))
         super().__init__(
             settings,
-            account=account_of(settings.credentials, clock=clock, events=events),
+            account=account_of(
+                settings.credentials, setting=settings.password_setting, clock=clock, events=events
+            ),
             clock=clock,
             events=events,
             prepares=prepares,
@@ -52,7 +54,12 @@ class SentinelReach(SingleReach):
             topology.master,
             topology.hosts,
             Login(
-                account_of(settings.sentinel_credentials, clock=clock, events=events),
+                account_of(
+                    settings.sentinel_credentials,
+                    setting=names.SENTINEL_PASSWORD,
+                    clock=clock,
+                    events=events,
+                ),
                 encryption=encryption_of(settings.sentinel_tls),
                 names=self._names,
             ),

@@ -24,7 +24,7 @@ from redis.exceptions import (
 
 from ..address import Address
 from ..link.dialing import Dialed
-from ..settings import Hosts
+from ..settings import Hosts, names
 from ..settings.hosts import dialed
 
 
@@ -37,6 +37,8 @@ class Access:
     tls: ssl.SSLContext | None = None
     db: int = 0
     hosts: Hosts | None = None
+    setting: str = names.PASSWORD
+    """Which one the password is from, or would be."""
 
 
 ANYBODY: Final = Access()

@@ -244,7 +244,7 @@ class _Asking:
         except UnexpectedReplyError as error:
             return Failure(Fault.REFUSED, f"gives no sensible answer: {error}")
         except Exception as error:  # noqa: BLE001 - see `failure`
-            return failure(error, access, names.PASSWORD, self._deadline)
+            return failure(error, access, access.setting, self._deadline)
 
     async def _role(self, asked: Questions, info: Mapping[str, Any]) -> Trial:
         """What it is, by the first that tells it."""

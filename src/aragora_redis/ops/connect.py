@@ -285,7 +285,7 @@ class _Walker:
         taken: dict[Step, float],
         questions: Sequence[_Question],
     ) -> str:
-        variable = names.SENTINEL_PASSWORD if server == "Sentinel" else names.PASSWORD
+        variable = names.SENTINEL_PASSWORD if server == "Sentinel" else access.setting
         step = Step.DNS
         began = self._clock.monotonic()
         talk: _Talk | None = None

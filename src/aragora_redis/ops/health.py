@@ -138,7 +138,7 @@ async def _node(
             "master", loading=True, linked=frozenset(), good_replicas=None, min_replicas=None
         )
     except Exception as error:  # noqa: BLE001 - see `failure`
-        return failure(error, access, names.PASSWORD, deadline)
+        return failure(error, access, access.setting, deadline)
 
 
 def _linked(info: Mapping[str, Any]) -> frozenset[Address]:

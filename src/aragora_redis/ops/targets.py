@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..address import Address
 from ..errors import SettingsError
 from ..identity import source_of
-from ..settings import Cluster, Credentials, Embedded, Sentinel, Settings, Standalone, Tls
+from ..settings import Cluster, Credentials, Embedded, Sentinel, Settings, Standalone, Tls, names
 from .access import ANYBODY, Access
 
 
@@ -47,10 +47,17 @@ def target_of(settings: Settings) -> Target | None:
         SettingsError: a file of theirs cannot be used, or they lead to a Unix socket.
         LinkDownError: who issues the credentials cannot be reached.
     """
-    redis = _access(settings, settings.credentials, settings.tls, settings.db)
+    redis = _access(
+        settings, settings.credentials, settings.password_setting, settings.tls, settings.db
+    )
     match settings.topology:
         case Sentinel(master, hosts):
-            sentinel = _access(settings, settings.sentinel_credentials, settings.sentinel_tls)
+            sentinel = _access(
+                settings,
+                settings.sentinel_credentials,
+                names.SENTINEL_PASSWORD,
+                settings.sentinel_tls,
+            )
             return SentinelTarget(hosts, master, redis, sentinel)
         case Standalone(Address() as address):
             return StandaloneTarget(address, redis)
@@ -65,7 +72,9 @@ def target_of(settings: Settings) -> Target | None:
             return None
 
 
-def _access(settings: Settings, credentials: Credentials, tls: Tls | None, db: int = 0) -> Access:
+def _access(
+    settings: Settings, credentials: Credentials, setting: str, tls: Tls | None, db: int = 0
+) -> Access:
     issued = source_of(credentials).issue()
     return Access(
         issued.username,
@@ -73,4 +82,5 @@ def _access(settings: Settings, credentials: Credentials, tls: Tls | None, db: i
         None if tls is None else tls.context(),
         db,
         settings.hosts,
+        setting,
     )

@@ -36,6 +36,7 @@ class Dialer:
         self._names = names
         self._encryption = encryption
         self._account = account
+        self._setting = account.setting if account is not None else ""
         self._db = db
 
     async def dial(self, server: Server, side: Side) -> None:
@@ -47,7 +48,7 @@ class Dialer:
         credential = await self._account.present() if self._account is not None else None
         login = self._words(credential)
         async with asyncio.timeout(LIMIT):
-            transport = await self._open(server, _Login(login) if login else side)
+            transport = await self._open(server, _Login(login, self._setting) if login else side)
             if not login:
                 return
             protocol = transport.get_protocol()
@@ -96,9 +97,10 @@ class Dialer:
 class _Login(asyncio.Protocol):
     """Has the connection until the server has taken all commands."""
 
-    def __init__(self, commands: list[tuple[str | int, ...]]) -> None:
+    def __init__(self, commands: list[tuple[str | int, ...]], setting: str) -> None:
         self._commands = b"".join(map(pack, commands))
         self._due = len(commands)
+        self._setting = setting
         self.refused = False
         """Whether the server does not take what was said."""
         self._reader = hiredis.Reader(notEnoughData=Ellipsis)
@@ -132,4 +134,4 @@ class _Login(asyncio.Protocol):
 
     def _fail(self, why: str) -> None:
         if not self.done.done():
-            self.done.set_exception(LinkDownError(why, remedy="check ARAGORA_REDIS_PASSWORD"))
+            self.done.set_exception(LinkDownError(why, remedy=f"check {self._setting}"))

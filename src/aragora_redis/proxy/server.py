@@ -62,7 +62,9 @@ class Proxy:
         self._names = Names(settings.hosts)
         self._account: Account | None = None
         if plan.logs_in:
-            self._account = account_of(settings.credentials, clock=clock, events=events)
+            self._account = account_of(
+                settings.credentials, setting=settings.password_setting, clock=clock, events=events
+            )
         self._dialer = Dialer(self._names, encryption_of(settings.tls), self._account, settings.db)
         self._welcome = Welcome(plan.tls)
         self._lead = Lead(settings, clock=clock, events=events, on_view=self._on_view)

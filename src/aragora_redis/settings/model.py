@@ -10,6 +10,7 @@ from typing import Literal
 from msgspec import Struct, field
 
 from ..address import Address
+from . import names
 from .credentials import ANONYMOUS, Credentials
 from .hosts import Hosts
 from .secret import Secret
@@ -214,6 +215,14 @@ class Settings(Struct, frozen=True, kw_only=True):
     def fingerprint(self) -> str:
         """Tells digest keys apart, see `fingerprint_of`."""
         return fingerprint_of(self.digest_key.reveal_bytes())
+
+    @property
+    def password_setting(self) -> str:
+        """Which setting proves to Redis who we are, or would where none does."""
+        if self.credentials.auth != "password":
+            return names.AUTH
+        found = (self.sources.get(f"credentials.{name}") for name in ("password_file", "secret"))
+        return next(filter(None, found), names.PASSWORD)
 
     @property
     def mode(self) -> Mode:

@@ -16,7 +16,7 @@ from ...link.encryption import encryption_of
 from ...link.names import Names
 from ...link.proof import primary_fault
 from ...link.watcher import SentinelWatcher
-from ...settings import Sentinel, Settings
+from ...settings import Sentinel, Settings, names
 from ...topology.panel import Panel
 
 LOOK_EVERY = 0.02
@@ -53,7 +53,9 @@ class Witness:
         self._clock = clock
         lookup = Names(settings.hosts)
         self._login = Login(
-            account_of(settings.credentials, clock=clock, events=events),
+            account_of(
+                settings.credentials, setting=settings.password_setting, clock=clock, events=events
+            ),
             encryption=encryption_of(settings.tls),
             names=lookup,
         )
@@ -62,7 +64,12 @@ class Witness:
             settings.topology.master,
             settings.topology.hosts,
             Login(
-                account_of(settings.sentinel_credentials, clock=clock, events=events),
+                account_of(
+                    settings.sentinel_credentials,
+                    setting=names.SENTINEL_PASSWORD,
+                    clock=clock,
+                    events=events,
+                ),
                 encryption=encryption_of(settings.sentinel_tls),
                 names=lookup,
             ),

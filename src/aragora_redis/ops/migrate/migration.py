@@ -32,7 +32,6 @@ from .steps import OnCopied, OnStep, Steps
 from .verify import verify
 
 SOURCE_PASSWORD = "ARAGORA_MIGRATE_FROM_PASSWORD"  # noqa: S105 - the name of a variable
-TARGET_PASSWORD = "ARAGORA_REDIS_PASSWORD"  # noqa: S105 - the name of a variable
 _BROUGHT = {
     Way.REPLICATION: (
         "the target has everything, and follows the source until the writes are moved",
@@ -105,7 +104,7 @@ class Migration:
         sites = await self.sites()
         found: list[Inventory] = []
         for address in sites[1].primaries:
-            each = await take(address, self._target.redis, TARGET_PASSWORD)
+            each = await take(address, self._target.redis, self._target.redis.setting)
             if isinstance(each, Failure):
                 raise NoPlanError(f"the target {address} {each.text}")
             found.append(each)
