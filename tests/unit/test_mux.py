@@ -371,6 +371,16 @@ async def test_a_lane_that_stays_silent_is_closed(lane, monkeypatch):
     assert lane.mux.down is not None
 
 
+async def test_who_asks_while_it_is_down_is_told_what_helps_and_nothing_else(lane):
+    lane.pipe.close("reset")
+    lane.mux.close("h:1 refused the credentials", remedy="check ARAGORA_REDIS_PASSWORD")
+    told = "h:1 refused the credentials (check ARAGORA_REDIS_PASSWORD)"
+    assert lane.mux.down == told
+    with pytest.raises(LinkDownError) as down:
+        lane.submit(command("A"))
+    assert str(down.value) == f"there is no usable connection to Redis: {told}"
+
+
 async def test_i5_a_broken_connection_is_unknown_for_what_was_sent_only(lane):
     sent = lane.submit(command("A"))
     queued = lane.submit(command("B"))

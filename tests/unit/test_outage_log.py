@@ -12,6 +12,7 @@ from tests.integration.fleet import until
 from tests.ports import free_port
 
 from aragora_redis import SharedState
+from aragora_redis.errors import LimitUnavailableError
 from aragora_redis.events import Degraded, Events, LinkUp, Recovered, Unreachable
 from aragora_redis.settings import from_env
 from aragora_redis.state.outage_log import OutageLog
@@ -103,6 +104,22 @@ async def test_a_service_that_is_refused_says_which_setting_to_check(caplog):
         lines = await started(f"redis://:{SECRET}@{server.address}/0", caplog)
     told = "refused the credentials (check the URL in ARAGORA_REDIS_URL)"
     assert all(told in line for line in lines)
+
+
+async def test_a_limit_that_cannot_be_decided_says_the_same_and_not_to_try_again():
+    async with Refusing().listening() as server:
+        state = SharedState(from_env({"ARAGORA_REDIS_URL": f"redis://:{SECRET}@{server.address}"}))
+        state.start()
+        try:
+            await until(lambda: "credentials" in (state.status().reason or ""))
+            with pytest.raises(LimitUnavailableError) as refused:
+                await state.rate_limits.check("api", "s")
+        finally:
+            await state.close()
+    assert str(refused.value).endswith(
+        f": {server.address} refused the credentials (check the URL in ARAGORA_REDIS_URL; "
+        "on_outage = fail-open would decide locally)"
+    )
 
 
 async def test_a_service_whose_redis_is_not_there_says_where_it_looks(caplog):

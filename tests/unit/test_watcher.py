@@ -251,6 +251,6 @@ async def test_what_is_to_be_corrected_is_told_before_what_may_pass_by_itself():
         AT[S2], watch.watcher._explain(LinkDownError(f"{AT[S2]} cannot be reached"))
     )
     for told in watch.told:
-        assert str(told).startswith(f"no master named '{MASTER}' here (check ARAGORA_")
-        assert f"Sentinel {AT[S1]}" in str(told)
+        assert str(told).startswith(f"no master named '{MASTER}' here, says Sentinel {AT[S1]}")
+        assert str(told).endswith("(check ARAGORA_REDIS_SENTINEL_MASTER)")
     assert len(watch.told) == 2

@@ -193,9 +193,9 @@ class Executor:
     def _up_to_date(self, failed: AragoraRedisError, operation: Operation[T]) -> AragoraRedisError:
         """The reason may have become known while the lane was waited for."""
         route = self._lead(operation)
-        down = route.links.lanes[operation.lane].down if route is not None else None
-        if isinstance(failed, LinkDownError) and down is not None:
-            return LinkDownError(f"there is no usable connection to Redis: {down}")
+        lane = route.links.lanes[operation.lane] if route is not None else None
+        if isinstance(failed, LinkDownError) and lane is not None and lane.down is not None:
+            return lane.refusal()
         return failed
 
 

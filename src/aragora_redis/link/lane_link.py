@@ -103,7 +103,7 @@ class LaneLink:
             except AragoraRedisError as error:
                 if aim.over:
                     return
-                self._mux.close(str(error))
+                self._mux.close(error.message, remedy=error.remedy)
                 self._tell(aim, str(error))
                 self._on_trouble()
                 await self._approach.rest(attempt)

@@ -81,6 +81,8 @@ class Mux:
         self._pipe: Pipe | None = None
         self._loop: asyncio.AbstractEventLoop
         self._down_reason = "not connected yet"
+        self._down_remedy = ""
+        """What helps against that; empty where nothing is known to."""
         self._suspended: str | None = None
         self._handing_over = False
         self._unsent = Unsent()
@@ -102,7 +104,8 @@ class Mux:
     def down(self) -> str | None:
         """Why nothing can be sent now, or None."""
         if self._pipe is None:
-            return self._down_reason
+            remedy = self._down_remedy
+            return f"{self._down_reason} ({remedy})" if remedy else self._down_reason
         if self._suspended is not None:
             return self._suspended
         if self._in_flight:
@@ -110,6 +113,13 @@ class Mux:
             if silent > self._patience:
                 return f"no answer for {silent * 1000:.0f} ms"
         return None
+
+    def refusal(self, what: str = "there is no usable connection to Redis") -> LinkDownError:
+        """What whoever asks is told while it is down: `what` that means, and why it is so."""
+        if self._pipe is None:
+            return LinkDownError(f"{what}: {self._down_reason}", remedy=self._down_remedy or None)
+        silent = self._suspended is None
+        return (LinkSilentError if silent else LinkDownError)(f"{what}: {self.down}")
 
     def attach(self, pipe: Pipe, server_time: ServerTime) -> None:
         """Use a verified connection from now on."""
@@ -121,10 +131,10 @@ class Mux:
         pipe.on_read(self._on_read)
         pipe.on_close(lambda reason: self._detached(pipe, reason))
 
-    def close(self, reason: str) -> None:
+    def close(self, reason: str, *, remedy: str = "") -> None:
         """Give the connection up: what was sent is unknown, what was not did not run."""
         if self._pipe is None:
-            self._down_reason = reason
+            self._down_reason, self._down_remedy = reason, remedy
         self.drop(reason)
 
     async def hand_over(self, pipe: Pipe, server_time: ServerTime) -> bool:
@@ -192,7 +202,7 @@ class Mux:
         if self._pipe is not pipe:
             return
         self._pipe = None
-        self._down_reason = reason
+        self._down_reason, self._down_remedy = reason, ""
         if self._probe is not None:
             self._trust.failed(self._probe.silent_since)
             self._probe.cancel()
@@ -230,11 +240,8 @@ class Mux:
             LinkDownError: the lane is down or suspect; nothing was queued.
             OverloadedError: the queue is full; nothing was queued.
         """
-        if (down := self.down) is not None:
-            silent = self._pipe is not None and self._suspended is None
-            raise (LinkSilentError if silent else LinkDownError)(
-                f"there is no usable connection to Redis: {down}"
-            )
+        if self.down is not None:
+            raise self.refusal()
         future: asyncio.Future[Any] = self._loop.create_future()
         pending = Pending(operation, future, deadline, asking, asking or alone)
         doubtful = operation.fence is _PROBE and self._doubtful()

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from ..clock import Clock
+from ..errors import LinkDownError
 from ..events import GIVEN_UP, Events, LinkLost, ServiceLacks
 from ..operation import Lane
 from ..topology.statement import role_fault
@@ -181,11 +182,11 @@ class PrimaryLinks:
         """Try again at once: what stood in the way may be over."""
         self._approach.hurry()
 
-    def explain(self, reason: str) -> None:
+    def explain(self, why: LinkDownError) -> None:
         """Say why there is no connection, while there is no primary to connect to."""
         if self.target is None:
             for mux in self.lanes.values():
-                mux.close(reason)
+                mux.close(why.message, remedy=why.remedy)
 
     def suspend(self, reason: str) -> None:
         """Stop writing, until `aim` or `resume`."""

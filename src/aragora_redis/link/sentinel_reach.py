@@ -125,4 +125,4 @@ class SentinelReach(SingleReach):
     @property
     def troubles(self) -> dict[str, str]:
         """Which Sentinels cannot be asked, and why."""
-        return {f"sentinel {at}": trouble.reason for at, trouble in self.watcher.troubles.items()}
+        return {f"sentinel {at}": str(trouble) for at, trouble in self.watcher.troubles.items()}

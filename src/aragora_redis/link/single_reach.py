@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..clock import Clock
-from ..errors import LinkDownError
 from ..events import Events
 from ..operation import Lane
 from ..settings import Settings
@@ -177,6 +176,4 @@ class SingleReach:
         """
         for lane in Lane:
             if not await self._links.usable(lane, until):
-                raise LinkDownError(
-                    f"the primary cannot be reached: {self._links.lanes[lane].down}"
-                )
+                raise self._links.lanes[lane].refusal("the primary cannot be reached")

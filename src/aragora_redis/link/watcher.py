@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from ..address import Address
 from ..clock import Clock, full_jitter
-from ..errors import AragoraRedisError, SettingsError
+from ..errors import AragoraRedisError, LinkDownError, SettingsError
 from ..events import EpochReset, Events, SentinelsSplit, SwitchAnnounced, Unreachable, ViewChanged
 from ..topology.panel import Choice, Panel, Split, View
 from ..topology.statement import SentinelStatement, read_id, read_statement, read_switch
@@ -47,11 +47,16 @@ class Trouble(Struct, frozen=True):
     """Why a Sentinel cannot be asked.
 
     Attributes:
+        remedy: what helps; empty where nothing is known to.
         mistaken: whether the settings are, so that no waiting helps.
     """
 
     reason: str
+    remedy: str
     mistaken: bool
+
+    def __str__(self) -> str:
+        return f"{self.reason} ({self.remedy})" if self.remedy else self.reason
 
 
 class SentinelWatcher:
@@ -82,7 +87,7 @@ class SentinelWatcher:
         on_view: Callable[[View], None],
         on_doubt: Callable[[str], None],
         on_confirmed: Callable[[], None],
-        on_lost: Callable[[str], None],
+        on_lost: Callable[[LinkDownError], None],
     ) -> None:
         self._master_name = master_name
         self._login = login
@@ -163,18 +168,20 @@ class SentinelWatcher:
 
     def _note_trouble(self, address: Address, trouble: Trouble) -> None:
         if self.troubles.get(address) != trouble:
-            self._events.emit(Unreachable(f"Sentinel {address}", trouble.reason))
+            self._events.emit(Unreachable(f"Sentinel {address}", str(trouble)))
         self.troubles[address] = trouble
         if self.panel.view is None:
             self._on_lost(self._why_none(address))
 
-    def _why_none(self, newest: Address) -> str:
+    def _why_none(self, newest: Address) -> LinkDownError:
         """Why no primary is known: what is to be corrected comes before what may pass by itself."""
         mistaken = (at for at, trouble in self.troubles.items() if trouble.mistaken)
         address = next(mistaken, newest)
-        why = self.troubles[address].reason
-        at = "" if str(address) in why else f", says Sentinel {address}"
-        return f"{why}{at}; no Sentinel has named a primary yet"
+        trouble = self.troubles[address]
+        at = "" if str(address) in str(trouble) else f", says Sentinel {address}"
+        return LinkDownError(
+            f"{trouble.reason}{at}; no Sentinel has named a primary yet", remedy=trouble.remedy
+        )
 
     def _explain(self, error: AragoraRedisError) -> Trouble:
         told, mistake = str(error), None
@@ -187,7 +194,8 @@ class SentinelWatcher:
                 f"no master named {self._master_name!r} here",
                 remedy="check ARAGORA_REDIS_SENTINEL_MASTER",
             )
-        return Trouble(str(mistake or error), mistaken=mistake is not None)
+        told_of = mistake or error
+        return Trouble(told_of.message, told_of.remedy, mistaken=mistake is not None)
 
     async def _pause(self, poke: asyncio.Event) -> None:
         try:

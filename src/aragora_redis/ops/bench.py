@@ -100,7 +100,9 @@ async def bench(
             await way.ready(clock.monotonic() + REACH_LIMIT)
         except LinkDownError as error:
             raise LinkDownError(
-                error.message, remedy="`aragora-redis doctor` says what is wrong; nothing was done"
+                error.message,
+                remedy=f"{error.remedy}; `aragora-redis doctor` says what is wrong; "
+                "nothing was done",
             ) from error
         await way.executor.run(_expiry(settings, seconds * len(callers)), within=REACH_LIMIT)
         limits = _limits(settings, way, clock, events)

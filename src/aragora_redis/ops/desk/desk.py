@@ -329,7 +329,9 @@ async def open_desk(
             await way.ready(clock.monotonic() + within)
         except LinkDownError as error:
             raise LinkDownError(
-                error.message, remedy="`aragora-redis doctor` says what is wrong; nothing was done"
+                error.message,
+                remedy=f"{error.remedy}; `aragora-redis doctor` says what is wrong; "
+                "nothing was done",
             ) from error
         _demand_key(await desk.fleet(), settings)
         if acts and way.replicating:

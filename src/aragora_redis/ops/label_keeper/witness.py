@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...address import Address
 from ...clock import Clock
-from ...errors import SettingsError
+from ...errors import LinkDownError, SettingsError
 from ...events import Events
 from ...link.account import account_of
 from ...link.connection import Login
@@ -118,5 +118,5 @@ class Witness:
             return self._silence
         return "no majority of the Sentinels names one primary"
 
-    def _on_lost(self, reason: str) -> None:
-        self._silence = reason
+    def _on_lost(self, why: LinkDownError) -> None:
+        self._silence = str(why)

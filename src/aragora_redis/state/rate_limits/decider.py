@@ -215,9 +215,10 @@ class Decider:
         on_outage = limiter.policy.on_outage
         fail_open = on_outage is OnOutage.FAIL_OPEN if on_outage else self.fail_open
         if not fail_open:
+            helps = error.remedy if isinstance(error, OutageError) else ""
             refusal = LimitUnavailableError(
                 f"the limit {policy.name!r} cannot be decided: {error.message}",
-                remedy="try again shortly; on_outage = fail-open would decide locally",
+                remedy=f"{helps or OutageError.remedy}; on_outage = fail-open would decide locally",
             )
             refusal.ran = error.ran  # refused here, and perhaps counted there
             raise refusal from error
