@@ -66,7 +66,7 @@ CASES = {
     ),
     "everybody denies": (
         dict.fromkeys((A, B, C, X, Y, Z), DENIED),
-        {"server-denied": (Status.CRITICAL, "requirepass")},
+        {"server-denied": (Status.CRITICAL, "give this program the password that the server has")},
     ),
     "most primaries deny, and may vote": (
         {A: DENIED, B: DENIED},

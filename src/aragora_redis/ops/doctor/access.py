@@ -28,8 +28,11 @@ def denied(survey: Survey) -> Iterator[Diagnosis]:
                 evidence=node.text + (", which others accept" if survey.alive else ""),
                 consequence="after a failover to it no client gets in"
                 if survey.alive
-                else "no client gets in",
-                fix="give all servers one requirepass (or ACL file), and our settings the same",
+                else "this program does not get in, and no client with the same settings does",
+                fix="give all servers one requirepass (or ACL file), and our settings the same"
+                if survey.alive
+                else "give this program the password that the server has (requirepass, or that of "
+                "its user in the ACL file)",
             )
 
 
