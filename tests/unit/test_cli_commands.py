@@ -51,6 +51,11 @@ def failed(capsys, *arguments):
     return err
 
 
+def test_failover_says_that_it_is_not_on_the_record(call):
+    told = " ".join(call("failover", "--help").output.split())
+    assert "It is not on the record that audit shows" in told.replace("`", "")
+
+
 @pytest.mark.parametrize(
     "path",
     ["", "up", "down", "serve", "health", "bench", "label-keeper", "settings", "version", "lab"],

@@ -68,8 +68,9 @@ def failover(
 
     Interrupted before the Sentinels were told it undoes what it did, and later it is brought to its
     end; run again after a crash it does what was left undone. In a Redis Cluster one shard is
-    handed over, and its nodes end what was begun. The exit code is 0 for done, 1 for refused,
-    interrupted (undone or done, as it says) or not verified, 2 for failed.
+    handed over, and its nodes end what was begun. It is not on the record that `audit` shows; a
+    failover by the dashboard is. The exit code is 0 for done, 1 for refused, interrupted (undone or
+    done, as it says) or not verified, 2 for failed.
     """
     settings = settings_of(lab)
     target = demand_target(settings)
