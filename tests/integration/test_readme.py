@@ -16,15 +16,25 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
 
 
+def told(code):
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, env={}, capture_output=True, text=True, timeout=30, check=True)
+    return run.stdout
+
+
 def test_the_python_runs():
-    told = []
-    for code in blocks("python"):
-        command = [sys.executable, "-c", code]
-        run = subprocess.run(
-            command, env={}, capture_output=True, text=True, timeout=30, check=True
-        )
-        told.append(run.stdout)
-    assert told == ["True 199 local\nTrue\n", ""]
+    assert [told(code) for code in blocks("python")] == ["True 199 local\nTrue\n", ""]
+
+
+def test_the_service_answers_and_tells_of_its_limit():
+    _, service = blocks("python")
+    asked = """
+from fastapi.testclient import TestClient
+with TestClient(app) as client:
+    answer = client.get("/")
+print(answer.status_code, answer.json(), answer.headers["RateLimit-Policy"])
+"""
+    assert told(service + asked).startswith('200 hello "api";q=200')
 
 
 def test_the_policies_are_policies():
