@@ -185,6 +185,7 @@ def test_the_page_shows_what_was_lost_and_says_what_held():
     assert (report.status, report.exit_code) == (Status.WARNING, 1)
     drawn = page(report)
     assert "MISSED: kill-primary: 49 acknowledged writes were lost" in drawn
+    assert "Unknown: may have been written, nobody can say." in drawn
     assert drawn.count('fill="#1a202c"/>') >= 30, "lost writes are dark"
     assert "+switch-master" in drawn
     assert "&lt;b&gt;" in drawn

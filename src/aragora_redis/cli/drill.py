@@ -18,6 +18,7 @@ from ..ops.asking import survey
 from ..ops.cluster_verdict import node_timeout
 from ..ops.doctor import examine
 from ..ops.drill import (
+    LEGEND,
     Actor,
     DrillReport,
     LabActor,
@@ -263,6 +264,8 @@ def _write(report: DrillReport) -> None:
             for name, found in verdict.writers.items()
         ],
     )
+    for line in LEGEND:
+        output.write(line, style="dim")
     for told, seconds in (
         ("it was agreed that it is down after", verdict.detection),
         ("another primary was announced after", verdict.promotion),

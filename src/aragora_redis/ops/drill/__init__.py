@@ -2,12 +2,13 @@
 
 from .parts import Part, part_named, parts_of
 from .picture import page
-from .report import DrillReport
+from .report import LEGEND, DrillReport
 from .run import Stage, Terms, run_drill
 from .scenarios import Actor, LabActor, RemoteActor, Scenario, switcher
 from .service import Service
 
 __all__ = [
+    "LEGEND",
     "Actor",
     "DrillReport",
     "LabActor",

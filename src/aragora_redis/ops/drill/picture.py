@@ -8,7 +8,7 @@ from html import escape
 
 from .measures import OURS, PEER
 from .records import REPLACED, Outcome, Records
-from .report import DrillReport
+from .report import LEGEND, DrillReport
 
 WIDTH, LEFT, STRIP, GAP = 1000, 200, 48, 26
 BUCKET = 0.1
@@ -47,7 +47,9 @@ def _tables(report: DrillReport) -> Iterator[str]:
             f"<td>{'?' if found.lost is None else found.lost}<td>{found.failed}"
             f"<td>{found.unknown}<td>{found.gap:.2f} s<td>{found.slowest:.2f} s</tr>"
         )
-    yield "</table><table>"
+    yield "</table>"
+    yield f"<p>{escape(' '.join(LEGEND))}</p>"
+    yield "<table>"
     for told, seconds in (
         ("until it was agreed that the primary is down", verdict.detection),
         ("until another one was announced", verdict.promotion),

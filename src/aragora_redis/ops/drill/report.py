@@ -6,9 +6,19 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..report import Status
-from .measures import OURS, Objectives, Verdict
+from .canaries import WRITE_LIMIT
+from .measures import OURS, PEER, Objectives, Verdict
 from .records import Records
 from .scenarios import Scenario
+
+LEGEND = (
+    "Failed: certainly not written.",
+    "Unknown: may have been written, nobody can say.",
+    "Lost: acknowledged, and not there at the end.",
+    f"{OURS} gives each write up to {WRITE_LIMIT:g} s to be acknowledged, {PEER} its defaults.",
+    "Rate limits do not wait like that, and are not measured.",
+)
+"""How the figures of the writers are to be read."""
 
 
 @dataclass(frozen=True, slots=True)
