@@ -28,6 +28,7 @@ from .options import AsJson
 EVERY = 1.0
 """Seconds between looks."""
 MEBIBYTE = 1024 * 1024
+_LIMITS = "limits: checks in the last two seconds, decided by Redis or by the instance alone"
 
 
 def status(
@@ -92,6 +93,7 @@ def _drawn(seen: Overview) -> RenderableType:
         parts.append(watchers)
     if seen.instances:
         parts.append(_instances(seen.instances))
+        parts.append(Text(_LIMITS, style="dim"))
     parts += [Text(f"- {note}", style="dim") for note in seen.notes]
     return Group(*parts)
 
@@ -141,7 +143,7 @@ def _watcher(each: Watcher) -> Text:
 
 def _instances(instances: tuple[Instance, ...]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("INSTANCE", "REVOCATIONS", "BY REDIS", "ALONE"):
+    for name in ("INSTANCE", "REVOCATIONS", "LIMITS BY REDIS", "LIMITS ALONE"):
         table.add_column(name, overflow="fold")
     for each in instances:
         known = each.staleness is not None and math.isfinite(each.staleness)
