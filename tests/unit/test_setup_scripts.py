@@ -113,7 +113,9 @@ def test_takes_the_servers_that_the_project_works_with(
     ("name", "told"),
     [
         pytest.param("redis-server", "", id="by-its-name"),
-        pytest.param("redis-check-rdb", " (the same program as redis-server)", id="of-debian"),
+        pytest.param(
+            "redis-check-rdb", " (the server itself: Debian gives it this name)", id="of-debian"
+        ),
     ],
 )
 def test_says_which_server_it_takes(tree: Path, machine: Path, name: str, told: str) -> None:
