@@ -59,7 +59,7 @@ def test_a_wrong_password_is_critical_and_not_shown(cli, standalone_lab):
 
 def test_the_lab_is_checked_without_its_environment(cli, standalone_lab):
     code, out, _ = cli("health", "--lab", str(standalone_lab.directory))
-    assert (code, out.splitlines()[0]) == (0, "OK: Redis healthy (standalone)")
+    assert (code, out.splitlines()[0]) == (0, "OK: Redis healthy (standalone or managed)")
 
 
 def test_lab_env_is_read_back_by_a_shell(cli, standalone_lab, monkeypatch):

@@ -30,7 +30,10 @@ def service(tmp_path_factory):
 def test_what_is_forbidden_is_no_fault(cli, service):
     where = ("--lab", str(service.directory))
     code, out, _ = cli("health", *where)
-    assert (code, out.splitlines()[:2]) == (0, ["OK: Redis healthy (standalone)", f"- {UNSEEN}"])
+    assert (code, out.splitlines()[:2]) == (
+        0,
+        ["OK: Redis healthy (standalone or managed)", f"- {UNSEEN}"],
+    )
     assert cli("health", "--probe", "ready", *where)[:1] == (0,)
     code, out, _ = cli("doctor", *where)
     first, note = out.splitlines()

@@ -169,7 +169,11 @@ def test_verdicts_with_sentinels(said, primary, status, text):
 @pytest.mark.parametrize(
     ("said", "status", "text"),
     [
-        (node(linked=frozenset(), good_replicas=None), Status.OK, "OK: Redis healthy (standalone)"),
+        (
+            node(linked=frozenset(), good_replicas=None),
+            Status.OK,
+            "OK: Redis healthy (standalone or managed)",
+        ),
         (node(role="slave"), Status.CRITICAL, "is a replica and refuses writes"),
         (node(loading=True), Status.CRITICAL, "still loading"),
         (node(good_replicas=0), Status.CRITICAL, "0 good replicas"),

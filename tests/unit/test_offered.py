@@ -70,8 +70,8 @@ HIDDEN = replace(NODE, good_replicas=None, min_replicas=None, forbidden=frozense
 @pytest.mark.parametrize(
     ("seen", "status", "text"),
     [
-        (HIDDEN, Status.OK, "OK: Redis healthy (standalone)"),
-        (replace(HIDDEN, role=None), Status.OK, "OK: Redis healthy (standalone)"),
+        (HIDDEN, Status.OK, "OK: Redis healthy (standalone or managed)"),
+        (replace(HIDDEN, role=None), Status.OK, "OK: Redis healthy (standalone or managed)"),
         (replace(HIDDEN, role="slave"), Status.CRITICAL, "is a replica and refuses writes"),
         (replace(HIDDEN, refusal=NOREPLICAS), Status.CRITICAL, f"refuses writes: {NOREPLICAS}"),
     ],

@@ -84,7 +84,7 @@ def judge_node(address: Address, node: NodeSeen | Failure) -> HealthReport:
     """The health of one Redis without Sentinels."""
     return report(
         list(node_findings(address, node, name="Redis")),
-        healthy="Redis healthy (standalone)",
+        healthy="Redis healthy (standalone or managed)",
         facts={"primary": str(address), **_used(node)},
         notes=unseen(node.forbidden, ("INFO",)) if isinstance(node, NodeSeen) else (),
     )
