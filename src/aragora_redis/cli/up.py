@@ -55,8 +55,9 @@ def up(
 ) -> None:
     """Run Redis and gateways on this machine until Ctrl-C, which ends all of it.
 
-    Data and secrets stay in the directory, and the next `up` goes on with them. Redis takes the
-    usual ports (6379, 26379, ...) if all of them are free, and others if not.
+    The servers end with it, even if it is killed (SIGKILL); those of `lab start` stay. Data and
+    secrets stay in the directory, and the next `up` goes on with them. Redis takes the usual ports
+    (6379, 26379, ...) if all of them are free, and others if not.
     """
     if port + gateways - 1 > 65535:
         raise typer.BadParameter(f"there are no {gateways} ports from {port} on")
