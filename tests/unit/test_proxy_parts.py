@@ -87,6 +87,8 @@ def test_what_can_be_is_not(env, plan):
 def test_mistakes_end_in_one_error(arguments, code, told, capsys, monkeypatch):
     monkeypatch.setenv("ARAGORA_REDIS_URL", ONE["ARAGORA_REDIS_URL"])
     monkeypatch.setattr(resource, "getrlimit", lambda _what: (1024, 4096))
+    # What a process takes from itself it does not get back.
+    monkeypatch.setattr(resource, "setrlimit", lambda _what, _limits: None)
     with pytest.raises(SystemExit) as end:
         run(["proxy", *arguments])
     said = capsys.readouterr().err
