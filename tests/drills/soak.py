@@ -18,13 +18,14 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from aragora_redis.errors import LabError
 
 from . import report, resources, settable
-from .drill import Plan, Result, run
+from .drill import OUTAGES, Plan, Result, run
 from .figures import Figures, figures, merged
 from .nemesis import EXTINGUISH, FAULTS, NEED_SETTABLE, offered
 from .verdict import AT_ONCE, Expectations, Violation
@@ -39,17 +40,25 @@ def plans(
 ) -> Iterator[Plan]:
     """The drills of a soak, without end: the same for the same arguments.
 
-    What kills all clients comes last, since they are to live long.
+    Each mode comes with each outage policy in turn. What kills all clients comes last, since they
+    are to live long.
     """
     chance = random.Random(seed)
     while True:
-        for mode in modes:
+        for outage, mode in product(OUTAGES, modes):
             faults_here = set(offered(mode))
             last = sorted(EXTINGUISH & faults_here)
             others = sorted(faults_here - EXTINGUISH)
             chosen = chance.choices(others, k=faults - len(last)) + last
             own = chance.randrange(2**32)
-            yield Plan(faults=chosen, seed=own, mode=mode, spared=SPARED, at_once=at_once)
+            yield Plan(
+                faults=chosen,
+                seed=own,
+                mode=mode,
+                outage=outage,
+                spared=SPARED,
+                at_once=at_once,
+            )
 
 
 @dataclass(slots=True)
@@ -80,7 +89,7 @@ async def soak(drills: Iterator[Plan], until: float, directory: Path) -> int:
     while time.monotonic() < until:
         plan = next(drills)
         here = directory / f"{plan.mode}-{plan.seed}"
-        say(f"{plan.mode} with seed {plan.seed}: {' '.join(plan.faults)}")
+        say(f"{plan.mode}, {plan.outage}, seed {plan.seed}: {' '.join(plan.faults)}")
         try:
             result = await run(plan, here)
         except (LabError, TimeoutError, ChildProcessError) as error:

@@ -6,17 +6,19 @@ from itertools import islice
 
 import pytest
 from tests.drills import resources
+from tests.drills.drill import OUTAGES
 from tests.drills.history import Happening, History, Recorder, load
 from tests.drills.nemesis import FAULTS
 from tests.drills.soak import plans
 
 
 def test_a_soak_is_the_same_for_the_same_seed_and_takes_turns():
-    one, other = (list(islice(plans(7, ["sentinel", "cluster"], 5), 4)) for _ in range(2))
+    one, other = (list(islice(plans(7, ["sentinel", "cluster"], 5), 5)) for _ in range(2))
     assert one == other
-    assert [plan.mode for plan in one] == ["sentinel", "cluster"] * 2
+    assert [plan.mode for plan in one] == ["sentinel", "cluster"] * 2 + ["sentinel"]
+    assert [plan.outage for plan in one] == [OUTAGES[0]] * 2 + [OUTAGES[1]] * 2 + [OUTAGES[0]]
     assert all(set(plan.faults) <= set(FAULTS[plan.mode]) for plan in one)
-    assert len({plan.seed for plan in one}) == 4
+    assert len({plan.seed for plan in one}) == 5
     assert one != list(islice(plans(8, ["sentinel", "cluster"], 5), 4))
 
 
