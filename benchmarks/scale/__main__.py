@@ -29,7 +29,7 @@ MEASURES: dict[str, tuple[Callable[[], Awaitable[Findings]], Callable[[], Awaita
     ),
     "revocations": (
         lambda: revocations.measure({10_000: (1, 3), 50_000: (1,)}),
-        lambda: revocations.measure({100_000: (1,), 1_000_000: (1, 10), 10_000_000: (1, 4)}),
+        lambda: revocations.measure({100_000: (1,), 1_000_000: (1, 10), 10_000_000: (1, 10)}),
     ),
     "sessions": (
         lambda: sessions.measure((1_000, 10_000)),

@@ -21,8 +21,6 @@ from .strain import strained
 
 CALLERS = 64
 SETTLED = 10.0
-FAILED_OVER = 200_000
-"""Subjects at a failover, at most: four times what an instance remembers."""
 MEGA = 1e6
 
 
@@ -54,7 +52,7 @@ async def measure(sizes: tuple[int, ...]) -> Findings:
                 )
                 print(*rows[-1], sep=" | ", file=sys.stderr, flush=True)
             ended = await _ended(server, instance, sizes[-1] // 4)
-    failovers = [await _failover(min(size, FAILED_OVER)) for size in (sizes[0], sizes[-1])]
+    failovers = [await _failover(size) for size in (sizes[0], sizes[-1])]
     tables = (
         Table(
             "Checks of subjects that are new",
