@@ -15,6 +15,7 @@ from aragora_redis.errors import (
     AragoraRedisError,
     LimitUnavailableError,
     NotReadyError,
+    RefusedError,
     StaleError,
 )
 from aragora_redis.events import EraChanged, Event, LinkUp, SwitchAnnounced, ViewChanged
@@ -249,18 +250,21 @@ async def test_the_risk_policy_denies_when_stale(make_lab):
         assert not state.tokens.is_revoked({"jti": "x"})
 
 
-async def test_i1_memory_pressure_keeps_a_revocation_here_until_it_gets_in(make_lab, connect):
-    lab = make_lab("standalone")
-    lab.start()
-    async with instances(lab, 1) as (state,):
-        client = connect(lab, "redis-0")
+async def test_i1_memory_that_is_full_takes_a_revocation_and_refuses_what_can_wait(
+    sentinel_lab, connect
+):
+    lab = sentinel_lab
+    async with instances(lab, 2) as (state, other):
+        client = connect(lab, "primary")
         client.config_set("maxmemory", "1")
-        receipt = await state.tokens.revoke("x", expires_at=expiry(), within=0.3)
-        assert receipt.level is Level.LOCAL
-        assert state.tokens.is_revoked({"jti": "x"})
+        with pytest.raises(RefusedError) as refused:
+            await state.sessions.create("42", {})
+        assert refused.value.code == "OOM"
+        receipt = await state.tokens.revoke("x", expires_at=expiry())
+        assert receipt.level is Level.REPLICATED
+        await until(lambda: other.tokens.is_revoked({"jti": "x"}))
         await until(lambda: "OOM" in (state.status().reason or ""), within=5)
         client.config_set("maxmemory", "0")
-        await until(lambda: state.tokens.outbox_depth == 0, within=5)
         await until(healthy(state))
 
 

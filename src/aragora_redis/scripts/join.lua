@@ -39,8 +39,16 @@ end
 local kept = redis.pcall('HMGET', digests, '')
 if kept.err then return kept end
 
+-- A server at maxmemory refuses what adds to it, but lets a script go on that has written anything. A
+-- revocation comes before all that can wait, which is refused: so the first write is one that adds
+-- nothing, and changes nothing.
+local function before_room()
+  redis.pcall('HDEL', head, '')
+end
+
 if not nonce or old[2] ~= rid then
   if alone then return alone end
+  before_room()
   local fields = {'rid', rid, 'era', int(era + 1), 'seq', '0', 'opened', int(now)}
   if not nonce then
     nonce = ARGV[2] .. '-' .. int(now)
@@ -94,6 +102,7 @@ for i = first, #ARGV, 4 do
   local before = redis.call('ZSCORE', members, member)
   if before then before = int(tonumber(before)) end
   if (day + 2) * 86400000000 > now and (not before or tonumber(before) < tonumber(score)) then
+    if #changed == 0 then before_room() end
     local added = alone or redis.pcall('ZADD', members, score, member)
     if type(added) == 'table' and added.err then
       if #changed == 0 then return added end
@@ -128,6 +137,7 @@ end
 
 if #changed > 0 or ARGV[3] == '1' then
   if alone then return alone end
+  before_room()
   seq = seq + 1
   local moved = redis.pcall('HSET', head, 'seq', int(seq))
   if type(moved) == 'table' and moved.err then return moved end

@@ -30,12 +30,13 @@ end
 
 local limit = tonumber(ARGV[6])
 if index then
-  local gone = redis.pcall('ZREMRANGEBYSCORE', index, '-inf', int(now))
-  if type(gone) == 'table' then return gone end
-end
-if index and limit > 0 then
-  local over = redis.call('ZCARD', index) - limit
-  if over >= 0 then return {'full', now, redis.call('ZRANGE', index, 0, over)} end
+  local living = redis.pcall('ZCOUNT', index, '(' .. int(now), '+inf')
+  if type(living) == 'table' then return living end
+  local over = living - limit
+  if limit > 0 and over >= 0 then
+    return {'full', now,
+            redis.call('ZRANGEBYSCORE', index, '(' .. int(now), '+inf', 'LIMIT', 0, int(over + 1))}
+  end
 end
 
 local idle, absolute = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -54,6 +55,8 @@ local made = redis.pcall('HSET', key, 'u', ARGV[3], 'v', int(now), 'h', '', 'c',
 if type(made) == 'table' then return made end
 redis.call('PEXPIRE', key, int(math.ceil(math.min(idle, absolute) / 1000)))
 if index then
+  -- Not before the session is stored: a server at maxmemory refuses the first write of a script alone.
+  redis.call('ZREMRANGEBYSCORE', index, '-inf', int(now))
   redis.call('ZADD', index, int(now + absolute), ARGV[2])
   local ms = math.ceil(absolute / 1000)
   if redis.call('PTTL', index) < ms then redis.call('PEXPIRE', index, int(ms)) end

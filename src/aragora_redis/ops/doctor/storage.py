@@ -60,7 +60,7 @@ def memory(survey: Survey) -> Iterator[Diagnosis]:
                 subject=str(at),
                 evidence=f"uses {used / limit:.0%} of its {limit} bytes (maxmemory)",
                 consequence="it refuses writes when that is reached (OOM): limits are then decided "
-                "by each instance, sessions are not written, revocations stay with who made them",
+                "by each instance and sessions are not written; revocations still get in",
                 fix=f"{cli(at)} --bigkeys tells what is large; more room: "
                 f"{more_memory(at, 2 * limit)}",
             )
