@@ -101,6 +101,16 @@ async def measure(sizes: tuple[int, ...]) -> Findings:
             },
         ),
         Curve(
+            "revocation",
+            "A revocation reaches all",
+            over,
+            {
+                "server CPU, ms": [row[1] for row in fan_rows],
+                "kB sent": [row[3] for row in fan_rows],
+                "until the last has it, median ms": [row[5] for row in fan_rows],
+            },
+        ),
+        Curve(
             "failover",
             "All instances come back at once",
             over,
