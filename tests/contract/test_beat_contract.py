@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from aragora_redis.clock import SYSTEM_CLOCK
+from aragora_redis.errors import RefusedError
 from aragora_redis.rate_limit.share import FleetSize
 from aragora_redis.state.presence import Presence, presence_keys
 
@@ -210,3 +211,17 @@ async def test_one_key_that_was_lost_alone_keeps_no_starter_waiting(fleet, on_se
     fleet.age("gone")
     pulse = await fleet.beat("living")
     assert (pulse.instances, pulse.agreed, pulse.alike) == (1, 1, 1)
+
+
+async def test_memory_that_is_full_is_told_and_lets_the_fleet_live(own_server):
+    fleet = Fleet(own_server)
+    await fleet.beat("first")
+    own_server.client.config_set("maxmemory", 1)
+    pulse = await fleet.beat("second")
+    assert isinstance(pulse.full, RefusedError)
+    assert pulse.full.code == "OOM"
+    assert (pulse.instances, pulse.agreed, pulse.alike) == (2, 2, 2)
+    assert fleet.there("second") == {"first", "second"}
+    assert (await fleet.beat("first", ends=True)).instances == 1
+    own_server.client.config_set("maxmemory", 0)
+    assert (await fleet.beat("second")).full is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 import redis
@@ -254,7 +255,8 @@ async def test_i1_memory_that_is_full_takes_a_revocation_and_refuses_what_can_wa
     sentinel_lab, connect
 ):
     lab = sentinel_lab
-    async with instances(lab, 2) as (state, other):
+    strict = {"ARAGORA_TOKENS_ON_OUTAGE": "deny", "ARAGORA_TOKENS_MAX_STALENESS": "4"}
+    async with instances(lab, 2, **strict) as (state, other):
         client = connect(lab, "primary")
         client.config_set("maxmemory", "1")
         with pytest.raises(RefusedError) as refused:
@@ -264,6 +266,12 @@ async def test_i1_memory_that_is_full_takes_a_revocation_and_refuses_what_can_wa
         assert receipt.level is Level.REPLICATED
         await until(lambda: other.tokens.is_revoked({"jti": "x"}))
         await until(lambda: "OOM" in (state.status().reason or ""), within=5)
+        full_since = time.monotonic()
+        async with instances(lab, 1, **strict) as (starter,):
+            assert starter.tokens.is_revoked({"jti": "x"})
+        followed: Any = other._redis
+        await until(lambda: followed.presence.accepted_at > full_since + 4, within=10)
+        assert not other.tokens.is_revoked({"jti": "y"})
         client.config_set("maxmemory", "0")
         await until(healthy(state))
 

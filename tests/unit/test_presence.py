@@ -135,6 +135,16 @@ async def test_a_refused_beat_proves_nothing_and_takes_agreement_back(beating):
     assert [type(error) for error in beating.beats] == [type(None), RefusedError]
 
 
+async def test_memory_that_is_full_is_told_of_by_beats_that_are_accepted(beating):
+    beating.sees("me")
+    full = RefusedError("OOM", "full")
+    beating.redis.answer = beating.redis.answer._replace(full=full)
+    await beating.beat()
+    assert beating.beats == [full]
+    assert beating.presence.accepted_at is not None
+    assert beating.presence.agreed_since is not None
+
+
 async def test_an_accepted_beat_proves_the_moment_of_its_sending(beating):
     beating.sees("me")
     beating.redis.takes = 0.2
@@ -144,11 +154,13 @@ async def test_an_accepted_beat_proves_the_moment_of_its_sending(beating):
 
 def test_garbage_in_a_pulse_is_a_typed_error(beating):
     read: Any = beating.presence._operation("e").read
-    good = [1, 1, 1, b"v", [b"+me"], 1, 1]
+    good = [1, 1, 1, b"v", [b"+me"], 1, 1, b""]
     assert read(good).version == b"v"
     no_version = [[*good[:3], version, *good[4:]] for version in (None, 7, [b"v"], 0.5)]
-    no_id = [1, 1, 1, b"v", [7], 1, 0]
-    for reply in (None, [], [1, 2], [b"x", 1, 1, b"v", [], 1, 0], no_id, *no_version):
+    no_id = [1, 1, 1, b"v", [7], 1, 0, b""]
+    no_error = [*good[:7], 7]
+    no_time = [b"x", *good[1:]]
+    for reply in (None, [], [1, 2], good[:7], no_time, no_id, no_error, *no_version):
         with pytest.raises(AragoraRedisError):
             read(reply)
 

@@ -12,7 +12,8 @@
 -- same eras where the first words are equal, and "-" agrees with all: it knows nothing that any may lack.
 -- Reply: {now in microseconds, instances, instances whose eras agree with ours, version,
 --         changes since the version that is known, oldest first, instances with our policies,
---         1 where the changes are all that is there, and nobody else}
+--         1 where the changes are all that is there, and nobody else, the error with which what can wait is
+--         refused since memory is full, or nothing}
 -- Traits: write
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -39,6 +40,14 @@ local noted
 if ends then
   noted = redis.pcall('ZREM', beats, own)
 else
+  noted = redis.pcall('ZADD', beats, int(ms), own)
+end
+-- Memory that is full lets a fleet live: its members would vanish, and nobody would be fresh, while
+-- revocations come and go. It is told, and the beat goes on as a join does (see join.lua).
+local full = ''
+if type(noted) == 'table' and string.find(noted.err or '', 'OOM ', 1, true) then
+  full = noted.err
+  redis.pcall('ZREM', beats, '')
   noted = redis.pcall('ZADD', beats, int(ms), own)
 end
 if type(noted) == 'table' and noted.err then return noted end
@@ -139,4 +148,4 @@ if version ~= ARGV[6] then
 end
 local agreed = tonumber(seen[3] or 0)
 if ARGV[4] ~= '-' then agreed = agreed + tonumber(seen[5] or 0) end
-return {now, count, agreed, version, told, tonumber(seen[4] or 0), whole}
+return {now, count, agreed, version, told, tonumber(seen[4] or 0), whole, full}

@@ -207,11 +207,13 @@ class Connected:
     def _on_beat(self, error: AragoraRedisError | None) -> None:
         if error is not None:
             self._service.failed(error)
-        elif self.reach.down is None and not self.reach.doubted:
+        if self.reach.down is not None or self.reach.doubted:
+            return
+        if (agreed := self.presence.agreed_since) is not None and agreed > self.feed.looked_at:
+            self.feed.wake()
+        if error is None:
             self._service.answered()
             self._on_accepted()
-            if (agreed := self.presence.agreed_since) is not None and agreed > self.feed.looked_at:
-                self.feed.wake()
             self._compare_policies()
 
     def _compare_policies(self) -> None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ..clock import Clock
 from ..errors import AragoraRedisError, UnexpectedReplyError
+from ..link.replies import classify
 from ..operation import Kind, Lane, Operation, Runs, returnable
 from ..rate_limit.share import FleetSize
 from ..scripts.catalog import load
@@ -55,6 +56,8 @@ class Pulse(NamedTuple):
     """Instances that go by the same policies."""
     whole: bool
     """Whether the changes name everybody who is there."""
+    full: AragoraRedisError | None = None
+    """What becomes of operations that can wait, where memory is full."""
 
     def after(self, ids: Iterable[str]) -> frozenset[str]:
         """Who is there, if these were at the version that was known."""
@@ -72,7 +75,7 @@ class Presence:
         policies: hash of the policies in force here.
         row: the words of this instance's row after that and the eras, for the next beat.
         eras: the eras that this instance has reconciled, as one word.
-        on_beat: told of each beat, with what kept it from being accepted.
+        on_beat: told of each beat, with what kept it from being accepted, or keeps others.
     """
 
     def __init__(
@@ -145,7 +148,7 @@ class Presence:
         self.accepted_at = sent_at
         self.instances = pulse.instances
         self._agrees((eras, pulse.version) if pulse.instances == pulse.agreed else None)
-        self._on_beat(None)
+        self._on_beat(pulse.full)
 
     async def leave(self) -> None:
         """Say that this instance ends, if it can be said; else it is missed when its beat expires.
@@ -188,7 +191,7 @@ class Presence:
 
 def _read_pulse(reply: Any) -> Pulse:
     try:
-        now, instances, agreed, version, told, alike, whole = reply
+        now, instances, agreed, version, told, alike, whole, full = reply
         changes = tuple(change.decode() for change in told)
         return Pulse(
             int(now),
@@ -198,6 +201,7 @@ def _read_pulse(reply: Any) -> Pulse:
             changes,
             int(alike),
             whole == 1,
+            classify(full.decode()) if full else None,
         )
     except (TypeError, ValueError, AttributeError) as error:
         raise UnexpectedReplyError("the presence of instances cannot be read") from error
