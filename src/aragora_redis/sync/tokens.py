@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mappin
 from typing import TYPE_CHECKING, Any
 
 from ..state.revocations.importing import IMPORT_LIMIT
-from ..state.revocations.receipt import Imported, Instant, Level, Receipt
+from ..state.revocations.receipt import Imported, Level, Receipt
 from ..state.revocations.revocations import REVOKE_LIMIT
 from ..state.shared import SharedState
 from ..state.tokens.verification import VERIFY_LIMIT
+from ..times import Instant
 from ..tokens.claims import Verdict
 from ..tokens.listing import RevocationList
 from ..tokens.note import Note

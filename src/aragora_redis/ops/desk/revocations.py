@@ -7,7 +7,8 @@ from typing import Any
 
 from ...audit.act import Act
 from ...digests import digest_of
-from ...state.revocations.receipt import Imported, Instant, Receipt
+from ...state.revocations.receipt import Imported, Receipt
+from ...times import Instant
 from ...tokens import operations
 from ...tokens.claims import ClaimNames, Judge
 from ...tokens.entry import SHARDS, Entry, RevocationKind, member_of

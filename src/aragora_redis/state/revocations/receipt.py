@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from enum import IntEnum
 from typing import Literal
 
 from msgspec import Struct
 
-from ...errors import InvalidInputError
 from ...tokens.shard import Position
 
-_END = 1e11
-"""Unix seconds beyond which an instant is none."""
-
-Instant = float | dt.datetime
 Kept = Literal["none", "memory", "disk"]
 
 
@@ -78,19 +72,3 @@ class Imported(Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.entries} entries, {self.level.word}"
-
-
-def unix(value: Instant, name: str) -> float:
-    """An instant in Unix seconds; `name` names it in the error.
-
-    Raises:
-        InvalidInputError: it is none.
-    """
-    if isinstance(value, dt.datetime):
-        if value.tzinfo is None:
-            raise InvalidInputError(f"{name} has no time zone", remedy="give an aware datetime")
-        return value.timestamp()
-    # The comparison holds for no NaN, and takes integers that no float can.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _END:
-        raise InvalidInputError(f"{name} must be Unix seconds")
-    return float(value)

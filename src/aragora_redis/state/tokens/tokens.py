@@ -22,6 +22,7 @@ from ...errors import InvalidInputError
 from ...events import Events
 from ...settings import JwtSettings
 from ...settings.model import fingerprint_of
+from ...times import Instant, unix
 from ...tokens.claims import SEEN, USUAL, ClaimNames, Judge, Judged, Verdict
 from ...tokens.entry import (
     SHARDS,
@@ -38,7 +39,7 @@ from ...tokens.transfer import Reader, Writer
 from ..audit.audit import UNRECORDED, Recorder
 from ..life import Life
 from ..revocations.importing import IMPORT_LIMIT, Importing, in_steps
-from ..revocations.receipt import Imported, Instant, Level, Receipt, unix
+from ..revocations.receipt import Imported, Level, Receipt
 from ..revocations.revocations import REVOKE_LIMIT, Revocations
 from .verification import VERIFY_LIMIT, TokenVerification
 
