@@ -37,20 +37,6 @@ def validate_text(value: object, what: str, *, most: int | None = None, least: i
             ) from None
 
 
-def validate_seconds(value: object, what: str) -> None:
-    """Accept a span of time: a number of seconds from 0.
-
-    Raises:
-        InvalidInputError: it is none.
-    """
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not 0 <= value < float("inf")
-    ):
-        raise InvalidInputError(f"{what} is in seconds, from 0")
-
-
 def validate_name(name: str, of: str) -> None:
     """Accept the name of a limit or a circuit; `of` says of which, such as `a limit`.
 

@@ -25,7 +25,8 @@ _HEAD = f"""\
 
 <!-- Written by `python -m tests.artefacts.api_reference --write`; edit the docstrings instead. -->
 
-Durations are seconds and instants Unix seconds, unless it says otherwise. Every error is an
+Durations are seconds and instants Unix seconds, unless it says otherwise. Who gives a call a
+duration may give a `timedelta`, and where it says so a `datetime` for an instant. Every error is an
 [`AragoraRedisError`](#errors), whose `ran` says whether the operation ran. For threads
 `aragora_redis.sync` has the same methods without `await`, except where a method says otherwise. How
 to use it: [how-to](README.md#how-to). The HTTP API describes itself at `/openapi.json`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, assert_type
 
 import httpx
@@ -51,6 +52,7 @@ async def use(state: SharedState) -> None:
 
     session = await state.sessions.create("42", {"theme": "dark"})
     assert_type(session, Session)
+    assert_type(await state.sessions.create(idle=timedelta(hours=1), within=0.5), Session)
     assert_type(await state.sessions.get("id"), Session | None)
     assert_type(await state.sessions.of_user("42"), list[SessionInfo])
 
@@ -64,7 +66,8 @@ async def use(state: SharedState) -> None:
 def use_from_threads(state: sync.SharedState) -> None:
     assert_type(state.rate_limits.check("api", "ip:203.0.113.9"), Decision)
     assert_type(state.tokens.revoke("jti", expires_at=1e9), Receipt)
-    assert_type(state.sessions.create("42"), Session)
+    assert_type(state.sessions.create("42", absolute=timedelta(days=1)), Session)
+    assert_type(state.rate_limits.acquire("api", "u", wait=timedelta(seconds=2)), Decision)
     with state.circuits["llm"]:
         pass
 
@@ -130,7 +133,7 @@ def serve_litestar(state: SharedState) -> Litestar:
     return Litestar(
         [home],
         plugins=[litestar.AragoraPlugin(state)],
-        middleware=[mounted(SessionMiddleware, state=state)],
+        middleware=[mounted(SessionMiddleware, state=state, max_age=timedelta(days=30))],
     )
 
 

@@ -1,4 +1,4 @@
-"""What callers may give as an instant."""
+"""What callers may give as an instant, or as a span of time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 
 from aragora_redis.errors import InvalidInputError
-from aragora_redis.times import unix
+from aragora_redis.times import in_seconds, in_seconds_if_given, unix
 
 EAST = dt.timezone(dt.timedelta(hours=5, minutes=30))
 
@@ -38,3 +38,36 @@ def test_an_instant_in_unix_seconds(given, seconds):
 def test_what_is_no_instant(given):
     with pytest.raises(InvalidInputError, match=r"^expires_at "):
         unix(given, "expires_at")
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        (0, 0.0),
+        (30, 30.0),
+        (0.25, 0.25),
+        (dt.timedelta(0), 0.0),
+        (dt.timedelta(days=2, hours=1, microseconds=1), 2 * 86_400 + 3600.000001),
+    ],
+)
+def test_a_span_of_time_in_seconds(given, seconds):
+    found = in_seconds(given, "ttl")
+    assert (found, type(found)) == (seconds, float)
+    assert in_seconds_if_given(given, "ttl") == found
+    assert in_seconds_if_given(None, "ttl") is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *(True, "5", b"5", [5], 5j, dt.time(1), dt.datetime.now(dt.UTC)),
+        *(-1, -1e-9, float("nan"), float("inf"), 1e11, 10**400),
+        *(dt.timedelta(microseconds=-1), dt.timedelta.max),
+    ],
+)
+def test_what_is_no_span_of_time(given):
+    for read in in_seconds, in_seconds_if_given:
+        with pytest.raises(InvalidInputError, match=r"^ttl must be a span of time, in seconds"):
+            read(given, "ttl")
+    with pytest.raises(InvalidInputError):
+        in_seconds(None, "ttl")  # type: ignore[arg-type]  # what may not be left open

@@ -114,9 +114,9 @@ def validate_ttl(ttl: float) -> None:
     """Accept how long a reservation may last.
 
     Raises:
-        InvalidInputError: it is no number of seconds from a millisecond to a day.
+        InvalidInputError: it is less than a millisecond, or more than a day.
     """
-    if isinstance(ttl, bool) or not isinstance(ttl, int | float) or not 1e-3 <= ttl <= LONGEST_TTL:
+    if not 1e-3 <= ttl <= LONGEST_TTL:
         raise InvalidInputError(f"a reservation lasts 0.001 to {LONGEST_TTL:.0f} seconds")
 
 

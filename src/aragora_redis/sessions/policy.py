@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..errors import InvalidInputError
+from ..times import Duration, in_seconds
 from .client import Remember
 
 LONGEST = 366 * 86_400.0
@@ -64,17 +65,17 @@ class SessionPolicy(Struct, frozen=True, kw_only=True):
         """Seconds that a session may live at the most."""
         return max(self.absolute, self.longest)
 
-    def lasting(self, idle: float | None, absolute: float | None) -> SessionPolicy:
+    def lasting(self, idle: Duration | None, absolute: Duration | None) -> SessionPolicy:
         """The policy of a session that asks for another life; None is as the policy says.
 
         Raises:
             InvalidInputError: it asks for none, or for more than it may.
         """
         asked = {"idle": idle, "absolute": absolute}
-        given = {name: value for name, value in asked.items() if value is not None}
+        given = {
+            name: in_seconds(value, name) for name, value in asked.items() if value is not None
+        }
         for name, value in given.items():
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise InvalidInputError(f"{name} is no number of seconds")
             if not 1 <= value <= self.most:
                 raise InvalidInputError(
                     f"{name} is not from 1 to {self.most:g} seconds",

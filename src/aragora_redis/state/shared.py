@@ -20,6 +20,7 @@ from ..policies import Policies, load_policies
 from ..rate_limit.operations import reset_channel
 from ..rate_limit.share import FleetSize
 from ..settings import Settings, from_env
+from ..times import Duration, in_seconds
 from ..tokens.entry import Entry
 from .life import Life
 from .outage_log import OutageLog
@@ -54,6 +55,9 @@ class SharedState:
     It may be started again once it was closed, in any event loop, as the tests of a service do: it
     begins like a new instance, and what you hold of it goes on. A process that is forked before the
     start starts it for itself; one that is forked after it is refused until it does.
+
+    Spans of time are given in seconds or as a `timedelta`. What is none, as it is negative or not
+    finite, is an `InvalidInputError` that names the parameter, and nothing ran.
     """
 
     def __init__(
@@ -256,9 +260,13 @@ class SharedState:
         if self._watch is not None:
             self._watch.poke()
 
-    async def wait_ready(self, within: float) -> bool:
-        """Wait until tokens can be judged; False if they cannot after `within` seconds."""
-        until = self._clock.monotonic() + within
+    async def wait_ready(self, within: Duration) -> bool:
+        """Wait until tokens can be judged; False if they cannot after `within` seconds.
+
+        Raises:
+            InvalidInputError: that is no span of time.
+        """
+        until = self._clock.monotonic() + in_seconds(within, "within")
         while not self.ready:
             left = until - self._clock.monotonic()
             if left <= 0:

@@ -24,6 +24,7 @@ from ..settings import Settings, from_env
 from ..state import shared as state
 from ..state.shared import START_LIMIT
 from ..state.status import Status
+from ..times import Duration
 from .audit import Audit
 from .circuits import Circuit, Circuits
 from .crossing import Crossing
@@ -157,7 +158,7 @@ class SharedState:
 
         self._crossing.cross(reread, 0, looks=True)
 
-    def wait_ready(self, within: float) -> bool:
+    def wait_ready(self, within: Duration) -> bool:
         """Wait until tokens can be judged; False if they cannot after `within` seconds."""
         return self._crossing.cross(lambda there: there.wait_ready(within), within, looks=True)
 

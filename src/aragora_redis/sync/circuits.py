@@ -13,7 +13,7 @@ from ..circuit.operations import Reporter
 from ..circuit.outcome import DEFAULT, Classify, Kinds, Outcome, Rules
 from ..circuit.permit import Permit
 from ..errors import NotStartedError
-from ..names import validate_name, validate_seconds
+from ..names import validate_name
 from ..state.circuits.circuit import Circuit as AsyncCircuit
 from ..state.circuits.circuits import CIRCUITS, Forced
 from ..state.circuits.entered import Entered
@@ -21,6 +21,7 @@ from ..state.circuits.status import CircuitStatus
 from ..state.decorated import threaded
 from ..state.sessions.endable import WRITE_LIMIT
 from ..state.shared import SharedState
+from ..times import Duration, in_seconds
 from .crossing import Crossing
 from .process import current
 
@@ -88,7 +89,7 @@ class Circuits:
         *,
         reason: str = "",
         actor: str = "",
-        ttl: float | None = None,
+        ttl: Duration | None = None,
     ) -> CircuitStatus:
         """Hold a circuit open or closed, or let its calls decide again."""
         return self._crossing.cross(
@@ -148,9 +149,9 @@ class Circuit:
         self._crossing.later(lambda: circuit.acquired(permit), can_wait=True)
         return permit
 
-    def report(self, permit: Permit, *, ok: bool, duration: float) -> None:
+    def report(self, permit: Permit, *, ok: bool, duration: Duration) -> None:
         """Tell how a call went that was let through; `duration` in seconds."""
-        validate_seconds(duration, "a duration")
+        duration = in_seconds(duration, "duration")
         circuit = self._circuit()
         if permit.trial:
             self._settle(permit, lambda _: circuit.report(permit, ok=ok, duration=duration))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack, suppress
-from math import isnan
 from typing import Any, TypeVar
 
 from ..clock import SYSTEM_CLOCK
-from ..errors import AragoraRedisError, InvalidInputError, NotStartedError
+from ..errors import AragoraRedisError, NotStartedError
 from ..state.shared import CLOSE_LIMIT, SharedState
+from ..times import Duration, in_seconds
 from .process import current
 
 T = TypeVar("T")
@@ -113,7 +113,7 @@ class Crossing:
     def cross(
         self,
         work: Callable[[SharedState], Coroutine[Any, Any, T]],
-        within: float,
+        within: Duration,
         *,
         undo: Callable[[T], None] | None = None,
         looks: bool = False,
@@ -127,7 +127,7 @@ class Crossing:
             looks: it asks nothing that an instance is for.
 
         Raises:
-            InvalidInputError: `within` is no number of seconds.
+            InvalidInputError: `within` is no span of time.
             NotStartedError: the state is not in use.
             RuntimeError: the caller is a coroutine itself.
         """
@@ -135,7 +135,7 @@ class Crossing:
             raise RuntimeError(
                 "aragora_redis.sync would hold up this event loop: use aragora_redis.SharedState"
             )
-        _validate(within)
+        within = in_seconds(within, "within")
         life = self._begun() if looks else self._alive()
         return life.loop.run(work(life.state), within, undo=undo)
 
@@ -207,8 +207,3 @@ def _in_the_loop() -> bool:
     """Whether this is the background loop's own thread, where nothing may wait for it."""
     loop = current().loop
     return loop is not None and asyncio._get_running_loop() is loop.loop  # noqa: SLF001
-
-
-def _validate(within: object) -> None:
-    if not isinstance(within, int | float) or isnan(within):
-        raise InvalidInputError("how long a call may take is a number of seconds")

@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
 from ..errors import AragoraRedisError, LimitExceededError
-from ..names import validate_seconds
 from ..rate_limit.gcra import Decision, Peek
 from ..rate_limit.joint import JointDecision, LimitCheck
 from ..rate_limit.policy import LimitPolicy, Rate
@@ -22,6 +21,7 @@ from ..state.rate_limits.own_limits import LOOK_LIMIT, MOST_ON_A_PAGE, OwnLimits
 from ..state.rate_limits.reservations import Reserved as ReservedThere
 from ..state.rate_limits.reservations import keep_alive, log_not_returned
 from ..state.shared import SharedState
+from ..times import Duration, in_seconds
 from .crossing import Crossing
 
 P = ParamSpec("P")
@@ -69,7 +69,7 @@ class Reserved:
         """Give everything back: the work was not done."""
         return self.settle(0)
 
-    def keep(self, ttl: float = TTL) -> int:
+    def keep(self, ttl: Duration = TTL) -> int:
         """Let it lapse `ttl` seconds from now; how many tokens it holds."""
         return self._crossing.cross(lambda _state: self._there.keep(ttl), self._crossing.deadline)
 
@@ -191,9 +191,9 @@ class RateLimits:
             self._crossing.deadline * len(checks),
         )
 
-    def acquire_all(self, *checks: LimitCheck, wait: float) -> JointDecision:
+    def acquire_all(self, *checks: LimitCheck, wait: Duration) -> JointDecision:
         """Take from all of several limits, and wait for them for at most `wait` seconds."""
-        validate_seconds(wait, "how long to wait")
+        wait = in_seconds(wait, "wait")
         return self._crossing.cross(
             lambda state: state.rate_limits.acquire_all(*checks, wait=wait),
             wait + self._crossing.deadline * len(checks),
@@ -205,12 +205,12 @@ class RateLimits:
         subject: str,
         cost: int = 1,
         *,
-        wait: float,
+        wait: Duration,
         at: str | None = None,
         limit: Rate | None = None,
     ) -> Decision:
         """Take tokens as `check` does, and wait for them for at most `wait` seconds."""
-        validate_seconds(wait, "how long to wait")
+        wait = in_seconds(wait, "wait")
         return self._crossing.cross(
             lambda state: state.rate_limits.acquire(
                 policy, subject, cost, wait=wait, at=at, limit=limit
@@ -225,11 +225,12 @@ class RateLimits:
         *,
         key: Callable[..., str] | None = None,
         cost: int = 1,
-        wait: float = 0.0,
+        wait: Duration = 0.0,
         at: str | None = None,
         limit: Rate | None = None,
     ) -> Limited:
         """A limit around work: `with` it, or decorate a function with it."""
+        wait = in_seconds(wait, "wait")
 
         def acquire(whom: str) -> Decision:
             if not wait:
@@ -244,11 +245,12 @@ class RateLimits:
         subject: str,
         estimate: int,
         *,
-        ttl: float = TTL,
+        ttl: Duration = TTL,
         at: str | None = None,
         limit: Rate | None = None,
     ) -> Reserved:
         """Take an estimate now, and settle what the work really cost after it."""
+        ttl = in_seconds(ttl, "ttl")
 
         async def made(state: SharedState) -> ReservedThere:
             return await state.rate_limits.reserve(
@@ -258,7 +260,7 @@ class RateLimits:
         there = self._crossing.cross(made, self._crossing.deadline)
         return Reserved(self._crossing, policy, ttl, there)
 
-    def keep(self, reservation: str, ttl: float = TTL) -> Kept:
+    def keep(self, reservation: str, ttl: Duration = TTL) -> Kept:
         """Let a reservation lapse `ttl` seconds from now, if it would have before."""
         return self._crossing.cross(
             lambda state: state.rate_limits.keep(reservation, ttl), self._crossing.deadline
@@ -290,7 +292,7 @@ class RateLimits:
         subject: str,
         limit: Rate | None,
         *,
-        ttl: float | None = None,
+        ttl: Duration | None = None,
         at: str | None = None,
         reason: str = "",
         actor: str = "",

@@ -8,6 +8,7 @@ from typing import Any
 from ..state.revocations.receipt import Receipt
 from ..state.revocations.revocations import REVOKE_LIMIT
 from ..state.tokens.refresh import DEFAULT_LIFETIME, Rotation
+from ..times import Duration
 from .crossing import Crossing
 
 
@@ -21,8 +22,8 @@ class RefreshTokens:
         self,
         user: str,
         *,
-        lifetime: float = DEFAULT_LIFETIME,
-        absolute: float | None = None,
+        lifetime: Duration = DEFAULT_LIFETIME,
+        absolute: Duration | None = None,
         **claims: Any,
     ) -> dict[str, Any]:
         """Claims of the first refresh token of a new family. Does not leave this thread."""
@@ -45,8 +46,8 @@ class RefreshTokens:
         token: str | Mapping[str, Any],
         *,
         nonce: str | None = None,
-        lifetime: float | None = None,
-        within: float = REVOKE_LIMIT,
+        lifetime: Duration | None = None,
+        within: Duration = REVOKE_LIMIT,
     ) -> Rotation:
         """Use a refresh token up, and get the claims of its successor to sign."""
         return self._crossing.cross(

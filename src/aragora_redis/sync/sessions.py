@@ -12,6 +12,7 @@ from ..state.revocations.receipt import Receipt
 from ..state.sessions.endable import WRITE_LIMIT, EndedSessions
 from ..state.sessions.sessions import ALIAS_FOR
 from ..state.shared import SharedState
+from ..times import Duration
 from .crossing import Crossing
 
 
@@ -55,10 +56,10 @@ class Sessions:
         user: str | None = None,
         data: Mapping[str, Any] | None = None,
         *,
-        idle: float | None = None,
-        absolute: float | None = None,
+        idle: Duration | None = None,
+        absolute: Duration | None = None,
         client: Client | None = None,
-        within: float = WRITE_LIMIT,
+        within: Duration = WRITE_LIMIT,
     ) -> Session:
         """Begin a session, of a user or of nobody known yet."""
         return self._crossing.cross(
@@ -77,7 +78,7 @@ class Sessions:
         unset: Iterable[str] = (),
         exact: bool = False,
         client: Client | None = None,
-        within: float = WRITE_LIMIT,
+        within: Duration = WRITE_LIMIT,
     ) -> Session:
         """Change fields of a session as it was read: all of them, or none."""
         return self._crossing.cross(
@@ -94,7 +95,7 @@ class Sessions:
         )
 
     def rotate(
-        self, session: Session, *, grace: float = ALIAS_FOR, within: float = WRITE_LIMIT
+        self, session: Session, *, grace: Duration = ALIAS_FOR, within: Duration = WRITE_LIMIT
     ) -> Session:
         """Give a session a new id; for `grace` seconds the old one leads to it."""
         return self._crossing.cross(
@@ -106,10 +107,10 @@ class Sessions:
         session: Session,
         user: str,
         *,
-        idle: float | None = None,
-        absolute: float | None = None,
+        idle: Duration | None = None,
+        absolute: Duration | None = None,
         client: Client | None = None,
-        within: float = WRITE_LIMIT,
+        within: Duration = WRITE_LIMIT,
     ) -> Session:
         """Make an anonymous session one of a user, under a new id, with the data it has."""
         return self._crossing.cross(
@@ -125,7 +126,7 @@ class Sessions:
         *,
         reason: str = "",
         actor: str = "",
-        within: float = WRITE_LIMIT,
+        within: Duration = WRITE_LIMIT,
     ) -> Receipt:
         """End a session for good."""
         return self._crossing.cross(
@@ -133,13 +134,13 @@ class Sessions:
             within,
         )
 
-    def end_unchanged(self, session: Session, *, within: float = WRITE_LIMIT) -> Receipt:
+    def end_unchanged(self, session: Session, *, within: Duration = WRITE_LIMIT) -> Receipt:
         """End a session for good, if nobody has changed it since it was read."""
         return self._crossing.cross(
             lambda state: state.sessions.end_unchanged(session, within=within), within
         )
 
-    def of_user(self, user: str, *, within: float = WRITE_LIMIT) -> list[SessionInfo]:
+    def of_user(self, user: str, *, within: Duration = WRITE_LIMIT) -> list[SessionInfo]:
         """The user's sessions that live, oldest first."""
         return self._crossing.cross(
             lambda state: state.sessions.of_user(user, within=within), within
@@ -152,7 +153,7 @@ class Sessions:
         *,
         reason: str = "",
         actor: str = "",
-        within: float = WRITE_LIMIT,
+        within: Duration = WRITE_LIMIT,
     ) -> EndedSessions:
         """End the one of a user's sessions that a handle of the list names."""
         return self._crossing.cross(
@@ -169,7 +170,7 @@ class Sessions:
         keep: str | None = None,
         reason: str = "",
         actor: str = "",
-        within: float = WRITE_LIMIT,
+        within: Duration = WRITE_LIMIT,
     ) -> EndedSessions:
         """End all sessions that a user has, but for the one with the handle `keep`."""
         return self._crossing.cross(
@@ -179,7 +180,9 @@ class Sessions:
             within,
         )
 
-    def end_all(self, *, reason: str = "", actor: str = "", within: float = WRITE_LIMIT) -> Receipt:
+    def end_all(
+        self, *, reason: str = "", actor: str = "", within: Duration = WRITE_LIMIT
+    ) -> Receipt:
         """End all sessions of everybody that exist now."""
         return self._crossing.cross(
             lambda state: state.sessions.end_all(reason=reason, actor=actor, within=within),

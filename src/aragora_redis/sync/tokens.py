@@ -10,7 +10,7 @@ from ..state.revocations.receipt import Imported, Level, Receipt
 from ..state.revocations.revocations import REVOKE_LIMIT
 from ..state.shared import SharedState
 from ..state.tokens.verification import VERIFY_LIMIT
-from ..times import Instant
+from ..times import Duration, Instant, in_seconds
 from ..tokens.claims import Verdict
 from ..tokens.listing import RevocationList
 from ..tokens.note import Note
@@ -27,11 +27,12 @@ class Tokens:
     def __init__(self, crossing: Crossing) -> None:
         self._crossing = crossing
 
-    def verify(self, token: str, *, within: float = VERIFY_LIMIT) -> VerifiedToken:
+    def verify(self, token: str, *, within: Duration = VERIFY_LIMIT) -> VerifiedToken:
         """Verify a whole token, and look it up among the revoked ones.
 
         Does not leave this thread, unless a key has to be asked for.
         """
+        within = in_seconds(within, "within")
         known = self._crossing.here.tokens.verification.verify_at_once(token)
         if known is not None:
             return known
@@ -61,7 +62,7 @@ class Tokens:
         reason: str = "",
         actor: str = "",
         level: Level | None = None,
-        within: float = REVOKE_LIMIT,
+        within: Duration = REVOKE_LIMIT,
     ) -> Receipt:
         """Refuse one token from now on, until it expires."""
         return self._crossing.cross(
@@ -84,7 +85,7 @@ class Tokens:
         reason: str = "",
         actor: str = "",
         level: Level | None = None,
-        within: float = REVOKE_LIMIT,
+        within: Duration = REVOKE_LIMIT,
     ) -> Receipt:
         """Refuse all tokens that were issued to a user at or before a moment."""
         return self._crossing.cross(
@@ -107,7 +108,7 @@ class Tokens:
         reason: str = "",
         actor: str = "",
         level: Level | None = None,
-        within: float = REVOKE_LIMIT,
+        within: Duration = REVOKE_LIMIT,
     ) -> Receipt:
         """Refuse all tokens of one login, and what was refreshed from it."""
         return self._crossing.cross(
@@ -131,7 +132,7 @@ class Tokens:
         reason: str = "",
         actor: str = "",
         level: Level | None = None,
-        within: float = REVOKE_LIMIT,
+        within: Duration = REVOKE_LIMIT,
     ) -> Receipt:
         """Refuse all tokens of all users of a tenant; `users` says how many those are."""
         return self._crossing.cross(
@@ -157,7 +158,7 @@ class Tokens:
         reason: str = "",
         actor: str = "",
         level: Level | None = None,
-        within: float = REVOKE_LIMIT,
+        within: Duration = REVOKE_LIMIT,
     ) -> Receipt:
         """Undo the revocation of exactly one of these, as it stands now."""
         return self._crossing.cross(
@@ -203,9 +204,10 @@ class Tokens:
         *,
         reason: str = "",
         actor: str = "",
-        within: float = IMPORT_LIMIT,
+        within: Duration = IMPORT_LIMIT,
     ) -> Imported:
         """Join what `export_all` wrote; `within` seconds for one step of 1 000 lines."""
+        within = in_seconds(within, "within")
 
         def work(state: SharedState, given: AsyncIterator[bytes]) -> Coroutine[Any, Any, Imported]:
             return state.tokens.import_all(given, reason=reason, actor=actor, within=within)

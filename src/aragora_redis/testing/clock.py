@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..clock import SYSTEM_CLOCK
+from ..times import Duration, in_seconds
 
 
 class FakeClock:
@@ -24,13 +25,12 @@ class FakeClock:
         """Unix time in seconds."""
         return self._wall
 
-    def advance(self, seconds: float) -> None:
+    def advance(self, seconds: Duration) -> None:
         """Let time pass.
 
         Raises:
-            ValueError: it would go back.
+            InvalidInputError: that is no span of time; it does not go back.
         """
-        if not seconds >= 0:
-            raise ValueError("time does not go back")
-        self._wall += seconds
-        self._monotonic += seconds
+        passed = in_seconds(seconds, "seconds")
+        self._wall += passed
+        self._monotonic += passed

@@ -9,11 +9,13 @@ from typing import Literal
 
 from ..errors import InvalidInputError
 from ..sessions.stored import Session
+from ..times import Duration, in_seconds
 
 CLOCK_SLACK = 5.0
 """Seconds by which clocks that are kept may differ."""
 
 MaxAge = int | Literal["session"] | None
+GivenMaxAge = Duration | Literal["session"] | None
 SameSite = Literal["lax", "strict", "none"]
 
 
@@ -50,6 +52,21 @@ def cookie_name(
     if same_site == "none" and not secure:
         raise InvalidInputError('same_site="none" needs secure=True')
     return found
+
+
+def max_age_of(given: GivenMaxAge) -> MaxAge:
+    """How long a cookie is kept, as it can say that: in whole seconds, no fewer than were given.
+
+    Raises:
+        InvalidInputError: it is no span of time.
+    """
+    match given:
+        case None:
+            return None
+        case "session":
+            return "session"
+        case _:
+            return math.ceil(in_seconds(given, "max_age"))
 
 
 class Cookie(Enum):

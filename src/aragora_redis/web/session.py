@@ -20,6 +20,7 @@ from ..sessions.data import Fields, encode
 from ..sessions.stored import Session, SessionInfo
 from ..state.sessions.sessions import Sessions
 from ..state.sessions.store import NO_ANSWER
+from ..times import Duration, in_seconds_if_given
 from .changes import Changes, changes
 from .cookie import Cookie, Lasting
 
@@ -261,7 +262,7 @@ class WebSession(MutableMapping[str, Any]):
             await self._show_client(self._stored)
 
     async def login(
-        self, user: str, *, idle: float | None = None, absolute: float | None = None
+        self, user: str, *, idle: Duration | None = None, absolute: Duration | None = None
     ) -> None:
         """Make it the session of a user, with the data it has, under a new id.
 
@@ -279,11 +280,12 @@ class WebSession(MutableMapping[str, Any]):
             TooManySessionsError: the user has as many as the policy allows.
             AragoraRedisError: as for `save`.
         """
+        lasting = in_seconds_if_given(idle, "idle"), in_seconds_if_given(absolute, "absolute")
         self._require_cookie()
         await self.load()
         async with self._writing:
             self._require_cookie()  # the response may have begun meanwhile
-            await self._log_in(user, idle, absolute)
+            await self._log_in(user, *lasting)
 
     async def _log_in(self, user: str, idle: float | None, absolute: float | None) -> None:
         begin = partial(

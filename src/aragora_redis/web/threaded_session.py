@@ -11,6 +11,7 @@ from ..sessions.client import Client
 from ..sessions.stored import SessionInfo
 from ..state.sessions.endable import WRITE_LIMIT
 from ..sync import SharedState
+from ..times import Duration
 from .cookie import Cookie, Lasting
 from .session import Values, WebSession
 
@@ -117,7 +118,9 @@ class ThreadedSession(MutableMapping[str, Any]):
         """Write now what has changed since it was read; else that is done with the response."""
         self._do(WebSession.save)
 
-    def login(self, user: str, *, idle: float | None = None, absolute: float | None = None) -> None:
+    def login(
+        self, user: str, *, idle: Duration | None = None, absolute: Duration | None = None
+    ) -> None:
         """Make it the session of a user, with the data it has, under a new id."""
         self._do(lambda there: there.login(user, idle=idle, absolute=absolute))
 

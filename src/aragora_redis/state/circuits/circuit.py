@@ -17,7 +17,7 @@ from ...circuit.policy import CircuitPolicy
 from ...circuit.window import Window
 from ...errors import CircuitOpenError, NotStartedError
 from ...events import CircuitRefused
-from ...names import validate_seconds
+from ...times import Duration, in_seconds
 from ..decorated import asynchronous, stream_within
 from .bulkhead import Bulkhead
 from .entered import Entered
@@ -173,7 +173,7 @@ class Circuit:
             case state:
                 raise self._refusal(state, self._known.wait)
 
-    async def report(self, permit: Permit, *, ok: bool, duration: float) -> None:
+    async def report(self, permit: Permit, *, ok: bool, duration: Duration) -> None:
         """Tell how a call went that was let through, once; `duration` in seconds.
 
         A result for a state that is over is dropped.
@@ -181,7 +181,7 @@ class Circuit:
         Raises:
             InvalidInputError: no call takes such a time.
         """
-        validate_seconds(duration, "a duration")
+        duration = in_seconds(duration, "duration")
         if permit.trial:
             self.bulkhead.free(permit.place)
             slow = duration > self.policy.slow_call

@@ -31,6 +31,7 @@ from ...names import validate_name
 from ...operation import Operation, Runs
 from ...policies import Policies
 from ...rate_limit.share import FleetSize
+from ...times import Duration, in_seconds_if_given
 from ..audit.audit import UNRECORDED, Recorder
 from ..life import Life
 from .circuit import Circuit
@@ -201,7 +202,7 @@ class Circuits:
         *,
         reason: str = "",
         actor: str = "",
-        ttl: float | None = None,
+        ttl: Duration | None = None,
     ) -> CircuitStatus:
         """Hold a circuit open or closed, or let its calls decide again.
 
@@ -225,6 +226,7 @@ class Circuits:
         }
         if not isinstance(state, str) or state not in phases:
             raise InvalidInputError("a circuit is forced open, closed or auto")
+        ttl = in_seconds_if_given(ttl, "ttl")
         if ttl is not None and not 0.001 <= ttl <= LONGEST_FORCE:
             raise InvalidInputError("a circuit is forced for 1 millisecond to 366 days")
         said = note.write(note.Note(actor, self._around.server_now(), reason))

@@ -12,7 +12,6 @@ from msgspec import Struct
 from ...audit.act import validate_actor
 from ...digests import digest_of
 from ...errors import AragoraRedisError, InvalidInputError
-from ...names import validate_seconds
 from ...operation import Runs
 from ...rate_limit import operations, own
 from ...rate_limit.gcra import Answer, Own, in_force
@@ -179,12 +178,10 @@ def validate_given(ttl: float | None, actor: str) -> None:
     Raises:
         InvalidInputError: that is too long, or no name of one line.
     """
-    if ttl is not None:
-        validate_seconds(ttl, "how long a limit holds")
-        if ttl > LONGEST_OWN_LIMIT:
-            raise InvalidInputError(
-                "a limit with an end holds for 10 years at most", remedy="give it for good"
-            )
+    if ttl is not None and not 0 <= ttl <= LONGEST_OWN_LIMIT:
+        raise InvalidInputError(
+            "a limit with an end holds for 10 years at most", remedy="give it for good"
+        )
     if actor != "":
         validate_actor(actor)
 

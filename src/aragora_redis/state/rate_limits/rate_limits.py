@@ -10,7 +10,6 @@ from ...audit.act import Act
 from ...digests import digest_of
 from ...errors import LimitUnavailableError, OverloadedError
 from ...events import Events
-from ...names import validate_seconds
 from ...rate_limit import operations
 from ...rate_limit.gcra import Decision, Peek, peeked, validate_cost
 from ...rate_limit.joint import JointDecision, LimitCheck
@@ -24,6 +23,7 @@ from ...rate_limit.reservation import (
     validate_estimate,
     validate_ttl,
 )
+from ...times import Duration, in_seconds, in_seconds_if_given
 from ..audit.audit import UNRECORDED, Recorder
 from .asking import Asking
 from .book import LimitBook
@@ -110,7 +110,7 @@ class RateLimits:
         subject: str,
         cost: int = 1,
         *,
-        wait: float,
+        wait: Duration,
         at: str | None = None,
         limit: Rate | None = None,
         waiter: Waiter | None = None,
@@ -130,7 +130,7 @@ class RateLimits:
             limit: as for `check`.
             waiter: of this call, by which other tasks let it give up; threads have none.
         """
-        validate_seconds(wait, "how long to wait")
+        wait = in_seconds(wait, "wait")
 
         async def check() -> Decision:
             return await self.check(policy, subject, cost, at=at, limit=limit)
@@ -154,7 +154,7 @@ class RateLimits:
         *,
         key: Callable[..., str] | None = None,
         cost: int = 1,
-        wait: float = 0.0,
+        wait: Duration = 0.0,
         at: str | None = None,
         limit: Rate | None = None,
     ) -> Limited:
@@ -173,9 +173,10 @@ class RateLimits:
             limit: as for `check`.
 
         Raises:
-            UnknownPolicyError: there is no such limit.
+            UnknownPolicyError, InvalidInputError: there is no such limit, or no such wait.
         """
         self._book.named(policy)
+        wait = in_seconds(wait, "wait")
 
         async def acquire(whom: str) -> Decision:
             return await self.acquire(policy, whom, cost, wait=wait, at=at, limit=limit)
@@ -188,7 +189,7 @@ class RateLimits:
         subject: str,
         estimate: int,
         *,
-        ttl: float = TTL,
+        ttl: Duration = TTL,
         at: str | None = None,
         limit: Rate | None = None,
     ) -> Reserving:
@@ -215,6 +216,7 @@ class RateLimits:
         record = limiter.record(subject, at)
         asked = limiter.policy.under(limit)
         validate_estimate(asked, estimate)
+        ttl = in_seconds(ttl, "ttl")
         validate_ttl(ttl)
 
         async def make() -> Reserved:
@@ -234,7 +236,7 @@ class RateLimits:
 
         return Reserving(policy, ttl, make)
 
-    async def keep(self, reservation: str, ttl: float = TTL) -> Kept:
+    async def keep(self, reservation: str, ttl: Duration = TTL) -> Kept:
         """Let a reservation lapse `ttl` seconds from now, if it would have before.
 
         A context does so by itself. One that has lapsed takes what is there of it again, and one
@@ -251,6 +253,7 @@ class RateLimits:
             OverloadedError: it had lapsed, and too many others are open by now.
         """
         self._decider.life.require()
+        ttl = in_seconds(ttl, "ttl")
         validate_ttl(ttl)
         found = unseal(reservation, self._decider.digest_key)
         kept, held = await self._reservations.keep(self._book.reserved(found.policy), found, ttl)
@@ -303,7 +306,7 @@ class RateLimits:
         return await self._asking.all_of([self._book.asked(check, checks) for check in checks])
 
     async def acquire_all(
-        self, *checks: LimitCheck, wait: float, waiter: Waiter | None = None
+        self, *checks: LimitCheck, wait: Duration, waiter: Waiter | None = None
     ) -> JointDecision:
         """Take from all of several limits, and wait for them for at most `wait` seconds.
 
@@ -319,7 +322,7 @@ class RateLimits:
                 a Redis Cluster: each attempt would take in vain from those that give.
             LimitUnavailableError: one of the policies is fail-closed and Redis cannot be asked.
         """
-        validate_seconds(wait, "how long to wait")
+        wait = in_seconds(wait, "wait")
         self._decider.life.require()
         asked = [self._book.asked(check, checks) for check in checks]
         if wait:
@@ -416,7 +419,7 @@ class RateLimits:
         subject: str,
         limit: Rate | None,
         *,
-        ttl: float | None = None,
+        ttl: Duration | None = None,
         at: str | None = None,
         reason: str = "",
         actor: str = "",
@@ -443,6 +446,7 @@ class RateLimits:
         limiter = self._book.named(policy)
         if limit is not None:
             validate_rate(limit)
+        ttl = in_seconds_if_given(ttl, "ttl")
         validate_given(ttl, actor)
         record = limiter.record(subject, at)
         act = Act(

@@ -41,6 +41,7 @@ from ...rate_limit.reservation import (
     settlement,
     validate_used,
 )
+from ...times import Duration
 from .decider import CHARGE_LIMIT, CHARGES_AT_ONCE, UNDECIDED, Decider
 
 _log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ LEAST_KEPT = 0.3
 class Ends(Protocol):
     """Keeps and ends reservations by their ids."""
 
-    async def keep(self, reservation: str, ttl: float) -> Kept:
+    async def keep(self, reservation: str, ttl: Duration) -> Kept:
         """Let it lapse later."""
 
     async def settle(self, reservation: str, cost: int) -> Settlement:
@@ -94,7 +95,7 @@ class Reserved:
             self.settled = await self._limits.settle(self.id, cost)
         return self.settled
 
-    async def keep(self, ttl: float = TTL) -> int:
+    async def keep(self, ttl: Duration = TTL) -> int:
         """Let it lapse `ttl` seconds from now, see `RateLimits.keep`; how many tokens it holds."""
         kept = await self._limits.keep(self.id, ttl)
         self.id = kept.reservation

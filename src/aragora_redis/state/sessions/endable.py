@@ -27,6 +27,7 @@ from ...sessions.ids import SessionRef, all_sessions, member_of_handle, parse_id
 from ...sessions.operations import SessionKeys
 from ...sessions.policy import SessionPolicy
 from ...sessions.stored import Session, SessionInfo, Source
+from ...times import Duration, in_seconds
 from ...tokens.entry import VALUE_LIMIT
 from ..audit.audit import UNRECORDED, Recorder
 from ..life import Life
@@ -138,7 +139,7 @@ class EndableSessions:
         *,
         reason: str = "",
         actor: str = "",
-        within: float = WRITE_LIMIT,
+        within: Duration = WRITE_LIMIT,
     ) -> Receipt:
         """End a session for good: here at once, and as far as the receipt's level says.
 
@@ -157,7 +158,7 @@ class EndableSessions:
             SessionConflictError: it keeps being rotated; end it once more.
         """
         with self._counted("end"):
-            until = self._store.until(within)
+            until = self._until(within)
             read = session if isinstance(session, Session) else None
             ref = (
                 session.ref if isinstance(session, Session) else parse_id(self._digest_key, session)
@@ -196,7 +197,7 @@ class EndableSessions:
             at, stored.expires_at, self._index(stored.user), until, before=before
         )
 
-    async def end_unchanged(self, session: Session, *, within: float = WRITE_LIMIT) -> Receipt:
+    async def end_unchanged(self, session: Session, *, within: Duration = WRITE_LIMIT) -> Receipt:
         """End a session for good, if nobody has changed it since it was read.
 
         Raises:
@@ -207,17 +208,17 @@ class EndableSessions:
         """
         with self._counted("end"):
             return await self._ends.end_unchanged(
-                session, self._index(session.user), self._store.until(within)
+                session, self._index(session.user), self._until(within)
             )
 
-    async def of_user(self, user: str, *, within: float = WRITE_LIMIT) -> list[SessionInfo]:
+    async def of_user(self, user: str, *, within: Duration = WRITE_LIMIT) -> list[SessionInfo]:
         """The user's sessions that live, oldest first. A handle names one and opens nothing.
 
         Raises:
             OutageError, OutcomeUnknownError: Redis cannot be asked.
         """
         self._life.require()
-        until, home = self._store.until(within), self._home(user)
+        until, home = self._until(within), self._home(user)
         return list((await self._ends.living(home, until)).values())
 
     async def end_user(
@@ -227,7 +228,7 @@ class EndableSessions:
         keep: str | None = None,
         reason: str = "",
         actor: str = "",
-        within: float = WRITE_LIMIT,
+        within: Duration = WRITE_LIMIT,
     ) -> EndedSessions:
         """End all sessions that a user has, rotated ones too; they have ended here at once.
 
@@ -247,7 +248,7 @@ class EndableSessions:
             OutageError: with `keep`, Redis cannot be asked, and too many ends wait for it already.
         """
         with self._counted("end-user"):
-            until, home = self._store.until(within), self._home(user)
+            until, home = self._until(within), self._home(user)
             return await self._by_hand(
                 f"sessions of user {digest_of(home.member)}",
                 lambda: self._end_user(home, keep, until),
@@ -263,7 +264,7 @@ class EndableSessions:
         return EndedSessions(*await self._user_ends.end_meant(home, until, spared=spared))
 
     async def end_all(
-        self, *, reason: str = "", actor: str = "", within: float = WRITE_LIMIT
+        self, *, reason: str = "", actor: str = "", within: Duration = WRITE_LIMIT
     ) -> Receipt:
         """End all sessions of everybody that exist now, also where Redis cannot be asked.
 
@@ -273,7 +274,7 @@ class EndableSessions:
             within: seconds that it may take.
         """
         with self._counted("end-all"):
-            until = self._store.until(within)
+            until = self._until(within)
             return await self._by_hand(
                 "sessions of everybody",
                 lambda: self._ends.end_all(all_sessions(self._digest_key), until),
@@ -289,7 +290,7 @@ class EndableSessions:
         *,
         reason: str = "",
         actor: str = "",
-        within: float = WRITE_LIMIT,
+        within: Duration = WRITE_LIMIT,
     ) -> EndedSessions:
         """End the one of a user's sessions that a handle of the list names.
 
@@ -303,7 +304,7 @@ class EndableSessions:
             OutageError: Redis cannot be asked, and too many ends wait for it already.
         """
         with self._counted("end"):
-            until, home = self._store.until(within), self._home(user)
+            until, home = self._until(within), self._home(user)
             member = member_of_handle(handle)
             if member is None:
                 raise gone()
@@ -338,6 +339,9 @@ class EndableSessions:
     def _home(self, user: str) -> SessionRef:
         validate_text(user, "a user", most=VALUE_LIMIT)
         return user_ref(self._digest_key, user)
+
+    def _until(self, within: Duration) -> float:
+        return self._store.until(in_seconds(within, "within"))
 
     def _counted(self, operation: str) -> _Counted:
         self._life.require()

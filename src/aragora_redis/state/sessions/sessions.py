@@ -22,13 +22,13 @@ from ...errors import (
     SessionGoneError,
     SessionUnreadableError,
 )
-from ...names import validate_seconds
 from ...sessions import data as session_data
 from ...sessions.client import UNKNOWN, Client, kept
 from ...sessions.data import Fields
 from ...sessions.ids import SessionRef, fresh_id, parse_id
 from ...sessions.stored import Session
 from ...sessions.witness import Witness
+from ...times import Duration, in_seconds
 from .births import SessionBirths
 from .changes import SessionChanges
 from .endable import WRITE_LIMIT, EndableSessions
@@ -186,10 +186,10 @@ class Sessions(EndableSessions):
         user: str | None = None,
         data: Mapping[str, Any] | None = None,
         *,
-        idle: float | None = None,
-        absolute: float | None = None,
+        idle: Duration | None = None,
+        absolute: Duration | None = None,
         client: Client | None = None,
-        within: float = WRITE_LIMIT,
+        within: Duration = WRITE_LIMIT,
     ) -> Session:
         """Begin a session, of a user or of nobody known yet.
 
@@ -215,7 +215,7 @@ class Sessions(EndableSessions):
                 user,
                 self._index(user),
                 fields,
-                self._store.until(within),
+                self._until(within),
                 lasting=lasting,
                 client=client,
             )
@@ -229,7 +229,7 @@ class Sessions(EndableSessions):
         unset: Iterable[str] = (),
         exact: bool = False,
         client: Client | None = None,
-        within: float = WRITE_LIMIT,
+        within: Duration = WRITE_LIMIT,
     ) -> Session:
         """Change fields of a session as it was read: all of them, or none.
 
@@ -264,14 +264,14 @@ class Sessions(EndableSessions):
                 fields,
                 removed,
                 exact=exact,
-                until=self._store.until(within),
+                until=self._until(within),
                 client=client,
             )
             named = session_id if at == ref else None
             return self._opened(Found(stored, self._source), at, named=named, ran=Ran.YES)
 
     async def rotate(
-        self, session: Session, *, grace: float = ALIAS_FOR, within: float = WRITE_LIMIT
+        self, session: Session, *, grace: Duration = ALIAS_FOR, within: Duration = WRITE_LIMIT
     ) -> Session:
         """Give a session a new id. For `grace` seconds the old one leads to it, then it is ended.
 
@@ -281,12 +281,12 @@ class Sessions(EndableSessions):
             OutageError: it did not run.
             OutcomeUnknownError: it may have run; the old id leads on for `grace` seconds.
         """
-        validate_seconds(grace, "a grace")
         with self._counted("rotate"):
+            grace = in_seconds(grace, "grace")
             self._store.require_living(session)
             session_id, ref = fresh_id(self._digest_key, session.ref.shard)
             stored = await self._changes.rotate(
-                session.ref, ref, self._index(session.user), grace, self._store.until(within)
+                session.ref, ref, self._index(session.user), grace, self._until(within)
             )
             return self._opened(Found(stored, self._source), ref, named=session_id, ran=Ran.YES)
 
@@ -295,10 +295,10 @@ class Sessions(EndableSessions):
         session: Session,
         user: str,
         *,
-        idle: float | None = None,
-        absolute: float | None = None,
+        idle: Duration | None = None,
+        absolute: Duration | None = None,
         client: Client | None = None,
-        within: float = WRITE_LIMIT,
+        within: Duration = WRITE_LIMIT,
     ) -> Session:
         """Make an anonymous session one of a user, under a new id, with the data it has.
 
@@ -321,7 +321,7 @@ class Sessions(EndableSessions):
                 session,
                 user,
                 self._home(user),
-                self._store.until(within),
+                self._until(within),
                 lasting=self._policy.lasting(idle, absolute),
                 client=client,
             )

@@ -25,8 +25,9 @@ from ...errors import (
     RefreshReusedError,
     TokenRevokedError,
 )
-from ...names import validate_seconds, validate_text
+from ...names import validate_text
 from ...operation import Operation, Runs
+from ...times import Duration, in_seconds, in_seconds_if_given
 from ...tokens import refresh
 from ...tokens.claims import SEEN
 from ...tokens.entry import VALUE_LIMIT, RevocationKind, member_of
@@ -106,8 +107,8 @@ class RefreshTokens:
         self,
         user: str,
         *,
-        lifetime: float = DEFAULT_LIFETIME,
-        absolute: float | None = None,
+        lifetime: Duration = DEFAULT_LIFETIME,
+        absolute: Duration | None = None,
         **claims: Any,
     ) -> dict[str, Any]:
         """Claims of the first refresh token of a new family, such as of a login.
@@ -128,9 +129,11 @@ class RefreshTokens:
         """
         self._life.require()
         validate_text(user, "a user", most=VALUE_LIMIT)
+        lifetime = in_seconds(lifetime, "lifetime")
+        absolute = in_seconds_if_given(absolute, "absolute")
         self._check_lifetime(lifetime)
         if absolute is not None:
-            _validate_absolute(absolute)
+            _check_absolute(absolute)
         whose = {**claims, "sub": user}
         stamp = self._tokens.stamp(whose)
         issued = stamp["iat"]
@@ -155,8 +158,8 @@ class RefreshTokens:
         token: str | Mapping[str, Any],
         *,
         nonce: str | None = None,
-        lifetime: float | None = None,
-        within: float = REVOKE_LIMIT,
+        lifetime: Duration | None = None,
+        within: Duration = REVOKE_LIMIT,
     ) -> Rotation:
         """Use a refresh token up, and get the claims of its successor to sign.
 
@@ -176,6 +179,8 @@ class RefreshTokens:
             InvalidInputError: these are no claims of a refresh token.
         """
         self._life.require()
+        within = in_seconds(within, "within")
+        lifetime = in_seconds_if_given(lifetime, "lifetime")
         until = self._clock.monotonic() + within
         claims = await self._verified(token, within)
         if self._clock.monotonic() >= until:
@@ -298,8 +303,7 @@ class RefreshTokens:
         raise failed
 
 
-def _validate_absolute(absolute: float) -> None:
-    validate_seconds(absolute, "how long a login may be refreshed")
+def _check_absolute(absolute: float) -> None:
     if not 0 < absolute <= LONGEST_LOGIN:
         raise InvalidInputError(
             "a login with an end may be refreshed for more than 0 s, and for 10 years at most",

@@ -22,7 +22,7 @@ from ...errors import InvalidInputError
 from ...events import Events
 from ...settings import JwtSettings
 from ...settings.model import fingerprint_of
-from ...times import Instant, unix
+from ...times import Duration, Instant, in_seconds, unix
 from ...tokens.claims import SEEN, USUAL, ClaimNames, Judge, Judged, Verdict
 from ...tokens.entry import (
     SHARDS,
@@ -100,7 +100,7 @@ class Tokens:
         """Own revocations that no primary is known to hold."""
         return self._revocations.outbox_depth
 
-    async def verify(self, token: str, *, within: float = VERIFY_LIMIT) -> VerifiedToken:
+    async def verify(self, token: str, *, within: Duration = VERIFY_LIMIT) -> VerifiedToken:
         """Verify a whole token, and look it up among the revoked ones.
 
         Needs the extra `jwt`, and a key (`ARAGORA_JWT_SECRET` or `ARAGORA_JWT_JWKS_URL`). Only a
@@ -116,6 +116,7 @@ class Tokens:
             InvalidInputError, SettingsError: nothing can be verified here.
         """
         self._life.require()
+        within = in_seconds(within, "within")
         return await self.verification.verify(token, within=within)
 
     # --- asking -------------------------------------------------------------------------
@@ -195,7 +196,7 @@ class Tokens:
         reason: str = "",
         actor: str = "",
         level: Level | None = None,
-        within: float = REVOKE_LIMIT,
+        within: Duration = REVOKE_LIMIT,
     ) -> Receipt:
         """Refuse one token from now on, until it expires.
 
@@ -212,7 +213,7 @@ class Tokens:
             InvalidInputError, LevelUnavailableError: nothing was revoked.
         """
         self._life.require()
-        expiry = unix(expires_at, "expires_at")
+        expiry, within = unix(expires_at, "expires_at"), in_seconds(within, "within")
         check_expiry(expiry, earliest=self._earliest(), latest=self._latest())
         note = Note.of(RevocationKind.JTI, actor, reason)
         entry = self._revocations.anew(jti_entry(self._key, jti, expiry, note.text), ends=True)
@@ -238,7 +239,7 @@ class Tokens:
         reason: str = "",
         actor: str = "",
         level: Level | None = None,
-        within: float = REVOKE_LIMIT,
+        within: Duration = REVOKE_LIMIT,
     ) -> Receipt:
         """Refuse all tokens that were issued to a user at or before a moment.
 
@@ -268,7 +269,7 @@ class Tokens:
         reason: str = "",
         actor: str = "",
         level: Level | None = None,
-        within: float = REVOKE_LIMIT,
+        within: Duration = REVOKE_LIMIT,
     ) -> Receipt:
         """Refuse all tokens of a family: of one login, and what was refreshed from it.
 
@@ -298,7 +299,7 @@ class Tokens:
         reason: str = "",
         actor: str = "",
         level: Level | None = None,
-        within: float = REVOKE_LIMIT,
+        within: Duration = REVOKE_LIMIT,
     ) -> Receipt:
         """Refuse all tokens of all users of a tenant. There is no way to do this by mistake.
 
@@ -338,9 +339,10 @@ class Tokens:
         issued_before: Instant | None,
         note: Note,
         level: Level | None,
-        within: float,
+        within: Duration,
     ) -> Receipt:
         self._life.require()
+        within = in_seconds(within, "within")
         now = self._latest()
         kind = note.kind or RevocationKind.USER
         member = member_of(self._key, kind, name)
@@ -372,7 +374,7 @@ class Tokens:
         reason: str = "",
         actor: str = "",
         level: Level | None = None,
-        within: float = REVOKE_LIMIT,
+        within: Duration = REVOKE_LIMIT,
     ) -> Receipt:
         """Undo the revocation of exactly one of these, as it stands now, for the whole fleet.
 
@@ -386,6 +388,7 @@ class Tokens:
             LevelUnavailableError: nothing was done.
         """
         self._life.require()
+        within = in_seconds(within, "within")
         kind, name = _one_of(jti=jti, user=user, tenant=tenant, family=family)
         note = Note.of(kind, actor, reason)
         member = member_of(self._key, kind, name)
@@ -471,7 +474,7 @@ class Tokens:
         *,
         reason: str = "",
         actor: str = "",
-        within: float = IMPORT_LIMIT,
+        within: Duration = IMPORT_LIMIT,
     ) -> Imported:
         """Join what `export_all` wrote, line by line, to what is revoked here.
 
@@ -488,6 +491,7 @@ class Tokens:
             OutcomeUnknownError: Redis did not confirm all of it in time; import it again.
         """
         self._life.require()
+        within = in_seconds(within, "within")
 
         async def work() -> Imported:
             reader = Reader(

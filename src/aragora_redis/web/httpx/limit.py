@@ -14,10 +14,10 @@ import httpx
 
 from ...clock import SYSTEM_CLOCK, Clock
 from ...errors import LimitExceededError
-from ...names import validate_seconds
 from ...rate_limit.gcra import Decision
 from ...state.rate_limits.rate_limits import RateLimits
 from ...sync.rate_limits import RateLimits as SyncRateLimits
+from ...times import Duration, in_seconds
 from .hosts import Name, by_host
 from .pauses import Pauses
 
@@ -50,7 +50,7 @@ class LimitTransport(httpx.AsyncBaseTransport):
         *,
         subject: Name = by_host,
         cost: int = 1,
-        wait: float = 0.0,
+        wait: Duration = 0.0,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -93,7 +93,7 @@ class SyncLimitTransport(httpx.BaseTransport):
         *,
         subject: Name = by_host,
         cost: int = 1,
-        wait: float = 0.0,
+        wait: Duration = 0.0,
         transport: httpx.BaseTransport | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -124,11 +124,10 @@ class SyncLimitTransport(httpx.BaseTransport):
 class _Gate:
     """What both decide: how long a request may wait yet, and whether it is refused."""
 
-    def __init__(self, policy: str, wait: float, clock: Clock) -> None:
-        validate_seconds(wait, "how long to wait")
+    def __init__(self, policy: str, wait: Duration, clock: Clock) -> None:
         self.policy = policy
         self.pauses = Pauses(clock)
-        self._wait = wait
+        self._wait = in_seconds(wait, "wait")
         self._clock = clock
 
     def until(self) -> float:

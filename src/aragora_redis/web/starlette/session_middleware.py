@@ -16,7 +16,7 @@ from ...errors import AragoraRedisError, SessionDataError
 from ...sessions.client import Client
 from ...state.shared import SharedState
 from ..client_address import client_address, proxies
-from ..cookie import Lasting, MaxAge, SameSite
+from ..cookie import GivenMaxAge, Lasting, SameSite, max_age_of
 from ..paths import listed_paths
 from ..problems import Problem, problem_outside
 from ..session import WebSession
@@ -58,9 +58,9 @@ class SessionMiddleware:
         state: started by the application, see `web.fastapi.lifespan`.
         cookie: its name; `__Host-session` by default, `session` without `secure`.
         secure: for HTTPS only. False is for development.
-        max_age: seconds for which browsers keep it, `session` for as long as its session may be
-            unused; None until they are closed. Who uses the session gets it anew when half of that
-            is over.
+        max_age: how long browsers keep it, in seconds or as a `timedelta`; `session` for as long as
+            its session may be unused, None until they are closed. Who uses the session gets it anew
+            when half of that is over.
         exclude: paths, with all below them, that have no session; without `root_path`.
         trusted_proxies: networks of our own proxies, and `unix` for those that connect to a Unix
             socket: their `X-Forwarded-For`, with `forwarded` their `Forwarded`, counts for the
@@ -69,8 +69,8 @@ class SessionMiddleware:
 
     Raises:
         TypeError: `exclude` is no list of paths.
-        InvalidInputError: one of them does not begin with "/", or the cookie's parts contradict
-            each other.
+        InvalidInputError: one of them does not begin with "/", the cookie's parts contradict each
+            other, or `max_age` is no span of time.
         SettingsError: a trusted proxy is neither.
     """
 
@@ -83,7 +83,7 @@ class SessionMiddleware:
         secure: bool = True,
         same_site: SameSite = "lax",
         path: str = "/",
-        max_age: MaxAge = None,
+        max_age: GivenMaxAge = None,
         exclude: Collection[str] = (),
         trusted_proxies: Collection[str] = (),
         on_conflict: Literal["refuse", "overwrite"] = "refuse",
@@ -92,7 +92,7 @@ class SessionMiddleware:
         self._app = app
         self._state = state
         self._cookie = CookieForm(cookie, secure=secure, same_site=same_site, path=path)
-        self._lasting = Lasting(max_age)
+        self._lasting = Lasting(max_age_of(max_age))
         self._exclude = listed_paths(exclude, "exclude")
         self._overwrite = on_conflict == "overwrite"
         self._auto = load == "auto"
