@@ -21,7 +21,7 @@ WHERE = Path(sys.executable).parents[1] / "servers"
 TELLING = (
     "tests/contract",
     "tests/integration/test_invariants.py::test_i1_i2_i4_a_killed_primary_under_load",
-    "tests/integration/test_invariants.py::test_i1_memory_pressure_keeps_a_revocation_here_until_it_gets_in",
+    "tests/integration/test_invariants.py::test_i1_memory_that_is_full_takes_a_revocation_and_refuses_what_can_wait",
     "tests/integration/test_doctor.py::test_nothing_is_found_on_healthy_servers",
     "tests/integration/test_cluster.py::test_all_primitives_and_their_keys_are_spread",
 )
