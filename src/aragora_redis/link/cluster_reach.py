@@ -81,6 +81,8 @@ class ClusterReach:
         )
         self._routes: dict[Address, Route] = {}
         self._overrides: dict[int, Address] = {}
+        self._redirected_to: set[Address] = set()
+        """Where a redirection led before the map did."""
         self._redirected_at: float | None = None
         self._ended: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -144,6 +146,7 @@ class ClusterReach:
         if address is not None:
             if address not in self._routes:
                 self._open(address)
+                self._redirected_to.add(address)
             self._redirected_at = self._clock.monotonic()
             if error.code == "MOVED":
                 self._overrides[error.slot] = address
@@ -163,8 +166,9 @@ class ClusterReach:
         renewed = {s.address for s in found.shards if were.get(s.address, s.node_id) != s.node_id}
         # Under the name of the old one, to which the connections lead as long as it answers.
         self._close(renewed)
-        heirs = holders - self._routes.keys()
-        for address in heirs:
+        heirs = holders - (self._routes.keys() - self._redirected_to)
+        self._redirected_to.clear()
+        for address in heirs - self._routes.keys():
             self._open(address)
         for address in renewed:
             self._events.emit(ViewChanged(address, address, found.epoch))
