@@ -63,12 +63,12 @@ async def test_any_path_and_fields(judge, faults, who, policy, rest, headers):
 
 @pytest.mark.asyncio(loop_scope="module")
 @effort(60)
-@example("\ud800", ["\ud800"])
-@given(texts, st.lists(texts, max_size=3))
-async def test_any_user_is_told_as_one_field(judge, faults, user, scopes):
+@example("/authz/user/api", "\ud800", ["\ud800"])
+@given(st.sampled_from(["/authz", "/authz/user/api"]), texts, st.lists(texts, max_size=3))
+async def test_any_user_is_told_as_one_field(judge, faults, path, user, scopes):
     claims = {"sub": user, "scp": scopes, "exp": time.time() + 60, "jti": "one"}
     sent = b"Bearer " + jwt.encode(claims, KEY).encode()
-    status, told = await asked(judge, "/authz/user/api", (b"authorization", sent))
+    status, told = await asked(judge, path, (b"authorization", sent))
     if status == 200:
         assert unquote(told[USER.lower()], errors="surrogatepass") == user
         assert len(told[SCOPE.lower()].split(" ")) == max(len({*scopes}), 1)

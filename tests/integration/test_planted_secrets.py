@@ -355,7 +355,9 @@ async def _over_http(http, watch):
     ):
         path = f"/authz/{who}/api/{stray}?access_token={signed}"
         assert (await http.ask("GET", path, token=sent))[0] >= 400, who
-    assert (await http.ask("GET", "/authz/user/api", token=f"Bearer {signed}"))[0] == 200
+    for path in ("/authz", "/authz/user/api"):
+        assert (await http.ask("GET", path, token=f"Bearer {signed}"))[0] == 200
+    await http.ask("GET", f"/authz?access_token={signed}", token=f"Bearer {signed}{stray}")
     await http.ask("GET", f"/authz/user/{stray}", token=f"Bearer {signed}")
     await http.ask(
         "POST", "/v1/limits/api/check", {"subject": p["subject"]}, token=good, shown=True

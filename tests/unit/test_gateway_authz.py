@@ -13,6 +13,7 @@ from tests.gateways import client_of
 
 from aragora_redis.errors import SettingsError, StaleError
 from aragora_redis.gateway.authz import Asked, asked_in, told
+from aragora_redis.policies import parse_policies
 from aragora_redis.settings import from_env
 from aragora_redis.state.shared import SharedState
 
@@ -76,6 +77,7 @@ def verdict(answer):
         ("/authz/user+a+b:c/api", Asked("user", frozenset({"a", "b:c"}), "api")),
         ("/authz/address/api/their/own?path", Asked("address", frozenset(), "api")),
         ("/authz/caller/-/", Asked("caller", frozenset(), None)),
+        ("/authz", Asked("user", frozenset(), "authz", if_defined=True)),
         ("/authz/user", None),
         ("/authz/user/", None),
         ("/authz/user//api", None),
@@ -269,6 +271,73 @@ async def test_a_caller_is_a_user_where_a_token_was_sent(client):
         assert verdict(await client.get(ask, headers=sent)) == status
     bad = {"Authorization": "Bearer a.b.c"} | address
     assert verdict(await client.get(ask, headers=bad)) == 401
+
+
+async def test_the_bare_path_asks_for_a_token_alone_where_no_limit_has_its_name(client):
+    for _ in range(3):
+        answer = await client.get("/authz", headers=bearer(scope="read"))
+        assert (verdict(answer), answer.content) == (200, b"")
+    assert (answer.headers["X-Aragora-User"], answer.headers["X-Aragora-Scope"]) == ("42", "read")
+    assert "RateLimit" not in answer.headers
+    assert verdict(await client.get("/authz")) == 401
+    assert verdict(await client.get("/authz", headers=bearer(exp=1))) == 401
+
+
+async def test_the_bare_path_counts_by_the_limit_of_its_name_as_soon_as_there_is_one(client, state):
+    async def ask(path):
+        return await client.get(path, headers=bearer())
+
+    with_it = parse_policies(POLICIES + '[limits.authz]\nrate = "2 per hour"\n', source="x")
+    without, verify = state.policies, state.tokens.verify
+    state.use_policies(with_it)
+    answer = await ask("/authz?policy=public")
+    assert (verdict(answer), answer.headers["RateLimit-Policy"]) == (200, '"authz";q=2;w=3600')
+    assert verdict(await ask("/authz/user/authz")) == 200
+    assert verdict(await ask("/authz")) == 429
+    assert verdict(await client.get("/authz", headers=bearer(sub="43"))) == 200
+
+    async def verify_while_it_goes(token):
+        state.use_policies(without)
+        return await verify(token)
+
+    state.tokens.verify = verify_while_it_goes
+    assert verdict(await ask("/authz")) == 200
+
+
+async def test_the_bare_path_is_for_proxies_with_what_their_clients_have_said(client):
+    said = bearer() | {"Host": "api.example.com", "Origin": "https://app.example.com"}
+    for method in ("GET", "HEAD", "POST", "PROPFIND"):
+        assert verdict(await client.request(method, "/authz", headers=said)) == 200
+    two = [*bearer().items(), *bearer(sub="43").items()]
+    assert verdict(await client.get("/authz", headers=two)) == 401
+    elsewhere = httpx.ASGITransport(client._transport.app, client=(CLIENT, 1))
+    async with httpx.AsyncClient(transport=elsewhere, base_url="http://localhost:8080") as stranger:
+        answer = await stranger.get("/authz", headers=bearer())
+    assert (answer.status_code, "X-Aragora-Status" in answer.headers) == (403, False)
+
+
+async def test_no_more_of_a_path_is_taken_for_the_bare_one(client):
+    """As of a proxy that appends its client's path."""
+    for path in ("/authz/", "/authz/orders", "/authz//", "/authz/%2e%2e/authz"):
+        answer = await client.get(path, headers=bearer())
+        assert verdict(answer) == 404, path
+        assert "/authz, with no more" in answer.json()["remedy"]
+    for path in ("/authzorders", "/authz%20", "/AUTHZ", "//authz"):
+        answer = await client.get(path, headers=bearer())
+        assert (answer.status_code, "X-Aragora-Status" in answer.headers) == (404, False), path
+
+
+async def test_the_framework_answers_the_same(client):
+    """Whoever stands in front of it only spares the way."""
+    asked = [("/authz", bearer()), ("/authz", {}), ("/authz/", bearer()), ("/authz/user/-", {})]
+    in_front = [await client.get(path, headers=sent) for path, sent in asked]
+    app = client._transport.app
+    app.front._app = app.front._app._app
+    for before, (path, sent) in zip(in_front, asked, strict=True):
+        answer = await client.get(path, headers=sent)
+        assert answer.status_code == before.status_code
+        assert sorted(answer.headers.raw) == sorted(before.headers.raw)
+        assert answer.content == before.content
 
 
 @pytest.mark.parametrize("path", ["user/nothing", "user", "user/api+x", "admin/api"])

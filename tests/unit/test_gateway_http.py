@@ -698,6 +698,7 @@ async def test_the_description_is_complete(client):
         "/v1/circuits/{name}/release",
         "/v1/circuits/{name}/force",
         "/v1/audit",
+        "/authz",
         "/authz/{who}/{policy}",
         "/v1/status",
         "/healthz",

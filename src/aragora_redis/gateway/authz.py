@@ -32,7 +32,11 @@ from ..web.starlette.asgi import response_of
 from .problems import INTERNAL, answers
 from .rendered import Rendered
 
-PREFIX: Final = "/authz/"
+BARE: Final = "/authz"
+"""Asks for a user's token, and for `BARE_LIMIT` where there is one; nothing longer does, or whom a
+proxy that appends its client's path asks for would be the client's choice."""
+BARE_LIMIT: Final = "authz"
+PREFIX: Final = f"{BARE}/"
 STATUS: Final = "X-Aragora-Status"
 """The status once more: nginx hides those that it does not know behind a 500 of its own."""
 USER: Final = "X-Aragora-User"
@@ -66,7 +70,8 @@ _OTHERS = (
 _NOTHING_ASKED = Problem(
     HTTPStatus.NOT_FOUND,
     "the path does not say what to decide, or by a limit that there is not",
-    "ask for /authz/user/POLICY, /authz/address/POLICY or /authz/caller/POLICY",
+    "ask for /authz/user/POLICY, /authz/address/POLICY or /authz/caller/POLICY; for /authz, with "
+    "no more of a path, by a user's token and the limit authz if there is one",
 )
 _TEXT = {"type": "string"}
 _UNCACHED = {"Cache-Control": "no-store"}
@@ -92,18 +97,27 @@ class Asked(NamedTuple):
             `address`, or the `caller`, which is the user where a token was sent.
         scopes: what the token must allow.
         policy: the limit; None for none.
+        if_defined: whether nobody is counted where there is no such limit.
     """
 
     who: Literal["user", "address", "caller"]
     scopes: frozenset[str]
     policy: str | None
+    if_defined: bool = False
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.who})"  # the rest may be a client's, of its path
 
 
+def is_asked(path: str) -> bool:
+    """Whether a path is one by which proxies ask, if it asks anything."""
+    return path.startswith(PREFIX) or path == BARE
+
+
 def asked_in(path: str) -> Asked | None:
-    """What is asked by a path below `/authz`; what follows the policy is the client's own path."""
+    """What is asked by such a path; what follows the policy is the client's own path."""
+    if path == BARE:
+        return Asked("user", frozenset(), BARE_LIMIT, if_defined=True)
     parts = path.split("/", 4)
     if len(parts) < 4 or not parts[3] or _WHO.fullmatch(parts[2]) is None:
         return None
@@ -137,7 +151,7 @@ class Judge:
         self._complained_at = -TOLD_EVERY
 
     async def answer(self, scope: Scope) -> Response:
-        """The answer to a request below `/authz`; its status is all that a proxy needs."""
+        """The answer to what a proxy asks; its status is all that it needs."""
         asked = asked_in(scope["path"])
         if asked is None:
             return _refused(_NOTHING_ASKED)
@@ -164,13 +178,16 @@ class Judge:
             found[USER] = told(token.user or "")
             scopes = " ".join(told(each) for each in sorted(token.scopes))
             found[SCOPE] = scopes if len(scopes) <= SCOPES_LIMIT else ""
-        if asked.policy is not None:
+        policy = asked.policy
+        if asked.if_defined and policy not in self._state.policies.limits:
+            policy = None
+        if policy is not None:
             subject = self._address(scope) if token is None else _subject(token)
-            decision = await self._state.rate_limits.check(asked.policy, subject)
+            decision = await self._state.rate_limits.check(policy, subject)
             x_now = SYSTEM_CLOCK.wall() if self._state.settings.gateway.x_headers else None
             if not decision.allowed:
-                return _refused(over_limit(asked.policy, decision, x_now=x_now))
-            found |= fields(asked.policy, decision, x_now=x_now)
+                return _refused(over_limit(policy, decision, x_now=x_now))
+            found |= fields(policy, decision, x_now=x_now)
         return Rendered(b"", fields=found)
 
     async def _token(self, asked: Asked, scope: Scope) -> VerifiedToken | None:
@@ -208,6 +225,16 @@ class Judge:
 def routes(judge: Judge) -> APIRouter:
     """What describes it, and answers where nothing stands in front; see `hot`."""
     router = APIRouter(tags=["forward-auth"], responses=answers(*_KNOWN, *_OTHERS))
+
+    @router.get(BARE, response_class=Response)
+    @router.get(PREFIX, include_in_schema=False)  # or the framework would lead it to the other
+    async def judged_by_token(request: Request) -> Response:
+        """Whether a request may pass that bears a user's token: 200, or how to refuse it.
+
+        As `/authz/user/authz` where the policies have a limit `authz`, and as `/authz/user/-` where
+        they have none. For proxies that do not append their clients' paths.
+        """
+        return await judge.answer(request.scope)
 
     @router.get(_ROUTE, response_class=Response, openapi_extra={"parameters": _PARAMETERS})
     async def judged(request: Request) -> Response:

@@ -194,7 +194,7 @@ class Guards:
     def _refusal(
         self, scope: Scope, path: str, headers: Mapping[bytes, bytes], limit: int
     ) -> Problem | OAuthError | None:
-        asks = path.startswith(authz.PREFIX)
+        asks = authz.is_asked(path)
         if not asks:
             # A proxy passes on what its client has said, and `authz` judges that; all that a page
             # of another site could do there is to spend limits.

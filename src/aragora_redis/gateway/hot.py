@@ -75,7 +75,7 @@ class HotRoutes:
     def _called(self, scope: Scope, receive: Admitted) -> Awaitable[Response] | None:
         """What a hot route answers; None where the framework is to say that."""
         path = scope["path"]
-        if path.startswith(authz.PREFIX):
+        if authz.is_asked(path):
             return self._judge.answer(scope)
         plain = (
             path.endswith("/check")
