@@ -22,6 +22,7 @@ from aragora_redis.lab.waiting import wait_until
 from aragora_redis.ops import pid_file
 from aragora_redis.ops.down import end_leftovers
 from aragora_redis.ops.gateway_process import pid_paths
+from aragora_redis.ops.up import Up, UpMode, Wish
 
 COMMAND = (sys.executable, "-m", "aragora_redis")
 LAST_LINE = "Ctrl-C ends all of it."
@@ -206,13 +207,43 @@ def test_a_policies_file_that_is_refused_is_told_and_so_is_its_end(launch, tmp_p
 
 
 def test_what_up_started_dies_with_it_by_sigkill(launch, tmp_path):
-    up = launch("--mode", "standalone", "--gateways", "2", port=free_pair())
+    (tmp_path / "p.toml").write_text('[limits.api]\nrate = "2/second"\n')
+    options = ("--mode", "standalone", "--gateways", "2")
+    up = launch(*options, port=free_pair(), ARAGORA_POLICIES="p.toml")
     directory = tmp_path / ".lab"
     assert not wait_until(
         lambda: "" if len(living(directory)) == 3 else f"only {living(directory)}", seconds=20
     )
+    assert f"\nARAGORA_POLICIES={tmp_path}/p.toml\n" in run("lab", "env", cwd=tmp_path).stdout
     up.end(signal.SIGKILL)
     await_end_of(directory)
+    assert "POLICIES" not in run("lab", "env", cwd=tmp_path).stdout
+
+
+def test_lab_env_names_the_policies_that_up_follows_while_it_does(cli, tmp_path, monkeypatch):
+    one, other = Path("one.toml"), Path("other.toml")
+    for file in (one, other):
+        (tmp_path / file).write_text('[limits.api]\nrate = "2/second"\n')
+    directory = tmp_path / ".lab"
+
+    def named(**env: str) -> str | None:
+        monkeypatch.delenv("ARAGORA_POLICIES", raising=False)
+        code, out, err = cli("lab", "env", "--json", "--lab", str(directory), **env)
+        assert code == 0, err
+        policies: str | None = json.loads(out).get("ARAGORA_POLICIES")
+        return policies
+
+    for followed in (one, None, other, one, None):
+        wish = Wish(directory, UpMode.STANDALONE, ports=(free_port(),))
+        up = Up.prepare(wish, {} if followed is None else {"ARAGORA_POLICIES": str(followed)})
+        try:
+            assert named() == (None if followed is None else str(tmp_path / followed))
+            if followed is one:
+                assert named(ARAGORA_POLICIES=str(other)) == str(tmp_path / one), "as its gateways"
+        finally:
+            up.close()
+        assert named() is None
+        assert named(ARAGORA_POLICIES=str(other)) == str(tmp_path / other)
 
 
 def test_a_gateway_that_dies_ends_up_with_its_log(launch, tmp_path):

@@ -64,10 +64,18 @@ def _opened(directory: Path) -> Lab:
 
 
 def environment_of(lab: Lab) -> dict[str, str]:
-    """What leads to a lab, secrets included, with the policies by which `up` serves on it here."""
+    """What leads to a lab, secrets included, with the policies by which `up` serves on it.
+
+    Where no `up` follows any, those that are named here.
+    """
+    from ..ops.running_up import policies_followed  # noqa: PLC0415 - as `_opened`
+
     found = lab.env() | {names.FAIL_OPEN: os.environ.get(names.FAIL_OPEN, "").strip() or "true"}
-    if policies := os.environ.get(_POLICIES, "").strip():
-        found[_POLICIES] = str(Path(policies).absolute())
+    policies = policies_followed(lab.directory)
+    if policies is None and (named := os.environ.get(_POLICIES, "").strip()):
+        policies = Path(named).absolute()
+    if policies is not None:
+        found[_POLICIES] = str(policies)
     return found
 
 

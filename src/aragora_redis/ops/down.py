@@ -7,7 +7,7 @@ from pathlib import Path
 from ..lab import Lab
 from . import pid_file
 from .gateway_process import GRACE, pid_paths
-from .up import lock_path
+from .running_up import lock_path
 
 # As long as an `up` needs for its own end in order.
 _UP_SECONDS = 15.0

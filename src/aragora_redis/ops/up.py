@@ -25,12 +25,12 @@ from . import pid_file
 from .changes import Change, Picture, changes
 from .gateway_process import GatewayProcess, down_recipe, end_gateways
 from .reserve import reserve
+from .running_up import lock_path, note_policies
 from .surroundings import Surroundings, surroundings
 
 READY_SECONDS = 60.0
 _LOOK = 0.25
 _PICTURE = 1.0
-_LOCK = "up.pid"
 
 
 class UpMode(StrEnum):
@@ -104,11 +104,6 @@ def token_files(directory: Path) -> tuple[Path, Path]:
     return directory / "gateway-token", directory / "admin-token"
 
 
-def lock_path(directory: Path) -> Path:
-    """The file that an `up` holds in its directory."""
-    return directory / _LOCK
-
-
 class Up:
     """A local deployment: prepare it, start it, watch it, close it."""
 
@@ -157,6 +152,7 @@ class Up:
             home = wish.directory.absolute()
             lab = _create_lab(wish, home)
             _hold(lock_path(home), held)
+            note_policies(home, policies_file)
             fresh = not token_files(home)[1].exists()
             kept = held.pop_all()
         return cls(
