@@ -36,6 +36,10 @@ Sentinels together with a Redis Cluster are refused.
 
 A variable of its own replaces the same part of the URL. A value in which `${NAME}` or `$(NAME)` was
 left unexpanded is refused.
+
+One feature alone cannot have a Redis of its own yet: `ARAGORA_TOKENS_REDIS_*`,
+`ARAGORA_SESSIONS_REDIS_*`, `ARAGORA_RATE_LIMIT_REDIS_*` and `ARAGORA_CIRCUITS_REDIS_*` are refused.
+What can be done instead: [Choosing a topology](DEPLOYMENT.md#choosing-a-topology).
 """
 
 _NOTES = {
