@@ -30,9 +30,13 @@ read_secrets() {
     [ ! -s "$SECRETS/monitor-password" ] || monitor=$(digests_of monitor-password)
 }
 
+# By SCRIPT FLUSH and KILL an application would reach into the calls of others. Redis 6.2 cannot take
+# subcommands away, so the whole command goes, and two come back.
 redis_users() {
-    [ "$SERVER_USER" = default ] ||
-        printf 'user default reset on %s ~* &* +@all -@admin -@dangerous +info +role\n' "$password"
+    [ "$SERVER_USER" = default ] || cat <<END
+user default reset on $password ~* &* +@all -@admin -@dangerous +info +role \
+-script +script|load +script|exists
+END
     [ -z "$SERVER_USER" ] || printf 'user %s reset on %s ~* &* +@all\n' "$SERVER_USER" "$password"
     cat <<END
 user replica reset on $internal +psync +sync +replconf +ping

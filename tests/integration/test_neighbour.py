@@ -70,6 +70,8 @@ async def test_the_rights_that_are_advised_are_enough_and_reach_no_neighbour(
             ("ACL", "LIST"),
             ("CLIENT", "LIST"),
             ("EVAL", "return redis.call('GET', 'another:key')", "0"),
+            ("SCRIPT", "FLUSH"),
+            ("SCRIPT", "KILL"),
         ):
             with pytest.raises(redis.exceptions.ResponseError, match=r"(?i)permission|access"):
                 theirs.execute_command(*forbidden)

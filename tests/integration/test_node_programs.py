@@ -25,6 +25,8 @@ FORBIDDEN = (
     ("default", False, "FLUSHALL"),
     ("default", False, "REPLICAOF NO ONE"),
     ("default", False, "ACL LIST"),
+    ("default", False, "SCRIPT FLUSH"),
+    ("default", False, "SCRIPT KILL"),
     ("default", True, f"SENTINEL FAILOVER {MASTER}"),
     ("default", True, f"SENTINEL SET {MASTER} quorum 1"),
     ("monitor", False, "GET kept"),
