@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 from tests.integration.fleet import healthy, instances, until
+from tests.integration.rights import is_old
 
 SECURITY = Path(__file__).parents[2] / "SECURITY.md"
 
@@ -58,9 +59,12 @@ async def test_the_rights_that_are_advised_are_enough_and_reach_no_neighbour(
         await one.refresh_tokens.rotate(first, nonce="n")
         assert (await one.audit.recent()).acts
         assert one.status().lacks == ()
-    assert admin.acl_log() == []
+    # Redis 6.2 refuses what it does not know of a command that it knows; later ones do not know it.
+    unknown = {"client"} if is_old() else set()  # CLIENT MAINT_NOTIFICATIONS
+    assert {each["object"] for each in admin.acl_log()} == unknown
     user = {"port": standalone_lab.node("primary").port, "username": "neighbour"}
     with redis.Redis(**user, password="a-password") as theirs:
+        assert theirs.wait(0, 1) == 0, "which is asked where there are replicas"
         for forbidden in (
             ("GET", "another:key"),
             ("PUBLISH", "another:channel", "x"),
