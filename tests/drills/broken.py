@@ -41,8 +41,7 @@ def no_reconciliation() -> None:
     """
 
     def forget(self: Any, _head: Any, **_: Any) -> bool:
-        self._ring.clear()
-        self._ring_entries = 0
+        self._ring.retain(())
         self._floors = {}
         return False
 

@@ -18,7 +18,7 @@ from aragora_redis.sessions.ids import SessionRef
 from aragora_redis.testing import memory_state
 from aragora_redis.tokens import operations as tokens
 from aragora_redis.tokens.entry import Entry
-from aragora_redis.tokens.shard import Position
+from aragora_redis.tokens.position import Position
 
 POLICIES = (
     '[limits.api]\nrate = "100/second"\non_outage = "fail-open"\n[sessions]\nmax_per_user = 2\n'

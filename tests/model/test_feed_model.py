@@ -8,7 +8,8 @@ import pytest
 
 from aragora_redis.tokens.entry import DAY, Entry
 from aragora_redis.tokens.model import ShardModel
-from aragora_redis.tokens.shard import Head, Position, Shard
+from aragora_redis.tokens.position import Position
+from aragora_redis.tokens.shard import Head, Shard
 
 from .explorer import Step, explore
 from .instance import Rules

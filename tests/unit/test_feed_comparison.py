@@ -16,7 +16,8 @@ from aragora_redis.state.revocations.feed_comparison import Comparison
 from aragora_redis.tokens.entry import DAY, Entry
 from aragora_redis.tokens.model import ShardModel
 from aragora_redis.tokens.operations import ShardKeys
-from aragora_redis.tokens.shard import Head, Position, Shard
+from aragora_redis.tokens.position import Position
+from aragora_redis.tokens.shard import Head, Shard
 
 
 def now():

@@ -11,7 +11,8 @@ from aragora_redis.errors import OutageError
 from aragora_redis.state.revocations.ledger import RedisLedger
 from aragora_redis.tokens.entry import DAY, DayDigest
 from aragora_redis.tokens.operations import ShardKeys
-from aragora_redis.tokens.shard import Head, Position
+from aragora_redis.tokens.position import Position
+from aragora_redis.tokens.shard import Head
 
 TODAY = int(time.time() // DAY)
 MEMBERS = [bytes(7) + bytes([number]) for number in range(6)]

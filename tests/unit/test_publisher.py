@@ -16,7 +16,8 @@ from aragora_redis.state.revocations.publisher import Publisher
 from aragora_redis.state.revocations.receipt import Level
 from aragora_redis.tokens.entry import DAY, SHARDS, Entry
 from aragora_redis.tokens.operations import Joined, ShardKeys
-from aragora_redis.tokens.shard import Position, Shard
+from aragora_redis.tokens.position import Position
+from aragora_redis.tokens.shard import Shard
 
 ENTRY = Entry(int(time.time() // DAY), bytes(16), 7)
 

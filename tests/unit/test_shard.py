@@ -6,14 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from aragora_redis.tokens.entry import DAY, DayDigest, Entry, fingerprint
-from aragora_redis.tokens.shard import (
-    ACCEPTED_AFTER,
-    COUNTED_DAYS,
-    RING_ENTRIES,
-    Head,
-    Position,
-    Shard,
-)
+from aragora_redis.tokens.position import Position
+from aragora_redis.tokens.ring import Ring
+from aragora_redis.tokens.shard import ACCEPTED_AFTER, COUNTED_DAYS, Head, Shard
 
 DAY_NOW = 20_000
 NOW = DAY_NOW * DAY + 100.0
@@ -187,16 +182,14 @@ def test_a_history_that_cannot_be_followed_is_compared_in_full(there):
     assert follow(shard, there).full
 
 
-def test_an_overflown_ring_leads_to_a_comparison():
-    shard = loaded()
-    half = RING_ENTRIES // 2 + 1
-    shard.on_message(at(R1, 1, 1), [entry(number) for number in range(half)])
-    shard.on_message(at(R1, 1, 2), [entry(half + number) for number in range(half)])
-    assert not follow(shard, head(R2, 2, 0, {1: (R1, 1)})).full
-    shard = loaded()
-    shard.on_message(at(R1, 1, 1), [entry(number) for number in range(half)])
-    shard.on_message(at(R1, 1, 2), [entry(half + number) for number in range(half)])
-    assert follow(shard, head(R2, 2, 0, {1: (R1, 0)})).full
+@pytest.mark.parametrize(("survived", "full"), [(1, False), (0, True)])
+def test_an_overflown_ring_leads_to_a_comparison(survived, full):
+    ring, shard, seq = Ring(), loaded(), 1
+    shard.on_message(at(R1, 1, seq), [entry(seq)])
+    while not ring.keep(at(R1, 1, seq), [entry(seq)], own=False):
+        seq += 1
+        shard.on_message(at(R1, 1, seq), [entry(seq)])
+    assert follow(shard, head(R2, 2, 0, {1: (R1, survived)})).full is full
 
 
 def test_what_a_comparison_pulled_may_be_lost_too():

@@ -17,7 +17,8 @@ from aragora_redis.tokens import operations
 from aragora_redis.tokens.entry import DAY, DAYS, SCORES, SHARDS, Entry
 from aragora_redis.tokens.model import ShardModel
 from aragora_redis.tokens.operations import FEED_PAGE
-from aragora_redis.tokens.shard import Head, Position, Shard
+from aragora_redis.tokens.position import Position
+from aragora_redis.tokens.shard import Head, Shard
 
 ENTRY = Entry(int(time.time() // DAY), bytes(16), 7)
 

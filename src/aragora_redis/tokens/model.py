@@ -11,7 +11,8 @@ from copy import deepcopy
 from typing import Self
 
 from .entry import DAY, SUMS, DayDigest, Entry, fingerprint
-from .shard import Head, Position
+from .position import Position
+from .shard import Head
 
 
 class ShardModel:

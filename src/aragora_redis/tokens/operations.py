@@ -11,7 +11,8 @@ from ..errors import UnexpectedReplyError
 from ..operation import Argument, Kind, Lane, Operation, returnable
 from ..scripts.catalog import load
 from .entry import DAY, DAYS, DayDigest, Entry, all_revocations, can_be, read_blob
-from .shard import Head, Position
+from .position import Position
+from .shard import Head
 
 CALL_ENTRIES = 128
 """Entries in one join at most: a longer one would hold up the server."""

@@ -12,17 +12,15 @@ full comparison; nothing is removed but by expiry. See docs/protocol.md.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from msgspec import Struct, field
 
 from .entry import DAY, DayDigest, Entry
+from .position import Position
 from .replica import ShardReplica
+from .ring import Kept, Ring
 
-RING_ENTRIES = 65_536
-"""Entries that are remembered by their number; older ones are compared by digest instead."""
 COUNTED_DAYS = 33
 """From yesterday on: as many as a cut-off lives by default, and both ends."""
 ACCEPTED_AFTER = 600
@@ -30,20 +28,6 @@ ACCEPTED_AFTER = 600
 may be allowed, 300 s, on a clock that is as far behind as one that compares may be."""
 
 Key = tuple[int, bytes]
-
-
-class Position(NamedTuple):
-    """Up to where a history has been applied."""
-
-    nonce: bytes
-    rid: bytes
-    era: int
-    seq: int
-
-    @property
-    def tells(self) -> bool:
-        """Whether it names its history: without a replication id all of them look like one."""
-        return self.rid != b"0"
 
 
 class Head(Struct, frozen=True):
@@ -91,12 +75,6 @@ class Plan(Struct, frozen=True):
     new_era: bool = False
 
 
-class _Kept(NamedTuple):
-    at: Position
-    entries: tuple[Entry, ...]
-    own: bool
-
-
 class Shard:
     """The replica of one shard, the position, and what may have to be said again."""
 
@@ -108,8 +86,7 @@ class Shard:
         """The history that lacks nothing of what is known here: what it had lost was published
         again, or nothing was known when it was first seen."""
         self._must_compare = False
-        self._ring: deque[_Kept] = deque()
-        self._ring_entries = 0
+        self._ring = Ring()
         self._floors: dict[tuple[bytes, int], int] = {}
         self._dirty: dict[Key, Entry] = {}
         self._held_back: set[Key] = set()
@@ -135,7 +112,7 @@ class Shard:
         for entry in entries:
             _settle(self._dirty, entry)
             _settle(self._learned, entry)
-        self._keep(_Kept(position, tuple(entries), own))
+        self._keep(position, entries, own=own)
 
     @property
     def dirty(self) -> tuple[Entry, ...]:
@@ -182,7 +159,7 @@ class Shard:
         if self._has_passed(position):
             self._owe_again(entries, own=False)
             return False
-        self._keep(_Kept(position, tuple(entries), own=False))
+        self._keep(position, entries, own=False)
         if known is None or position.seq != known + 1:
             return False
         self.position = position
@@ -231,7 +208,7 @@ class Shard:
                 return False
             self._learn(entries)
             self.position = Position(mine.nonce, rid, era, seq)
-            self._keep(_Kept(self.position, tuple(entries), own=False))
+            self._keep(self.position, entries, own=False)
         return True
 
     def arrive(self, head: Head) -> bool:
@@ -254,9 +231,7 @@ class Shard:
         here = (there.rid, there.era)
         later = {era: seq for era, seq in self._floors.items() if era[1] > there.era}
         self._floors = later | {here: there.seq}
-        kept = [k for k in self._ring if _comes_after(k.at, there)]
-        self._ring = deque(kept)
-        self._ring_entries = sum(len(k.entries) for k in kept)
+        self._ring.retain([kept for kept in self._ring if _comes_after(kept.at, there)])
         self._learned.clear()
 
     def counted_days(self, now: float) -> list[int]:
@@ -319,16 +294,10 @@ class Shard:
         for day, members in days.items():
             self.replica.join(day, members)
 
-    def _keep(self, kept: _Kept) -> None:
-        if not kept.entries:
-            return
-        self._ring.append(kept)
-        self._ring_entries += len(kept.entries)
-        while self._ring_entries > RING_ENTRIES:
-            old = self._ring.popleft()
-            self._ring_entries -= len(old.entries)
-            era = (old.at.rid, old.at.era)
-            self._floors[era] = max(self._floors.get(era, 0), old.at.seq)
+    def _keep(self, at: Position, entries: Sequence[Entry], *, own: bool) -> None:
+        for gone in self._ring.keep(at, entries, own=own) if entries else ():
+            era = (gone.rid, gone.era)
+            self._floors[era] = max(self._floors.get(era, 0), gone.seq)
 
     def _collect_lost(self, head: Head, *, arrived: int) -> bool:
         """Move what `head`'s history lost out of the ring; True where the ring cannot tell.
@@ -337,7 +306,7 @@ class Shard:
         history without that era is a foreign one; before, the next may yet end below it.
         """
         here = (head.position.rid, head.position.era)
-        stay: deque[_Kept] = deque()
+        stay: list[Kept] = []
         for kept in self._ring:
             survived = head.surviving(kept.at.rid, kept.at.era)
             if (kept.at.rid, kept.at.era) == here:
@@ -349,8 +318,7 @@ class Shard:
                 stay.append(kept)
         for entry in self._dirty.values():
             _settle(self._learned, entry)
-        self._ring = stay
-        self._ring_entries = sum(len(kept.entries) for kept in stay)
+        self._ring.retain(stay)
         forgotten = {era: seq for era, seq in self._floors.items() if era != here}
         self._floors = {
             era: seq for era, seq in self._floors.items() if era == here or era[1] >= arrived

@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from ...tokens.shard import Position
+from ...tokens.position import Position
 
 Kept = Literal["none", "memory", "disk"]
 
