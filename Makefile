@@ -40,7 +40,7 @@ drills: ## Run the fault matrix, and the builds that must fail: an hour or more,
 soak: ## Run drill after drill with random seeds and faults, for an hour or as long as is said (HOURS=1 SEED=... MODES=sentinel,managed,cluster FAULTS=40)
 	@scripts/soak --hours "$(or $(HOURS),1)" --faults "$(or $(FAULTS),40)" $(if $(SEED),--seed "$(SEED)") $(if $(MODES),--modes "$(MODES)")
 
-bench: ## Measure this beside its peers on one Redis (SECONDS=2 ROUNDS=6 LOOP=uvloop CASES="check-* session" OUT=build/bench)
+bench: ## Measure this beside its peers on one Redis; without CASES all but those of minutes each, such as *-10m (SECONDS=2 ROUNDS=6 LOOP=uvloop CASES="check-* session" OUT=build/bench)
 	@scripts/setup
 	@scripts/group drills
 	@exec .venv/bin/python -m benchmarks.suite --seconds "$(or $(SECONDS),2)" --rounds "$(or $(ROUNDS),6)" --loop "$(or $(LOOP),asyncio)" $(if $(OUT),--out "$(OUT)") $(foreach case,$(CASES),'$(case)')

@@ -2,7 +2,8 @@
 
     make bench [SECONDS=2] [ROUNDS=6] [LOOP=uvloop] [CASES="check-* session"] [OUT=build/bench]
 
-Writes results.json, results.md, results.html and a picture for each case.
+Without cases it runs all but those that take minutes each, which `--list` marks. Writes
+results.json, results.md, results.html and a picture for each case.
 """
 
 from __future__ import annotations
@@ -64,7 +65,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.suite", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("cases", nargs="*", help="names or patterns; all by default")
+    long = ", ".join(case.name for case in CASES if case.long)
+    parser.add_argument(
+        "cases", nargs="*", help=f"names or patterns; by default all but those of minutes: {long}"
+    )
     parser.add_argument("--seconds", type=float, default=2.0, help="of one contestant's round")
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument(
@@ -75,7 +79,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.list:
         for case in CASES:
-            print(f"{case.name:18} {case.title}")
+            by_name = " (minutes: runs only where it is named)" if case.long else ""
+            print(f"{case.name:18} {case.title}{by_name}")
         return
     if given.seconds <= 0 or given.rounds < 1:
         parser.error("seconds and rounds are more than 0")

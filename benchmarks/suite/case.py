@@ -15,12 +15,16 @@ class Entry:
         task: which of its tasks.
         name: how it is called in the case.
         parameters: of the task.
+        at: where it is on the axis of its case.
+        line: which curve of its case it is a point of; none where there is but one.
     """
 
     contestant: str
     task: str
     name: str
     parameters: Mapping[str, int] = field(default_factory=dict)
+    at: int = 0
+    line: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ class Case:
         entries: who answers.
         measures: the figures shown, the telling one first.
         bars: what is to be reached.
-        axis: what the names of the entries count, where each is one point of a curve.
+        axis: what grows, where each entry is one point of a curve.
         long: it takes minutes, so it runs only where it is named.
     """
 

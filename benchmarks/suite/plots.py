@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import html
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib as mpl
 
 from .results import CaseResult, Results
 from .sample import MEASURES, figure
+from .sample import Figure as Found
 from .table import number, said
 from .verdict import Verdict
 
@@ -23,6 +25,7 @@ STYLE = (
     ".no{color:#b00020;font-weight:600}"
 )
 OURS = "#0b6e4f"
+COLOURS = (OURS, "#b35900", "#5a6775")
 
 
 def draw(result: CaseResult, path: Path) -> None:
@@ -33,31 +36,41 @@ def draw(result: CaseResult, path: Path) -> None:
 
 
 def _curves(result: CaseResult) -> Figure:
-    """A curve of each measure over what grows, with the spread of the rounds."""
+    """Each measure over what grows, a curve for each line, with the spread of the rounds."""
     case = result.case
-    names = [entry.name for entry in case.entries if result.answers.get(entry.name)]
-    counts = [int(name) for name in names]
+    lines = dict.fromkeys(entry.line for entry in case.entries)
     height = 1.9 * len(case.measures) + 0.6
     shown, axes = plt.subplots(
         len(case.measures), figsize=(8, height), sharex=True, squeeze=False, layout="constrained"
     )
     for measure, axis in zip(case.measures, axes[:, 0], strict=True):
-        found = [figure(measure, result.answers[name]) for name in names]
-        axis.plot(counts, [each.middle for each in found], "o-", color=OURS)
-        axis.fill_between(
-            counts,
-            [each.least for each in found],
-            [each.most for each in found],
-            color=OURS,
-            alpha=0.15,
-        )
+        for line, colour in zip(lines, cycle(COLOURS)):
+            points = _points(result, line, measure)
+            counts, found = list(points), list(points.values())
+            axis.plot(counts, [each.middle for each in found], "o-", color=colour, label=line)
+            axis.fill_between(
+                counts,
+                [each.least for each in found],
+                [each.most for each in found],
+                color=colour,
+                alpha=0.15,
+            )
         axis.set_xscale("log")
         axis.set_ylim(bottom=0)
         axis.set_title(MEASURES[measure].unit, loc="left", fontsize="small")
         axis.spines[["top", "right"]].set_visible(False)
     axes[-1, 0].set_xlabel(case.axis)
+    if len(lines) > 1:
+        axes[0, 0].legend(frameon=False, fontsize="small")
     shown.suptitle(case.title, fontsize="medium")
     return shown
+
+
+def _points(result: CaseResult, line: str, measure: str) -> dict[int, Found]:
+    """A measure of one line over what grows, where it was measured."""
+    samples = {e.at: result.answers.get(e.name) for e in result.case.entries if e.line == line}
+    found = {at: figure(measure, each) for at, each in samples.items() if each}
+    return {at: each for at, each in found.items() if any(each)}
 
 
 def _bars(result: CaseResult) -> Figure:

@@ -7,6 +7,7 @@ import json
 import time
 
 import pytest
+from benchmarks.suite.__main__ import main
 from benchmarks.suite.case import Bar, Case, Entry
 from benchmarks.suite.cases import CASES, chosen
 from benchmarks.suite.drive import by_arrivals, by_callers, by_threads
@@ -98,6 +99,44 @@ def test_cases_are_chosen_by_pattern():
     assert all(case.long for case in chosen(("*-10m",)))
     with pytest.raises(ValueError, match="check-256"):
         chosen(("chec",))
+
+
+def test_what_runs_only_where_it_is_named_is_said_where_cases_are_chosen(capsys, monkeypatch):
+    long = [case.name for case in CASES if case.long]
+    assert "grow-revocations" in long
+    monkeypatch.setattr("sys.argv", ["suite", "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    told = "".join(capsys.readouterr().out.split())
+    assert all(name in told for name in long)
+    monkeypatch.setattr("sys.argv", ["suite", "--list"])
+    main()
+    marked = [line for line in capsys.readouterr().out.splitlines() if "where it is named" in line]
+    assert [line.split()[0] for line in marked] == long
+
+
+def test_revocations_grow_from_a_thousand_to_ten_million():
+    (case,) = chosen(("grow-revocations",))
+    ten_million = {entry.line for entry in case.entries if entry.at == 10**7}
+    assert ten_million == {entry.line for entry in case.entries}
+    look_ups = [entry for entry in case.entries if entry.task == "is-revoked"]
+    assert sorted({entry.at for entry in look_ups}) == [10**3, 10**4, 10**5, 10**6, 10**7]
+    assert all(entry.parameters["entries"] == entry.at for entry in case.entries)
+
+
+def test_a_case_with_several_lines_is_a_curve_of_each_where_it_was_measured():
+    plots = pytest.importorskip("benchmarks.suite.plots")
+    entries = tuple(
+        Entry("c", "t", f"{line}: {at}", {}, at, line) for line in ("a", "b") for at in (1, 10)
+    )
+    case = Case("case", "a case", entries, ("median", "bytes"), axis="things")
+    quick, small = [Sample(median=1e-6)], [Sample(value=17.0)]
+    answers = {"a: 1": quick, "a: 10": quick, "b: 10": small}
+    shown = plots._curves(CaseResult(case, answers))
+    drawn = [[list(line.get_xdata()) for line in axis.lines] for axis in shown.axes]
+    assert drawn == [[[1, 10], []], [[], [10]]]
+    assert [text.get_text() for text in shown.axes[0].get_legend().get_texts()] == ["a", "b"]
+    plots.plt.close(shown)
 
 
 def test_the_target_travels_as_a_line_and_hides_its_password():

@@ -37,7 +37,7 @@ CASES: tuple[Case, ...] = (
 def chosen(patterns: tuple[str, ...]) -> tuple[Case, ...]:
     """The cases with one of these names, which may be patterns such as `check-*`.
 
-    For none all but the long ones.
+    For none all but those that take minutes each, which `Case.long` marks.
 
     Raises:
         ValueError: one of them fits no name.

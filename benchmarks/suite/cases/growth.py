@@ -5,13 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..case import Case, Entry
+from .tokens import CLAIMS, JTI
+
+HELD = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
+WEIGHED = HELD[2:]
+"""Fewer take no more memory than a process gains or loses by chance."""
 
 
 def _curve(
     of: str, title: str, task: str, parameter: str, points: Sequence[int], *measures: str
 ) -> Case:
-    entries = (Entry("growth", task, str(point), {parameter: point}) for point in points)
+    entries = (Entry("growth", task, str(point), {parameter: point}, at=point) for point in points)
     return Case(f"grow-{of}", title, tuple(entries), measures, axis=of)
+
+
+def _line(
+    line: str, contestant: str, task: str, points: Sequence[int], **parameters: int
+) -> tuple[Entry, ...]:
+    """One of several curves, over the number of revocations."""
+    return tuple(
+        Entry(contestant, task, f"{line}: {at}", {"entries": at, **parameters}, at, line)
+        for at in points
+    )
 
 
 CASES = (
@@ -46,5 +61,17 @@ CASES = (
         "instances",
         (1, 10, 50, 100, 200),
         *("client cpu", "server cpu", "wire"),
+    ),
+    Case(
+        "grow-revocations",
+        "is a token revoked, and the memory that it takes to know, by the number of revocations",
+        (
+            *_line(JTI, "ours", "is-revoked", HELD),
+            *_line(CLAIMS, "ours", "is-revoked", HELD, claims=1),
+            *_line("resident memory", "replica", "memory", WEIGHED),
+        ),
+        ("median", "p99", "client cpu", "bytes"),
+        axis="revocations",
+        long=True,
     ),
 )
