@@ -3,7 +3,7 @@
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 options = $(if $(PORT),--port "$(PORT)") $(if $(GATEWAYS),--gateways "$(GATEWAYS)") $(if $(MODE),--mode "$(MODE)") $(if $(DIR),--lab "$(DIR)")
 
-.PHONY: help setup up down test fuzz servers aragora drills soak bench scale hostile audit package pythons format lock clean
+.PHONY: help setup up down test fuzz servers aragora drills soak bench failover scale hostile audit package pythons format lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\): ## /  make \1\t/p' Makefile | expand -t 16
@@ -44,6 +44,11 @@ bench: ## Measure this beside its peers on one Redis; without CASES all but thos
 	@scripts/setup
 	@scripts/group drills
 	@exec .venv/bin/python -m benchmarks.suite --seconds "$(or $(SECONDS),2)" --rounds "$(or $(ROUNDS),6)" --loop "$(or $(LOOP),asyncio)" $(if $(OUT),--out "$(OUT)") $(foreach case,$(CASES),'$(case)')
+
+failover: ## Measure what callers feel of a failover under load, by the share of what one process can do (SHARES="20 50 80 95" OUT=build/failover)
+	@scripts/setup
+	@scripts/group drills
+	@exec .venv/bin/python -m benchmarks.failover_under_load $(if $(OUT),--out "$(OUT)") $(SHARES)
 
 scale: ## Measure how much this bears, for docs/scale.md: minutes, an hour or more with FULL=1 (FULL=1 SUBJECTS="revocations instances" OUT=build/scale)
 	@scripts/setup
