@@ -34,7 +34,7 @@ aragora: ## Run the real Aragora server on a Redis that dies: install it, and sh
 	@scripts/aragora
 	@pytest -m "aragora or not aragora" --timeout 300 tests/integration/test_aragora.py
 
-drills: ## Run the fault matrix, and the builds that must fail: an hour or more, some ten minutes for one MODE and OUTAGE (SEED=1 ROUNDS=1 MODE=sentinel|managed|cluster OUTAGE=fail-open|fail-closed)
+drills: ## Run the fault matrix, each of its faults three times in a lab of its own, and the builds that must fail: some five hours, three quarters of one for one MODE and OUTAGE (SEED=1 ROUNDS=1 MODE=sentinel|managed|cluster OUTAGE=fail-open|fail-closed)
 	@scripts/drills "$(or $(SEED),1)" "$(or $(ROUNDS),1)" "$(MODE)" "$(OUTAGE)"
 
 soak: ## Run drill after drill with random seeds and faults, for an hour or as long as is said (HOURS=1 SEED=... MODES=sentinel,managed,cluster FAULTS=40)
