@@ -67,6 +67,21 @@ class World(NamedTuple):
         return self._replace(instances=instances, stale=stale)
 
 
+def sign(world: World) -> int:
+    """A number that worlds share if all that differs is which instance is called what.
+
+    Else two share one by chance alone: once in 2^61.
+    """
+    primary, stale, instances, *rest = world
+    there, before = dict(primary.rows), dict(stale.rows) if stale is not None else {}
+    each = sorted(
+        hash((instance, there.get(index), before.get(index)))
+        for index, instance in enumerate(instances)
+    )
+    bare = stale and stale._replace(rows=())
+    return hash((primary._replace(rows=()), bare, *each, *rest))
+
+
 # --- what may happen ------------------------------------------------------------------------
 
 
