@@ -1,6 +1,6 @@
 """Explore the model of the revocation feed within given bounds: all orders of all that may happen.
 
-    python -m tests.model [--revocations 1] [--failovers 2] [--cuts 0] [--restarts 0]
+    python -m tests.model [--before 0] [--revocations 1] [--failovers 0] [--cuts 0] [--restarts 0]
 
 One process. A million states take some two minutes and 300 MB; it says meanwhile how far it is.
 """
@@ -15,7 +15,7 @@ import time
 
 from .explorer import Progress, explore
 from .instance import Rules
-from .world import Bounds, World, fault, sign, steps
+from .world import Bounds, fault, in_step, sign, steps
 
 
 def main() -> int:
@@ -26,6 +26,9 @@ def main() -> int:
     for name in Bounds._fields:
         default = Bounds._field_defaults[name]
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{default} by default")
+    parser.add_argument(
+        "--before", type=int, default=0, help="revocations that all know as it begins; 0 by default"
+    )
     parser.add_argument("--instances", type=int, default=2, help="2 by default")
     parser.add_argument(
         "--most",
@@ -49,7 +52,7 @@ def main() -> int:
 
     try:
         found = explore(
-            World.of(given.instances, bounds),
+            in_step(given.before, given.instances, bounds),
             lambda world: steps(world, rules),
             lambda world: fault(world, rules),
             most=given.most,

@@ -15,7 +15,7 @@ from .__main__ import main
 from .explorer import Step, explore
 from .instance import Rules
 from .store import Store
-from .world import Bounds, World, fault, sign, steps
+from .world import Bounds, World, fault, in_step, sign, steps
 
 TODAY = 20_000
 NOW = TODAY * DAY * 1_000_000
@@ -44,6 +44,11 @@ def explored(bounds, rules, *opening):
     world = World.of(2, bounds)
     for step in opening:
         world = dict(steps(world, rules))[step]
+    return visited(world, rules)
+
+
+def visited(world, rules):
+    """All that may follow a world."""
     return explore(
         world,
         lambda world: steps(world, rules),
@@ -121,6 +126,15 @@ def test_worlds_share_a_signature_only_if_nothing_differs_but_names():
             met.setdefault(sign(world), {world, renamed(world)}).add(world)
     assert max(map(len, met.values())) == 2, "more worlds than one and its twin share one"
     assert any(world.primary.rows for twins in met.values() for world in twins)
+
+
+def test_three_revocations_that_all_know_survive_a_failover_to_any_prefix_in_every_order():
+    world = in_step(3, 2, Bounds(revocations=0, failovers=1))
+    assert world.primary.members == 0b111
+    assert not list(steps(world._replace(left=Bounds(0)), Rules())), "nothing is under way"
+    found = visited(world, Rules())
+    assert found.bad is None
+    assert found.states > 1_000, "or there was nothing to explore"
 
 
 def test_wider_bounds_are_explored_by_hand(capsys, monkeypatch):

@@ -67,6 +67,16 @@ class World(NamedTuple):
         return self._replace(instances=instances, stale=stale)
 
 
+def in_step(before: int, instances: int, left: Bounds) -> World:
+    """Everybody is in step with a primary that holds so many revocations, of the first instance."""
+    world = World.of(instances, Bounds(before))
+    for _ in range(before):
+        world = dict(steps(world, Rules()))["revoke", "0"]
+        while calm := [each for _, each in steps(world, Rules()) if each.left == world.left]:
+            world = calm[0]
+    return world._replace(left=left)
+
+
 def sign(world: World) -> int:
     """A number that worlds share if all that differs is which instance is called what.
 
