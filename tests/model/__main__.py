@@ -2,7 +2,7 @@
 
     python -m tests.model [--before 0] [--revocations 1] [--failovers 0] [--cuts 0] [--restarts 0]
 
-One process. A million states take some two minutes and 300 MB; it says meanwhile how far it is.
+One process. A million states take some two minutes and 200 MB; it says meanwhile how far it is.
 """
 
 from __future__ import annotations
