@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from aragora_redis import SharedState
 from aragora_redis.lab import Lab
-from aragora_redis.rate_limit.gcra import Decision, Source
+from aragora_redis.rate_limit.gcra import Source
 
 from .suite.drive import OUTSTANDING, Arrival, capacity, clock, open_loop, poisson
 from .suite.sample import timed
@@ -105,7 +105,7 @@ class Felt(NamedTuple):
 
 def who(check: Arrival) -> str:
     """Who has decided."""
-    return check.said.source if isinstance(check.said, Decision) else "error"
+    return check.said if isinstance(check.said, Source) else "error"
 
 
 def milliseconds(checks: Iterable[Arrival]) -> dict[str, float]:
@@ -142,8 +142,8 @@ def moments(arrivals: Iterable[Arrival], killed: float) -> Iterator[dict[str, fl
 async def under_load(state: SharedState, lab: Lab, share: int, seconds: float) -> Felt:
     """Kill the primary after a third of a run, and tell what became of the checks."""
 
-    async def check(number: int) -> Decision:
-        return await state.rate_limits.check("api", f"user:{number % SUBJECTS}")
+    async def check(number: int) -> Source:
+        return (await state.rate_limits.check("api", f"user:{number % SUBJECTS}")).source
 
     rate = await capacity(check) * share / 100
     running = asyncio.create_task(open_loop(check, seconds, poisson(rate), OUTSTANDING))

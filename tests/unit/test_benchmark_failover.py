@@ -10,19 +10,13 @@ from benchmarks.failover_under_load import SHARES, Felt, write
 from benchmarks.suite.drive import Arrival
 
 from aragora_redis.errors import DeadlineError
-from aragora_redis.rate_limit.gcra import Decision, Source
+from aragora_redis.rate_limit.gcra import Source
 
 KILLED = 104.0
 
 
-def decided(source: Source) -> Decision:
-    return Decision(
-        allowed=True, limit=10, remaining=9, retry_after=0.0, reset_after=1.0, source=source
-    )
-
-
 def arrival(due: float, took: float, source: Source | None) -> Arrival:
-    return Arrival(due, took, decided(source) if source else DeadlineError("late"))
+    return Arrival(due, took, source or DeadlineError("late"))
 
 
 ARRIVALS = (
