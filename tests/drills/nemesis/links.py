@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+
+from aragora_redis.lab import Lab
+from aragora_redis.lab.admin import replication
 
 from .stage import UNTIL_SEEN, Fault, Stage
 
 FLAPS = 6
+HEARD_SECONDS = 20.0
 
 
 @asynccontextmanager
@@ -81,6 +88,7 @@ async def flapping_replicas(stage: Stage) -> AsyncIterator[None]:
     async with stage.band("flapping replicas", old, loses=None):
         yield
         await _flap(stage, old.name, replicas)
+        await _until_heard(stage, old.name, replicas)
 
 
 @asynccontextmanager
@@ -92,6 +100,7 @@ async def _one_way(stage: Stage, name: str) -> AsyncIterator[tuple[str, list[str
         yield old.name, replicas
         await stage.hold(4, 6)
         await stage.do(stage.lab.heal)
+        await _until_heard(stage, old.name, replicas)
 
 
 @asynccontextmanager
@@ -118,6 +127,32 @@ async def _flap(stage: Stage, one: str, others: Sequence[str]) -> None:
         await stage.hold(0.1, 1.2)
         await stage.do(stage.lab.heal)
         await stage.hold(0.1, 0.8)
+
+
+async def _until_heard(stage: Stage, primary: str, replicas: Sequence[str]) -> None:
+    """Wait until replicas have acknowledged what their primary has now.
+
+    A link that is back carries nothing until TCP tries again, which after a cut of five seconds may
+    be three later: until then the primary comes to refuse writes for want of a replica.
+    """
+    end = time.monotonic() + HEARD_SECONDS
+    had: int | None = None
+    while True:
+        has, heard = await stage.do(_acknowledged, stage.lab, primary)
+        had = has if had is None else had
+        if had is not None and len(heard) >= len(replicas) and min(heard) >= had:
+            return
+        if time.monotonic() > end:
+            raise TimeoutError(f"{primary} does not hear its replicas again")
+        await asyncio.sleep(0.05)
+
+
+def _acknowledged(lab: Lab, primary: str) -> tuple[int | None, list[int]]:
+    """The offset of a primary, None where it does not answer, and those acknowledged."""
+    node = lab.node(primary)
+    said = replication(node, lab._site.access(node))
+    rows = [row for key, row in said.items() if re.fullmatch(r"slave\d+", key)]
+    return said.get("master_repl_offset"), [row["offset"] for row in rows]
 
 
 def _others(stage: Stage, name: str) -> list[str]:
