@@ -113,16 +113,26 @@ class ServiceLacks(Event, frozen=True):
 
 
 class Degraded(Event, frozen=True):
-    """Operations are answered without Redis from now on."""
+    """Operations are answered without Redis from now on.
+
+    Attributes:
+        features: those whose operations, where not all have one Redis.
+    """
 
     reason: str
+    features: tuple[str, ...] = ()
 
 
 class Recovered(Event, frozen=True):
-    """Operations reach Redis again."""
+    """Operations reach Redis again.
+
+    Attributes:
+        after: seconds spent degraded.
+        features: see `Degraded`.
+    """
 
     after: float
-    """Seconds spent degraded."""
+    features: tuple[str, ...] = ()
 
 
 UNAVAILABLE = "unavailable"

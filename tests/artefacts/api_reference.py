@@ -58,7 +58,7 @@ CHAPTERS = (
         at="state",
         inner=("closed", "end_outages", "warn_not_ready"),
     ),
-    Chapter("Its status", "aragora_redis.state.status", ("Status", "OnDisk")),
+    Chapter("Its status", "aragora_redis.state.status", ("Status", "RedisStatus", "OnDisk")),
     Chapter("How far replicas are behind", "aragora_redis.topology.statement", ("Lag",)),
     Chapter("What a policies file says", "aragora_redis.policies"),
     Chapter(

@@ -13,15 +13,24 @@ from tests.fuzz.strategies import SPELLINGS, damaged, texts
 
 from aragora_redis.address import Address
 from aragora_redis.errors import AragoraRedisError, InvalidInputError, SettingsError
-from aragora_redis.settings import describe, from_env
+from aragora_redis.settings import Feature, describe, from_env, names
 from aragora_redis.settings.environment import variables
 from aragora_redis.settings.hosts import Hosts, dialed
 from aragora_redis.settings.session_keys import SessionKeySource
 from aragora_redis.settings.tls import Tls
 from aragora_redis.settings.urls import parse_url
 
-NAMES = sorted(variables())
-SECRETS = sorted(name for name, variable in variables().items() if variable.doc.secret)
+
+def with_those_of_features(given):
+    """Each that says where Redis is, for one feature too."""
+    starts = (names.REDIS, *(feature.variables for feature in Feature))
+    return sorted({name.replace(names.REDIS, start, 1) for name in given for start in starts})
+
+
+NAMES = with_those_of_features(variables())
+SECRETS = with_those_of_features(
+    name for name, variable in variables().items() if variable.doc.secret
+)
 FILES = sorted(
     name for name in NAMES if name.endswith(("_FILE", "_CA", "_CERT", "_KEY", "POLICIES"))
 )

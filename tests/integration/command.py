@@ -20,9 +20,9 @@ from pathlib import Path
 
 from aragora_redis.cli.app import command_line, run
 from aragora_redis.gateway import app, server
-from aragora_redis.state import connected, embedded
+from aragora_redis.state import connections, embedded
 
-_READ_AHEAD = (command_line(), app, server, connected, embedded)  # what runs would read
+_READ_AHEAD = (command_line(), app, server, connections, embedded)  # what runs would read
 _PROXY = """\
 #!{python} -IS
 import json, os, signal, socket, sys

@@ -257,6 +257,7 @@ async def _wrongly_set_up(env, watch):
         env | {"ARAGORA_REDIS_PASSWORD": wrong},
         env | {"ARAGORA_REDIS_SENTINEL_PASSWORD": wrong},
         {**alone, "ARAGORA_REDIS_URL": url, "ARAGORA_REDIS_PASSWORD": ""},
+        env | {"ARAGORA_RATE_LIMIT_REDIS_URL": url},
     ):
         state = SharedState.from_env(spoilt | {"ARAGORA_TOKENS_OUTBOX": ""})
         state.start()
@@ -269,6 +270,7 @@ async def _wrongly_set_up(env, watch):
     for spoilt in (
         {"ARAGORA_REDIS_URL": f"redis://u:{wrong}@:x"},
         {"ARAGORA_REDIS_URL": f"http://u:{right}@h"},
+        {"ARAGORA_TOKENS_REDIS_URL": f"http://u:{right}@h"},
         {"ARAGORA_DIGEST_KEY": "${" + PLANTED["stray"] + "}"},
         {"ARAGORA_GATEWAY_TOKEN": f"{PLANTED['gateway token']} {PLANTED['stray']}"},
         {"ARAGORA_SESSION_KEYS": PLANTED["session key"]},

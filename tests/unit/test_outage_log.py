@@ -25,7 +25,7 @@ SECRET = "hunter2-of-redis"
 @pytest.fixture
 def events():
     made = Events()
-    OutageLog(made, why=lambda: None).listen()
+    OutageLog(made, why=lambda _features: None).listen()
     made.emit(LinkUp("h:1", "fast", 0.0))
     return made
 
@@ -49,7 +49,7 @@ def test_an_outage_is_a_warning_each_way(events, caplog):
 
 def test_it_is_told_once_the_cause_is_known(caplog):
     events = Events()
-    OutageLog(events, why=lambda: None).listen()
+    OutageLog(events, why=lambda _features: None).listen()
     events.emit(Degraded("not connected yet"))
     assert not warnings(caplog)
     for _ in range(2):

@@ -26,6 +26,9 @@ IN_ONE_TIME = {
 }
 """Where `hmac.compare_digest` is called, and for what."""
 REVIEWED = {
+    ("cli/doctor.py", "own == settings.of(Feature.TOKENS)"): "settings, secrets by `Secret.__eq__`",
+    ("ops/desk/desk.py", "own != of_tokens"): "settings, secrets by `Secret.__eq__`",
+    ("state/connections.py", "Feature.TOKENS in features"): "names a feature",
     ("circuit/model.py", "token not in places"): "names a place, in our own process",
     ("gateway/dashboard/logins.py", "key.token == given"): "`Secret.__eq__`, in one time",
     ("gateway/oauth.py", "GENERATION in token.claims"): "whether a claim is there",

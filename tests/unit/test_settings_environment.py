@@ -86,26 +86,6 @@ def test_all_problems_are_told_at_once():
     assert "0123456789abcde" not in message
 
 
-@pytest.mark.parametrize("feature", ["CIRCUITS", "RATE_LIMIT", "SESSIONS", "TOKENS"])
-def test_a_redis_for_one_feature_alone_is_refused_and_not_passed_over(feature):
-    """Or its state would be on the Redis of all the others without a word."""
-    url = f"ARAGORA_{feature}_REDIS_URL"
-    said = problem(KEY | URL | {url: "redis://:hunter2@elsewhere"})
-    assert said.startswith(f"{url} is set, but one feature alone cannot have a Redis of its own")
-    assert "nothing was started" in said
-    assert "another ARAGORA_REDIS_URL (see docs/DEPLOYMENT.md), and unset it" in said
-    assert "hunter2" not in said
-    assert from_env(KEY | URL | {url: " "}).warnings == ()
-
-
-def test_what_is_set_for_one_feature_is_told_at_once_with_all_else():
-    names = ("ARAGORA_SESSIONS_REDIS_DB", "ARAGORA_TOKENS_REDIS_SENTINEL_HOSTS")
-    said = problem(dict.fromkeys(names, "1") | redis(DB="-1"))
-    assert said.startswith("the settings have 2 problems:")
-    assert f"\n- {', '.join(names)} are set, but one feature" in said
-    assert "\n- ARAGORA_REDIS_DB " in said
-
-
 @pytest.mark.parametrize(
     "environ",
     [

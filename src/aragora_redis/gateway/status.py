@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from ..errors import NotReadyError
 from ..settings import Mode
 from ..state.shared import SharedState
-from ..state.status import Health, OnDisk
+from ..state.status import Health, OnDisk, RedisStatus
 from ..telemetry.prometheus import Metrics, merged
 from .auth import Role, needs
 from .problems import answers
@@ -47,6 +47,8 @@ class StatusBody(BaseModel):
     """Seconds since the issuer's keys were fetched; null where none are published, or never."""
     lacks: tuple[str, ...]
     troubles: dict[str, str]
+    redis: tuple[RedisStatus, ...]
+    """Each Redis, where features have one of their own; else empty."""
 
 
 class Alive(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..settings import names
+from ..settings import Feature, names
 from ..settings.doc import Group
 from ..settings.environment import variables
 
@@ -54,6 +54,8 @@ def surroundings(environ: Mapping[str, str]) -> Surroundings:
     documented = variables().values()
     taken = {each.name for each in documented if each.doc.group in _LAB_GROUPS}.union(_LAB)
     taken.discard(names.DEADLINE)
-    kept = {name: text for name, text in environ.items() if name not in taken}
-    given = (name for name in environ if name in taken and environ[name].strip())
+    apart = tuple(feature.variables for feature in Feature)
+    left_out = {name for name in environ if name in taken or name.startswith(apart)}
+    kept = {name: text for name, text in environ.items() if name not in left_out}
+    given = (name for name in left_out if environ[name].strip())
     return Surroundings(kept, tuple(sorted(given)))

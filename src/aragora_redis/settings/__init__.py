@@ -11,12 +11,14 @@ from .hosts import Hosts
 from .model import (
     Cluster,
     Embedded,
+    Feature,
     GatewaySettings,
     HttpLimits,
     JwtSettings,
     Level,
     Mode,
     OnOutage,
+    Redis,
     Sentinel,
     SessionSettings,
     Settings,
@@ -32,6 +34,7 @@ __all__ = [
     "Cluster",
     "Credentials",
     "Embedded",
+    "Feature",
     "GatewaySettings",
     "Hosts",
     "HttpLimits",
@@ -39,6 +42,7 @@ __all__ = [
     "Level",
     "Mode",
     "OnOutage",
+    "Redis",
     "Row",
     "Secret",
     "Sentinel",
@@ -75,6 +79,6 @@ def lookalikes(environ: Mapping[str, str]) -> tuple[str, ...]:
 
     They are among `Settings.warnings` too, for whom the settings can be used.
     """
-    from . import reading  # noqa: PLC0415 - as above
+    from .load import lookalikes_anywhere  # noqa: PLC0415 - as above
 
-    return tuple(reading.lookalikes(environ))
+    return tuple(lookalikes_anywhere(environ))

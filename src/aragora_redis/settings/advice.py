@@ -21,9 +21,7 @@ def advice(reading: Reading) -> Iterator[str]:
             f"are lost when it ends; set {names.HOSTS} and {names.MASTER}, {names.URL}, "
             f"or {names.CLUSTER_NODES}"
         )
-    for name, reason in ignored(reading).items():
-        yield f"{name} is ignored, because {reason}"
-    yield from _overrides(reading)
+    yield from advice_on_redis(reading)
     if mode != "embedded" and env.digest_key is None:
         yield (
             f"{names.DIGEST_KEY} is not set: whoever can read Redis can guess user ids and weak "
@@ -33,16 +31,6 @@ def advice(reading: Reading) -> Iterator[str]:
         yield (
             f"{names.FAIL_OPEN} is true: during an outage each instance goes on with "
             "its share of a limit"
-        )
-    if any(tls_choice(reading)) and env.redis_tls_verify == "none":
-        yield (
-            f"{names.TLS_VERIFY} is none: whoever sits in between can read and answer; "
-            f"set {names.TLS_CA} instead"
-        )
-    if any(tls_choice(reading)) and env.redis_tls_verify == "ca" and env.redis_tls_ca is None:
-        yield (
-            f"{names.TLS_VERIFY} is ca and {names.TLS_CA} is not set: whoever has a certificate "
-            f"of any public authority can sit in between; set {names.TLS_CA}"
         )
     yield from _of_the_gateway(reading)
     for name, secret in (
@@ -54,6 +42,24 @@ def advice(reading: Reading) -> Iterator[str]:
         yield (
             f"{name} is shorter than {_HMAC_KEY_BYTES} bytes and may be found by "
             "trying; set a longer one"
+        )
+
+
+def advice_on_redis(reading: Reading) -> Iterator[str]:
+    """That of it which is about the way to Redis."""
+    env = reading.values
+    for name, reason in ignored(reading).items():
+        yield f"{name} is ignored, because {reason}"
+    yield from _overrides(reading)
+    if any(tls_choice(reading)) and env.redis_tls_verify == "none":
+        yield (
+            f"{names.TLS_VERIFY} is none: whoever sits in between can read and answer; "
+            f"set {names.TLS_CA} instead"
+        )
+    if any(tls_choice(reading)) and env.redis_tls_verify == "ca" and env.redis_tls_ca is None:
+        yield (
+            f"{names.TLS_VERIFY} is ca and {names.TLS_CA} is not set: whoever has a certificate "
+            f"of any public authority can sit in between; set {names.TLS_CA}"
         )
 
 

@@ -22,7 +22,6 @@ def contradictions(reading: Reading) -> tuple[str, ...]:
         *_passwords(reading),
         *_auth(reading),
         *_tls(reading),
-        *_level(reading),
         *_jwt(reading),
     )
 
@@ -173,13 +172,14 @@ def _tls(reading: Reading) -> Iterator[str]:
         )
 
 
-def _level(reading: Reading) -> Iterator[str]:
-    asked, mode = reading.values.tokens_level, mode_of(reading)
+def level_contradiction(asked: Level | None, reading: Reading) -> Iterator[str]:
+    """A sentence where what `revoke` waits for is more than the Redis of the tokens can give."""
+    mode = mode_of(reading)
     beyond: dict[Mode, tuple[Level, ...]] = {
         "standalone": ("replicated",),
         "embedded": ("primary", "replicated", "fsynced"),
     }
-    if asked in beyond.get(mode, ()):
+    if asked is not None and asked in beyond.get(mode, ()):
         yield (
             f"{names.TOKENS_LEVEL} is {asked}, which mode {mode} cannot give; "
             f"unset it, or set {names.HOSTS} and {names.MASTER}"

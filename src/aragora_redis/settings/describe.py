@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from .model import Settings
 
-_HIDDEN = ("warnings", "sources")
+_HIDDEN = ("apart", "feature", "warnings", "sources")
 
 
 class Row(Struct, frozen=True):
@@ -25,7 +26,15 @@ def describe(settings: Settings) -> list[Row]:
     Durations are in seconds.
     """
     shown = [("mode", settings.mode), *_flat(settings, "")]
-    return [Row(name, _text(value), settings.sources.get(name, "default")) for name, value in shown]
+    rows = [Row(name, _text(value), settings.sources.get(name, "default")) for name, value in shown]
+    for feature, redis in settings.apart:
+        own = settings.of(feature)
+        whole = replace(redis, deadline=own.deadline)
+        rows += [
+            Row(f"{feature}.redis.{name}", _text(value), redis.sources.get(name, "default"))
+            for name, value in [("mode", own.mode), *_flat(whole, "")]
+        ]
+    return rows
 
 
 def _flat(node: Struct, prefix: str) -> Iterator[tuple[str, object]]:

@@ -8,25 +8,50 @@ from pathlib import Path
 
 from ..errors import SettingsError
 from . import names
+from .apart import leading_nowhere, own_variables, readings_apart, renamed
 from .choice import ignored
-from .contradictions import contradictions
+from .contradictions import contradictions, level_contradiction
 from .credentials import Credentials
 from .environment import PREFIX
 from .files import reason_unreadable, reason_unsafe, secret_in
 from .hosts import Hosts
-from .model import Settings
-from .reading import Reading, read
+from .model import Feature, Settings
+from .reading import Reading, lookalikes, read
 from .resolve import build
 from .session_keys import SessionKeySource
 
 
 def load(environ: Mapping[str, str]) -> Settings:
     """See `aragora_redis.settings.from_env`."""
-    reading = read(environ)
-    problems = (*reading.problems, *contradictions(reading), *_unusable_files(reading))
+    reading, apart = read(environ), readings_apart(environ)
+    of_tokens = apart.get(Feature.TOKENS)
+    problems = (
+        *_problems(reading),
+        *(
+            renamed(problem, feature)
+            for feature, own in apart.items()
+            for problem in _problems(own)
+        ),
+        *level_contradiction(reading.values.tokens_level, of_tokens or reading),
+        *leading_nowhere(reading, apart, environ),
+    )
     if problems:
         raise SettingsError(_listed(problems))
-    return build(reading)
+    return build(reading, apart)
+
+
+def lookalikes_anywhere(environ: Mapping[str, str]) -> Iterator[str]:
+    """See `aragora_redis.settings.lookalikes`."""
+    yield from lookalikes(environ)
+    for feature in Feature:
+        own = own_variables(environ, feature)
+        yield from (renamed(warning, feature) for warning in lookalikes(own))
+
+
+def _problems(reading: Reading) -> Iterator[str]:
+    yield from reading.problems
+    yield from contradictions(reading)
+    yield from _unusable_files(reading)
 
 
 def _unusable_files(reading: Reading) -> Iterator[str]:

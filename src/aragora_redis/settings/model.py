@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ..address import Address
 from . import names
@@ -53,6 +55,47 @@ class Embedded(Struct, frozen=True):
 
 
 Topology = Sentinel | Cluster | Standalone | Embedded
+
+
+class Feature(StrEnum):
+    """What may have a Redis of its own."""
+
+    TOKENS = "tokens"
+    SESSIONS = "sessions"
+    LIMITS = "limits"
+    CIRCUITS = "circuits"
+
+    @property
+    def variables(self) -> str:
+        """What the names of its variables begin with, as those of all do with `names.REDIS`."""
+        return f"ARAGORA_{'RATE_LIMIT' if self is Feature.LIMITS else self.value.upper()}_REDIS_"
+
+
+class Redis(Struct, frozen=True, kw_only=True):
+    """A Redis of their own for some features: nothing but the deadline is taken over from others.
+
+    Attributes: see those of `Settings`.
+    """
+
+    topology: Topology
+    credentials: Credentials = ANONYMOUS
+    sentinel_credentials: Credentials = ANONYMOUS
+    db: int = 0
+    tls: Tls | None = None
+    sentinel_tls: Tls | None = None
+    hosts: Hosts | None = None
+    deadline: float | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether they lead to the same in the same way, wherever that was said."""
+        return isinstance(other, Redis) and self._said() == other._said()
+
+    def __hash__(self) -> int:
+        return hash(self._said())
+
+    def _said(self) -> tuple[object, ...]:
+        return tuple(getattr(self, name) for name in self.__struct_fields__ if name != "sources")
 
 
 class TokenSettings(Struct, frozen=True):
@@ -173,6 +216,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         prefix: first part of every key.
         expected_instances: what the fleet's size is taken for while it was never seen.
         instance_id: this instance's name in logs and presence; None lets it name itself.
+        apart: features that have a Redis of their own, and which; the others use the one above.
+        feature: that whose own Redis this is, see `of`.
         warnings: what the operator should hear once at start.
         sources: where each value came from, by its dotted name; what is absent is a default.
     """
@@ -198,6 +243,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     log_level: LogLevel = "INFO"
     log_format: LogFormat = "text"
     gateway: GatewaySettings = GatewaySettings()
+    apart: tuple[tuple[Feature, Redis], ...] = ()
+    feature: Feature | None = None
     warnings: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
 
@@ -209,7 +256,31 @@ class Settings(Struct, frozen=True, kw_only=True):
         return hash(self._said())
 
     def _said(self) -> tuple[object, ...]:
-        return tuple(getattr(self, name) for name in self.__struct_fields__ if name != "sources")
+        unsaid = ("feature", "sources")
+        return tuple(getattr(self, name) for name in self.__struct_fields__ if name not in unsaid)
+
+    def of(self, feature: Feature | None) -> Settings:
+        """These with one Redis alone: a feature's, or that of all which have none of their own."""
+        own = dict(self.apart).get(feature) if feature is not None else None
+        if own is None:
+            return replace(self, apart=()) if self.apart else self
+        others = {
+            name: source
+            for name, source in self.sources.items()
+            if name.split(".", 1)[0] not in (*_OF_REDIS, "mode")
+        }
+        found = {name: getattr(own, name) for name in _OF_REDIS}
+        if own.deadline is None:
+            found["deadline"] = self.deadline
+        return replace(self, **found, apart=(), feature=feature, sources={**others, **own.sources})
+
+    def each_redis(self) -> dict[Settings, tuple[Feature, ...]]:
+        """These for each Redis that any feature uses, see `of`, and which features do."""
+        found: dict[Settings, tuple[Feature, ...]] = {}
+        for feature in Feature:
+            own = self.of(feature)
+            found[own] = (*found.get(own, ()), feature)
+        return found
 
     @property
     def fingerprint(self) -> str:
@@ -220,9 +291,15 @@ class Settings(Struct, frozen=True, kw_only=True):
     def password_setting(self) -> str:
         """Which setting proves to Redis who we are, or would where none does."""
         if self.credentials.auth != "password":
-            return names.AUTH
+            return self.variable(names.AUTH)
         found = (self.sources.get(f"credentials.{name}") for name in ("password_file", "secret"))
-        return next(filter(None, found), names.PASSWORD)
+        return self.variable(next(filter(None, found), names.PASSWORD))
+
+    def variable(self, name: str) -> str:
+        """The variable that is for this Redis what another is for the one of all."""
+        if self.feature is None:
+            return name
+        return name.replace(names.REDIS, self.feature.variables, 1)
 
     @property
     def mode(self) -> Mode:
@@ -236,6 +313,9 @@ class Settings(Struct, frozen=True, kw_only=True):
                 return "standalone"
             case Embedded():
                 return "embedded"
+
+
+_OF_REDIS = tuple(name for name in Redis.__struct_fields__ if name != "sources")
 
 
 def fingerprint_of(key: bytes) -> str:

@@ -4,6 +4,8 @@
 
 from typing import Final
 
+REDIS: Final = "ARAGORA_REDIS_"
+"""What the names of all begin with that say where Redis is."""
 MODE: Final = "ARAGORA_REDIS_MODE"
 URL: Final = "ARAGORA_REDIS_URL"
 HOSTS: Final = "ARAGORA_REDIS_SENTINEL_HOSTS"

@@ -10,19 +10,12 @@ from pydantic import ValidationError
 
 from .doc import Doc
 from .environment import PREFIX, Environment, variables
+from .model import Feature
 from .secret import unexpanded
 
 # Families in which a name we do not know is compared with ours. The real Aragora has many other
 # variables of the prefix ARAGORA_, which are none of our business.
 _FAMILIES = ("ARAGORA_REDIS_", "ARAGORA_TOKENS_")
-_OF_ONE_FEATURE = (
-    "ARAGORA_CIRCUITS_REDIS_",
-    "ARAGORA_RATE_LIMIT_REDIS_",
-    "ARAGORA_SESSIONS_REDIS_",
-    "ARAGORA_TOKENS_REDIS_",
-)
-"""Where `ARAGORA_REDIS_*` for one feature would be. Were they left alone, like other names that are
-not read, its state would be on another Redis than its operator means."""
 _LIKENESS = 0.75
 _ELSEWHERE = {
     "DATABASE": "DB",
@@ -70,7 +63,7 @@ def read(environ: Mapping[str, str]) -> Reading:
     return Reading(
         values=values_read,
         given=frozenset(given),
-        problems=(*unusable.values(), *refused, *_of_one_feature(environ)),
+        problems=(*unusable.values(), *refused),
         warnings=tuple(lookalikes(environ)),
     )
 
@@ -96,19 +89,6 @@ def _refusal(name: str, text: str, reason: ValueError | None) -> str:
     seen = "cannot be used" if doc.secret else f"cannot be {text[:_QUOTED]!r}"
     why = f": {reason}" if reason else ""
     return f"{name} {seen}{why}; set it to {doc.form.replace('`', '')}"
-
-
-def _of_one_feature(environ: Mapping[str, str]) -> Iterator[str]:
-    given = sorted(
-        name for name, text in environ.items() if name.startswith(_OF_ONE_FEATURE) and text.strip()
-    )
-    if given:
-        are, them = ("are", "them") if len(given) > 1 else ("is", "it")
-        yield (
-            f"{', '.join(given)} {are} set, but one feature alone cannot have a Redis of its own "
-            "yet, so nothing was started; run what is to have one in another process, with another "
-            f"ARAGORA_REDIS_URL (see docs/DEPLOYMENT.md), and unset {them}"
-        )
 
 
 def _unusable(name: str, text: str) -> str | None:
@@ -145,8 +125,11 @@ def lookalikes(environ: Mapping[str, str]) -> Iterator[str]:
 
     One that stands beside ours is nobody's typo: the real Aragora has some that are nearly ours.
     """
+    features = tuple(feature.variables for feature in Feature)  # which are read under other names
     for name in sorted(environ):
         if not name.startswith(PREFIX) or name in variables() or name in _OF_ARAGORA:
+            continue
+        if name.startswith(features):
             continue
         meant = _barely_another(name) or _alike_in_family(name)
         if meant and not environ.get(meant, "").strip():

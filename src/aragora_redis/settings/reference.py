@@ -37,9 +37,12 @@ Sentinels together with a Redis Cluster are refused.
 A variable of its own replaces the same part of the URL. A value in which `${NAME}` or `$(NAME)` was
 left unexpanded is refused.
 
-One feature alone cannot have a Redis of its own yet: `ARAGORA_TOKENS_REDIS_*`,
-`ARAGORA_SESSIONS_REDIS_*`, `ARAGORA_RATE_LIMIT_REDIS_*` and `ARAGORA_CIRCUITS_REDIS_*` are refused.
-What can be done instead: [Choosing a topology](DEPLOYMENT.md#choosing-a-topology).
+A feature may have a Redis of its own: `ARAGORA_TOKENS_REDIS_*`, `ARAGORA_SESSIONS_REDIS_*`,
+`ARAGORA_RATE_LIMIT_REDIS_*` and `ARAGORA_CIRCUITS_REDIS_*` stand for all the variables that begin
+with `ARAGORA_REDIS_`, such as `ARAGORA_TOKENS_REDIS_URL`. They say all of it: nothing but the
+deadline is taken over, no password above all. `ARAGORA_REDIS_*` say where the features are that
+have none of their own. What is kept where:
+[A Redis for one feature](DEPLOYMENT.md#a-redis-for-one-feature).
 """
 
 _NOTES = {

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
 from ..address import Address
-from .advice import advice
+from . import names
+from .advice import advice, advice_on_redis
+from .apart import renamed
 from .choice import first, jwt_algorithms, mode_of, tls_choice, url_in_use
 from .credentials import ANONYMOUS, AwsCache, Credentials
 from .environment import Environment
@@ -12,9 +18,11 @@ from .model import (
     DEFAULT_DIGEST_KEY,
     Cluster,
     Embedded,
+    Feature,
     GatewaySettings,
     HttpLimits,
     JwtSettings,
+    Redis,
     Sentinel,
     SessionSettings,
     Settings,
@@ -29,8 +37,8 @@ from .tls import Tls
 from .urls import RedisUrl
 
 
-def build(reading: Reading) -> Settings:
-    """The settings of a reading that has no problems and no contradictions."""
+def redis_of(reading: Reading) -> Redis:
+    """Where Redis is, of a reading that has no problems and no contradictions."""
     env = reading.values
     url = url_in_use(reading)
     tls_on, sentinel_tls_on = tls_choice(reading)
@@ -41,7 +49,7 @@ def build(reading: Reading) -> Settings:
         verify=env.redis_tls_verify,
     )
     connected = mode_of(reading) != "embedded"
-    return Settings(
+    return Redis(
         topology=_topology(reading),
         credentials=_credentials(env, url) if connected else ANONYMOUS,
         sentinel_credentials=Credentials(env.redis_sentinel_username, env.redis_sentinel_password)
@@ -51,7 +59,24 @@ def build(reading: Reading) -> Settings:
         tls=tls if tls_on else None,
         sentinel_tls=tls if sentinel_tls_on else None,
         hosts=Hosts(env.redis_hosts_file) if env.redis_hosts_file else None,
+        deadline=env.redis_deadline if names.DEADLINE in reading.given else None,
+        sources=sources(reading),
+    )
+
+
+def build(reading: Reading, apart: Mapping[Feature, Reading]) -> Settings:
+    """The settings of such a reading, and of those of features that have a Redis of their own."""
+    env, redis = reading.values, redis_of(reading)
+    return Settings(
+        topology=redis.topology,
+        credentials=redis.credentials,
+        sentinel_credentials=redis.sentinel_credentials,
+        db=redis.db,
+        tls=redis.tls,
+        sentinel_tls=redis.sentinel_tls,
+        hosts=redis.hosts,
         deadline=env.redis_deadline,
+        apart=tuple((feature, _redis_apart(feature, own)) for feature, own in apart.items()),
         fail_open=env.rate_limit_fail_open,
         policies=env.policies,
         tokens=TokenSettings(
@@ -107,9 +132,23 @@ def build(reading: Reading) -> Settings:
             grace=env.jwt_secret_grace,
             hold=env.jwt_jwks_hold,
         ),
-        warnings=(*reading.warnings, *advice(reading)),
-        sources=sources(reading),
+        warnings=(
+            *reading.warnings,
+            *advice(reading),
+            *(
+                renamed(warning, feature)
+                for feature, own in apart.items()
+                for warning in (*own.warnings, *advice_on_redis(own))
+            ),
+        ),
+        sources=redis.sources,
     )
+
+
+def _redis_apart(feature: Feature, own: Reading) -> Redis:
+    redis = redis_of(own)
+    sources = {name: renamed(source, feature) for name, source in redis.sources.items()}
+    return replace(redis, sources=sources)
 
 
 def _topology(reading: Reading) -> Topology:

@@ -1,80 +1,101 @@
-"""What a `SharedState` has beyond this process when there is a Redis: the parts, wired."""
+"""A Redis of one instance: the way there, its row in the fleet, and whether it serves."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import secrets
-from collections.abc import Callable, Collection, Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Self
+
+from msgspec import Struct
 
 from ..clock import Clock, ServerTime
 from ..errors import AragoraRedisError, LinkDownError
-from ..events import Events, PoliciesDiffer
+from ..events import Events
 from ..link.reach import reach
 from ..link.route import Route
 from ..link.supervision import supervised
 from ..operation import Lane
 from ..rate_limit.share import FleetSize
 from ..settings import Settings
-from ..slots import key_slot
-from ..tokens.entry import ALL_SHARDS, SHARDS
+from .ground import Ground
 from .presence import Presence
 from .replica_lag import ReplicaLag
-from .revocations.commitment import RedisSide
-from .revocations.feed import TokenFeed
 from .service import Service
+from .status import RedisStatus, health_of
 from .tally import Tally
 
-FINISH_LIMIT = 1.0
-"""Seconds that is waited at the end for Redis to take what it has not got."""
+KNOWS_NOTHING = "-"
+"""In place of the eras of an instance that knows nothing that any history could lack."""
 
 
-class Connected:
-    """Reach, presence and feed of one instance.
+class Instance(Struct, frozen=True):
+    """Whose it is: its random id, what tells its policies, its clock, and who hears of events."""
 
-    Args:
-        channels: what to subscribe to beside the feed.
+    boot_id: str
+    policies: Callable[[], str]
+    clock: Clock
+    events: Events
+
+
+class Hearers(Struct, frozen=True):
+    """Who is told of what a Redis does.
+
+    Attributes:
+        channels: what to subscribe to.
         on_push: gets every published message.
         on_link_up: told that messages are published to us again.
         on_accepted: told of each accepted beat: Redis takes writes.
-        on_new_history: told that what Redis holds may lack what was written last.
-        prepared: waits until this instance has what it must publish as soon as it follows.
-        outbox: a word for how the outbox on disk is.
+        on_differing: told with each how many instances go by other policies.
+        on_new_history: told that what it holds may lack what was written last.
+    """
+
+    channels: tuple[bytes, ...] = ()
+    on_push: tuple[Callable[[list[Any]], None], ...] = ()
+    on_link_up: tuple[Callable[[], None], ...] = ()
+    on_accepted: tuple[Callable[[], None], ...] = ()
+    on_differing: tuple[Callable[[int], None], ...] = ()
+    on_new_history: tuple[Callable[[], None], ...] = ()
+
+    @classmethod
+    def of_all(cls, several: Sequence[Hearers]) -> Self:
+        """All of several, in their order."""
+        fields = cls.__struct_fields__
+        return cls(*(sum((getattr(each, name) for each in several), ()) for name in fields))
+
+
+class Connected:
+    """Reach and presence of one instance in one Redis.
+
+    Args:
+        settings: with this Redis alone.
+        instance: whose it is.
+        hearers: told of what it does.
+        features: those whose Redis it is; empty where it is that of all.
+        decides: whether it decides on rate limits.
     """
 
     def __init__(
         self,
         settings: Settings,
+        instance: Instance,
+        hearers: Hearers,
         *,
-        boot_id: str,
-        policies: Callable[[], str],
-        clock: Clock,
-        events: Events,
-        service: Service,
-        fleet: FleetSize,
-        channels: tuple[bytes, ...],
-        on_push: Callable[[list[Any]], None],
-        on_link_up: Callable[[], None],
-        on_accepted: Callable[[], None],
-        on_new_history: Callable[[], None],
-        prepared: Callable[[], Coroutine[Any, Any, None]],
-        outbox: Callable[[], str],
+        features: tuple[str, ...],
+        decides: bool,
     ) -> None:
-        self._on_other_push = on_push
-        self._on_link_up = on_link_up
-        self._on_accepted = on_accepted
-        self._on_new_history = on_new_history
-        self._prepared = prepared
+        clock, events = instance.clock, instance.events
+        self.settings = settings
+        self.features = features
+        self._hearers = hearers
+        self._decides = decides
         self._events = events
-        self._differing = 0
-        self._said_differing = False
         self._clock = clock
-        self._service = service
         self._tasks: list[asyncio.Task[None]] = []
-        name = settings.instance_id or boot_id
-        self._tally = tally = Tally()
+        self._name = settings.instance_id or instance.boot_id
+        self._tally = Tally()
         self._end_tally: Callable[[], None] = lambda: None
+        self.service = Service(clock, events, whole=self._whole, features=features)
+        self.fleet = FleetSize(expected=settings.expected_instances)
         self.reach = reach(
             settings,
             clock=clock,
@@ -85,58 +106,36 @@ class Connected:
             on_doubt=self._on_doubt,
             on_moved=self._on_moved,
         )
+        self.reach.channels = hearers.channels
         self.executor = self.reach.executor
         self.lag = ReplicaLag(self.executor)
-        self.feed = TokenFeed(
-            self.executor,
-            clock,
-            events,
-            prefix=settings.prefix,
-            nonce=secrets.token_hex(8).encode(),
-            holder=boot_id,
-            instances=self._instances,
-            proven_at=self._proven_at,
-            server_time=lambda shard: self._server_time(self._slots[shard]),
-            on_reconciled=self._on_reconciled,
-        )
-        self._slots = [key_slot(keys.head) for keys in self.feed.keys]
-        self._holders: list[Route | None] = [None] * SHARDS
-        self.reach.channels = (*self.feed.channels, *channels)
         self.presence = Presence(
             self.executor,
             clock,
             prefix=settings.prefix,
-            boot_id=boot_id,
-            policies=policies,
-            row=lambda: " ".join(
-                (
-                    f"{self.staleness():.1f}",
-                    tally.take(),
-                    settings.fingerprint,
-                    f"{outbox()} {sum(len(shard.replica) for shard in self.feed.shards)}",
-                    name,
-                )
-            ),
+            boot_id=instance.boot_id,
+            policies=instance.policies,
+            row=self._row,
             eras=self._eras,
-            fleet=fleet,
+            fleet=self.fleet,
             on_beat=self._on_beat,
         )
 
+    @property
+    def ground(self) -> Ground:
+        """What operations run on."""
+        return Ground(self.executor, self.service, self.fleet, self.server_now, self.reach)
+
     def start(self) -> None:
         """Connect and follow in the background."""
-        self._end_tally = self._tally.listen(self._events)
+        if self._decides:
+            self._end_tally = self._tally.listen(self._events)
         self.reach.start()
-        parts = {
-            "presence": self.presence.run,
-            "the revocation feed": self._follow,
-            "the replicas' lag": self.lag.run,
-        }
+        parts = self._parts()
         self._tasks = [asyncio.create_task(supervised(*part)) for part in parts.items()]
 
-    async def _follow(self) -> None:
-        # Whoever follows says that it has published what it had.
-        await self._prepared()
-        await self.feed.run()
+    def _parts(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+        return {"presence": self.presence.run, "the replicas' lag": self.lag.run}
 
     async def close(self) -> None:
         """End all connections and tasks."""
@@ -146,40 +145,13 @@ class Connected:
             task.cancel()
         try:
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FINISH_LIMIT):
-                    await self.feed.finish()
+            await self._finish()
             await self.presence.leave()
         finally:
             await self.reach.close()
 
-    def for_tokens(self, ready: Callable[[], bool]) -> RedisSide:
-        """What revocations need of all this."""
-        return RedisSide(
-            executor=self.executor,
-            required=self.reach.required_replicas,
-            ready=ready,
-            staleness=self.staleness,
-            nonce=self.feed.nonce,
-            keys=self.feed.keys,
-            wake=self.feed.wake,
-            replicating=self.reach.replicating,
-        )
-
-    @property
-    def reconciled(self) -> bool:
-        """Whether a starting instance may trust what it has loaded, and knows how old that is.
-
-        It has looked once more since all others had published what they knew.
-        """
-        agreed, feed = self.presence.agreed_since, self.feed
-        if agreed is None or feed.looked_at < agreed:
-            return False
-        return feed.loaded and feed.settled and feed.fresh_at() > float("-inf")
-
-    def staleness(self, shards: Collection[int] = ALL_SHARDS) -> float:
-        """Seconds since this instance was certainly in step with the real primary."""
-        return self._clock.monotonic() - self.feed.fresh_at(shards)
+    async def _finish(self) -> None:
+        """Let Redis have what it has not got."""
 
     def server_now(self) -> float:
         """The clock of a primary in Unix seconds; ours until one was read."""
@@ -199,65 +171,77 @@ class Connected:
 
     def troubles(self) -> dict[str, str]:
         """What cannot be reached now, and why."""
-        found = self.reach.troubles
-        if self.feed.trouble is not None:
-            found["feed"] = self.feed.trouble
-        return found
+        return self.reach.troubles
+
+    def status(self) -> RedisStatus:
+        """How it is seen from here."""
+        reach = self.reach
+        down, degraded, watcher = reach.down, self.service.degraded, reach.watcher
+        return RedisStatus(
+            features=self.features,
+            mode=self.settings.mode,
+            health=health_of(down=down, degraded=degraded, replacing=reach.replacing),
+            reason=down or degraded,
+            primary=reach.primary,
+            epoch=reach.epoch,
+            replicas=reach.required_replicas(),
+            instances=self.presence.instances,
+            sentinels=len(watcher.panel.recent(self._clock.monotonic())) if watcher else None,
+        )
+
+    def _row(self) -> str:
+        """The words of the row in the fleet, see `scripts/beat.lua`."""
+        return " ".join(
+            (
+                f"{self.staleness():.1f}",
+                self._tally.take(),
+                self.settings.fingerprint,
+                self._holds(),
+                self._name,
+            )
+        )
+
+    def staleness(self) -> float:
+        """Seconds by which what is held here of this Redis may be behind it."""
+        return 0.0
+
+    def _holds(self) -> str:
+        """How the outbox is, and how many revocations are held, in words."""
+        return "none 0"
+
+    def _eras(self) -> str:
+        return KNOWS_NOTHING
 
     def _on_beat(self, error: AragoraRedisError | None) -> None:
         if error is not None:
-            self._service.failed(error)
+            self.service.failed(error)
         if self.reach.down is not None or self.reach.doubted:
             return
-        if (agreed := self.presence.agreed_since) is not None and agreed > self.feed.looked_at:
-            self.feed.wake()
         if error is None:
-            self._service.answered()
-            self._on_accepted()
-            self._compare_policies()
-
-    def _compare_policies(self) -> None:
-        """Say once that instances differ, and once that they do not any more.
-
-        Of a file that all of them follow some hear a second before the others: who differs counts
-        when the next beat says so too.
-        """
-        before, self._differing = self._differing, self.presence.differing
-        settled = self._differing if self._differing and before else 0
-        if bool(settled) != self._said_differing and (settled or not self._differing):
-            self._said_differing = bool(settled)
-            self._events.emit(PoliciesDiffer(settled))
+            self.service.answered()
+            for hear in self._hearers.on_accepted:
+                hear()
+            for tell in self._hearers.on_differing:
+                tell(self.presence.differing)
 
     def _on_doubt(self, doubt: str) -> None:
-        self._service.failed(LinkDownError(doubt))
+        self.service.failed(LinkDownError(doubt))
 
-    def _proven_at(self, shard: int) -> float | None:
-        return self.reach.proven_at(self._slots[shard], self.presence.accepted_at)
-
-    def _on_reconciled(self) -> None:
-        self.presence.poke()
-        self._on_new_history()
+    def _whole(self) -> bool:
+        return self.reach.down is None
 
     def _instances(self) -> int:
         return self.presence.instances
 
-    def _eras(self) -> str:
-        return self.feed.eras
-
     def _on_push(self, push: list[Any]) -> None:
-        self.feed.on_push(push)
-        self._on_other_push(push)
+        for hear in self._hearers.on_push:
+            hear(push)
 
-    def _on_up(self, route: Route, lane: Lane) -> None:
+    def _on_up(self, route: Route, lane: Lane) -> None:  # noqa: ARG002 - others ask which route
         if lane is Lane.BULK:
-            leads = self.reach.lead
-            self.feed.on_link_up([i for i, slot in enumerate(self._slots) if leads(slot) is route])
-            self._on_link_up()
+            for hear in self._hearers.on_link_up:
+                hear()
         self.presence.poke()
 
     def _on_moved(self) -> None:
-        """A shard that has another holder is looked at from the ground: its history is another."""
-        holders = [self.reach.lead(slot) for slot in self._slots]
-        moved = [i for i, holder in enumerate(holders) if holder is not self._holders[i]]
-        self._holders = holders
-        self.feed.on_link_up(moved)
+        """Slots have other holders."""

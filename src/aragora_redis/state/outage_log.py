@@ -14,18 +14,20 @@ class OutageLog:
     """Says that Redis cannot be used, and that it can again, while nobody else logs the events.
 
     Args:
-        why: why Redis cannot be written now, or None: the cause itself, where an event has only
-            what an operation was told of it.
+        why: why the Redis of some features, or that of all, cannot be written now, or None: the
+            cause itself, where an event has only what an operation was told of it.
     """
 
-    def __init__(self, events: Events, *, why: Callable[[], str | None]) -> None:
+    def __init__(self, events: Events, *, why: Callable[[tuple[str, ...]], str | None]) -> None:
         self._events = events
         self._why = why
-        self._tried = self._waits = False
+        self._tried = False
+        self._waiting: set[tuple[str, ...]] = set()
 
     def listen(self) -> Callable[[], None]:
         """Begin; the returned call ends it."""
-        self._tried = self._waits = False
+        self._tried = False
+        self._waiting.clear()
         return self._events.subscribe(self._hear, to=(LinkUp, Unreachable, Degraded, Recovered))
 
     def _hear(self, event: Event) -> None:
@@ -34,18 +36,19 @@ class OutageLog:
                 self._tried = True
             case Unreachable(_, reason):
                 self._tried = True
-                if self._waits:
-                    self._waits = False
-                    self._tell(Degraded(reason))
-            case Degraded(reason):
+                waiting, self._waiting = self._waiting, set()
+                for features in sorted(waiting):
+                    self._tell(Degraded(reason, features))
+            case Degraded(reason, features):
                 # A server that is silent has operations fail before it is given up itself.
-                self._waits = not self._tried
-                if not self._waits:
-                    self._tell(Degraded(self._why() or reason))
-            case Recovered():
-                if not self._waits:
+                if self._tried:
+                    self._tell(Degraded(self._why(features) or reason, features))
+                else:
+                    self._waiting.add(features)
+            case Recovered(features=features):
+                if features not in self._waiting:
                     self._tell(event)
-                self._waits = False
+                self._waiting.discard(features)
 
     def _tell(self, event: Degraded | Recovered) -> None:
         if not self._events.logged:
@@ -54,6 +57,7 @@ class OutageLog:
 
 def told_of_outage(event: Degraded | Recovered) -> str:
     """Such an event in words."""
+    redis = f"the Redis of {', '.join(event.features)}" if event.features else "Redis"
     if isinstance(event, Degraded):
-        return f"degraded: Redis cannot be used: {event.reason}"
-    return f"recovered: operations reach Redis again, after {event.after:.1f} s"
+        return f"degraded: {redis} cannot be used: {event.reason}"
+    return f"recovered: operations reach {redis} again, after {event.after:.1f} s"

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, cast
 
 from msgspec import Struct
 
 from ..clock import Clock
 from ..events import Events
-from ..operation import Runs
 from ..policies import Policies
 from ..rate_limit.gcra import Source
 from ..rate_limit.operations import reset_channel
-from ..rate_limit.share import FleetSize
 from ..sessions.operations import SessionKeys
-from ..settings import Settings
+from ..settings import Feature, Settings
 from ..tokens.claims import ClaimNames
 from ..tokens.entry import DAY, Entry
 from ..tokens.shard import Shard
 from .audit.audit import Audit
 from .audit.log import AuditLog, RedisAuditLog
 from .circuits.circuits import Circuits
+from .ground import Ground
 from .life import Life
 from .rate_limits.decider import Decider
 from .rate_limits.rate_limits import RateLimits
@@ -30,15 +29,14 @@ from .revocations.outbox_file import OutboxFile
 from .revocations.pardons import pardons_of
 from .revocations.receipt import Level
 from .revocations.revocations import Revocations
-from .service import Service
 from .sessions.keyring import seal_of
 from .sessions.sessions import Sessions
 from .tokens.refresh import RefreshTokens
 from .tokens.tokens import Tokens
 
 if TYPE_CHECKING:
-    from .connected import Connected
     from .embedded import Embedded
+    from .followed import Followed
 
 F = TypeVar("F")
 P = ParamSpec("P")
@@ -62,8 +60,8 @@ class Parts(Struct, frozen=True):
         life: from when to when they answer.
         policies: those at the start.
         boot_id: of this instance.
-        executor: the way to Redis, or this process alone.
-        redis: None where this process is all there is,
+        grounds: what each feature runs on.
+        redis: that of the revocations; None where this process is all there is,
         embedded: and what it has then.
         shards: the replica of the revocations.
         ready: whether the revocations are loaded.
@@ -75,11 +73,9 @@ class Parts(Struct, frozen=True):
     policies: Policies
     clock: Clock
     events: Events
-    service: Service
-    fleet: FleetSize
     boot_id: str
-    executor: Runs
-    redis: Connected | None
+    grounds: Mapping[Feature, Ground]
+    redis: Followed | None
     embedded: Embedded | None
     shards: list[Shard]
     ready: Callable[[], bool]
@@ -100,22 +96,22 @@ class Parts(Struct, frozen=True):
 
     def _rate_limits(self, audit: Audit) -> RateLimits:
         """The limits of the policies."""
-        redis = self.redis
+        ground = self.grounds[Feature.LIMITS]
         decider = Decider(
             life=self.life,
-            executor=self.executor,
-            across_slots=lambda: redis is None or redis.reach.across_slots,
-            source=Source.REDIS if redis else Source.LOCAL,
+            executor=ground.executor,
+            across_slots=lambda: ground.across_slots,
+            source=Source.REDIS if ground.reach else Source.LOCAL,
             clock=self.clock,
-            service=self.service,
-            fleet=self.fleet,
+            service=ground.service,
+            fleet=ground.fleet,
             own=self.boot_id,
             prefix=self.settings.prefix,
             digest_key=self._digest_key,
             channel=reset_channel(self.settings.prefix),
             fail_open=self.settings.fail_open,
-            deadline=self.settings.deadline,
-            server_now=self._server_now,
+            deadline=self.settings.of(Feature.LIMITS).deadline,
+            server_now=ground.server_now,
         )
         return _made(
             self.held and self.held.rate_limits,
@@ -132,7 +128,7 @@ class Parts(Struct, frozen=True):
         log: AuditLog = (
             self.embedded.acts
             if self.embedded is not None
-            else RedisAuditLog(self.executor, settings.prefix)
+            else RedisAuditLog(self._of_tokens.executor, settings.prefix)
         )
         return _made(
             held,
@@ -142,7 +138,7 @@ class Parts(Struct, frozen=True):
             life=self.life,
             clock=self.clock,
             events=self.events,
-            server_now=self._server_now,
+            server_now=self._of_tokens.server_now,
             instance=settings.instance_id or self.boot_id,
         )
 
@@ -154,7 +150,7 @@ class Parts(Struct, frozen=True):
             redis.for_tokens(self.ready) if redis else None,
             clock=self.clock,
             events=self.events,
-            server_now=self._server_now,
+            server_now=self._of_tokens.server_now,
             deny_when_stale=tokens.on_outage == "deny",
             max_staleness=tokens.max_staleness,
             level=Level[tokens.level.upper()] if tokens.level else None,
@@ -173,7 +169,7 @@ class Parts(Struct, frozen=True):
             life=self.life,
             clock=self.clock,
             events=self.events,
-            server_now=self._server_now,
+            server_now=self._of_tokens.server_now,
             digest_key=self._digest_key,
             max_lifetime=tokens.max_lifetime,
             skew=tokens.skew,
@@ -202,13 +198,13 @@ class Parts(Struct, frozen=True):
         return _made(
             self.held and self.held.refresh_tokens,
             RefreshTokens,
-            self.executor,
+            self._of_tokens.executor,
             redis.for_tokens(self.ready) if redis else None,
             tokens,
             revocations,
             life=self.life,
             clock=self.clock,
-            server_now=self._server_now,
+            server_now=self._of_tokens.server_now,
             prefix=settings.prefix,
             digest_key=self._digest_key,
             max_lifetime=settings.tokens.max_lifetime,
@@ -218,49 +214,50 @@ class Parts(Struct, frozen=True):
 
     def _sessions(self, revocations: Revocations, audit: Audit) -> Sessions:
         """The sessions."""
-        settings = self.settings
+        settings, ground = self.settings, self.grounds[Feature.SESSIONS]
         return _made(
             self.held and self.held.sessions,
             Sessions,
-            self.executor,
+            ground.executor,
             revocations,
             life=self.life,
             policy=self.policies.sessions,
             clock=self.clock,
             events=self.events,
-            server_now=self._server_now,
+            server_now=ground.server_now,
             keys=SessionKeys(settings.prefix, seal_of(settings, self.clock)),
             digest_key=self._digest_key,
             deny_on_outage=settings.sessions.on_outage == "deny",
-            deadline=settings.deadline,
-            source="redis" if self.redis else "local",
+            deadline=settings.of(Feature.SESSIONS).deadline,
+            source="redis" if ground.reach else "local",
             audit=audit,
         )
 
     def _circuits(self, audit: Audit) -> Circuits:
         """The circuits."""
+        ground = self.grounds[Feature.CIRCUITS]
         return _made(
             self.held and self.held.circuits,
             Circuits,
-            self.executor,
+            ground.executor,
             life=self.life,
             policies=self.policies,
             clock=self.clock,
             events=self.events,
-            server_now=self._server_now,
-            fleet=self.fleet,
+            server_now=ground.server_now,
+            fleet=ground.fleet,
             own=self.boot_id,
             prefix=self.settings.prefix,
-            deadline=self.settings.deadline,
-            source="redis" if self.redis else "local",
+            deadline=self.settings.of(Feature.CIRCUITS).deadline,
+            source="redis" if ground.reach else "local",
             audit=audit,
             held=self.held.circuits.held if self.held is not None else (),
         )
 
     @property
-    def _server_now(self) -> Callable[[], float]:
-        """The server's clock in Unix seconds; ours where there is no Redis."""
-        return self.redis.server_now if self.redis else self.clock.wall
+    def _of_tokens(self) -> Ground:
+        """That of what must not be forgotten: revocations, and acts by hand."""
+        return self.grounds[Feature.TOKENS]
 
     @property
     def _digest_key(self) -> bytes:

@@ -19,20 +19,23 @@ from ..operation import Runs
 from ..policies import Policies, load_policies
 from ..rate_limit.operations import reset_channel
 from ..rate_limit.share import FleetSize
-from ..settings import Settings, from_env
+from ..settings import Feature, Settings, from_env
 from ..times import Duration, in_seconds
 from ..tokens.entry import Entry
+from .differing import Differing
+from .ground import Ground
 from .life import Life
 from .outage_log import OutageLog
 from .parts import Faces, Parts
 from .policies_watch import PoliciesWatch
 from .revocations.pardons import StrayPardons
 from .service import Service
-from .status import Status, health_of
+from .status import Status, worst_of
 
 if TYPE_CHECKING:
-    from .connected import Connected
+    from .connections import Connections
     from .embedded import Embedded, EmbeddedExecutor
+    from .followed import Followed
 
 _log = logging.getLogger(__name__)
 
@@ -110,27 +113,28 @@ class SharedState:
         self._over = False
         self._ready = False
         self._background: list[asyncio.Task[None]] = []
-        settings, embedded = self.settings, self._embedded
-        alone = 1 if embedded is not None else None
-        self._fleet = FleetSize(expected=settings.expected_instances or alone)
-        self._service = Service(self._clock, self.events, whole=self._whole)
-        self._redis: Connected | None = None
+        embedded = self._embedded
+        self._connections: Connections | None = None
+        self._redis: Followed | None = None
+        """That of the tokens."""
         self._executor: Runs
         if embedded is not None:
-            self._executor, self._shards = embedded.executor, embedded.shards
+            here = self._alone(embedded)
+            grounds = dict.fromkeys(Feature, here)
+            self._executor, self._shards = here.executor, embedded.shards
         else:
-            self._redis = self._connect()
+            self._connections = self._connect()
+            grounds = {feature: self._connections.of(feature).ground for feature in Feature}
+            self._redis = self._connections.of_tokens
             self._executor, self._shards = self._redis.executor, self._redis.feed.shards
         parts = Parts(
             life=self.life,
-            settings=settings,
+            settings=self.settings,
             policies=self.policies,
             clock=self._clock,
             events=self.events,
-            service=self._service,
-            fleet=self._fleet,
             boot_id=self.boot_id,
-            executor=self._executor,
+            grounds=grounds,
             redis=self._redis,
             embedded=embedded,
             shards=self._shards,
@@ -141,6 +145,15 @@ class SharedState:
         self.revocations = parts.revocations(self._outbox)
         self._strays = StrayPardons(self._shards, self.revocations.pardons, self.events)
         return parts.faces(self.revocations)
+
+    def _alone(self, embedded: Embedded) -> Ground:
+        """What all runs on where there is no Redis."""
+        return Ground(
+            embedded.executor,
+            Service(self._clock, self.events),
+            FleetSize(expected=self.settings.expected_instances or 1),
+            self._clock.wall,
+        )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -183,7 +196,7 @@ class SharedState:
         ours = self._made_by == os.getpid()
         if not ours and self._loop is not None:
             # Its tasks and connections would complain if they were collected here.
-            _inherited.append((self._background, self._redis, self._outbox))
+            _inherited.append((self._background, self._connections, self._outbox))
         elif self._loop is not None and not self._over and not self._loop.is_closed():
             if self._loop is not loop:
                 raise RuntimeError("the state is in use in another event loop: close it there")
@@ -200,9 +213,9 @@ class SharedState:
         if self._outbox is not None:
             self._spawn(supervised("the outbox", self._outbox.run))
         self._end_outages()  # of a run that was never closed, as that of a parent is here
-        if self._redis is not None:
+        if self._connections is not None:
             self._end_outages = self._outages.listen()
-            self._redis.start()
+            self._connections.start()
         self._spawn(supervised("pardons", self._strays.run))
         self._spawn(supervised("the ends of sessions", self.sessions.run))
         self._spawn(supervised("the keys of tokens", self.tokens.verification.run))
@@ -234,8 +247,8 @@ class SharedState:
 
     async def _disconnect(self) -> None:
         try:
-            if self._redis is not None:
-                await self._redis.close()
+            if self._connections is not None:
+                await self._connections.close()
         finally:
             try:
                 if self._outbox is not None:
@@ -289,9 +302,9 @@ class SharedState:
 
     def status(self) -> Status:
         """How this instance is, now."""
-        redis, keys = self._redis, self.tokens.verification
+        connections, keys = self._connections, self.tokens.verification
         disk = self._outbox.on_disk if self._outbox is not None else None
-        if redis is None:
+        if connections is None:
             return Status(
                 mode="embedded",
                 health="healthy",
@@ -303,38 +316,36 @@ class SharedState:
                 troubles=self._troubles(),
                 policies=self.policies.hash,
             )
-        reach = redis.reach
-        down = reach.down
-        watcher = reach.watcher
+        every = tuple(each.status() for each in connections.all)
+        principal = connections.principal
+        shown = every[connections.all.index(principal)]
+        worst, presence = worst_of(every), connections.of(Feature.LIMITS).presence
         return Status(
-            mode=self.settings.mode,
-            health=health_of(
-                down=down,
-                degraded=self._service.degraded,
-                replacing=reach.replacing,
-            ),
-            reason=down or self._service.degraded,
+            mode=shown.mode,
+            health=worst.health,
+            reason=worst.told,
             ready=self.ready,
-            primary=reach.primary,
-            epoch=reach.epoch,
-            replicas=reach.required_replicas(),
-            instances=redis.presence.instances,
+            primary=shown.primary,
+            epoch=shown.epoch,
+            replicas=shown.replicas,
+            instances=presence.instances,
             policies=self.policies.hash,
-            differing=redis.presence.differing,
-            sentinels=len(watcher.panel.recent(self._clock.monotonic())) if watcher else None,
+            differing=presence.differing,
+            sentinels=shown.sentinels,
             tokens=len(self.tokens),
             outbox=self.tokens.outbox_depth,
             disk=disk,
-            lag=redis.lag.last,
-            staleness=redis.staleness(),
+            lag=principal.lag.last,
+            staleness=connections.of_tokens.staleness(),
             keys_age=keys.keys_age,
             in_flight=self.circuits.in_flight,
-            lacks=reach.lacks,
+            lacks=connections.lacks,
             troubles=self._troubles(),
+            redis=every if len(every) > 1 else (),
         )
 
     def _troubles(self) -> dict[str, str]:
-        found = self._redis.troubles() if self._redis is not None else {}
+        found = self._connections.troubles() if self._connections is not None else {}
         found |= self.tokens.verification.troubles
         if self._outbox is not None and self._outbox.trouble is not None:
             found["outbox"] = self._outbox.trouble.reason
@@ -346,11 +357,8 @@ class SharedState:
             found["policies"] = self._watch.refused
         return found
 
-    def _down(self) -> str | None:
-        return self._redis.reach.down if self._redis is not None else None
-
-    def _whole(self) -> bool:
-        return self._down() is None
+    def _down(self, features: tuple[str, ...]) -> str | None:
+        return self._connections.down(features) if self._connections is not None else None
 
     @property
     def closed(self) -> bool:
@@ -370,51 +378,62 @@ class SharedState:
         )
 
     def _why_not_ready(self) -> str:
-        status = self.status()
-        troubles = (f"{what}: {why}" for what, why in status.troubles.items())
-        return (
-            status.reason or "; ".join(troubles) or "Redis answers, and they are still being read"
-        )
+        reason = self._redis.status().told if self._redis is not None else None
+        troubles = (f"{what}: {why}" for what, why in self._troubles().items())
+        return reason or "; ".join(troubles) or "Redis answers, and they are still being read"
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self._background = [task for task in self._background if not task.done()]
         self._background.append(asyncio.create_task(work))
 
-    def _on_accepted(self) -> None:
-        self.rate_limits.on_accepted()
+    # What hears is made after what it hears of.
+
+    def _on_tokens_accepted(self) -> None:
         if self._redis is not None:
             self.audit.in_step(self._redis.feed.fresh_at())
 
     def _on_new_history(self) -> None:
         self.audit.record_again()
 
-    def _on_push(self, push: list[Any]) -> None:
+    def _on_limits_accepted(self) -> None:
+        self.rate_limits.on_accepted()
+
+    def _on_limits_push(self, push: list[Any]) -> None:
         self.rate_limits.on_push(push)
+
+    def _on_circuits_push(self, push: list[Any]) -> None:
         self.circuits.on_push(push)
 
-    def _on_link_up(self) -> None:
+    def _on_circuits_link_up(self) -> None:
         self.circuits.on_link_up()
 
-    def _connect(self) -> Connected:
+    def _connect(self) -> Connections:
         # It brings redis-py, which takes longer to import than all else here together.
-        from .connected import Connected  # noqa: PLC0415
+        from .connected import Hearers, Instance  # noqa: PLC0415
+        from .connections import Connections  # noqa: PLC0415
 
-        return Connected(
+        prefix = self.settings.prefix
+        return Connections(
             self.settings,
-            boot_id=self.boot_id,
-            policies=lambda: self.policies.hash,
-            clock=self._clock,
-            events=self.events,
-            service=self._service,
-            fleet=self._fleet,
-            channels=(
-                reset_channel(self.settings.prefix),
-                CircuitKeys(self.settings.prefix).channel,
-            ),
-            on_push=self._on_push,
-            on_link_up=self._on_link_up,
-            on_accepted=self._on_accepted,
-            on_new_history=self._on_new_history,
+            Instance(self.boot_id, lambda: self.policies.hash, self._clock, self.events),
+            {
+                Feature.TOKENS: Hearers(
+                    on_accepted=(self._on_tokens_accepted,),
+                    on_new_history=(self._on_new_history,),
+                ),
+                Feature.SESSIONS: Hearers(),
+                Feature.LIMITS: Hearers(
+                    channels=(reset_channel(prefix),),
+                    on_push=(self._on_limits_push,),
+                    on_accepted=(self._on_limits_accepted,),
+                    on_differing=(Differing(self.events).see,),
+                ),
+                Feature.CIRCUITS: Hearers(
+                    channels=(CircuitKeys(prefix).channel,),
+                    on_push=(self._on_circuits_push,),
+                    on_link_up=(self._on_circuits_link_up,),
+                ),
+            },
             prepared=self._prepared,
             outbox=self._said_of_outbox,
         )

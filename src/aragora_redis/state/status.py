@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from msgspec import Struct, field
 
 from ..events import DiskTrouble
+from ..settings import Mode
 from ..topology.statement import Lag
 
 Health = Literal["healthy", "failing-over", "degraded"]
@@ -36,11 +37,40 @@ class OnDisk:
     trouble: DiskTrouble | None
 
 
+# A dataclass, as above.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisStatus:
+    """How one Redis is seen from this instance.
+
+    Attributes:
+        features: those whose state is there.
+        mode, health, reason, primary, epoch, replicas, instances, sentinels: see `Status`.
+    """
+
+    features: tuple[str, ...]
+    mode: Mode
+    health: Health
+    reason: str | None
+    primary: str | None
+    epoch: int | None
+    replicas: int
+    instances: int
+    sentinels: int | None
+
+    @property
+    def told(self) -> str | None:
+        """Why it is not healthy, with whose Redis it is where that is not that of all."""
+        if self.reason is None or not self.features:
+            return self.reason
+        return f"the Redis of {', '.join(self.features)}: {self.reason}"
+
+
 class Status(Struct, frozen=True, kw_only=True):
     """What `GET /v1/status` answers.
 
     Attributes:
-        health: whether this instance can serve; redundancy is judged by the command `health`.
+        health: whether this instance can serve, the worst of all that it needs; redundancy is
+            judged by the command `health`.
         reason: why it is not healthy.
         ready: whether tokens can be judged.
         primary: where it writes.
@@ -59,9 +89,12 @@ class Status(Struct, frozen=True, kw_only=True):
         in_flight: calls under way here, by circuit.
         lacks: what Redis does not offer of what is used, and what it costs, as sentences.
         troubles: what cannot be reached or used, and why.
+        redis: each Redis, where features have one of their own; `mode`, `primary`, `epoch`,
+            `replicas`, `sentinels` and `lag` are then that of the features which have none,
+            `instances` and `differing` that of the limits.
     """
 
-    mode: str
+    mode: Mode
     health: Health
     reason: str | None = None
     ready: bool = False
@@ -81,6 +114,13 @@ class Status(Struct, frozen=True, kw_only=True):
     in_flight: Mapping[str, int] = field(default_factory=dict)
     lacks: tuple[str, ...] = ()
     troubles: Mapping[str, str] = field(default_factory=dict)
+    redis: tuple[RedisStatus, ...] = ()
+
+
+def worst_of(every: Sequence[RedisStatus]) -> RedisStatus:
+    """The one that serves least; the first of those."""
+    order: tuple[Health, ...] = ("healthy", "failing-over", "degraded")
+    return max(every, key=lambda each: order.index(each.health))
 
 
 def health_of(*, down: str | None, degraded: str | None, replacing: bool) -> Health:

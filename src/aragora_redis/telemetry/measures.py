@@ -57,6 +57,7 @@ class Measures:
         self._timer = FailoverTimer()
         self._circuits: set[str] = set()
         self._links: dict[str, dict[str, bool]] = {lane: {} for lane in Lane}
+        self._degraded: set[tuple[str, ...]] = set()
         self._renewed: set[str] = set()
         """Addresses that another server has taken, and that are not linked to since."""
 
@@ -66,7 +67,7 @@ class Measures:
             _of_call,
             _of_session,
             self._of_circuit,
-            _of_service,
+            self._of_service,
             _of_revocations,
             _of_outbox,
             self._of_link,
@@ -79,6 +80,21 @@ class Measures:
             else:
                 labels = (span.phase.value,)
                 yield Measurement(instruments.FAILOVER_PHASE_SECONDS, span.seconds, labels)
+
+    def _of_service(self, event: Event) -> tuple[Measurement, ...]:
+        match event:
+            case Revoked(kind, level, seconds):
+                return (
+                    Measurement(instruments.REVOCATIONS, 1, (kind, level)),
+                    Measurement(instruments.REVOKE_SECONDS, seconds),
+                )
+            case Degraded(features=features):
+                self._degraded.add(features)
+            case Recovered(features=features):
+                self._degraded.discard(features)
+            case _:
+                return ()
+        return (Measurement(instruments.DEGRADED, bool(self._degraded)),)
 
     def _of_circuit(self, event: Event) -> tuple[Measurement, ...]:
         match event:
@@ -162,20 +178,6 @@ def _of_session(event: Event) -> tuple[Measurement, ...]:
             return (Measurement(instruments.SESSIONS_REFUSED, 1, (reason,)),)
         case SessionWrite(operation, outcome):
             return (Measurement(instruments.SESSION_WRITES, 1, (operation, outcome)),)
-    return ()
-
-
-def _of_service(event: Event) -> tuple[Measurement, ...]:
-    match event:
-        case Revoked(kind, level, seconds):
-            return (
-                Measurement(instruments.REVOCATIONS, 1, (kind, level)),
-                Measurement(instruments.REVOKE_SECONDS, seconds),
-            )
-        case Degraded():
-            return (Measurement(instruments.DEGRADED, 1),)
-        case Recovered():
-            return (Measurement(instruments.DEGRADED, 0),)
     return ()
 
 

@@ -87,7 +87,7 @@ class Dashboard:
         self.assets = assets.load()
         self._counted = Counted(latencies)
         self._observer = Observer(
-            several=settings.mode == "cluster",
+            several=settings.mode == "cluster" or bool(settings.apart),
             counted=self._counted,
             journal=journal,
             clock=clock,

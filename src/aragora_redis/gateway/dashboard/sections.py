@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from ...ops.survey import Instance
+from ...state.status import RedisStatus
 from ..auth import Role
 from . import charts
 from .circuits import circuits
@@ -51,6 +52,7 @@ def facts(picture: Picture) -> Html:
         "Sentinels heard": None if status.sentinels is None else str(status.sentinels),
         "Epoch": None if status.epoch is None else str(status.epoch),
         "Mode": status.mode,
+        **{f"Redis of {', '.join(each.features)}": _redis(each) for each in status.redis},
     }
     return join(
         (
@@ -68,6 +70,10 @@ def facts(picture: Picture) -> Html:
             _fleet(picture.sight.fleet) if len(picture.sight.fleet) > 1 else None,
         )
     )
+
+
+def _redis(each: RedisStatus) -> str:
+    return f"{each.primary or 'no primary'}, {each.health}"
 
 
 def _workers(picture: Picture) -> Html | None:

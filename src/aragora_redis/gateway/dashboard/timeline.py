@@ -98,7 +98,7 @@ class Timeline:
         self._linked: set[str] = set()
         self._renewed: set[str] = set()
         """Where another node has the address of the one before, whose link is closed next."""
-        self._degraded = False
+        self._degraded: set[tuple[str, ...]] = set()
         self._began = False
         """Whether there was a primary that could be written."""
 
@@ -129,12 +129,12 @@ class Timeline:
             case LinkUp(address, Lane.FAST):
                 self._renewed.discard(address)
                 self._link(address, now)
-            case Degraded(reason):
-                self._degraded = True
+            case Degraded(reason, features):
+                self._degraded.add(features)
                 if not self._ongoing:
                     self._begin(self._only_primary(), reason, now)
-            case Recovered():
-                self._degraded = False
+            case Recovered(features=features):
+                self._degraded.discard(features)
                 self._end_what_is_whole(now)
             case SwitchAnnounced():
                 self._announce(now)
