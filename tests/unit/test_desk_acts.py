@@ -51,7 +51,7 @@ class Redis:
 
 
 def desk_over(redis):
-    return Desk(Settings(), cast("Any", redis), SYSTEM_CLOCK, prepared=True)
+    return Desk(Settings(), cast("Any", redis), cast("Any", redis), SYSTEM_CLOCK, prepared=True)
 
 
 def doing(result):
@@ -144,7 +144,7 @@ async def test_a_cut_off_of_sessions_comes_after_the_last_whatever_the_clock_say
     async def act(_, work, __):
         return await work()
 
-    desk.ask, desk.act = no_page, act
+    desk.ask_of_tokens, desk.act = no_page, act
     desk.revocations.ledger, desk.revocations.end_sessions = Ledger(), end_sessions
     if whose:
         await sessions.end_user(desk, whose, actor="alice", reason="asked for")

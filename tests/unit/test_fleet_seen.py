@@ -52,6 +52,7 @@ class Primary:
 
 @pytest.mark.parametrize("as_map", [True, False], ids=["resp3", "resp2"])
 async def test_the_desk_counts_those_alone_that_have_beaten_lately(monkeypatch, as_map):
-    desk = Desk(Settings(), cast("Any", Primary(as_map)), SYSTEM_CLOCK, prepared=True)
+    primary = cast("Any", Primary(as_map))
+    desk = Desk(Settings(), primary, primary, SYSTEM_CLOCK, prepared=True)
     monkeypatch.setattr(desk, "server_now", lambda: NOW)
     assert [instance.name for instance in await desk.fleet()] == ["web-3"]

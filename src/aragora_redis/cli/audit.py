@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..settings import Feature
 from . import output
 from .deployment import OfLab, settings_of
 from .desk import Limit, at_desk, when
@@ -28,7 +29,9 @@ def audit(
     `begun` was interrupted, or could not be told of any more.
     """
     found = at_desk(
-        settings_of(lab), lambda desk: desk.records.recent(limit, actor=actor, target=target)
+        settings_of(lab),
+        Feature.TOKENS,
+        lambda desk: desk.records.recent(limit, actor=actor, target=target),
     )
     if as_json:
         output.write_json([each.as_dict() for each in found.acts])

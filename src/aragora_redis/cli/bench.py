@@ -10,7 +10,7 @@ import typer
 from ..clock import SYSTEM_CLOCK
 from ..ops.bench import Load, keyspace
 from ..ops.bench import bench as run_bench
-from ..settings import Settings
+from ..settings import Feature, Settings
 from . import output
 from .deployment import OfLab, demand_redis, settings_of
 from .options import AsJson
@@ -33,7 +33,7 @@ def bench(
     lies under a prefix of its own and expires within seconds. Beside its peers this library is
     measured by `make bench`.
     """
-    settings = settings_of(lab)
+    settings = settings_of(lab).of(Feature.LIMITS)
     demand_redis(settings)
     output.note(
         f"asking as fast as it answers for {seconds * len(callers):g} s; "

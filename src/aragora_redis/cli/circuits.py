@@ -9,6 +9,7 @@ import typer
 from ..circuit import note
 from ..ops.desk import circuits
 from ..ops.desk.circuits import Circuit
+from ..settings import Feature
 from ..settings.values import duration
 from ..state.circuits.circuits import LONGEST_FORCE
 from . import output
@@ -24,7 +25,7 @@ Name = Annotated[str, typer.Argument(help="Name of the circuit.", show_default=F
 @app.command("list")
 def list_(*, lab: OfLab = None, as_json: AsJson = False) -> None:
     """Show the circuits that the fleet has used in the last week."""
-    found = at_desk(settings_of(lab), circuits.listing)
+    found = at_desk(settings_of(lab), Feature.CIRCUITS, circuits.listing)
     if as_json:
         output.write_json([each.as_dict() for each in found])
         return
@@ -37,7 +38,7 @@ def list_(*, lab: OfLab = None, as_json: AsJson = False) -> None:
 @app.command()
 def look(name: Name, *, lab: OfLab = None, as_json: AsJson = False) -> None:
     """Show one circuit, and what each instance has seen of its calls."""
-    found = at_desk(settings_of(lab), lambda desk: circuits.look(desk, name))
+    found = at_desk(settings_of(lab), Feature.CIRCUITS, lambda desk: circuits.look(desk, name))
     _tell(found, as_json=as_json)
 
 
@@ -63,6 +64,7 @@ def force(
     who = signed(actor, reason)
     found = at_desk(
         settings_of(lab),
+        Feature.CIRCUITS,
         lambda desk: circuits.force(desk, name, to, actor=who, reason=reason, ttl=seconds),
         acts=True,
     )

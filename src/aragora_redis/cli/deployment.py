@@ -11,7 +11,7 @@ import typer
 from ..address import Address
 from ..errors import InvalidInputError, SettingsError
 from ..ops.targets import Target, target_of
-from ..settings import Settings, from_env, lookalikes, names
+from ..settings import Feature, Settings, from_env, lookalikes, names
 from ..slots import SLOTS
 from . import output
 from .options import LAB
@@ -27,6 +27,14 @@ OfLab = Annotated[
         "--lab",
         metavar="PATH",
         help="The lab in this directory instead of what is configured.",
+    ),
+]
+OfFeature = Annotated[
+    Feature | None,
+    typer.Option(
+        "--of",
+        metavar="FEATURE",
+        help="The Redis of tokens, sessions, limits or circuits, where they have their own.",
     ),
 ]
 OfShard = Annotated[
@@ -55,6 +63,13 @@ def settings_of(lab: Path | None) -> Settings:
     for warning in lookalikes(environ):
         output.note(f"warning: {warning}", style="yellow")
     return from_env({key: text for key, text in environ.items() if key != names.TOKENS_OUTBOX})
+
+
+def each_redis(settings: Settings, of: Feature | None) -> dict[str, Settings]:
+    """Each Redis of these, by the features that use it; the one that is named, where one is."""
+    if of is not None:
+        return {of: settings.of(of)}
+    return {", ".join(features): own for own, features in settings.each_redis().items()}
 
 
 def _opened(directory: Path) -> Lab:

@@ -18,7 +18,7 @@ from ..audit.act import validate_signature
 from ..clock import SYSTEM_CLOCK
 from ..errors import InvalidInputError
 from ..ops.desk import Desk, open_desk
-from ..settings import Settings
+from ..settings import Feature, Settings, names
 from ..state.revocations.receipt import Receipt
 from . import output
 from .deployment import demand_redis
@@ -38,8 +38,14 @@ Actor = Annotated[
 Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Rows at most.")]
 
 
-def at_desk(settings: Settings, work: Callable[[Desk], Awaitable[T]], *, acts: bool = False) -> T:
-    """Reach the primary and do the work there; unless it `acts`, nothing is written.
+def at_desk(
+    settings: Settings,
+    feature: Feature,
+    work: Callable[[Desk], Awaitable[T]],
+    *,
+    acts: bool = False,
+) -> T:
+    """Reach the primary of a feature and do the work there; unless it `acts`, nothing is written.
 
     Raises:
         AragoraRedisError: the primary cannot be reached, or as the work does.
@@ -47,12 +53,15 @@ def at_desk(settings: Settings, work: Callable[[Desk], Awaitable[T]], *, acts: b
     demand_redis(settings)
 
     async def run() -> T:
-        async with open_desk(settings, clock=SYSTEM_CLOCK, within=REACH_LIMIT, acts=acts) as desk:
+        async with open_desk(
+            settings, feature, clock=SYSTEM_CLOCK, within=REACH_LIMIT, acts=acts
+        ) as desk:
             if acts and not await desk.fleet():
+                own = settings.of(feature)
                 output.note(
-                    f"no instance is alive under the prefix {settings.prefix!r} in database "
-                    f"{settings.db}: see that ARAGORA_KEY_PREFIX and ARAGORA_REDIS_DB are those "
-                    "of the services",
+                    f"no instance is alive under the prefix {own.prefix!r} in database {own.db}: "
+                    f"see that ARAGORA_KEY_PREFIX and {own.variable(names.DB)} are those of the "
+                    "services",
                     style="yellow",
                 )
             return await work(desk)

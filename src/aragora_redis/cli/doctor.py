@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -15,8 +15,19 @@ from ..ops.asking import survey
 from ..ops.connect import ConnectReport, check_ways
 from ..ops.doctor import Examination, examine
 from ..ops.outbox_look import look
+from ..ops.report import whose
+from ..ops.targets import Target
+from ..settings import Feature, Settings
 from . import output
-from .deployment import Deadline, OfLab, demand_target, outbox_named, settings_of
+from .deployment import (
+    Deadline,
+    OfFeature,
+    OfLab,
+    demand_target,
+    each_redis,
+    outbox_named,
+    settings_of,
+)
 from .options import AsJson
 from .recipes import in_lab
 
@@ -24,6 +35,7 @@ from .recipes import in_lab
 def doctor(
     *,
     lab: OfLab = None,
+    of: OfFeature = None,
     deadline: Deadline = 2.0,
     connect: Annotated[
         bool,
@@ -43,31 +55,35 @@ def doctor(
 ) -> None:
     """Ask every Sentinel, server and node, and say what is wrong, what follows, and what mends it.
 
+    Where features have a Redis of their own all are asked.
+
     With ARAGORA_TOKENS_OUTBOX the outbox on this machine is looked at too, as its owner or root.
 
     Nothing is changed. The exit code is 0 for nothing found, 1 for warnings, 2 for what is or will
     be an outage or a loss.
     """
     settings = settings_of(lab)
-    target = demand_target(settings)
+    targets = {name: (own, demand_target(own)) for name, own in each_redis(settings, of).items()}
     if connect:
-        ways = asyncio.run(
-            check_ways(target, clock=SYSTEM_CLOCK, deadline=deadline, prefix=settings.prefix)
+        _try_ways(targets, deadline, as_json=as_json)
+    outbox = None
+    if (directory := outbox_named()) is not None:
+        outbox = look(
+            directory, fingerprint=settings.fingerprint, prefix=settings.prefix, deadline=deadline
         )
-        if as_json:
-            output.write_json(ways.as_dict())
-        else:
-            _write_ways(ways)
-        raise typer.Exit(ways.exit_code)
-    seen = asyncio.run(
-        survey(target, prefix=settings.prefix, clock=SYSTEM_CLOCK, deadline=deadline, flush=flush)
+    examined = {}
+    for name, (own, target) in targets.items():
+        seen = asyncio.run(
+            survey(
+                target, prefix=settings.prefix, clock=SYSTEM_CLOCK, deadline=deadline, flush=flush
+            )
+        )
+        if own == settings.of(Feature.TOKENS):
+            seen = replace(seen, outbox=outbox)
+        examined[name] = examine(seen)
+    found = (
+        next(iter(examined.values())) if len(examined) == 1 else Examination.of_several(examined)
     )
-    if (outbox := outbox_named()) is not None:
-        sight = look(
-            outbox, fingerprint=settings.fingerprint, prefix=settings.prefix, deadline=deadline
-        )
-        seen = replace(seen, outbox=sight)
-    found = examine(seen)
     if lab is not None:
         found = replace(found, notes=(*found.notes, *_of_lab(lab)))
     if as_json:
@@ -75,6 +91,25 @@ def doctor(
     else:
         _write(found)
     raise typer.Exit(found.exit_code)
+
+
+def _try_ways(
+    targets: Mapping[str, tuple[Settings, Target]], deadline: float, *, as_json: bool
+) -> NoReturn:
+    ways = {
+        name: asyncio.run(
+            check_ways(target, clock=SYSTEM_CLOCK, deadline=deadline, prefix=own.prefix)
+        )
+        for name, (own, target) in targets.items()
+    }
+    if as_json:
+        told = {name: each.as_dict() for name, each in ways.items()}
+        output.write_json(told if len(told) > 1 else next(iter(told.values())))
+    for name, each in () if as_json else ways.items():
+        if len(ways) > 1:
+            output.write(f"{whose(name)}:")
+        _write_ways(each)
+    raise typer.Exit(max(each.exit_code for each in ways.values()))
 
 
 def _of_lab(directory: Path) -> Iterator[str]:

@@ -38,7 +38,7 @@ from ..ops.survey import Survey
 from ..ops.targets import ClusterTarget, SentinelTarget, StandaloneTarget, Target
 from ..settings import Settings
 from . import output
-from .deployment import Deadline, OfLab, OfShard, demand_target, settings_of, shard_named
+from .deployment import Deadline, OfFeature, OfLab, OfShard, demand_target, settings_of, shard_named
 from .ending import unless_ended
 from .options import AsJson
 
@@ -52,6 +52,7 @@ def drill(
     scenario: Annotated[Scenario, typer.Argument(help="What is done to the deployment.")],
     *,
     lab: OfLab = None,
+    of: OfFeature = None,
     shard: OfShard = None,
     confirm: Annotated[
         str | None,
@@ -86,7 +87,7 @@ def drill(
     one was missed, a fault that may not have been made was not seen, or the HTML not written, 2
     where nothing was drilled or the verdict cannot be told.
     """
-    settings = settings_of(lab)
+    settings = settings_of(lab).of(of)
     target = demand_target(settings)
     opened = None if lab is None else Lab.open(lab)
     service = _service(opened) if isinstance(target, StandaloneTarget) else None

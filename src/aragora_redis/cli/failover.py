@@ -18,6 +18,7 @@ from ..ops.targets import ClusterTarget, Target
 from . import output
 from .deployment import (
     Deadline,
+    OfFeature,
     OfLab,
     OfShard,
     demand_target,
@@ -48,6 +49,7 @@ _UNDONE = {Phase.PREFLIGHT, Phase.PREFER, Phase.PAUSE, Phase.DRAIN}
 def failover(
     *,
     lab: OfLab = None,
+    of: OfFeature = None,
     to: Annotated[
         str | None,
         typer.Option(
@@ -72,7 +74,7 @@ def failover(
     failover by the dashboard is. The exit code is 0 for done, 1 for refused, interrupted (undone or
     done, as it says) or not verified, 2 for failed.
     """
-    settings = settings_of(lab)
+    settings = settings_of(lab).of(of)
     target = demand_target(settings)
     opened = None if lab is None else Lab.open(lab)
     report = asyncio.run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -14,15 +15,18 @@ from ..errors import AragoraRedisError
 from ..ops.health import check_health
 from ..ops.performance import performance_data, registry_of
 from ..ops.probe import Probe
-from ..ops.report import HealthReport, Status
+from ..ops.report import HealthReport, Status, together
+from ..ops.targets import Target
+from ..settings import Feature
 from . import output
-from .deployment import Deadline, OfLab, demand_target, settings_of
+from .deployment import Deadline, OfFeature, OfLab, demand_target, each_redis, settings_of
 from .options import AsJson
 
 
 def health(
     *,
     lab: OfLab = None,
+    of: OfFeature = None,
     deadline: Deadline = 2.0,
     probe: Annotated[
         Probe | None,
@@ -39,10 +43,12 @@ def health(
 ) -> None:
     """Check the configured Redis, its replicas and its Sentinels: one line, then details.
 
+    Where features have a Redis of their own all are checked, and the worst is told first.
+
     The exit code is that of monitoring plugins: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. The last
     line, after a bar, is their performance data.
     """
-    report = _check(lab, probe, deadline)
+    report = _check(lab, of, probe, deadline)
     if prometheus is not None:
         try:
             write_to_textfile(str(prometheus), registry_of(report))
@@ -56,14 +62,28 @@ def health(
     raise typer.Exit(report.exit_code)
 
 
-def _check(lab: Path | None, probe: Probe | None, deadline: float) -> HealthReport:
+def _check(
+    lab: Path | None, of: Feature | None, probe: Probe | None, deadline: float
+) -> HealthReport:
     try:
         settings = settings_of(lab)
-        target = demand_target(settings)
+        targets = {name: demand_target(own) for name, own in each_redis(settings, of).items()}
     except AragoraRedisError as error:
         text = " ".join(str(error).split())
         return HealthReport(Status.UNKNOWN, f"UNKNOWN: {text}")
-    return asyncio.run(check_health(target, probe=probe, deadline=deadline, prefix=settings.prefix))
+    return asyncio.run(_ask(targets, probe, deadline, settings.prefix))
+
+
+async def _ask(
+    targets: Mapping[str, Target], probe: Probe | None, deadline: float, prefix: str
+) -> HealthReport:
+    reports = await asyncio.gather(
+        *(
+            check_health(target, probe=probe, deadline=deadline, prefix=prefix)
+            for target in targets.values()
+        )
+    )
+    return reports[0] if len(reports) == 1 else together(dict(zip(targets, reports, strict=True)))
 
 
 def _write(report: HealthReport) -> None:

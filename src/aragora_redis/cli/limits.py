@@ -11,6 +11,7 @@ from ..ops.desk import Desk, limits
 from ..policies import load_policies
 from ..rate_limit.policy import LimitPolicy, Rate
 from ..rate_limit.reservation import TTL
+from ..settings import Feature
 from ..settings.values import duration
 from . import output
 from .deployment import OfLab, settings_of
@@ -51,7 +52,9 @@ def list_(*, lab: OfLab = None, as_json: AsJson = False) -> None:
 @app.command()
 def own(policy: Policy, *, limit: Limit = 50, lab: OfLab = None, as_json: AsJson = False) -> None:
     """Show the subjects that have a limit of their own: digests of them, ids are not stored."""
-    found = at_desk(settings_of(lab), lambda desk: limits.own_limits(desk, policy, limit))
+    found = at_desk(
+        settings_of(lab), Feature.LIMITS, lambda desk: limits.own_limits(desk, policy, limit)
+    )
     if as_json:
         output.write_json([each.as_dict() for each in found])
         return
@@ -77,7 +80,9 @@ def look(
     policy: Policy, subject: Subject, *, at: At = None, lab: OfLab = None, as_json: AsJson = False
 ) -> None:
     """Say what a check of a subject would meet now; takes nothing."""
-    looked = at_desk(settings_of(lab), lambda desk: limits.look(desk, policy, subject, at=at))
+    looked = at_desk(
+        settings_of(lab), Feature.LIMITS, lambda desk: limits.look(desk, policy, subject, at=at)
+    )
     found = looked.decision
     if as_json:
         output.write_json(
@@ -121,6 +126,7 @@ def reset(
     who = signed(actor, reason)
     taken = at_desk(
         settings_of(lab),
+        Feature.LIMITS,
         lambda desk: limits.reset(desk, policy, subject, actor=who, reason=reason, at=at),
         acts=True,
     )
@@ -153,6 +159,7 @@ def set_(
     who, own, seconds = signed(actor, reason), Rate(rate, burst), _seconds(ttl)
     had = at_desk(
         settings_of(lab),
+        Feature.LIMITS,
         lambda desk: limits.set_limit(
             desk, policy, subject, own, ttl=seconds, actor=who, reason=reason, at=at
         ),
@@ -193,7 +200,7 @@ def unset(
             desk, policy, subject or "", None, ttl=None, actor=who, reason=reason, at=at
         )
 
-    had = at_desk(settings_of(lab), work, acts=True)
+    had = at_desk(settings_of(lab), Feature.LIMITS, work, acts=True)
     if as_json:
         output.write_json({"had": had})
     else:
@@ -219,6 +226,7 @@ def reserve(
     who, seconds = signed(actor, reason), _seconds(ttl) or TTL
     decision, made = at_desk(
         settings_of(lab),
+        Feature.LIMITS,
         lambda desk: limits.reserve(
             desk, policy, subject, estimate, ttl=seconds, actor=who, reason=reason, at=at
         ),
@@ -273,6 +281,7 @@ def _settle(
 ) -> None:
     done = at_desk(
         settings_of(lab),
+        Feature.LIMITS,
         lambda desk: limits.settle(desk, reservation, used, actor=who, reason=reason),
         acts=True,
     )

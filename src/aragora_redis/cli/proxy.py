@@ -20,7 +20,7 @@ from ..proxy.plan import WAIT, Role
 from ..settings import Settings
 from ..telemetry.logs import EventLog, configure_logging
 from . import output
-from .deployment import OfLab, settings_of
+from .deployment import OfFeature, OfLab, settings_of
 from .options import AsJson
 
 PORT, REPLICAS_PORT, METRICS_PORT = 6390, 6391, 9190
@@ -96,6 +96,7 @@ def proxy(
         ),
     ] = None,
     lab: OfLab = None,
+    of: OfFeature = None,
     as_json: AsJson = False,
 ) -> None:
     """Lead programs that cannot follow Sentinels, or a name, to the current primary.
@@ -120,7 +121,7 @@ def proxy(
         logs_in=login,
         metrics=_address(metrics, METRICS_PORT) if metrics else None,
     )
-    settings = settings_of(lab)
+    settings = settings_of(lab).of(of)
     plan.check(settings)
     configure_logging(settings.log_level, settings.log_format)
     asyncio.run(_run(settings, plan, as_json=as_json))

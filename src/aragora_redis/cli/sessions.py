@@ -9,6 +9,7 @@ import typer
 
 from ..ops.desk import sessions
 from ..ops.desk.sessions import Shown
+from ..settings import Feature
 from . import output
 from .deployment import OfLab, settings_of
 from .desk import Actor, Reason, at_desk, secret_from, signed, tell_receipt, when
@@ -37,7 +38,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """Show the sessions of a user. A handle names one and opens nothing."""
-    found = at_desk(settings_of(lab), lambda desk: sessions.of_user(desk, user))
+    found = at_desk(settings_of(lab), Feature.SESSIONS, lambda desk: sessions.of_user(desk, user))
     if as_json:
         output.write_json([each.as_dict() for each in found])
         return
@@ -53,7 +54,9 @@ def look(
 ) -> None:
     """Show a session without its data; that counts as no use of it."""
     session_id = secret_from(id_file, "session id")
-    found = at_desk(settings_of(lab), lambda desk: sessions.look(desk, session_id))
+    found = at_desk(
+        settings_of(lab), Feature.SESSIONS, lambda desk: sessions.look(desk, session_id)
+    )
     if as_json:
         output.write_json(found.as_dict())
     else:
@@ -87,13 +90,17 @@ def end(
     who, settings = signed(actor, reason), settings_of(lab)
     if everybody:
         receipt = at_desk(
-            settings, lambda desk: sessions.end_all(desk, actor=who, reason=reason), acts=True
+            settings,
+            Feature.SESSIONS,
+            lambda desk: sessions.end_all(desk, actor=who, reason=reason),
+            acts=True,
         )
         tell_receipt("ended", receipt, as_json=as_json)
     if id_file is not None:
         session_id = secret_from(id_file, "session id")
         receipt = at_desk(
             settings,
+            Feature.SESSIONS,
             lambda desk: sessions.end(desk, session_id, actor=who, reason=reason),
             acts=True,
         )
@@ -102,12 +109,16 @@ def end(
     if handle is not None:
         receipt = at_desk(
             settings,
+            Feature.SESSIONS,
             lambda desk: sessions.end_handle(desk, whose, handle, actor=who, reason=reason),
             acts=True,
         )
         tell_receipt("ended", receipt, as_json=as_json)
     ended = at_desk(
-        settings, lambda desk: sessions.end_user(desk, whose, actor=who, reason=reason), acts=True
+        settings,
+        Feature.SESSIONS,
+        lambda desk: sessions.end_user(desk, whose, actor=who, reason=reason),
+        acts=True,
     )
     if ended.count == 0:
         output.write_json({"ended": 0}) if as_json else output.write("the user has no session")

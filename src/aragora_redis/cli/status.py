@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import math
 import sys
-from typing import Annotated
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
+from typing import Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
@@ -18,11 +20,11 @@ from rich.tree import Tree
 from ..clock import SYSTEM_CLOCK
 from ..ops.asking import survey
 from ..ops.overview import Overview, Server, Watcher, overview_of
-from ..ops.report import Status
+from ..ops.report import Status, whose
 from ..ops.survey import Instance
 from ..ops.targets import Target
 from . import output
-from .deployment import Deadline, OfLab, demand_target, settings_of
+from .deployment import Deadline, OfFeature, OfLab, demand_target, each_redis, settings_of
 from .options import AsJson
 
 EVERY = 1.0
@@ -34,6 +36,7 @@ _LIMITS = "limits: checks in the last two seconds, decided by Redis or by the in
 def status(
     *,
     lab: OfLab = None,
+    of: OfFeature = None,
     deadline: Deadline = 1.0,
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Look again each second, until Ctrl-C.")
@@ -44,40 +47,67 @@ def status(
 
     The exit code is 0 where all is in place, 1 where something is missing, 2 without a primary, or
     with slots of a cluster that are not served.
-    With --watch and --json each look is one line.
+    With --watch and --json each look is one line. Where features have a Redis of their own all are
+    shown.
     """
     settings = settings_of(lab)
-    target = demand_target(settings)
+    targets = {name: demand_target(own) for name, own in each_redis(settings, of).items()}
+    looks = partial(_look, targets, settings.prefix, deadline)
     if watch:
         with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(_watch(target, settings.prefix, deadline, as_json=as_json))
+            asyncio.run(_watch(looks, as_json=as_json))
         raise typer.Exit(0)
-    seen = asyncio.run(_look(target, settings.prefix, deadline))
+    seen = asyncio.run(looks())
     if as_json:
-        output.write_json(seen.as_dict())
+        output.write_json(_told(seen))
     else:
-        output.show(_drawn(seen))
-    raise typer.Exit(seen.exit_code)
+        output.show(_drawn_each(seen))
+    raise typer.Exit(max(each.exit_code for each in seen.values()))
 
 
-async def _look(target: Target, prefix: str, deadline: float) -> Overview:
-    return overview_of(await survey(target, prefix=prefix, clock=SYSTEM_CLOCK, deadline=deadline))
+Seen = Mapping[str, Overview]
+"""What each Redis looks like, by the features whose it is."""
 
 
-async def _watch(target: Target, prefix: str, deadline: float, *, as_json: bool) -> None:
+async def _look(targets: Mapping[str, Target], prefix: str, deadline: float) -> Seen:
+    surveys = await asyncio.gather(
+        *(
+            survey(target, prefix=prefix, clock=SYSTEM_CLOCK, deadline=deadline)
+            for target in targets.values()
+        )
+    )
+    return dict(zip(targets, map(overview_of, surveys), strict=True))
+
+
+async def _watch(look: Callable[[], Coroutine[Any, Any, Seen]], *, as_json: bool) -> None:
     if as_json:
         while True:
-            output.write_json_line((await _look(target, prefix, deadline)).as_dict())
+            output.write_json_line(_told(await look()))
             await asyncio.sleep(EVERY)
     if not output.console().is_terminal:  # a file or a pipe gets each look, and at once
         while True:
-            output.show(_drawn(await _look(target, prefix, deadline)))
+            output.show(_drawn_each(await look()))
             sys.stdout.flush()
             await asyncio.sleep(EVERY)
     with Live(Text("asking ..."), auto_refresh=False, console=output.console()) as live:
         while True:
-            live.update(_drawn(await _look(target, prefix, deadline)), refresh=True)
+            live.update(_drawn_each(await look()), refresh=True)
             await asyncio.sleep(EVERY)
+
+
+def _told(seen: Seen) -> dict[str, Any]:
+    if len(seen) == 1:
+        return next(iter(seen.values())).as_dict()
+    return {"redis": {name: each.as_dict() for name, each in seen.items()}}
+
+
+def _drawn_each(seen: Seen) -> RenderableType:
+    if len(seen) == 1:
+        return _drawn(next(iter(seen.values())))
+    parts: list[RenderableType] = []
+    for name, each in seen.items():
+        parts += [Text(f"{whose(name)}:", style="bold"), _drawn(each)]
+    return Group(*parts)
 
 
 def _drawn(seen: Overview) -> RenderableType:

@@ -15,7 +15,7 @@ from ..clock import SYSTEM_CLOCK
 from ..errors import InvalidInputError, SettingsError
 from ..extras import installing
 from ..ops.desk import Desk, revocations
-from ..settings import Settings
+from ..settings import Feature, Settings
 from ..state.revocations.receipt import Level, Receipt
 from ..tokens.entry import RevocationKind
 from ..tokens.lifetime import revoked_until
@@ -66,7 +66,9 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """Show what is revoked: digests of it, since ids are not stored."""
-    found = at_desk(settings_of(lab), lambda desk: revocations.listing(desk, limit, after))
+    found = at_desk(
+        settings_of(lab), Feature.TOKENS, lambda desk: revocations.listing(desk, limit, after)
+    )
     if as_json:
         output.write_json(found.as_dict())
         return
@@ -106,9 +108,9 @@ def look(
     settings = settings_of(lab)
     if token_file is not None:
         claims = _claims(settings, secret_from(token_file, "token"))
-        found = at_desk(settings, lambda desk: revocations.find_token(desk, claims))
+        found = at_desk(settings, Feature.TOKENS, lambda desk: revocations.find_token(desk, claims))
     else:
-        found = at_desk(settings, lambda desk: revocations.find(desk, *named))
+        found = at_desk(settings, Feature.TOKENS, lambda desk: revocations.find(desk, *named))
     if as_json:
         output.write_json({"revoked": found is not None, "found": found and found.as_dict()})
     elif found is None:
@@ -174,6 +176,7 @@ def revoke(
         before = instant(issued_before)
         receipt = at_desk(
             settings,
+            Feature.TOKENS,
             lambda desk: revocations.cut_off(
                 desk, kind, name, issued_before=before, users=users, actor=who, reason=reason
             ),
@@ -199,6 +202,7 @@ def pardon(
     who, settings = signed(actor, reason), settings_of(lab)
     receipt = at_desk(
         settings,
+        Feature.TOKENS,
         lambda desk: revocations.pardon(desk, kind, name, actor=who, reason=reason),
         acts=True,
     )
@@ -234,7 +238,7 @@ def export(
         finally:
             written.unlink(missing_ok=True)
 
-    at_desk(settings_of(lab), work)
+    at_desk(settings_of(lab), Feature.TOKENS, work)
 
 
 @app.command("import")
@@ -252,6 +256,7 @@ def import_(
         lines = sys.stdin.buffer if str(file) == "-" else stack.enter_context(file.open("rb"))
         imported = at_desk(
             settings,
+            Feature.TOKENS,
             lambda desk: revocations.import_all(
                 desk, _bounded(lines, file), actor=who, reason=reason
             ),
@@ -284,6 +289,7 @@ def _revoke_token(
         return Receipt(Level.LOCAL, Level.LOCAL, outbox="none")
     return at_desk(
         settings,
+        Feature.TOKENS,
         lambda desk: revocations.revoke_token(
             desk, jti, expires_at=until, actor=actor, reason=reason
         ),

@@ -6,6 +6,7 @@ Sources: Monitoring Plugins Development Guidelines, "Performance data"; Promethe
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Gauge
@@ -56,12 +57,14 @@ _MEASURES = (
 def performance_data(report: HealthReport) -> str:
     """`'label'=value[UOM];;;min[;max]` for each figure that is known, parted by spaces."""
     found = []
-    for measure in _MEASURES:
-        value = report.facts.get(measure.fact)
-        if value is not None:
-            most = report.facts.get(measure.most)
-            end = "" if most is None else f";{most}"
-            found.append(f"{measure.label}={value}{measure.unit};;;0{end}")
+    for name, part in _parts(report):
+        for measure in _MEASURES:
+            value = part.facts.get(measure.fact)
+            if value is not None:
+                most = part.facts.get(measure.most)
+                end = "" if most is None else f";{most}"
+                label = f"'{measure.label} of {name}'" if name else measure.label
+                found.append(f"{label}={value}{measure.unit};;;0{end}")
     return " ".join(found)
 
 
@@ -71,8 +74,23 @@ def registry_of(report: HealthReport) -> CollectorRegistry:
     status = Gauge(f"{PREFIX}_status", "0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.", registry=registry)
     status.set(report.status)
     for measure in _MEASURES:
-        value = report.facts.get(measure.fact)
-        if value is not None:
-            name = f"{PREFIX}_{measure.fact}"
-            Gauge(name, measure.text, registry=registry).set(value)
+        known = {
+            name: part.facts[measure.fact]
+            for name, part in _parts(report)
+            if part.facts.get(measure.fact) is not None
+        }
+        if not known:
+            continue
+        name = f"{PREFIX}_{measure.fact}"
+        if not report.parts:
+            Gauge(name, measure.text, registry=registry).set(known[""])
+            continue
+        gauge = Gauge(name, measure.text, ("features",), registry=registry)
+        for features, value in known.items():
+            gauge.labels(features).set(value)
     return registry
+
+
+def _parts(report: HealthReport) -> Iterable[tuple[str, HealthReport]]:
+    """Whose figures there are: of one without a name, or of several by theirs."""
+    return report.parts.items() or (("", report),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -42,6 +43,8 @@ class HealthReport:
     """What was counted, fit for JSON."""
     notes: tuple[str, ...] = ()
     """What could not be seen, and is nobody's fault."""
+    parts: Mapping[str, HealthReport] = field(default_factory=dict)
+    """Those of several, where this is of them together, by the features whose Redis each is."""
 
     @property
     def exit_code(self) -> int:
@@ -50,6 +53,7 @@ class HealthReport:
 
     def as_dict(self) -> dict[str, Any]:
         """The report for JSON."""
+        parts = {name: part.as_dict() for name, part in self.parts.items()}
         return {
             "status": self.status.name,
             "headline": self.headline,
@@ -58,7 +62,44 @@ class HealthReport:
             ],
             "facts": self.facts,
             "notes": list(self.notes),
+            **({"redis": parts} if parts else {}),
         }
+
+
+def together(parts: Mapping[str, HealthReport]) -> HealthReport:
+    """The health of several that one deployment uses: that of the worst, and what is said of each.
+
+    Args:
+        parts: by the features whose Redis each is.
+    """
+    worst = max(parts, key=lambda name: parts[name].status)
+    said = [
+        (finding.status, f"{whose(name)}: {finding.text}")
+        for name, part in parts.items()
+        for finding in part.findings
+    ]
+    status = parts[worst].status
+    headline = parts[worst].headline.removeprefix(f"{status.name}: ")
+    if status is Status.OK:
+        headline = "; ".join(
+            f"{whose(name)}: {part.headline.removeprefix('OK: ')}" for name, part in parts.items()
+        )
+    else:
+        headline = f"{whose(worst)}: {headline}"
+    return HealthReport(
+        status,
+        f"{status.name}: {headline}",
+        tuple(Finding(*each) for each in sorted(said, key=lambda each: -each[0])),
+        notes=tuple(
+            f"{whose(name)}: {note}" for name, part in parts.items() for note in part.notes
+        ),
+        parts=parts,
+    )
+
+
+def whose(features: str) -> str:
+    """What the Redis of some features is called."""
+    return f"the Redis of {features}"
 
 
 def report(

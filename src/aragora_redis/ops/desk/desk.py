@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -30,7 +30,7 @@ from ...link.reach import Reach, reach
 from ...operation import Kind, Lane, Operation, Runs
 from ...policies import Policies, load_policies
 from ...sessions.operations import SessionKeys
-from ...settings import Settings
+from ...settings import Feature, Settings
 from ...state.audit.log import RedisAuditLog
 from ...state.life import Life
 from ...state.presence import EXPIRY, presence_keys
@@ -65,17 +65,24 @@ class Desk:
     """What commands act and look with.
 
     Args:
-        settings: where Redis is.
+        settings: with the Redis of what it is about alone.
         reach: the way there.
+        of_tokens: the way to that of revocations and of the record, which may be the same.
         clock: for deadlines.
-        prepared: the way has loaded the scripts.
+        prepared: the ways have loaded the scripts.
     """
 
-    def __init__(self, settings: Settings, reach: Reach, clock: Clock, *, prepared: bool) -> None:
+    def __init__(
+        self, settings: Settings, reach: Reach, of_tokens: Reach, clock: Clock, *, prepared: bool
+    ) -> None:
         self.settings = settings
         self.clock = clock
         self._reach = reach
+        self._of_tokens = of_tokens
         self._runs: Runs = reach.executor if prepared else _LoadsFirst(reach.executor)
+        self._runs_of_tokens: Runs = (
+            of_tokens.executor if prepared else _LoadsFirst(of_tokens.executor)
+        )
         self._events = Events()
         self._life = Life(begun=True)
 
@@ -86,7 +93,10 @@ class Desk:
 
     def server_now(self) -> float:
         """The primary's clock in Unix seconds."""
-        route = self._reach.lead(None)
+        return self._clock_of(self._reach)
+
+    def _clock_of(self, reach: Reach) -> float:
+        route = reach.lead(None)
         sample = route.links.lanes[Lane.BULK].server_time if route is not None else None
         if sample is None or sample.micros == 0:
             return self.clock.wall()
@@ -95,7 +105,7 @@ class Desk:
     @property
     def replicas(self) -> int:
         """How many replicas must acknowledge for `REPLICATED`; 0 where none counts."""
-        return self._reach.required_replicas()
+        return self._of_tokens.required_replicas()
 
     @cached_property
     def policies(self) -> Policies:
@@ -115,18 +125,18 @@ class Desk:
         return Revocations(
             [Shard(index) for index in range(SHARDS)],
             RedisSide(
-                executor=self._reach.executor,
-                required=self._reach.required_replicas,
+                executor=self._of_tokens.executor,
+                required=self._of_tokens.required_replicas,
                 ready=lambda: True,
                 staleness=lambda _shards: 0.0,
                 nonce=secrets.token_hex(8).encode(),
                 keys=[ShardKeys(settings.prefix, index) for index in range(SHARDS)],
                 wake=lambda: None,
-                replicating=self._reach.replicating,
+                replicating=self._of_tokens.replicating,
             ),
             clock=self.clock,
             events=self._events,
-            server_now=self.server_now,
+            server_now=lambda: self._clock_of(self._of_tokens),
             deny_when_stale=False,
             max_staleness=settings.tokens.max_staleness,
             level=None if level is Level.LOCAL else level,
@@ -164,7 +174,7 @@ class Desk:
         found: list[Entry] = []
         read = 0
         while True:
-            page = await self.ask(
+            page = await self.ask_of_tokens(
                 operations.first_of_day(
                     keys, at.day, PARDONED, PARDONED + at.score, SCAN_PAGE, skip=read
                 )
@@ -222,6 +232,10 @@ class Desk:
         """Run one operation; raises as the executor does."""
         return await self._runs.run(operation, within=ASK_LIMIT)
 
+    async def ask_of_tokens(self, operation: Operation[T]) -> T:
+        """The same where revocations and the record are."""
+        return await self._runs_of_tokens.run(operation, within=ASK_LIMIT)
+
     async def ask_all(self, operations: Sequence[Operation[T]]) -> list[T]:
         """Run many, a page at a time; raises as the executor does."""
         found: list[T] = []
@@ -233,7 +247,7 @@ class Desk:
     @cached_property
     def records(self) -> RedisAuditLog:
         """What was done by hand, here and through instances."""
-        return RedisAuditLog(self._runs, self.settings.prefix)
+        return RedisAuditLog(self._runs_of_tokens, self.settings.prefix)
 
     async def act(
         self, act: Act, work: Callable[[], Awaitable[T]], outcome: Callable[[T], str]
@@ -245,7 +259,7 @@ class Desk:
         Raises:
             AragoraRedisError: it could not be recorded, and was not done; or as the work does.
         """
-        act = replace(act, at=self.server_now(), via="cli")
+        act = replace(act, at=self._clock_of(self._of_tokens), via="cli")
         try:
             await self._record(act)
         except AragoraRedisError as error:
@@ -263,7 +277,7 @@ class Desk:
 
     async def _record(self, act: Act) -> None:
         # On the connection whose WAIT speaks for the act too.
-        await self.ask(record(self.settings.prefix, act, Lane.DURABLE))
+        await self.ask_of_tokens(record(self.settings.prefix, act, Lane.DURABLE))
 
     async def _amend(self, act: Act, outcome: str) -> None:
         with contextlib.suppress(AragoraRedisError):
@@ -307,12 +321,13 @@ class _LoadsFirst:
 
 @asynccontextmanager
 async def open_desk(
-    settings: Settings, *, clock: Clock, within: float, acts: bool
+    settings: Settings, feature: Feature, *, clock: Clock, within: float, acts: bool
 ) -> AsyncIterator[Desk]:
     """Reach the primary, for one command.
 
     Args:
         settings: where it is.
+        feature: what the command is about.
         clock: for deadlines.
         within: seconds for reaching it.
         acts: whether anything is to be done; else nothing is written.
@@ -321,22 +336,38 @@ async def open_desk(
         LinkDownError: it cannot be reached in time.
         SettingsError: the instances that live there have another digest key.
     """
-    way = reach(settings, clock=clock, events=Events(), prepares=acts)
-    desk = Desk(settings, way, clock, prepared=acts)
+    own, of_tokens = settings.of(feature), settings.of(Feature.TOKENS)
+    # An act is recorded beside the revocations, and whether a session has ended is known there.
+    asks_both = own != of_tokens and (acts or feature is Feature.SESSIONS)
+    until = clock.monotonic() + within
+    async with AsyncExitStack() as ways:
+        way = await ways.enter_async_context(_reached(own, clock, until, prepares=acts))
+        other = way
+        if asks_both:
+            other = await ways.enter_async_context(_reached(of_tokens, clock, until, prepares=acts))
+        desk = Desk(own, way, other, clock, prepared=acts)
+        _demand_key(await desk.fleet(), settings)
+        if acts and other.replicating:
+            await _hear(desk)
+        yield desk
+
+
+@asynccontextmanager
+async def _reached(
+    settings: Settings, clock: Clock, until: float, *, prepares: bool
+) -> AsyncIterator[Reach]:
+    way = reach(settings, clock=clock, events=Events(), prepares=prepares)
     way.start()
     try:
         try:
-            await way.ready(clock.monotonic() + within)
+            await way.ready(until)
         except LinkDownError as error:
             raise LinkDownError(
                 error.message,
                 remedy=f"{error.remedy}; `aragora-redis doctor` says what is wrong; "
                 "nothing was done",
             ) from error
-        _demand_key(await desk.fleet(), settings)
-        if acts and way.replicating:
-            await _hear(desk)
-        yield desk
+        yield way
     finally:
         await way.close()
 

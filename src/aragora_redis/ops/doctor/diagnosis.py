@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..report import Status
+from ..report import Status, whose
 from ..survey import Survey
 
 
@@ -43,6 +43,24 @@ class Examination:
     facts: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     """What could not be seen, or is worth knowing, and is nobody's fault."""
+
+    @classmethod
+    def of_several(cls, several: Mapping[str, Examination]) -> Examination:
+        """Several that one deployment uses as one, by the features whose Redis each is."""
+        diagnoses = [
+            replace(diagnosis, subject=f"{whose(name)}: {diagnosis.subject}")
+            for name, each in several.items()
+            for diagnosis in each.diagnoses
+        ]
+        counted = ("nodes", "sentinels")
+        return cls(
+            tuple(sorted(diagnoses, key=lambda each: -each.status)),
+            {what: sum(each.facts.get(what, 0) for each in several.values()) for what in counted}
+            | {"redis": {name: each.facts for name, each in several.items()}},
+            tuple(
+                f"{whose(name)}: {note}" for name, each in several.items() for note in each.notes
+            ),
+        )
 
     @property
     def status(self) -> Status:

@@ -1,0 +1,258 @@
+"""Features with a Redis of their own: what is kept where, and what is left when one is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+from tests.integration.fleet import until
+from tests.integration.past import give_past
+
+from aragora_redis import SharedState
+from aragora_redis import sync as threaded
+from aragora_redis.errors import LimitUnavailableError
+from aragora_redis.events import Degraded, Recovered
+from aragora_redis.rate_limit.gcra import Source
+
+POLICIES = """
+[limits.api]
+rate = "1/minute"
+burst = 10
+[circuits.default]
+minimum_calls = 1
+reporters = 1
+"""
+ALL = ("TOKENS", "SESSIONS", "RATE_LIMIT", "CIRCUITS")
+
+
+@pytest.fixture
+def pair(make_lab, policies):
+    """That of all, that of some, and what leads to the first."""
+    common, own = make_lab("standalone"), make_lab("standalone")
+    for lab in (common, own):
+        lab.start()
+        give_past(lab)
+    return common, own, common.env() | policies(POLICIES)
+
+
+def apart(lab, *features):
+    """A lab's variables, as those of some features."""
+    start = "ARAGORA_REDIS_"
+    return {
+        f"ARAGORA_{feature}_REDIS_{name.removeprefix(start)}": text
+        for feature in features
+        for name, text in lab.env().items()
+        if name.startswith(start)
+    }
+
+
+@asynccontextmanager
+async def ready(env, count=1):
+    async with AsyncExitStack() as stack:
+        made = [SharedState.from_env(env) for _ in range(count)]
+        for state in made:
+            state.start()
+            stack.push_async_callback(state.close)
+        for state in made:
+            assert await state.wait_ready(20), state.status()
+        yield made
+
+
+async def use_all(state):
+    """Leave something of each feature there, under names that nothing else has."""
+    await state.tokens.revoke("a-token", expires_at=time.time() + 60)
+    await state.sessions.create(user="42", data={})
+    decision = await state.rate_limits.check("api", "somebody")
+    assert decision.source is Source.REDIS
+    with pytest.raises(ZeroDivisionError):
+        async with state.circuits["upstream"]:
+            raise ZeroDivisionError
+    await until(lambda: state.circuits["upstream"].state == "open")
+    await state.circuits.force("upstream", "auto", actor="alice", reason="it is well again")
+
+
+def kept(connect, lab):
+    """Which features a server holds something of; a past is one of eras, not of members."""
+    client = connect(lab, "redis-0")
+    found = {
+        "TOKENS": "aragora:t:*:members:*",
+        "SESSIONS": "aragora:s:*",
+        "RATE_LIMIT": "aragora:l:*",
+        "CIRCUITS": "aragora:c:*",
+    }
+    return {feature for feature, pattern in found.items() if client.keys(pattern)}
+
+
+@pytest.mark.parametrize("feature", ALL)
+async def test_a_feature_is_kept_in_its_own_redis_and_nothing_else_is(pair, connect, feature):
+    common, own, env = pair
+    async with ready(env | apart(own, feature)) as (state,):
+        await use_all(state)
+        name = {"RATE_LIMIT": "limits"}.get(feature, feature.lower())
+        status = state.status()
+        assert {name} in [set(each.features) for each in status.redis]
+        assert sum(len(each.features) for each in status.redis) == 4
+        assert (status.health, status.instances) == ("healthy", 1)
+    assert kept(connect, own) == {feature}
+    assert kept(connect, common) == set(ALL) - {feature}
+    assert bool(connect(own, "redis-0").exists("aragora:audit")) == (feature == "TOKENS")
+
+
+async def test_what_leads_to_the_same_redis_is_one_connection(pair, connect):
+    common, _, env = pair
+    async with ready(env | apart(common, *ALL)) as (state,):
+        assert state.status().redis == ()
+        lanes = [each for each in connect(common, "redis-0").client_list() if each["name"]]
+        async with ready(env):
+            others = [each for each in connect(common, "redis-0").client_list() if each["name"]]
+        assert len(others) == 2 * len(lanes)
+
+
+async def test_without_the_redis_of_the_tokens_all_else_goes_on(pair):
+    _, own, env = pair
+    async with ready(env | apart(own, "TOKENS"), 2) as (one, two):
+        told: list[Degraded | Recovered] = []
+        one.events.subscribe(told.append, to=(Degraded, Recovered))
+        await one.tokens.revoke("a-token", expires_at=time.time() + 600)
+        await until(lambda: two.tokens.is_revoked({"jti": "a-token"}))
+        session = await one.sessions.create(user="42", data={})
+        await asyncio.to_thread(own.kill, "redis-0")
+        await until(lambda: told and two.status().health == "degraded")
+        assert told[0].features == ("tokens",)
+        status = two.status()
+        assert status.reason is not None
+        assert status.reason.startswith("the Redis of tokens: ")
+        assert [each.health for each in status.redis] == ["degraded", "healthy"]
+        assert two.tokens.is_revoked({"jti": "a-token"}), "an outage is no amnesty"
+        assert not two.tokens.is_revoked({"jti": "another"})
+        assert (await two.rate_limits.check("api", "somebody")).source is Source.REDIS
+        assert (await two.sessions.get(session.id)).user == "42"
+        receipt = await one.tokens.revoke("later", expires_at=time.time() + 600)
+        assert receipt.level.word == "local"
+        await asyncio.to_thread(own.start_all)
+        await until(lambda: isinstance(told[-1], Recovered))
+        assert told[-1].features == ("tokens",)
+        await until(lambda: two.tokens.is_revoked({"jti": "later"}))
+        await until(lambda: two.status().health == one.status().health == "healthy")
+
+
+async def test_without_the_redis_of_the_limits_tokens_and_sessions_go_on(pair):
+    _, own, env = pair
+    async with ready(env | apart(own, "RATE_LIMIT")) as (state,):
+        await state.rate_limits.check("api", "somebody")
+        await asyncio.to_thread(own.freeze, "redis-0")
+        await until(lambda: state.status().health == "degraded")
+        with pytest.raises(LimitUnavailableError):
+            await state.rate_limits.check("api", "somebody")
+        assert (await state.tokens.revoke("a", expires_at=time.time() + 60)).level.word == "primary"
+        made = await state.sessions.create(user="42", data={})
+        assert (await state.sessions.get(made.id)).user == "42"
+        await asyncio.to_thread(own.thaw, "redis-0")
+        await until(lambda: state.status().health == "healthy")
+        assert (await state.rate_limits.check("api", "somebody")).source is Source.REDIS
+
+
+async def test_instances_share_a_limit_by_the_redis_of_the_limits(pair):
+    """Each instance counts those that it shares the limit with, also while all else is away."""
+    common, own, env = pair
+    env |= apart(own, "RATE_LIMIT") | {"ARAGORA_RATE_LIMIT_FAIL_OPEN": "true"}
+    async with ready(env, 2) as states:
+        await until(lambda: all(state.status().instances == 2 for state in states))
+        await asyncio.to_thread(common.kill, "redis-0")
+        await until(lambda: all(state.status().health == "degraded" for state in states))
+        admitted = [
+            (await state.rate_limits.check("api", "somebody")).allowed
+            for _ in range(10)
+            for state in states
+        ]
+        assert admitted == [True] * 10 + [False] * 10, "Redis decides"
+        await asyncio.to_thread(own.kill, "redis-0")
+        await until(lambda: all(state.status().redis[1].health == "degraded" for state in states))
+        alone = [
+            [(await state.rate_limits.check("api", "another")).allowed for _ in range(10)]
+            for state in states
+        ]
+        assert [sum(each) for each in alone] == [5, 5], "each its share"
+
+
+async def test_a_session_that_was_ended_stays_so_whatever_its_redis_forgets(pair, connect):
+    """The end is a revocation, and these are where the tokens are."""
+    _, own, env = pair
+    async with ready(env | apart(own, "SESSIONS"), 2) as (one, two):
+        session = await one.sessions.create(user="42", data={"theme": "dark"})
+        assert await two.sessions.get(session.id) is not None
+        client = connect(own, "redis-0")
+        (key,) = [key for key in client.keys("aragora:s:*") if client.type(key) == "hash"]
+        client.copy(key, "before")
+        await one.sessions.end(session.id)
+        await until(lambda: not client.exists(key))
+        client.rename("before", key)
+        assert await two.sessions.get(session.id) is None
+
+
+def test_threads_have_it_too(pair, connect):
+    common, own, env = pair
+    with threaded.SharedState.from_env(env | apart(own, "SESSIONS")) as state:
+        state.sessions.create(user="42", data={})
+        state.rate_limits.check("api", "somebody")
+    assert kept(connect, own) == {"SESSIONS"}
+    assert kept(connect, common) == {"RATE_LIMIT"}
+
+
+def test_health_looks_at_all(pair, cli):
+    _, own, env = pair
+    env |= apart(own, "TOKENS")
+    code, out, _ = cli("health", **env)
+    assert code == 0, out
+    assert out.startswith("OK: the Redis of tokens: ")
+    assert "; the Redis of sessions, limits, circuits: " in out
+    own.kill("redis-0")
+    code, out, _ = cli("health")
+    assert code == 2
+    assert out.startswith("CRITICAL: the Redis of tokens: ")
+    code, out, _ = cli("health", "--json")
+    said = json.loads(out)
+    assert [part["status"] for part in said["redis"].values()] == ["CRITICAL", "OK"]
+    assert cli("health", "--of", "limits")[0] == 0
+    assert cli("health", "--of", "tokens")[0] == 2
+
+
+def test_doctor_and_status_look_at_all(pair, cli):
+    _, own, env = pair
+    env |= apart(own, "TOKENS")
+    code, out, _ = cli("status", "--json", **env)
+    assert set(json.loads(out)["redis"]) == {"tokens", "sessions, limits, circuits"}
+    code, out, _ = cli("status")
+    assert code == 0
+    assert out.index("the Redis of tokens:") < out.index("the Redis of sessions, limits, circuits:")
+    code, out, _ = cli("doctor", "--connect")
+    assert code == 0
+    assert out.count("the Redis of ") == 2
+    own.kill("redis-0")
+    code, out, _ = cli("doctor")
+    assert code == 2
+    assert "the Redis of tokens: " in out
+
+
+async def test_an_operator_acts_where_the_feature_is(pair, cli):
+    _, own, env = pair
+    async with ready(env | apart(own, "TOKENS")) as (state,):
+        session = await state.sessions.create(user="42", data={})
+        signed = ("--actor", "alice", "--reason", "asked for")
+
+        def act():
+            ended = cli("sessions", "end", "--user", "42", *signed, **env | apart(own, "TOKENS"))
+            later = str(time.time() + 600)
+            revoked = cli("tokens", "revoke", "--jti", "a-token", "--expires-at", later, *signed)
+            return ended, revoked, cli("audit", "--json")
+
+        ended, revoked, audit = await asyncio.to_thread(act)
+        assert ended[0] == 0, ended
+        assert revoked[0] == 0, revoked
+        acts = {each["action"] for each in json.loads(audit[1])}
+        assert {"sessions end", "tokens revoke"} <= acts
+        await until(lambda: state.tokens.is_revoked({"jti": "a-token"}))
+        assert await state.sessions.get(session.id) is None
