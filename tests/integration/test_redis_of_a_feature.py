@@ -111,6 +111,23 @@ async def test_what_leads_to_the_same_redis_is_one_connection(pair, connect):
         assert len(others) == 2 * len(lanes)
 
 
+async def test_two_ways_to_one_redis_are_one_instance_each(pair, connect):
+    """By another name of the server, or another user, nobody can tell that it is the same."""
+    common, _, env = pair
+    host, port = common.node("redis-0").address
+    own = apart(common, "RATE_LIMIT") | {
+        "ARAGORA_RATE_LIMIT_REDIS_URL": f"redis://localhost:{port}"
+    }
+    assert host != "localhost"
+    async with ready(env | own, 2) as states:
+        await until(lambda: all(state.status().instances == 2 for state in states))
+        rows = connect(common, "redis-0").hgetall("aragora:p:{presence}:rows")
+        eras = sorted(row.split(" ")[0] for row in rows.values())
+        assert eras[:2] == ["-", "-"]
+        assert "-" not in eras[2:], "who follows says how far it is, and nothing says otherwise"
+        assert {name.partition(".")[0] for name in rows} == {state.boot_id for state in states}
+
+
 async def test_without_the_redis_of_the_tokens_all_else_goes_on(pair):
     _, own, env = pair
     async with ready(env | apart(own, "TOKENS"), 2) as (one, two):

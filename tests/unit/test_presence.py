@@ -40,7 +40,7 @@ class Beating:
             cast("Executor", self.redis),
             self.clock,
             prefix="p",
-            boot_id="me",
+            row_id="me",
             policies=lambda: "hash",
             row=lambda: "id",
             eras=lambda: self.eras,

@@ -18,7 +18,7 @@ from ..operation import Lane
 from ..rate_limit.share import FleetSize
 from ..settings import Settings
 from .ground import Ground
-from .presence import Presence
+from .presence import Presence, row_id
 from .replica_lag import ReplicaLag
 from .service import Service
 from .status import RedisStatus, health_of
@@ -91,7 +91,8 @@ class Connected:
         self._events = events
         self._clock = clock
         self._tasks: list[asyncio.Task[None]] = []
-        self._name = settings.instance_id or instance.boot_id
+        name = settings.instance_id or instance.boot_id
+        self._name = f"{name} ({', '.join(features)})" if features else name
         self._tally = Tally()
         self._end_tally: Callable[[], None] = lambda: None
         self.service = Service(clock, events, whole=self._whole, features=features)
@@ -113,7 +114,7 @@ class Connected:
             self.executor,
             clock,
             prefix=settings.prefix,
-            boot_id=instance.boot_id,
+            row_id=row_id(instance.boot_id, self._part()),
             policies=instance.policies,
             row=self._row,
             eras=self._eras,
@@ -208,6 +209,10 @@ class Connected:
     def _holds(self) -> str:
         """How the outbox is, and how many revocations are held, in words."""
         return "none 0"
+
+    def _part(self) -> str:
+        """Tells its row from that of the same instance for the revocations."""
+        return self.features[0] if self.features else ""
 
     def _eras(self) -> str:
         return KNOWS_NOTHING

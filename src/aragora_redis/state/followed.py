@@ -112,6 +112,9 @@ class Followed(Connected):
     def _holds(self) -> str:
         return f"{self._outbox()} {sum(len(shard.replica) for shard in self.feed.shards)}"
 
+    def _part(self) -> str:
+        return ""
+
     def _eras(self) -> str:
         return self.feed.eras
 

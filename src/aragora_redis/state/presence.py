@@ -37,6 +37,20 @@ class PresenceKeys(NamedTuple):
     changes: bytes
 
 
+def row_id(boot_id: str, part: str) -> str:
+    """Under what an instance beats where it has another row, for what else it uses that Redis.
+
+    Two ways may lead to one server by other names or users. In one row they would take turns, and
+    whoever starts would hear from it that eras are reconciled which are not.
+    """
+    return f"{boot_id}.{part}" if part else boot_id
+
+
+def boot_ids(rows: Iterable[str]) -> frozenset[str]:
+    """Whose rows these are: each instance once."""
+    return frozenset(row.split(".", 1)[0] for row in rows)
+
+
 def presence_keys(prefix: str) -> PresenceKeys:
     """The keys, in one hash slot."""
     base = f"{prefix}:p:{{presence}}:".encode()
@@ -71,7 +85,7 @@ class Presence:
     """Beats, and keeps what the beats showed.
 
     Args:
-        boot_id: random name of this process's life.
+        row_id: under what this instance beats: its boot id, or see `row_id`.
         policies: hash of the policies in force here.
         row: the words of this instance's row after that and the eras, for the next beat.
         eras: the eras that this instance has reconciled, as one word.
@@ -84,7 +98,7 @@ class Presence:
         clock: Clock,
         *,
         prefix: str,
-        boot_id: str,
+        row_id: str,
         policies: Callable[[], str],
         row: Callable[[], str],
         eras: Callable[[], str],
@@ -95,7 +109,7 @@ class Presence:
         self._clock = clock
         self._on_beat = on_beat
         self._keys = presence_keys(prefix)
-        self._boot_id = boot_id
+        self._row_id = row_id
         self._policies = policies
         self._row = row
         self._eras = eras
@@ -141,12 +155,12 @@ class Presence:
             self._version, self._ids = pulse.version, pulse.after(self._ids)
         # Beats out of turn must not count as quiet ones, or N would shrink within a moment.
         in_turn = sent_at - self._counted_at >= BEAT_EVERY - TURN
-        self._fleet.observe(self._ids, healthy=in_turn)
+        self._fleet.observe(boot_ids(self._ids), healthy=in_turn)
         if in_turn:
             self._counted_at = sent_at
             self.differing = max(pulse.instances - pulse.alike, 0)
         self.accepted_at = sent_at
-        self.instances = pulse.instances
+        self.instances = len(boot_ids(self._ids))
         self._agrees((eras, pulse.version) if pulse.instances == pulse.agreed else None)
         self._on_beat(pulse.full)
 
@@ -182,7 +196,7 @@ class Presence:
         return Operation(
             kind=Kind.CAS,
             keys=self._keys,
-            args=(self._boot_id, row, eras, int(EXPIRY * 1000), self._version, policies),
+            args=(self._row_id, row, eras, int(EXPIRY * 1000), self._version, policies),
             read=_read_pulse,
             script=load("beat"),
             lane=Lane.BULK,
