@@ -99,7 +99,8 @@ def test_by_hand(standalone_lab, cli, tmp_path, monkeypatch):
     }
     assert "7 users: r" in {row["reason"] for row in rows}
     file = tmp_path / "out.jsonl"
-    assert run("export", str(file))[0] == 0
+    told = json.loads(run("export", str(file), "--json")[1])
+    assert told == {"written": 3, "path": str(file)}
     assert b"7 users" in file.read_bytes()
     code, out, _ = run("import", str(file), *signed, **other)
     assert (code, "3 revocations read" in out) == (0, True)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -49,6 +50,27 @@ def failed(capsys, *arguments):
     assert (end.value.code, out) == (1, "")
     assert err.startswith("error: ")
     return err
+
+
+def _ends(command, path=()):
+    """Every command that runs, with its words."""
+    nested = getattr(command, "commands", None)
+    if nested is None:
+        return {" ".join(path): command}
+    names = command.list_commands(click.Context(command))
+    found = ((name, command.get_command(click.Context(command), name)) for name in names)
+    return {at: each for name, one in found for at, each in _ends(one, (*path, name)).items()}
+
+
+def test_every_command_has_json_but_the_one_that_is_of_another_server():
+    commands = _ends(get_command(command_line()))
+    assert {"health", "lab proxy", "tokens export"} <= commands.keys()
+    lacking = {
+        path
+        for path, command in commands.items()
+        if not any("--json" in parameter.opts for parameter in command.params)
+    }
+    assert lacking == {"run-aragora"}
 
 
 def test_failover_says_that_it_is_not_on_the_record(call):

@@ -170,8 +170,12 @@ def proxy(
         str | None, typer.Option(help="An error to answer with, such as 'LOADING in test'.")
     ] = None,
     directory: Directory = LAB,
+    as_json: AsJson = False,
 ) -> None:
-    """Listen on a port that leads to one node, badly, until Ctrl-C."""
+    """Listen on a port that leads to one node, badly, until Ctrl-C.
+
+    With --json where it listens is one line.
+    """
     node = Lab.open(directory).node(target)
     faults = Faults(
         delay=delay,
@@ -184,7 +188,10 @@ def proxy(
 
     async def serve() -> None:
         async with FaultProxy(node.address, faults, port=port) as listening:
-            output.note(f"{listening.address} leads to {node.name}")
+            if as_json:
+                output.write_json_line({"address": str(listening.address), "node": node.name})
+            else:
+                output.note(f"{listening.address} leads to {node.name}")
             await asyncio.Event().wait()
 
     try:

@@ -21,6 +21,7 @@ from ..tokens.entry import RevocationKind
 from ..tokens.lifetime import revoked_until
 from ..tokens.lines import LINE_LIMIT
 from ..tokens.listing import Revocation
+from ..tokens.transfer import FRAME_LINES
 from . import output
 from .deployment import OfLab, settings_of
 from .desk import (
@@ -217,28 +218,39 @@ def export(
         typer.Argument(metavar="PATH", callback=named, help="Where to; standard output for -."),
     ] = Path("-"),
     lab: OfLab = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write all revocations as JSON lines of digests, for `import` into another Redis.
 
-    They mean something under the same ARAGORA_DIGEST_KEY alone.
+    They mean something under the same ARAGORA_DIGEST_KEY alone. On standard output there is nothing
+    else, with --json neither.
     """
 
-    async def work(desk: Desk) -> None:
+    async def to_output(desk: Desk) -> None:
+        async for lines in revocations.export_all(desk):
+            sys.stdout.buffer.write(lines)
+
+    async def to_file(desk: Desk) -> int:
         # Whole or not at all: what is cut short must not be taken for all.
-        if str(file) == "-":
-            async for lines in revocations.export_all(desk):
-                sys.stdout.buffer.write(lines)
-            return
-        written = file.with_name(file.name + ".part")
+        written, count = file.with_name(file.name + ".part"), 0
         try:
             with written.open("wb") as out:
                 async for lines in revocations.export_all(desk):
+                    count += lines.count(b"\n")
                     out.write(lines)
             written.replace(file)
         finally:
             written.unlink(missing_ok=True)
+        return count - FRAME_LINES
 
-    at_desk(settings_of(lab), Feature.TOKENS, work)
+    if str(file) == "-":
+        at_desk(settings_of(lab), Feature.TOKENS, to_output)
+        return
+    count = at_desk(settings_of(lab), Feature.TOKENS, to_file)
+    if as_json:
+        output.write_json({"written": count, "path": str(file)})
+    else:
+        output.write(f"{count} revocations written to {file}")
 
 
 @app.command("import")

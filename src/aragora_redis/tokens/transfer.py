@@ -22,6 +22,10 @@ FARTHEST = 3660
 """Days ahead after which an entry is taken for a mistake."""
 
 
+FRAME_LINES = 2
+"""The first and the last line, which are no entries."""
+
+
 class Writer:
     """Writes the lines.
 
