@@ -324,12 +324,5 @@ def test_a_busy_port_fails_before_anything_is_started(tmp_path):
     assert not (tmp_path / ".lab").exists()
 
 
-def test_a_redis_for_one_feature_fails_before_anything_is_started(cli, tmp_path):
-    code, _, err = cli("up", ARAGORA_TOKENS_REDIS_URL="redis://elsewhere")
-    assert code == 1
-    assert err.startswith("error: ARAGORA_TOKENS_REDIS_URL is set, but one feature alone")
-    assert not (tmp_path / ".lab").exists()
-
-
 def free_pair() -> int:
     return free_ports(2, 0).data[0]

@@ -17,13 +17,20 @@ def test_what_leads_elsewhere_is_left_out_and_named():
             "ARAGORA_REDIS_URL": "redis://elsewhere",
             "ARAGORA_REDIS_TLS": "true",
             "ARAGORA_REDIS_DB": "",
+            "ARAGORA_TOKENS_REDIS_URL": "redis://elsewhere",
+            "ARAGORA_SESSIONS_REDIS_DEADLINE": "",
             "ARAGORA_ADMIN_TOKEN": "x" * 20,
             "ARAGORA_REDIS_DEADLINE": "100 ms",
             "ARAGORA_POLICIES": "mine.toml",
             "HOME": "/home/me",
         }
     )
-    assert around.ignored == ("ARAGORA_ADMIN_TOKEN", "ARAGORA_REDIS_TLS", "ARAGORA_REDIS_URL")
+    assert around.ignored == (
+        "ARAGORA_ADMIN_TOKEN",
+        "ARAGORA_REDIS_TLS",
+        "ARAGORA_REDIS_URL",
+        "ARAGORA_TOKENS_REDIS_URL",
+    )
     gateway = around.of_gateway({"ARAGORA_REDIS_URL": "redis://lab"}, 8081)
     assert gateway == {
         "ARAGORA_REDIS_URL": "redis://lab",
