@@ -151,6 +151,8 @@ def test_the_level_is_that_of_the_redis_of_tokens(environ, refused):
     given = KEY | URL | environ | {"ARAGORA_TOKENS_LEVEL": "replicated"}
     if refused:
         assert problem(given).startswith("ARAGORA_TOKENS_LEVEL is replicated, which mode stand")
+        alone = problem(given | own(URL="redis://h"))
+        assert "set ARAGORA_TOKENS_REDIS_SENTINEL_HOSTS and ARAGORA_TOKENS_REDIS_SENT" in alone
     else:
         assert from_env(given).tokens.level == "replicated"
 
@@ -171,6 +173,49 @@ def test_what_looks_mistyped_is_told():
             ("SESSIONS_REDIS_URI", "SESSIONS_REDIS_URL"),
         )
     )
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("LIMITS", "RATE_LIMIT"),
+        ("LIMIT", "RATE_LIMIT"),
+        ("RATE_LIMITS", "RATE_LIMIT"),
+        ("RATELIMIT", "RATE_LIMIT"),
+        ("SESSION", "SESSIONS"),
+        ("CIRCUIT", "CIRCUITS"),
+        ("CIRCUIT_BREAKERS", "CIRCUITS"),
+        ("TOKEN", "TOKENS"),
+        ("REVOCATIONS", "TOKENS"),
+    ],
+)
+def test_a_feature_that_is_called_otherwise_is_told(word, meant):
+    given = KEY | URL | own(word, URL="redis://h")
+    assert from_env(given).warnings == (
+        f"ARAGORA_{word}_REDIS_URL is not read here: is ARAGORA_{meant}_REDIS_URL meant?",
+    )
+
+
+def test_what_features_do_not_have_is_told():
+    given = KEY | URL | own(URL="redis://h", KEY_PREFIX="mine")
+    assert from_env(given).warnings == (
+        "ARAGORA_TOKENS_REDIS_KEY_PREFIX is not read: ARAGORA_REDIS_* has no such variable",
+    )
+    assert not from_env(KEY | URL | {"ARAGORA_CACHE_REDIS_URL": "redis://h"}).warnings
+
+
+def test_nothing_is_left_where_each_has_its_own():
+    each = {}
+    for feature, name in NAMES.items():
+        each |= own(name, URL=f"redis://{feature}")
+    found = from_env(KEY | each)
+    assert found.warnings == ()
+    assert len(found.each_redis()) == 4
+    assert (found.mode, found.of(None).topology) == (
+        "standalone",
+        found.of(Feature.TOKENS).topology,
+    )
+    assert "the other features" in problem(KEY | each | {"ARAGORA_REDIS_MODE": "embedded"})
 
 
 def test_advice_is_about_the_way_there_alone():

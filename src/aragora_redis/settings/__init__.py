@@ -79,6 +79,6 @@ def lookalikes(environ: Mapping[str, str]) -> tuple[str, ...]:
 
     They are among `Settings.warnings` too, for whom the settings can be used.
     """
-    from .load import lookalikes_anywhere  # noqa: PLC0415 - as above
+    from . import reading  # noqa: PLC0415 - as above
 
-    return tuple(lookalikes_anywhere(environ))
+    return tuple(reading.lookalikes(environ))

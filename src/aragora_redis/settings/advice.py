@@ -5,29 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from . import names
-from .choice import ignored, mode_of, tls_choice, url_in_use
+from .choice import ignored, tls_choice, url_in_use
 from .reading import Reading
 
 # An HMAC key shorter than its digest weakens it (RFC 7518 section 3.2).
 _HMAC_KEY_BYTES = 32
 
 
-def advice(reading: Reading) -> Iterator[str]:
-    """One sentence for each thing that works otherwise than the operator may think."""
-    env, given, mode = reading.values, reading.given, mode_of(reading)
-    if mode == "embedded" and names.MODE not in given:
+def advice(reading: Reading, *, alone: bool) -> Iterator[str]:
+    """One sentence for each thing that works otherwise than the operator may think.
+
+    Args:
+        reading: what is said.
+        alone: there is no Redis.
+    """
+    env, given = reading.values, reading.given
+    if alone and names.MODE not in given:
         yield (
             "no Redis is configured: limits and revocations are kept in this process alone and "
             f"are lost when it ends; set {names.HOSTS} and {names.MASTER}, {names.URL}, "
             f"or {names.CLUSTER_NODES}"
         )
     yield from advice_on_redis(reading)
-    if mode != "embedded" and env.digest_key is None:
+    if not alone and env.digest_key is None:
         yield (
             f"{names.DIGEST_KEY} is not set: whoever can read Redis can guess user ids and weak "
             "token ids; set it to the same random text on every instance"
         )
-    if mode != "embedded" and env.rate_limit_fail_open:
+    if not alone and env.rate_limit_fail_open:
         yield (
             f"{names.FAIL_OPEN} is true: during an outage each instance goes on with "
             "its share of a limit"

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 
 from . import names
 from .choice import mode_of
-from .model import Feature, Mode
+from .features import own_variables, renamed
+from .model import Feature
 from .reading import Reading, read
 
 
@@ -19,19 +20,10 @@ def readings_apart(environ: Mapping[str, str]) -> dict[Feature, Reading]:
     return {feature: read(own) for feature in Feature if (own := own_variables(environ, feature))}
 
 
-def own_variables(environ: Mapping[str, str], feature: Feature) -> dict[str, str]:
-    """The variables of a feature that are set, under the names of those that they stand for."""
-    start = feature.variables
-    return {
-        names.REDIS + name.removeprefix(start): text
-        for name, text in environ.items()
-        if name.startswith(start) and text.strip()
-    }
-
-
-def renamed(sentence: str, feature: Feature) -> str:
-    """A sentence about the variables of all, about those of a feature."""
-    return sentence.replace(names.REDIS, feature.variables)
+def none_is_left(reading: Reading, apart: Mapping[Feature, Reading]) -> bool:
+    """Whether each feature has its own and nothing is said of others: the tokens' is for all."""
+    unsaid = mode_of(reading) == "embedded" and names.MODE not in reading.given
+    return unsaid and apart.keys() == set(Feature)
 
 
 def leading_nowhere(
@@ -46,15 +38,13 @@ def leading_nowhere(
     """
     for feature, own in apart.items():
         named = ", ".join(sorted(name for name in given if name.startswith(feature.variables)))
-        modes: tuple[Mode, Mode] = mode_of(own), mode_of(reading)
-        match modes:
-            case "embedded", _:
-                yield (
-                    f"{named} is set, but nothing says where the Redis of {feature} is; "
-                    f"set {renamed(names.URL, feature)}, or unset it"
-                )
-            case _, "embedded":
-                yield (
-                    f"{named} is set, but nothing says where the Redis of the other features is; "
-                    f"set {names.URL}, {names.HOSTS} and {names.MASTER}, or {names.CLUSTER_NODES}"
-                )
+        if mode_of(own) == "embedded":
+            yield (
+                f"{named} is set, but nothing says where the Redis of {feature} is; "
+                f"set {renamed(names.URL, feature)}, or unset it"
+            )
+        elif mode_of(reading) == "embedded" and not none_is_left(reading, apart):
+            yield (
+                f"{named} is set, but nothing says where the Redis of the other features is; "
+                f"set {names.URL}, {names.HOSTS} and {names.MASTER}, or {names.CLUSTER_NODES}"
+            )

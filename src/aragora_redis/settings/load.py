@@ -8,15 +8,16 @@ from pathlib import Path
 
 from ..errors import SettingsError
 from . import names
-from .apart import leading_nowhere, own_variables, readings_apart, renamed
+from .apart import leading_nowhere, readings_apart
 from .choice import ignored
 from .contradictions import contradictions, level_contradiction
 from .credentials import Credentials
 from .environment import PREFIX
+from .features import renamed
 from .files import reason_unreadable, reason_unsafe, secret_in
 from .hosts import Hosts
 from .model import Feature, Settings
-from .reading import Reading, lookalikes, read
+from .reading import Reading, read
 from .resolve import build
 from .session_keys import SessionKeySource
 
@@ -24,7 +25,6 @@ from .session_keys import SessionKeySource
 def load(environ: Mapping[str, str]) -> Settings:
     """See `aragora_redis.settings.from_env`."""
     reading, apart = read(environ), readings_apart(environ)
-    of_tokens = apart.get(Feature.TOKENS)
     problems = (
         *_problems(reading),
         *(
@@ -32,7 +32,7 @@ def load(environ: Mapping[str, str]) -> Settings:
             for feature, own in apart.items()
             for problem in _problems(own)
         ),
-        *level_contradiction(reading.values.tokens_level, of_tokens or reading),
+        *_level(reading, apart),
         *leading_nowhere(reading, apart, environ),
     )
     if problems:
@@ -40,12 +40,12 @@ def load(environ: Mapping[str, str]) -> Settings:
     return build(reading, apart)
 
 
-def lookalikes_anywhere(environ: Mapping[str, str]) -> Iterator[str]:
-    """See `aragora_redis.settings.lookalikes`."""
-    yield from lookalikes(environ)
-    for feature in Feature:
-        own = own_variables(environ, feature)
-        yield from (renamed(warning, feature) for warning in lookalikes(own))
+def _level(reading: Reading, apart: Mapping[Feature, Reading]) -> Iterator[str]:
+    asked, own = reading.values.tokens_level, apart.get(Feature.TOKENS)
+    if own is None:
+        yield from level_contradiction(asked, reading)
+        return
+    yield from (renamed(said, Feature.TOKENS) for said in level_contradiction(asked, own))
 
 
 def _problems(reading: Reading) -> Iterator[str]:

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping
 from msgspec import Struct
 from pydantic import ValidationError
 
+from . import names
 from .doc import Doc
 from .environment import PREFIX, Environment, variables
+from .features import own_variables, renamed
 from .model import Feature
 from .secret import unexpanded
 
@@ -28,6 +30,15 @@ _ELSEWHERE = {
     "USER": "USERNAME",
 }
 """What others call the same: words too short to be told from others by their letters."""
+_FEATURES_ELSEWHERE = {
+    "BLACKLIST": "TOKENS",
+    "BREAKERS": "CIRCUITS",
+    "CIRCUIT_BREAKERS": "CIRCUITS",
+    "LIMIT": "RATE_LIMIT",
+    "LIMITS": "RATE_LIMIT",
+    "REVOCATIONS": "TOKENS",
+}
+"""What features are called elsewhere, and the limits by the command line."""
 _OF_ARAGORA = frozenset({"ARAGORA_HTTP_KEEPALIVE"})
 """Its variables that differ from one of ours by less than a typo."""
 _QUOTED = 40
@@ -124,16 +135,40 @@ def lookalikes(environ: Mapping[str, str]) -> Iterator[str]:
     """A warning for each name that is not ours and looks like a mistyped one of ours.
 
     One that stands beside ours is nobody's typo: the real Aragora has some that are nearly ours.
+    Under the name of a feature nobody has others, so there each is told that is not read.
     """
-    features = tuple(feature.variables for feature in Feature)  # which are read under other names
+    features = tuple(feature.variables for feature in Feature)
+    yield from _alike(
+        {name: text for name, text in environ.items() if not name.startswith(features)}
+    )
+    for feature in Feature:
+        own = own_variables(environ, feature)
+        told = [*_alike(own)]
+        yield from (renamed(warning, feature) for warning in told)
+        for name in sorted(own.keys() - variables().keys()):
+            if not any(warning.startswith(f"{name} ") for warning in told):
+                yield f"{renamed(name, feature)} is not read: {names.REDIS}* has no such variable"
+
+
+def _alike(environ: Mapping[str, str]) -> Iterator[str]:
     for name in sorted(environ):
         if not name.startswith(PREFIX) or name in variables() or name in _OF_ARAGORA:
             continue
-        if name.startswith(features):
-            continue
-        meant = _barely_another(name) or _alike_in_family(name)
+        meant = _of_feature(name) or _barely_another(name) or _alike_in_family(name)
         if meant and not environ.get(meant, "").strip():
             yield f"{name} is not read here: is {meant} meant?"
+
+
+def _of_feature(name: str) -> str | None:
+    """The variable of a feature whose word is said otherwise, such as ARAGORA_LIMITS_REDIS_URL."""
+    word, found, rest = name.removeprefix(PREFIX).partition("_REDIS_")
+    if not found or f"{names.REDIS}{rest}" not in variables():
+        return None
+    ours = [each.variables.removeprefix(PREFIX).removesuffix("_REDIS_") for each in Feature]
+    meant = _FEATURES_ELSEWHERE.get(word) or next(
+        iter(difflib.get_close_matches(word, ours, n=1, cutoff=_LIKENESS)), None
+    )
+    return None if meant is None else f"{PREFIX}{meant}_REDIS_{rest}"
 
 
 def _barely_another(name: str) -> str | None:

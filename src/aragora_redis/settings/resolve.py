@@ -9,10 +9,11 @@ from msgspec.structs import replace
 from ..address import Address
 from . import names
 from .advice import advice, advice_on_redis
-from .apart import renamed
+from .apart import none_is_left
 from .choice import first, jwt_algorithms, mode_of, tls_choice, url_in_use
 from .credentials import ANONYMOUS, AwsCache, Credentials
 from .environment import Environment
+from .features import renamed
 from .hosts import Hosts
 from .model import (
     DEFAULT_DIGEST_KEY,
@@ -66,7 +67,8 @@ def redis_of(reading: Reading) -> Redis:
 
 def build(reading: Reading, apart: Mapping[Feature, Reading]) -> Settings:
     """The settings of such a reading, and of those of features that have a Redis of their own."""
-    env, redis = reading.values, redis_of(reading)
+    env, own = reading.values, {each: _redis_apart(each, said) for each, said in apart.items()}
+    redis = own[Feature.TOKENS] if none_is_left(reading, apart) else redis_of(reading)
     return Settings(
         topology=redis.topology,
         credentials=redis.credentials,
@@ -76,7 +78,7 @@ def build(reading: Reading, apart: Mapping[Feature, Reading]) -> Settings:
         sentinel_tls=redis.sentinel_tls,
         hosts=redis.hosts,
         deadline=env.redis_deadline,
-        apart=tuple((feature, _redis_apart(feature, own)) for feature, own in apart.items()),
+        apart=tuple(own.items()),
         fail_open=env.rate_limit_fail_open,
         policies=env.policies,
         tokens=TokenSettings(
@@ -134,11 +136,11 @@ def build(reading: Reading, apart: Mapping[Feature, Reading]) -> Settings:
         ),
         warnings=(
             *reading.warnings,
-            *advice(reading),
+            *advice(reading, alone=isinstance(redis.topology, Embedded)),
             *(
                 renamed(warning, feature)
-                for feature, own in apart.items()
-                for warning in (*own.warnings, *advice_on_redis(own))
+                for feature, said in apart.items()
+                for warning in advice_on_redis(said)
             ),
         ),
         sources=redis.sources,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..circuit.operations import CircuitKeys
 from ..clock import SYSTEM_CLOCK, Clock
+from ..errors import SettingsError
 from ..events import Events
 from ..link.supervision import supervised
 from ..operation import Runs
@@ -71,6 +72,7 @@ class SharedState:
         clock: Clock = SYSTEM_CLOCK,
         events: Events | None = None,
     ) -> None:
+        _demand_redis_of_all(settings)
         self.settings = settings
         self.events = events if events is not None else Events()
         self.policies = policies if policies is not None else load_policies(settings.policies)
@@ -78,7 +80,7 @@ class SharedState:
         self._embedded: Embedded | None = None
         self.embedded: EmbeddedExecutor | None = None
         """What runs operations where there is no Redis."""
-        if settings.mode == "embedded":
+        if settings.of(Feature.TOKENS).mode == "embedded":
             from .embedded import Embedded  # noqa: PLC0415 - where there is no Redis only
 
             self._embedded = Embedded(clock)
@@ -447,3 +449,13 @@ class SharedState:
     async def _prepared(self) -> None:
         if self._outbox is not None:
             await self._outbox.wait_adopted()
+
+
+def _demand_redis_of_all(settings: Settings) -> None:
+    """Refuse features that have a Redis of their own beside others that have none at all."""
+    modes = {own.mode for own in settings.each_redis()}
+    if "embedded" in modes and len(modes) > 1:
+        raise SettingsError(
+            "some features have a Redis, and others are kept in this process",
+            remedy="say where all are: in `topology`, or each in `apart`; nothing was started",
+        )
