@@ -157,10 +157,23 @@ class Revocations:
         if now > self.vouched_until and (
             (age := self._redis.staleness(shards())) > self._max_staleness
         ):
-            raise StaleError(
-                f"the revocations are {age:.1f} s old",
-                remedy="ARAGORA_TOKENS_ON_OUTAGE=known would enforce what is known",
-            )
+            raise _stale(age, "ARAGORA_TOKENS_ON_OUTAGE")
+
+    def require_new(self, members: Collection[bytes], setting: str) -> None:
+        """Refuse where what is known of the revocations of some members is older than allowed.
+
+        Args:
+            members: of which the answer depends.
+            setting: that demands it.
+
+        Raises:
+            StaleError: it is.
+        """
+        if self._redis is None:
+            return
+        age = self._redis.staleness({member[0] % SHARDS for member in members})
+        if age > self._max_staleness:
+            raise _stale(age, setting)
 
     def require_ready(self) -> None:
         """Refuse to say that something was not revoked before that can be known.
@@ -216,3 +229,10 @@ class Revocations:
 
     def _replica(self, member: bytes) -> ShardReplica:
         return self.shards[member[0] % SHARDS].replica
+
+
+def _stale(age: float, setting: str) -> StaleError:
+    return StaleError(
+        f"the revocations are {age:.1f} s old",
+        remedy=f"{setting}=known would enforce what is known",
+    )

@@ -58,6 +58,9 @@ class Found(Struct, frozen=True, gc=False):
     source: Source
 
 
+_ON_OUTAGE = "ARAGORA_SESSIONS_ON_OUTAGE"
+
+
 class SessionStore:
     """Reads and changes sessions where they are stored. Deadlines are monotonic seconds.
 
@@ -129,7 +132,7 @@ class SessionStore:
         """
         for _ in range(HOPS):
             self.require_alive(ref)
-            self._revocations.require_ready()
+            self._require_known(ref)
             answer = await self.run_change(ref, change(ref), until)
             if isinstance(answer, Stored):
                 home = self.home_of(answer.user)
@@ -200,6 +203,19 @@ class SessionStore:
         """
         if not self._is_known_alive(ref.member) and self._revocations.has_ended(ref.member):
             raise gone()
+
+    def _require_known(self, ref: SessionRef) -> None:
+        """Refuse to go on without knowing what has ended: it may be known in another Redis alone.
+
+        Who ends a user's sessions removes them, too; of the end of all, only that knows.
+
+        Raises:
+            NotReadyError: it was never known here.
+            StaleError: it is older than allowed, and the policy is to deny.
+        """
+        self._revocations.require_ready()
+        if self._deny_on_outage:
+            self._revocations.require_new((ref.member, self._all_sessions), _ON_OUTAGE)
 
     def require_living(self, session: Session) -> None:
         """Refuse a session that is known to have ended, by itself or with others.
@@ -275,7 +291,7 @@ class SessionStore:
     async def _read(self, ref: SessionRef, until: float) -> Found | Moved | None:
         if not self._is_known_alive(ref.member) and self._revocations.has_ended(ref.member):
             return None
-        self._revocations.require_ready()
+        self._require_known(ref)
         found: Found | Moved | None
         copy = None if self._deny_on_outage else self._copies.get(ref.member)
         # Who has a copy does not wait for a link that is down.
