@@ -13,9 +13,13 @@ from tests.integration.past import give_past
 
 from aragora_redis import SharedState
 from aragora_redis import sync as threaded
-from aragora_redis.errors import LimitUnavailableError
+from aragora_redis.address import Address
+from aragora_redis.errors import LimitUnavailableError, SettingsError, StaleError
 from aragora_redis.events import Degraded, Recovered
+from aragora_redis.ops.survey import instances_of
 from aragora_redis.rate_limit.gcra import Source
+from aragora_redis.settings import Embedded, Feature, Redis, Settings, Standalone
+from aragora_redis.testing.memory_state import policies_of
 
 POLICIES = """
 [limits.api]
@@ -126,6 +130,11 @@ async def test_two_ways_to_one_redis_are_one_instance_each(pair, connect):
         assert eras[:2] == ["-", "-"]
         assert "-" not in eras[2:], "who follows says how far it is, and nothing says otherwise"
         assert {name.partition(".")[0] for name in rows} == {state.boot_id for state in states}
+        assert len(instances_of(rows)) == 2
+        assert all(each.staleness is not None for each in instances_of(rows))
+        other = policies_of('[limits.api]\nrate = "9/second"\n')
+        states[0].use_policies(other)
+        await until(lambda: all(state.status().differing == 1 for state in states))
 
 
 async def test_without_the_redis_of_the_tokens_all_else_goes_on(pair):
@@ -210,6 +219,24 @@ async def test_a_session_that_was_ended_stays_so_whatever_its_redis_forgets(pair
         assert await two.sessions.get(session.id) is None
 
 
+async def test_deny_serves_no_session_without_knowing_what_has_ended(pair):
+    """The end of all sessions is told in the Redis of the tokens alone."""
+    _, own, env = pair
+    deny = {"ARAGORA_SESSIONS_ON_OUTAGE": "deny", "ARAGORA_TOKENS_MAX_STALENESS": "1"}
+    async with ready(env | apart(own, "TOKENS") | deny) as (state,):
+        made = await state.sessions.create(user="42", data={})
+        assert await state.sessions.get(made.id) is not None
+        await asyncio.to_thread(own.freeze, "redis-0")
+        await until(lambda: state.status().staleness > 1)
+        with pytest.raises(StaleError, match="ARAGORA_SESSIONS_ON_OUTAGE=known"):
+            await state.sessions.get(made.id)
+        with pytest.raises(StaleError):
+            await state.sessions.update(made, set={"a": 1})
+        await asyncio.to_thread(own.thaw, "redis-0")
+        await until(lambda: state.status().staleness < 1)
+        assert await state.sessions.get(made.id) is not None
+
+
 def test_threads_have_it_too(pair, connect):
     common, own, env = pair
     with threaded.SharedState.from_env(env | apart(own, "SESSIONS")) as state:
@@ -235,6 +262,45 @@ def test_health_looks_at_all(pair, cli):
     assert [part["status"] for part in said["redis"].values()] == ["CRITICAL", "OK"]
     assert cli("health", "--of", "limits")[0] == 0
     assert cli("health", "--of", "tokens")[0] == 2
+
+
+def test_what_one_does_not_tell_hides_nothing_of_the_others(pair, cli):
+    _, own, env = pair
+    env |= apart(own, "TOKENS") | {"ARAGORA_RATE_LIMIT_REDIS_URL": "unix:///absent/redis.sock"}
+    code, out, _ = cli("health", **env)
+    assert code == 3
+    assert out.startswith("UNKNOWN: the Redis of limits: ")
+    assert "ARAGORA_RATE_LIMIT_REDIS_URL names the Unix socket" in " ".join(out.split())
+    own.kill("redis-0")
+    code, out, _ = cli("health")
+    assert code == 2, "what was seen to be broken is worse than what was not seen"
+    assert out.startswith("CRITICAL: the Redis of tokens: ")
+    code, out, _ = cli("doctor")
+    assert code == 2
+    assert "not-examined: the Redis of limits: it cannot be asked" in " ".join(out.split())
+
+
+def test_an_eviction_is_judged_by_what_it_takes(pair, connect, cli):
+    common, own, env = pair
+    env |= apart(own, "TOKENS", "SESSIONS")
+    for lab in (common, own):
+        connect(lab, "redis-0").config_set("maxmemory-policy", "allkeys-lru")
+    found = json.loads(cli("doctor", "--json", **env)[1])["diagnoses"]
+    evicting = {each["subject"]: each for each in found if each["name"] == "eviction"}
+    kept, counted = sorted(evicting.items(), key=lambda each: each[1]["status"])
+    assert kept[0].startswith("the Redis of tokens, sessions: ")
+    assert (kept[1]["status"], counted[1]["status"]) == ("CRITICAL", "WARNING")
+    assert "revoked tokens come back" not in counted[1]["consequence"]
+
+
+def test_some_in_this_process_and_some_in_redis_are_refused():
+    redis = Redis(topology=Standalone(Address("h", 6379)))
+    for wrong in (
+        Settings(apart=((Feature.SESSIONS, redis),)),
+        Settings(topology=redis.topology, apart=((Feature.SESSIONS, Redis(topology=Embedded())),)),
+    ):
+        with pytest.raises(SettingsError, match="others are kept in this process"):
+            SharedState(wrong)
 
 
 def test_doctor_and_status_look_at_all(pair, cli):

@@ -57,6 +57,21 @@ def test_it_is_told_once_the_cause_is_known(caplog):
     assert warnings(caplog) == ["degraded: Redis cannot be used: h:1 does not answer (check host)"]
 
 
+def test_each_redis_has_its_own_outage_and_cause(caplog):
+    causes = {("tokens",): "h:1 does not answer", ("limits",): "h:2 refuses"}
+    events = Events()
+    OutageLog(events, why=causes.get).listen()
+    for features in causes:
+        events.emit(Degraded("not connected yet", features))
+    events.emit(Unreachable("primary h:1", "h:1 does not answer"))
+    events.emit(Recovered(2.5, ("limits",)))
+    assert warnings(caplog) == [
+        "degraded: the Redis of limits cannot be used: h:2 refuses",
+        "degraded: the Redis of tokens cannot be used: h:1 does not answer",
+        "recovered: operations reach the Redis of limits again, after 2.5 s",
+    ]
+
+
 def test_it_is_not_said_twice_where_all_events_are_logged(events, caplog):
     end = EventLog().listen(events)
     events.emit(Degraded("no link"))

@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import AragoraRedisError, SettingsError
 from ..events import Events
 from ..policies import load_policies
-from ..settings import Settings, from_env
+from ..settings import Feature, Settings, from_env
 from ..state.shared import START_LIMIT
 from ..sync import SharedState
 from ..telemetry.logs import EventLog
@@ -81,7 +81,7 @@ def seams(shared: Shared, settings: Settings) -> list[Seam]:
         HandlerLimits(shared),
         Lockout(shared),
         Breakers(shared),
-        Sessions(settings),
+        Sessions(settings.of(Feature.SESSIONS)),
     ]
 
 

@@ -11,12 +11,12 @@ from typing import Annotated, NoReturn
 import typer
 
 from ..clock import SYSTEM_CLOCK
+from ..errors import AragoraRedisError
 from ..ops.asking import survey
 from ..ops.connect import ConnectReport, check_ways
-from ..ops.doctor import Examination, examine
+from ..ops.doctor import Diagnosis, Examination, examine
 from ..ops.outbox_look import look
-from ..ops.report import whose
-from ..ops.targets import Target
+from ..ops.report import Status, whose
 from ..settings import Feature, Settings
 from . import output
 from .deployment import (
@@ -63,16 +63,23 @@ def doctor(
     be an outage or a loss.
     """
     settings = settings_of(lab)
-    targets = {name: (own, demand_target(own)) for name, own in each_redis(settings, of).items()}
+    each = each_redis(settings, of)
     if connect:
-        _try_ways(targets, deadline, as_json=as_json)
+        _try_ways(each, deadline, as_json=as_json)
     outbox = None
     if (directory := outbox_named()) is not None:
         outbox = look(
             directory, fingerprint=settings.fingerprint, prefix=settings.prefix, deadline=deadline
         )
     examined = {}
-    for name, (own, target) in targets.items():
+    for name, own in each.items():
+        try:
+            target = demand_target(own)
+        except AragoraRedisError as error:
+            if len(each) == 1:
+                raise
+            examined[name] = Examination((_unexamined(error),))
+            continue
         seen = asyncio.run(
             survey(
                 target, prefix=settings.prefix, clock=SYSTEM_CLOCK, deadline=deadline, flush=flush
@@ -80,7 +87,8 @@ def doctor(
         )
         if own == settings.of(Feature.TOKENS):
             seen = replace(seen, outbox=outbox)
-        examined[name] = examine(seen)
+        kept = {Feature.TOKENS, Feature.SESSIONS}.intersection(settings.each_redis()[own])
+        examined[name] = examine(replace(seen, keeps=bool(kept)))
     found = (
         next(iter(examined.values())) if len(examined) == 1 else Examination.of_several(examined)
     )
@@ -93,22 +101,31 @@ def doctor(
     raise typer.Exit(found.exit_code)
 
 
-def _try_ways(
-    targets: Mapping[str, tuple[Settings, Target]], deadline: float, *, as_json: bool
-) -> NoReturn:
+def _unexamined(error: AragoraRedisError) -> Diagnosis:
+    return Diagnosis(
+        name="not-examined",
+        status=Status.WARNING,
+        subject="it",
+        evidence=f"cannot be asked: {error.message}",
+        consequence="nothing is known of it",
+        fix=error.remedy,
+    )
+
+
+def _try_ways(each: Mapping[str, Settings], deadline: float, *, as_json: bool) -> NoReturn:
     ways = {
         name: asyncio.run(
-            check_ways(target, clock=SYSTEM_CLOCK, deadline=deadline, prefix=own.prefix)
+            check_ways(demand_target(own), clock=SYSTEM_CLOCK, deadline=deadline, prefix=own.prefix)
         )
-        for name, (own, target) in targets.items()
+        for name, own in each.items()
     }
     if as_json:
         told = {name: each.as_dict() for name, each in ways.items()}
         output.write_json(told if len(told) > 1 else next(iter(told.values())))
-    for name, each in () if as_json else ways.items():
+    for name, found in () if as_json else ways.items():
         if len(ways) > 1:
             output.write(f"{whose(name)}:")
-        _write_ways(each)
+        _write_ways(found)
     raise typer.Exit(max(each.exit_code for each in ways.values()))
 
 

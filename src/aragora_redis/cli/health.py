@@ -16,8 +16,7 @@ from ..ops.health import check_health
 from ..ops.performance import performance_data, registry_of
 from ..ops.probe import Probe
 from ..ops.report import HealthReport, Status, together
-from ..ops.targets import Target
-from ..settings import Feature
+from ..settings import Feature, Settings
 from . import output
 from .deployment import Deadline, OfFeature, OfLab, demand_target, each_redis, settings_of
 from .options import AsJson
@@ -66,24 +65,26 @@ def _check(
     lab: Path | None, of: Feature | None, probe: Probe | None, deadline: float
 ) -> HealthReport:
     try:
-        settings = settings_of(lab)
-        targets = {name: demand_target(own) for name, own in each_redis(settings, of).items()}
+        each = each_redis(settings_of(lab), of)
     except AragoraRedisError as error:
-        text = " ".join(str(error).split())
-        return HealthReport(Status.UNKNOWN, f"UNKNOWN: {text}")
-    return asyncio.run(_ask(targets, probe, deadline, settings.prefix))
+        return _unknown(error)
+    return asyncio.run(_ask(each, probe, deadline))
 
 
-async def _ask(
-    targets: Mapping[str, Target], probe: Probe | None, deadline: float, prefix: str
-) -> HealthReport:
-    reports = await asyncio.gather(
-        *(
-            check_health(target, probe=probe, deadline=deadline, prefix=prefix)
-            for target in targets.values()
-        )
-    )
-    return reports[0] if len(reports) == 1 else together(dict(zip(targets, reports, strict=True)))
+async def _ask(each: Mapping[str, Settings], probe: Probe | None, deadline: float) -> HealthReport:
+    async def ask(settings: Settings) -> HealthReport:
+        try:
+            target = demand_target(settings)
+        except AragoraRedisError as error:
+            return _unknown(error)
+        return await check_health(target, probe=probe, deadline=deadline, prefix=settings.prefix)
+
+    reports = await asyncio.gather(*map(ask, each.values()))
+    return reports[0] if len(reports) == 1 else together(dict(zip(each, reports, strict=True)))
+
+
+def _unknown(error: AragoraRedisError) -> HealthReport:
+    return HealthReport(Status.UNKNOWN, f"UNKNOWN: {' '.join(str(error).split())}")
 
 
 def _write(report: HealthReport) -> None:

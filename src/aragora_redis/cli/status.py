@@ -176,8 +176,11 @@ def _instances(instances: tuple[Instance, ...]) -> Table:
     for name in ("INSTANCE", "REVOCATIONS", "LIMITS BY REDIS", "LIMITS ALONE"):
         table.add_column(name, overflow="fold")
     for each in instances:
-        known = each.staleness is not None and math.isfinite(each.staleness)
-        behind = f"{each.staleness:.1f} s old" if known else "not loaded"
+        if each.staleness is None:
+            behind = "elsewhere"
+        else:
+            known = math.isfinite(each.staleness)
+            behind = f"{each.staleness:.1f} s old" if known else "not loaded"
         alone = Text(str(each.alone), style=output.STYLES[Status.WARNING] if each.alone else "")
         table.add_row(each.name, behind, str(each.by_redis), alone)
     return table

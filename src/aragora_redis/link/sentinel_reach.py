@@ -56,7 +56,7 @@ class SentinelReach(SingleReach):
             Login(
                 account_of(
                     settings.sentinel_credentials,
-                    setting=names.SENTINEL_PASSWORD,
+                    setting=settings.variable(names.SENTINEL_PASSWORD),
                     clock=clock,
                     events=events,
                 ),

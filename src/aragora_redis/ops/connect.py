@@ -243,7 +243,7 @@ class _Walker:
         """Go there, and ask the first of the questions that is answered at all."""
         taken: dict[Step, float] = {}
         try:
-            unseen = await self._walk(server, address, access, taken, questions)
+            unseen = await self._walk(address, access, taken, questions)
         except _FailedError as error:
             return Way(
                 server=server,
@@ -264,7 +264,7 @@ class _Walker:
                     Address(host, sentinel.port), target.sentinel.tls, sentinel.host
                 )
                 try:
-                    await _log_in(talk, target.sentinel, names.SENTINEL_PASSWORD)
+                    await _log_in(talk, target.sentinel, target.sentinel.setting)
                     named = await talk.ask(
                         "SENTINEL", "GET-MASTER-ADDR-BY-NAME", target.master_name
                     )
@@ -279,13 +279,12 @@ class _Walker:
 
     async def _walk(
         self,
-        server: str,
         address: Address,
         access: Access,
         taken: dict[Step, float],
         questions: Sequence[_Question],
     ) -> str:
-        variable = names.SENTINEL_PASSWORD if server == "Sentinel" else access.setting
+        variable = access.setting
         step = Step.DNS
         began = self._clock.monotonic()
         talk: _Talk | None = None

@@ -15,7 +15,6 @@ from redis.exceptions import BusyLoadingError, ResponseError
 
 from ..address import Address
 from ..clock import SYSTEM_CLOCK
-from ..settings import names
 from .access import Access, Failure, Fault, connected, failure
 from .asking import survey
 from .cluster_verdict import judge_cluster, judge_cluster_probe
@@ -105,9 +104,9 @@ async def _sentinel(
     except ResponseError as error:
         if "No such master" in str(error):
             return Failure(Fault.UNKNOWN_MASTER, f"knows no master named {name!r}")
-        return failure(error, target.sentinel, names.SENTINEL_PASSWORD, deadline)
+        return failure(error, target.sentinel, target.sentinel.setting, deadline)
     except Exception as error:  # noqa: BLE001 - see `failure`
-        return failure(error, target.sentinel, names.SENTINEL_PASSWORD, deadline)
+        return failure(error, target.sentinel, target.sentinel.setting, deadline)
 
 
 async def _node(

@@ -72,11 +72,13 @@ def together(parts: Mapping[str, HealthReport]) -> HealthReport:
     Args:
         parts: by the features whose Redis each is.
     """
-    worst = max(parts, key=lambda name: parts[name].status)
+    # What nobody could see is no worse than what somebody saw break.
+    grave = (Status.OK, Status.WARNING, Status.UNKNOWN, Status.CRITICAL)
+    worst = max(parts, key=lambda name: grave.index(parts[name].status))
     said = [
         (finding.status, f"{whose(name)}: {finding.text}")
         for name, part in parts.items()
-        for finding in part.findings
+        for finding in part.findings or _told(part)
     ]
     status = parts[worst].status
     headline = parts[worst].headline.removeprefix(f"{status.name}: ")
@@ -95,6 +97,13 @@ def together(parts: Mapping[str, HealthReport]) -> HealthReport:
         ),
         parts=parts,
     )
+
+
+def _told(part: HealthReport) -> tuple[Finding, ...]:
+    """What is wrong with one that has no findings: it could not be looked at."""
+    if part.status is Status.OK:
+        return ()
+    return (Finding(part.status, part.headline.removeprefix(f"{part.status.name}: ")),)
 
 
 def whose(features: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any
 
@@ -138,7 +138,8 @@ class Instance:
     policies: str
     """Hash of its policies."""
     staleness: float | None = None
-    """Seconds by which its copy of the revocations may be behind; infinite before it has one."""
+    """Seconds by which its copy of the revocations may be behind; infinite before it has one, None
+    where it follows those of another Redis."""
     by_redis: int = 0
     """Rate limits that Redis decided in the two seconds before, or that it repeated."""
     alone: int = 0
@@ -165,6 +166,8 @@ class Survey:
     """What the nodes of a Redis Cluster together say; None for other deployments."""
     outbox: OutboxSight | None = None
     """The outbox on disk of this machine; None where none is named."""
+    keeps: bool = True
+    """Whether revocations or sessions are there, which must not be forgotten."""
 
     @property
     def heard(self) -> dict[Address, SentinelSurvey]:
@@ -225,9 +228,8 @@ class Survey:
     def instances(self) -> tuple[Instance, ...]:
         """Our own instances that live, by what the primaries have; in a cluster one has it all."""
         living = self.boots  # the rows of the last to end stay
-        found = [read_instance(row) for boot, row in self._presence.items() if boot in living]
-        named = [instance for instance in found if instance is not None]
-        return tuple(sorted(named, key=lambda instance: instance.name))
+        rows = {boot: row for boot, row in self._presence.items() if boot in living}
+        return tuple(sorted(instances_of(rows), key=lambda instance: instance.name))
 
     @property
     def garbled(self) -> tuple[str, ...]:
@@ -267,7 +269,7 @@ def read_instance(row: str) -> Instance | None:
         return Instance(
             name,
             policies,
-            float(staleness),
+            None if staleness == "-" else float(staleness),
             int(by_redis),
             int(alone),
             fingerprint,
@@ -276,6 +278,28 @@ def read_instance(row: str) -> Instance | None:
         )
     except ValueError:
         return None
+
+
+def instances_of(rows: Mapping[str, str]) -> list[Instance]:
+    """Each instance once, by the rows of those that live.
+
+    One that comes by several ways to this Redis has a row for each, with what it decided by that
+    way: its revocations are in the row under its boot id alone (`state.presence.row_id`).
+    """
+    found: dict[str, Instance] = {}
+    for boot, row in sorted(rows.items()):
+        instance, base = read_instance(row), boot.split(".", 1)[0]
+        if instance is None:
+            continue
+        first = found.get(base)
+        if first is not None:
+            instance = replace(
+                first,
+                by_redis=first.by_redis + instance.by_redis,
+                alone=first.alone + instance.alone,
+            )
+        found[base] = instance
+    return list(found.values())
 
 
 def address_of(row: Row) -> Address:

@@ -55,7 +55,7 @@ def target_of(settings: Settings) -> Target | None:
             sentinel = _access(
                 settings,
                 settings.sentinel_credentials,
-                names.SENTINEL_PASSWORD,
+                settings.variable(names.SENTINEL_PASSWORD),
                 settings.sentinel_tls,
             )
             return SentinelTarget(hosts, master, redis, sentinel)
@@ -63,7 +63,8 @@ def target_of(settings: Settings) -> Target | None:
             return StandaloneTarget(address, redis)
         case Standalone(path):
             raise SettingsError(
-                f"servers are asked over TCP, and ARAGORA_REDIS_URL names the Unix socket {path}",
+                f"servers are asked over TCP, and {settings.variable(names.URL)} names the Unix "
+                f"socket {path}",
                 remedy="give a TCP address of the same server to this check",
             )
         case Cluster(nodes):

@@ -6,9 +6,9 @@
 --       milliseconds at which all were), 5 changes (sorted set: "+" or "-" and boot id -> version)
 -- ARGV: 1 not_after, 2 boot id, 3 row (empty: it ends), 4 the row's part that readiness compares (see below),
 --       5 expiry in milliseconds, 6 the version this instance knows, 7 the hash of its policies
--- A row is "<eras> <policies hash> <seconds by which its revocations may be behind> <checks that
--- Redis decided since its last beat> <those that it decided without> <fingerprint of its digest key>
--- <how its outbox on disk is> <revocations that it holds> <instance id>"; two instances have reconciled the
+-- A row is "<eras> <policies hash> <seconds by which its revocations may be behind, or - for those of
+-- another Redis> <checks that Redis decided since its last beat> <those that it decided without>
+-- <fingerprint of its digest key> <how its outbox on disk is> <revocations that it holds> <instance id>"; two instances have reconciled the
 -- same eras where the first words are equal, and "-" agrees with all: it knows nothing that any may lack.
 -- Reply: {now in microseconds, instances, instances whose eras agree with ours, version,
 --         changes since the version that is known, oldest first, instances with our policies,

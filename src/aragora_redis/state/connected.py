@@ -28,6 +28,10 @@ KNOWS_NOTHING = "-"
 """In place of the eras of an instance that knows nothing that any history could lack."""
 
 
+NOT_HELD = "-"
+"""In place of how far revocations are behind, where they are those of another Redis."""
+
+
 class Instance(Struct, frozen=True):
     """Whose it is: its random id, what tells its policies, its clock, and who hears of events."""
 
@@ -192,19 +196,12 @@ class Connected:
 
     def _row(self) -> str:
         """The words of the row in the fleet, see `scripts/beat.lua`."""
-        return " ".join(
-            (
-                f"{self.staleness():.1f}",
-                self._tally.take(),
-                self.settings.fingerprint,
-                self._holds(),
-                self._name,
-            )
-        )
+        decided, key = self._tally.take(), self.settings.fingerprint
+        return f"{self._behind()} {decided} {key} {self._holds()} {self._name}"
 
-    def staleness(self) -> float:
-        """Seconds by which what is held here of this Redis may be behind it."""
-        return 0.0
+    def _behind(self) -> str:
+        """By how many seconds the revocations here may be behind, in a word."""
+        return NOT_HELD
 
     def _holds(self) -> str:
         """How the outbox is, and how many revocations are held, in words."""

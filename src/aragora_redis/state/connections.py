@@ -64,7 +64,7 @@ class Connections:
 
     def down(self, features: tuple[str, ...]) -> str | None:
         """Why that of some features, or of all, cannot be written now, or None."""
-        return next(each.reach.down for each in self.all if each.features == features)
+        return next((each.reach.down for each in self.all if each.features == features), None)
 
     @property
     def lacks(self) -> tuple[str, ...]:

@@ -109,6 +109,9 @@ class Followed(Connected):
             async with asyncio.timeout(FINISH_LIMIT):
                 await self.feed.finish()
 
+    def _behind(self) -> str:
+        return f"{self.staleness():.1f}"
+
     def _holds(self) -> str:
         return f"{self._outbox()} {sum(len(shard.replica) for shard in self.feed.shards)}"
 

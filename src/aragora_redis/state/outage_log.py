@@ -38,7 +38,7 @@ class OutageLog:
                 self._tried = True
                 waiting, self._waiting = self._waiting, set()
                 for features in sorted(waiting):
-                    self._tell(Degraded(reason, features))
+                    self._tell(Degraded(self._why(features) or reason, features))
             case Degraded(reason, features):
                 # A server that is silent has operations fail before it is given up itself.
                 if self._tried:

@@ -158,7 +158,9 @@ class Presence:
         self._fleet.observe(boot_ids(self._ids), healthy=in_turn)
         if in_turn:
             self._counted_at = sent_at
-            self.differing = max(pulse.instances - pulse.alike, 0)
+            # Who has several rows here is as many that differ.
+            rows = max(len(self._ids), 1)
+            self.differing = -(-max(rows - pulse.alike, 0) * len(boot_ids(self._ids)) // rows)
         self.accepted_at = sent_at
         self.instances = len(boot_ids(self._ids))
         self._agrees((eras, pulse.version) if pulse.instances == pulse.agreed else None)

@@ -20,7 +20,7 @@ from typing import Self
 from ..clock import SYSTEM_CLOCK, Clock
 from ..events import Events
 from ..policies import Policies, load_policies
-from ..settings import Feature, Settings, from_env
+from ..settings import Settings, from_env
 from ..state import shared as state
 from ..state.shared import START_LIMIT
 from ..state.status import Status
@@ -83,7 +83,7 @@ class SharedState:
                 made.use_policies(used)
             return made
 
-        self._crossing = Crossing(make, deadline=settings.of(Feature.CIRCUITS).deadline)
+        self._crossing = Crossing(make, deadline=max(own.deadline for own in settings.each_redis()))
         self.rate_limits = RateLimits(self._crossing)
         self.tokens = Tokens(self._crossing)
         self.refresh_tokens = RefreshTokens(self._crossing)

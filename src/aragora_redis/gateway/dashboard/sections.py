@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 
 from ...ops.survey import Instance
@@ -105,11 +104,12 @@ def _fleet(fleet: Iterable[Instance]) -> Html:
 
 
 def _instance(each: Instance) -> Html:
-    age = math.inf if each.staleness is None else each.staleness
+    age = each.staleness
+    held = "elsewhere" if age is None else f"{each.tokens:,}, {staleness(age)}"
     return tag(
         "tr",
         tag("th", each.name, scope="row"),
-        tag("td", f"{each.tokens:,}, {staleness(age)}"),
+        tag("td", held),
         tag("td", str(each.by_redis)),
         tag("td", str(each.alone)),
         tag("td", each.outbox or NONE),

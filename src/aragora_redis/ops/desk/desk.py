@@ -49,7 +49,7 @@ from ...tokens.entry import PARDONED, SHARDS, Entry
 from ...tokens.operations import SCAN_PAGE, ShardKeys
 from ...tokens.pardon import NAMED_BYTES
 from ...tokens.shard import Shard
-from ..survey import Instance, read_instance, readable
+from ..survey import Instance, instances_of, readable
 
 T = TypeVar("T")
 
@@ -225,8 +225,9 @@ class Desk:
         )
         # The rows of the last to end stay, as nobody is there to take them away.
         rows = await self.ask(_reading(keys.rows, "HGETALL", keys.rows, read=_read_rows))
-        found = [read_instance(readable(row)) for boot, row in rows.items() if boot in living]
-        return [instance for instance in found if instance is not None]
+        return instances_of(
+            {readable(boot): readable(row) for boot, row in rows.items() if boot in living}
+        )
 
     async def ask(self, operation: Operation[T]) -> T:
         """Run one operation; raises as the executor does."""
@@ -344,7 +345,16 @@ async def open_desk(
         way = await ways.enter_async_context(_reached(own, clock, until, prepares=acts))
         other = way
         if asks_both:
-            other = await ways.enter_async_context(_reached(of_tokens, clock, until, prepares=acts))
+            needs = "acts are recorded" if acts else "it is known which sessions have ended"
+            try:
+                other = await ways.enter_async_context(
+                    _reached(of_tokens, clock, until, prepares=acts)
+                )
+            except LinkDownError as error:
+                raise LinkDownError(
+                    f"the Redis of tokens, where {needs}, cannot be used: {error.message}",
+                    remedy=error.remedy,
+                ) from error
         desk = Desk(own, way, other, clock, prepared=acts)
         _demand_key(await desk.fleet(), settings)
         if acts and other.replicating:

@@ -33,11 +33,10 @@ def memory(survey: Survey) -> Iterator[Diagnosis]:
         if policy not in {"noeviction", ""}:
             yield Diagnosis(
                 name="eviction",
-                status=Status.CRITICAL,
+                status=Status.CRITICAL if survey.keeps else Status.WARNING,
                 subject=str(at),
                 evidence=f"has maxmemory-policy {policy}",
-                consequence="under memory pressure it throws away revocations and sessions: "
-                "revoked tokens come back"
+                consequence=f"under memory pressure it throws away {_lost(survey)}"
                 + ("" if limit else " (no maxmemory is set yet, so nothing is thrown away now)"),
                 fix=f"{cli(at)} CONFIG SET maxmemory-policy noeviction, and the same in its "
                 "redis.conf; caches belong on another server",
@@ -64,6 +63,12 @@ def memory(survey: Survey) -> Iterator[Diagnosis]:
                 fix=f"{cli(at)} --bigkeys tells what is large; more room: "
                 f"{more_memory(at, 2 * limit)}",
             )
+
+
+def _lost(survey: Survey) -> str:
+    if survey.keeps:
+        return "revocations and sessions: revoked tokens come back"
+    return "what limits and circuits have counted: they begin anew"
 
 
 def persistence(survey: Survey) -> Iterator[Diagnosis]:
