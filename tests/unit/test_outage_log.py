@@ -58,9 +58,12 @@ def test_it_is_told_once_the_cause_is_known(caplog):
 
 
 def test_each_redis_has_its_own_outage_and_cause(caplog):
-    causes = {("tokens",): "h:1 does not answer", ("limits",): "h:2 refuses"}
+    causes: dict[tuple[str, ...], str] = {
+        ("tokens",): "h:1 does not answer",
+        ("limits",): "h:2 refuses",
+    }
     events = Events()
-    OutageLog(events, why=causes.get).listen()
+    OutageLog(events, why=causes.__getitem__).listen()
     for features in causes:
         events.emit(Degraded("not connected yet", features))
     events.emit(Unreachable("primary h:1", "h:1 does not answer"))
