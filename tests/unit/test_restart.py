@@ -64,7 +64,7 @@ def in_child(work):
 
 
 def identity(state):
-    return [state.boot_id, state._redis.feed.nonce.decode(), state._redis.presence._boot_id]
+    return [state.boot_id, state._redis.feed.nonce.decode(), state._redis.presence._row_id]
 
 
 async def started(state):

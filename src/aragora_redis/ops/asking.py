@@ -200,9 +200,9 @@ class _Asking:
         except ResponseError as error:
             if "No such master" in str(error):
                 return Failure(Fault.UNKNOWN_MASTER, f"knows no master named {name!r}")
-            return failure(error, target.sentinel, target.sentinel.setting, self._deadline)
+            return failure(error, target.sentinel, target.sentinel_setting, self._deadline)
         except Exception as error:  # noqa: BLE001 - see `failure`
-            return failure(error, target.sentinel, target.sentinel.setting, self._deadline)
+            return failure(error, target.sentinel, target.sentinel_setting, self._deadline)
 
     async def node(self, address: Address) -> NodeSurvey | Failure:
         access = self._access

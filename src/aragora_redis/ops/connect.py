@@ -160,12 +160,10 @@ async def check_ways(
         known = ", ".join(name.decode() for name in role[1]) or "none"
         return f"it knows no master named {target.master_name!r} (it knows: {known})"
 
+    access = replace(target.sentinel, setting=target.sentinel_setting)
     ways = list(
         await asyncio.gather(
-            *(
-                go.to("Sentinel", at, target.sentinel, _Question(("ROLE",), knows))
-                for at in target.sentinels
-            )
+            *(go.to("Sentinel", at, access, _Question(("ROLE",), knows)) for at in target.sentinels)
         )
     )
     for way in ways:
@@ -264,7 +262,7 @@ class _Walker:
                     Address(host, sentinel.port), target.sentinel.tls, sentinel.host
                 )
                 try:
-                    await _log_in(talk, target.sentinel, target.sentinel.setting)
+                    await _log_in(talk, target.sentinel, target.sentinel_setting)
                     named = await talk.ask(
                         "SENTINEL", "GET-MASTER-ADDR-BY-NAME", target.master_name
                     )

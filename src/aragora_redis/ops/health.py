@@ -104,9 +104,9 @@ async def _sentinel(
     except ResponseError as error:
         if "No such master" in str(error):
             return Failure(Fault.UNKNOWN_MASTER, f"knows no master named {name!r}")
-        return failure(error, target.sentinel, target.sentinel.setting, deadline)
+        return failure(error, target.sentinel, target.sentinel_setting, deadline)
     except Exception as error:  # noqa: BLE001 - see `failure`
-        return failure(error, target.sentinel, target.sentinel.setting, deadline)
+        return failure(error, target.sentinel, target.sentinel_setting, deadline)
 
 
 async def _node(

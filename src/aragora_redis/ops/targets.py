@@ -27,6 +27,8 @@ class SentinelTarget:
     master_name: str
     redis: Access = ANYBODY
     sentinel: Access = ANYBODY
+    sentinel_setting: str = names.SENTINEL_PASSWORD
+    """Which variable proves to the Sentinels who we are, or would where none does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def target_of(settings: Settings) -> Target | None:
                 settings.variable(names.SENTINEL_PASSWORD),
                 settings.sentinel_tls,
             )
-            return SentinelTarget(hosts, master, redis, sentinel)
+            return SentinelTarget(hosts, master, redis, sentinel, sentinel.setting)
         case Standalone(Address() as address):
             return StandaloneTarget(address, redis)
         case Standalone(path):
