@@ -205,7 +205,7 @@ def test_what_features_do_not_have_is_told():
 
 
 def test_nothing_is_left_where_each_has_its_own():
-    each = {}
+    each: dict[str, str] = {}
     for feature, name in NAMES.items():
         each |= own(name, URL=f"redis://{feature}")
     found = from_env(KEY | each)
