@@ -37,7 +37,7 @@ from aragora_redis.events import (
 )
 from aragora_redis.names import validate_name
 from aragora_redis.state.circuits.circuits import CIRCUITS
-from aragora_redis.state.status import OnDisk, Status
+from aragora_redis.state.status import OnDisk, RedisStatus, Status
 from aragora_redis.telemetry.instruments import OTHERS
 from aragora_redis.telemetry.prometheus import Metrics, merged
 from aragora_redis.testing import FakeClock
@@ -194,10 +194,46 @@ def test_the_lag_of_replicas_is_told_where_it_is_known(registry):
     metrics = Metrics(registry)
     status = Status(mode="sentinel", health="healthy")
     metrics.watch(lambda: status)
-    assert registry.get_sample_value("aragora_redis_replica_lag_bytes") is None
+    whose = {"features": "all"}
+    assert registry.get_sample_value("aragora_redis_replica_lag_bytes", whose) is None
     status = Status(mode="sentinel", health="healthy", lag=Lag(1500, 2))
-    assert registry.get_sample_value("aragora_redis_replica_lag_bytes") == 1500
-    assert registry.get_sample_value("aragora_redis_replica_lag_seconds") == 2
+    assert registry.get_sample_value("aragora_redis_replica_lag_bytes", whose) == 1500
+    assert registry.get_sample_value("aragora_redis_replica_lag_seconds", whose) == 2
+
+
+def test_each_redis_has_gauges_of_its_own(registry):
+    """An alert on the fewest replicas sees those of the revocations."""
+
+    def redis(*features, replicas, lag):
+        return RedisStatus(
+            features=features,
+            mode="sentinel",
+            health="healthy",
+            reason=None,
+            primary="h:6379",
+            epoch=1,
+            replicas=replicas,
+            instances=1,
+            sentinels=3,
+            lag=lag,
+        )
+
+    both = (
+        redis("tokens", "sessions", replicas=0, lag=None),
+        redis("limits", "circuits", replicas=2, lag=Lag(7, 1)),
+    )
+    Metrics(registry).watch(
+        lambda: Status(mode="sentinel", health="healthy", replicas=2, redis=both)
+    )
+
+    def told(name):
+        return [
+            registry.get_sample_value(f"aragora_redis_{name}", {"features": whose})
+            for whose in ("tokens,sessions", "limits,circuits", "all")
+        ]
+
+    assert told("replicas") == [0, 2, None]
+    assert told("replica_lag_bytes") == [None, 7, None]
 
 
 def test_a_policies_file_that_is_refused_is_a_gauge(registry):
@@ -218,7 +254,7 @@ def test_the_status_is_read_at_each_scrape(registry):
     assert registry.get_sample_value("aragora_redis_outbox_entries") == 1
     assert registry.get_sample_value("aragora_redis_staleness_seconds") == float("inf")
     assert registry.get_sample_value("aragora_redis_instances") == 1
-    assert registry.get_sample_value("aragora_redis_replicas") == 0
+    assert registry.get_sample_value("aragora_redis_replicas", {"features": "all"}) == 0
     assert registry.get_sample_value("aragora_redis_ready") == 0
     assert registry.get_sample_value("aragora_redis_outbox_disk_entries") is None
     disk = OnDisk(entries=4, size=500, waiting=1, delay=2.5, trouble="full")

@@ -14,6 +14,7 @@ from ..settings import Mode
 from ..state.shared import SharedState
 from ..state.status import Health, OnDisk, RedisStatus
 from ..telemetry.prometheus import Metrics, merged
+from ..topology.statement import Lag
 from .auth import Role, needs
 from .problems import answers
 
@@ -43,6 +44,8 @@ class StatusBody(BaseModel):
     """The outbox on disk; null where there is none."""
     staleness: float | None
     """Seconds; null while it has never been in step."""
+    lag: Lag | None
+    """How far the primary's replicas are behind it; null where none is known."""
     keys_age: float | None
     """Seconds since the issuer's keys were fetched; null where none are published, or never."""
     lacks: tuple[str, ...]

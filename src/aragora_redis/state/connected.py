@@ -113,7 +113,7 @@ class Connected:
         )
         self.reach.channels = hearers.channels
         self.executor = self.reach.executor
-        self.lag = ReplicaLag(self.executor)
+        self._lag = ReplicaLag(self.executor)
         self.presence = Presence(
             self.executor,
             clock,
@@ -140,7 +140,7 @@ class Connected:
         self._tasks = [asyncio.create_task(supervised(*part)) for part in parts.items()]
 
     def _parts(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
-        return {"presence": self.presence.run, "the replicas' lag": self.lag.run}
+        return {"presence": self.presence.run, "the replicas' lag": self._lag.run}
 
     async def close(self) -> None:
         """End all connections and tasks."""
@@ -192,6 +192,7 @@ class Connected:
             replicas=reach.required_replicas(),
             instances=self.presence.instances,
             sentinels=len(watcher.panel.recent(self._clock.monotonic())) if watcher else None,
+            lag=self._lag.last,
         )
 
     def _row(self) -> str:

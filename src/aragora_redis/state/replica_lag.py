@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from ..errors import AragoraRedisError
 from ..link.executor import Executor
@@ -35,8 +36,13 @@ class ReplicaLag:
         while True:
             try:
                 found = await self._executor.each(_REPLICATION, within=ASK_LIMIT)
-                behind = [lag for lag in found if lag is not None]
-                self.last = Lag(*map(max, zip(*behind, strict=True))) if behind else None
+                self.last = _worst([lag for lag in found if lag is not None])
             except AragoraRedisError:  # the links say why
                 self.last = None
             await asyncio.sleep(LOOK_EVERY)
+
+
+def _worst(behind: Sequence[Lag]) -> Lag | None:
+    if not behind:
+        return None
+    return Lag(max(lag.size for lag in behind), max(lag.seconds for lag in behind))

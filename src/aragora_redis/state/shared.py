@@ -337,7 +337,7 @@ class SharedState:
             tokens=len(self.tokens),
             outbox=self.tokens.outbox_depth,
             disk=disk,
-            lag=principal.lag.last,
+            lag=shown.lag,
             staleness=connections.of_tokens.staleness(),
             keys_age=keys.keys_age,
             in_flight=self.circuits.in_flight,

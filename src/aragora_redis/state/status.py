@@ -44,7 +44,7 @@ class RedisStatus:
 
     Attributes:
         features: those whose state is there.
-        mode, health, reason, primary, epoch, replicas, instances, sentinels: see `Status`.
+        mode, health, reason, primary, epoch, replicas, instances, sentinels, lag: see `Status`.
     """
 
     features: tuple[str, ...]
@@ -56,6 +56,7 @@ class RedisStatus:
     replicas: int
     instances: int
     sentinels: int | None
+    lag: Lag | None
 
     @property
     def told(self) -> str | None:
@@ -115,6 +116,24 @@ class Status(Struct, frozen=True, kw_only=True):
     lacks: tuple[str, ...] = ()
     troubles: Mapping[str, str] = field(default_factory=dict)
     redis: tuple[RedisStatus, ...] = ()
+
+    @property
+    def each_redis(self) -> tuple[RedisStatus, ...]:
+        """Each Redis, also where all features have the same."""
+        return self.redis or (
+            RedisStatus(
+                features=(),
+                mode=self.mode,
+                health=self.health,
+                reason=self.reason,
+                primary=self.primary,
+                epoch=self.epoch,
+                replicas=self.replicas,
+                instances=self.instances,
+                sentinels=self.sentinels,
+                lag=self.lag,
+            ),
+        )
 
 
 def worst_of(every: Sequence[RedisStatus]) -> RedisStatus:

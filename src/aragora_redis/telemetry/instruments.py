@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ..state.circuits.circuits import CIRCUITS
-from ..state.status import Status
+from ..state.status import RedisStatus, Status
 
 PREFIX = "aragora_redis_"
 
@@ -57,6 +57,8 @@ _SOURCE = (
     ),
 )
 _LANE = ("lane", "`fast`, `bulk`, `durable`")
+ALL = "all"
+"""Stands for the features where none has a Redis of its own."""
 OTHERS = "(others)"
 """Stands for circuits past those that are told apart; it can be no circuit's name."""
 _CIRCUIT = ("circuit", f"its name, or `{OTHERS}` past the first {CIRCUITS}")
@@ -320,6 +322,22 @@ def _gauge(name: str, unit: str, meaning: str, of: Callable[[Status], float | No
     return Reading(Instrument(name, Kind.GAUGE, unit, meaning), read)
 
 
+_FEATURES = (
+    "features",
+    f"`{ALL}`; where features have a Redis of their own whose it is, such as `tokens,sessions`",
+)
+
+
+def _gauge_of_redis(
+    name: str, unit: str, meaning: str, of: Callable[[RedisStatus], float | None]
+) -> Reading:
+    def read(status: Status) -> Mapping[tuple[str, ...], float]:
+        values = {",".join(each.features) or ALL: of(each) for each in status.each_redis}
+        return {(whose,): float(value) for whose, value in values.items() if value is not None}
+
+    return Reading(Instrument(name, Kind.GAUGE, unit, meaning, (_FEATURES,)), read)
+
+
 READINGS = (
     _gauge("token_entries", "revocations", "Revocations held.", lambda status: status.tokens),
     _gauge(
@@ -370,23 +388,23 @@ READINGS = (
         "Whether the policies file has changed and cannot be used: what it said before holds.",
         lambda status: "policies" in status.troubles,
     ),
-    _gauge(
+    _gauge_of_redis(
         "replicas",
         "replicas",
         "Replicas that most Sentinels do not call down.",
-        lambda status: status.replicas,
+        lambda redis: redis.replicas,
     ),
-    _gauge(
+    _gauge_of_redis(
         "replica_lag_bytes",
         "bytes",
         "How far the replica that is furthest behind is behind the primary.",
-        lambda status: status.lag and status.lag.size,
+        lambda redis: redis.lag.size if redis.lag else None,
     ),
-    _gauge(
+    _gauge_of_redis(
         "replica_lag_seconds",
         "seconds",
         "Since the replica that has been silent for longest has acknowledged.",
-        lambda status: status.lag and status.lag.seconds,
+        lambda redis: redis.lag.seconds if redis.lag else None,
     ),
     _gauge(
         "keys_age_seconds",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from msgspec import Struct
 
@@ -161,7 +162,9 @@ def read_guarded(info: Any) -> bool:
     return "\nmin_slaves_good_slaves:" in _info(info)
 
 
-class Lag(NamedTuple):
+# A dataclass, because pydantic describes it in the HTTP API.
+@dataclass(frozen=True, slots=True)
+class Lag:
     """How far the replicas of a primary are behind, each figure that of the worst one.
 
     Attributes:

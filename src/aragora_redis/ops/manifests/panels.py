@@ -378,13 +378,13 @@ _FLEET = (
     Panel(
         "Replica that is furthest behind",
         "bytes",
-        {"{{instance}}": "aragora_redis_replica_lag_bytes{@gateway}"},
+        {"{{instance}}, {{features}}": "aragora_redis_replica_lag_bytes{@gateway}"},
         "As each gateway sees it.",
     ),
     Panel(
         "Replica that has been silent for longest",
         "s",
-        {"{{instance}}": "aragora_redis_replica_lag_seconds{@gateway}"},
+        {"{{instance}}, {{features}}": "aragora_redis_replica_lag_seconds{@gateway}"},
         "As each gateway sees it.",
     ),
     Panel(
@@ -416,7 +416,7 @@ _FLEET = (
         "none",
         {
             "instances": "max(aragora_redis_instances{@gateway})",
-            "replicas": "min(aragora_redis_replicas{@gateway})",
+            "replicas, {{features}}": "min by (features) (aragora_redis_replicas{@gateway})",
         },
     ),
     Panel(
