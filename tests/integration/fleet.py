@@ -45,3 +45,14 @@ async def replaced(lab, within=40):
 
 def healthy(*states):
     return lambda: all(state.status().health == "healthy" for state in states)
+
+
+def apart(lab, *features):
+    """A lab's variables, as those of some features."""
+    start = "ARAGORA_REDIS_"
+    return {
+        f"ARAGORA_{feature}_REDIS_{name.removeprefix(start)}": text
+        for feature in features
+        for name, text in lab.env().items()
+        if name.startswith(start)
+    }

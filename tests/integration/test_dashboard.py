@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 
 import pytest
 from tests.gateways import client_of
-from tests.integration.fleet import until
+from tests.integration.fleet import apart, until
 from tests.integration.past import give_past
 
 from aragora_redis.settings import from_env
@@ -36,12 +37,13 @@ def admin(lab):
 
 
 async def shows(client, *texts, within=40):
-    async with asyncio.timeout(within):
-        while True:
-            page = (await client.get("/dashboard")).text
-            if all(text in page for text in texts):
-                return page
-            await asyncio.sleep(0.1)
+    end = time.monotonic() + within
+    while True:
+        page = (await client.get("/dashboard")).text
+        if not (missing := [text for text in texts if text not in page]):
+            return page
+        assert time.monotonic() < end, f"not shown within {within} s: {missing}"
+        await asyncio.sleep(0.1)
 
 
 async def test_a_failover_by_hand_is_seen_and_undone(board, sentinel_lab):
@@ -77,6 +79,42 @@ async def test_a_primary_is_handed_over_after_a_question(board, sentinel_lab):
     assert (act["reason"], act["via"]) == ("a drill", "dashboard")
     refused = form | {"act": "switchover 127.0.0.1:1"}
     assert "no replica that answers" in (await board.post("/dashboard/ask", data=refused)).text
+
+
+async def test_each_redis_is_shown_and_handed_over_by_its_own_button(sentinel_lab, make_lab):
+    """The revocations have a Redis of their own, the rest is on another."""
+    common = make_lab("standalone")
+    await asyncio.to_thread(common.start)
+    await asyncio.to_thread(give_past, sentinel_lab)
+    env = common.env() | apart(sentinel_lab, "TOKENS", "SESSIONS")
+    async with client_of(SharedState(from_env(env))) as client:
+        client.timeout = 40
+        await client.post("/dashboard/login", data={"token": env["ARAGORA_ADMIN_TOKEN"]})
+        old = str((await asyncio.to_thread(sentinel_lab.node, "primary")).address)
+        alone = str((await asyncio.to_thread(common.node, "redis-0")).address)
+        page = await shows(
+            client,
+            "Each of 2 Redis takes writes.",
+            "<h3>The Redis of tokens, sessions</h3>",
+            "<h3>The Redis of limits, circuits</h3>",
+            f'id="wide-tokens-{old}"',
+            f'id="wide-limits-{alone}"',
+            "nothing is wrong (4 servers, 3 Sentinels)",
+        )
+        (csrf, *_) = re.findall(r'name="csrf" value="([0-9a-f]+)"', page)
+        assert re.findall(r'value="(switchover[^"]*)"', page) == ["switchover tokens"]
+        form = {"csrf": csrf, "act": "switchover tokens", "reason": "a drill"}
+        asked = await client.post("/dashboard/ask", data=form)
+        assert f"Hand over from {old} to " in asked.text
+        assert (await client.post("/dashboard/do", data=form)).status_code == 303
+        await shows(client, "nothing acknowledged was lost")
+        new = str((await asyncio.to_thread(sentinel_lab.node, "primary")).address)
+        assert new != old
+        page = await shows(client, "Each of 2 Redis takes writes.", "Last interruption: back after")
+        assert 'data-ongoing="true"' not in page
+        refused = form | {"act": "switchover limits"}
+        told = await client.post("/dashboard/ask", data=refused)
+        assert "a single Redis has nobody to hand over to" in told.text
 
 
 async def test_a_lever_needs_its_page_the_admin_and_a_node(board, sentinel_lab):

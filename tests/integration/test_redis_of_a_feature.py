@@ -8,7 +8,7 @@ import time
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
-from tests.integration.fleet import until
+from tests.integration.fleet import apart, until
 from tests.integration.past import give_past
 
 from aragora_redis import SharedState
@@ -40,17 +40,6 @@ def pair(make_lab, policies):
         lab.start()
         give_past(lab)
     return common, own, common.env() | policies(POLICIES)
-
-
-def apart(lab, *features):
-    """A lab's variables, as those of some features."""
-    start = "ARAGORA_REDIS_"
-    return {
-        f"ARAGORA_{feature}_REDIS_{name.removeprefix(start)}": text
-        for feature in features
-        for name, text in lab.env().items()
-        if name.startswith(start)
-    }
 
 
 @asynccontextmanager

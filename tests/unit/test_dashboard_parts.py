@@ -285,6 +285,29 @@ def test_in_a_cluster_a_primary_whose_node_was_never_linked_to_can_be_given_up_l
     assert timeline.ongoing == ()
 
 
+def test_among_several_redis_the_link_to_who_was_replaced_is_no_outage_of_its_own():
+    timeline = Timeline(several=True)
+    other = Address("127.0.0.1", 7001)
+
+    def see(event, at):
+        timeline.see(event, Instant(at, 1_000.0 + at))
+
+    for address in (OLD, other):
+        see(ViewChanged(None, address, 1), 0)
+        see(LinkUp(str(address), "fast", 0.0), 0)
+    see(ViewChanged(OLD, NEW, 2), 10)
+    see(LinkLost(str(OLD), "fast", "the primary has changed"), 10)
+    see(LinkUp(str(NEW), "fast", 0.1), 10.1)
+    assert [it.lost for it in timeline.ongoing] == []
+    assert [(it.lost, it.back) for it in timeline.over] == [(str(OLD), str(NEW))]
+    # And back again: then it is missed as any other.
+    see(ViewChanged(NEW, OLD, 3), 20)
+    see(LinkLost(str(NEW), "fast", "the primary has changed"), 20)
+    see(LinkUp(str(OLD), "fast", 0.1), 20.1)
+    see(LinkLost(str(OLD), "fast", "closed by the server"), 30)
+    assert [it.lost for it in timeline.ongoing] == [str(OLD)]
+
+
 async def test_a_stream_sends_what_has_changed_and_ends_with_the_login():
     shown, welcome, stopping = {"a": "1", "b": "1"}, [True], asyncio.Event()
     stream = follow(

@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 
 from aragora_redis.address import Address
+from aragora_redis.gateway.auth import Role
+from aragora_redis.gateway.dashboard.acts import Wish
 from aragora_redis.gateway.dashboard.drawing import drawn
+from aragora_redis.gateway.dashboard.findings import findings
 from aragora_redis.gateway.dashboard.layout import tall, wide
 from aragora_redis.gateway.dashboard.picture import LabPicture, Picture
+from aragora_redis.gateway.dashboard.sections import sections
 from aragora_redis.gateway.dashboard.servers import Sight, steadied
 from aragora_redis.gateway.dashboard.sketch import sentence
 from aragora_redis.gateway.dashboard.sketching import sketch_of, unseen
@@ -19,9 +23,10 @@ from aragora_redis.gateway.dashboard.timeline import Instant, Interruption
 from aragora_redis.gateway.dashboard.topology import topology
 from aragora_redis.lab import Kind, LabStatus, Mode, NodeStatus, State
 from aragora_redis.ops.access import Failure, Fault
+from aragora_redis.ops.doctor import examine
 from aragora_redis.ops.overview import overview_of
 from aragora_redis.ops.survey import NodeSurvey, SentinelSurvey, Survey
-from aragora_redis.state.status import Status
+from aragora_redis.state.status import RedisStatus, Status
 
 ONE, TWO, THREE = (Address("10.0.0.1", 6379 + n) for n in range(3))
 WATCHERS = tuple(Address("10.0.0.2", 26379 + n) for n in range(3))
@@ -58,7 +63,12 @@ def picture_of(nodes, sentinels, *, primary_at=ONE, **more):
     survey = Survey(master_name="m", sentinels=sentinels, nodes=nodes, now=0.0)
     status = Status(mode="sentinel", health="healthy", primary=str(primary_at), epoch=3)
     sight = Sight(survey=survey, overview=overview_of(survey))
-    return Picture(status=status, at=NOW, sight=sight, **more)
+    return Picture(status=status, at=NOW, sights=(sight,), **more)
+
+
+def sketched(picture):
+    (scene,) = picture.scenes
+    return sketch_of(picture, scene)
 
 
 def healthy():
@@ -68,7 +78,7 @@ def healthy():
 
 
 def test_a_healthy_deployment_is_whole():
-    sketch = sketch_of(healthy())
+    sketch = sketched(healthy())
     assert [box.id for box in sketch.groups[0]] == [str(ONE), str(TWO), str(THREE)]
     assert {box.condition for box in sketch.boxes} == {"well"}
     assert all(tie.whole for tie in sketch.ties)
@@ -85,7 +95,7 @@ def test_a_lost_primary_breaks_all_that_hangs_on_it():
         WATCHERS[2]: GONE,
     }
     lost = Interruption(began=NOW, lost=str(ONE))
-    sketch = sketch_of(picture_of(nodes, sentinels, ongoing=(lost,)))
+    sketch = sketched(picture_of(nodes, sentinels, ongoing=(lost,)))
     conditions = {box.id: (box.condition, box.words) for box in sketch.boxes}
     assert conditions[str(ONE)] == ("gone", "no answer")
     assert conditions[str(TWO)] == ("troubled", "no link to its primary")
@@ -97,7 +107,7 @@ def test_a_lost_primary_breaks_all_that_hangs_on_it():
 def test_who_is_promoted_stands_in_front_before_it_says_so_itself():
     nodes = {ONE: GONE, TWO: replica(ONE, "down")}
     sentinels = dict.fromkeys(WATCHERS, watcher(ONE))
-    sketch = sketch_of(picture_of(nodes, sentinels, primary_at=TWO))
+    sketch = sketched(picture_of(nodes, sentinels, primary_at=TWO))
     assert [(box.id, box.role) for box in sketch.groups[0]] == [
         (str(TWO), "replica, being promoted"),
         (str(ONE), "server"),
@@ -110,7 +120,7 @@ def test_who_is_promoted_stands_in_front_before_it_says_so_itself():
 def test_boxes_do_not_overlap_and_stay_on_the_page(layout, replicas, sentinels):
     nodes = {ONE: primary()} | {Address("10.0.0.3", n): replica(ONE) for n in range(replicas)}
     watchers = {Address("10.0.0.2", n): watcher(ONE) for n in range(sentinels)}
-    placed = layout(sketch_of(picture_of(nodes, watchers)))
+    placed = layout(sketched(picture_of(nodes, watchers)))
     assert len(placed.spots) == 2 + replicas + sentinels
     for number, spot in enumerate(placed.spots):
         assert spot.x >= 0
@@ -123,7 +133,7 @@ def test_boxes_do_not_overlap_and_stay_on_the_page(layout, replicas, sentinels):
 def test_a_picture_says_all_in_text_and_escapes_it():
     hostile = Address('"><script>', 1)
     picture = picture_of({ONE: primary(), hostile: replica(ONE)}, {})
-    made = drawn(sketch_of(picture))
+    made = drawn(sketched(picture))
     assert "<script>" not in made
     assert re.search(r'role="img" aria-label="2 servers and 0 Sentinels', made)
     assert len(set(re.findall(r' id="([^"]+)"', made))) == made.count(' id="')
@@ -131,22 +141,109 @@ def test_a_picture_says_all_in_text_and_escapes_it():
 
 def test_without_an_answer_the_instance_tells_what_it_knows():
     status = Status(mode="standalone", health="degraded", primary=str(ONE))
-    sketch = sketch_of(Picture(status=status, at=NOW))
+    sketch = sketched(Picture(status=status, at=NOW))
     assert [(box.id, box.condition) for box in sketch.boxes] == [(str(ONE), "gone")]
-    assert sketch_of(Picture(status=Status(mode="embedded", health="healthy"), at=NOW)).boxes == ()
+    assert sketched(Picture(status=Status(mode="embedded", health="healthy"), at=NOW)).boxes == ()
 
 
 def test_where_no_sentinel_answers_the_primary_is_still_there():
-    sketch = sketch_of(picture_of({}, dict.fromkeys(WATCHERS, GONE)))
+    sketch = sketched(picture_of({}, dict.fromkeys(WATCHERS, GONE)))
     assert [box.id for box in sketch.groups[0]] == [str(ONE)]
     assert all(box.condition == "gone" for box in sketch.sentinels)
+
+
+def of_features(*features, at, health="healthy"):
+    return RedisStatus(
+        features=features,
+        mode="sentinel",
+        health=health,
+        reason=None if health == "healthy" else "no primary",
+        primary=str(at),
+        epoch=3,
+        replicas=1,
+        instances=1,
+        sentinels=3,
+        lag=None,
+    )
+
+
+def apart(**more):
+    """The revocations have a Redis of their own, which has lost its primary."""
+    tokens = of_features("tokens", "sessions", at=ONE, health="failing-over")
+    limits = of_features("limits", "circuits", at=TWO)
+    status = Status(
+        mode="sentinel", health="failing-over", primary=str(TWO), redis=(tokens, limits)
+    )
+    answers = {
+        tokens: ({ONE: GONE, THREE: replica(ONE, "down")}, watcher(ONE, "master,s_down")),
+        limits: ({TWO: primary()}, watcher(TWO)),
+    }
+    sights = []
+    for redis, (nodes, sentinel) in answers.items():
+        (seen,) = picture_of(nodes, dict.fromkeys(WATCHERS, sentinel)).sights
+        assert seen.survey is not None
+        sights.append(replace(seen, features=redis.features, examination=examine(seen.survey)))
+    return Picture(status=status, at=NOW, sights=tuple(sights), **more)
+
+
+def test_each_redis_is_drawn_for_itself():
+    picture = apart(ongoing=(Interruption(began=NOW, lost=str(ONE)),))
+    tokens, limits = (sketch_of(picture, scene) for scene in picture.scenes)
+    assert [box.id for box in tokens.groups[0]] == [str(ONE), str(THREE)]
+    assert [box.id for box in limits.groups[0]] == [str(TWO)]
+    assert (tokens.gateway.words, limits.gateway.words) == ("decides alone", "decides with Redis")
+    (lost,), (kept,) = (
+        [tie.whole for tie in sketch.ties if tie.does == "writes"] for sketch in (tokens, limits)
+    )
+    assert (lost, kept) == (False, True)
+
+
+def test_an_outage_that_nobody_can_tell_whose_it_is_is_not_that_of_one_that_serves():
+    picture = apart(ongoing=(Interruption(began=NOW, lost=""),))
+    tokens, limits = (sketch_of(picture, scene) for scene in picture.scenes)
+    assert [tie.whole for tie in tokens.ties if tie.does == "writes"] == [False]
+    assert [tie.whole for tie in limits.ties if tie.does == "writes"] == [True]
+
+
+def test_several_redis_are_told_apart_on_the_page():
+    said = sections(apart(), Role.ADMIN)
+    page = "".join(said.values())
+    assert len(set(re.findall(r' id="([^"]+)"', page))) == page.count(' id="')
+    for whose in ("tokens, sessions", "limits, circuits"):
+        assert f"<h3>The Redis of {whose}</h3>" in said["topology"]
+    assert re.findall(r'value="(switchover[^"]*)"', said["topology"]) == [
+        "switchover tokens",
+        "switchover limits",
+    ]
+    assert "the Redis of tokens, sessions: " in said["doctor"], "a finding says whose it is"
+    assert "Epoch, of tokens, sessions" in said["facts"]
+
+
+def test_a_redis_that_was_not_examined_hides_no_finding_of_another():
+    picture = apart()
+    tokens, limits = picture.sights
+    silent = replace(limits, examination=None, trouble="nobody answers")
+    told = findings(replace(picture, sights=(tokens, silent)).scenes)
+    assert "primary" in told
+    assert "The Redis of limits, circuits: nobody answers" in told
+
+
+def test_a_hand_over_is_of_the_redis_that_is_meant():
+    wish = Wish.parse({"act": "switchover limits 10.0.0.1:6379"})
+    assert wish is not None
+    assert (wish.of, wish.target, wish.fault) == ("limits", "10.0.0.1:6379", None)
+    assert Wish.parse(wish.fields) == wish
+    common = Wish.parse({"act": "switchover 10.0.0.1:6379"})
+    assert common is not None
+    assert (common.of, common.target) == ("", "10.0.0.1:6379")
+    assert Wish.parse({"act": "switchover", "of": "cache"}) is None
 
 
 LATE = Failure(Fault.UNREACHABLE, "does not answer within 1 s", late=True)
 
 
 def test_who_is_late_once_says_what_it_said_before():
-    before = healthy().sight.survey
+    before = healthy().sights[0].survey
     assert before is not None
     late = dict.fromkeys(WATCHERS, LATE)
     silent = replace(before, nodes={}, sentinels=late)
@@ -162,8 +259,9 @@ def test_what_a_lab_has_behind_a_name_is_listed_beside_the_picture():
     lab = LabPicture(LabStatus(Path(), Mode.MANAGED, "redis-0", (node,)))
     status = Status(mode="standalone", health="healthy", primary="redis.internal:6379")
     picture = Picture(status=status, at=NOW, lab=lab)
-    sketch = sketch_of(picture)
-    assert [(box.name, box.condition) for box in unseen(picture, sketch)] == [("redis-0", "frozen")]
+    sketch = sketched(picture)
+    (box,) = unseen(picture, [sketch])
+    assert (box.name, box.condition) == ("redis-0", "frozen")
     section = topology(picture, may_act=True)
     assert 'id="restore-redis-0"' in section
     assert 'id="restore-redis-0"' not in topology(picture, may_act=False)
@@ -171,6 +269,6 @@ def test_what_a_lab_has_behind_a_name_is_listed_beside_the_picture():
 
 def test_who_refuses_our_login_is_not_taken_for_dead():
     refusal = Failure(Fault.DENIED, "refuses the password")
-    sketch = sketch_of(picture_of({ONE: primary(), TWO: refusal}, {}))
+    sketch = sketched(picture_of({ONE: primary(), TWO: refusal}, {}))
     conditions = {box.id: (box.condition, box.words) for box in sketch.boxes}
     assert conditions[str(TWO)] == ("unknown", "login refused")

@@ -8,6 +8,7 @@ from typing import Literal
 
 from ...errors import InvalidInputError
 from ...names import validate_name
+from ...settings import Feature
 from ...state.status import Status
 from .wording import count
 
@@ -16,7 +17,7 @@ FORCES = ("open", "closed", "auto")
 KINDS = {"user": "user", "jti": "token (jti)", "family": "family (one login)"}
 LASTS = {"": "until it is undone", "600": "10 minutes", "3600": "1 hour", "86400": "1 day"}
 """For how long a force holds: seconds, in words."""
-FIELDS = ("kind", "who", "target", "state", "lasts", "days")
+FIELDS = ("kind", "who", "target", "of", "state", "lasts", "days")
 _LONGEST = 1024
 
 
@@ -27,6 +28,7 @@ class Wish:
     Attributes:
         verb: what to do,
         target: to what: a circuit, a server, or the handle of a session.
+        of: the feature whose Redis is meant; empty for that of those which have none of their own.
         state: what a circuit is forced to.
         kind: of what is revoked.
         who: whose tokens or sessions, or the id of a token. Never shown but to who typed it.
@@ -36,6 +38,7 @@ class Wish:
 
     verb: Verb
     target: str = ""
+    of: str = ""
     state: str = ""
     kind: str = "user"
     who: str = ""
@@ -51,7 +54,11 @@ class Wish:
         said = {"target": target}
         if verb == "circuit" and target:  # a button beside it says all in one
             said["state"], _, said["target"] = target.partition(" ")
+        if verb == "switchover" and target.partition(" ")[0] in set(Feature):
+            said["of"], _, said["target"] = target.partition(" ")
         said |= {name: form[name].strip() for name in FIELDS if name in form}
+        if said.get("of", "") not in {"", *Feature}:
+            return None
         return cls(verb, **said)  # type: ignore[arg-type]  # in _VERBS
 
     @property

@@ -65,7 +65,10 @@ class Dashboard:
         self.door = Door(settings.gateway, state.tokens, clock, worker.key if worker else None)
         operator = AcceptedTokens(settings.gateway).names[Role.ADMIN]
         self._worktop = Worktop(journal)
-        self._servers = Servers(settings, clock)
+        each = settings.each_redis()
+        self._servers = tuple(
+            Servers(own, features, clock, alone=len(each) == 1) for own, features in each.items()
+        )
         self.hands = Hands(
             state,
             self._worktop,
@@ -81,7 +84,7 @@ class Dashboard:
                 clock,
                 note=state.audit.note,
                 operator=operator,
-                changed=lambda: self._servers.changed(settled=True),
+                changed=lambda: self._changed(settled=True),
             )
         self.places = Places()
         self.assets = assets.load()
@@ -91,7 +94,7 @@ class Dashboard:
             counted=self._counted,
             journal=journal,
             clock=clock,
-            changed=self._servers.changed,
+            changed=self._changed,
         )
         self._circuits: Look[list[CircuitStatus]] = Look(
             "circuits", state.circuits.all, every=LOOK_EVERY, clock=clock
@@ -111,7 +114,8 @@ class Dashboard:
 
     async def close(self) -> None:
         """Look and act no more."""
-        looks = [self._servers.close(), self._circuits.close(), self._worktop.close()]
+        looks = [self._circuits.close(), self._worktop.close()]
+        looks += [each.close() for each in self._servers]
         if self.desk is not None:
             looks.append(self.desk.close())
         if self._others is not None:
@@ -120,7 +124,7 @@ class Dashboard:
 
     async def page(self, login: Login, *, reloads: bool) -> Html:
         """The whole page; see `page.dashboard`."""
-        looks = [self._servers.first_look(), self._circuits.first()]
+        looks = [self._circuits.first(), *(each.first_look() for each in self._servers)]
         if self.desk is not None:
             looks.append(self.desk.first_look())
         await asyncio.gather(*looks)
@@ -162,6 +166,10 @@ class Dashboard:
             clock=self._clock,
         )
 
+    def _changed(self, *, settled: bool) -> None:
+        for each in self._servers:
+            each.changed(settled=settled)
+
     def _names(self) -> Mapping[str, str]:
         """Of the lab's servers, by address."""
         status = self.desk.picture().status if self.desk is not None else None
@@ -183,7 +191,7 @@ class Dashboard:
             meanwhile=dict(seen.meanwhile),
             figures=together([self.figures(), *told]),
             journal=self._journal.entries,
-            sight=self._servers.sight(),
+            sights=tuple(each.sight() for each in self._servers),
             circuits=None if circuits is None else tuple(circuits),
             lab=lab,
             doing=self._worktop.doing,

@@ -26,16 +26,20 @@ _LABELLED = 60.0
 Point: TypeAlias = tuple[float, float]
 
 
-def drawn(sketch: Sketch) -> Html:
-    """The picture twice, for wide and narrow screens; the style shows one of them."""
+def drawn(sketch: Sketch, whose: str = "") -> Html:
+    """The picture twice, for wide and narrow screens; the style shows one of them.
+
+    Several on one page are told apart by `whose` they are.
+    """
     told = sentence(sketch)
     return join(
-        _svg(sketch, layout, name, told)
+        _svg(sketch, layout, name, whose, told)
         for name, layout in (("wide", wide(sketch)), ("tall", tall(sketch)))
     )
 
 
-def _svg(sketch: Sketch, layout: Layout, name: str, told: str) -> Html:
+def _svg(sketch: Sketch, layout: Layout, name: str, whose: str, told: str) -> Html:
+    within = f"{name}-{whose}" if whose else name
     spots = {spot.box.id: spot for spot in layout.spots}
     ties = [
         _tie(tie, spots[tie.source], spots[tie.target], layout)
@@ -45,7 +49,11 @@ def _svg(sketch: Sketch, layout: Layout, name: str, told: str) -> Html:
     return tag(
         "svg",
         tag("g", ties, class_="ties"),
-        tag("g", [_box(spot, name) for spot in layout.spots], class_="boxes"),
+        tag(
+            "g",
+            [_box(spot, within) for spot in layout.spots],
+            class_="boxes",
+        ),
         class_=f"topology {name}",
         viewBox=f"-2 -2 {layout.width + 4:g} {layout.height + 4:g}",
         role="img",
@@ -53,7 +61,7 @@ def _svg(sketch: Sketch, layout: Layout, name: str, told: str) -> Html:
     )
 
 
-def _box(spot: Spot, name: str) -> Html:
+def _box(spot: Spot, within: str) -> Html:
     box = spot.box
     return tag(
         "g",
@@ -62,7 +70,7 @@ def _box(spot: Spot, name: str) -> Html:
         if box.leads
         else None,
         list(_lines(box, spot.width)),
-        id=f"{name}-{box.id}",
+        id=f"{within}-{box.id}",
         class_="box",
         transform=f"translate({spot.x:g} {spot.y:g})",
         data_x=f"{spot.x:g}",

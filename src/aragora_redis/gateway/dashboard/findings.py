@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ...ops.report import Status
 from .markup import Html, join, tag
-from .servers import Sight
+from .picture import Scene
 
 if TYPE_CHECKING:
     from ...ops.doctor import Examination
@@ -17,13 +18,26 @@ _TONES = {Status.WARNING: "busy", Status.CRITICAL: "bad", Status.UNKNOWN: "busy"
 _WELL = tag("span", "✓ ", aria_hidden="true", class_="glyph")
 
 
-def findings(sight: Sight) -> Html:
+def findings(scenes: Sequence[Scene]) -> Html:
     """The section."""
     title = tag("h2", "Doctor", id="doctor-title")
-    found = sight.examination
-    if found is None:
-        return join((title, tag("p", sight.trouble or "Asking all servers …", class_="quiet")))
-    return join((title, _told(found)))
+    found = {each.features: each.sight.examination for each in scenes}
+    examined = {features: known for features, known in found.items() if known is not None}
+    waits = [_waits(each) for each in scenes if found[each.features] is None]
+    return join((title, _told(_together(examined)) if examined else None, *waits))
+
+
+def _waits(scene: Scene) -> Html:
+    said = scene.sight.trouble or "Asking all servers …"
+    return tag("p", f"{scene.title}: {said}" if scene.features else said, class_="quiet")
+
+
+def _together(examined: Mapping[str, Examination]) -> Examination:
+    from ...ops.doctor import Examination  # noqa: PLC0415 - a gateway starts without it
+
+    if len(examined) == 1 and "" in examined:
+        return examined[""]
+    return Examination.of_several(examined)
 
 
 def _told(found: Examination) -> Html:

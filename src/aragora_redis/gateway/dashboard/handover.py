@@ -13,6 +13,7 @@ from ...link.aside import aside
 from ...ops.failover import Phase, SwitchoverReport, switch_over
 from ...ops.report import Status
 from ...ops.targets import ClusterTarget, Target, target_of
+from ...settings import Feature
 from ...state.shared import SharedState
 from ...telemetry.words import Told
 from . import acts
@@ -52,7 +53,7 @@ class Handover:
 
     async def question(self, wish: Wish) -> Question:
         """What is said before; raises `SettingsError` where there is nobody to hand over to."""
-        target = await self._target()
+        target = await self._target(wish)
         report = await self._switch_over(wish, target, dry_run=True)
         done = report.progress
         old = self._name(str(done.old)) if done.old else "the primary"
@@ -67,14 +68,14 @@ class Handover:
         """Do it, and say what became of it; raises as `question` does."""
         outcome = "failed"
         try:
-            report = await self._switch_over(wish, await self._target(), dry_run=False)
+            report = await self._switch_over(wish, await self._target(wish), dry_run=False)
             outcome = report.headline
         finally:
             self._state.audit.note(
                 Act(
                     actor=self._operator,
                     action="failover",
-                    target=wish.target,
+                    target=f"{wish.of} {wish.target}".strip(),
                     reason=reason,
                     outcome=outcome,
                     via="dashboard",
@@ -97,8 +98,9 @@ class Handover:
             on_phase=lambda phase: None if dry_run else self._worktop.say(_TOLD[phase]),
         )
 
-    async def _target(self) -> Target:
-        target = await aside("login", lambda: target_of(self._state.settings))
+    async def _target(self, wish: Wish) -> Target:
+        settings = self._state.settings.of(Feature(wish.of) if wish.of else None)
+        target = await aside("login", lambda: target_of(settings))
         if target is None:
             raise SettingsError("there is no Redis, and so nobody to hand over to")
         return target

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from ...state.status import worst_of
 from .markup import Child, Html, join, tag
 from .phases import bar
 from .picture import Picture
@@ -45,23 +46,30 @@ def headline(picture: Picture) -> Headline:
     """How the instance is."""
     status = picture.status
     if status.health == "failing-over":
-        who = "nodes of the cluster" if status.mode == "cluster" else "Sentinels"
+        clustered = worst_of(status.each_redis).mode == "cluster"
+        who = "nodes of the cluster" if clustered else "Sentinels"
         return Headline("busy", "Failing over", f"The {who} miss a primary and are replacing it.")
     if status.health == "degraded":
         return Headline("bad", "Degraded", f"Redis cannot be used: {status.reason}")
     if not status.ready:
         return Headline("busy", "Starting", "The revocations are not loaded yet.")
+    return Headline("good", "Healthy", _takes_writes(picture))
+
+
+def _takes_writes(picture: Picture) -> str:
+    status = picture.status
     if status.mode == "embedded":
-        return Headline("good", "Healthy", "Embedded: the state lives in this process.")
+        return "Embedded: the state lives in this process."
+    if status.redis:
+        return f"Each of {len(status.redis)} Redis takes writes."
     if status.mode == "cluster":
-        return Headline("good", "Healthy", f"All {_primaries(picture)} primaries take writes.")
-    primary = picture.name(status.primary) if status.primary else "Redis"
-    return Headline("good", "Healthy", f"{primary} is the primary.")
+        return f"All {_primaries(picture)} primaries take writes."
+    return f"{picture.name(status.primary) if status.primary else 'Redis'} is the primary."
 
 
 def _primaries(picture: Picture) -> int:
     """How many hold slots of a cluster."""
-    survey = picture.sight.survey
+    survey = picture.scenes[0].sight.survey
     return len(survey.primaries) if survey is not None else len(picture.reigns)
 
 
@@ -146,7 +154,7 @@ def _meanwhile(picture: Picture) -> Html:
 
 def _elects(it: Interruption, picture: Picture) -> bool:
     """Whether anybody may name another primary."""
-    return picture.status.mode in {"sentinel", "cluster"} and not it.refused
+    return picture.redis_of(it).mode in {"sentinel", "cluster"} and not it.refused
 
 
 def _steps(it: Interruption, picture: Picture, *, elects: bool) -> list[Html]:
@@ -162,7 +170,7 @@ def _steps(it: Interruption, picture: Picture, *, elects: bool) -> list[Html]:
             phase = "agreement"
         steps.append(_step("done", chosen, f"+{precise(it.chosen_after)}", epoch, phase))
     elif it.linked_after is None and elects:
-        steps.append(_step("now", "Another primary chosen", _waits(picture), "", "election"))
+        steps.append(_step("now", "Another primary chosen", _waits(it, picture), "", "election"))
     if not it.refused or it.linked_after is not None:
         steps.append(_linked(it, elects=elects))
     if it.back is not None and it.back_after is not None:
@@ -182,10 +190,11 @@ def _linked(it: Interruption, *, elects: bool) -> Html:
     return _step(state, "Linked and verified", "connecting", "", "connection")
 
 
-def _waits(picture: Picture) -> str:
-    if picture.status.mode == "cluster":
+def _waits(it: Interruption, picture: Picture) -> str:
+    redis = picture.redis_of(it)
+    if redis.mode == "cluster":
         return "The primaries vote once most of them miss it"
-    if picture.status.health == "failing-over":
+    if redis.health == "failing-over":
         return "The Sentinels are choosing"
     return "The Sentinels have not missed it yet"
 

@@ -12,12 +12,35 @@ from ...events import Decided, Degraded, Event, Events, LinkLost, LinkUp, Recove
 from ...lab import LabStatus
 from ...operation import Lane
 from ...state.circuits.status import CircuitStatus
-from ...state.status import Status
+from ...state.status import RedisStatus, Status, worst_of
 from ...telemetry.words import Told
 from .figures import Counted, Figures
 from .journal import Entry, Journal
 from .servers import Sight
 from .timeline import Instant, Interruption, Reign, Timeline
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One Redis.
+
+    Attributes:
+        redis: as this instance sees it.
+        sight: what its servers say.
+    """
+
+    redis: RedisStatus
+    sight: Sight
+
+    @property
+    def features(self) -> str:
+        """Those whose Redis it is; empty where it is that of all."""
+        return ", ".join(self.redis.features)
+
+    @property
+    def title(self) -> str:
+        """What it is called where it is one of several."""
+        return f"The Redis of {self.features}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +94,7 @@ class Picture:
         reigns: the primaries, by address.
         meanwhile: decisions on rate limits since the first of the last outages began, by source.
         figures: what is counted, by all workers together.
+        sights: what the servers of each Redis say.
         circuits: those in use; None before they were seen.
         lab: None where there is none to act on.
         names: of the lab's servers, by address.
@@ -85,12 +109,26 @@ class Picture:
     meanwhile: Mapping[str, int] = field(default_factory=dict)
     figures: Figures = field(default_factory=Figures)
     journal: tuple[Entry, ...] = ()
-    sight: Sight = field(default_factory=Sight)
+    sights: tuple[Sight, ...] = ()
     circuits: tuple[CircuitStatus, ...] | None = None
     lab: LabPicture | None = None
     doing: Doing = field(default_factory=Doing)
     workers: Workers = field(default_factory=Workers)
     names: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def scenes(self) -> tuple[Scene, ...]:
+        """Each Redis, in the order of the features."""
+        seen = {sight.features: sight for sight in self.sights}
+        return tuple(
+            Scene(redis, seen.get(redis.features, Sight())) for redis in self.status.each_redis
+        )
+
+    def redis_of(self, it: Interruption) -> RedisStatus:
+        """That which an outage is one of, as far as can be told."""
+        every = self.status.each_redis
+        own = (each for each in every if each.primary in {it.lost, it.chosen})
+        return next(own, worst_of(every))
 
     def name(self, address: str) -> str:
         """What a server is called here."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ...ops.survey import Instance
-from ...state.status import RedisStatus
 from ..auth import Role
 from . import charts
 from .circuits import circuits
@@ -13,7 +12,7 @@ from .findings import findings
 from .health import health
 from .journal import Entry
 from .markup import Html, join, tag
-from .picture import Picture
+from .picture import Picture, Scene
 from .topology import level_of, topology
 from .wording import NONE, clock_time, count, on_disk, staleness
 
@@ -25,7 +24,7 @@ def sections(picture: Picture, role: Role) -> Mapping[str, Html]:
     found = {
         "health": health(picture),
         "topology": topology(picture, may_act=may_act),
-        "doctor": findings(picture.sight) if served else None,
+        "doctor": findings(picture.scenes) if served else None,
         "decisions": charts.decisions(picture.figures.decisions),
         "latency": charts.latency(picture.figures.answers),
         "circuits": circuits(picture.circuits, may_act=may_act),
@@ -40,19 +39,17 @@ def sections(picture: Picture, role: Role) -> Mapping[str, Html]:
 def facts(picture: Picture) -> Html:
     """The status in figures, and the fleet."""
     status = picture.status
-    shown = {
+    shown: dict[str, str | None] = {
         "Judging tokens": "yes" if status.ready else "not yet",
         "Instances": str(status.instances),
         "Revocations held": f"{status.tokens:,}",
         "Outbox": str(status.outbox),
         "Outbox on disk": on_disk(status.disk),
         "Revocation feed": staleness(status.staleness),
-        "Replicas up": str(status.replicas),
-        "Sentinels heard": None if status.sentinels is None else str(status.sentinels),
-        "Epoch": None if status.epoch is None else str(status.epoch),
-        "Mode": status.mode,
-        **{f"Redis of {', '.join(each.features)}": _redis(each) for each in status.redis},
     }
+    for scene in picture.scenes:
+        shown |= _redis(scene)
+    fleet = [each for sight in picture.sights for each in sight.fleet]
     return join(
         (
             tag("h2", "This instance", tag("small", f" {picture.instance}"), id="facts-title"),
@@ -66,13 +63,22 @@ def facts(picture: Picture) -> Html:
                 class_="figures",
             ),
             _workers(picture),
-            _fleet(picture.sight.fleet) if len(picture.sight.fleet) > 1 else None,
+            _fleet(fleet) if len(fleet) > len(picture.sights) else None,
         )
     )
 
 
-def _redis(each: RedisStatus) -> str:
-    return f"{each.primary or 'no primary'}, {each.health}"
+def _redis(scene: Scene) -> dict[str, str | None]:
+    redis = scene.redis
+    told = {
+        "Replicas up": str(redis.replicas),
+        "Sentinels heard": None if redis.sentinels is None else str(redis.sentinels),
+        "Epoch": None if redis.epoch is None else str(redis.epoch),
+        "Mode": redis.mode,
+    }
+    if not scene.features:
+        return told
+    return {f"{what}, of {scene.features}": figure for what, figure in told.items()}
 
 
 def _workers(picture: Picture) -> Html | None:

@@ -1,4 +1,4 @@
-"""All servers, asked while somebody watches: who is what, how far behind, what is wrong."""
+"""The servers of a Redis, asked while somebody watches: who is what, and what is wrong."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...ops.cluster_view import view_of
 from ...ops.overview import Overview, Server, overview_of
 from ...ops.survey import Instance, NodeSurvey, Survey
 from ...ops.targets import Target, target_of
-from ...settings import Settings
+from ...settings import Feature, Settings
 from .look import Look
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Sight:
     """What the servers say.
 
     Attributes:
+        features: those whose Redis it is; empty where it is that of all.
         survey: all that was answered at the last look; None before the first.
         overview: drawn from it.
         behind: how many bytes each replica was behind at the last looks, the newest last; None
@@ -51,6 +52,7 @@ class Sight:
         trouble: why nothing could be asked.
     """
 
+    features: tuple[str, ...] = ()
     survey: Survey | None = None
     overview: Overview | None = None
     behind: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
@@ -60,13 +62,23 @@ class Sight:
 
 
 class Servers:
-    """Asks them, as the command line does."""
+    """Asks them, as the command line does.
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    Args:
+        settings: with this Redis alone.
+        features: those that use it.
+        alone: whether all do.
+        clock: the source of time.
+    """
+
+    def __init__(
+        self, settings: Settings, features: tuple[Feature, ...], clock: Clock, *, alone: bool
+    ) -> None:
         self._settings = settings
         self._clock = clock
         self._target: Target | None = None
-        self._sight = Sight()
+        self._keeps = not {Feature.TOKENS, Feature.SESSIONS}.isdisjoint(features)
+        self._sight = Sight(features=() if alone else features)
         self._seen: Survey | None = None
         self._behind: dict[str, deque[int | None]] = {}
         self._look = Look(
@@ -148,7 +160,7 @@ class Servers:
             return
         from ...ops.doctor import examine  # noqa: PLC0415 - a gateway starts without it
 
-        found = examine(seen)
+        found = examine(replace(seen, keeps=self._keeps))
         # What is found is mended soon, or said to be.
         self._examine.every = EXAMINE_AGAIN if found.diagnoses else EXAMINE_EVERY
         self._sight = replace(self._sight, examination=found, fleet=seen.instances)

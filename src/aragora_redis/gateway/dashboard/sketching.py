@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from ...address import Address
 from ...lab import Kind, State
@@ -11,7 +11,8 @@ from ...ops.cluster_verdict import shards_of
 from ...ops.cluster_view import told_slots
 from ...ops.overview import Server
 from ...ops.survey import NodeSurvey, Survey
-from .picture import Picture
+from ...state.status import RedisStatus
+from .picture import Picture, Scene
 from .sketch import Box, Condition, Part, Sketch, Tie
 from .wording import size
 
@@ -31,31 +32,31 @@ NAMED_AT_MOST = 2
 """Ranges of slots that a box names."""
 
 
-def sketch_of(picture: Picture) -> Sketch:
-    """Draw up what is known of all servers."""
-    gateway = _gateway(picture)
-    survey = picture.sight.survey
+def sketch_of(picture: Picture, scene: Scene) -> Sketch:
+    """Draw up what is known of the servers of one Redis."""
+    gateway = _gateway(picture, scene.redis)
+    survey = scene.sight.survey
     if survey is None:
-        return _from_status(picture, gateway)
-    view = _Seen(picture, survey)
-    groups = tuple(view.groups()) if survey.nodes else _from_status(picture, gateway).groups
+        return _from_status(picture, scene.redis, gateway)
+    view = _Seen(picture, scene, survey)
+    known = _from_status(picture, scene.redis, gateway).groups
+    groups = tuple(view.groups()) if survey.nodes else known
     sentinels = tuple(view.sentinels())
     ties = (*view.writes(groups), *view.feeds(groups), *view.namings(sentinels, groups))
     return Sketch(gateway, groups, sentinels, ties)
 
 
-def _gateway(picture: Picture) -> Box:
-    status = picture.status
+def _gateway(picture: Picture, redis: RedisStatus) -> Box:
     conditions: dict[str, tuple[Condition, str]] = {
         "healthy": ("well", "decides with Redis"),
         "failing-over": ("troubled", "decides alone"),
         "degraded": ("troubled", "decides alone"),
     }
-    condition, words = conditions[status.health]
-    shards = status.mode == "cluster"
+    condition, words = conditions[redis.health]
+    shards = redis.mode == "cluster"
     if shards and condition != "well" and len(picture.ongoing) < len(picture.reigns):
         words = "decides in part alone"
-    if status.mode == "embedded":
+    if redis.mode == "embedded":
         words = "holds the state itself"
     return Box(
         id="gateway",
@@ -67,16 +68,15 @@ def _gateway(picture: Picture) -> Box:
     )
 
 
-def _from_status(picture: Picture, gateway: Box) -> Sketch:
+def _from_status(picture: Picture, redis: RedisStatus, gateway: Box) -> Sketch:
     """What the instance itself knows, where the servers were not asked yet, or cannot be."""
-    status = picture.status
-    if status.primary is None:
+    if redis.primary is None:
         return Sketch(gateway)
-    whole = status.health == "healthy"
+    whole = redis.health == "healthy"
     box = Box(
-        id=status.primary,
+        id=redis.primary,
         kind="primary",
-        name=picture.names.get(status.primary, status.primary),
+        name=picture.names.get(redis.primary, redis.primary),
         role="primary",
         condition="well" if whole else "gone",
         words="linked" if whole else "not reached",
@@ -88,12 +88,13 @@ def _from_status(picture: Picture, gateway: Box) -> Sketch:
 class _Seen:
     """Reads a survey, with what a lab knows of its processes."""
 
-    def __init__(self, picture: Picture, survey: Survey) -> None:
+    def __init__(self, picture: Picture, scene: Scene, survey: Survey) -> None:
         self._picture = picture
+        self._redis = scene.redis
         self._survey = survey
         lab = picture.lab.status if picture.lab is not None else None
         self._states = {str(node.address): node.state for node in lab.nodes} if lab else {}
-        overview = picture.sight.overview
+        overview = scene.sight.overview
         self._servers = dict(_flat(overview.servers)) if overview is not None else {}
 
     def groups(self) -> Iterator[tuple[Box, ...]]:
@@ -121,12 +122,12 @@ class _Seen:
 
     def _primary(self) -> Address | None:
         """Who leads: as this instance believes, which hears of it first."""
-        own = self._picture.status.primary
+        own = self._redis.primary
         at = next((each for each in self._survey.nodes if str(each) == own), None)
         return at or self._survey.primary
 
     def _epoch(self) -> tuple[str, ...]:
-        epoch = self._picture.status.epoch
+        epoch = self._redis.epoch
         return () if epoch is None else (f"epoch {epoch}",)
 
     def _box(
@@ -219,6 +220,8 @@ class _Seen:
     def writes(self, groups: tuple[tuple[Box, ...], ...]) -> Iterator[Tie]:
         """From the gateway to each primary."""
         interrupted = {it.holder for it in self._picture.ongoing}
+        if self._redis.health == "healthy":
+            interrupted.discard("")  # nobody can tell whose that is, but not of this one
         for group in groups:
             for box in group:
                 if box.leads:
@@ -252,10 +255,10 @@ class _Seen:
                 yield Tie(box.id, str(said.named), "names", box.condition == "well")
 
 
-def unseen(picture: Picture, sketch: Sketch) -> tuple[Box, ...]:
-    """The processes of a lab that are in no picture: those behind the name of a managed service."""
+def unseen(picture: Picture, sketches: Iterable[Sketch]) -> tuple[Box, ...]:
+    """The processes of a lab that are in no sketch: those behind the name of a managed service."""
     lab = picture.lab.status if picture.lab is not None else None
-    drawn = {box.id for box in sketch.boxes}
+    drawn = {box.id for sketch in sketches for box in sketch.boxes}
     return tuple(
         Box(
             id=str(node.address),

@@ -86,7 +86,8 @@ class Timeline:
     """Follows the events of the fast lanes and of the Sentinels, or of the nodes of a cluster.
 
     Args:
-        several: there is a primary for each shard, each with outages of its own.
+        several: there are several primaries, each with outages of its own: one for each shard of a
+            cluster, or of each Redis.
     """
 
     def __init__(self, *, several: bool = False) -> None:
@@ -98,6 +99,8 @@ class Timeline:
         self._linked: set[str] = set()
         self._renewed: set[str] = set()
         """Where another node has the address of the one before, whose link is closed next."""
+        self._replaced: set[str] = set()
+        """Whose links are closed next, because others are primary."""
         self._degraded: set[tuple[str, ...]] = set()
         self._began = False
         """Whether there was a primary that could be written."""
@@ -122,12 +125,15 @@ class Timeline:
         match event:
             case LinkLost(address, Lane.FAST, reason):
                 self._linked.discard(address)
+                replaced = address in self._replaced
+                self._replaced.discard(address)
                 if reason == GIVEN_UP:
                     self._give_up(address, now)
-                else:
+                elif not replaced:
                     self._lose(address, reason, now)
             case LinkUp(address, Lane.FAST):
                 self._renewed.discard(address)
+                self._replaced.discard(address)
                 self._link(address, now)
             case Degraded(reason, features):
                 self._degraded.add(features)
@@ -206,6 +212,8 @@ class Timeline:
 
     def _choose(self, old: str, new: str, epoch: int | None, now: Instant) -> None:
         # The link to the old one is closed on this very news.
+        if self._several:
+            self._replaced |= self._linked & {old}
         self._linked = self._linked - {old} if self._several else self._linked & {new}
         if self._of(old) is None:
             self._begin(old, "", now)

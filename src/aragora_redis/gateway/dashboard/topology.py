@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from ...lab import Kind, State
 from ...ops.overview import Server
 from .desk import Verb
 from .drawing import GLYPHS, drawn
 from .markup import Html, join, tag
-from .picture import Picture
+from .picture import Picture, Scene
 from .sketch import Box, Condition, Sketch
 from .sketching import lag_of, sketch_of, unseen
 from .wording import NONE, size
@@ -26,35 +27,70 @@ _SPARK = 16
 
 
 def topology(picture: Picture, *, may_act: bool) -> Html:
-    """The section."""
-    sketch = sketch_of(picture)
+    """The section: a part for each Redis, where there are several."""
     title = tag("h2", "Topology", id="topology-title")
+    views = [_View(scene, sketch_of(picture, scene)) for scene in picture.scenes]
+    rest = unseen(picture, [view.sketch for view in views])
+    levers = _levers_of_lab(picture) if may_act else []
+    if len(views) == 1 and may_act:
+        levers = [*_hands_over(views[0].scene), *levers]
+    parts = [
+        (
+            _title(view.scene, may_act=may_act) if len(views) > 1 else None,
+            drawn(view.sketch, view.mark),
+            _table(view, rest if view is views[0] else (), picture, may_act=may_act),
+        )
+        for view in views
+    ]
     return join(
         (
-            tag("div", title, _levers_of_all(picture, may_act=may_act), class_="title-row"),
+            tag("div", title, _row_of(levers), class_="title-row"),
             _outcome(picture),
-            drawn(sketch),
-            _table(sketch, picture, may_act=may_act) if sketch.boxes else None,
+            *(child for part in parts for child in part),
         )
     )
 
 
-def _levers_of_all(picture: Picture, *, may_act: bool) -> Html | None:
-    if not may_act:
-        return None
-    hands_over = picture.status.mode == "sentinel"
-    levers = [
-        ask("switchover", "Hand over …", "to a replica") if hands_over else None,
-        *(
-            (
-                lever(Verb.KILL, "primary", _of_primary(picture)),
-                lever(Verb.RESTORE, "all", "Restore all"),
-            )
-            if picture.lab is not None
-            else ()
-        ),
+@dataclass(frozen=True, slots=True)
+class _View:
+    """One Redis and the sketch of it."""
+
+    scene: Scene
+    sketch: Sketch
+
+    @property
+    def mark(self) -> str:
+        """Tells what is drawn of it from that of others, in ids and in what buttons say."""
+        return next(iter(self.scene.redis.features), "")
+
+
+def _title(scene: Scene, *, may_act: bool) -> Html:
+    levers = _row_of(_hands_over(scene)) if may_act else None
+    return tag("div", tag("h3", scene.title), levers, class_="title-row")
+
+
+def _row_of(levers: list[Html]) -> Html | None:
+    return tag("div", levers, class_="lever-row") if levers else None
+
+
+def _hands_over(scene: Scene) -> list[Html]:
+    if scene.redis.mode != "sentinel":
+        return []
+    told = f"to a replica, {scene.title}" if scene.features else "to a replica"
+    return [ask(_switchover(scene), "Hand over …", told)]
+
+
+def _switchover(scene: Scene, *target: str) -> str:
+    return " ".join(("switchover", *scene.redis.features[:1], *target))
+
+
+def _levers_of_lab(picture: Picture) -> list[Html]:
+    if picture.lab is None:
+        return []
+    return [
+        lever(Verb.KILL, "primary", _of_primary(picture)),
+        lever(Verb.RESTORE, "all", "Restore all"),
     ]
-    return tag("div", levers, class_="lever-row") if any(levers) else None
 
 
 def _of_primary(picture: Picture) -> str:
@@ -66,7 +102,7 @@ def _of_primary(picture: Picture) -> str:
 def _outcome(picture: Picture) -> Html:
     """What is done by hand; always there, so that a change of it is read out."""
     doing = picture.doing
-    trouble = picture.sight.trouble
+    trouble = next((each.trouble for each in picture.sights if each.trouble is not None), None)
     if picture.lab is not None and picture.lab.trouble is not None:
         trouble = picture.lab.trouble
     level, text = "info", ""
@@ -79,20 +115,24 @@ def _outcome(picture: Picture) -> Html:
     return tag("p", text, class_="outcome", role="status", data_level=level, hidden=not text)
 
 
-def _table(sketch: Sketch, picture: Picture, *, may_act: bool) -> Html:
-    acts = may_act and (picture.lab is not None or picture.status.mode == "cluster")
+def _table(view: _View, rest: tuple[Box, ...], picture: Picture, *, may_act: bool) -> Html | None:
+    scene, sketch = view.scene, view.sketch
+    if not sketch.boxes:
+        return None
+    acts = may_act and (picture.lab is not None or scene.redis.mode == "cluster")
     replicated = any(box.kind == "replica" for box in sketch.boxes)
     heads = ["Server", "Role", "State"]
     heads += ["Behind", "Last minute"] if replicated else []
     heads += ["By hand"] if acts else []
-    servers = {server.address: server for server in _flat(_servers_of(picture))}
+    servers = {server.address: server for server in _flat(_servers_of(scene))}
     rows = [
-        _row(box, servers.get(box.id), picture, replicated=replicated, acts=acts)
-        for box in (*sketch.boxes, *unseen(picture, sketch))
+        _row(box, servers.get(box.id), scene, replicated=replicated, levers=levers)
+        for box in (*sketch.boxes, *rest)
+        for levers in (_levers(box, picture, scene) if acts else None,)
     ]
     return tag(
         "table",
-        tag("caption", "Servers", class_="unseen"),
+        tag("caption", f"Servers, {scene.title}" if scene.features else "Servers", class_="unseen"),
         tag("thead", tag("tr", [tag("th", head, scope="col") for head in heads])),
         tag("tbody", rows),
         class_="servers",
@@ -100,7 +140,7 @@ def _table(sketch: Sketch, picture: Picture, *, may_act: bool) -> Html:
 
 
 def _row(
-    box: Box, server: Server | None, picture: Picture, *, replicated: bool, acts: bool
+    box: Box, server: Server | None, scene: Scene, *, replicated: bool, levers: list[Html] | None
 ) -> Html:
     cells = [
         tag("th", tag("b", box.name), tag("small", " · ".join(box.notes)), scope="row"),
@@ -109,7 +149,7 @@ def _row(
     ]
     if replicated:
         follows = box.kind == "replica"
-        known = picture.sight.behind.get(box.id, ()) if follows else ()
+        known = scene.sight.behind.get(box.id, ()) if follows else ()
         silence = server.lag if server is not None and follows else None
         heard = f", heard {silence} s ago" if silence is not None and silence > 1 else ""
         behind = f"{lag_of(server)}{heard}" if follows else ""
@@ -117,8 +157,8 @@ def _row(
             _cell("Behind", behind),
             _cell("Last minute", spark(known) if any(known) else ""),
         ]
-    if acts:
-        cells.append(tag("td", tag("div", _levers(box, picture), class_="lever-row")))
+    if levers is not None:
+        cells.append(tag("td", tag("div", levers, class_="lever-row")))
     return tag("tr", *cells, data_kind=box.kind, data_condition=box.condition)
 
 
@@ -137,14 +177,14 @@ def condition_told(condition: Condition, words: str) -> Html:
     )
 
 
-def _levers(box: Box, picture: Picture) -> list[Html]:
+def _levers(box: Box, picture: Picture, scene: Scene) -> list[Html]:
     found: list[Html] = []
     lab = picture.lab.status if picture.lab is not None else None
     for node in lab.nodes if lab is not None else ():
         if str(node.address) == box.id and node.kind in {Kind.REDIS, Kind.SENTINEL}:
             found += [lever(verb, node.name) for verb in _LEVERS[node.state]]
-    if box.leads and box.condition != "gone" and picture.status.mode == "cluster":
-        act = f"switchover {box.id}"
+    if box.leads and box.condition != "gone" and scene.redis.mode == "cluster":
+        act = _switchover(scene, box.id)
         found.append(ask(act, "Hand over …", f"the shard of {box.name}"))
     return found
 
@@ -207,8 +247,8 @@ def level_of(level: int) -> str:
     return "warning" if level >= logging.WARNING else "info"
 
 
-def _servers_of(picture: Picture) -> tuple[Server, ...]:
-    overview = picture.sight.overview
+def _servers_of(scene: Scene) -> tuple[Server, ...]:
+    overview = scene.sight.overview
     return overview.servers if overview is not None else ()
 
 
