@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from .address import Address
 
@@ -21,7 +21,22 @@ class Event(Struct, frozen=True, gc=False):
     """Something that happened."""
 
 
-class ViewChanged(Event, frozen=True):
+class OfRedis(Event, frozen=True, kw_only=True):
+    """Something that happened to a Redis.
+
+    Attributes:
+        features: those whose Redis it is; empty where it is that of all.
+    """
+
+    features: tuple[str, ...] = ()
+
+    @property
+    def redis(self) -> str:
+        """What that Redis is called."""
+        return f"the Redis of {', '.join(self.features)}" if self.features else "Redis"
+
+
+class ViewChanged(OfRedis, frozen=True):
     """The Sentinels name another primary, or the same one under a newer epoch.
 
     In a cluster: a primary has taken the place of another, or is the first that is known. Of one
@@ -33,19 +48,19 @@ class ViewChanged(Event, frozen=True):
     epoch: int | None
 
 
-class SlotsMoved(Event, frozen=True):
+class SlotsMoved(OfRedis, frozen=True):
     """Slots of a cluster have passed from one living primary to another."""
 
     slots: int
 
 
-class SwitchAnnounced(Event, frozen=True):
+class SwitchAnnounced(OfRedis, frozen=True):
     """A Sentinel pushed `+switch-master`; writes stop until the view is confirmed."""
 
     sentinel: Address
 
 
-class EpochReset(Event, frozen=True):
+class EpochReset(OfRedis, frozen=True):
     """A lower epoch was accepted, because a majority of rebuilt Sentinels insists on it."""
 
     address: Address
@@ -53,7 +68,7 @@ class EpochReset(Event, frozen=True):
     new_epoch: int
 
 
-class SentinelsSplit(Event, frozen=True):
+class SentinelsSplit(OfRedis, frozen=True):
     """The configured Sentinels belong to two groups that do not know each other."""
 
     detail: str
@@ -63,7 +78,7 @@ GIVEN_UP = "closed"
 """Why a link ends that nothing is wrong with: of this instance, or to a node without slots."""
 
 
-class LinkUp(Event, frozen=True):
+class LinkUp(OfRedis, frozen=True):
     """A verified connection to the primary carries operations again."""
 
     address: str
@@ -72,7 +87,7 @@ class LinkUp(Event, frozen=True):
     """Seconds since the lane was last usable; 0 for the first time."""
 
 
-class LinkLost(Event, frozen=True):
+class LinkLost(OfRedis, frozen=True):
     """A connection to the primary is not used any more."""
 
     address: str
@@ -80,14 +95,14 @@ class LinkLost(Event, frozen=True):
     reason: str
 
 
-class Unreachable(Event, frozen=True):
+class Unreachable(OfRedis, frozen=True):
     """A server cannot be used; said again only when the reason changes."""
 
     server: str
     reason: str
 
 
-class MaintenanceAnnounced(Event, frozen=True):
+class MaintenanceAnnounced(OfRedis, frozen=True):
     """A managed service is about to work on its servers, or has (see `topology.maintenance`)."""
 
     work: str
@@ -95,13 +110,13 @@ class MaintenanceAnnounced(Event, frozen=True):
     """How long it takes, or until then; 0 where it is over."""
 
 
-class RenewalFailed(Event, frozen=True):
+class RenewalFailed(OfRedis, frozen=True):
     """A credential could not be renewed, or not presented; the old one may hold for a while."""
 
     reason: str
 
 
-class ServiceLacks(Event, frozen=True):
+class ServiceLacks(OfRedis, frozen=True):
     """A server does not offer all that is used; what it lacks has changed since the last link.
 
     Attributes:
@@ -112,27 +127,20 @@ class ServiceLacks(Event, frozen=True):
     lacks: tuple[str, ...]
 
 
-class Degraded(Event, frozen=True):
-    """Operations are answered without Redis from now on.
-
-    Attributes:
-        features: those whose operations, where not all have one Redis.
-    """
+class Degraded(OfRedis, frozen=True):
+    """Operations are answered without Redis from now on."""
 
     reason: str
-    features: tuple[str, ...] = ()
 
 
-class Recovered(Event, frozen=True):
+class Recovered(OfRedis, frozen=True):
     """Operations reach Redis again.
 
     Attributes:
         after: seconds spent degraded.
-        features: see `Degraded`.
     """
 
     after: float
-    features: tuple[str, ...] = ()
 
 
 UNAVAILABLE = "unavailable"
@@ -429,8 +437,25 @@ class Events:
             except Exception:  # noqa: BLE001 - a listener's fault must not stop what it listens to
                 _log.exception("an event listener failed on %s", type(event).__name__)
 
+    def of(self, features: tuple[str, ...]) -> Events:
+        """For who tells of the Redis of some features alone; these, where it is that of all."""
+        return _EventsOf(self, features) if features else self
+
     def _find(self, kind: type[Event]) -> tuple[Listener, ...]:
         hearers = self._hearers  # before the listeners: another thread may add one meanwhile
         found = tuple(each.listener for each in self._listeners if issubclass(kind, each.to))
         hearers[kind] = found
         return found
+
+
+class _EventsOf(Events):
+    def __init__(self, whole: Events, features: tuple[str, ...]) -> None:
+        super().__init__()
+        self._whole = whole
+        self._features = features
+
+    def emit(self, event: Event) -> None:
+        if isinstance(event, OfRedis):
+            event = structs.replace(event, features=self._features)
+        super().emit(event)
+        self._whole.emit(event)

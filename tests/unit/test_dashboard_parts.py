@@ -15,6 +15,7 @@ from aragora_redis.events import (
     GIVEN_UP,
     Degraded,
     EraChanged,
+    Events,
     LinkLost,
     LinkUp,
     Recovered,
@@ -30,7 +31,7 @@ from aragora_redis.gateway.dashboard.phases import phases_of
 from aragora_redis.gateway.dashboard.rates import Rates
 from aragora_redis.gateway.dashboard.stream import Places, follow
 from aragora_redis.gateway.dashboard.throttle import AT_ONCE, CLIENTS, EVERY, Throttle
-from aragora_redis.gateway.dashboard.timeline import Instant, Timeline
+from aragora_redis.gateway.dashboard.timeline import Instant, Timeline, Timelines
 from aragora_redis.gateway.dashboard.wording import on_disk
 from aragora_redis.settings import GatewaySettings, Secret
 from aragora_redis.state.status import OnDisk
@@ -285,27 +286,35 @@ def test_in_a_cluster_a_primary_whose_node_was_never_linked_to_can_be_given_up_l
     assert timeline.ongoing == ()
 
 
-def test_among_several_redis_the_link_to_who_was_replaced_is_no_outage_of_its_own():
-    timeline = Timeline(several=True)
-    other = Address("127.0.0.1", 7001)
+def test_each_redis_has_outages_of_its_own():
+    tokens, limits = ("tokens", "sessions"), ("limits", "circuits")
+    timelines = Timelines({each: Timeline(features=each) for each in (tokens, limits)})
+    whole, other = Events(), Address("127.0.0.1", 7001)
+    now = [0.0]
+    whole.subscribe(lambda event: timelines.see(event, Instant(now[0], 1_000.0 + now[0])))
 
-    def see(event, at):
-        timeline.see(event, Instant(at, 1_000.0 + at))
+    def tell(features, at, *events):
+        now[0] = at
+        for event in events:
+            whole.of(features).emit(event)
 
-    for address in (OLD, other):
-        see(ViewChanged(None, address, 1), 0)
-        see(LinkUp(str(address), "fast", 0.0), 0)
-    see(ViewChanged(OLD, NEW, 2), 10)
-    see(LinkLost(str(OLD), "fast", "the primary has changed"), 10)
-    see(LinkUp(str(NEW), "fast", 0.1), 10.1)
-    assert [it.lost for it in timeline.ongoing] == []
-    assert [(it.lost, it.back) for it in timeline.over] == [(str(OLD), str(NEW))]
-    # And back again: then it is missed as any other.
-    see(ViewChanged(NEW, OLD, 3), 20)
-    see(LinkLost(str(NEW), "fast", "the primary has changed"), 20)
-    see(LinkUp(str(OLD), "fast", 0.1), 20.1)
-    see(LinkLost(str(OLD), "fast", "closed by the server"), 30)
-    assert [it.lost for it in timeline.ongoing] == [str(OLD)]
+    tell(tokens, 0, ViewChanged(None, OLD, 1), LinkUp(str(OLD), "fast", 0.0))
+    tell(limits, 0, ViewChanged(None, other, 1), LinkUp(str(other), "fast", 0.0))
+    tell(limits, 9, LinkLost(str(other), "fast", "closed by the server"), Degraded("no link"))
+    tell(tokens, 10, ViewChanged(OLD, NEW, 2))
+    tell(tokens, 10, LinkLost(str(OLD), "fast", "the primary has changed"))
+    tell(tokens, 10.1, LinkUp(str(NEW), "fast", 0.1))
+    assert [(it.features, it.lost) for it in timelines.ongoing] == [(limits, str(other))]
+    assert [(it.features, it.lost, it.back) for it in timelines.over] == [
+        (tokens, str(OLD), str(NEW))
+    ]
+    tell(limits, 11, LinkUp(str(other), "fast", 2.0), Recovered(2.0))
+    assert [it.features for it in timelines.ongoing] == []
+    assert [it.features for it in timelines.over] == [limits, tokens], "the newest first"
+    assert {at: reign.features for at, reign in timelines.reigns.items()} == {
+        str(NEW): tokens,
+        str(other): limits,
+    }
 
 
 async def test_a_stream_sends_what_has_changed_and_ends_with_the_login():

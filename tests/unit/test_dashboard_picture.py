@@ -13,6 +13,7 @@ from aragora_redis.gateway.auth import Role
 from aragora_redis.gateway.dashboard.acts import Wish
 from aragora_redis.gateway.dashboard.drawing import drawn
 from aragora_redis.gateway.dashboard.findings import findings
+from aragora_redis.gateway.dashboard.health import health
 from aragora_redis.gateway.dashboard.layout import tall, wide
 from aragora_redis.gateway.dashboard.picture import LabPicture, Picture
 from aragora_redis.gateway.dashboard.sections import sections
@@ -187,22 +188,23 @@ def apart(**more):
 
 
 def test_each_redis_is_drawn_for_itself():
-    picture = apart(ongoing=(Interruption(began=NOW, lost=str(ONE)),))
+    lost = Interruption(features=("tokens", "sessions"), began=NOW, lost=str(ONE))
+    picture = apart(ongoing=(lost,))
     tokens, limits = (sketch_of(picture, scene) for scene in picture.scenes)
     assert [box.id for box in tokens.groups[0]] == [str(ONE), str(THREE)]
     assert [box.id for box in limits.groups[0]] == [str(TWO)]
     assert (tokens.gateway.words, limits.gateway.words) == ("decides alone", "decides with Redis")
-    (lost,), (kept,) = (
-        [tie.whole for tie in sketch.ties if tie.does == "writes"] for sketch in (tokens, limits)
-    )
-    assert (lost, kept) == (False, True)
+    assert [tie.whole for tie in tokens.ties if tie.does == "writes"] == [False]
+    assert [tie.whole for tie in limits.ties if tie.does == "writes"] == [True]
 
 
-def test_an_outage_that_nobody_can_tell_whose_it_is_is_not_that_of_one_that_serves():
-    picture = apart(ongoing=(Interruption(began=NOW, lost=""),))
+def test_an_outage_of_a_primary_that_was_never_known_is_of_its_redis_alone():
+    unknown = Interruption(features=("tokens", "sessions"), began=NOW, lost="")
+    picture = apart(ongoing=(unknown,))
     tokens, limits = (sketch_of(picture, scene) for scene in picture.scenes)
     assert [tie.whole for tie in tokens.ties if tie.does == "writes"] == [False]
     assert [tie.whole for tie in limits.ties if tie.does == "writes"] == [True]
+    assert "Without the primary of tokens, sessions for 0" in health(picture)
 
 
 def test_several_redis_are_told_apart_on_the_page():

@@ -65,12 +65,15 @@ def test_each_redis_has_its_own_outage_and_cause(caplog):
     events = Events()
     OutageLog(events, why=causes.__getitem__).listen()
     for features in causes:
-        events.emit(Degraded("not connected yet", features))
-    events.emit(Unreachable("primary h:1", "h:1 does not answer"))
-    events.emit(Recovered(2.5, ("limits",)))
+        events.emit(Degraded("not connected yet", features=features))
+    events.of(("tokens",)).emit(Unreachable("primary h:1", "h:1 does not answer"))
+    told = ["degraded: the Redis of tokens cannot be used: h:1 does not answer"]
+    assert warnings(caplog) == told, "why the other cannot be used is not known yet"
+    events.of(("limits",)).emit(Unreachable("primary h:2", "h:2 refuses"))
+    events.emit(Recovered(2.5, features=("limits",)))
     assert warnings(caplog) == [
+        *told,
         "degraded: the Redis of limits cannot be used: h:2 refuses",
-        "degraded: the Redis of tokens cannot be used: h:1 does not answer",
         "recovered: operations reach the Redis of limits again, after 2.5 s",
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+from msgspec import structs
 
 from aragora_redis.address import Address
 from aragora_redis.events import (
@@ -17,7 +18,7 @@ from aragora_redis.events import (
     SwitchAnnounced,
     ViewChanged,
 )
-from aragora_redis.telemetry.failover import FailoverTimer, Phase
+from aragora_redis.telemetry.failover import FailoverTimer, FailoverTimers, Phase
 
 OLD, NEW = Address("127.0.0.1", 6379), Address("127.0.0.1", 6380)
 LOST = LinkLost(str(OLD), "fast", "gone")
@@ -64,6 +65,25 @@ def test_duration(story: list[tuple[float, Event]], durations: list[float]):
     timer = FailoverTimer()
     seen = [span for now, event in story for span in timer.see(event, now)]
     assert [span.seconds for span in seen if span.phase is Phase.WHOLE] == durations
+
+
+def test_two_redis_that_fail_over_at_a_time_are_timed_each_for_itself():
+    timers = FailoverTimers()
+    story = [
+        (0.0, "limits", ANNOUNCED),
+        (1.0, "tokens", LOST),
+        (2.0, "limits", CHANGED),
+        (2.5, "limits", UP),
+        (3.0, "tokens", ANNOUNCED),
+        (4.0, "tokens", CHANGED),
+        (5.0, "tokens", UP),
+    ]
+    spans = [
+        span
+        for now, feature, event in story
+        for span in timers.see(structs.replace(event, features=(feature,)), now)
+    ]
+    assert [span.seconds for span in spans if span.phase is Phase.WHOLE] == [2.5, 4.0]
 
 
 OTHER = Address("127.0.0.1", 6390)

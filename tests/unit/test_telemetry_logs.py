@@ -27,6 +27,7 @@ from aragora_redis.events import (
     LinkUp,
     OutboxKept,
     Recovered,
+    RenewalFailed,
     Revoked,
     SentinelsSplit,
     SwitchAnnounced,
@@ -83,6 +84,16 @@ def test_what_was_never_linked_is_a_warning_with_its_reason(events, caplog):
     said = [record for record in caplog.records if "cannot be used" in record.message]
     assert [record.levelno for record in said] == [logging.WARNING, logging.INFO]
     assert "the password is wrong" in said[0].message
+
+
+def test_a_line_says_whose_redis_it_is_about_where_there_are_several(events, caplog):
+    of_tokens = events.of(("tokens", "sessions"))
+    of_tokens.emit(RenewalFailed("HTTP 500"))
+    of_tokens.emit(Degraded("no link"))
+    assert [record.getMessage() for record in caplog.records] == [
+        "the Redis of tokens, sessions: the credentials are not renewed yet: HTTP 500",
+        "degraded: the Redis of tokens, sessions cannot be used: no link",
+    ]
 
 
 def test_requests_are_not_logged(events, caplog):

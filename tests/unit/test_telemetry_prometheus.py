@@ -367,6 +367,18 @@ def test_the_link_to_a_name_stays_what_it_is_where_that_leads_elsewhere(registry
     assert registry.get_sample_value("aragora_redis_link_up", {"lane": "fast"}) == 1
 
 
+def test_two_ways_to_one_server_are_two_links(registry, events):
+    """Features of which each is another user of the same Redis."""
+    tokens, limits = events.of(("tokens",)), events.of(("limits",))
+    for way in (tokens, limits):
+        way.emit(LinkUp(str(OLD), "fast", 0.0))
+    tokens.emit(LinkLost(str(OLD), "fast", "gone"))
+    limits.emit(LinkUp(str(OLD), "fast", 0.0))
+    assert registry.get_sample_value("aragora_redis_link_up", {"lane": "fast"}) == 0
+    tokens.emit(LinkUp(str(OLD), "fast", 0.5))
+    assert registry.get_sample_value("aragora_redis_link_up", {"lane": "fast"}) == 1
+
+
 def test_a_lane_that_was_never_up_is_shown_as_down(registry, events):
     del events
     assert registry.get_sample_value("aragora_redis_link_up", {"lane": "durable"}) == 0

@@ -87,19 +87,19 @@ class Connected:
         features: tuple[str, ...],
         decides: bool,
     ) -> None:
-        clock, events = instance.clock, instance.events
+        clock, events = instance.clock, instance.events.of(features)
         self.settings = settings
         self.features = features
         self._hearers = hearers
         self._decides = decides
-        self._events = events
+        self._events = instance.events
         self._clock = clock
         self._tasks: list[asyncio.Task[None]] = []
         name = settings.instance_id or instance.boot_id
         self._name = f"{name} ({', '.join(features)})" if features else name
         self._tally = Tally()
         self._end_tally: Callable[[], None] = lambda: None
-        self.service = Service(clock, events, whole=self._whole, features=features)
+        self.service = Service(clock, events, whole=self._whole)
         self.fleet = FleetSize(expected=settings.expected_instances)
         self.reach = reach(
             settings,

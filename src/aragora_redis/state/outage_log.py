@@ -21,34 +21,37 @@ class OutageLog:
     def __init__(self, events: Events, *, why: Callable[[tuple[str, ...]], str | None]) -> None:
         self._events = events
         self._why = why
-        self._tried = False
+        self._tried: set[tuple[str, ...]] = set()
         self._waiting: set[tuple[str, ...]] = set()
 
     def listen(self) -> Callable[[], None]:
         """Begin; the returned call ends it."""
-        self._tried = False
+        self._tried.clear()
         self._waiting.clear()
         return self._events.subscribe(self._hear, to=(LinkUp, Unreachable, Degraded, Recovered))
 
     def _hear(self, event: Event) -> None:
         match event:
-            case LinkUp():
-                self._tried = True
-            case Unreachable(_, reason):
-                self._tried = True
-                waiting, self._waiting = self._waiting, set()
-                for features in sorted(waiting):
-                    self._tell(Degraded(self._why(features) or reason, features))
-            case Degraded(reason, features):
+            case LinkUp(features=features):
+                self._tried.add(features)
+            case Unreachable(reason=reason, features=features):
+                self._tried.add(features)
+                if features in self._waiting:
+                    self._waiting.remove(features)
+                    self._begins(reason, features)
+            case Degraded(reason, features=features):
                 # A server that is silent has operations fail before it is given up itself.
-                if self._tried:
-                    self._tell(Degraded(self._why(features) or reason, features))
+                if features in self._tried:
+                    self._begins(reason, features)
                 else:
                     self._waiting.add(features)
             case Recovered(features=features):
                 if features not in self._waiting:
                     self._tell(event)
                 self._waiting.discard(features)
+
+    def _begins(self, reason: str, features: tuple[str, ...]) -> None:
+        self._tell(Degraded(self._why(features) or reason, features=features))
 
     def _tell(self, event: Degraded | Recovered) -> None:
         if not self._events.logged:
@@ -57,7 +60,6 @@ class OutageLog:
 
 def told_of_outage(event: Degraded | Recovered) -> str:
     """Such an event in words."""
-    redis = f"the Redis of {', '.join(event.features)}" if event.features else "Redis"
     if isinstance(event, Degraded):
-        return f"degraded: {redis} cannot be used: {event.reason}"
-    return f"recovered: operations reach {redis} again, after {event.after:.1f} s"
+        return f"degraded: {event.redis} cannot be used: {event.reason}"
+    return f"recovered: operations reach {event.redis} again, after {event.after:.1f} s"

@@ -14,7 +14,6 @@ class Service:
 
     Args:
         whole: whether all of Redis can be written: one primary's answer says nothing of another.
-        features: those whose Redis it is; empty where it is that of all.
     """
 
     def __init__(
@@ -23,12 +22,10 @@ class Service:
         events: Events,
         *,
         whole: Callable[[], bool] = lambda: True,
-        features: tuple[str, ...] = (),
     ) -> None:
         self._clock = clock
         self._events = events
         self._whole = whole
-        self._features = features
         self._since = 0.0
         self.degraded: str | None = None
         """Why operations are answered without Redis, or None."""
@@ -38,11 +35,11 @@ class Service:
         if self.degraded is None or not self._whole():
             return
         self.degraded = None
-        self._events.emit(Recovered(self._clock.monotonic() - self._since, self._features))
+        self._events.emit(Recovered(self._clock.monotonic() - self._since))
 
     def failed(self, error: AragoraRedisError) -> None:
         """An operation did not. A single slow answer is no outage; the link says when it is."""
         if self.degraded is None and isinstance(error, LinkDownError | RefusedError):
             self.degraded = str(error)
             self._since = self._clock.monotonic()
-            self._events.emit(Degraded(self.degraded, self._features))
+            self._events.emit(Degraded(self.degraded))

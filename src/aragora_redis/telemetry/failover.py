@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from ..events import (
     Event,
     LinkLost,
     LinkUp,
+    OfRedis,
     Recovered,
     SwitchAnnounced,
     ViewChanged,
@@ -66,6 +68,17 @@ class _UnderWay:
     moved: float | None = None
     replaced: str | None = None
     """Whose link is closed on this news, which is no new sign."""
+
+
+class FailoverTimers:
+    """A `FailoverTimer` for each Redis."""
+
+    def __init__(self) -> None:
+        self._timers: defaultdict[tuple[str, ...], FailoverTimer] = defaultdict(FailoverTimer)
+
+    def see(self, event: Event, now: float) -> tuple[Span, ...]:
+        """Take in an event at `now` (monotonic seconds); the phases that it ends."""
+        return self._timers[event.features].see(event, now) if isinstance(event, OfRedis) else ()
 
 
 class FailoverTimer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, get_args
+from typing import NamedTuple, TypeAlias, get_args
 
 from ..address import Address
 from ..events import (
@@ -38,8 +38,11 @@ from ..events import (
 from ..operation import Lane
 from ..state.circuits.circuits import CIRCUITS
 from . import instruments
-from .failover import FailoverTimer, Phase
+from .failover import FailoverTimers, Phase
 from .instruments import Instrument
+
+_Way: TypeAlias = tuple[tuple[str, ...], str]
+"""Where a link leads: the features whose Redis it is, and an address."""
 
 
 class Measurement(NamedTuple):
@@ -54,12 +57,12 @@ class Measures:
     """Turns events into measurements; it remembers links, failovers and circuits."""
 
     def __init__(self) -> None:
-        self._timer = FailoverTimer()
+        self._timer = FailoverTimers()
         self._circuits: set[str] = set()
-        self._links: dict[str, dict[str, bool]] = {lane: {} for lane in Lane}
+        self._links: dict[str, dict[_Way, bool]] = {lane: {} for lane in Lane}
         self._degraded: set[tuple[str, ...]] = set()
-        self._renewed: set[str] = set()
-        """Addresses that another server has taken, and that are not linked to since."""
+        self._renewed: set[_Way] = set()
+        """Where another server has taken the address, and is not linked to since."""
 
     def of(self, event: Event, now: float) -> Iterator[Measurement]:
         """What an event at `now` (monotonic seconds) adds."""
@@ -114,25 +117,27 @@ class Measures:
 
     def _of_link(self, event: Event) -> tuple[Measurement, ...]:
         match event:
-            case LinkUp(address, lane):
-                self._renewed.discard(address)
-                self._links[lane][address] = True
+            case LinkUp(address, lane, features=features):
+                way = (features, address)
+                self._renewed.discard(way)
+                self._links[lane][way] = True
                 return (self._link_up(lane),)
-            case LinkLost(address, lane, reason):
+            case LinkLost(address, lane, reason, features=features):
+                way = (features, address)
                 if reason == GIVEN_UP:
-                    if address not in self._renewed:  # else it was the link to the one before
-                        self._links[lane].pop(address, None)
+                    if way not in self._renewed:  # else it was the link to the one before
+                        self._links[lane].pop(way, None)
                     return (self._link_up(lane),)
-                if address in self._links[lane]:  # and has not been replaced
-                    self._links[lane][address] = False
+                if way in self._links[lane]:  # and has not been replaced
+                    self._links[lane][way] = False
                 return (self._link_up(lane), Measurement(instruments.LINK_LOST, 1, (lane,)))
-            case ViewChanged(Address() as old, new):
-                self._replace(str(old), str(new))
+            case ViewChanged(Address() as old, new, features=features):
+                self._replace((features, str(old)), (features, str(new)))
                 ups = (self._link_up(lane) for lane in Lane)
                 return (Measurement(instruments.FAILOVERS, 1), *ups)
         return ()
 
-    def _replace(self, old: str, new: str) -> None:
+    def _replace(self, old: _Way, new: _Way) -> None:
         if old == new:
             self._renewed.add(old)
         else:

@@ -20,7 +20,7 @@ from ..clock import SYSTEM_CLOCK, Clock
 from ..events import Decided, Event, Events
 from ..state.status import Status
 from .decisions import Decisions
-from .failover import FailoverTimer, Phase, Span
+from .failover import FailoverTimers, Phase, Span
 from .instruments import INSTRUMENTS, READINGS, Instrument, Kind, Reading
 from .measures import Measurement, Measures, zeros
 from .watching import seen
@@ -53,7 +53,7 @@ class OpenTelemetry:
         self._attributes = dict(attributes)
         self._clock = clock
         self._measures = Measures()
-        self._timer = FailoverTimer()
+        self._timer = FailoverTimers()
         self._failover: SpanContext | None = None
         self._made = {each: self._make(each) for each in INSTRUMENTS}
         self._decisions = Decisions(self._counter)

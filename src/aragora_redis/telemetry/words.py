@@ -24,6 +24,7 @@ from ..events import (
     LinkUp,
     MaintenanceAnnounced,
     MembersChanged,
+    OfRedis,
     OutboxAdopted,
     OutboxKept,
     OutboxTrouble,
@@ -56,9 +57,12 @@ class Told:
 
 def told(event: Event) -> Told | None:
     """An event in words; None for one that is no line of its own."""
-    if isinstance(event, Decided):  # one for each check
-        return None
-    return (
+    match event:
+        case Decided():  # one for each check
+            return None
+        case Degraded() | Recovered():
+            return Told(logging.WARNING, told_of_outage(event))
+    line = (
         _told_of_service(event)
         or _told_of_acts(event)
         or _told_of_outbox(event)
@@ -67,6 +71,9 @@ def told(event: Event) -> Told | None:
         or _told_of_links(event)
         or _told_of_sentinels(event)
     )
+    if line is None or not isinstance(event, OfRedis) or not event.features:
+        return line
+    return Told(line.level, f"{event.redis}: {line.text}")
 
 
 def _told_of_acts(event: Event) -> Told | None:
@@ -98,8 +105,6 @@ def _told_of_policies(event: Event) -> Told | None:
 
 def _told_of_service(event: Event) -> Told | None:
     match event:
-        case Degraded() | Recovered():
-            return Told(logging.WARNING, told_of_outage(event))
         case CircuitChanged(circuit, state, _, source):
             level = logging.INFO if state == "closed" else logging.WARNING
             return Told(level, f"circuit {circuit} is {state} (decided by {source})")

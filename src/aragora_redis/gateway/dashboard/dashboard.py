@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ...clock import SYSTEM_CLOCK, Clock
 from ...lab import Lab
+from ...settings import Settings
 from ...state.circuits.status import CircuitStatus
 from ...state.shared import SharedState
 from ..auth import AcceptedTokens, Role
@@ -27,6 +28,7 @@ from .picture import Observer, Picture, Workers
 from .sections import sections
 from .servers import Servers
 from .stream import PAUSE, Places, follow
+from .timeline import Timeline, Timelines
 from .worktop import Worktop
 
 if TYPE_CHECKING:
@@ -90,7 +92,7 @@ class Dashboard:
         self.assets = assets.load()
         self._counted = Counted(latencies)
         self._observer = Observer(
-            several=settings.mode == "cluster" or bool(settings.apart),
+            timelines=_timelines(settings),
             counted=self._counted,
             journal=journal,
             clock=clock,
@@ -176,7 +178,7 @@ class Dashboard:
         return {str(node.address): node.name for node in status.nodes} if status else {}
 
     def _picture(self) -> Picture:
-        seen, timeline = self._observer, self._observer.timeline
+        seen, timeline = self._observer, self._observer.timelines
         lab = self.desk.picture() if self.desk is not None else None
         circuits = self._circuits.last()
         others = (self._others.last() or []) if self._others is not None else []
@@ -187,7 +189,7 @@ class Dashboard:
             instance=self._instance,
             ongoing=timeline.ongoing,
             over=timeline.over,
-            reigns=dict(timeline.reigns),
+            reigns=timeline.reigns,
             meanwhile=dict(seen.meanwhile),
             figures=together([self.figures(), *told]),
             journal=self._journal.entries,
@@ -198,6 +200,17 @@ class Dashboard:
             workers=_workers(self._worker, silent=len(others) - len(told)),
             names=self._names(),
         )
+
+
+def _timelines(settings: Settings) -> Timelines:
+    each = settings.each_redis()
+    return Timelines(
+        {
+            told: Timeline(several=own.mode == "cluster", features=told)
+            for own, features in each.items()
+            for told in (features if len(each) > 1 else (),)
+        }
+    )
 
 
 def _look_at_others(siblings: Siblings, door: Door, clock: Clock) -> Look[list[Figures | None]]:

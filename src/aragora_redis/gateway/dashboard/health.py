@@ -123,6 +123,7 @@ def interruption(it: Interruption, picture: Picture) -> Html:
     ongoing = it.back_after is None
     lasted = seconds(it.lasted(picture.at.monotonic))
     what = picture.short(it.lost) if it.lost else "the primary"
+    what = f"{what} of {', '.join(it.features)}" if it.features else what
     without = f"{what} refuses writes" if it.refused else f"Without {what}"
     title = f"{without} for {lasted}" if ongoing else f"Last interruption: back after {lasted}"
     elects = _elects(it, picture)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from ...clock import Clock
 from ...events import Decided, Degraded, Event, Events, LinkLost, LinkUp, Recovered, ViewChanged
 from ...lab import LabStatus
 from ...operation import Lane
 from ...state.circuits.status import CircuitStatus
-from ...state.status import RedisStatus, Status, worst_of
+from ...state.status import RedisStatus, Status
 from ...telemetry.words import Told
 from .figures import Counted, Figures
 from .journal import Entry, Journal
 from .servers import Sight
-from .timeline import Instant, Interruption, Reign, Timeline
+from .timeline import Instant, Interruption, Reign, Timelines
+
+_OfRedis = TypeVar("_OfRedis", Interruption, Reign)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,10 @@ class Scene:
     def title(self) -> str:
         """What it is called where it is one of several."""
         return f"The Redis of {self.features}"
+
+    def of_it(self, several: Iterable[_OfRedis]) -> list[_OfRedis]:
+        """The outages or primaries that are its own."""
+        return [each for each in several if each.features == self.redis.features]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +131,9 @@ class Picture:
         )
 
     def redis_of(self, it: Interruption) -> RedisStatus:
-        """That which an outage is one of, as far as can be told."""
+        """That which an outage is one of."""
         every = self.status.each_redis
-        own = (each for each in every if each.primary in {it.lost, it.chosen})
-        return next(own, worst_of(every))
+        return next((each for each in every if each.features == it.features), every[0])
 
     def name(self, address: str) -> str:
         """What a server is called here."""
@@ -151,7 +156,7 @@ class Observer:
     """Listens to events from now on, and knows what they came to.
 
     Args:
-        several: there is a primary for each shard.
+        timelines: of each Redis.
         counted: counts what is counted.
         changed: told that something has happened to the servers, and whether that has settled.
     """
@@ -159,7 +164,7 @@ class Observer:
     def __init__(
         self,
         *,
-        several: bool,
+        timelines: Timelines,
         counted: Counted,
         journal: Journal,
         clock: Clock,
@@ -170,7 +175,7 @@ class Observer:
         self._clock = clock
         self._changed = changed
         self._meanwhile: Counter[str] = Counter()
-        self.timeline = Timeline(several=several)
+        self.timelines = timelines
 
     def listen(self, events: Events) -> Callable[[], None]:
         """Follow these events; the returned call ends it."""
@@ -188,12 +193,12 @@ class Observer:
     def _see(self, event: Event) -> None:
         self._counted.see(event, self._clock.monotonic())
         if isinstance(event, Decided):
-            if self.timeline.ongoing:
+            if self.timelines.ongoing:
                 self._meanwhile[event.source] += 1
             return
-        whole = not self.timeline.ongoing
-        self.timeline.see(event, self.now())
-        if whole and self.timeline.ongoing:
+        whole = not self.timelines.ongoing
+        self.timelines.see(event, self.now())
+        if whole and self.timelines.ongoing:
             self._meanwhile = Counter()
         self._journal.see(event)
         match event:
@@ -203,4 +208,4 @@ class Observer:
                 self._tell_of_change()
 
     def _tell_of_change(self) -> None:
-        self._changed(settled=not self.timeline.ongoing)
+        self._changed(settled=not self.timelines.ongoing)

@@ -34,7 +34,7 @@ NAMED_AT_MOST = 2
 
 def sketch_of(picture: Picture, scene: Scene) -> Sketch:
     """Draw up what is known of the servers of one Redis."""
-    gateway = _gateway(picture, scene.redis)
+    gateway = _gateway(picture, scene)
     survey = scene.sight.survey
     if survey is None:
         return _from_status(picture, scene.redis, gateway)
@@ -46,7 +46,8 @@ def sketch_of(picture: Picture, scene: Scene) -> Sketch:
     return Sketch(gateway, groups, sentinels, ties)
 
 
-def _gateway(picture: Picture, redis: RedisStatus) -> Box:
+def _gateway(picture: Picture, scene: Scene) -> Box:
+    redis = scene.redis
     conditions: dict[str, tuple[Condition, str]] = {
         "healthy": ("well", "decides with Redis"),
         "failing-over": ("troubled", "decides alone"),
@@ -54,8 +55,9 @@ def _gateway(picture: Picture, redis: RedisStatus) -> Box:
     }
     condition, words = conditions[redis.health]
     shards = redis.mode == "cluster"
-    if shards and condition != "well" and len(picture.ongoing) < len(picture.reigns):
-        words = "decides in part alone"
+    if shards and condition != "well":
+        lost, all_of_it = scene.of_it(picture.ongoing), scene.of_it(picture.reigns.values())
+        words = "decides in part alone" if len(lost) < len(all_of_it) else words
     if redis.mode == "embedded":
         words = "holds the state itself"
     return Box(
@@ -90,7 +92,7 @@ class _Seen:
 
     def __init__(self, picture: Picture, scene: Scene, survey: Survey) -> None:
         self._picture = picture
-        self._redis = scene.redis
+        self._scene = scene
         self._survey = survey
         lab = picture.lab.status if picture.lab is not None else None
         self._states = {str(node.address): node.state for node in lab.nodes} if lab else {}
@@ -122,12 +124,12 @@ class _Seen:
 
     def _primary(self) -> Address | None:
         """Who leads: as this instance believes, which hears of it first."""
-        own = self._redis.primary
+        own = self._scene.redis.primary
         at = next((each for each in self._survey.nodes if str(each) == own), None)
         return at or self._survey.primary
 
     def _epoch(self) -> tuple[str, ...]:
-        epoch = self._redis.epoch
+        epoch = self._scene.redis.epoch
         return () if epoch is None else (f"epoch {epoch}",)
 
     def _box(
@@ -219,9 +221,7 @@ class _Seen:
 
     def writes(self, groups: tuple[tuple[Box, ...], ...]) -> Iterator[Tie]:
         """From the gateway to each primary."""
-        interrupted = {it.holder for it in self._picture.ongoing}
-        if self._redis.health == "healthy":
-            interrupted.discard("")  # nobody can tell whose that is, but not of this one
+        interrupted = {it.holder for it in self._scene.of_it(self._picture.ongoing)}
         for group in groups:
             for box in group:
                 if box.leads:

@@ -12,6 +12,7 @@ from ...events import (
     Event,
     LinkLost,
     LinkUp,
+    OfRedis,
     Recovered,
     SwitchAnnounced,
     ViewChanged,
@@ -36,6 +37,7 @@ class Interruption:
     """A time in which this instance could not write; in a cluster, to one shard.
 
     Attributes:
+        features: those whose Redis it was; empty where it is that of all.
         began: the link was lost, writes were refused, or the Sentinels announced another primary.
         lost: address of the server that was written until then; empty where that is not known.
         reason: why it could not be written; empty where the Sentinels were first.
@@ -49,6 +51,7 @@ class Interruption:
         back_after: seconds from `began`; None while it lasts.
     """
 
+    features: tuple[str, ...] = ()
     began: Instant
     lost: str
     reason: str = ""
@@ -80,18 +83,55 @@ class Reign:
     """Unix seconds."""
     began_here: bool
     """Whether the change to it was seen; else it may have been primary for longer."""
+    features: tuple[str, ...] = ()
+    """Those whose Redis it is; empty where it is that of all."""
+
+
+class Timelines:
+    """A `Timeline` for each Redis.
+
+    Args:
+        each: by the features whose Redis it is.
+    """
+
+    def __init__(self, each: Mapping[tuple[str, ...], Timeline]) -> None:
+        self._each = each
+
+    @property
+    def ongoing(self) -> tuple[Interruption, ...]:
+        """Those that have not ended, the oldest first."""
+        found = [it for each in self._each.values() for it in each.ongoing]
+        return tuple(sorted(found, key=lambda it: it.began.monotonic))
+
+    @property
+    def over(self) -> tuple[Interruption, ...]:
+        """The last that have, the newest first."""
+        found = [it for each in self._each.values() for it in each.over]
+        ended = sorted(found, key=lambda it: it.began.monotonic + (it.back_after or 0.0))
+        return tuple(reversed(ended[-KEPT:]))
+
+    @property
+    def reigns(self) -> Mapping[str, Reign]:
+        """The primaries, by address."""
+        return {at: reign for each in self._each.values() for at, reign in each.reigns.items()}
+
+    def see(self, event: Event, now: Instant) -> None:
+        """Take in an event."""
+        if isinstance(event, OfRedis) and event.features in self._each:
+            self._each[event.features].see(event, now)
 
 
 class Timeline:
     """Follows the events of the fast lanes and of the Sentinels, or of the nodes of a cluster.
 
     Args:
-        several: there are several primaries, each with outages of its own: one for each shard of a
-            cluster, or of each Redis.
+        several: there is a primary for each shard, each with outages of its own.
+        features: those whose Redis it is; empty where it is that of all.
     """
 
-    def __init__(self, *, several: bool = False) -> None:
+    def __init__(self, *, several: bool = False, features: tuple[str, ...] = ()) -> None:
         self._several = several
+        self._features = features
         self._ongoing: list[Interruption] = []
         self._over: deque[Interruption] = deque(maxlen=KEPT)
         self._reigns: dict[str, Reign] = {}
@@ -99,9 +139,7 @@ class Timeline:
         self._linked: set[str] = set()
         self._renewed: set[str] = set()
         """Where another node has the address of the one before, whose link is closed next."""
-        self._replaced: set[str] = set()
-        """Whose links are closed next, because others are primary."""
-        self._degraded: set[tuple[str, ...]] = set()
+        self._degraded = False
         self._began = False
         """Whether there was a primary that could be written."""
 
@@ -125,22 +163,19 @@ class Timeline:
         match event:
             case LinkLost(address, Lane.FAST, reason):
                 self._linked.discard(address)
-                replaced = address in self._replaced
-                self._replaced.discard(address)
                 if reason == GIVEN_UP:
                     self._give_up(address, now)
-                elif not replaced:
+                else:
                     self._lose(address, reason, now)
             case LinkUp(address, Lane.FAST):
                 self._renewed.discard(address)
-                self._replaced.discard(address)
                 self._link(address, now)
-            case Degraded(reason, features):
-                self._degraded.add(features)
+            case Degraded(reason):
+                self._degraded = True
                 if not self._ongoing:
                     self._begin(self._only_primary(), reason, now)
-            case Recovered(features=features):
-                self._degraded.discard(features)
+            case Recovered():
+                self._degraded = False
                 self._end_what_is_whole(now)
             case SwitchAnnounced():
                 self._announce(now)
@@ -174,6 +209,7 @@ class Timeline:
         refused = bool(self._linked) if not lost else lost in self._linked
         self._ongoing.append(
             Interruption(
+                features=self._features,
                 began=announced or now,
                 lost=lost,
                 reason=reason,
@@ -212,8 +248,6 @@ class Timeline:
 
     def _choose(self, old: str, new: str, epoch: int | None, now: Instant) -> None:
         # The link to the old one is closed on this very news.
-        if self._several:
-            self._replaced |= self._linked & {old}
         self._linked = self._linked - {old} if self._several else self._linked & {new}
         if self._of(old) is None:
             self._begin(old, "", now)
@@ -277,7 +311,7 @@ class Timeline:
             known = self._reigns.pop(old, None) is not None
         else:
             known = False
-        self._reigns[address] = Reign(address, now.wall, began_here=known)
+        self._reigns[address] = Reign(address, now.wall, began_here=known, features=self._features)
 
 
 def _after(it: Interruption, now: Instant) -> float:
