@@ -154,6 +154,20 @@ async def test_without_the_redis_of_the_tokens_all_else_goes_on(pair):
         await until(lambda: two.status().health == one.status().health == "healthy")
 
 
+async def test_what_is_to_be_corrected_is_named_as_it_was_set(pair, sentinel_lab):
+    """The variables of the feature, not those of all."""
+    _, _, env = pair
+    wrong = {"ARAGORA_TOKENS_REDIS_SENTINEL_MASTER": "another"}
+    state = SharedState.from_env(env | apart(sentinel_lab, "TOKENS") | wrong)
+    state.start()
+    try:
+        fix = "(check ARAGORA_TOKENS_REDIS_SENTINEL_MASTER)"
+        await until(lambda: fix in (state.status().reason or ""))
+        assert any(fix in why for why in state.status().troubles.values())
+    finally:
+        await state.close()
+
+
 async def test_without_the_redis_of_the_limits_tokens_and_sessions_go_on(pair):
     _, own, env = pair
     async with ready(env | apart(own, "RATE_LIMIT")) as (state,):

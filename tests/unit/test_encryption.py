@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
+
 import pytest
 from tests.integration.certificates import self_signed
 
 from aragora_redis.errors import SettingsError
-from aragora_redis.link.encryption import Encryption
+from aragora_redis.link.encryption import Encryption, explain
 from aragora_redis.settings import Tls
 
 
@@ -32,3 +34,12 @@ async def test_a_file_that_went_away_is_said_and_one_that_is_back_is_used(tmp_pa
             await encryption.context()
     (tmp_path / "elsewhere").rename(ca)
     assert await encryption.context() is not None
+
+
+@pytest.mark.parametrize(("code", "named"), [(20, "TLS_CA"), (64, "TLS_VERIFY=ca"), (1, "TLS_CA")])
+def test_what_mends_it_is_named_as_it_was_set(code, named):
+    error = ssl.SSLCertVerificationError()
+    error.verify_code, error.verify_message = code, "{odd}"
+    _, remedy = explain(error, lambda name: name.replace("ARAGORA_REDIS", "ARAGORA_TOKENS_REDIS"))
+    assert f"ARAGORA_TOKENS_REDIS_{named}" in remedy
+    assert "ARAGORA_REDIS" not in remedy

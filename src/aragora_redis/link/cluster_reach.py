@@ -70,7 +70,9 @@ class ClusterReach:
         )
         self._renewal: asyncio.Task[None] | None = None
         self._names = Names(settings.hosts)
-        self._login = Login(self._account, 0, encryption_of(settings.tls), self._names)
+        self._login = Login(
+            self._account, 0, encryption_of(settings.tls), self._names, settings.variable
+        )
         self._layout_key = f"{settings.prefix}:layout".encode()
         self._verification = Verification(
             clock,

@@ -14,6 +14,7 @@ from ..address import Address
 from ..clock import Clock, full_jitter
 from ..errors import AragoraRedisError, LinkDownError
 from ..events import Events, Unreachable
+from ..settings import names
 from ..topology.cluster import ClusterMap, ClusterPanel
 from ..topology.nodes import NodeStatement, read_nodes
 from .connection import Login, connect
@@ -137,7 +138,8 @@ class ClusterWatcher:
         if misled:
             raise LinkDownError(
                 f"{address} leads to another node than the one that the others have there",
-                remedy="where it was replaced, DNS or ARAGORA_REDIS_HOSTS_FILE is behind",
+                remedy="where it was replaced, DNS or "
+                f"{self._login.variable(names.HOSTS_FILE)} is behind",
             )
 
     def read(self, reply: Any, asked: Address, asked_at: float) -> NodeStatement:
@@ -167,16 +169,16 @@ class ClusterWatcher:
             for known in (self._pokes, self.troubles, self._known):
                 known.pop(gone, None)
 
+    def _explain(self, error: AragoraRedisError) -> str:
+        if "cluster support disabled" in str(error):
+            nodes = self._login.variable(names.CLUSTER_NODES)
+            return f"this is no node of a cluster (check {nodes})"
+        return str(error)
+
     def _note_trouble(self, address: Address, error: AragoraRedisError) -> None:
-        reason = _explain(error)
+        reason = self._explain(error)
         if self.troubles.get(address) != reason:
             self._events.emit(Unreachable(f"node {address}", reason))
         self.troubles[address] = reason
         self._known.pop(address, None)
         self._on_heard()
-
-
-def _explain(error: AragoraRedisError) -> str:
-    if "cluster support disabled" in str(error):
-        return "this is no node of a cluster (check ARAGORA_REDIS_CLUSTER_NODES)"
-    return str(error)

@@ -20,6 +20,7 @@ from redis.asyncio.connection import AbstractConnection, UnixDomainSocketConnect
 from ..address import Address
 from ..errors import LinkDownError
 from ..identity import Credential
+from ..settings import names
 from .account import Account
 from .dialing import Dialed
 from .encryption import Encryption, explain
@@ -32,12 +33,17 @@ Target = Address | str
 
 
 class Login(Struct, frozen=True):
-    """How to present ourselves to servers, and where their names lead."""
+    """How to present ourselves to servers, and where their names lead.
+
+    Attributes:
+        variable: what a variable of all is called for this Redis, see `Settings.variable`.
+    """
 
     account: Account
     db: int = 0
     encryption: Encryption | None = None
     names: Names = field(default_factory=Names)
+    variable: Callable[[str], str] = str
 
 
 async def connect(
@@ -144,7 +150,7 @@ def _explain(target: Target, login: Login, error: Exception) -> LinkDownError:
     # redis-py wraps what the system said, and quotes the address once more.
     said = error if isinstance(error, OSError) else error.__context__
     if isinstance(said, ssl.SSLCertVerificationError):
-        why, remedy = explain(said)
+        why, remedy = explain(said, login.variable)
         return LinkDownError(f"{target} is not used: {why}", remedy=remedy)
     if isinstance(said, ConnectionError | FileNotFoundError | PermissionError) and said.errno:
         why = os.strerror(said.errno)
@@ -152,5 +158,6 @@ def _explain(target: Target, login: Login, error: Exception) -> LinkDownError:
         why = getattr(said, "strerror", None) or without_arguments(str(error))
     remedy = "check host, port and TLS"
     if login.encryption is not None and not login.encryption.presents_itself:
-        remedy += "; a server that asks for a certificate wants ARAGORA_REDIS_TLS_CERT"
+        wanted = login.variable(names.TLS_CERT)
+        remedy += f"; a server that asks for a certificate wants {wanted}"
     return LinkDownError(f"{target} cannot be reached: {why}", remedy=remedy)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
+from ..settings import names
 from ..settings.tls import Tls
 
 _Stamp = tuple[int, int, int] | None
@@ -53,7 +55,7 @@ def _stamp(path: Path) -> _Stamp:
 
 _NO_AUTHORITY = (
     "its certificate is of an authority that is not trusted here",
-    "point ARAGORA_REDIS_TLS_CA to the authority that issued it",
+    "point {TLS_CA} to the authority that issued it",
 )
 _FAULTS = {
     10: ("its certificate has expired", "renew it"),
@@ -71,17 +73,19 @@ _FAULTS = {
         "its certificate does not carry this address",
         (
             "have names announced (cluster-announce-hostname, sentinel announce-hostnames), or "
-            "set ARAGORA_REDIS_TLS_VERIFY=ca, which checks the authority alone"
+            "set {TLS_VERIFY}=ca, which checks the authority alone"
         ),
     ),
 }
-"""By the codes of OpenSSL (X509_V_ERR): what is wrong, and what to do."""
+"""By the codes of OpenSSL (X509_V_ERR): what is wrong, and what to do, with `names` to fill in."""
 
 
-def explain(error: ssl.SSLCertVerificationError) -> tuple[str, str]:
-    """What is wrong with a server's certificate, and what to do about it."""
-    unknown = f"its certificate is refused: {error.verify_message}", "check ARAGORA_REDIS_TLS_CA"
-    return _FAULTS.get(error.verify_code, unknown)
+def explain(error: ssl.SSLCertVerificationError, variable: Callable[[str], str]) -> tuple[str, str]:
+    """What is wrong with a server's certificate, and what to do about it; see `Login.variable`."""
+    unknown = f"its certificate is refused: {error.verify_message}", "check {TLS_CA}"
+    why, remedy = _FAULTS.get(error.verify_code, unknown)
+    called = {"TLS_CA": variable(names.TLS_CA), "TLS_VERIFY": variable(names.TLS_VERIFY)}
+    return why, remedy.format_map(called)
 
 
 def encryption_of(tls: Tls | None) -> Encryption | None:

@@ -62,6 +62,7 @@ class SentinelReach(SingleReach):
                 ),
                 encryption=encryption_of(settings.sentinel_tls),
                 names=self._names,
+                variable=settings.variable,
             ),
             self._login,
             self._panel,

@@ -51,7 +51,9 @@ class SingleReach:
         self._account = account
         self._renewal: asyncio.Task[None] | None = None
         self._names = Names(settings.hosts)
-        self._login = Login(account, settings.db, encryption_of(settings.tls), self._names)
+        self._login = Login(
+            account, settings.db, encryption_of(settings.tls), self._names, settings.variable
+        )
         self._links = PrimaryLinks(
             self._login,
             clock=clock,

@@ -13,6 +13,7 @@ from ..address import Address
 from ..clock import Clock, full_jitter
 from ..errors import AragoraRedisError, LinkDownError, SettingsError
 from ..events import EpochReset, Events, SentinelsSplit, SwitchAnnounced, Unreachable, ViewChanged
+from ..settings import names
 from ..topology.panel import Choice, Panel, Split, View
 from ..topology.statement import SentinelStatement, read_id, read_statement, read_switch
 from .connection import Login, connect
@@ -187,12 +188,12 @@ class SentinelWatcher:
         told, mistake = str(error), None
         if "unknown command" in told and "SENTINEL" in told.upper():
             mistake = SettingsError(
-                "this is no Sentinel", remedy="check ARAGORA_REDIS_SENTINEL_HOSTS"
+                "this is no Sentinel", remedy=f"check {self._login.variable(names.HOSTS)}"
             )
         elif "No such master" in told:
             mistake = SettingsError(
                 f"no master named {self._master_name!r} here",
-                remedy="check ARAGORA_REDIS_SENTINEL_MASTER",
+                remedy=f"check {self._login.variable(names.MASTER)}",
             )
         told_of = mistake or error
         return Trouble(told_of.message, told_of.remedy, mistaken=mistake is not None)
