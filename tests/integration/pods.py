@@ -116,6 +116,7 @@ class Pod:
             socket_connect_timeout=1,
             retry=Retry(NoBackoff(), 0),
             decode_responses=True,
+            driver_info=None,  # there are thousands, and each would look its version up
         )
 
     def ask(self, *words, **who):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 
 import pytest
@@ -39,6 +40,7 @@ STARTING = (("restart", "1"), ("revoke", "1"), ("fail over to", "nothing"), ("re
 WIPED = (("revoke", "0"), ("restart", "1"), ("fail over to", "nothing"))
 
 
+@functools.cache  # the whole protocol is explored once, whatever rule another lacks
 def explored(bounds, rules, *opening):
     """All that may follow an opening."""
     world = World.of(2, bounds)

@@ -59,6 +59,8 @@ class Access:
             socket_connect_timeout=timeout,
             retry=Retry(NoBackoff(), 0),
             decode_responses=True,
+            # To look up its own version takes the library longer than all else that is asked.
+            driver_info=None,
             **options,
         )
         return redis.Redis.from_pool(pool)
