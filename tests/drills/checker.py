@@ -70,11 +70,15 @@ def revocations(history: History) -> Iterator[Violation]:
             yield Violation("I1", call.began, f"{call.process} accepts {call.on}, which it knew")
             continue
         heard_by = call.began - PROPAGATION
-        if not hushed(history.bands, heard_by, call.began) and any(
-            made.ended is not None
-            and made.ended < heard_by
-            and _must_last(made, call, history.bands, known, lives)
-            for made in revoked[call.on]
+        heard = [
+            made
+            for made in revoked.get(call.on, ())
+            if made.ended is not None and made.ended < heard_by
+        ]
+        if (
+            heard
+            and not hushed(history.bands, heard_by, call.began)
+            and any(_must_last(made, call, history.bands, known, lives) for made in heard)
         ):
             yield Violation(
                 "I1", call.began, f"{call.process} accepts {call.on}, which all must know"
@@ -175,6 +179,8 @@ def probes(history: History, expected: Expectations) -> Iterator[Violation]:
             flying.remove(call.began)
             continue
         flying.append(call.began)
+        if len(flying) <= expected.probes:
+            continue
         oldest = flying[0]
         failovers = sum(
             band.began <= at and oldest <= band.settled and not band.seamless

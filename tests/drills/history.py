@@ -7,6 +7,7 @@ the processes of one machine share, in seconds.
 from __future__ import annotations
 
 import time
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -179,9 +180,18 @@ class History:
         """The calls of some kinds."""
         return [call for call in self.calls if call.what in what]
 
+    def began_within(self, first: float, last: float) -> list[Call]:
+        """The calls that began in a span of time, both ends included."""
+        start = bisect_left(self.calls, first, key=_began)
+        return self.calls[start : bisect_right(self.calls, last, lo=start, key=_began)]
+
     def noted(self, what: str) -> list[Happening]:
         """The happenings of one kind."""
         return [each for each in self.happenings if each.what == what]
+
+
+def _began(call: Call) -> float:
+    return call.began
 
 
 def load(paths: Iterable[Path]) -> History:
@@ -198,7 +208,7 @@ def load(paths: Iterable[Path]) -> History:
                     history.happenings.append(happening)
                 case Band() as band:
                     history.bands.append(band)
-    history.calls = sorted(calls.values(), key=lambda call: call.began)
+    history.calls = sorted(calls.values(), key=_began)
     history.happenings.sort(key=lambda each: each.at)
     history.bands.sort(key=lambda band: band.began)
     return history

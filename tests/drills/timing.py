@@ -52,9 +52,8 @@ def spared(history: History, expected: Expectations) -> Iterator[Violation]:
             continue
         during = [
             call
-            for call in history.calls
-            if band.began <= call.began
-            and call.ended is not None
+            for call in history.began_within(band.began, band.ended)
+            if call.ended is not None
             and call.ended <= band.ended
             and (band.seamless or not band.concerns(call.slot))
         ]
@@ -90,8 +89,8 @@ def outage_checks(history: History) -> Iterator[tuple[Band, list[float]]]:
         until = band.ended if band.returns is None else band.returns
         took = [
             max((call.ended or call.began) - call.began - lags.during(call), 0.0)
-            for call in history.of("check")
-            if band.began + KNOWN_AFTER <= call.began <= until and call.source != "redis"
+            for call in history.began_within(band.began + KNOWN_AFTER, until)
+            if call.what == "check" and call.source != "redis"
         ]
         if took:
             yield band, took
