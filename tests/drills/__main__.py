@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from . import report, settable
-from .drill import OUTAGES, Plan, run
+from .drill import APART, OUTAGES, Plan, run
 from .figures import figures
 from .nemesis import FAULTS, offered
 from .verdict import Expectations
@@ -26,6 +26,9 @@ def main() -> int:
     parser.add_argument("--mode", default="sentinel", choices=tuple(FAULTS), help="of the lab")
     parser.add_argument(
         "--outage", default=OUTAGES[0], choices=OUTAGES, help="what limits and tokens do in one"
+    )
+    parser.add_argument(
+        "--apart", default="", choices=tuple(APART), help="have a Redis that no fault touches"
     )
     parser.add_argument("--seed", type=int, default=1, help="of all that is random")
     parser.add_argument("--rounds", type=int, default=1, help="how often the faults come")
@@ -43,13 +46,14 @@ def main() -> int:
         parser.error(f"{given.mode} has no fault {', '.join(sorted(unknown))}; see --help")
     if given.subject != "ours" and given.mode != "sentinel":
         parser.error(f"{given.subject} is exercised with Sentinels alone")
-    if given.subject != "ours" and given.outage != OUTAGES[0]:
-        parser.error(f"{given.subject} knows no outage policy")
+    if given.subject != "ours" and (given.outage != OUTAGES[0] or given.apart):
+        parser.error(f"{given.subject} knows no outage policy, and no features")
     plan = Plan(
         faults=(given.faults or offered(given.mode)) * given.rounds,
         seed=given.seed,
         mode=given.mode,
         outage=given.outage,
+        apart=given.apart,
         subject=given.subject,
     )
     with tempfile.TemporaryDirectory(prefix="drill-") as temporary:

@@ -27,7 +27,7 @@ def admissions(history: History, expected: Expectations) -> Iterator[Violation]:
 def _concerning(history: History, calls: Sequence[Call]) -> History:
     """Those faults alone that concern the slot of these calls, and the switches: asked often."""
     slot = calls[0].slot if calls else -1
-    bands = [band for band in history.bands if band.concerns(slot)]
+    bands = [band for band in history.hitting("check") if band.concerns(slot)]
     return History([], history.noted("switch"), bands)
 
 

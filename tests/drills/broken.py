@@ -24,6 +24,7 @@ from aragora_redis.rate_limit.policy import OnOutage
 from aragora_redis.rate_limit.share import Share
 from aragora_redis.scripts import catalog
 from aragora_redis.sessions import operations
+from aragora_redis.state.connections import Connections
 from aragora_redis.state.rate_limits import decider as limit_decider
 from aragora_redis.state.revocations.feed_comparison import Comparison
 from aragora_redis.state.revocations.outbox_file import Found, OutboxFile
@@ -100,6 +101,15 @@ def wait_for_nothing() -> None:
         return replace(wait(required), args=("WAIT", 0, 1), read=lambda _: required)
 
     durable._wait = at_once
+
+
+def one_redis_for_all() -> None:
+    """Features that have a Redis of their own go to that of the tokens."""
+
+    def of_tokens(self: Connections, _feature: Any) -> Any:
+        return self.of_tokens
+
+    Connections.of = of_tokens  # type: ignore[method-assign,assignment]
 
 
 def refilled_at_a_switch() -> None:
@@ -223,6 +233,7 @@ BREAKS: dict[str, Callable[[], None]] = {
         wait_for_nothing,
         refilled_at_a_switch,
         fallback_at_the_full_limit,
+        one_redis_for_all,
         open_instead_of_closed,
         vouching_when_stale,
         copies_although_denied,

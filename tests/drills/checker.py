@@ -62,6 +62,7 @@ def revocations(history: History) -> Iterator[Violation]:
         if call.outcome == "ok":
             revoked[call.on].append(call)
     known = _knowledge(history)
+    bands = history.hitting("verify")
     for call in history.of("verify"):
         if call.answer is not False:
             continue
@@ -77,8 +78,8 @@ def revocations(history: History) -> Iterator[Violation]:
         ]
         if (
             heard
-            and not hushed(history.bands, heard_by, call.began)
-            and any(_must_last(made, call, history.bands, known, lives) for made in heard)
+            and not hushed(bands, heard_by, call.began)
+            and any(_must_last(made, call, bands, known, lives) for made in heard)
         ):
             yield Violation(
                 "I1", call.began, f"{call.process} accepts {call.on}, which all must know"
@@ -174,6 +175,7 @@ def probes(history: History, expected: Expectations) -> Iterator[Violation]:
             over = call.ended if call.ended is not None else float("inf")
         edges += [(call.began, 1, call), (over, -1, call)]
     flying: list[float] = []
+    bands = history.hitting("probe")
     for at, step, call in sorted(edges, key=lambda edge: (edge[0], edge[1])):
         if step < 0:
             flying.remove(call.began)
@@ -183,8 +185,7 @@ def probes(history: History, expected: Expectations) -> Iterator[Violation]:
             continue
         oldest = flying[0]
         failovers = sum(
-            band.began <= at and oldest <= band.settled and not band.seamless
-            for band in history.bands
+            band.began <= at and oldest <= band.settled and not band.seamless for band in bands
         )
         if len(flying) > expected.probes * (1 + failovers):
             yield Violation("I7", at, f"{len(flying)} trial calls of {call.on} in flight")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from tests.integration.fleet import apart as own_variables
 from tests.integration.past import give_past
 
 from aragora_redis.lab import Lab
@@ -17,7 +18,7 @@ from aragora_redis.lab import Lab
 from . import checker
 from .excuses import PROPAGATION
 from .fleet import Fleet
-from .history import History, Recorder, load
+from .history import History, Recorder, What, load
 from .nemesis import FAULTS, GROUNDS, NEED_OUTBOX, NEED_SETTABLE
 from .nemesis.stage import Stage
 from .settable import settable
@@ -49,6 +50,14 @@ reporters = 1
 """
 OUTAGES = ("fail-open", "fail-closed")
 """What an outage means: it is bridged with shares, copies and what is known, or it is refused."""
+APART: Mapping[str, tuple[tuple[str, ...], tuple[What, ...]]] = {
+    "limits": (("RATE_LIMIT", "CIRCUITS"), ("check", "probe")),
+    "tokens": (
+        ("TOKENS", "SESSIONS"),
+        ("revoke", "verify", "create", "read", "update", "end"),
+    ),
+}
+"""What may have a Redis of its own, which no fault touches: features, and calls that go there."""
 REFUSING = {
     "ARAGORA_TOKENS_ON_OUTAGE": "deny",
     "ARAGORA_TOKENS_MAX_STALENESS": str(STALENESS),
@@ -65,6 +74,7 @@ class Plan:
         seed: of all that is random.
         mode: of the lab: `sentinel`, `managed` or `cluster`.
         outage: `fail-open` or `fail-closed`.
+        apart: which of `APART` have a Redis of their own; empty for neither.
         clients: how many processes share the load.
         martyrs: let one client die with each fault, and another take its place.
         spared: places whose clients do not die so; what they hold is noted after each fault.
@@ -75,6 +85,7 @@ class Plan:
     seed: int
     mode: str = "sentinel"
     outage: str = OUTAGES[0]
+    apart: str = ""
     clients: int = 4
     martyrs: bool = True
     spared: frozenset[int] = frozenset()
@@ -98,6 +109,7 @@ async def run(plan: Plan, directory: Path) -> Result:
         directory,
         plan.mode,
         outage=plan.outage,
+        apart=plan.apart,
         seed=plan.seed,
         subject=plan.subject,
         breaks=plan.breaks,
@@ -130,6 +142,7 @@ async def opened(
     mode: str = "sentinel",
     *,
     outage: str = OUTAGES[0],
+    apart: str = "",
     seed: int = 1,
     subject: str = "ours",
     breaks: tuple[str, ...] = (),
@@ -138,6 +151,8 @@ async def opened(
     settable_clocks: bool = False,
 ) -> AsyncIterator[Stage]:
     """A lab that runs, and a fleet with nobody in it yet; with an `outbox`, one that all share.
+
+    What is `apart` (see `APART`) is on a server of its own.
 
     The clocks of the servers can be set where that is asked for.
     """
@@ -148,6 +163,10 @@ async def opened(
     closed = outage == OUTAGES[1]
     refusing = REFUSING if closed else {}
     env = {"ARAGORA_POLICIES": str(policies), **kept, **refusing, **env}
+    features, spares = APART.get(apart, ((), ()))
+    calm = Lab.create(directory / "calm", "standalone", ports="free") if apart else None
+    if calm is not None:
+        env |= own_variables(calm, *features)
     fleet = Fleet(lab, directory, recorder, env, seed=seed, subject=subject, breaks=breaks)
     async with AsyncExitStack() as cleanup:
         cleanup.callback(recorder.close)
@@ -156,12 +175,16 @@ async def opened(
         await asyncio.to_thread(lab.start, foreground=True)
         cleanup.push_async_callback(asyncio.to_thread, lab.stop)
         await asyncio.to_thread(give_past, lab)
+        if calm is not None:
+            await asyncio.to_thread(calm.start, foreground=True)
+            cleanup.push_async_callback(asyncio.to_thread, calm.stop)
+            await asyncio.to_thread(give_past, calm)
         cleanup.push_async_callback(fleet.close)
         ground = GROUNDS[mode](lab)
         ears = asyncio.create_task(ground.listen(recorder))
         cleanup.callback(ears.cancel)
         stale = STALENESS if closed else 0.0
-        yield Stage(lab, ground, fleet, recorder, random.Random(seed), stale)
+        yield Stage(lab, ground, fleet, recorder, random.Random(seed), spares, stale)
 
 
 async def _play(plan: Plan, stage: Stage) -> None:

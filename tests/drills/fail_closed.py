@@ -38,7 +38,7 @@ def _limits(history: History) -> Iterator[Violation]:
 
 def _vouched(history: History, expected: Expectations) -> Iterator[Violation]:
     """I1: a token that an instance lets pass although it was not vouched for long enough."""
-    for band in history.bands:
+    for band in history.hitting("verify"):
         if band.gone is None:
             continue
         since, until = band.gone
@@ -60,11 +60,12 @@ def _forgotten(history: History, expected: Expectations) -> Iterator[Violation]:
     for call in history.of("revoke"):
         if call.outcome == "ok" and call.answer == "replicated" and call.ended is not None:
             replicated[call.on] = min(replicated.get(call.on, call.ended), call.ended)
+    bands = history.hitting("verify")
     for call in _accepted(history):
         since = replicated.get(call.on)
         if since is None or call.began <= since + expected.staleness + SCHEDULING:
             continue
-        if not any(_emptied(band, since, call) for band in history.bands):
+        if not any(_emptied(band, since, call) for band in bands):
             text = f"{call.process} accepts {call.on}, revoked for {call.began - since:.1f} s"
             yield Violation("I1", call.began, text)
 

@@ -84,6 +84,7 @@ class Band(msgspec.Struct, tag="band", omit_defaults=True, kw_only=True):
         alone: the one process that is cut off.
         ahead: seconds by which the clock of a server goes ahead in it, be it as it is set right.
         heard: whether what is revoked is heard of by all as if it was not there.
+        spares: the kinds of calls whose Redis is another one, which it does not touch.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Band(msgspec.Struct, tag="band", omit_defaults=True, kw_only=True):
     alone: str = ""
     ahead: float = 0.0
     heard: bool = False
+    spares: tuple[What, ...] = ()
 
     def concerns(self, slot: int) -> bool:
         """Whether it touches the holder of a slot, or may."""
@@ -184,6 +186,10 @@ class History:
         """The calls that began in a span of time, both ends included."""
         start = bisect_left(self.calls, first, key=_began)
         return self.calls[start : bisect_right(self.calls, last, lo=start, key=_began)]
+
+    def hitting(self, what: What) -> list[Band]:
+        """The faults of the Redis that calls of a kind go to."""
+        return [band for band in self.bands if what not in band.spares]
 
     def noted(self, what: str) -> list[Happening]:
         """The happenings of one kind."""

@@ -36,10 +36,15 @@ async def judged(
     clients, deadline = CLIENTS.get(play, 2), DEADLINES.get(play, 0.05)
     env = {"ARAGORA_REDIS_DEADLINE": str(deadline)}
     mode = MODES.get(play, "sentinel")
-    outbox = play in OUTBOX
     outage = OUTAGES[play in CLOSED]
     async with opened(
-        directory, mode, outage=outage, breaks=breaks, env=env, outbox=outbox
+        directory,
+        mode,
+        outage=outage,
+        apart=APART.get(play, ""),
+        breaks=breaks,
+        env=env,
+        outbox=play in OUTBOX,
     ) as stage:
         await asyncio.gather(*(stage.fleet.spawn(number) for number in range(clients)))
         await stage.fleet.until_counted()
@@ -137,6 +142,11 @@ async def outage(stage: Stage) -> None:
     await stage.fleet.all({"do": "rest"})
 
 
+async def outage_of_tokens(stage: Stage) -> None:
+    """The same, where limits and circuits are on a Redis of their own."""
+    await outage(stage)
+
+
 async def refused(stage: Stage) -> None:
     """Redis stands still for longer than anything may be vouched for, where that is refused."""
     await stage.fleet.all({"do": "load"})
@@ -220,6 +230,7 @@ async def dropped_connections(stage: Stage) -> None:
 CLIENTS: dict[Play, int] = {
     flapping: 4,
     outage: 4,
+    outage_of_tokens: 4,
     cut_off: 4,
     left_by_the_name: 4,
     moving_slots: 4,
@@ -229,6 +240,8 @@ MODES: dict[Play, str] = {left_by_the_name: "managed", moving_slots: "cluster"}
 """Of the lab, where it is not `sentinel`."""
 CLOSED = {refused}
 """Those of an outage that is refused, and not bridged."""
+APART: dict[Play, str] = {outage_of_tokens: "limits"}
+"""What has a Redis of its own, see `drill.APART`."""
 OUTBOX = {extinct}
 """Those whose clients keep on disk what they revoke."""
 DEADLINES: dict[Play, float] = {dropped_connections: 0.5}

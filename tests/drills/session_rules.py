@@ -21,7 +21,7 @@ def updates(history: History) -> Iterator[Violation]:
     for update, read, rivals in off_the_chain(history):
         before = [
             band
-            for band in history.bands
+            for band in history.hitting("update")
             if band.began <= read.began and band.concerns(update.slot)
         ]
         if not may_be_lost(update, before, promoted):
@@ -64,17 +64,19 @@ def off_the_chain(history: History) -> Iterator[tuple[Call, Call, bool]]:
 
 def _last_read(history: History) -> dict[str, Call]:
     """The last state of each session; what is read on an island before it is doubted is none."""
+    islands = [band for band in history.hitting("read") if band.cut]
     return {
         call.on: call
         for call in _told_by_redis(history)
-        if not any(band.cut and band.began <= call.began <= doubted(band) for band in history.bands)
+        if not any(band.began <= call.began <= doubted(band) for band in islands)
     }
 
 
 def reads_on_islands(history: History) -> Iterator[Violation]:
     """I6: a session of a primary that the reader is cut off with, and has to doubt by then."""
+    islands = [band for band in history.hitting("read") if band.beside]
     for read in _told_by_redis(history):
-        for band in history.bands:
+        for band in islands:
             over = band.ended if band.returns is None else band.returns
             if read.process == band.beside and doubted(band) < read.began < over:
                 text = f"{read.process} reads {read.on} of a primary that may have been replaced"
@@ -106,6 +108,7 @@ def endings(history: History) -> Iterator[Violation]:
     for call in history.of("end"):
         if call.outcome == "ok":
             ended[call.on].append(call)
+    bands = history.hitting("read")
     for call in history.of("read"):
         if call.outcome != "ok":
             continue
@@ -113,7 +116,7 @@ def endings(history: History) -> Iterator[Violation]:
             at = end.ended if end.ended is not None else float("inf")
             here = end.process == call.process and at < call.began
             heard_by = call.began - PROPAGATION
-            heard = at < heard_by and not hushed(history.bands, heard_by, call.began)
+            heard = at < heard_by and not hushed(bands, heard_by, call.began)
             if here or heard:
                 yield Violation(
                     "I6", call.began, f"{call.process} reads {call.on}, which was ended"
@@ -127,7 +130,7 @@ def vanished(history: History, expected: Expectations) -> Iterator[Violation]:
     that never heard of it, and where the clock of a server went ahead by the idle time and more,
     since that clock is what idle times are measured by.
     """
-    promoted = switches(history)
+    promoted, bands = switches(history), history.hitting("read")
     made = {call.on: call for call in history.of("create") if call.outcome == "ok"}
     ended: dict[str, float] = {}
     for end in history.of("end"):
@@ -137,7 +140,7 @@ def vanished(history: History, expected: Expectations) -> Iterator[Violation]:
         if read.outcome != "gone" or begun is None or ended.get(read.on, float("inf")) <= over:
             continue
         born = begun.ended if begun.ended is not None else begun.began
-        before = [b for b in history.bands if b.began <= over and b.settled >= born]
+        before = [b for b in bands if b.began <= over and b.settled >= born]
         stale = any(b.settled >= read.began and (b.loses is not None or b.cut) for b in before)
         aged = any(band.ahead >= expected.idle for band in before)
         if not (stale or aged or may_be_lost(begun, before, promoted)):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from tests.drills import plays, report, settable
-from tests.drills.drill import OUTAGES, Plan, loaded, run
+from tests.drills.drill import APART, OUTAGES, Plan, loaded, run
 from tests.drills.figures import figures
 from tests.drills.nemesis import FAULTS, NEED_CUTS, NEED_SETTABLE
 from tests.drills.verdict import STALENESS, Expectations
@@ -39,6 +39,22 @@ async def test_a_short_drill_of_each_other_mode(mode, fault, tmp_path):
     assert not result.violations
     assert len(result.history.of("verify")) > 1000
     assert [band.name for band in result.history.bands] == [fault]
+
+
+@pytest.mark.paired
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("apart", APART)
+async def test_who_has_a_redis_of_its_own_does_not_notice_an_outage(apart, tmp_path):
+    plan = Plan(faults=("outage",), apart=apart, seed=1, martyrs=False, at_once=0.04)
+    result = await run(plan, tmp_path)
+    assert not result.violations
+    (band,) = result.history.bands
+    during = result.history.began_within(band.began, band.ended)
+    checks = {call.source for call in during if call.what == "check"}
+    levels = {call.answer for call in during if call.what == "revoke"}
+    by_redis, alone = ({"redis", "deny-cache"}, {"local"})
+    assert checks <= by_redis if apart == "limits" else checks >= alone
+    assert levels == {"primary"} if apart == "tokens" else levels >= alone
 
 
 @pytest.mark.paired

@@ -15,6 +15,7 @@ BROKEN = [
     pytest.param(plays.unheard_tail, "wait_for_nothing", "I1", marks=CUTS),
     pytest.param(plays.flapping, "refilled_at_a_switch", "I2", marks=LONG),
     pytest.param(plays.outage, "fallback_at_the_full_limit", "I2", marks=LONG),
+    pytest.param(plays.outage_of_tokens, "one_redis_for_all", "spared", marks=LONG),
     pytest.param(plays.refused, "open_instead_of_closed", "I2", marks=LONG),
     pytest.param(plays.refused, "vouching_when_stale", "I1", marks=LONG),
     pytest.param(plays.refused, "copies_although_denied", "closed", marks=LONG),

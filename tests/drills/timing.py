@@ -48,14 +48,12 @@ def spared(history: History, expected: Expectations) -> Iterator[Violation]:
     late = frozenset() if expected.fail_open else LATE
     lags = _Lags(history)
     for band in history.bands:
-        if band.cut or not (band.slots or band.seamless):
+        if not (band.slots or band.seamless or band.spares):
             continue
         during = [
             call
             for call in history.began_within(band.began, band.ended)
-            if call.ended is not None
-            and call.ended <= band.ended
-            and (band.seamless or not band.concerns(call.slot))
+            if call.ended is not None and call.ended <= band.ended and _spares(band, call)
         ]
         for call in during:
             if call.outcome in FAILED and not (call.what == "check" and call.outcome in late):
@@ -66,6 +64,12 @@ def spared(history: History, expected: Expectations) -> Iterator[Violation]:
         if away > max(SPARED_LOCAL * len(checks), 2):
             text = f"Redis did not decide {away} of {len(checks)} checks in {band.name}"
             yield Violation("spared", band.began, text)
+
+
+def _spares(band: Band, call: Call) -> bool:
+    if call.what in band.spares:
+        return True
+    return not band.cut and (band.seamless or not band.concerns(call.slot))
 
 
 def outage_latency(history: History, expected: Expectations) -> Iterator[Violation]:
@@ -83,7 +87,7 @@ def outage_checks(history: History) -> Iterator[tuple[Band, list[float]]]:
     One that Redis has decided had a Redis to wait for: it was back, or not gone yet for everybody.
     """
     lags = _Lags(history)
-    for band in history.bands:
+    for band in history.hitting("check"):
         if not band.total:
             continue
         until = band.ended if band.returns is None else band.returns

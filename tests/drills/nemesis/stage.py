@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from aragora_redis.lab import Lab
 
 from ..fleet import Fleet
-from ..history import Band, Recorder
+from ..history import Band, Recorder, What
 
 UNTIL_SEEN = 0.3
 """Seconds after its end (0.2 of trust in a silent link, and scheduling) in which an old primary's
@@ -61,6 +61,8 @@ class Stage:
     fleet: Fleet
     recorder: Recorder
     random: random.Random
+    spares: tuple[What, ...] = ()
+    """The kinds of calls whose Redis is another one."""
     stale: float = 0.0
     """Seconds after which instances refuse what they cannot vouch for; 0 where they never do."""
 
@@ -139,7 +141,14 @@ class Stage:
                 settled = time.monotonic()
             finally:
                 self.recorder.write(
-                    Band(name=name, began=began, ended=ended, settled=settled, **facts)
+                    Band(
+                        name=name,
+                        began=began,
+                        ended=ended,
+                        settled=settled,
+                        spares=self.spares,
+                        **facts,
+                    )
                 )
 
 
