@@ -454,8 +454,16 @@ class _EventsOf(Events):
         self._whole = whole
         self._features = features
 
+    @property
+    def logged(self) -> bool:
+        return self._whole.logged
+
+    def subscribe(
+        self, listener: Listener, *, to: Iterable[type[Event]] = (Event,), logs: bool = False
+    ) -> Callable[[], None]:
+        return self._whole.subscribe(listener, to=to, logs=logs)
+
     def emit(self, event: Event) -> None:
         if isinstance(event, OfRedis):
             event = structs.replace(event, features=self._features)
-        super().emit(event)
         self._whole.emit(event)

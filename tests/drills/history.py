@@ -183,7 +183,7 @@ class History:
         return [call for call in self.calls if call.what in what]
 
     def began_within(self, first: float, last: float) -> list[Call]:
-        """The calls that began in a span of time, both ends included."""
+        """The calls that began in a span of time, both ends included; they are in order."""
         start = bisect_left(self.calls, first, key=_began)
         return self.calls[start : bisect_right(self.calls, last, lo=start, key=_began)]
 

@@ -66,6 +66,7 @@ async def test_a_password_that_rotates_is_presented_on_the_living_connections(ad
         file.write_text("the-new-one\n")
         await until(lambda: bool(failed))
         assert "one" not in failed[0].reason
+        assert failed[0].reason.endswith("(check ARAGORA_REDIS_PASSWORD_FILE)")
         assert (await state.rate_limits.check("api", "u")).source.value == "redis"
         admin.execute_command("ACL", "SETUSER", "app", ">the-new-one", "<the-old-one")
         await until(lambda: logins(admin) >= presented + 3, within=15)

@@ -323,6 +323,18 @@ def test_doctor_and_status_look_at_all(pair, cli):
     assert "the Redis of tokens: " in out
 
 
+def test_operators_are_told_the_variables_of_the_feature(pair, sentinel_lab, cli):
+    _, _, env = pair
+    env |= apart(sentinel_lab, "TOKENS") | {"ARAGORA_TOKENS_REDIS_SENTINEL_MASTER": "another"}
+    named = "ARAGORA_TOKENS_REDIS_SENTINEL_MASTER"
+    for command in ("doctor", "health"):
+        code, out, _ = cli(command, **env)
+        assert code == 2
+        told = " ".join(out.split())
+        assert named in told
+        assert "ARAGORA_REDIS_SENTINEL_MASTER" not in told
+
+
 async def test_an_operator_acts_where_the_feature_is(pair, cli):
     _, own, env = pair
     async with ready(env | apart(own, "TOKENS")) as (state,):

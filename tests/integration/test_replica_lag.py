@@ -20,5 +20,7 @@ async def test_a_replica_that_stands_still_is_seen_falling_behind(sentinel_lab, 
             return now is not None and now.size >= 100_000 and now.seconds >= 2
 
         await until(behind)
+        (of_all,) = state.status().each_redis
+        assert of_all.lag == state.status().lag
         await asyncio.to_thread(lab.thaw, "replica-0")
         await until(lambda: (now := state.status().lag) is not None and now.size < 100_000)

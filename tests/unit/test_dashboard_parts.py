@@ -311,7 +311,7 @@ def test_each_redis_has_outages_of_its_own():
     tell(limits, 11, LinkUp(str(other), "fast", 2.0), Recovered(2.0))
     assert [it.features for it in timelines.ongoing] == []
     assert [it.features for it in timelines.over] == [limits, tokens], "the newest first"
-    assert {at: reign.features for at, reign in timelines.reigns.items()} == {
+    assert {reign.address: reign.features for reign in timelines.reigns} == {
         str(NEW): tokens,
         str(other): limits,
     }

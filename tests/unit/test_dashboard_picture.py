@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from aragora_redis.address import Address
+from aragora_redis.events import LinkLost, LinkUp, ViewChanged
 from aragora_redis.gateway.auth import Role
-from aragora_redis.gateway.dashboard.acts import Wish
+from aragora_redis.gateway.dashboard.acts import Wish, of_switchover
 from aragora_redis.gateway.dashboard.drawing import drawn
 from aragora_redis.gateway.dashboard.findings import findings
 from aragora_redis.gateway.dashboard.health import health
@@ -20,13 +22,13 @@ from aragora_redis.gateway.dashboard.sections import sections
 from aragora_redis.gateway.dashboard.servers import Sight, steadied
 from aragora_redis.gateway.dashboard.sketch import sentence
 from aragora_redis.gateway.dashboard.sketching import sketch_of, unseen
-from aragora_redis.gateway.dashboard.timeline import Instant, Interruption
+from aragora_redis.gateway.dashboard.timeline import Instant, Interruption, Timeline, Timelines
 from aragora_redis.gateway.dashboard.topology import topology
 from aragora_redis.lab import Kind, LabStatus, Mode, NodeStatus, State
 from aragora_redis.ops.access import Failure, Fault
 from aragora_redis.ops.doctor import examine
 from aragora_redis.ops.overview import overview_of
-from aragora_redis.ops.survey import NodeSurvey, SentinelSurvey, Survey
+from aragora_redis.ops.survey import Instance, NodeSurvey, SentinelSurvey, Survey
 from aragora_redis.state.status import RedisStatus, Status
 
 ONE, TWO, THREE = (Address("10.0.0.1", 6379 + n) for n in range(3))
@@ -193,7 +195,7 @@ def test_each_redis_is_drawn_for_itself():
     tokens, limits = (sketch_of(picture, scene) for scene in picture.scenes)
     assert [box.id for box in tokens.groups[0]] == [str(ONE), str(THREE)]
     assert [box.id for box in limits.groups[0]] == [str(TWO)]
-    assert (tokens.gateway.words, limits.gateway.words) == ("decides alone", "decides with Redis")
+    assert (tokens.gateway.words, limits.gateway.words) == ("works alone", "decides with Redis")
     assert [tie.whole for tie in tokens.ties if tie.does == "writes"] == [False]
     assert [tie.whole for tie in limits.ties if tie.does == "writes"] == [True]
 
@@ -238,7 +240,60 @@ def test_a_hand_over_is_of_the_redis_that_is_meant():
     common = Wish.parse({"act": "switchover 10.0.0.1:6379"})
     assert common is not None
     assert (common.of, common.target) == ("", "10.0.0.1:6379")
-    assert Wish.parse({"act": "switchover", "of": "cache"}) is None
+    contradictory = (
+        {"act": "switchover", "of": "cache"},
+        {"act": "switchover tokens", "of": "limits"},
+        {"act": "switchover tokens", "of": ""},
+        {"act": "circuit", "of": "tokens"},
+    )
+    assert [Wish.parse(form) for form in contradictory] == [None] * 4
+
+
+def test_the_question_says_whose_redis_is_handed_over_and_what_that_means():
+    of_tokens = of_switchover("a", "b", shard=False, features=("tokens", "sessions"))
+    assert of_tokens.title == "Hand over from a to b, in the Redis of tokens, sessions?"
+    assert "Known revocations hold. Nothing acknowledged is lost." in of_tokens.affected
+    assert "Limits" not in of_tokens.affected
+    of_limits = of_switchover("a", "b", shard=False, features=("limits",))
+    assert "revocations" not in of_limits.affected
+    of_all = of_switchover("a", "b", shard=False)
+    assert of_all.title == "Hand over from a to b?"
+    assert "Limits are decided meanwhile. Known revocations hold." in of_all.affected
+
+
+def test_two_ways_to_one_redis_show_each_instance_once():
+    fleet = tuple(Instance(name, policies="p") for name in ("a", "b"))
+    picture = apart()
+    same = replace(picture, sights=tuple(replace(each, fleet=fleet) for each in picture.sights))
+    assert sections(same, Role.ADMIN)["facts"].count('<tr><th scope="row">') == 2
+    half = replace(same, sights=(same.sights[0], replace(same.sights[1], fleet=())))
+    assert "The fleet" in sections(half, Role.ADMIN)["facts"], "also while one cannot be asked"
+
+
+def test_two_ways_to_one_cluster_have_primaries_of_their_own():
+    both = ("tokens", "sessions"), ("limits", "circuits")
+    timelines = Timelines({each: Timeline(several=True, features=each) for each in both})
+    for features in both:
+        for at in (ONE, TWO, THREE):
+            for event in (ViewChanged(None, at, 1), LinkUp(str(at), "fast", 0.0)):
+                timelines.see(structs.replace(event, features=features), NOW)
+        lost = LinkLost(str(ONE), "fast", "gone", features=features)
+        timelines.see(lost, NOW)
+    each = (of_features(*features, at=ONE, health="degraded") for features in both)
+    redis = tuple(replace(one, mode="cluster") for one in each)
+    status = Status(mode="cluster", health="degraded", redis=redis)
+    picture = Picture(status=status, at=NOW, ongoing=timelines.ongoing, reigns=timelines.reigns)
+    assert [sketch_of(picture, scene).gateway.words for scene in picture.scenes] == [
+        "works in part alone",
+        "decides in part alone",
+    ]
+
+
+def test_a_trouble_of_asking_says_whose_redis_it_is():
+    picture = apart()
+    silent = tuple(replace(each, trouble="nobody answers") for each in picture.sights)
+    told = topology(replace(picture, sights=silent), may_act=False)
+    assert "The Redis of tokens, sessions: nobody answers; The Redis of limits" in told
 
 
 LATE = Failure(Fault.UNREACHABLE, "does not answer within 1 s", late=True)

@@ -34,6 +34,7 @@ from aragora_redis.events import (
     Unreachable,
     ViewChanged,
 )
+from aragora_redis.settings import Feature
 from aragora_redis.telemetry import logs
 from aragora_redis.telemetry.logs import EventLog, JsonFormatter, configure_logging
 
@@ -94,6 +95,26 @@ def test_a_line_says_whose_redis_it_is_about_where_there_are_several(events, cap
         "the Redis of tokens, sessions: the credentials are not renewed yet: HTTP 500",
         "degraded: the Redis of tokens, sessions cannot be used: no link",
     ]
+
+
+def test_what_was_never_linked_is_a_warning_although_another_redis_is(events, caplog):
+    events.of(("limits",)).emit(LinkUp("h:2", "fast", 0.0))
+    events.of(("tokens",)).emit(Unreachable("primary h:1", "the password is wrong"))
+    assert caplog.records[-1].levelno == logging.WARNING
+
+
+@pytest.mark.parametrize(
+    ("features", "told"),
+    [((), {}), ((Feature.TOKENS, Feature.SESSIONS), {"features": ["tokens", "sessions"]})],
+)
+def test_json_lines_say_whose_redis_it_is_where_there_are_several(features, told):
+    record = logging.makeLogRecord({"msg": "m", "event": Degraded("no link", features=features)})
+    line = json.loads(JsonFormatter().format(record))
+    assert {name: line[name] for name in line if name not in {"at", "level", "logger"}} == {
+        "message": "m",
+        "event": "Degraded",
+        "reason": "no link",
+    } | told
 
 
 def test_requests_are_not_logged(events, caplog):

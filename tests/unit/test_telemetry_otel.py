@@ -135,6 +135,32 @@ def test_a_failover_is_a_span_with_its_phases(told, spans, clock):
     events.emit(Degraded("not heard"))
 
 
+def test_each_redis_has_traces_of_its_own(told, spans, clock):
+    """Two fail over at a time, and what is written first is in the trace of its own."""
+    events = Events()
+    told.listen(events)
+    tokens, limits = events.of(("tokens", "sessions")), events.of(("limits",))
+    for each in (tokens, limits):
+        each.emit(LinkLost(str(OLD), "fast", "gone"))
+        each.emit(Degraded("no link"))
+        clock.advance(1)
+        each.emit(ViewChanged(OLD, NEW, 2))
+        each.emit(LinkUp(str(NEW), "fast", 1.0))
+    tokens.emit(Recovered(2.0))
+    limits.emit(Recovered(1.0))
+    found = spans.get_finished_spans()
+    traces = {
+        span.attributes["features"]: span.context.trace_id
+        for span in found
+        if span.name == "failover"
+    }
+    assert set(traces) == {"tokens,sessions", "limits"}
+    assert len(set(traces.values())) == 2
+    for span in found:
+        assert span.context.trace_id == traces[span.attributes["features"]]
+    assert sum(span.name == "failover first-write" for span in found) == 2
+
+
 def test_instances_of_one_process_are_told_apart_and_can_end(reader):
     meters = MeterProvider([reader])
 

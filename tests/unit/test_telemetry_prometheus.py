@@ -33,6 +33,7 @@ from aragora_redis.events import (
     Revoked,
     SessionServed,
     SessionWrite,
+    Unreachable,
     ViewChanged,
 )
 from aragora_redis.names import validate_name
@@ -376,6 +377,14 @@ def test_two_ways_to_one_server_are_two_links(registry, events):
     limits.emit(LinkUp(str(OLD), "fast", 0.0))
     assert registry.get_sample_value("aragora_redis_link_up", {"lane": "fast"}) == 0
     tokens.emit(LinkUp(str(OLD), "fast", 0.5))
+    assert registry.get_sample_value("aragora_redis_link_up", {"lane": "fast"}) == 1
+
+
+def test_a_lane_is_down_while_one_redis_was_never_linked(registry, events):
+    events.of(("limits",)).emit(LinkUp(str(NEW), "fast", 0.0))
+    events.of(("tokens",)).emit(Unreachable(f"primary {OLD}", "the password is wrong"))
+    assert registry.get_sample_value("aragora_redis_link_up", {"lane": "fast"}) == 0
+    events.of(("tokens",)).emit(LinkUp(str(OLD), "fast", 0.0))
     assert registry.get_sample_value("aragora_redis_link_up", {"lane": "fast"}) == 1
 
 

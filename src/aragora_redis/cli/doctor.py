@@ -78,7 +78,7 @@ def doctor(
         except AragoraRedisError as error:
             if len(each) == 1:
                 raise
-            examined[name] = Examination((_unexamined(error),))
+            examined[name] = Examination((_unexamined(error),)).named(own.variable)
             continue
         seen = asyncio.run(
             survey(
@@ -88,7 +88,7 @@ def doctor(
         if own == settings.of(Feature.TOKENS):
             seen = replace(seen, outbox=outbox)
         kept = {Feature.TOKENS, Feature.SESSIONS}.intersection(settings.each_redis()[own])
-        examined[name] = examine(replace(seen, keeps=bool(kept)))
+        examined[name] = examine(replace(seen, keeps=bool(kept))).named(own.variable)
     found = (
         next(iter(examined.values())) if len(examined) == 1 else Examination.of_several(examined)
     )
@@ -116,7 +116,7 @@ def _try_ways(each: Mapping[str, Settings], deadline: float, *, as_json: bool) -
     ways = {
         name: asyncio.run(
             check_ways(demand_target(own), clock=SYSTEM_CLOCK, deadline=deadline, prefix=own.prefix)
-        )
+        ).named(own.variable)
         for name, own in each.items()
     }
     if as_json:

@@ -76,8 +76,9 @@ async def _ask(each: Mapping[str, Settings], probe: Probe | None, deadline: floa
         try:
             target = demand_target(settings)
         except AragoraRedisError as error:
-            return _unknown(error)
-        return await check_health(target, probe=probe, deadline=deadline, prefix=settings.prefix)
+            return _unknown(error).named(settings.variable)
+        found = await check_health(target, probe=probe, deadline=deadline, prefix=settings.prefix)
+        return found.named(settings.variable)
 
     reports = await asyncio.gather(*map(ask, each.values()))
     return reports[0] if len(reports) == 1 else together(dict(zip(each, reports, strict=True)))

@@ -7,7 +7,7 @@ import random
 from weakref import WeakKeyDictionary
 
 from ..clock import Clock, full_jitter
-from ..errors import AragoraRedisError, LinkDownError
+from ..errors import AragoraRedisError, LinkDownError, RefusedError
 from ..events import Events, RenewalFailed
 from ..identity import Credential, Source, source_of
 from ..settings import Credentials
@@ -24,6 +24,7 @@ ISSUE_LIMIT = 10.0
 AUTH_LIMIT = 2.0
 """Seconds for an answer to AUTH; on the durable lane it may stand behind a WAIT."""
 RETRY_BASE, RETRY_CAP = 1.0, 30.0
+_MISTAKEN = frozenset({"NOAUTH", "WRONGPASS"})
 
 
 class Account:
@@ -148,7 +149,11 @@ class Account:
             await pipe.request("AUTH", *due.words(), timeout=AUTH_LIMIT)
         except AragoraRedisError as error:
             # What was presented before holds on: a password file may be ahead of the server.
-            return None if pipe.closed is not None else str(error)
+            if pipe.closed is not None:
+                return None
+            if isinstance(error, RefusedError) and error.code in _MISTAKEN:
+                return f"{error.message} (check {self.setting})"
+            return str(error)
         self._living[pipe] = due
         self._refusals = 0
         return None

@@ -86,6 +86,10 @@ class ConnectReport:
 
     ways: tuple[Way, ...]
 
+    def named(self, variable: Callable[[str], str]) -> ConnectReport:
+        """The same, with the variables that lead to this Redis; see `Settings.variable`."""
+        return ConnectReport(tuple(replace(way, fix=variable(way.fix)) for way in self.ways))
+
     @property
     def status(self) -> Status:
         """CRITICAL where something cannot be written, WARNING where others are out of reach."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
 
@@ -45,6 +45,11 @@ class HealthReport:
     """What could not be seen, and is nobody's fault."""
     parts: Mapping[str, HealthReport] = field(default_factory=dict)
     """Those of several, where this is of them together, by the features whose Redis each is."""
+
+    def named(self, variable: Callable[[str], str]) -> HealthReport:
+        """The same, with the variables that lead to this Redis; see `Settings.variable`."""
+        told = tuple(Finding(each.status, variable(each.text)) for each in self.findings)
+        return replace(self, headline=variable(self.headline), findings=told)
 
     @property
     def exit_code(self) -> int:

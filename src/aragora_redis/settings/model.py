@@ -296,10 +296,11 @@ class Settings(Struct, frozen=True, kw_only=True):
         return self.variable(next(filter(None, found), names.PASSWORD))
 
     def variable(self, name: str) -> str:
-        """The variable that is for this Redis what another is for the one of all."""
-        if self.feature is None:
-            return name
-        return name.replace(names.REDIS, self.feature.variables, 1)
+        """The variable that is for this Redis what another is for the one of all.
+
+        The same of all in a sentence, such as a remedy.
+        """
+        return name if self.feature is None else name.replace(names.REDIS, self.feature.variables)
 
     @property
     def mode(self) -> Mode:

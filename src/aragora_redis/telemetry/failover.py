@@ -52,6 +52,8 @@ class Span(NamedTuple):
     phase: Phase
     began: float
     ended: float
+    features: tuple[str, ...] = ()
+    """Those whose Redis it is; empty where it is that of all."""
 
     @property
     def seconds(self) -> float:
@@ -78,7 +80,10 @@ class FailoverTimers:
 
     def see(self, event: Event, now: float) -> tuple[Span, ...]:
         """Take in an event at `now` (monotonic seconds); the phases that it ends."""
-        return self._timers[event.features].see(event, now) if isinstance(event, OfRedis) else ()
+        if not isinstance(event, OfRedis):
+            return ()
+        over = self._timers[event.features].see(event, now)
+        return tuple(span._replace(features=event.features) for span in over)
 
 
 class FailoverTimer:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from ..events import Event, Events, LinkUp, Unreachable
+from ..events import Event, Events, LinkUp, OfRedis, Unreachable
 from ..settings.model import LogFormat
 from .words import TOGETHER, Told, told, told_together
 
@@ -29,7 +29,8 @@ class EventLog:
     def __init__(self) -> None:
         self._gathered: dict[type[Event], list[Event]] = {kind: [] for kind in TOGETHER}
         self._due: asyncio.TimerHandle | None = None
-        self._linked = False
+        self._linked: set[tuple[str, ...]] = set()
+        """The features whose Redis was linked to once."""
 
     def listen(self, events: Events) -> Callable[[], None]:
         """Log these events; the returned call ends it."""
@@ -46,13 +47,14 @@ class EventLog:
             gathered.append(event)
             self._flush_soon()
         else:
-            self._linked |= isinstance(event, LinkUp)
+            if isinstance(event, LinkUp):
+                self._linked.add(event.features)
             self._write(told(event), event)
 
     def _write(self, line: Told | None, event: Event) -> None:
         if line is not None:
             # After it was linked once, `Degraded` is the warning, and this only says why.
-            why = isinstance(event, Unreachable) and self._linked
+            why = isinstance(event, Unreachable) and event.features in self._linked
             _log.log(logging.INFO if why else line.level, "%s", line.text, extra={"event": event})
 
     def _flush_soon(self) -> None:
@@ -85,8 +87,11 @@ class JsonFormatter(logging.Formatter):
         if isinstance(event, Event):
             line["event"] = type(event).__name__
             for name in event.__struct_fields__:
+                value = getattr(event, name)
+                if isinstance(event, OfRedis) and name == "features" and not value:
+                    continue  # it is of the one that all have
                 shown = f"event_{name}" if name in line else name
-                line[shown] = _plain(getattr(event, name))
+                line[shown] = _plain(value)
         if record.exc_info:
             line["traceback"] = _text(self.formatException(record.exc_info))
         if record.stack_info:
@@ -95,6 +100,8 @@ class JsonFormatter(logging.Formatter):
 
 
 def _plain(value: object) -> Any:
+    if type(value) is tuple:  # and no address
+        return [_plain(each) for each in value]
     return value if value is None or type(value) in (bool, int, float) else _text(str(value))
 
 

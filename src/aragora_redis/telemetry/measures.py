@@ -23,6 +23,7 @@ from ..events import (
     LinkLost,
     LinkUp,
     MembersChanged,
+    OfRedis,
     OutboxAdopted,
     OutboxKept,
     OutboxTrouble,
@@ -61,6 +62,8 @@ class Measures:
         self._circuits: set[str] = set()
         self._links: dict[str, dict[_Way, bool]] = {lane: {} for lane in Lane}
         self._degraded: set[tuple[str, ...]] = set()
+        self._heard_of: set[tuple[str, ...]] = set()
+        """The features whose Redis anything was told of: it has links, or is to have them."""
         self._renewed: set[_Way] = set()
         """Where another server has taken the address, and is not linked to since."""
 
@@ -76,6 +79,7 @@ class Measures:
             self._of_link,
             _of_access,
         )
+        yield from self._of_begin(event)
         yield from next((found for part in parts if (found := part(event))), ())
         for span in self._timer.see(event, now):
             if span.phase is Phase.WHOLE:
@@ -83,6 +87,12 @@ class Measures:
             else:
                 labels = (span.phase.value,)
                 yield Measurement(instruments.FAILOVER_PHASE_SECONDS, span.seconds, labels)
+
+    def _of_begin(self, event: Event) -> Iterator[Measurement]:
+        """A Redis that is heard of for the first time has no link yet."""
+        if isinstance(event, OfRedis) and event.features not in self._heard_of:
+            self._heard_of.add(event.features)
+            yield from map(self._link_up, Lane)
 
     def _of_service(self, event: Event) -> tuple[Measurement, ...]:
         match event:
@@ -147,8 +157,10 @@ class Measures:
                 known.setdefault(new, False)
 
     def _link_up(self, lane: str) -> Measurement:
-        known = self._links[lane].values()
-        return Measurement(instruments.LINK_UP, bool(known) and all(known), (str(lane),))
+        known = self._links[lane]
+        linked = self._heard_of <= {features for features, _ in known}
+        up = bool(known) and linked and all(known.values())
+        return Measurement(instruments.LINK_UP, up, (str(lane),))
 
 
 def zeros() -> Iterator[Measurement]:

@@ -54,7 +54,8 @@ class OpenTelemetry:
         self._clock = clock
         self._measures = Measures()
         self._timer = FailoverTimers()
-        self._failover: SpanContext | None = None
+        self._failovers: dict[tuple[str, ...], SpanContext] = {}
+        """The last of each Redis, by the features whose it is."""
         self._made = {each: self._make(each) for each in INSTRUMENTS}
         self._decisions = Decisions(self._counter)
         for at_first in zeros():
@@ -129,22 +130,23 @@ class OpenTelemetry:
             if span.phase is Phase.WHOLE:
                 # Nothing that happens to be under way has caused it: it is a trace of its own.
                 root = self._started("failover", span, epoch, Context())
-                self._failover = root.get_span_context()
+                self._failovers[span.features] = root.get_span_context()
                 root.end(_nanos(span.ended + epoch))
-        parent = Context()
-        if self._failover is not None:
-            parent = trace.set_span_in_context(NonRecordingSpan(self._failover), parent)
         for span in spans:
             if span.phase is not Phase.WHOLE:
+                parent = Context()
+                if (failover := self._failovers.get(span.features)) is not None:
+                    parent = trace.set_span_in_context(NonRecordingSpan(failover), parent)
                 told = self._started(f"failover {span.phase}", span, epoch, parent)
                 told.end(_nanos(span.ended + epoch))
 
     def _started(self, name: str, span: Span, epoch: float, parent: Context) -> trace.Span:
+        whose = {"features": ",".join(span.features)} if span.features else {}
         return self._tracer.start_span(
             name,
             context=parent,
             start_time=_nanos(span.began + epoch),
-            attributes=self._attributes,
+            attributes=self._attributes | whose,
         )
 
 

@@ -56,8 +56,10 @@ class Wish:
             said["state"], _, said["target"] = target.partition(" ")
         if verb == "switchover" and target.partition(" ")[0] in set(Feature):
             said["of"], _, said["target"] = target.partition(" ")
+        meant = said.get("of", "")
         said |= {name: form[name].strip() for name in FIELDS if name in form}
-        if said.get("of", "") not in {"", *Feature}:
+        of = said.get("of", "")
+        if (meant and of != meant) or (of and (verb != "switchover" or of not in set(Feature))):
             return None
         return cls(verb, **said)  # type: ignore[arg-type]  # in _VERBS
 
@@ -185,14 +187,27 @@ def of_sessions(wish: Wish, status: Status) -> Question:
     )
 
 
-def of_switchover(old: str, new: str | None, *, shard: bool) -> Question:
-    """Before a primary hands over while it lives."""
+def of_switchover(
+    old: str, new: str | None, *, shard: bool, features: tuple[str, ...] = ()
+) -> Question:
+    """Before a primary hands over while it lives.
+
+    Args:
+        old: what it is called.
+        new: the same of its heir; None where that is not known yet.
+        shard: whether others go on being written.
+        features: those whose Redis it is; empty where it is that of all.
+    """
     heir = new or "whichever replica the Sentinels choose"
+    concerned = features or tuple(Feature)
+    meanwhile = "Limits are decided meanwhile. " if Feature.LIMITS in concerned else ""
+    meanwhile += "Known revocations hold. " if Feature.TOKENS in concerned else ""
+    whose = f", in the Redis of {', '.join(features)}" if features else ""
     return Question(
-        f"Hand over from {old} to {new or 'a replica'}?",
+        f"Hand over from {old} to {new or 'a replica'}{whose}?",
         f"Writes are held, the replicas catch up, and {heir} becomes primary; {old} follows it.",
-        f"Whoever writes{' to this shard' if shard else ''} waits about a second. "
-        "Limits are decided meanwhile, known revocations hold, and nothing acknowledged is lost.",
+        f"Whoever writes{' to this shard' if shard else ' there' if features else ''} waits about "
+        f"a second. {meanwhile}Nothing acknowledged is lost.",
         "One to three seconds; until then it is undone where it cannot go on.",
         "Yes: hand over once more.",
         "Hand over",

@@ -13,7 +13,7 @@ from ...link.aside import aside
 from ...ops.failover import Phase, SwitchoverReport, switch_over
 from ...ops.report import Status
 from ...ops.targets import ClusterTarget, Target, target_of
-from ...settings import Feature
+from ...settings import Feature, Settings
 from ...state.shared import SharedState
 from ...telemetry.words import Told
 from . import acts
@@ -58,7 +58,9 @@ class Handover:
         done = report.progress
         old = self._name(str(done.old)) if done.old else "the primary"
         new = self._name(str(done.new)) if done.new else None
-        question = acts.of_switchover(old, new, shard=isinstance(target, ClusterTarget))
+        question = acts.of_switchover(
+            old, new, shard=isinstance(target, ClusterTarget), features=self._features(wish)
+        )
         if report.status is Status.OK:
             return question
         reasons = "; ".join([report.headline.partition(": ")[2], *done.notes])
@@ -75,7 +77,7 @@ class Handover:
                 Act(
                     actor=self._operator,
                     action="failover",
-                    target=f"{wish.of} {wish.target}".strip(),
+                    target=" ".join([", ".join(self._features(wish)), wish.target]).strip(),
                     reason=reason,
                     outcome=outcome,
                     via="dashboard",
@@ -98,8 +100,16 @@ class Handover:
             on_phase=lambda phase: None if dry_run else self._worktop.say(_TOLD[phase]),
         )
 
+    def _settings(self, wish: Wish) -> Settings:
+        return self._state.settings.of(Feature(wish.of) if wish.of else None)
+
+    def _features(self, wish: Wish) -> tuple[str, ...]:
+        """Those whose Redis is meant; none where it is that of all."""
+        each = self._state.settings.each_redis()
+        return each.get(self._settings(wish), ()) if len(each) > 1 else ()
+
     async def _target(self, wish: Wish) -> Target:
-        settings = self._state.settings.of(Feature(wish.of) if wish.of else None)
+        settings = self._settings(wish)
         target = await aside("login", lambda: target_of(settings))
         if target is None:
             raise SettingsError("there is no Redis, and so nobody to hand over to")

@@ -102,7 +102,7 @@ def health(picture: Picture) -> Html:
 def _since(picture: Picture) -> Html | None:
     if len(picture.reigns) != 1:
         return None
-    (reign,) = picture.reigns.values()
+    (reign,) = picture.reigns
     words = "Primary since " if reign.began_here else "Primary at least since "
     return tag("p", words, clock_time(reign.since), class_="quiet")
 

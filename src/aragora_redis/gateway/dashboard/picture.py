@@ -97,7 +97,7 @@ class Picture:
     Attributes:
         ongoing: the outages that have not ended, the oldest first.
         over: the last that have, the newest first.
-        reigns: the primaries, by address.
+        reigns: the primaries.
         meanwhile: decisions on rate limits since the first of the last outages began, by source.
         figures: what is counted, by all workers together.
         sights: what the servers of each Redis say.
@@ -111,7 +111,7 @@ class Picture:
     instance: str = ""
     ongoing: tuple[Interruption, ...] = ()
     over: tuple[Interruption, ...] = ()
-    reigns: Mapping[str, Reign] = field(default_factory=dict)
+    reigns: tuple[Reign, ...] = ()
     meanwhile: Mapping[str, int] = field(default_factory=dict)
     figures: Figures = field(default_factory=Figures)
     journal: tuple[Entry, ...] = ()

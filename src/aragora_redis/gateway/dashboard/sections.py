@@ -49,7 +49,9 @@ def facts(picture: Picture) -> Html:
     }
     for scene in picture.scenes:
         shown |= _redis(scene)
-    fleet = [each for sight in picture.sights for each in sight.fleet]
+    several = any(len(sight.fleet) > 1 for sight in picture.sights)
+    # Two ways to one Redis show the same.
+    fleet = dict.fromkeys(each for sight in picture.sights for each in sight.fleet)
     return join(
         (
             tag("h2", "This instance", tag("small", f" {picture.instance}"), id="facts-title"),
@@ -63,7 +65,7 @@ def facts(picture: Picture) -> Html:
                 class_="figures",
             ),
             _workers(picture),
-            _fleet(fleet) if len(fleet) > len(picture.sights) else None,
+            _fleet(fleet) if several else None,
         )
     )
 

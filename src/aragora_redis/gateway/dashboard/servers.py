@@ -79,13 +79,14 @@ class Servers:
         self._target: Target | None = None
         self._keeps = not {Feature.TOKENS, Feature.SESSIONS}.isdisjoint(features)
         self._sight = Sight(features=() if alone else features)
+        whose = "" if alone else f" of {', '.join(features)}"
         self._seen: Survey | None = None
         self._behind: dict[str, deque[int | None]] = {}
         self._look = Look(
-            "the servers", self._ask, every=LOOK_EVERY, clock=clock, seen=self._take_in
+            f"the servers{whose}", self._ask, every=LOOK_EVERY, clock=clock, seen=self._take_in
         )
         self._examine = Look(
-            "what is wrong",
+            f"what is wrong{whose}",
             self._ask_in_full,
             every=EXAMINE_EVERY,
             clock=clock,
@@ -160,7 +161,7 @@ class Servers:
             return
         from ...ops.doctor import examine  # noqa: PLC0415 - a gateway starts without it
 
-        found = examine(replace(seen, keeps=self._keeps))
+        found = examine(replace(seen, keeps=self._keeps)).named(self._settings.variable)
         # What is found is mended soon, or said to be.
         self._examine.every = EXAMINE_AGAIN if found.diagnoses else EXAMINE_EVERY
         self._sight = replace(self._sight, examination=found, fleet=seen.instances)

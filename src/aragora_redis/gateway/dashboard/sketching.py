@@ -11,6 +11,7 @@ from ...ops.cluster_verdict import shards_of
 from ...ops.cluster_view import told_slots
 from ...ops.overview import Server
 from ...ops.survey import NodeSurvey, Survey
+from ...settings import Feature
 from ...state.status import RedisStatus
 from .picture import Picture, Scene
 from .sketch import Box, Condition, Part, Sketch, Tie
@@ -56,8 +57,10 @@ def _gateway(picture: Picture, scene: Scene) -> Box:
     condition, words = conditions[redis.health]
     shards = redis.mode == "cluster"
     if shards and condition != "well":
-        lost, all_of_it = scene.of_it(picture.ongoing), scene.of_it(picture.reigns.values())
+        lost, all_of_it = scene.of_it(picture.ongoing), scene.of_it(picture.reigns)
         words = "decides in part alone" if len(lost) < len(all_of_it) else words
+    if redis.features and {Feature.LIMITS, Feature.CIRCUITS}.isdisjoint(redis.features):
+        words = words.replace("decides", "works")  # what is kept there decides nothing
     if redis.mode == "embedded":
         words = "holds the state itself"
     return Box(

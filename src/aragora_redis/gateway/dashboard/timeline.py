@@ -111,9 +111,9 @@ class Timelines:
         return tuple(reversed(ended[-KEPT:]))
 
     @property
-    def reigns(self) -> Mapping[str, Reign]:
-        """The primaries, by address."""
-        return {at: reign for each in self._each.values() for at, reign in each.reigns.items()}
+    def reigns(self) -> tuple[Reign, ...]:
+        """The primaries."""
+        return tuple(reign for each in self._each.values() for reign in each.reigns.values())
 
     def see(self, event: Event, now: Instant) -> None:
         """Take in an event."""

@@ -102,14 +102,18 @@ def _of_primary(picture: Picture) -> str:
 def _outcome(picture: Picture) -> Html:
     """What is done by hand; always there, so that a change of it is read out."""
     doing = picture.doing
-    trouble = next((each.trouble for each in picture.sights if each.trouble is not None), None)
+    troubles = [
+        f"{each.title}: {each.sight.trouble}" if each.features else each.sight.trouble
+        for each in picture.scenes
+        if each.sight.trouble is not None
+    ]
     if picture.lab is not None and picture.lab.trouble is not None:
-        trouble = picture.lab.trouble
+        troubles = [picture.lab.trouble]
     level, text = "info", ""
     if doing.working is not None:
         text = f"Under way: {doing.working} …"
-    elif trouble is not None:
-        level, text = "error", trouble
+    elif troubles:
+        level, text = "error", "; ".join(troubles)
     elif doing.said is not None:
         level, text = level_of(doing.said.level), doing.said.text
     return tag("p", text, class_="outcome", role="status", data_level=level, hidden=not text)

@@ -62,6 +62,11 @@ class Examination:
             ),
         )
 
+    def named(self, variable: Callable[[str], str]) -> Examination:
+        """The same, with the variables that lead to this Redis; see `Settings.variable`."""
+        told = tuple(replace(each, fix=variable(each.fix)) for each in self.diagnoses)
+        return replace(self, diagnoses=told)
+
     @property
     def status(self) -> Status:
         """That of the worst."""
