@@ -209,6 +209,22 @@ def test_an_outage_of_a_primary_that_was_never_known_is_of_its_redis_alone():
     assert "Without the primary of tokens, sessions for 0" in health(picture)
 
 
+def test_an_outage_of_the_revocations_alone_says_nothing_of_limits():
+    def told(*features):
+        return health(apart(ongoing=(Interruption(features=features, began=NOW, lost=""),)))
+
+    limits, revocations = "limits are decided by the outage policy", "Known revocations hold"
+    of_tokens, of_limits = told("tokens", "sessions"), told("limits", "circuits")
+    assert (limits in of_tokens, revocations in of_tokens) == (False, True)
+    assert (limits in of_limits, revocations in of_limits) == (True, False)
+    assert limits in told()
+    degraded = replace(apart().status.redis[0], health="degraded", reason="no answer")
+    status = structs.replace(apart().status, health="degraded", redis=(degraded,))
+    assert "The Redis of tokens, sessions cannot be used: no answer" in health(
+        Picture(status=status, at=NOW)
+    )
+
+
 def test_several_redis_are_told_apart_on_the_page():
     said = sections(apart(), Role.ADMIN)
     page = "".join(said.values())

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from ...settings import Feature
 from ...state.status import worst_of
 from .markup import Child, Html, join, tag
 from .phases import bar
@@ -50,7 +51,9 @@ def headline(picture: Picture) -> Headline:
         who = "nodes of the cluster" if clustered else "Sentinels"
         return Headline("busy", "Failing over", f"The {who} miss a primary and are replacing it.")
     if status.health == "degraded":
-        return Headline("bad", "Degraded", f"Redis cannot be used: {status.reason}")
+        worst = worst_of(status.each_redis)
+        which = f"The Redis of {', '.join(worst.features)}" if worst.features else "Redis"
+        return Headline("bad", "Degraded", f"{which} cannot be used: {worst.reason}")
     if not status.ready:
         return Headline("busy", "Starting", "The revocations are not loaded yet.")
     return Headline("good", "Healthy", _takes_writes(picture))
@@ -140,17 +143,21 @@ def interruption(it: Interruption, picture: Picture) -> Html:
 
 def _meanwhile(picture: Picture) -> Html:
     """Who has decided since the first of the last outages began."""
-    ongoing = bool(picture.ongoing)
     decided = [
         f"{number:,} {_MEANWHILE.get(source, source)}"
         for source, number in sorted(picture.meanwhile.items(), key=lambda each: -each[1])
     ]
-    limits = f"Limits decided here meanwhile: {', '.join(decided)}." if decided else None
-    if limits is None and ongoing:
-        limits = "Meanwhile limits are decided by the outage policy."
-    return tag(
-        "p", limits, " Known revocations hold." if ongoing else None, class_="quiet meanwhile"
-    )
+    said = [f"Limits decided here meanwhile: {', '.join(decided)}."] if decided else []
+    if not decided and _missed(picture, Feature.LIMITS):
+        said.append("Meanwhile limits are decided by the outage policy.")
+    if _missed(picture, Feature.TOKENS):
+        said.append("Known revocations hold.")
+    return tag("p", " ".join(said), class_="quiet meanwhile")
+
+
+def _missed(picture: Picture, feature: Feature) -> bool:
+    """Whether the Redis of a feature is away now."""
+    return any(not it.features or feature in it.features for it in picture.ongoing)
 
 
 def _elects(it: Interruption, picture: Picture) -> bool:
