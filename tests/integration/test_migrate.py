@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import redis
-from tests.integration.fleet import until
+from tests.integration.fleet import apart, until
 
 from aragora_redis.address import Address
 from aragora_redis.clock import SYSTEM_CLOCK
@@ -314,6 +314,23 @@ def test_the_command_says_what_is_wrong_and_changes_nothing(cli, standalone_lab,
     done, out, _ = cli("migrate", "plan", *where, *target, "--json")
     assert json.loads(out)["way"] in {"replication", None}
     assert secret not in out
+
+
+def test_the_target_may_be_the_redis_of_a_feature(cli, standalone_lab, sentinel_lab):
+    """What the common variables lead to is the source, which the features leave one by one."""
+    single = standalone_lab.env()
+    source = {
+        name.replace("ARAGORA_REDIS_", "ARAGORA_MIGRATE_FROM_"): text
+        for name, text in single.items()
+        if name.startswith("ARAGORA_REDIS_")
+    }
+    env = single | source | apart(sentinel_lab, "TOKENS")
+    done, out, err = cli("migrate", "plan", "--of", "tokens", "--json", **env)
+    assert done < 2, (out, err)
+    primary = sentinel_lab.node("primary").address
+    assert any(str(primary) in json.dumps(each) for each in json.loads(out)["target"])
+    done, out, err = cli("migrate", "plan")
+    assert done == 2, "to where it is already"
 
 
 def takes(client, key):

@@ -30,10 +30,10 @@ from ..ops.migrate.report import MigrationReport
 from ..ops.migrate.steps import Copied
 from ..ops.report import Status
 from ..ops.targets import StandaloneTarget, target_of
-from ..settings import from_env
+from ..settings import Feature, Settings, from_env
 from ..settings.urls import REDIS_PORT
 from . import output
-from .deployment import OfLab, demand_target, settings_of
+from .deployment import OfFeature, OfLab, demand_target, settings_of
 from .ending import unless_ended
 from .options import AsJson, named
 
@@ -84,6 +84,7 @@ def plan(
     source: Source = None,
     from_lab: SourceLab = None,
     lab: OfLab = None,
+    of: OfFeature = None,
     journal: JournalFile = DEFAULT,
     way: Wanted = None,
     overwrite: Overwrite = False,
@@ -99,7 +100,7 @@ def plan(
         made = _migrating(
             source,
             from_lab,
-            lab,
+            _target(lab, of),
             journal,
             lambda each, _: each.plan(way=way, overwrite=overwrite),
             changes=False,
@@ -121,6 +122,7 @@ def run(
     source: Source = None,
     from_lab: SourceLab = None,
     lab: OfLab = None,
+    of: OfFeature = None,
     journal: JournalFile = DEFAULT,
     way: Wanted = None,
     overwrite: Overwrite = False,
@@ -143,7 +145,7 @@ def run(
         _migrating(
             source,
             from_lab,
-            lab,
+            _target(lab, of),
             journal,
             lambda each, _: each.run(
                 way=way, overwrite=overwrite, move=move, writers_stopped=writers_stopped
@@ -159,6 +161,7 @@ def verify(
     source: Source = None,
     from_lab: SourceLab = None,
     lab: OfLab = None,
+    of: OfFeature = None,
     journal: JournalFile = DEFAULT,
     tolerance: Annotated[
         float, typer.Option(min=0, help="Seconds by which times to live may differ.")
@@ -181,7 +184,7 @@ def verify(
     found = _migrating(
         source,
         from_lab,
-        lab,
+        _target(lab, of),
         journal,
         lambda each, told: each.verify(
             tolerance=tolerance,
@@ -210,6 +213,7 @@ def rollback(
     source: Source = None,
     from_lab: SourceLab = None,
     lab: OfLab = None,
+    of: OfFeature = None,
     journal: JournalFile = DEFAULT,
     writers_stopped: Stopped = False,
     as_json: AsJson = False,
@@ -222,7 +226,7 @@ def rollback(
         _migrating(
             source,
             from_lab,
-            lab,
+            _target(lab, of),
             journal,
             lambda each, _: each.rollback(writers_stopped=writers_stopped),
         ),
@@ -236,6 +240,7 @@ def commit(
     source: Source = None,
     from_lab: SourceLab = None,
     lab: OfLab = None,
+    of: OfFeature = None,
     journal: JournalFile = DEFAULT,
     without: Annotated[
         list[str] | None,
@@ -255,7 +260,13 @@ def commit(
     """
     gone = [Address.parse(each, default_port=REDIS_PORT) for each in without or ()]
     _tell(
-        _migrating(source, from_lab, lab, journal, lambda each, _: each.commit(without=gone)),
+        _migrating(
+            source,
+            from_lab,
+            _target(lab, of),
+            journal,
+            lambda each, _: each.commit(without=gone),
+        ),
         as_json=as_json,
     )
 
@@ -263,19 +274,18 @@ def commit(
 def _migrating(
     source: str | None,
     from_lab: Path | None,
-    lab: Path | None,
+    target: Settings,
     journal: Path,
     work: Callable[[Migration, _Told], Coroutine[Any, Any, T]],
     *,
     changes: bool = True,
 ) -> T | MigrationReport:
     """Do the work, which changes servers or only looks at them; or what to say if it is ended."""
-    settings = settings_of(lab)
     with _Told() as told:
         migration = Migration(
             _source(source, from_lab),
-            demand_target(settings),
-            prefix=settings.prefix,
+            demand_target(target),
+            prefix=target.prefix,
             path=journal,
             clock=SYSTEM_CLOCK,
             on_step=told.step,
@@ -291,6 +301,10 @@ def _migrating(
             "was changed"
         )
     return MigrationReport(Status.CRITICAL, f"CRITICAL: interrupted: {became}")
+
+
+def _target(lab: Path | None, of: Feature | None) -> Settings:
+    return settings_of(lab).of(of)
 
 
 async def _stoppable(work: Coroutine[Any, Any, T]) -> T | None:
