@@ -18,14 +18,14 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import cycle, product
 from pathlib import Path
 from typing import Any
 
 from aragora_redis.errors import LabError
 
 from . import report, resources, settable
-from .drill import OUTAGES, Plan, Result, run
+from .drill import APART, OUTAGES, Plan, Result, run
 from .figures import Figures, figures, merged
 from .nemesis import EXTINGUISH, FAULTS, NEED_SETTABLE, offered
 from .verdict import AT_ONCE, Expectations, Violation
@@ -40,11 +40,11 @@ def plans(
 ) -> Iterator[Plan]:
     """The drills of a soak, without end: the same for the same arguments.
 
-    Each mode comes with each outage policy in turn. What kills all clients comes last, since they
-    are to live long.
+    Each mode comes with each outage policy in turn; then all of them once more with features that
+    have a Redis of their own. What kills all clients comes last, since they are to live long.
     """
     chance = random.Random(seed)
-    while True:
+    for apart in cycle(("", *APART)):
         for outage, mode in product(OUTAGES, modes):
             faults_here = set(offered(mode))
             last = sorted(EXTINGUISH & faults_here)
@@ -56,6 +56,7 @@ def plans(
                 seed=own,
                 mode=mode,
                 outage=outage,
+                apart=apart,
                 spared=SPARED,
                 at_once=at_once,
             )
@@ -89,7 +90,8 @@ async def soak(drills: Iterator[Plan], until: float, directory: Path) -> int:
     while time.monotonic() < until:
         plan = next(drills)
         here = directory / f"{plan.mode}-{plan.seed}"
-        say(f"{plan.mode}, {plan.outage}, seed {plan.seed}: {' '.join(plan.faults)}")
+        whose = f", {plan.apart} apart" if plan.apart else ""
+        say(f"{plan.mode}, {plan.outage}{whose}, seed {plan.seed}: {' '.join(plan.faults)}")
         try:
             result = await run(plan, here)
         except (LabError, TimeoutError, ChildProcessError) as error:

@@ -18,6 +18,7 @@ def test_a_soak_is_the_same_for_the_same_seed_and_takes_turns():
     assert [plan.mode for plan in one] == ["sentinel", "cluster"] * 2 + ["sentinel"]
     assert [plan.outage for plan in one] == [OUTAGES[0]] * 2 + [OUTAGES[1]] * 2 + [OUTAGES[0]]
     assert all(set(plan.faults) <= set(FAULTS[plan.mode]) for plan in one)
+    assert [plan.apart for plan in one] == [""] * 4 + ["limits"]
     assert len({plan.seed for plan in one}) == 5
     assert one != list(islice(plans(8, ["sentinel", "cluster"], 5), 4))
 
