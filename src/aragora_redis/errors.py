@@ -226,7 +226,7 @@ class OverloadedError(OutageError):
 
 
 class DeadlineError(OutageError):
-    """The deadline passed before the operation was sent."""
+    """The deadline passed before the operation was sent, or before it reached Redis."""
 
 
 class RefusedError(OutageError):

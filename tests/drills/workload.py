@@ -83,7 +83,8 @@ class Workload:
     # --- operations ---------------------------------------------------------------------
 
     async def check(self, policy: str, subject: str) -> None:
-        with self._recorder.call("check", policy, slot=self._subject.limit_slot(subject)) as call:
+        slot, counts = self._subject.limit_slot(subject), policy == COUNTED
+        with self._recorder.call("check", policy, early=counts, slot=slot) as call:
             if (
                 checked := await self._tried(call, self._subject.check(policy, subject))
             ) is not None:

@@ -14,6 +14,7 @@ from aragora_redis.errors import (
     LinkDownError,
     OutcomeUnknownError,
     OverloadedError,
+    Ran,
     RefusedError,
     UnexpectedReplyError,
 )
@@ -114,6 +115,17 @@ async def test_i5_nor_does_one_that_finds_nothing_to_do():
         await Links(UNKNOWN, b"7").run(refuses=is_gone)
     assert await Links(UNKNOWN, b"8").run(refuses=is_gone) == 8
     assert await Links(b"7").run(refuses=is_gone) == 7
+
+
+async def test_what_reached_redis_too_late_missed_its_deadline():
+    """No outage: whoever tries by itself where there is none must not do so for this."""
+    late = RefusedError("LATE", "late")
+    with pytest.raises(DeadlineError) as missed:
+        await Links(late, usable=False).run()
+    assert missed.value.ran is Ran.NO
+    assert await Links(late, 7).run() == 7, "a fresh sample of the clock cures it"
+    with pytest.raises(RefusedError):
+        await Links(RefusedError("NOREPLICAS", "refused"), usable=False).run()
 
 
 async def test_i5_an_effect_is_never_repeated():

@@ -100,11 +100,11 @@ class Executor:
             if isinstance(failed, OutcomeUnknownError):
                 unknown = unknown or failed
             if self._over(operation, failed) or self._clock.monotonic() >= until:
-                raise unknown or failed
+                raise unknown or _missed(failed)
             holder = self._elsewhere(failed) if asking is None else None
             refusals += isinstance(failed, RefusedError)
             if not await self._may_go_on(operation, holder, refusals, until):
-                raise unknown or self._up_to_date(failed, operation)
+                raise unknown or self._up_to_date(_missed(failed), operation)
 
     def _lead(self, operation: Operation[T]) -> Route | None:
         return self._routing.lead(operation.slot if self._by_slot else None)
@@ -197,6 +197,13 @@ class Executor:
         if isinstance(failed, LinkDownError) and lane is not None and lane.down is not None:
             return lane.refusal()
         return failed
+
+
+def _missed(failed: AragoraRedisError) -> AragoraRedisError:
+    """That a call came too late says nothing against Redis, which has answered."""
+    if isinstance(failed, RefusedError) and failed.code == "LATE":
+        return DeadlineError("the deadline passed before Redis got what was sent")
+    return failed
 
 
 def _believe(operation: Operation[T], result: T, unknown: OutcomeUnknownError) -> None:
