@@ -74,8 +74,9 @@ async def _off(stage: Stage, name: str, of: Victim, by: float) -> AsyncIterator[
     async with stage.band(name, of, loses=None, ahead=abs(by), heard=not over):
         stage.recorder.happened("clock", value=by)
         yield
-        if over:
-            await asyncio.sleep(TIME_EVERY)  # until it is noticed that it was set right
+        # Until it is noticed that it was set right. Once a second the server looks whom it has not
+        # heard of for too long (`timeout`, replicas): by a clock that went ahead that is everybody.
+        await asyncio.sleep(TIME_EVERY)
 
 
 async def _begin_meanwhile(stage: Stage, by: float) -> None:
