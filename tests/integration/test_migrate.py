@@ -317,7 +317,7 @@ def test_the_command_says_what_is_wrong_and_changes_nothing(cli, standalone_lab,
 
 
 def test_the_target_may_be_the_redis_of_a_feature(cli, standalone_lab, sentinel_lab):
-    """What the common variables lead to is the source, which the features leave one by one."""
+    """What others have too is not taken from them."""
     single = standalone_lab.env()
     source = {
         name.replace("ARAGORA_REDIS_", "ARAGORA_MIGRATE_FROM_"): text
@@ -325,12 +325,22 @@ def test_the_target_may_be_the_redis_of_a_feature(cli, standalone_lab, sentinel_
         if name.startswith("ARAGORA_REDIS_")
     }
     env = single | source | apart(sentinel_lab, "TOKENS")
+    for command in ("plan", "run"):
+        done, out, err = cli("migrate", command, "--of", "tokens", **env)
+        assert done == 2
+        assert "is the Redis of sessions, limits, circuits too" in out + err
+        assert "tokens export" in out + err
+    assert takes(connect_to(standalone_lab), "still")
+    env = apart(sentinel_lab, "TOKENS", "SESSIONS", "RATE_LIMIT", "CIRCUITS")
     done, out, err = cli("migrate", "plan", "--of", "tokens", "--json", **env)
     assert done < 2, (out, err)
     primary = sentinel_lab.node("primary").address
     assert any(str(primary) in json.dumps(each) for each in json.loads(out)["target"])
-    done, out, err = cli("migrate", "plan")
-    assert done == 2, "to where it is already"
+
+
+def connect_to(lab):
+    node = lab.node("redis-0")
+    return redis.Redis(node.address.host, node.port, password=lab.password(node), socket_timeout=5)
 
 
 def takes(client, key):

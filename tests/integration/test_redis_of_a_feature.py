@@ -8,6 +8,7 @@ import time
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+from tests.gateways import client_of
 from tests.integration.fleet import apart, until
 from tests.integration.past import give_past
 
@@ -152,6 +153,40 @@ async def test_without_the_redis_of_the_tokens_all_else_goes_on(pair):
         assert told[-1].features == ("tokens",)
         await until(lambda: two.tokens.is_revoked({"jti": "later"}))
         await until(lambda: two.status().health == one.status().health == "healthy")
+
+
+async def test_what_ends_with_an_instance_is_said(pair, caplog, tmp_path):
+    """Acknowledged here alone, in a process that stops before there is a Redis again."""
+    _, own, env = pair
+    env |= apart(own, "TOKENS")
+    async with ready(env) as (state,):
+        await asyncio.to_thread(own.kill, "redis-0")
+        receipt = await state.tokens.revoke("lost", expires_at=time.time() + 600)
+        assert (receipt.level.word, receipt.outbox) == ("local", "memory")
+    (said,) = [each for each in caplog.messages if "end with this process" in each]
+    assert said.startswith("1 revocations that were acknowledged here alone reached no Redis")
+    assert "ARAGORA_TOKENS_OUTBOX" in said
+    caplog.clear()
+    await asyncio.to_thread(own.start_all)
+    async with ready(env | {"ARAGORA_TOKENS_OUTBOX": str(tmp_path / "outbox")}) as (state,):
+        await asyncio.to_thread(own.kill, "redis-0")
+        receipt = await state.tokens.revoke("kept", expires_at=time.time() + 600)
+        assert receipt.outbox == "disk"
+    assert not [each for each in caplog.messages if "end with this process" in each]
+
+
+async def test_the_end_of_all_sessions_says_where_it_is_known(pair):
+    _, own, env = pair
+    state = SharedState.from_env(env | apart(own, "TOKENS"))
+    admin = {"Authorization": f"Bearer {env['ARAGORA_ADMIN_TOKEN']}"}
+    async with client_of(state) as client:
+        await until(lambda: state.ready)
+        body = {"confirm": "everybody"}
+        ended = await client.post("/v1/sessions/end-all", json=body, headers=admin)
+        assert (ended.status_code, ended.json()) == (200, {"level": "primary"})
+        await asyncio.to_thread(own.kill, "redis-0")
+        ended = await client.post("/v1/sessions/end-all", json=body, headers=admin)
+        assert (ended.status_code, ended.json()) == (202, {"level": "local"}), "here alone"
 
 
 async def test_what_is_to_be_corrected_is_named_as_it_was_set(pair, sentinel_lab):

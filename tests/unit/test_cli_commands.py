@@ -217,6 +217,16 @@ def test_a_file_that_opens_and_cannot_be_read_is_named(capsys, monkeypatch, argu
     assert "/proc/self/mem: Input/output error" in failed(capsys, *arguments.split())
 
 
+@pytest.mark.parametrize("words", ["--of tokns", "--deadline 0", "--nonsense"])
+def test_a_check_that_is_misspelt_is_unknown_to_a_monitor(words):
+    with pytest.raises(SystemExit) as end:
+        run(["health", *words.split()])
+    assert end.value.code == 3, "2 would be an outage"
+    with pytest.raises(SystemExit) as end:
+        run(["doctor", *words.split()])
+    assert end.value.code == 2
+
+
 def test_health_of_a_lab_that_is_not_there_is_unknown_to_a_monitor(call):
     answer = call("health", "--lab", "nowhere")
     assert answer.exit_code == 3

@@ -296,6 +296,7 @@ async def test_sessions_end_by_handle_all_but_one_and_for_everybody(client):
     refused = await client.post("/v1/sessions/end-all", json=body, headers=AS_GATEWAY)
     assert refused.status_code == 403
     assert (await client.post("/v1/sessions/end-all", json={})).status_code == 422
-    assert (await client.post("/v1/sessions/end-all", json=body)).json() == {"level": "local"}
+    ended = await client.post("/v1/sessions/end-all", json=body)
+    assert (ended.status_code, ended.json()) == (200, {"level": "local"}), "there is no Redis"
     named = {"X-Session-Id": other["id"]}
     assert (await client.get("/v1/sessions", headers=named)).status_code == 404

@@ -10,6 +10,7 @@ from importlib.metadata import version as installed_version
 from typing import Annotated, NoReturn
 
 import typer
+from typer.exceptions import TyperException
 
 from ..errors import AragoraRedisError
 from . import output
@@ -89,8 +90,8 @@ def _root(
 def run(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command, by default that of the process's arguments, and exit with its code.
 
-    1 is an error that was told, unless the command has another code for it, and 2 a command line
-    that cannot be meant. What was found or done and cannot be told is an error too.
+    1 is an error that was told, and 2 a command line that cannot be meant, unless the command has
+    another code for them. What was found or done and cannot be told is an error too.
     """
     given = sys.argv[1:] if arguments is None else arguments
     named = next((word for word in given if not word.startswith("-")), "")
@@ -104,6 +105,8 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
         what = error.filename or "what was found or done cannot be told"
         output.error(f"{what}: {error.strerror}")
     except SystemExit as end:
+        if isinstance(end.__context__, TyperException) and named in COMMANDS:
+            sys.exit(COMMANDS[named].misused)
         # A pipe that nobody reads any more. Typer says 1, and nothing, of whatever command.
         if not isinstance(end.__context__, BrokenPipeError):
             raise

@@ -18,12 +18,15 @@ class Command(NamedTuple):
         summary: the first sentence of its help.
         failed: the exit code of an error that was told; 2 where 1 stands for something that was
             done.
+        misused: that of a command line that cannot be meant; of a plugin of monitors 3, for 2 is
+            an outage to them.
     """
 
     module: str
     name: str
     summary: str
     failed: int = 1
+    misused: int = 2
 
 
 COMMANDS: Final[Mapping[str, Command]] = {
@@ -51,6 +54,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
         "health",
         "health",
         "Check the configured Redis, its replicas and its Sentinels: one line, then details.",
+        misused=3,
     ),
     "doctor": Command(
         "doctor",

@@ -30,7 +30,7 @@ from ..ops.migrate.report import MigrationReport
 from ..ops.migrate.steps import Copied
 from ..ops.report import Status
 from ..ops.targets import StandaloneTarget, target_of
-from ..settings import Feature, Settings, from_env
+from ..settings import Feature, Settings, Standalone, from_env
 from ..settings.urls import REDIS_PORT
 from . import output
 from .deployment import OfFeature, OfLab, demand_target, settings_of
@@ -100,10 +100,12 @@ def plan(
         made = _migrating(
             source,
             from_lab,
-            _target(lab, of),
+            lab,
             journal,
             lambda each, _: each.plan(way=way, overwrite=overwrite),
+            of=of,
             changes=False,
+            begins=True,
         )
     except NoPlanError as error:
         made = MigrationReport(Status.CRITICAL, f"CRITICAL: {error}")
@@ -145,11 +147,13 @@ def run(
         _migrating(
             source,
             from_lab,
-            _target(lab, of),
+            lab,
             journal,
             lambda each, _: each.run(
                 way=way, overwrite=overwrite, move=move, writers_stopped=writers_stopped
             ),
+            of=of,
+            begins=True,
         ),
         as_json=as_json,
     )
@@ -184,7 +188,7 @@ def verify(
     found = _migrating(
         source,
         from_lab,
-        _target(lab, of),
+        lab,
         journal,
         lambda each, told: each.verify(
             tolerance=tolerance,
@@ -194,6 +198,7 @@ def verify(
                 Copied("keys compared", counted.done, counted.total)
             ),
         ),
+        of=of,
         changes=False,
     )
     if isinstance(found, MigrationReport):
@@ -226,9 +231,10 @@ def rollback(
         _migrating(
             source,
             from_lab,
-            _target(lab, of),
+            lab,
             journal,
             lambda each, _: each.rollback(writers_stopped=writers_stopped),
+            of=of,
         ),
         as_json=as_json,
     )
@@ -263,9 +269,10 @@ def commit(
         _migrating(
             source,
             from_lab,
-            _target(lab, of),
+            lab,
             journal,
             lambda each, _: each.commit(without=gone),
+            of=of,
         ),
         as_json=as_json,
     )
@@ -274,16 +281,26 @@ def commit(
 def _migrating(
     source: str | None,
     from_lab: Path | None,
-    target: Settings,
+    lab: Path | None,
     journal: Path,
     work: Callable[[Migration, _Told], Coroutine[Any, Any, T]],
     *,
+    of: Feature | None,
     changes: bool = True,
+    begins: bool = False,
 ) -> T | MigrationReport:
-    """Do the work, which changes servers or only looks at them; or what to say if it is ended."""
+    """Do the work, which changes servers or only looks at them; or what to say if it is ended.
+
+    What `begins` a migration is refused where others stay with the source.
+    """
+    settings = settings_of(lab)
+    target = settings.of(of)
+    left = _source(source, from_lab)
+    if begins and lab is None:
+        _demand_unused(left, settings, target)
     with _Told() as told:
         migration = Migration(
-            _source(source, from_lab),
+            left,
             demand_target(target),
             prefix=target.prefix,
             path=journal,
@@ -303,8 +320,30 @@ def _migrating(
     return MigrationReport(Status.CRITICAL, f"CRITICAL: interrupted: {became}")
 
 
-def _target(lab: Path | None, of: Feature | None) -> Settings:
-    return settings_of(lab).of(of)
+def _demand_unused(source: Server, settings: Settings, target: Settings) -> None:
+    """Refuse to take from features the Redis that they are to stay with.
+
+    Raises:
+        SettingsError: they have the source, and not the target.
+    """
+    stay = [
+        feature
+        for own, features in settings.each_redis().items()
+        if own != target and _address(own) == source.address
+        for feature in features
+    ]
+    if stay:
+        raise SettingsError(
+            f"{source.address} is the Redis of {', '.join(stay)} too: a migration moves all that "
+            "it holds, and then it refuses writes",
+            remedy="give those features the target as well; to take the revocations alone "
+            "elsewhere, use `aragora-redis tokens export` and `tokens import`",
+        )
+
+
+def _address(settings: Settings) -> Address | Path | None:
+    topology = settings.topology
+    return topology.address if isinstance(topology, Standalone) else None
 
 
 async def _stoppable(work: Coroutine[Any, Any, T]) -> T | None:

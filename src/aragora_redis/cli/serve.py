@@ -75,7 +75,8 @@ def serve(
     configure_logging(settings.log_level, settings.log_format)
     from ..gateway.server import run, run_in_loop  # noqa: PLC0415 - what it needs is an extra
 
-    settings, tell = replace(settings, gateway=gateway), _tell(as_json=as_json)
+    settings = replace(settings, gateway=gateway)
+    tell = _tell(as_json=as_json or settings.log_format == "json")  # all of its lines are JSON then
     if gateway.workers > 1:
         from ..gateway.workers import run_workers  # noqa: PLC0415 - one alone needs none of it
 

@@ -274,13 +274,16 @@ def _add_ends(router: APIRouter, state: SharedState) -> None:
         """Give a session a new id: after each login and each change of what its user may do."""
         return await rotate(None, body, header)
 
-    @router.post("/sessions/end-all", dependencies=[needs(Role.ADMIN)])
-    async def end_all(body: Everybody, caller: Caller) -> EndBody:
-        """End all sessions of everybody that exist now."""
+    accepted = {"model": EndBody, "description": "In force here, and published as soon as may be"}
+
+    @router.post("/sessions/end-all", dependencies=[needs(Role.ADMIN)], responses={202: accepted})
+    async def end_all(body: Everybody, caller: Caller, response: Response) -> EndBody:
+        """End all sessions of everybody that exist now: 202 where not all replicas have it yet."""
         receipt = await sessions.end_all(reason=body.reason, actor=body.actor or caller)
+        if receipt.level < receipt.wanted:
+            response.status_code = HTTPStatus.ACCEPTED
         return EndBody.model_validate({"level": receipt.level.word})
 
-    accepted = {"model": EndBody, "description": "In force here, and published as soon as may be"}
     ended: dict[str, Any] = {
         "dependencies": [needs(Role.ADMIN)],
         "status_code": HTTPStatus.NO_CONTENT,

@@ -20,7 +20,7 @@ from ..operation import Runs
 from ..policies import Policies, load_policies
 from ..rate_limit.operations import reset_channel
 from ..rate_limit.share import FleetSize
-from ..settings import Feature, Settings, from_env
+from ..settings import Feature, Settings, from_env, names
 from ..times import Duration, in_seconds
 from ..tokens.entry import Entry
 from .differing import Differing
@@ -251,6 +251,7 @@ class SharedState:
         try:
             if self._connections is not None:
                 await self._connections.close()
+                self._warn_of_lost()
         finally:
             try:
                 if self._outbox is not None:
@@ -259,6 +260,17 @@ class SharedState:
                             await self._outbox.close()
             finally:
                 self._over = True
+
+    def _warn_of_lost(self) -> None:
+        """Say what ends with this process, unless a disk has it."""
+        lost = self.revocations.outbox_depth
+        if lost and (self._outbox is None or self._outbox.on_disk.waiting):
+            _log.error(
+                "%d revocations that were acknowledged here alone reached no Redis and end with "
+                "this process: %s keeps them on disk",
+                lost,
+                names.TOKENS_OUTBOX,
+            )
 
     def use_policies(self, policies: Policies) -> None:
         """Put other policies in force: at once, for all that is in use.

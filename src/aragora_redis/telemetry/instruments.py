@@ -412,7 +412,12 @@ READINGS = (
         "Since the issuer's keys were fetched, where they are published.",
         lambda status: status.keys_age,
     ),
-    _gauge("ready", "0 or 1", "Whether tokens can be judged.", lambda status: status.ready),
+    _gauge(
+        "ready",
+        "0 or 1",
+        "Whether the revocations were loaded: tokens can be judged unless these grow too old.",
+        lambda status: status.ready,
+    ),
     Reading(
         Instrument(
             "circuit_in_flight",

@@ -234,5 +234,6 @@ class Revocations:
 def _stale(age: float, setting: str) -> StaleError:
     return StaleError(
         f"the revocations are {age:.1f} s old",
-        remedy=f"{setting}=known would enforce what is known",
+        remedy="Redis was not heard for so long: /v1/status and `aragora-redis health` say why; "
+        f"{setting}=known would go on with what is known",
     )
