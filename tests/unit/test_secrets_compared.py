@@ -29,6 +29,7 @@ REVIEWED = {
     ("cli/doctor.py", "own == settings.of(Feature.TOKENS)"): "settings, secrets by `Secret.__eq__`",
     ("ops/desk/desk.py", "own != of_tokens"): "settings, secrets by `Secret.__eq__`",
     ("state/connections.py", "Feature.TOKENS in features"): "names a feature",
+    ("gateway/dashboard/acts.py", "Feature.TOKENS in concerned"): "names a feature",
     ("circuit/model.py", "token not in places"): "names a place, in our own process",
     ("gateway/dashboard/logins.py", "key.token == given"): "`Secret.__eq__`, in one time",
     ("gateway/oauth.py", "GENERATION in token.claims"): "whether a claim is there",
