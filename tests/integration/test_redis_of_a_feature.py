@@ -370,6 +370,15 @@ def test_operators_are_told_the_variables_of_the_feature(pair, sentinel_lab, cli
         assert "ARAGORA_REDIS_SENTINEL_MASTER" not in told
 
 
+def test_a_command_says_whose_redis_is_away(pair, cli):
+    _, own, env = pair
+    env |= apart(own, "RATE_LIMIT")
+    own.kill("redis-0")
+    code, _, err = cli("limits", "look", "api", "somebody", **env)
+    assert code == 1
+    assert "the Redis of limits cannot be used: " in " ".join(err.split())
+
+
 async def test_an_operator_acts_where_the_feature_is(pair, cli):
     _, own, env = pair
     async with ready(env | apart(own, "TOKENS")) as (state,):

@@ -342,19 +342,15 @@ async def open_desk(
     asks_both = own != of_tokens and (acts or feature is Feature.SESSIONS)
     until = clock.monotonic() + within
     async with AsyncExitStack() as ways:
-        way = await ways.enter_async_context(_reached(own, clock, until, prepares=acts))
+        called = f"the Redis of {feature}" if len(settings.each_redis()) > 1 else ""
+        way = await ways.enter_async_context(_reached(own, clock, until, called, prepares=acts))
         other = way
         if asks_both:
             needs = "acts are recorded" if acts else "it is known which sessions have ended"
-            try:
-                other = await ways.enter_async_context(
-                    _reached(of_tokens, clock, until, prepares=acts)
-                )
-            except LinkDownError as error:
-                raise LinkDownError(
-                    f"the Redis of tokens, where {needs}, cannot be used: {error.message}",
-                    remedy=error.remedy,
-                ) from error
+            called = f"the Redis of tokens, where {needs},"
+            other = await ways.enter_async_context(
+                _reached(of_tokens, clock, until, called, prepares=acts)
+            )
         desk = Desk(own, way, other, clock, prepared=acts)
         _demand_key(await desk.fleet(), settings)
         if acts and other.replicating:
@@ -364,8 +360,9 @@ async def open_desk(
 
 @asynccontextmanager
 async def _reached(
-    settings: Settings, clock: Clock, until: float, *, prepares: bool
+    settings: Settings, clock: Clock, until: float, called: str, *, prepares: bool
 ) -> AsyncIterator[Reach]:
+    """The way there; `called` names it in errors, where there are several."""
     way = reach(settings, clock=clock, events=Events(), prepares=prepares)
     way.start()
     try:
@@ -373,7 +370,7 @@ async def _reached(
             await way.ready(until)
         except LinkDownError as error:
             raise LinkDownError(
-                error.message,
+                f"{called} cannot be used: {error.message}" if called else error.message,
                 remedy=f"{error.remedy}; `aragora-redis doctor` says what is wrong; "
                 "nothing was done",
             ) from error
