@@ -113,6 +113,10 @@ def test_those_in_code_say_the_same():
             "ARAGORA_RATE_LIMIT_REDIS_DB is set, but nothing says where the Redis of limits is",
         ),
         (
+            own(URL=" ", DB="3", PASSWORD="p"),
+            "ARAGORA_TOKENS_REDIS_DB and ARAGORA_TOKENS_REDIS_PASSWORD are set, but nothing says",
+        ),
+        (
             own("SESSIONS", MODE="embedded"),
             "ARAGORA_SESSIONS_REDIS_MODE is set, but nothing says where the Redis of sessions is",
         ),

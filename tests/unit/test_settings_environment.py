@@ -252,6 +252,14 @@ def test_a_typo_is_met_with_the_name_that_is_meant(name, meant):
     assert told == [f"{name} is not read here: is {meant} meant?"]
 
 
+def test_a_typo_that_makes_the_settings_useless_is_told_with_what_is_wrong():
+    given = KEY | {"ARAGORA_REDIS_SENTINEL_HOST": "a", "ARAGORA_REDIS_SENTINEL_MASTER": "m"}
+    with pytest.raises(SettingsError) as told:
+        from_env(given)
+    meant = "ARAGORA_REDIS_SENTINEL_HOST is not read here: is ARAGORA_REDIS_SENTINEL_HOSTS meant?"
+    assert meant in str(told.value)
+
+
 @pytest.mark.parametrize(
     ("name", "ours"),
     [

@@ -6,7 +6,7 @@ that it stands for is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from . import names
 from .choice import mode_of
@@ -37,14 +37,20 @@ def leading_nowhere(
         given: the environment.
     """
     for feature, own in apart.items():
-        named = ", ".join(sorted(name for name in given if name.startswith(feature.variables)))
+        theirs = {name: text for name, text in given.items() if name.startswith(feature.variables)}
+        named = _are_set(name for name, text in theirs.items() if text.strip())
         if mode_of(own) == "embedded":
             yield (
-                f"{named} is set, but nothing says where the Redis of {feature} is; "
+                f"{named}, but nothing says where the Redis of {feature} is; "
                 f"set {renamed(names.URL, feature)}, or unset it"
             )
         elif mode_of(reading) == "embedded" and not none_is_left(reading, apart):
             yield (
-                f"{named} is set, but nothing says where the Redis of the other features is; "
+                f"{named}, but nothing says where the Redis of the other features is; "
                 f"set {names.URL}, {names.HOSTS} and {names.MASTER}, or {names.CLUSTER_NODES}"
             )
+
+
+def _are_set(several: Iterable[str]) -> str:
+    *others, last = sorted(several)
+    return f"{', '.join(others)} and {last} are set" if others else f"{last} is set"

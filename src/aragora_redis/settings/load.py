@@ -17,7 +17,7 @@ from .features import renamed
 from .files import reason_unreadable, reason_unsafe, secret_in
 from .hosts import Hosts
 from .model import Feature, Settings
-from .reading import Reading, read
+from .reading import Reading, lookalikes, read
 from .resolve import build
 from .session_keys import SessionKeySource
 
@@ -36,7 +36,8 @@ def load(environ: Mapping[str, str]) -> Settings:
         *leading_nowhere(reading, apart, environ),
     )
     if problems:
-        raise SettingsError(_listed(problems))
+        # What is missing may be there under a name that is nearly ours.
+        raise SettingsError(_listed((*problems, *lookalikes(environ))))
     return build(reading, apart)
 
 
