@@ -358,6 +358,17 @@ def test_doctor_and_status_look_at_all(pair, cli):
     assert "the Redis of tokens: " in out
 
 
+async def test_status_shows_each_figure_where_it_is(pair, cli):
+    _, own, env = pair
+    async with ready(env | apart(own, "TOKENS")):
+        code, out, _ = await asyncio.to_thread(cli, "status", **env | apart(own, "TOKENS"))
+    assert code == 0
+    tokens, limits = out.split("the Redis of sessions, limits, circuits:")
+    assert tokens.count("elsewhere") == 2, "limits by Redis, and alone"
+    assert limits.count("elsewhere") == 1, "revocations"
+    assert "limits: checks in the last two seconds" not in tokens
+
+
 def test_operators_are_told_the_variables_of_the_feature(pair, sentinel_lab, cli):
     _, _, env = pair
     env |= apart(sentinel_lab, "TOKENS") | {"ARAGORA_TOKENS_REDIS_SENTINEL_MASTER": "another"}

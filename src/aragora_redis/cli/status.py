@@ -23,6 +23,7 @@ from ..ops.overview import Overview, Server, Watcher, overview_of
 from ..ops.report import Status, whose
 from ..ops.survey import Instance
 from ..ops.targets import Target
+from ..settings import Feature
 from . import output
 from .deployment import Deadline, OfFeature, OfLab, demand_target, each_redis, settings_of
 from .options import AsJson
@@ -30,6 +31,8 @@ from .options import AsJson
 EVERY = 1.0
 """Seconds between looks."""
 MEBIBYTE = 1024 * 1024
+_ELSEWHERE = "elsewhere"
+"""In place of what is in the Redis of another feature."""
 _LIMITS = "limits: checks in the last two seconds, decided by Redis or by the instance alone"
 
 
@@ -106,11 +109,12 @@ def _drawn_each(seen: Seen) -> RenderableType:
         return _drawn(next(iter(seen.values())))
     parts: list[RenderableType] = []
     for name, each in seen.items():
-        parts += [Text(f"{whose(name)}:", style="bold"), _drawn(each)]
+        decides = Feature.LIMITS in name.split(", ")
+        parts += [Text(f"{whose(name)}:", style="bold"), _drawn(each, decides=decides)]
     return Group(*parts)
 
 
-def _drawn(seen: Overview) -> RenderableType:
+def _drawn(seen: Overview, *, decides: bool = True) -> RenderableType:
     style = output.STYLES[seen.status]
     tree = Tree(Text(f"{_title(seen)} ({seen.status.name})", style=style))
     for server in seen.servers:
@@ -122,8 +126,9 @@ def _drawn(seen: Overview) -> RenderableType:
             watchers.add(_watcher(each))
         parts.append(watchers)
     if seen.instances:
-        parts.append(_instances(seen.instances))
-        parts.append(Text(_LIMITS, style="dim"))
+        parts.append(_instances(seen.instances, decides=decides))
+        if decides:
+            parts.append(Text(_LIMITS, style="dim"))
     parts += [Text(f"- {note}", style="dim") for note in seen.notes]
     return Group(*parts)
 
@@ -171,16 +176,17 @@ def _watcher(each: Watcher) -> Text:
     return text
 
 
-def _instances(instances: tuple[Instance, ...]) -> Table:
+def _instances(instances: tuple[Instance, ...], *, decides: bool) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("INSTANCE", "REVOCATIONS", "LIMITS BY REDIS", "LIMITS ALONE"):
         table.add_column(name, overflow="fold")
     for each in instances:
         if each.staleness is None:
-            behind = "elsewhere"
+            behind = _ELSEWHERE
         else:
             known = math.isfinite(each.staleness)
             behind = f"{each.staleness:.1f} s old" if known else "not loaded"
         alone = Text(str(each.alone), style=output.STYLES[Status.WARNING] if each.alone else "")
-        table.add_row(each.name, behind, str(each.by_redis), alone)
+        limits = (str(each.by_redis), alone) if decides else (_ELSEWHERE, _ELSEWHERE)
+        table.add_row(each.name, behind, *limits)
     return table
