@@ -110,7 +110,7 @@ class Site:
         until(lambda: self.lab.node("primary").state is State.RUNNING)
         until(lambda: "redis_connected_slaves 2\n" in self.scrape("primary"))
         until(lambda: "redis_master_link_up" in self.scrape(old))
-        until(lambda: "aragora_redis_degraded 0.0" in self.metrics())
+        until(lambda: 'aragora_redis_degraded{features="all"} 0.0' in self.metrics())
         until(lambda: "aragora_redis_replica_lag_bytes{" in self.metrics())
         until(lambda: 'phase="first-write"' in self.metrics())
 

@@ -113,7 +113,7 @@ async def test_two_gateways_share_limits_and_revocations(standalone_lab, policie
         status = (await one.get("/v1/status")).json()
         assert (status["mode"], status["health"], status["tokens"]) == ("standalone", "healthy", 1)
         metrics = (await two.get("/metrics")).text
-        assert 'aragora_redis_link_up{lane="fast"} 1.0' in metrics
+        assert 'aragora_redis_link_up{features="all",lane="fast"} 1.0' in metrics
         assert "aragora_redis_token_entries 1.0" in metrics
 
 

@@ -100,12 +100,12 @@ def events(registry, clock):
             1,
         ),
         (Revoked("jti", "local", 0.002), ("revoke_seconds_sum", {}), 0.002),
-        (LinkUp(str(NEW), "bulk", 0.0), ("link_up", {"lane": "bulk"}), 1),
+        (LinkUp(str(NEW), "bulk", 0.0), ("link_up", {"lane": "bulk", "features": "all"}), 1),
         (LinkLost(str(OLD), "fast", "gone"), ("link_lost_total", {"lane": "fast"}), 1),
-        (LinkLost(str(OLD), "fast", "gone"), ("link_up", {"lane": "fast"}), 0),
+        (LinkLost(str(OLD), "fast", "gone"), ("link_up", {"lane": "fast", "features": "all"}), 0),
         (ViewChanged(OLD, NEW, 2), ("failovers_total", {}), 1),
         (ViewChanged(None, NEW, 1), ("failovers_total", {}), 0),
-        (Degraded("no link"), ("degraded", {}), 1),
+        (Degraded("no link"), ("degraded", {"features": "all"}), 1),
         (EraChanged(3, 2, 5, 7), ("era_changes_total", {}), 1),
         (EraChanged(3, 2, 5, 7), ("republished_total", {}), 12),
         (OutboxTrouble("why", "hung"), ("outbox_trouble", {"kind": "hung"}), 1),
@@ -147,7 +147,7 @@ def test_circuits_that_clients_name_have_so_many_labels_and_no_more(registry, ev
 def test_degraded_ends_with_recovery(registry, events):
     events.emit(Degraded("no link"))
     events.emit(Recovered(1.0))
-    assert registry.get_sample_value("aragora_redis_degraded") == 0
+    assert registry.get_sample_value("aragora_redis_degraded", {"features": "all"}) == 0
 
 
 def test_trouble_of_the_outbox_is_of_one_kind_and_ends(registry, events):
@@ -273,7 +273,7 @@ def test_a_scrape_of_another_thread_does_not_fail_while_the_status_changes(regis
         raise RuntimeError("dictionary changed size during iteration")
 
     metrics.watch(status)
-    assert b"aragora_redis_degraded 0.0" in metrics.exposition()[0]
+    assert b"aragora_redis_acts_lost_total 0.0" in metrics.exposition()[0]
 
 
 def test_a_status_that_has_changed_under_the_look_is_looked_at_again(registry):
@@ -306,7 +306,7 @@ def test_a_scrape_does_not_fail_where_a_state_for_threads_is_not_in_use(registry
     metrics = Metrics(registry)
     with memory_state() as state:
         metrics.watch(state.status)
-    assert b"aragora_redis_degraded 0.0" in metrics.exposition()[0]
+    assert b"aragora_redis_acts_lost_total 0.0" in metrics.exposition()[0]
     assert registry.get_sample_value("aragora_redis_ready") is None
 
 
@@ -327,11 +327,15 @@ def test_every_metric_has_the_prefix_and_a_meaning():
         assert family.documentation.endswith(".")
 
 
+def link_up(registry, features="all", lane="fast"):
+    labels = {"lane": lane, "features": features}
+    return registry.get_sample_value("aragora_redis_link_up", labels)
+
+
 def test_a_lane_is_up_while_it_is_to_each_primary_that_is_known(registry, events):
     def figures():
-        lane = {"lane": "fast"}
-        names = ("aragora_redis_link_up", "aragora_redis_link_lost_total")
-        return [registry.get_sample_value(name, lane) or 0 for name in names]
+        lost = registry.get_sample_value("aragora_redis_link_lost_total", {"lane": "fast"})
+        return [link_up(registry), lost or 0]
 
     def told(*those: Event):
         for each in those:
@@ -357,40 +361,38 @@ def test_the_link_to_who_took_another_s_address_is_not_taken_for_up(registry, ev
     renewed = [LinkLost(str(OLD), "fast", "gone"), ViewChanged(OLD, OLD, 2)]
     for event in (*both, *renewed, LinkLost(str(OLD), "fast", GIVEN_UP)):
         events.emit(event)
-    assert registry.get_sample_value("aragora_redis_link_up", {"lane": "fast"}) == 0
+    assert link_up(registry) == 0
     events.emit(LinkUp(str(OLD), "fast", 1.0))
-    assert registry.get_sample_value("aragora_redis_link_up", {"lane": "fast"}) == 1
+    assert link_up(registry) == 1
 
 
 def test_the_link_to_a_name_stays_what_it_is_where_that_leads_elsewhere(registry, events):
     events.emit(LinkUp("redis:6379", "fast", 0.0))
     events.emit(ViewChanged(OLD, NEW, None))
-    assert registry.get_sample_value("aragora_redis_link_up", {"lane": "fast"}) == 1
+    assert link_up(registry) == 1
 
 
-def test_two_ways_to_one_server_are_two_links(registry, events):
-    """Features of which each is another user of the same Redis."""
+def test_each_redis_is_linked_and_degraded_for_itself(registry, events):
+    """Features of which each is another user of the same server too."""
     tokens, limits = events.of(("tokens",)), events.of(("limits",))
-    for way in (tokens, limits):
-        way.emit(LinkUp(str(OLD), "fast", 0.0))
-    tokens.emit(LinkLost(str(OLD), "fast", "gone"))
     limits.emit(LinkUp(str(OLD), "fast", 0.0))
-    assert registry.get_sample_value("aragora_redis_link_up", {"lane": "fast"}) == 0
-    tokens.emit(LinkUp(str(OLD), "fast", 0.5))
-    assert registry.get_sample_value("aragora_redis_link_up", {"lane": "fast"}) == 1
-
-
-def test_a_lane_is_down_while_one_redis_was_never_linked(registry, events):
-    events.of(("limits",)).emit(LinkUp(str(NEW), "fast", 0.0))
-    events.of(("tokens",)).emit(Unreachable(f"primary {OLD}", "the password is wrong"))
-    assert registry.get_sample_value("aragora_redis_link_up", {"lane": "fast"}) == 0
-    events.of(("tokens",)).emit(LinkUp(str(OLD), "fast", 0.0))
-    assert registry.get_sample_value("aragora_redis_link_up", {"lane": "fast"}) == 1
+    tokens.emit(Unreachable(f"primary {OLD}", "the password is wrong"))
+    assert (link_up(registry, "tokens"), link_up(registry, "limits")) == (0, 1)
+    tokens.emit(LinkUp(str(OLD), "fast", 0.0))
+    limits.emit(LinkLost(str(OLD), "fast", "gone"))
+    limits.emit(Degraded("no link"))
+    assert (link_up(registry, "tokens"), link_up(registry, "limits")) == (1, 0)
+    degraded = [
+        registry.get_sample_value("aragora_redis_degraded", {"features": each})
+        for each in ("tokens", "limits", "all")
+    ]
+    assert degraded == [0, 1, None]
 
 
 def test_a_lane_that_was_never_up_is_shown_as_down(registry, events):
-    del events
-    assert registry.get_sample_value("aragora_redis_link_up", {"lane": "durable"}) == 0
+    events.emit(Unreachable(f"primary {OLD}", "refuses connections"))
+    assert link_up(registry, lane="durable") == 0
+    assert registry.get_sample_value("aragora_redis_degraded", {"features": "all"}) == 0
 
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"

@@ -61,6 +61,10 @@ ALL = "all"
 """Stands for the features where none has a Redis of its own."""
 OTHERS = "(others)"
 """Stands for circuits past those that are told apart; it can be no circuit's name."""
+_FEATURES = (
+    "features",
+    f"`{ALL}`; where features have a Redis of their own whose it is, such as `tokens,sessions`",
+)
 _CIRCUIT = ("circuit", f"its name, or `{OTHERS}` past the first {CIRCUITS}")
 _FAILOVER_BUCKETS = (0.005, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
 
@@ -190,7 +194,7 @@ LINK_UP = Instrument(
     Kind.GAUGE,
     "0 or 1",
     "Whether a verified connection to the primary carries the lane; in a cluster to each of them.",
-    (_LANE,),
+    (_LANE, _FEATURES),
 )
 LINK_LOST = Instrument(
     "link_lost", Kind.COUNTER, "connections", "Connections to the primary that ended.", (_LANE,)
@@ -227,7 +231,11 @@ FAILOVER_PHASE_SECONDS = Instrument(
     _FAILOVER_BUCKETS,
 )
 DEGRADED = Instrument(
-    "degraded", Kind.GAUGE, "0 or 1", "Whether operations are answered without Redis."
+    "degraded",
+    Kind.GAUGE,
+    "0 or 1",
+    "Whether operations are answered without Redis.",
+    (_FEATURES,),
 )
 ERA_CHANGES = Instrument(
     "era_changes",
@@ -306,6 +314,11 @@ INSTRUMENTS = (
 """What events are counted by."""
 
 
+def features_label(features: tuple[str, ...]) -> str:
+    """The value of the label `features`."""
+    return ",".join(features) or ALL
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """A gauge that is read off the status: values by their labels, none where none is known."""
@@ -322,17 +335,11 @@ def _gauge(name: str, unit: str, meaning: str, of: Callable[[Status], float | No
     return Reading(Instrument(name, Kind.GAUGE, unit, meaning), read)
 
 
-_FEATURES = (
-    "features",
-    f"`{ALL}`; where features have a Redis of their own whose it is, such as `tokens,sessions`",
-)
-
-
 def _gauge_of_redis(
     name: str, unit: str, meaning: str, of: Callable[[RedisStatus], float | None]
 ) -> Reading:
     def read(status: Status) -> Mapping[tuple[str, ...], float]:
-        values = {",".join(each.features) or ALL: of(each) for each in status.each_redis}
+        values = {features_label(each.features): of(each) for each in status.each_redis}
         return {(whose,): float(value) for whose, value in values.items() if value is not None}
 
     return Reading(Instrument(name, Kind.GAUGE, unit, meaning, (_FEATURES,)), read)

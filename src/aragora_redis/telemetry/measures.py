@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple, TypeAlias, get_args
 
@@ -40,10 +41,10 @@ from ..operation import Lane
 from ..state.circuits.circuits import CIRCUITS
 from . import instruments
 from .failover import FailoverTimers, Phase
-from .instruments import Instrument
+from .instruments import Instrument, features_label
 
-_Way: TypeAlias = tuple[tuple[str, ...], str]
-"""Where a link leads: the features whose Redis it is, and an address."""
+Features: TypeAlias = tuple[str, ...]
+"""Those whose Redis something is of; none where it is that of all."""
 
 
 class Measurement(NamedTuple):
@@ -60,12 +61,12 @@ class Measures:
     def __init__(self) -> None:
         self._timer = FailoverTimers()
         self._circuits: set[str] = set()
-        self._links: dict[str, dict[_Way, bool]] = {lane: {} for lane in Lane}
-        self._degraded: set[tuple[str, ...]] = set()
-        self._heard_of: set[tuple[str, ...]] = set()
-        """The features whose Redis anything was told of: it has links, or is to have them."""
-        self._renewed: set[_Way] = set()
-        """Where another server has taken the address, and is not linked to since."""
+        self._links: defaultdict[tuple[Features, str], dict[str, bool]] = defaultdict(dict)
+        """Whether there is a link, by where it leads, for each Redis and lane."""
+        self._heard_of: set[Features] = set()
+        """The features whose Redis anything was told of."""
+        self._renewed: set[tuple[Features, str]] = set()
+        """Addresses that another server has taken, and that are not linked to since."""
 
     def of(self, event: Event, now: float) -> Iterator[Measurement]:
         """What an event at `now` (monotonic seconds) adds."""
@@ -73,7 +74,7 @@ class Measures:
             _of_call,
             _of_session,
             self._of_circuit,
-            self._of_service,
+            _of_service,
             _of_revocations,
             _of_outbox,
             self._of_link,
@@ -89,25 +90,12 @@ class Measures:
                 yield Measurement(instruments.FAILOVER_PHASE_SECONDS, span.seconds, labels)
 
     def _of_begin(self, event: Event) -> Iterator[Measurement]:
-        """A Redis that is heard of for the first time has no link yet."""
+        """What is so of a Redis that is heard of for the first time."""
         if isinstance(event, OfRedis) and event.features not in self._heard_of:
             self._heard_of.add(event.features)
-            yield from map(self._link_up, Lane)
-
-    def _of_service(self, event: Event) -> tuple[Measurement, ...]:
-        match event:
-            case Revoked(kind, level, seconds):
-                return (
-                    Measurement(instruments.REVOCATIONS, 1, (kind, level)),
-                    Measurement(instruments.REVOKE_SECONDS, seconds),
-                )
-            case Degraded(features=features):
-                self._degraded.add(features)
-            case Recovered(features=features):
-                self._degraded.discard(features)
-            case _:
-                return ()
-        return (Measurement(instruments.DEGRADED, bool(self._degraded)),)
+            yield _degraded(event.features, now=False)
+            for lane in Lane:
+                yield self._link_up(lane, event.features)
 
     def _of_circuit(self, event: Event) -> tuple[Measurement, ...]:
         match event:
@@ -128,47 +116,62 @@ class Measures:
     def _of_link(self, event: Event) -> tuple[Measurement, ...]:
         match event:
             case LinkUp(address, lane, features=features):
-                way = (features, address)
-                self._renewed.discard(way)
-                self._links[lane][way] = True
-                return (self._link_up(lane),)
+                self._renewed.discard((features, address))
+                self._links[features, lane][address] = True
+                return (self._link_up(lane, features),)
             case LinkLost(address, lane, reason, features=features):
-                way = (features, address)
+                known = self._links[features, lane]
                 if reason == GIVEN_UP:
-                    if way not in self._renewed:  # else it was the link to the one before
-                        self._links[lane].pop(way, None)
-                    return (self._link_up(lane),)
-                if way in self._links[lane]:  # and has not been replaced
-                    self._links[lane][way] = False
-                return (self._link_up(lane), Measurement(instruments.LINK_LOST, 1, (lane,)))
+                    if (features, address) not in self._renewed:  # else it was the one before
+                        known.pop(address, None)
+                    return (self._link_up(lane, features),)
+                if address in known:  # and has not been replaced
+                    known[address] = False
+                lost = Measurement(instruments.LINK_LOST, 1, (lane,))
+                return (self._link_up(lane, features), lost)
             case ViewChanged(Address() as old, new, features=features):
-                self._replace((features, str(old)), (features, str(new)))
-                ups = (self._link_up(lane) for lane in Lane)
+                self._replace(features, str(old), str(new))
+                ups = (self._link_up(lane, features) for lane in Lane)
                 return (Measurement(instruments.FAILOVERS, 1), *ups)
         return ()
 
-    def _replace(self, old: _Way, new: _Way) -> None:
+    def _replace(self, features: Features, old: str, new: str) -> None:
         if old == new:
-            self._renewed.add(old)
+            self._renewed.add((features, old))
         else:
-            self._renewed.discard(old)
-        for known in self._links.values():
+            self._renewed.discard((features, old))
+        for lane in Lane:
+            known = self._links[features, lane]
             if known.pop(old, None) is not None:
                 known.setdefault(new, False)
 
-    def _link_up(self, lane: str) -> Measurement:
-        known = self._links[lane]
-        linked = self._heard_of <= {features for features, _ in known}
-        up = bool(known) and linked and all(known.values())
-        return Measurement(instruments.LINK_UP, up, (str(lane),))
+    def _link_up(self, lane: str, features: Features) -> Measurement:
+        known = self._links[features, lane].values()
+        labels = (str(lane), features_label(features))
+        return Measurement(instruments.LINK_UP, bool(known) and all(known), labels)
 
 
 def zeros() -> Iterator[Measurement]:
     """What is so before anything has happened."""
-    yield Measurement(instruments.DEGRADED, 0)
-    for lane in Lane:
-        yield Measurement(instruments.LINK_UP, 0, (lane.value,))
     yield from _outbox_troubles(None)
+
+
+def _degraded(features: Features, *, now: bool) -> Measurement:
+    return Measurement(instruments.DEGRADED, now, (features_label(features),))
+
+
+def _of_service(event: Event) -> tuple[Measurement, ...]:
+    match event:
+        case Revoked(kind, level, seconds):
+            return (
+                Measurement(instruments.REVOCATIONS, 1, (kind, level)),
+                Measurement(instruments.REVOKE_SECONDS, seconds),
+            )
+        case Degraded(features=features):
+            return (_degraded(features, now=True),)
+        case Recovered(features=features):
+            return (_degraded(features, now=False),)
+    return ()
 
 
 def _of_call(event: Event) -> tuple[Measurement, ...]:

@@ -114,7 +114,8 @@ _USERS = (
         "Instances without Redis, or not ready",
         "none",
         {
-            "without Redis": "sum(aragora_redis_degraded{@gateway})",
+            "without the Redis of {{features}}": "sum by (features) "
+            "(aragora_redis_degraded{@gateway})",
             "not ready": "sum(1 - aragora_redis_ready{@gateway})",
         },
         width=6,
@@ -122,7 +123,7 @@ _USERS = (
     Panel(
         "Links to the primary that are up, by lane",
         "none",
-        {"{{lane}}": "sum by (lane) (aragora_redis_link_up{@gateway})"},
+        {"{{lane}}, {{features}}": "sum by (lane, features) (aragora_redis_link_up{@gateway})"},
         width=6,
     ),
 )
