@@ -19,12 +19,23 @@ from aragora_redis.errors import (
     RefusedError,
     StaleError,
 )
-from aragora_redis.events import EraChanged, Event, LinkUp, SwitchAnnounced, ViewChanged
+from aragora_redis.events import (
+    Degraded,
+    EraChanged,
+    Event,
+    LinkUp,
+    Recovered,
+    SwitchAnnounced,
+    ViewChanged,
+)
 from aragora_redis.link.standing import SILENCE
 from aragora_redis.rate_limit import operations
+from aragora_redis.rate_limit.gcra import Source
 
 HOUR = 3600
 DEADLINE = 0.05
+MAX_LAG = 3
+"""Seconds, `min-replicas-max-lag` of a lab."""
 NOISE = 0.1
 """Seconds by which a loaded machine may be late."""
 
@@ -177,6 +188,26 @@ async def test_i2_i4_a_frozen_redis_costs_a_deadline_once_and_the_fleet_keeps_th
         assert calls > limit * 2
         assert 0.9 * limit <= admitted <= 1.05 * limit
         assert slow <= calls / 100, "each would wait, if any did"
+
+
+@pytest.mark.paired
+async def test_i2_limits_return_once_from_an_outage_of_all_servers(sentinel_lab, fail_open):
+    """The primary takes writes at once, until it misses its replicas, which stood still too."""
+    lab = sentinel_lab
+    async with instances(lab, 1, **fail_open) as (state,):
+        told: list[Event] = []
+        state.events.subscribe(told.append, to=(Degraded, Recovered))
+        await asyncio.to_thread(lab.freeze, "all")
+        await until(lambda: state.status().health == "degraded")
+        await asyncio.sleep(MAX_LAG + 0.5)
+        await asyncio.to_thread(lab.thaw, "all")
+        sources: list[Source] = []
+        while sources.count(Source.REDIS) < 150:  # in which it has counted them again
+            sources.append((await state.rate_limits.check("api", "u")).source)
+            await asyncio.sleep(0.01)
+            assert len(sources) < 1000, told
+        assert Source.LOCAL not in sources[sources.index(Source.REDIS) :], told
+        assert [type(each) for each in told] == [Degraded, Recovered]
 
 
 @pytest.mark.alone

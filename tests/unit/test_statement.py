@@ -10,6 +10,7 @@ from aragora_redis.address import Address
 from aragora_redis.errors import UnexpectedReplyError
 from aragora_redis.topology.nodes import read_nodes
 from aragora_redis.topology.statement import (
+    counts_unheard,
     read_followers,
     read_guarded,
     read_id,
@@ -103,6 +104,26 @@ def test_a_server_that_wants_replicas_says_so_in_info():
     assert not read_guarded(b"# Replication\r\nrole:master\r\n")
     with pytest.raises(UnexpectedReplyError):
         read_guarded(None)
+
+
+def counting(good: int | None, *lags: int) -> bytes:
+    counted = "" if good is None else f"min_slaves_good_slaves:{good}\r\n"
+    replicas = "".join(
+        f"slave{number}:ip=10.0.0.{number},port=6380,state=online,offset=7,lag={lag}\r\n"
+        for number, lag in enumerate(lags)
+    )
+    return f"# Replication\r\nrole:master\r\n{counted}{replicas}".encode()
+
+
+def test_a_server_that_stood_still_counts_replicas_that_it_has_not_heard():
+    assert counts_unheard(counting(2, 4, 4))
+    assert not counts_unheard(counting(2, 4, 1)), "one was heard: it will go on"
+    assert not counts_unheard(counting(2, 0, 0))
+    assert not counts_unheard(counting(0, 4, 4)), "it refuses already"
+    assert not counts_unheard(counting(0))
+    assert not counts_unheard(counting(None, 4)), "it never refuses"
+    with pytest.raises(UnexpectedReplyError):
+        counts_unheard(7)
 
 
 def test_the_role_where_only_info_tells_it():

@@ -129,6 +129,7 @@ class Approach:
                 aim.target,
                 has_layout=self._has_layout(aim.target),
                 channels=self._channels() if lane is Lane.BULK else None,
+                settled=lane is Lane.FAST,  # what goes there is decided without Redis meanwhile
                 patience=self.turn.patience,
             )
             aim.check()  # a cancellation may be lost on the way; this is not

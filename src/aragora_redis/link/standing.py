@@ -19,15 +19,13 @@ from ..address import Address
 from ..clock import Clock
 from ..errors import AragoraRedisError
 from ..operation import Kind, Operation
-from ..topology.statement import read_followers
+from ..topology.statement import FOLLOWS, read_followers
 from .mux import Mux
 
 LOOK_EVERY = 0.25
 SILENCE = 1.5
 """Seconds without a majority of the Sentinels, each of which is asked every second."""
 ASK_LIMIT = 0.05
-FOLLOWS = 1
-"""Whole seconds since a replica was heard that follows; they acknowledge each second."""
 _REPLICATION = Operation(
     kind=Kind.READ,
     keys=(),

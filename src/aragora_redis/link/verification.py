@@ -21,7 +21,7 @@ from ..errors import (
 from ..operation import Argument
 from ..scripts.catalog import all_scripts, load
 from ..topology.offers import INFO, ROLE, Offers, question_of
-from ..topology.statement import read_guarded, role_fault
+from ..topology.statement import counts_unheard, read_guarded, role_fault
 from .connection import Target
 from .pipe import Pipe
 from .replies import RedirectError, unoffered
@@ -30,6 +30,9 @@ LAYOUT = b"2"
 """Version of the data's layout under the key prefix."""
 MAINTENANCE = ("CLIENT", "MAINT_NOTIFICATIONS", "ON", "moving-endpoint-type", "none")
 """Have work on the servers announced; an endpoint that moves is looked up by its name."""
+COUNTED = 1.1
+"""Seconds within which a server has counted its replicas once more."""
+COUNT_EVERY = 0.02
 _OFFERS = load("offers")
 
 
@@ -78,6 +81,7 @@ class Verification:
         *,
         has_layout: bool,
         channels: Sequence[bytes] | None,
+        settled: bool = False,
         patience: float,
     ) -> Verified:
         """Verify, and prepare.
@@ -87,6 +91,7 @@ class Verification:
             target: where it leads.
             has_layout: whether this server is the one that holds the layout's version.
             channels: what to subscribe to; None also hears nothing that the service announces.
+            settled: whether to wait for the replicas of a server that is about to miss them.
             patience: seconds for each answer.
 
         Raises:
@@ -115,6 +120,8 @@ class Verification:
         if has_layout and layout is None and self._prepares:
             await self._claim_layout(server)
         across_slots, (rid, publishes) = await self._ask_scripts(server)
+        if settled and info is not None and counts_unheard(info):
+            await self._await_count(server)
         return Verified(
             ServerTime(answered, read_time(time)),
             guarded=info is not None and read_guarded(info),
@@ -127,6 +134,19 @@ class Verification:
                 fsyncs=await server.fsyncs(),
             ),
         )
+
+    async def _await_count(self, server: _Server) -> None:
+        """Wait until a server that stood still has heard a replica, or has counted them anew.
+
+        Whoever went back to it before that would be refused in a moment, and go back once more.
+        """
+        until = self._clock.monotonic() + COUNTED
+        while counts_unheard(info := await server.request(*INFO)):
+            if self._clock.monotonic() >= until:
+                break
+            await asyncio.sleep(COUNT_EVERY)
+        if (fault := role_fault(info, guarded=False)) is not None:
+            raise LinkDownError(f"{server.target} is not the primary: {fault}")
 
     async def _ask_nodes(self, server: _Server) -> Any:
         """An address is one node, and who replaces it closes its connections."""

@@ -24,6 +24,9 @@ _LINKED = re.compile(
     re.MULTILINE,
 )
 _ROLE = re.compile(r"^role:(\w+)", re.MULTILINE)
+_GOOD = re.compile(r"^min_slaves_good_slaves:([0-9]{1,10})", re.MULTILINE)
+FOLLOWS = 1
+"""Whole seconds since a replica was heard that follows; they acknowledge each second."""
 
 
 class ReplicaStatement(Struct, frozen=True):
@@ -159,7 +162,24 @@ def read_guarded(info: Any) -> bool:
     Raises:
         UnexpectedReplyError: it is not what this command answers.
     """
-    return "\nmin_slaves_good_slaves:" in _info(info)
+    return _GOOD.search(_info(info)) is not None
+
+
+def counts_unheard(info: Any) -> bool:
+    """Whether a server counts replicas as good none of which it has heard lately.
+
+    Such a one stood still. It takes writes as yet, and refuses them as soon as it counts again,
+    which it does each second, until it has heard its replicas.
+
+    Args:
+        info: the reply to `INFO replication`.
+
+    Raises:
+        UnexpectedReplyError: it is not what this command answers.
+    """
+    counted = _GOOD.search(_info(info))
+    heard = (lag <= FOLLOWS for _, lag in read_followers(info))
+    return counted is not None and int(counted[1]) > 0 and not any(heard)
 
 
 # A dataclass, because pydantic describes it in the HTTP API.
