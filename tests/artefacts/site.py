@@ -32,6 +32,8 @@ KEYS = """\
 "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}
 """
 """What an issuer publishes: the public key of RFC 7517, appendix A.1."""
+SEEN = 'failovers_total{features="all"} 1.0'
+"""In the metrics of a gateway that has seen one failover."""
 POLICIES = """\
 [limits.api]
 rate = "1000/second"
@@ -105,7 +107,12 @@ class Site:
         """Freeze the primary until it is replaced, and wait until all is well again."""
         old = self.lab.primary()
         self.lab.freeze(old)
-        until(lambda: self.lab.primary() != old and "failovers_total 1.0" in self.metrics())
+        until(
+            lambda: (
+                self.lab.primary() != old
+                and 'failovers_total{features="all"} 1.0' in self.metrics()
+            )
+        )
         self.lab.thaw(old)
         until(lambda: self.lab.node("primary").state is State.RUNNING)
         until(lambda: "redis_connected_slaves 2\n" in self.scrape("primary"))

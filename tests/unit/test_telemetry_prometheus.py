@@ -46,6 +46,7 @@ from aragora_redis.testing.sync import memory_state
 from aragora_redis.topology.statement import Lag
 
 OLD, NEW = Address("127.0.0.1", 6379), Address("127.0.0.1", 6380)
+ALL = {"features": "all"}
 
 
 @pytest.fixture
@@ -101,10 +102,10 @@ def events(registry, clock):
         ),
         (Revoked("jti", "local", 0.002), ("revoke_seconds_sum", {}), 0.002),
         (LinkUp(str(NEW), "bulk", 0.0), ("link_up", {"lane": "bulk", "features": "all"}), 1),
-        (LinkLost(str(OLD), "fast", "gone"), ("link_lost_total", {"lane": "fast"}), 1),
+        (LinkLost(str(OLD), "fast", "gone"), ("link_lost_total", {"lane": "fast"} | ALL), 1),
         (LinkLost(str(OLD), "fast", "gone"), ("link_up", {"lane": "fast", "features": "all"}), 0),
-        (ViewChanged(OLD, NEW, 2), ("failovers_total", {}), 1),
-        (ViewChanged(None, NEW, 1), ("failovers_total", {}), 0),
+        (ViewChanged(OLD, NEW, 2), ("failovers_total", ALL), 1),
+        (ViewChanged(None, NEW, 1), ("failovers_total", ALL), 0),
         (Degraded("no link"), ("degraded", {"features": "all"}), 1),
         (EraChanged(3, 2, 5, 7), ("era_changes_total", {}), 1),
         (EraChanged(3, 2, 5, 7), ("republished_total", {}), 12),
@@ -170,8 +171,8 @@ def test_a_failover_is_timed(registry, events, clock):
     events.emit(ViewChanged(OLD, NEW, 2))
     clock.advance(0.5)
     events.emit(LinkUp(str(NEW), "fast", 2.0))
-    assert registry.get_sample_value("aragora_redis_failover_seconds_sum") == 2.0
-    assert registry.get_sample_value("aragora_redis_failover_seconds_count") == 1
+    assert registry.get_sample_value("aragora_redis_failover_seconds_sum", ALL) == 2.0
+    assert registry.get_sample_value("aragora_redis_failover_seconds_count", ALL) == 1
 
 
 def test_each_phase_of_a_failover_is_timed(registry, events, clock):
@@ -185,7 +186,7 @@ def test_each_phase_of_a_failover_is_timed(registry, events, clock):
 
     def lasted(phase):
         name = "aragora_redis_failover_phase_seconds_sum"
-        return registry.get_sample_value(name, {"phase": phase})
+        return registry.get_sample_value(name, {"phase": phase} | ALL)
 
     phases = ("election", "agreement", "connection", "first-write")
     assert [lasted(phase) for phase in phases] == [1.5, 0, 0.5, 0.25]
@@ -334,7 +335,7 @@ def link_up(registry, features="all", lane="fast"):
 
 def test_a_lane_is_up_while_it_is_to_each_primary_that_is_known(registry, events):
     def figures():
-        lost = registry.get_sample_value("aragora_redis_link_lost_total", {"lane": "fast"})
+        lost = registry.get_sample_value("aragora_redis_link_lost_total", {"lane": "fast"} | ALL)
         return [link_up(registry), lost or 0]
 
     def told(*those: Event):
@@ -382,11 +383,14 @@ def test_each_redis_is_linked_and_degraded_for_itself(registry, events):
     limits.emit(LinkLost(str(OLD), "fast", "gone"))
     limits.emit(Degraded("no link"))
     assert (link_up(registry, "tokens"), link_up(registry, "limits")) == (1, 0)
-    degraded = [
-        registry.get_sample_value("aragora_redis_degraded", {"features": each})
-        for each in ("tokens", "limits", "all")
-    ]
-    assert degraded == [0, 1, None]
+    limits.emit(ViewChanged(OLD, NEW, 2))
+
+    def told(name):
+        labels = ({"features": each} for each in ("tokens", "limits", "all"))
+        return [registry.get_sample_value(f"aragora_redis_{name}", each) for each in labels]
+
+    assert told("degraded") == [0, 1, None]
+    assert told("failovers_total") == [0, 1, None], "a series must begin before it can increase"
 
 
 def test_a_lane_that_was_never_up_is_shown_as_down(registry, events):

@@ -197,7 +197,11 @@ LINK_UP = Instrument(
     (_LANE, _FEATURES),
 )
 LINK_LOST = Instrument(
-    "link_lost", Kind.COUNTER, "connections", "Connections to the primary that ended.", (_LANE,)
+    "link_lost",
+    Kind.COUNTER,
+    "connections",
+    "Connections to the primary that ended.",
+    (_LANE, _FEATURES),
 )
 RENEWALS_FAILED = Instrument(
     "credential_renewals_failed",
@@ -205,13 +209,16 @@ RENEWALS_FAILED = Instrument(
     "failures",
     "Times that credentials began not to be renewed, or not to be taken on a living connection.",
 )
-FAILOVERS = Instrument("failovers", Kind.COUNTER, "changes", "Changes of the primary seen.")
+FAILOVERS = Instrument(
+    "failovers", Kind.COUNTER, "changes", "Changes of the primary seen.", (_FEATURES,)
+)
 FAILOVER_SECONDS = Instrument(
     "failover_seconds",
     Kind.HISTOGRAM,
     "seconds",
     "From the first sign of a failover to the link to the new primary.",
-    buckets=_FAILOVER_BUCKETS,
+    (_FEATURES,),
+    _FAILOVER_BUCKETS,
 )
 FAILOVER_PHASE_SECONDS = Instrument(
     "failover_phase_seconds",
@@ -227,6 +234,7 @@ FAILOVER_PHASE_SECONDS = Instrument(
                 "verified), `first-write` (until it has accepted a write)"
             ),
         ),
+        _FEATURES,
     ),
     _FAILOVER_BUCKETS,
 )

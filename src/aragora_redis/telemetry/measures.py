@@ -83,10 +83,11 @@ class Measures:
         yield from self._of_begin(event)
         yield from next((found for part in parts if (found := part(event))), ())
         for span in self._timer.see(event, now):
+            features = features_label(span.features)
             if span.phase is Phase.WHOLE:
-                yield Measurement(instruments.FAILOVER_SECONDS, span.seconds)
+                yield Measurement(instruments.FAILOVER_SECONDS, span.seconds, (features,))
             else:
-                labels = (span.phase.value,)
+                labels = (span.phase.value, features)
                 yield Measurement(instruments.FAILOVER_PHASE_SECONDS, span.seconds, labels)
 
     def _of_begin(self, event: Event) -> Iterator[Measurement]:
@@ -94,6 +95,8 @@ class Measures:
         if isinstance(event, OfRedis) and event.features not in self._heard_of:
             self._heard_of.add(event.features)
             yield _degraded(event.features, now=False)
+            # A series that begins with its first change has not increased, to Prometheus.
+            yield _failovers(event.features, 0)
             for lane in Lane:
                 yield self._link_up(lane, event.features)
 
@@ -127,12 +130,12 @@ class Measures:
                     return (self._link_up(lane, features),)
                 if address in known:  # and has not been replaced
                     known[address] = False
-                lost = Measurement(instruments.LINK_LOST, 1, (lane,))
+                lost = Measurement(instruments.LINK_LOST, 1, (lane, features_label(features)))
                 return (self._link_up(lane, features), lost)
             case ViewChanged(Address() as old, new, features=features):
                 self._replace(features, str(old), str(new))
                 ups = (self._link_up(lane, features) for lane in Lane)
-                return (Measurement(instruments.FAILOVERS, 1), *ups)
+                return (_failovers(features, 1), *ups)
         return ()
 
     def _replace(self, features: Features, old: str, new: str) -> None:
@@ -158,6 +161,10 @@ def zeros() -> Iterator[Measurement]:
 
 def _degraded(features: Features, *, now: bool) -> Measurement:
     return Measurement(instruments.DEGRADED, now, (features_label(features),))
+
+
+def _failovers(features: Features, more: int) -> Measurement:
+    return Measurement(instruments.FAILOVERS, more, (features_label(features),))
 
 
 def _of_service(event: Event) -> tuple[Measurement, ...]:

@@ -146,14 +146,17 @@ _FAILOVERS = (
     Panel(
         "Changes of the primary that gateways saw",
         "none",
-        {"{{instance}}": "increase(aragora_redis_failovers_total{@gateway}[$__rate_interval])"},
+        {
+            "{{instance}}, {{features}}": "increase"
+            "(aragora_redis_failovers_total{@gateway}[$__rate_interval])"
+        },
     ),
     Panel(
         "Where the time of failovers went",
         "s",
         {
-            "{{phase}}": "sum by (phase) "
-            "(aragora_redis_failover_phase_seconds_sum{@gateway}) / sum by (phase) "
+            "{{phase}}, {{features}}": "sum by (phase, features) "
+            "(aragora_redis_failover_phase_seconds_sum{@gateway}) / sum by (phase, features) "
             "(aragora_redis_failover_phase_seconds_count{@gateway})"
         },
         "Mean of each phase since the gateways started.",
@@ -164,8 +167,9 @@ _FAILOVERS = (
         "Failovers, from the first sign to the new link",
         "s",
         {
-            "mean": "sum(aragora_redis_failover_seconds_sum{@gateway}) "
-            "/ sum(aragora_redis_failover_seconds_count{@gateway})"
+            "mean, {{features}}": "sum by (features) "
+            "(aragora_redis_failover_seconds_sum{@gateway}) / sum by (features) "
+            "(aragora_redis_failover_seconds_count{@gateway})"
         },
         "Since the gateways started.",
         Kind.BARS,
@@ -424,7 +428,7 @@ _FLEET = (
         "Connections lost",
         "ops",
         {
-            "{{lane}}": "sum by (lane) "
+            "{{lane}}, {{features}}": "sum by (lane, features) "
             "(rate(aragora_redis_link_lost_total{@gateway}[$__rate_interval]))"
         },
     ),
