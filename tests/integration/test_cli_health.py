@@ -7,6 +7,8 @@ import re
 import subprocess
 import time
 
+from aragora_redis.settings import Standalone, from_env
+
 
 def test_health_judges_what_is_configured(cli, sentinel_lab):
     code, out, _ = cli("health", **sentinel_lab.env())
@@ -72,6 +74,25 @@ def test_lab_env_is_read_back_by_a_shell(cli, standalone_lab, monkeypatch):
     assert policies.endswith("/my policies.toml")
     assert policies.startswith("/")
     assert password == standalone_lab.credentials.redis_password
+
+
+def test_lab_env_leads_away_from_another_lab(cli, standalone_lab):
+    """Whatever the shell has of a lab under Sentinels would go before the URL of this one."""
+    other = {
+        "ARAGORA_REDIS_SENTINEL_HOSTS": "127.0.0.1:26379",
+        "ARAGORA_REDIS_SENTINEL_MASTER": "m",
+        "ARAGORA_REDIS_TLS_CA": "/ca.pem",
+    }
+    kept = {"ARAGORA_REDIS_DEADLINE": "80 ms", "ARAGORA_SESSIONS_REDIS_URL": "redis://10.0.0.1"}
+    code, out, _ = cli("lab", "env", "--lab", str(standalone_lab.directory), **other, **kept)
+    assert code == 0
+    lines = ["set -a", out, "env"]
+    env = dict.fromkeys(other, "x") | kept
+    said = subprocess.check_output(["/bin/sh", "-c", "\n".join(lines)], text=True, env=env)
+    found = dict(line.split("=", 1) for line in said.splitlines() if line.startswith("ARAGORA_"))
+    assert {name: found[name] for name in other} == dict.fromkeys(other, "")
+    assert kept.items() <= found.items()
+    assert isinstance(from_env(found).topology, Standalone)
 
 
 def test_a_lab_has_the_policies_that_up_serves_by(cli, standalone_lab, monkeypatch, tmp_path):

@@ -244,6 +244,7 @@ def test_a_key_of_the_wrong_kind_for_its_algorithm_is_refused(secret, algorithms
         ("ARAGORA_RATE_LIMIT_FAILOPEN", "ARAGORA_RATE_LIMIT_FAIL_OPEN"),
         ("ARAGORA_POLICY", "ARAGORA_POLICIES"),
         ("ARAGORA_TRUSTED_PROXY", "ARAGORA_TRUSTED_PROXIES"),
+        ("ARAGORA_LOG_FROMAT", "ARAGORA_LOG_FORMAT"),
     ],
 )
 def test_a_typo_is_met_with_the_name_that_is_meant(name, meant):

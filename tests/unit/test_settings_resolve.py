@@ -196,6 +196,13 @@ def test_a_variable_replaces_its_part_of_the_url():
     ]
 
 
+def test_a_deadline_that_was_meant_in_milliseconds_is_told():
+    (told,) = from_env(KEY | URL | redis(DEADLINE="50")).warnings
+    assert told.startswith("ARAGORA_REDIS_DEADLINE is 50 s")
+    assert told.endswith("is it 50 ms that is meant?")
+    assert from_env(KEY | URL | redis(DEADLINE="5")).warnings == ()
+
+
 def test_saying_the_same_twice_is_no_warning():
     same = redis(URL="redis://u:p@h/1", USERNAME="u", PASSWORD="p", DB="1")
     assert from_env(KEY | same).warnings == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -12,7 +13,7 @@ from rich.text import Text
 
 from ..lab import Lab, LabStatus, Mode, PortChoice, State
 from ..lab.service import FORBIDDEN
-from ..settings import names
+from ..settings import displaced, names
 from . import faults, output
 from .deployment import environment_of
 from .options import LAB, AsJson, Directory
@@ -157,6 +158,8 @@ def rotate(
 def env(*, directory: Directory = LAB, as_json: AsJson = False) -> None:
     """Print the settings that lead a service to the lab, secrets included, as KEY=value lines.
 
+    Those of another lab, where the shell has some that this one lacks, are made empty.
+
     In a shell: set -a; eval "$(aragora-redis lab env)"; set +a
     """
     # A gateway that is started beside those of `up` is to behave as they do.
@@ -166,6 +169,8 @@ def env(*, directory: Directory = LAB, as_json: AsJson = False) -> None:
         return
     for name, value in found.items():
         output.write(f"{name}={shlex.quote(value)}")
+    for name in displaced(os.environ, found):
+        output.write(f"{name}=")
 
 
 def _forbidden(lab: Lab | None, forbid: Iterable[str], allow: Iterable[str]) -> set[str] | None:

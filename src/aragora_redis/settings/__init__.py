@@ -53,6 +53,7 @@ __all__ = [
     "TokenSettings",
     "Topology",
     "describe",
+    "displaced",
     "from_env",
     "lookalikes",
 ]
@@ -82,3 +83,15 @@ def lookalikes(environ: Mapping[str, str]) -> tuple[str, ...]:
     from . import reading  # noqa: PLC0415 - as above
 
     return tuple(reading.lookalikes(environ))
+
+
+def displaced(environ: Mapping[str, str], by: Mapping[str, str]) -> list[str]:
+    """The variables of an environment that lead elsewhere beside those that say where Redis is now.
+
+    Args:
+        environ: what is set.
+        by: what says so, such as `Lab.env()`.
+    """
+    from . import reading  # noqa: PLC0415 - as above
+
+    return reading.displaced(environ, by)

@@ -10,6 +10,8 @@ from .reading import Reading
 
 # An HMAC key shorter than its digest weakens it (RFC 7518 section 3.2).
 _HMAC_KEY_BYTES = 32
+_LONG = 5
+"""Seconds above which a deadline is hardly meant: it is for each check of a limit too."""
 
 
 def advice(reading: Reading, *, alone: bool) -> Iterator[str]:
@@ -55,6 +57,12 @@ def advice_on_redis(reading: Reading) -> Iterator[str]:
     env = reading.values
     for name, reason in ignored(reading).items():
         yield f"{name} is ignored, because {reason}"
+    if env.redis_deadline > _LONG:
+        said = f"{env.redis_deadline:g}"
+        yield (
+            f"{names.DEADLINE} is {said} s, and a check of a limit takes as long where Redis does "
+            f"not answer: is it {said} ms that is meant?"
+        )
     yield from _overrides(reading)
     if any(tls_choice(reading)) and env.redis_tls_verify == "none":
         yield (

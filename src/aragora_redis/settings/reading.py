@@ -9,7 +9,7 @@ from msgspec import Struct
 from pydantic import ValidationError
 
 from . import names
-from .doc import Doc
+from .doc import Doc, Group
 from .environment import PREFIX, Environment, variables
 from .features import own_variables, renamed
 from .model import Feature
@@ -150,6 +150,20 @@ def lookalikes(environ: Mapping[str, str]) -> Iterator[str]:
                 yield f"{renamed(name, feature)} is not read: {names.REDIS}* has no such variable"
 
 
+def displaced(environ: Mapping[str, str], by: Mapping[str, str]) -> list[str]:
+    """The variables of an environment that lead elsewhere beside those that say where Redis is now.
+
+    Each mode has some that the others lack, and so has what led to another deployment before.
+    """
+    leading = (Group.WHERE, Group.CREDENTIALS, Group.TLS)
+    return [
+        name
+        for name, known in variables().items()
+        if known.doc.group in leading and name != names.DEADLINE
+        if environ.get(name, "").strip() and name not in by
+    ]
+
+
 def _alike(environ: Mapping[str, str]) -> Iterator[str]:
     for name in sorted(environ):
         if not name.startswith(PREFIX) or name in variables() or name in _OF_ARAGORA:
@@ -172,7 +186,7 @@ def _of_feature(name: str) -> str | None:
 
 
 def _barely_another(name: str) -> str | None:
-    """One of ours that differs by its underscores, a plural, or one letter more or less."""
+    """One of ours that differs by underscores, a plural, a letter more or less, or two swapped."""
     plain = _plain(name)
     return next((ours for ours in variables() if _one_apart(plain, _plain(ours))), None)
 
@@ -185,9 +199,10 @@ def _one_apart(one: str, other: str) -> bool:
     shorter, longer = sorted((one, other), key=len)
     if len(longer) - len(shorter) > 1:
         return False
-    return shorter == longer or any(
-        longer[:at] + longer[at + 1 :] == shorter for at in range(len(longer))
-    )
+    if len(longer) == len(shorter):
+        swapped = (one[:at] + one[at + 1] + one[at] + one[at + 2 :] for at in range(len(one) - 1))
+        return one == other or other in swapped
+    return any(longer[:at] + longer[at + 1 :] == shorter for at in range(len(longer)))
 
 
 def _alike_in_family(name: str) -> str | None:
