@@ -92,3 +92,7 @@ async def test_what_the_servers_clock_calls_over_is_not_taken_for_stored(days, l
     made, shard = publisher(Ahead(days), Level.PRIMARY)
     assert (await made.publish(ENTRY, "jti", None, 1.0)).level is level
     assert shard.dirty == owed
+
+
+def test_a_level_is_printed_by_its_word():
+    assert f"{Level.FSYNCED} {Level.LOCAL!s}" == "fsynced local"

@@ -33,6 +33,9 @@ class Level(IntEnum):
         """Its name in JSON and settings."""
         return self.name.lower()
 
+    def __str__(self) -> str:
+        return self.word
+
 
 class Receipt(Struct, frozen=True):
     """What is known of a revocation when `revoke` returns.
