@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from aragora_redis.clock import ServerTime
 from aragora_redis.errors import OutageError, UnexpectedReplyError
-from aragora_redis.events import Events
+from aragora_redis.events import EraChanged, Event, Events
 from aragora_redis.state.revocations.feed import COMPARE_EVERY, TokenFeed
 from aragora_redis.testing import FakeClock
 from aragora_redis.tokens import operations
@@ -46,11 +47,13 @@ class Away:
         raise self.error
 
 
-def feed(executor: Any, clock: Any, server_time: Any = lambda _: None):
+def feed(
+    executor: Any, clock: Any, server_time: Any = lambda _: None, events: Events | None = None
+):
     return TokenFeed(
         executor,
         clock,
-        Events(),
+        events or Events(),
         prefix="p",
         nonce=b"n",
         holder="h",
@@ -97,6 +100,30 @@ async def test_an_era_that_lies_ahead_of_a_clock_that_went_back_is_as_old_as_the
     with pytest.raises(OutageError):
         await made._follow(made.shards[0])
     assert not made.settled
+
+
+async def test_the_history_that_is_there_at_the_start_is_not_a_new_one():
+    class At:
+        def __init__(self):
+            self.era = 1
+
+        async def run(self, operation, **_: Any):
+            if operation.script is None or operation.script.name != "survey":
+                raise OutageError("away")
+            position = Position(b"n", b"r%d" % self.era, self.era, 0)
+            return Head(position, 0, {}, {}, int(time.time() * 1_000_000))
+
+    redis, events, told = At(), Events(), list[Event]()
+    events.subscribe(told.append, to=(EraChanged,))
+    made = feed(redis, Moved(), events=events)
+    shard = made.shards[0]
+    with suppress(OutageError):
+        await made._follow(shard)
+    assert not told
+    shard.position, redis.era = Position(b"n", b"r1", 1, 0), 2
+    with suppress(OutageError):
+        await made._follow(shard)
+    assert told == [EraChanged(0, 2, 0, 0)]
 
 
 async def test_what_a_clock_that_was_ahead_called_over_is_joined_as_soon_as_it_is_set_right():

@@ -285,7 +285,7 @@ class TokenFeed:
         plan = shard.on_head(head, asked_at=asked_at)
         if starts and all(each.reconciled for each in self.shards):
             self._on_reconciled()  # before all is loaded: whoever starts too waits for this alone
-        if plan.new_era:
+        if plan.new_era and asked_at is not None:  # who starts has seen no other
             self._events.emit(
                 EraChanged(shard.index, head.position.era, len(plan.own), len(plan.learned))
             )
