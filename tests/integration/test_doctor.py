@@ -215,6 +215,7 @@ async def test_rights_that_are_too_few_and_too_many(single, connect):
     narrow, wide = await diagnosed(single, "acl-too-narrow", "acl-too-wide", at=ours)
     assert "does not let app use xadd" in narrow.evidence
     assert "flushall" in wide.evidence
+    assert "script|flush, script|kill" in wide.evidence
     assert "keys" not in wide.evidence
     for fix in (narrow.fix, wide.fix):
         admin.execute_command(*fix.split("redis-cli", 1)[1].split()[4:])

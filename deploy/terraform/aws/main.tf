@@ -86,8 +86,9 @@ resource "aws_elasticache_user" "aragora" {
   user_id   = "${var.name}-app"
   user_name = "aragora"
   engine    = var.engine
-  # INFO and ROLE tell how far replicas are; the rest of @dangerous (KEYS, FLUSHALL) is not used.
-  access_string = "on ~${var.key_prefix}:* resetchannels &${var.key_prefix}:* +@all -@dangerous +info +role"
+  # INFO and ROLE tell how far replicas are; the rest of @dangerous (KEYS, FLUSHALL) is not used. By SCRIPT
+  # FLUSH and KILL it would reach into the calls of others.
+  access_string = "on ~${var.key_prefix}:* resetchannels &${var.key_prefix}:* +@all -@dangerous +info +role -script +script|load +script|exists"
 
   authentication_mode {
     type      = "password"

@@ -46,7 +46,10 @@ NO_CLUSTER = Failure(
     f"is no node of a Redis Cluster (cluster-enabled no); check {names.CLUSTER_NODES}, or set "
     "ARAGORA_REDIS_URL for a single Redis",
 )
-_NEVER = ("flushall", "shutdown", "config|set", "debug", "keys", "acl|setuser", "replicaof")
+_NEVER = (
+    "flushall", "shutdown", "config|set", "debug", "keys", "acl|setuser", "replicaof",
+    "script|flush", "script|kill",
+)  # fmt: skip
 
 
 async def survey(

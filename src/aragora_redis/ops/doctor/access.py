@@ -91,7 +91,8 @@ def rights(survey: Survey) -> Iterator[Diagnosis]:
                 status=Status.WARNING,
                 subject=str(at),
                 evidence=f"lets {node.user} use {', '.join(node.excessive)}",
-                consequence="who gets hold of the service's password can empty or stop the server",
+                consequence="who gets hold of the service's password can empty or stop the server, "
+                "or end the calls of others",
                 fix=f"{cli(at)} ACL SETUSER {node.user} "
                 + " ".join(f"-{command}" for command in node.excessive),
             )
