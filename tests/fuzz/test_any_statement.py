@@ -95,6 +95,7 @@ def test_what_a_server_says_of_itself(said, guarded):
     read_notice(said)
     for read in (
         statement.counts_unheard,
+        statement.read_replicas,
         statement.read_guarded,
         statement.read_lag,
         statement.read_followers,

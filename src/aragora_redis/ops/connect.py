@@ -23,7 +23,7 @@ from ..link.names import Names
 from ..link.pipe import pack
 from ..settings import Hosts, names
 from ..topology.nodes import NodeStatement, read_nodes
-from ..topology.statement import role_fault
+from ..topology.statement import read_replicas, role_fault
 from .access import Access
 from .asking import SERVERS
 from .cluster_view import ClusterWord, listed, view_of
@@ -139,7 +139,7 @@ class _Question:
 async def check_ways(
     target: Target, *, clock: Clock, deadline: float = 2.0, prefix: str = "aragora"
 ) -> ConnectReport:
-    """Go to every Sentinel and to the primary, to every node of a cluster, or to the one Redis.
+    """Go to every Sentinel and whom one names, to every node of a cluster, or to the one Redis.
 
     Args:
         target: where settings lead.
@@ -172,9 +172,13 @@ async def check_ways(
     )
     for way in ways:
         if way.failed is None:
-            primary = await go.primary_of(way.address, target)
+            primary, replicas = await go.servers_of(way.address, target)
             if primary is not None:
-                ways.append(await go.to("primary", primary, target.redis, _PRIMARY))
+                named = [("primary", primary, _PRIMARY)]
+                named += [("replica", at, _REPLICA) for at in replicas[:SERVERS]]
+                ways += await asyncio.gather(
+                    *(go.to(kind, at, target.redis, asked) for kind, at, asked in named)
+                )
                 break
     return ConnectReport(tuple(ways))
 
@@ -213,12 +217,17 @@ def _is_primary(role: Any) -> str | None:
     return None if role[0] == b"master" else f"it is a {role[0].decode()}"
 
 
+def _is_replica(role: Any) -> str | None:
+    return None if role[0] == b"slave" else f"it is a {role[0].decode()}"
+
+
 def _replicates(info: Any) -> str | None:
     told = role_fault(info, guarded=False)
     return None if told is None else told.replace("its role is", "it is a")
 
 
 _PRIMARY = _Question(("ROLE",), _is_primary)
+_REPLICA = _Question(("ROLE",), _is_replica)
 _REPLICATION = _Question(("INFO", "replication"), _replicates, Step.INFO)
 
 
@@ -257,9 +266,13 @@ class _Walker:
             )
         return Way(server=server, address=address, taken=taken, unseen=unseen)
 
-    async def primary_of(self, sentinel: Address, target: SentinelTarget) -> Address | None:
-        """Whom a Sentinel names; it has just answered."""
-        with contextlib.suppress(_FailedError, OSError, TimeoutError):
+    async def servers_of(
+        self, sentinel: Address, target: SentinelTarget
+    ) -> tuple[Address | None, list[Address]]:
+        """Whom a Sentinel names as the primary, and as its replicas; it has just answered."""
+        named: Any = None
+        replicas: list[Address] = []
+        with contextlib.suppress(_FailedError, OSError, TimeoutError, UnexpectedReplyError):
             async with asyncio.timeout(self._deadline):
                 host = await _resolve(sentinel, target.sentinel.hosts)
                 talk = await _Talk.begin(
@@ -270,14 +283,14 @@ class _Walker:
                     named = await talk.ask(
                         "SENTINEL", "GET-MASTER-ADDR-BY-NAME", target.master_name
                     )
+                    said = await talk.ask("SENTINEL", "REPLICAS", target.master_name)
+                    replicas = sorted(each.address for each in read_replicas(said))
                 finally:
                     await talk.end()
-                match named:
-                    case [bytes() as named_host, bytes() as port] if (
-                        port.isdigit() and len(port) <= 5
-                    ):
-                        return Address(named_host.decode("utf-8", "replace"), int(port))
-        return None
+        match named:
+            case [bytes() as at, bytes() as port] if port.isdigit() and len(port) <= 5:
+                return Address(at.decode("utf-8", "replace"), int(port)), replicas
+        return None, []
 
     async def _walk(
         self,

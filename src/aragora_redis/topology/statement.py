@@ -90,12 +90,27 @@ def read_statement(
                 for peer in map(_facts, sentinels)
                 if peer["runid"]
             },
-            replicas=tuple(map(_replica, map(_facts, replicas))),
+            replicas=read_replicas(replicas),
             asked_at=asked_at,
         )
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise UnexpectedReplyError(
             f"a Sentinel's answer cannot be read: {error!r}", remedy="check that it is a Sentinel"
+        ) from error
+
+
+def read_replicas(reply: Any) -> tuple[ReplicaStatement, ...]:
+    """What a Sentinel says about the replicas, from its reply to `SENTINEL REPLICAS`.
+
+    Raises:
+        UnexpectedReplyError: it is not what this command answers.
+    """
+    try:
+        return tuple(map(_replica, map(_facts, reply)))
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise UnexpectedReplyError(
+            f"what a Sentinel says of replicas cannot be read: {error!r}",
+            remedy="check that it is a Sentinel",
         ) from error
 
 
