@@ -173,10 +173,7 @@ def _write_report(report: UpReport) -> None:
         output.write()
         output.write("Kill the primary, see how the rest is, and bring it back:", style="bold")
         output.write(in_lab(f"{command} lab kill primary", report.directory))
-        if report.mode is UpMode.CLUSTER:  # which the check of health does not know yet
-            output.write(in_lab(f"{command} lab status", report.directory))
-        else:
-            output.write(f"{command} health --lab {quoted(report.directory)}")
+        output.write(f"{command} health --lab {quoted(report.directory)}")
         output.write(in_lab(f"{command} lab start --all", report.directory))
         if report.mode is UpMode.MANAGED:
             output.write()
