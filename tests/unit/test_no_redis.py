@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 from tests.fuzz.between import Posing
+from tests.integration.fleet import until
 
+from aragora_redis import SharedState
 from aragora_redis.address import Address
 from aragora_redis.clock import SYSTEM_CLOCK
+from aragora_redis.errors import LinkDownError, Ran
 from aragora_redis.ops.access import Access, Failure
 from aragora_redis.ops.asking import survey
 from aragora_redis.ops.connect import check_ways
@@ -56,6 +59,25 @@ async def test_the_step_of_a_connection_that_fails_is_named(target):
     for way in report.ways:
         assert way.failed is not None
         assert way.why
+
+
+async def test_what_stalls_in_the_handshake_leaves_nothing_to_read_back():
+    async with Posing().listening() as posing:
+        posing.answer = lambda _command: b""
+        state = SharedState.from_env({"ARAGORA_REDIS_URL": f"redis://{posing.address}"})
+        state.start()
+        try:
+            reason = await until(lambda: "was not answered" in (told := told_of(state)) and told)
+            with pytest.raises(LinkDownError) as refused:
+                await state.sessions.create(user="u")
+        finally:
+            await state.close()
+    assert "read back" not in f"{reason} {refused.value}"
+    assert refused.value.ran is Ran.NO
+
+
+def told_of(state: SharedState) -> str:
+    return state.status().reason or ""
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), "x", None])

@@ -11,7 +11,7 @@ from typing import Any, cast
 import hiredis
 from redis.asyncio.connection import AbstractConnection
 
-from ..errors import OutcomeUnknownError
+from ..errors import LinkDownError
 from ..operation import Argument
 from .replies import classify
 
@@ -95,7 +95,7 @@ class Pipe(asyncio.BufferedProtocol):
         """Have what is published on these channels pushed.
 
         Raises:
-            OutcomeUnknownError: no reply within `timeout` seconds, or the connection ended.
+            LinkDownError: no reply within `timeout` seconds, or the connection ended.
             RefusedError, UnexpectedReplyError: the server does not allow it.
         """
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -115,10 +115,10 @@ class Pipe(asyncio.BufferedProtocol):
         await _reply_of(answer, "SUBSCRIBE", timeout)
 
     async def request(self, *command: Argument, timeout: float) -> Any:  # noqa: ASYNC109 - the one place where the limit is applied
-        """Send one command and wait for its reply.
+        """Send one command of our own, and nobody's operation, and wait for its reply.
 
         Raises:
-            OutcomeUnknownError: no reply within `timeout` seconds, or the connection ended.
+            LinkDownError: no reply within `timeout` seconds, or the connection ended.
             RefusedError, UnexpectedReplyError: Redis answered with an error.
         """
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -203,9 +203,9 @@ async def _reply_of(answer: asyncio.Future[Any], command: str, limit: float) -> 
         async with asyncio.timeout(limit):
             reply = await answer
     except TimeoutError:
-        raise OutcomeUnknownError(f"{command} was not answered in {limit:g} s") from None
+        raise LinkDownError(f"{command} was not answered in {limit:g} s") from None
     if isinstance(reply, Lost):
-        raise OutcomeUnknownError(f"the connection ended: {reply.reason}")
+        raise LinkDownError(f"the connection ended: {reply.reason}")
     if isinstance(reply, hiredis.ReplyError):
         raise classify(str(reply))
     return reply
