@@ -531,6 +531,17 @@ async def test_i3_a_probe_without_the_sentinels_does_not_count(silent):
     assert silent.pipe.closed
 
 
+async def test_i3_a_proof_from_before_we_stood_still_ourselves_does_not_count(silent):
+    silent.vouched_at = 0.0
+    future = silent.submit(fenced())
+    silent.pipe.answer(MASTER)
+    silent.vouched_at = SYSTEM_CLOCK.monotonic()
+    time.sleep(PROBE_LIMIT + 0.02)  # noqa: ASYNC251 - the process is stopped
+    with pytest.raises(LinkDownError, match="the probe failed"):
+        await asyncio.wait_for(future, 1)
+    assert names(silent.pipe.writes) == [[b"ROLE"]]
+
+
 async def test_i3_the_sentinels_may_answer_after_the_primary(silent):
     silent.vouched_at = 0.0
     future = silent.submit(fenced())

@@ -77,9 +77,11 @@ class Probe:
             self._await_vouchers()
 
     def _await_vouchers(self) -> None:
-        if self._vouched(self.silent_since):
+        took = self._clock.monotonic() - self._asked
+        # We may have stood still ourselves since it was answered.
+        if took <= PROBE_LIMIT + VOUCH_EVERY and self._vouched(self.silent_since):
             self._end(None)
-        elif self._clock.monotonic() - self._asked > PROBE_LIMIT:
+        elif took > PROBE_LIMIT:
             self._end("most Sentinels have been silent for as long")
         else:
             self._loop.call_later(VOUCH_EVERY, self._await_vouchers)
