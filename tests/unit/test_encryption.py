@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ssl
+import threading
 
 import pytest
 from tests.integration.certificates import self_signed
 
-from aragora_redis.errors import SettingsError
+from aragora_redis.errors import LinkDownError, SettingsError
+from aragora_redis.link import encryption
 from aragora_redis.link.encryption import Encryption, explain
 from aragora_redis.settings import Tls
 
@@ -34,6 +36,28 @@ async def test_a_file_that_went_away_is_said_and_one_that_is_back_is_used(tmp_pa
             await encryption.context()
     (tmp_path / "elsewhere").rename(ca)
     assert await encryption.context() is not None
+
+
+async def test_files_that_hang_hold_one_thread_and_no_connection(monkeypatch):
+    """A thread of their own, too: the application's pool may be full of what waits for us."""
+    hangs, begun = threading.Event(), list[str]()
+
+    def read(_tls: Tls) -> ssl.SSLContext:
+        begun.append("read")
+        hangs.wait(10)
+        return ssl.create_default_context()
+
+    monkeypatch.setattr(Tls, "context", read)
+    monkeypatch.setattr(encryption, "MAKE_LIMIT", 0.02)
+    made = Encryption(Tls())
+    for _ in range(3):
+        with pytest.raises(LinkDownError, match="were not read within"):
+            await made.context()
+    assert begun == ["read"]
+    hangs.set()
+    monkeypatch.setattr(encryption, "MAKE_LIMIT", 10)
+    assert await made.context() is await made.context()
+    assert len(begun) == 1
 
 
 @pytest.mark.parametrize(("code", "named"), [(20, "TLS_CA"), (64, "TLS_VERIFY=ca"), (1, "TLS_CA")])

@@ -7,20 +7,30 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 
+from ..errors import LinkDownError
 from ..settings import names
 from ..settings.tls import Tls
+from .aside import aside
 
 _Stamp = tuple[int, int, int] | None
 
 
+MAKE_LIMIT = 2.0
+"""Seconds that a connection waits for a context: a file system may hang."""
+
+
 class Encryption:
-    """Has a context ready: to make one reads a bundle of authorities, and takes up to 0.1 s."""
+    """Has a context ready: to make one reads a bundle of authorities, and takes up to 0.1 s.
+
+    While one is being made no other is begun, so files that hang hold one thread.
+    """
 
     def __init__(self, tls: Tls) -> None:
         self._tls = tls
         self._files = [path for path in (tls.ca, tls.cert, tls.key) if path is not None]
         self._stamps: list[_Stamp] = []
         self._context: ssl.SSLContext | None = None
+        self._making: asyncio.Task[None] | None = None
 
     @property
     def by_name(self) -> bool:
@@ -37,12 +47,40 @@ class Encryption:
 
         Raises:
             SettingsError: a file cannot be used, see `Tls.context`.
+            LinkDownError: the files have not been read in time.
         """
-        stamps = [_stamp(path) for path in self._files]
-        if self._context is None or stamps != self._stamps:
-            self._context = await asyncio.to_thread(self._tls.context)
-            self._stamps = stamps
+        while (stamps := [_stamp(path) for path in self._files]) != self._stamps or (
+            self._context is None
+        ):
+            await self._make(stamps)
         return self._context
+
+    async def _make(self, stamps: list[_Stamp]) -> None:
+        making = self._making
+        if making is None:
+            making = self._making = asyncio.create_task(self._read(stamps))
+            making.add_done_callback(_heed)
+        try:
+            async with asyncio.timeout(MAKE_LIMIT):
+                await asyncio.shield(making)
+        except TimeoutError:
+            raise LinkDownError(
+                f"the files for TLS were not read within {MAKE_LIMIT:g} s",
+                remedy="see whether their file system hangs",
+            ) from None
+
+    async def _read(self, stamps: list[_Stamp]) -> None:
+        try:
+            self._context = await aside("the TLS context", self._tls.context)
+            self._stamps = stamps
+        finally:
+            self._making = None
+
+
+def _heed(made: asyncio.Task[None]) -> None:
+    """Whoever waited may have given up, and then nobody else would look at what went wrong."""
+    if not made.cancelled():
+        made.exception()
 
 
 def _stamp(path: Path) -> _Stamp:
