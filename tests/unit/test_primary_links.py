@@ -15,6 +15,7 @@ from aragora_redis.link import approach, herd, lane_link
 from aragora_redis.link.connection import Login
 from aragora_redis.link.primary import PrimaryLinks
 from aragora_redis.link.verification import Verification, Verified
+from aragora_redis.operation import Lane
 from aragora_redis.topology.offers import Offers
 
 
@@ -109,8 +110,10 @@ class Gate:
         self.connected.append(Connected())
         return self.connected[-1]
 
-    async def run(self, *_: Any, **__: Any) -> Verified:
+    async def run(self, *_: Any, on_unheard: Callable[[], None] | None, **__: Any) -> Verified:
         self.came.put_nowait(None)
+        if on_unheard is not None:
+            on_unheard()
         await self.opened.wait()
         return Verified(ServerTime(0.0, 0), guarded=False, offers=Offers())
 
@@ -149,6 +152,29 @@ async def linked(gate: Gate, links: PrimaryLinks) -> None:
         for _ in links.lanes:
             await gate.came.get()
     await asyncio.sleep(0)
+
+
+async def test_the_fast_lane_tells_that_replicas_are_waited_for(gate):
+    links = links_of(gate)
+    links.aim(Address("127.0.0.1", 1))
+    async with asyncio.timeout(5):
+        for _ in links.lanes:
+            await gate.came.get()
+    told = {lane for lane, mux in links.lanes.items() if mux.down == lane_link.UNHEARD}
+    assert told == {Lane.FAST}
+    await links.close()
+
+
+async def test_a_connection_that_is_in_use_is_not_given_up_to_wait_for_replicas(gate):
+    links = links_of(gate)
+    await linked(gate, links)
+    gate.opened = asyncio.Event()
+    links.renew()
+    async with asyncio.timeout(5):
+        for _ in links.lanes:
+            await gate.came.get()
+    assert all(mux.down is None for mux in links.lanes.values())
+    await links.close()
 
 
 @pytest.mark.parametrize("turns", TURNS)

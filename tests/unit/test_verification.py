@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
@@ -61,11 +62,16 @@ class Empty:
 
 
 async def verified(
-    server: Empty, clock: Clock = SYSTEM_CLOCK, *, settled: bool = False
+    server: Empty,
+    clock: Clock = SYSTEM_CLOCK,
+    *,
+    prepares: bool = True,
+    on_unheard: Callable[[], None] | None = None,
 ) -> Verified:
-    verification = Verification(clock, layout_key=b"p:layout", by_slot=True, prepares=True)
+    verification = Verification(clock, layout_key=b"p:layout", by_slot=True, prepares=prepares)
+    pipe = cast("Pipe", server)
     return await verification.run(
-        cast("Pipe", server), AT, has_layout=True, channels=None, settled=settled, patience=1.0
+        pipe, AT, has_layout=True, channels=None, on_unheard=on_unheard, patience=1.0
     )
 
 
@@ -80,24 +86,30 @@ async def test_data_that_another_instance_claims_first_are_used():
 
 @pytest.mark.parametrize("last", [HEARD, MISSED])
 async def test_who_would_be_refused_in_a_moment_waits_until_it_is_known(last):
-    server = Empty(LAYOUT, UNHEARD, UNHEARD, UNHEARD, last)
-    assert (await verified(server, settled=True)).guarded
+    server, told = Empty(LAYOUT, UNHEARD, UNHEARD, last), list[int]()
+    assert (await verified(server, on_unheard=lambda: told.append(len(server.told)))).guarded
     assert server.told == [last]
+    assert told == [2], "said as the wait begins"
 
 
 async def test_who_waits_for_replicas_that_nobody_hears_waits_for_one_count():
     clock = FakeClock()
     began = clock.monotonic()
-    await verified(Empty(LAYOUT, UNHEARD, clock=clock), clock, settled=True)
+    await verified(Empty(LAYOUT, UNHEARD, clock=clock), clock, on_unheard=lambda: None)
     assert COUNTED <= clock.monotonic() - began <= COUNTED + 0.3
 
 
-async def test_who_has_nothing_to_fall_back_on_does_not_wait():
+@pytest.mark.parametrize("how", [{}, {"prepares": False, "on_unheard": lambda: None}])
+async def test_who_has_nothing_to_fall_back_on_or_decides_nothing_does_not_wait(how):
     server = Empty(LAYOUT, UNHEARD, HEARD)
-    await verified(server)
+    await verified(server, **how)
     assert server.told == [HEARD], "it was asked once"
+
+
+async def test_who_waits_for_replicas_that_are_there_is_told_nothing():
+    await verified(Empty(LAYOUT, HEARD), on_unheard=lambda: pytest.fail("it need not wait"))
 
 
 async def test_a_primary_that_is_replaced_while_it_is_waited_for_is_none():
     with pytest.raises(LinkDownError, match="its role is slave"):
-        await verified(Empty(LAYOUT, UNHEARD, b"role:slave\r\n"), settled=True)
+        await verified(Empty(LAYOUT, UNHEARD, b"role:slave\r\n"), on_unheard=lambda: None)

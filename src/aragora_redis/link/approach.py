@@ -102,7 +102,12 @@ class Approach:
                 await self._news.wait()
 
     async def connect(
-        self, lane: Lane, aim: Aim, on_dial: Callable[[str], None]
+        self,
+        lane: Lane,
+        aim: Aim,
+        on_dial: Callable[[str], None],
+        *,
+        on_unheard: Callable[[], None],
     ) -> tuple[Pipe, Verified]:
         """Connect, and make sure that this is a primary whose data we can read.
 
@@ -110,6 +115,7 @@ class Approach:
             lane: what the connection is for.
             aim: where it shall lead.
             on_dial: told the network address that is connected to.
+            on_unheard: told that a primary which stood still has to hear its replicas first.
 
         Raises:
             AragoraRedisError: it is none, or must not be used any more.
@@ -129,7 +135,8 @@ class Approach:
                 aim.target,
                 has_layout=self._has_layout(aim.target),
                 channels=self._channels() if lane is Lane.BULK else None,
-                settled=lane is Lane.FAST,  # what goes there is decided without Redis meanwhile
+                # What goes on the fast lane is decided without Redis meanwhile.
+                on_unheard=on_unheard if lane is Lane.FAST else None,
                 patience=self.turn.patience,
             )
             aim.check()  # a cancellation may be lost on the way; this is not

@@ -11,8 +11,10 @@ from ..events import Events, LinkUp, Unreachable
 from ..operation import Lane
 from .approach import Aim, Approach
 from .mux import Mux
+from .pipe import Pipe
 from .verification import Verified
 
+UNHEARD = "the primary stood still, and has not heard its replicas since"
 STABLE_AFTER = 1.0
 """Seconds that a link must have lived for its loss not to slow down the next attempt."""
 
@@ -128,7 +130,7 @@ class LaneLink:
         await asyncio.sleep(after)
         while mux.connected and mux.generation == before and not aim.over:
             try:
-                pipe, verified = await self._approach.connect(self._lane, aim, self._note_dialed)
+                pipe, verified = await self._connect(aim)
             except AragoraRedisError:  # not yet: the old connection holds meanwhile
                 await asyncio.sleep(self._approach.turn.pause(attempt))
                 attempt += 1
@@ -160,7 +162,7 @@ class LaneLink:
 
     async def _link(self, aim: Aim) -> float:
         """Use a verified connection in the turn in which it was: a later one may not know of it."""
-        pipe, verified = await self._approach.connect(self._lane, aim, self._note_dialed)
+        pipe, verified = await self._connect(aim)
         aim.told = None
         now = self._clock.monotonic()
         self._lost.clear()
@@ -177,8 +179,17 @@ class LaneLink:
             self._on_up(self._lane)
         return now
 
+    async def _connect(self, aim: Aim) -> tuple[Pipe, Verified]:
+        return await self._approach.connect(
+            self._lane, aim, self._note_dialed, on_unheard=self._note_unheard
+        )
+
     def _note_dialed(self, address: str) -> None:
         self._dialed = address
+
+    def _note_unheard(self) -> None:
+        if not self._mux.connected:
+            self._mux.close(UNHEARD)
 
     def _tell(self, aim: Aim, reason: str) -> None:
         if reason != aim.told:

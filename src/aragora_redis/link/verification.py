@@ -32,7 +32,8 @@ MAINTENANCE = ("CLIENT", "MAINT_NOTIFICATIONS", "ON", "moving-endpoint-type", "n
 """Have work on the servers announced; an endpoint that moves is looked up by its name."""
 COUNTED = 1.1
 """Seconds within which a server has counted its replicas once more."""
-COUNT_EVERY = 0.02
+COUNT_EVERY = 0.1
+"""Seconds between looks: a fleet of hundreds looks at once."""
 _OFFERS = load("offers")
 
 
@@ -81,7 +82,7 @@ class Verification:
         *,
         has_layout: bool,
         channels: Sequence[bytes] | None,
-        settled: bool = False,
+        on_unheard: Callable[[], None] | None = None,
         patience: float,
     ) -> Verified:
         """Verify, and prepare.
@@ -91,7 +92,8 @@ class Verification:
             target: where it leads.
             has_layout: whether this server is the one that holds the layout's version.
             channels: what to subscribe to; None also hears nothing that the service announces.
-            settled: whether to wait for the replicas of a server that is about to miss them.
+            on_unheard: told that it waits for the replicas of a server that is about to miss them;
+                None does not wait.
             patience: seconds for each answer.
 
         Raises:
@@ -120,7 +122,9 @@ class Verification:
         if has_layout and layout is None and self._prepares:
             await self._claim_layout(server)
         across_slots, (rid, publishes) = await self._ask_scripts(server)
-        if settled and info is not None and counts_unheard(info):
+        decides = self._prepares and info is not None  # others only look, or pass bytes on
+        if on_unheard is not None and decides and counts_unheard(info):
+            on_unheard()
             await self._await_count(server)
         return Verified(
             ServerTime(answered, read_time(time)),
