@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 import pytest
 from tests.gateways import client_of
 
+from aragora_redis.errors import NotReadyError, OutcomeUnknownError
 from aragora_redis.gateway.dashboard.logins import COOKIE
 from aragora_redis.gateway.dashboard.throttle import AT_ONCE
 from aragora_redis.settings import from_env
@@ -32,6 +33,14 @@ async def open_board():
 @pytest.fixture
 async def client(open_board):
     return await open_board(**TOKENS)
+
+
+@pytest.fixture
+async def board():
+    """A gateway's client, and its state."""
+    state = SharedState(from_env(TOKENS))
+    async with client_of(state) as made:
+        yield made, state
 
 
 async def log_in(client, token=ADMIN):
@@ -110,6 +119,39 @@ async def test_a_logout_ends_the_login_itself(client):
     assert left.headers["location"] == "/dashboard/login"
     again = await client.get("/dashboard", headers={"Cookie": f"{COOKIE}={kept}"})
     assert again.status_code == 303
+
+
+async def test_who_may_have_logged_out_looks_and_does_not_act(board, monkeypatch):
+    """A gateway that is not ready, or stale, cannot tell; a login may have been copied before."""
+    client, state = board
+    await log_in(client)
+    form = {"csrf": await csrf_of(client), "act": "circuit open llm", "lasts": "600"}
+
+    def unknown(_claims):
+        raise NotReadyError("not loaded")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(state.tokens), "is_revoked", lambda _self, claims: unknown(claims))
+        assert (await client.get("/dashboard")).status_code == 200
+        for path in ("do", "ask"):
+            answer = await client.post(f"/dashboard/{path}", data=form)
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert (await state.circuits.look("llm")).state == "closed"
+    assert (await client.post("/dashboard/do", data=form)).status_code == 200
+
+
+async def test_an_act_of_which_nobody_knows_is_not_called_undone(board, monkeypatch):
+    client, state = board
+    await log_in(client)
+    form = {"csrf": await csrf_of(client), "act": "circuit open llm", "lasts": "600"}
+
+    async def unknown(*_given, **_more):
+        raise OutcomeUnknownError("the answer was lost")
+
+    monkeypatch.setattr(type(state.circuits), "force", unknown)
+    answer = await client.post("/dashboard/do", data=form)
+    assert "Nobody knows whether it was done" in answer.text
+    assert "It was not done" not in answer.text
 
 
 @pytest.mark.parametrize("cookie", ["x", "1.2.3", "9999999999.a.b", "." * 300, "é"])

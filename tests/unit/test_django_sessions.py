@@ -13,7 +13,7 @@ from django.utils import timezone
 from tests import django_service as service
 from tests.django_service import AsyncClient, Client, User, override_settings
 
-from aragora_redis.errors import LinkDownError
+from aragora_redis.errors import LinkDownError, SessionUnreadableError
 from aragora_redis.policies import parse_policies
 from aragora_redis.testing.sync import memory_state
 from aragora_redis.web.django import state as held
@@ -755,6 +755,22 @@ def test_a_session_is_ended_also_where_it_cannot_be_read(client, away, state):
     away()
     assert client.get("/flush").status_code == 200
     away(gone=False)
+    assert _get(kept, "/me").json()["user"] == ""
+
+
+@pytest.mark.parametrize("path", ["/log_out", "/flush", "/log_in"])
+def test_what_cannot_be_opened_here_is_ended_all_the_same(client, state, path, monkeypatch):
+    """By a logout and a login: other instances may have the key that this one lacks."""
+    client.get("/log_in")
+    kept = client.cookies[COOKIE].value
+    forget(state, client)
+
+    async def unreadable(*_given, **_more):
+        raise SessionUnreadableError("unknown-key")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(state._crossing.here.sessions._store, "find", unreadable)
+        assert client.get(path).status_code == 200
     assert _get(kept, "/me").json()["user"] == ""
 
 

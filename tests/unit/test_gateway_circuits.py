@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from tests.gateways import client_of
+from tests.integration.fleet import until
 
 from aragora_redis.circuit.permit import Permit
+from aragora_redis.gateway.app import create_app
 from aragora_redis.gateway.permits import LONGEST_CALL, Permits
 from aragora_redis.gateway.worker import Worker
 from aragora_redis.settings import from_env
@@ -22,6 +25,10 @@ open_for = "200 ms"
 half_open_probes = 1
 [circuits.narrow]
 max_concurrent = 2
+[circuits.patient]
+max_concurrent = 1
+max_waiting = 5
+max_wait = "10 seconds"
 """
 
 
@@ -194,6 +201,43 @@ async def test_permits_hold_the_places_of_a_bulkhead_until_they_are_back(client)
     assert (await acquire(client, "narrow")).json()["state"] == "forced-open"
     shown = (await client.get("/v1/circuits/narrow")).json()["circuit"]
     assert (shown["in_flight"], shown["waiting"]) == (0, 0), "a refusal takes no place"
+
+
+async def test_who_goes_away_while_it_waits_takes_no_place(state):
+    app = create_app(state)
+    async with app.router.lifespan_context(app):
+        held = await state.circuits["patient"].acquire()
+        gone, sent = asyncio.Event(), list[Any]()
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/v1/circuits/patient/acquire",
+            "raw_path": b"/v1/circuits/patient/acquire",
+            "query_string": b"",
+            "headers": [
+                (b"host", b"localhost"),
+                (b"authorization", f"Bearer {GATEWAY}".encode()),
+            ],
+        }
+        bodies = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+        async def receive():
+            if (body := next(bodies, None)) is not None:
+                return body
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message):
+            sent.append(message)
+
+        asking = asyncio.create_task(app(scope, receive, send))
+        await until(lambda: state.circuits["patient"].bulkhead.waiting == 1)
+        gone.set()
+        await asking
+        assert state.circuits["patient"].bulkhead.waiting == 0
+        await state.circuits["patient"].release(held)
+        assert state.circuits["patient"].bulkhead.in_flight == 0
+        assert b"permit" not in b"".join(each.get("body", b"") for each in sent)
 
 
 async def test_a_place_whose_holder_is_never_heard_of_comes_free(client, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from aragora_redis.errors import SettingsError
@@ -61,6 +63,8 @@ def test_what_no_host_can_be_is_remembered_by_nobody():
         ("gateway.internal", "evil.example", False),
         ("0.0.0.0", "gateway.svc:8080", True),  # noqa: S104
         ("::", None, True),
+        ("[::]", "gateway.svc:8080", True),
+        ("::0", "gateway.svc:8080", True),
     ],
 )
 def test_host(bound, host, served):
@@ -130,3 +134,35 @@ def test_with_only_the_gateways_token_nobody_is_admin():
     tokens = AcceptedTokens(GatewaySettings(gateway_tokens=(Secret(GATEWAY),)))
     assert tokens.role_of(f"Bearer {GATEWAY}") is Role.GATEWAY
     assert tokens.role_of(None) is None
+
+
+async def test_a_body_of_many_parts_takes_no_more_than_its_bytes():
+    many = 20_000
+    parts = iter([{"type": "http.request", "body": b"x", "more_body": True}] * many)
+    end = {"type": "http.request", "body": b"y", "more_body": False}
+
+    async def receive():
+        return dict(next(parts, end))
+
+    tracemalloc.start()
+    try:
+        read = await guards._read(receive, many + 1)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert read is not None
+    assert read["body"] == b"x" * many + b"y"
+    assert most < 10 * many
+    parts = iter([{"type": "http.request", "body": b"x", "more_body": True}] * many)
+    assert await guards._read(receive, many) is None
+
+
+async def test_who_goes_away_in_the_middle_of_a_body_has_asked_nothing():
+    said = iter(
+        [{"type": "http.request", "body": b"{}", "more_body": True}, {"type": "http.disconnect"}]
+    )
+
+    async def receive():
+        return next(said)
+
+    assert await guards._read(receive, 100) == {"type": "http.disconnect"}

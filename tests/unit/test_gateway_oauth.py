@@ -212,6 +212,11 @@ async def test_rfc7662_section_2_2_nothing_is_told_of_another(client, text):
     assert not await active(client, text)
 
 
+async def test_rfc7662_a_claim_that_only_json_can_spell_is_told(client):
+    answer = await client.post(INTROSPECT, data={"token": token(sub="\ud800")})
+    assert (answer.status_code, answer.json()["sub"]) == (200, "\ud800")
+
+
 async def test_rfc7662_section_2_2_a_refresh_token_that_was_used_is_not_active(client, state):
     first = state.refresh_tokens.begin("42")
     second = await state.refresh_tokens.rotate(first)

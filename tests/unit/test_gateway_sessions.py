@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -110,6 +111,9 @@ async def test_rotation_and_login(client):
         assert (await client.get(f"/v1/sessions/{old['id']}")).status_code == 404
     other = await client.post(f"/v1/sessions/{user['id']}/rotate", json={"user": "43"})
     assert other.status_code == 422
+    again = await client.post(f"/v1/sessions/{user['id']}/rotate", json={"user": "42"})
+    assert again.json()["user"] == "42"
+    assert (await client.get(f"/v1/sessions/{user['id']}")).status_code == 404, "a login too"
 
 
 async def test_the_id_may_come_in_a_header_or_in_the_body(client):
@@ -207,6 +211,13 @@ async def test_a_session_may_hold_what_the_policy_allows(client):
     assert made["data"] == held
     answer = await client.post("/v1/sessions", content=b"x" * 400_000)
     assert answer.status_code == 413
+
+
+async def test_what_the_policy_comes_to_allow_is_let_in_at_once(client, state):
+    larger = msgspec.structs.replace(state.policies.sessions, max_bytes=1_000_000)
+    state.use_policies(msgspec.structs.replace(state.policies, sessions=larger))
+    made = await create(client, data={"text": "x" * 400_000})
+    assert len(made["data"]["text"]) == 400_000
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

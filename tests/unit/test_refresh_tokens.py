@@ -321,6 +321,18 @@ async def test_what_cannot_be_kept_is_refused(state, how):
         state.refresh_tokens.begin(42)
 
 
+async def test_what_cannot_be_answered_over_http_is_not_used_up(clock):
+    state = memory_state(settings=SETTINGS, clock=clock)
+    async with client_of(state, "admin-token-000001") as client:
+        first = state.refresh_tokens.begin("42")
+        for claim in ("\ud800", float("nan")):
+            asked = {"token": signed(first | {"name": claim})}
+            answer = await client.post("/v1/tokens/refresh", json=asked)
+            assert (answer.status_code, answer.json()["ran"]) == (422, "no")
+        answer = await client.post("/v1/tokens/refresh", json={"token": signed(first)})
+        assert answer.status_code == 200
+
+
 async def test_over_http(clock):
     state = memory_state(settings=SETTINGS, clock=clock)
     async with client_of(state, "admin-token-000001") as client:

@@ -150,6 +150,22 @@ async def test_who_only_reads_gets_the_cookie_anew_when_half_of_it_is_over(state
         assert told is None, "the client may have a newer cookie by now"
 
 
+async def test_what_changes_while_somebody_logs_in_goes_along_by_what_is_stored(state, monkeypatch):
+    """To Python 1 is True, and [0] is [False]."""
+    mine = await state.sessions.create(data={"a": 1, "b": [0], "c": 1})
+    ends = state.sessions._births._ends
+    end, changes = ends.end_unchanged, [{"a": True, "b": [False]}]
+
+    async def overtaken(*given, **more):
+        if changes:
+            await state.sessions.update(mine, set=changes.pop())
+        return await end(*given, **more)
+
+    monkeypatch.setattr(ends, "end_unchanged", overtaken)
+    made = await state.sessions.authenticate(mine, "42")
+    assert repr(made.data) == repr({"a": True, "b": [False], "c": 1})
+
+
 @pytest.mark.parametrize("on_full", OnFull)
 async def test_to_be_remembered_takes_no_place_of_its_own(state, on_full):
     state.sessions.use(replace(POLICY, max_per_user=2, on_full=on_full))

@@ -8,14 +8,14 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import flask
 import pytest
 from flask import Blueprint, Flask, Response, current_app, jsonify, request
 from markupsafe import Markup
 
-from aragora_redis.errors import InvalidInputError, OutageError
+from aragora_redis.errors import InvalidInputError, OutageError, SessionDataError
 from aragora_redis.sessions.client import Client
 from aragora_redis.settings import Settings
 from aragora_redis.settings.model import SessionSettings
@@ -23,6 +23,7 @@ from aragora_redis.testing import FakeClock
 from aragora_redis.testing.sync import memory_state, outage
 from aragora_redis.web.cookie import Cookie, Lasting
 from aragora_redis.web.flask import Aragora, session
+from aragora_redis.web.flask.values import TaggedValues
 from aragora_redis.web.session import Values
 from aragora_redis.web.threaded_session import Handed, ThreadedSession
 
@@ -697,3 +698,15 @@ def test_the_client_of_a_session_is_where_its_login_came_from(state):
 
 def test_what_becomes_of_a_cookie_is_told_without_its_value():
     assert "opens" not in repr(Handed(Cookie.SET, "opens-the-session", None))
+
+
+@pytest.mark.parametrize("text", ["Thu, 01 Jan 1970 00:00:00 +99999999999999999999"])
+def test_a_value_of_another_service_that_is_no_tag_stays_what_it_is(text):
+    values = TaggedValues()
+    assert values.given({"at": {" d": text}}) == {"at": {" d": text}}
+
+
+def test_a_time_that_cannot_be_written_is_refused_as_data():
+    first = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))
+    with pytest.raises(SessionDataError, match="cannot be written"):
+        TaggedValues().stored({"at": first})

@@ -23,6 +23,7 @@ from aragora_redis.errors import (
     Ran,
     SessionConflictError,
     SessionGoneError,
+    SessionUnreadableError,
 )
 from aragora_redis.settings import Settings
 from aragora_redis.web.cookie import Cookie
@@ -388,6 +389,23 @@ async def test_a_logout_needs_no_redis(state, load):
         assert again.status_code == 200
         assert (await state.sessions.of_cookie(stolen["session"])) is None
         assert await state.sessions.of_user("42") == []
+
+
+@pytest.mark.parametrize("path", ["/end", "/login"])
+async def test_what_cannot_be_opened_here_is_ended_all_the_same(state, path, monkeypatch):
+    """By a logout and a login: other instances may have the key that this one lacks."""
+
+    async def unreadable(*_given, **_more):
+        raise SessionUnreadableError("unknown-key")
+
+    made = await state.sessions.create("42", {"a": 1})
+    service = Service(state)
+    async with service.client(session=state.sessions.cookie(made)) as client:
+        with monkeypatch.context() as patch:
+            patch.setattr(state.sessions._store, "find", unreadable)
+            answer = await client.get(path)
+            assert answer.status_code == 200
+    assert await state.sessions.get(made.id) is None
 
 
 async def test_who_cannot_be_logged_out_now_keeps_what_it_can_be_tried_again_with(

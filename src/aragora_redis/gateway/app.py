@@ -186,7 +186,7 @@ def create_app(
         bound=gateway.host,
         allowed_hosts=default_hosts(gateway.host) if allowed_hosts is None else allowed_hosts,
         limits=gateway.http,
-        session_bytes=state.policies.sessions.max_bytes,
+        session_bytes=lambda: state.policies.sessions.max_bytes,
         trusted=proxies(gateway.trusted_proxies),
     )
     return app

@@ -8,11 +8,14 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from starlette.types import Receive
 
 from ..circuit.machine import Shown
 from ..circuit.note import BY_LIMIT, REASON_LIMIT
+from ..circuit.permit import Permit
 from ..clock import SYSTEM_CLOCK, Clock
 from ..errors import CircuitOpenError, OutageError, OutcomeUnknownError
+from ..state.circuits.circuit import Circuit
 from ..state.circuits.circuits import LONGEST_FORCE, Forced
 from ..state.shared import SharedState
 from ..web.headers import retry_after
@@ -21,6 +24,7 @@ from .auth import Caller, Role, needs
 from .bodies import Body, JsonRoute, Note
 from .permits import Permits
 from .problems import JSON_ANSWERS, answers
+from .waiting import Received, unless_gone
 
 
 class Returned(Body):
@@ -112,7 +116,8 @@ class CircuitsBody(BaseModel):
     circuits: list[CircuitBody]
 
 
-_REFUSED = {"model": RefusalBody, "description": "Not let through, see Retry-After"}
+_REFUSED = answers(HTTPStatus.SERVICE_UNAVAILABLE)[503]
+_REFUSED |= {"model": RefusalBody, "description": "Not let through, see Retry-After"}
 
 _SPREAD = Problem(
     HTTPStatus.CONFLICT,
@@ -167,6 +172,13 @@ def _add_looks(router: APIRouter, state: SharedState) -> None:
         return CircuitBody.model_validate(forced, from_attributes=True)
 
 
+async def _permit(circuit: Circuit, receive: Receive) -> Permit | None:
+    """Leave to make a call, or nothing for who went away while it was waited for."""
+    if circuit.policy.max_waiting:
+        return await unless_gone(receive, circuit.acquire(), undo=circuit.give_up)
+    return await circuit.acquire()
+
+
 def _add_calls(router: APIRouter, state: SharedState, clock: Clock, *, shared: bool) -> None:
     permits = Permits(state.settings.digest_key.reveal_bytes(), clock)
 
@@ -175,9 +187,10 @@ def _add_calls(router: APIRouter, state: SharedState, clock: Clock, *, shared: b
         response_model=PermitBody,
         responses=answers(HTTPStatus.CONFLICT) | {503: _REFUSED},
     )
-    async def acquire(name: str) -> PermitBody | Response:
+    async def acquire(name: str, receive: Received) -> PermitBody | Response:
         """Leave to make one call: 200 with a permit, else 503 with the state.
 
+        503 as a problem (`circuit-full`) where as many calls are under way as the policy allows.
         Where the policy bounds calls, a permit holds one of this gateway's places until its report,
         or for twice the time from which a call is slow (at least 5 seconds), unless it is kept.
         409 where it does, and several workers share the port: the report may reach another one.
@@ -186,7 +199,9 @@ def _add_calls(router: APIRouter, state: SharedState, clock: Clock, *, shared: b
         if shared and circuit.policy.max_concurrent:
             raise ProblemError(_SPREAD)
         try:
-            permit = await circuit.acquire()
+            permit = await _permit(circuit, receive)
+            if permit is None:
+                return Response(status_code=HTTPStatus.SERVICE_UNAVAILABLE)  # to nobody
             return PermitBody(permit=permits.seal(name, permit), kept_for=circuit.lease)
         except CircuitOpenError as error:
             refusal = {"state": error.state, "retry_after": error.retry_after}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import ipaddress
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache, partial
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -29,7 +30,6 @@ AUTHORITY_LIMIT = 300
 """Characters that a host with its port may have; a name has 253 at most. Longer ones are refused
 before anything that remembers sees them, `urlsplit` among it."""
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
-_WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - recognised, not bound
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -41,9 +41,15 @@ def default_hosts(bound: str) -> frozenset[str]:
     leads to 127.0.0.1 (DNS rebinding); so only names that mean this machine are served there. Bound
     to all interfaces it cannot know its names, and there a token is needed in any case.
     """
-    if bound in _WILDCARDS:
-        return frozenset({ANY_HOST})
-    return LOOPBACK_HOSTS | {bound.strip("[]").lower()}
+    name = bound.strip("[]").lower()
+    return frozenset({ANY_HOST}) if _is_wildcard(name) else LOOPBACK_HOSTS | {name}
+
+
+def _is_wildcard(name: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(name).is_unspecified)
+    except ValueError:
+        return False
 
 
 def headers_of(scope: Scope) -> dict[bytes, bytes]:
@@ -130,7 +136,7 @@ class Guards:
 
     Args:
         limits: how long a body may be and take.
-        session_bytes: bytes of data that a session may have.
+        session_bytes: bytes of data that a session may have now.
         tokens: who may ask; the role that is found is left in the request's state.
         bound: the host that the gateway is bound to.
         allowed_hosts: see `default_hosts`; `{"*"}` allows all.
@@ -145,15 +151,14 @@ class Guards:
         bound: str,
         allowed_hosts: Collection[str],
         limits: HttpLimits,
-        session_bytes: int,
+        session_bytes: Callable[[], int],
         trusted: Proxies,
     ) -> None:
         self._app = app
         self._tokens = tokens
         self._closed = ("/v1",) if is_loopback(bound) else ("/v1", "/metrics")
         self._allowed_hosts = frozenset(allowed_hosts)
-        # JSON may spell two bytes of a character as six.
-        self._session_limit = max(limits.max_body, 3 * session_bytes + 4096)
+        self._session_bytes = session_bytes
         self._limits = limits
         self._strangers = Turns(limits.max_connections)
         self._is_proxy = lru_cache(maxsize=256)(partial(is_trusted, trusted=trusted))
@@ -180,16 +185,16 @@ class Guards:
             await self._app(scope, receive, send)
             return
         try:
-            messages = await at_once(_read(receive, limit), self._limits.body_timeout)
+            message = await at_once(_read(receive, limit), self._limits.body_timeout)
         except TimeoutError:
             await response_of(_too_slow(self._limits.body_timeout))(scope, receive, send)
             return
-        if messages is None:
+        if message is None:
             await response_of(_too_large(limit))(scope, receive, send)
             return
-        if messages[-1]["type"] == "http.disconnect":
+        if message["type"] == "http.disconnect":
             return  # whoever it was is not there to be answered, and this is no fault to log
-        await self._app(scope, Admitted(headers, messages, receive), send)
+        await self._app(scope, Admitted(headers, message, receive), send)
 
     def _refusal(
         self, scope: Scope, path: str, headers: Mapping[bytes, bytes], limit: int
@@ -223,7 +228,10 @@ class Guards:
         return _too_large(limit) if length.isdigit() and int(length[:20]) > limit else None
 
     def _body_limit(self, path: str) -> int:
-        return self._session_limit if path.startswith("/v1/sessions") else self._limits.max_body
+        most = self._limits.max_body
+        # JSON may spell two bytes of a character as six.
+        session = path.startswith("/v1/sessions")
+        return max(most, 3 * self._session_bytes() + 4096) if session else most
 
 
 _BUSY = Problem(
@@ -258,43 +266,43 @@ def _too_slow(within: float) -> Problem:
     )
 
 
-async def _read(receive: Receive, limit: int) -> list[Message] | None:
-    """The messages of a body; None where it has no end within the limit."""
-    messages: list[Message] = []
-    left = limit
+async def _read(receive: Receive, limit: int) -> Message | None:
+    """A body as one message, or the end of its client; None where it has no end within the limit.
+
+    It is joined as it comes: a byte takes two hundred in a message of its own.
+    """
+    body = bytearray()
     while True:
         message = await receive()
-        messages.append(message)
-        left -= len(message.get("body", b""))
-        if left < 0:
+        part: bytes = message.get("body", b"")
+        if len(body) + len(part) > limit:
             return None
         if not message.get("more_body"):
-            return messages
+            if not body or message["type"] == "http.disconnect":
+                return message
+            return {"type": "http.request", "body": bytes(body + part), "more_body": False}
+        body += part
 
 
 class Admitted:
     """What a request that was let through receives: what was read once more, then what follows."""
 
-    __slots__ = ("_given", "_messages", "_receive", "headers")
+    __slots__ = ("_given", "_message", "_receive", "headers")
 
-    def __init__(
-        self, headers: Mapping[bytes, bytes], messages: list[Message], receive: Receive
-    ) -> None:
+    def __init__(self, headers: Mapping[bytes, bytes], message: Message, receive: Receive) -> None:
         self.headers = headers
-        self._messages = messages
-        self._given = 0
+        self._message = message
+        self._given = False
         self._receive = receive
 
     @property
     def body(self) -> bytes:
         """All of the body."""
-        if len(self._messages) == 1:
-            body: bytes = self._messages[0].get("body", b"")
-            return body
-        return b"".join(message.get("body", b"") for message in self._messages)
+        body: bytes = self._message.get("body", b"")
+        return body
 
     async def __call__(self) -> Message:
-        if self._given < len(self._messages):
-            self._given += 1
-            return self._messages[self._given - 1]
+        if not self._given:
+            self._given = True
+            return self._message
         return await self._receive()

@@ -5,11 +5,11 @@ Who cannot say answers 503, and never that a token is inactive or revoked.
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from ..errors import InvalidInputError
@@ -119,7 +119,9 @@ def routes(state: SharedState) -> APIRouter:
         text = await _token_of(request, Role.GATEWAY)
         if not verification.has_key:
             raise OAuthError(HTTPStatus.SERVICE_UNAVAILABLE, "server_error", _NO_KEY)
-        return JSONResponse(await _introspected(state, text))
+        # A claim may hold what UTF-8 cannot say, a lone surrogate; JSON can spell it.
+        told = json.dumps(await _introspected(state, text))
+        return Response(told, media_type="application/json")
 
     return router
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
@@ -10,6 +11,7 @@ from fastapi import APIRouter
 from pydantic import AfterValidator, Field
 from pydantic_core import to_jsonable_python
 
+from ..errors import InvalidInputError
 from ..state.shared import SharedState
 from ..state.tokens.refresh import DEFAULT_LIFETIME, LONGEST_LOGIN
 from .auth import Role, needs
@@ -20,12 +22,16 @@ _SET_APART = frozenset({"self", "user", "sub", "lifetime", "absolute"})
 """What no other claim can be called: what begins a login is named so."""
 
 
-def _sent_back(claims: dict[str, Any]) -> dict[str, Any]:
+def _demand_json(claims: Mapping[str, Any]) -> None:
     try:
         told = to_jsonable_python(claims)
         json.dumps(told, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError):
         raise ValueError("no JSON can say it") from None
+
+
+def _sent_back(claims: dict[str, Any]) -> dict[str, Any]:
+    _demand_json(claims)
     if taken := sorted(claims.keys() & _SET_APART):
         raise ValueError(f"a claim cannot be called {taken[0]}")
     return claims
@@ -97,8 +103,16 @@ def routes(state: SharedState) -> APIRouter:
         its family (`refresh-reused`). 503 where it is not known: with `ran` `no` the token is still
         good, with `unknown` ask again with the same nonce.
         """
+        token = await state.tokens.verification.verify(body.token, refresh=True)
+        try:
+            _demand_json(token.claims)  # before it is used up for an answer that cannot be given
+        except ValueError:
+            raise InvalidInputError(
+                "the token has a claim that no JSON can say",
+                remedy="issue it without a lone surrogate and without NaN",
+            ) from None
         rotation = await state.refresh_tokens.rotate(
-            body.token, nonce=body.nonce, lifetime=body.lifetime
+            token.claims, nonce=body.nonce, lifetime=body.lifetime
         )
         return RotationBody.model_validate(
             {"claims": dict(rotation.claims), "level": rotation.level.word}

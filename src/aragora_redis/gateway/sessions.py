@@ -267,7 +267,8 @@ def _add_ends(router: APIRouter, state: SharedState) -> None:
                 client=wanted.client,
             )
             return _body_of(sessions, made)
-        return _body_of(sessions, await sessions.rotate(session, grace=wanted.grace))
+        grace = wanted.grace if wanted.user is None else 0
+        return _body_of(sessions, await sessions.rotate(session, grace=grace))
 
     @router.post("/sessions/rotate", responses=_CHANGED)
     async def rotate_named(body: Rotation | None = None, header: HeaderId = None) -> SessionBody:

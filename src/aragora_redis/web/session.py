@@ -294,6 +294,7 @@ class WebSession(MutableMapping[str, Any]):
         if self._stored is None:
             data = self._values.stored(self._loaded)
             sent = encode(data)
+            await self._end_presented()
             self._begin(await begin(data), sent)
             return
         if self._stored.user not in (None, user):
@@ -344,14 +345,19 @@ class WebSession(MutableMapping[str, Any]):
         with contextlib.suppress(*NO_ANSWER):
             await self.load()
         async with self._writing:
-            ends: Session | str | None = self._stored
-            if self._data is None and self._presented is not None:
-                ends = self._presented.session_id
-            if ends is not None:
+            if self._stored is not None:
                 with contextlib.suppress(SessionGoneError):
-                    await self._sessions.end(ends)
+                    await self._sessions.end(self._stored)
+            else:
+                await self._end_presented()
             self._stored, self._trouble = None, None
             self._data, self._read, self._cookie = {}, {}, Cookie.DELETE
+
+    async def _end_presented(self) -> None:
+        """End what the client's id leads to, unread: others may be able to read it."""
+        if self._presented is not None:
+            with contextlib.suppress(SessionGoneError):
+                await self._sessions.end(self._presented.session_id)
 
     # --- the user's own sessions --------------------------------------------------------
 

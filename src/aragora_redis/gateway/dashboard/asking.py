@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 
+from ...errors import Ran
 from ...sessions.stored import SessionInfo
 from ...telemetry.words import Told
 from .acts import Question, Wish
@@ -67,10 +68,17 @@ def told(said: Told) -> Html:
     )
 
 
-def failed(text: str) -> Html:
+_ENDED = {
+    Ran.NO: "It was not done",
+    Ran.UNKNOWN: "Nobody knows whether it was done",
+    Ran.YES: "It was done, and not all is well",
+}
+
+
+def failed(text: str, ran: Ran = Ran.NO) -> Html:
     """It was not done, or nobody knows."""
     return _content(
-        tag("h1", "It was not done", id="ask-title", tabindex=-1),
+        tag("h1", _ENDED[ran], id="ask-title", tabindex=-1),
         tag("p", text, class_="fault", role="alert"),
         _back(),
     )

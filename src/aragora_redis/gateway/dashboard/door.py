@@ -14,7 +14,7 @@ from ...errors import AragoraRedisError
 from ...settings import GatewaySettings
 from ...state.tokens.tokens import Tokens
 from ...web.client_address import client_address, proxies
-from ...web.problems import Problem, ProblemError
+from ...web.problems import Problem, ProblemError, problem_of
 from .logins import COOKIE, LIFETIME, Login, Logins
 from .throttle import Throttle
 
@@ -77,12 +77,28 @@ class Door:
         """End a login for good; as long as Redis is away, for this instance."""
         await self._tokens.revoke(_jti(login), expires_at=login.expires_at, reason="logout")
 
+    def demand_standing(self, login: Login) -> None:
+        """Make sure that a login has not ended: for who acts, not knowing is not enough.
+
+        Raises:
+            ProblemError: it has, or this instance cannot tell.
+        """
+        try:
+            ended = self._tokens.is_revoked({"jti": _jti(login)})
+        except AragoraRedisError as error:
+            raise ProblemError(problem_of(error)) from None
+        if ended:
+            raise ProblemError(_ENDED)
+
     def _ended(self, login: Login) -> bool:
         try:
             return self._tokens.is_revoked({"jti": _jti(login)})
         except AragoraRedisError:
             # Stale, or not loaded: the dashboard is there to see just that, and shows no secret.
             return False
+
+
+_ENDED = Problem(HTTPStatus.FORBIDDEN, "this login has ended", "log in again")
 
 
 def _jti(login: Login) -> str:

@@ -162,11 +162,9 @@ class SessionBirths:
     async def _carry_over(
         self, made: Session, before: dict[str, Any], now: dict[str, Any], until: float
     ) -> Session:
-        changed = {
-            name: value
-            for name, value in now.items()
-            if name not in before or before[name] != value
-        }
+        # By what is stored: to Python 1 is True.
+        was, fields = self._encoded(before), self._encoded(now)
+        changed = {name: now[name] for name in now if was.get(name) != fields[name]}
         removed = tuple(name for name in before if name not in now)
         stored, at = await self._changes.update(
             made.ref, made.version, self._encoded(changed), removed, exact=False, until=until

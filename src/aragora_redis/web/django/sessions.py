@@ -138,10 +138,12 @@ class SessionStore(SessionBase):
     def delete(self, session_key: str | None = None) -> None:
         """End a session for good: that of the key, or this one. It need not have been read.
 
+        One that could not be is ended by the key that the client has sent.
+
         Raises:
             SessionConflictError: it keeps being rotated; end it once more.
         """
-        presented = self._sessions.witness.read(session_key or self.session_key)
+        presented = self._sessions.witness.read(session_key or self.session_key or self._sent_key)
         with self._telling(), suppress(SessionGoneError):
             if presented is not None:
                 self._sessions.end(presented.session_id)
@@ -156,6 +158,7 @@ class SessionStore(SessionBase):
         """
         held = self._data()
         if self.session_key is None:
+            self.delete()
             return
         with self._telling():
             try:

@@ -46,6 +46,8 @@ class TaggedValues(Values):
             return {name: self._tags.tag(value) for name, value in data.items()}
         except RecursionError:
             raise SessionDataError("a field of the session is nested too deep") from None
+        except ArithmeticError:  # such as a time before the first there is
+            raise SessionDataError("a field of the session cannot be written") from None
 
     def given(self, data: dict[str, Any]) -> dict[str, Any]:
         """Fields without tags."""
@@ -59,5 +61,5 @@ class TaggedValues(Values):
         found = {name: self._untagged(each) for name, each in value.items()}
         try:
             return self._tags.untag(found)
-        except (AttributeError, TypeError, ValueError, StopIteration):
+        except (ArithmeticError, AttributeError, TypeError, ValueError, StopIteration):
             return found  # another service has put it there, and means nothing by it
