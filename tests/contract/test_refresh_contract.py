@@ -6,6 +6,8 @@ import secrets
 import time
 
 import pytest
+import redis
+from tests.contract.conftest import OnServer
 
 from aragora_redis.errors import AragoraRedisError, UnexpectedReplyError
 from aragora_redis.tokens import refresh
@@ -44,7 +46,9 @@ class Family:
         ("0a 0b 1c 2d", "ok RefreshRaced ok ok"),
         ("0a 1b 0a 2c", "ok ok RefreshReused TokenRevoked"),
         ("0a 1b 1b 2c", "ok ok ok ok"),
-        ("0a 0a! 1b", "ok RefreshReused TokenRevoked"),
+        ("0a 0b! 1b", "ok RefreshReused TokenRevoked"),
+        ("0a 0a! 1b 0a!", "ok ok ok RefreshReused"),
+        ("0a 0a!! 1b", "ok RefreshReused TokenRevoked"),
         ("7a 8b 3c", "ok ok RefreshReused"),
         ("0a 5b 1c", "ok ok RefreshReused"),
         ("0a 1'b 1c", "ok RefreshReused TokenRevoked"),
@@ -55,15 +59,37 @@ class Family:
     ],
 )
 async def test_of_each_generation_one_token_is_good_once(side, monkeypatch, calls, expected):
-    """A call is a token and a nonce; `!` after the time to ask again, `*` known to be used up."""
+    """A call is a token and a nonce; `*` is known to be used up.
+
+    `!` comes when who was late is a thief, `!!` after the time to ask again.
+    """
     family = Family(side)
     seen = []
     for call in calls.split():
         late, spent = "!" in call, "*" in call
-        monkeypatch.setattr(refresh, "AGAIN_WITHIN", -1.0 if late else 10.0)
+        monkeypatch.setattr(refresh, "LATE_WITHIN", -1.0 if late else 10.0)
+        monkeypatch.setattr(refresh, "AGAIN_WITHIN", -1.0 if "!!" in call else 300.0)
         word = call.strip("!*")
         seen.append(await family.present(word[:-1], word[-1], spent=spent))
     assert seen == expected.split()
+
+
+@pytest.mark.parametrize(
+    ("setting", "stored"), [("maxmemory", True), ("min-replicas-to-write", False)]
+)
+async def test_reuse_is_told_where_nothing_else_is_written(make_lab, setting, stored):
+    lab = make_lab("standalone")
+    lab.start()
+    node = lab.node("redis-0")
+    client = redis.Redis(port=node.port, password=lab.password(node))
+    family = Family(OnServer(client))
+    for token in ("0", "1"):
+        await family.present(token, "n")
+    client.config_set(setting, "1")
+    assert await family.present("0", "n") == "RefreshReused"
+    client.config_set(setting, "0")
+    assert await family.present("2", "n") == ("TokenRevoked" if stored else "ok")
+    client.close()
 
 
 async def test_who_asks_again_gets_the_same_instant(side):

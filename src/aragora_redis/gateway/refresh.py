@@ -54,7 +54,7 @@ class Refresh(Body):
 
     token: Jwt
     nonce: Text | None = None
-    """Of the client's request: asked again with it within ten seconds, the answer is the same."""
+    """Of the client's request: asked again with it within five minutes, the answer is the same."""
     lifetime: Annotated[float, Field(gt=0)] | None = None
     """Seconds that the successor lives; as long as this one by default."""
 

@@ -8,7 +8,7 @@
 --       2 generation presented, 3 digest of that token, 4 digest of its successor, 5 nonce
 --       6 instant of issue in ms, 7 end of the family in ms
 --       8 "1" where the token is known to be used up, whatever is stored
---       9 ms for which the one before the newest may be presented again
+--       9 ms for which the same nonce may ask again, and 10 another one is told that it was late
 -- Reply: {"rotated", instant of issue in ms}, which the same nonce gets again for a while;
 --        {"raced"} where another one was faster a moment ago, {"reused"} where the token was used up
 --        before, which ends the family, or {"ended"}
@@ -33,16 +33,21 @@ local function keep(...)
   end
 end
 
-if newest and presented == newest - 1 and token == stored[3]
-    and math.abs(ms - tonumber(stored[6])) <= tonumber(ARGV[9]) then
-  if ARGV[5] == stored[4] then return {'rotated', tonumber(stored[5])} end
-  return {'raced'}
+if newest and presented == newest - 1 and token == stored[3] then
+  local ago = math.abs(ms - tonumber(stored[6]))
+  if ARGV[5] == stored[4] and ago <= tonumber(ARGV[9]) then
+    return {'rotated', tonumber(stored[5])}
+  end
+  if ago <= tonumber(ARGV[10]) then return {'raced'} end
 end
 -- A rollback may have lost that a token was used up, so who knows it says so. Of one generation
 -- there is one token: another one comes of a history that was lost.
 local forked = newest == presented and stored[2] ~= token
 if (newest and presented < newest) or forked or ARGV[8] == '1' then
-  return keep('e', '1') or {'reused'}
+  -- It is reuse, whatever can be written now; full memory takes what follows a removal.
+  redis.pcall('HDEL', family, '')
+  keep('e', '1')
+  return {'reused'}
 end
 return keep('g', int(presented + 1), 'j', ARGV[4], 'p', token, 'n', ARGV[5], 'i', ARGV[6],
   'w', int(ms)) or {'rotated', tonumber(ARGV[6])}

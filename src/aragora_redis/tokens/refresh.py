@@ -30,8 +30,10 @@ GENERATION = "generation"
 """The claim that counts the tokens of a family, from 0; no other token has it."""
 FAMILY_END = "family_exp"
 """The claim beyond which no token of the family lives, where it has one."""
-AGAIN_WITHIN = 10.0
-"""Seconds for which who did not get the answer may ask again, and who was too late is no thief."""
+AGAIN_WITHIN = 300.0
+"""Seconds for which who got no answer may ask again with its nonce: failovers are shorter."""
+LATE_WITHIN = 10.0
+"""Seconds for which who was too late, with another nonce, is no thief."""
 GENERATIONS = 1_000_000_000
 """Every generation is below, and every cut-off in milliseconds above."""
 _END = 1e11
@@ -147,6 +149,7 @@ def rotate(
             math.ceil(ends_at * 1000),
             "1" if spent else "0",
             int(AGAIN_WITHIN * 1000),
+            int(LATE_WITHIN * 1000),
         ),
         read=_read,
         script=load("refresh_rotate"),

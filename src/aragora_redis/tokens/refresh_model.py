@@ -21,7 +21,7 @@ class _Family(NamedTuple):
 def rotate(memory: Memory, keys: tuple[bytes, ...], argv: tuple[bytes, ...]) -> Any:
     """See the script."""
     (key,) = keys
-    generation, token, successor, nonce, issued, ends, spent, window = argv
+    generation, token, successor, nonce, issued, ends, spent, again, late = argv
     presented, now = int(generation), memory.now // 1000
     known: _Family = memory.get(key) or _Family(newest=-1)
     if known.ended:
@@ -32,9 +32,12 @@ def rotate(memory: Memory, keys: tuple[bytes, ...], argv: tuple[bytes, ...]) -> 
         until = max(memory.expiry(key) or 0, int(ends) * 1000)
         memory.expire_at(key, until)
 
-    lately = abs(now - known.when) <= int(window)
-    if presented == known.newest - 1 and token == known.before and lately:
-        return [b"rotated", known.issued] if nonce == known.nonce else [b"raced"]
+    if presented == known.newest - 1 and token == known.before:
+        ago = abs(now - known.when)
+        if nonce == known.nonce and ago <= int(again):
+            return [b"rotated", known.issued]
+        if ago <= int(late):
+            return [b"raced"]
     forked = presented == known.newest and token != known.token
     if presented < known.newest or forked or spent == b"1":
         keep(known._replace(ended=True))

@@ -165,7 +165,7 @@ class RefreshTokens:
 
         Args:
             token: whole, or its verified claims.
-            nonce: of the client's request: whoever asks again with it within ten seconds gets the
+            nonce: of the client's request: whoever asks again with it within five minutes gets the
                 same successor. Without one, who missed the answer has to log in again.
             lifetime: seconds that the successor lives; as long as this one by default.
             within: seconds that this may take.
