@@ -80,6 +80,27 @@ async def test_an_ended_family_does_not_live_on_where_the_end_was_not_known_yet(
     assert not state.tokens.is_revoked(access), "which was issued after the cut-off"
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"), [(RevocationKind.USER, "ann"), (RevocationKind.TENANT, "acme")]
+)
+async def test_a_login_does_not_live_on_where_its_cut_off_was_not_known_yet(
+    state, clock, kind, name
+):
+    first = state.refresh_tokens.begin("ann", org_id="acme")
+    cut_off = cut_off_entry(
+        member_of(state.refresh_tokens._key, kind, name), clock.wall() + 2, 86_400.0, ""
+    )
+    clock.advance(5)
+    successor = (await state.refresh_tokens.rotate(first)).claims
+    state.revocations.apply(cut_off)
+    assert state.tokens.is_revoked(successor)
+    with pytest.raises(TokenRevokedError):
+        await state.refresh_tokens.rotate(successor)
+    later = state.refresh_tokens.begin("ann", org_id="acme")
+    following = (await state.refresh_tokens.rotate(later)).claims
+    assert not state.tokens.is_revoked(following), "a login since"
+
+
 async def test_a_login_right_after_a_cut_off_lives_and_so_do_its_successors(state, clock):
     await state.tokens.revoke_user("ann", reason="password changed")
     await state.tokens.revoke_tenant("acme", users=1)

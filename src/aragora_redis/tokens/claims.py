@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from ..errors import InvalidInputError
 from .entry import SHARDS, RevocationKind, digests
-from .refresh import GENERATION
+from .refresh import GENERATION, LOGIN_AT
 
 Scores = Sequence[Callable[[bytes], int | None]]
 """What gives the greatest score of a member that holds, for each shard."""
@@ -136,7 +136,7 @@ class Judge:
                 and (
                     issued is None
                     or issued * 1000 <= cut_off
-                    or (verdict is Verdict.FAMILY and GENERATION in claims)
+                    or (GENERATION in claims and _began_before(claims, verdict, cut_off))
                 )
                 and cut_off > latest
                 and not _came_after(get(SEEN), verdict, cut_off)
@@ -167,6 +167,15 @@ class Judge:
             if cut_off is not None and cut_off >= int(now) * 1000:
                 found[verdict.value] = cut_off
         return found
+
+
+def _began_before(claims: Mapping[str, Any], verdict: Verdict, cut_off: int) -> bool:
+    """Whether a refresh token is of a login from before a cut-off, whenever it was issued itself.
+
+    Who had not heard of the cut-off may have given it; no login begins a family anew.
+    """
+    began: Any = claims.get(LOGIN_AT)
+    return verdict is Verdict.FAMILY or (type(began) in _NUMBERS and began * 1000 <= cut_off)
 
 
 def _came_after(seen: Any, verdict: Verdict, cut_off: int) -> bool:

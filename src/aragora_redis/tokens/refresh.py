@@ -28,6 +28,8 @@ from .entry import DAY, DIGEST_BYTES, SHARDS, Entry, RevocationKind, full_digest
 
 GENERATION = "generation"
 """The claim that counts the tokens of a family, from 0; no other token has it."""
+LOGIN_AT = "login_iat"
+"""The claim of when the login was from which a token was refreshed: no cut-off since spares it."""
 FAMILY_END = "family_exp"
 """The claim beyond which no token of the family lives, where it has one."""
 AGAIN_WITHIN = 300.0

@@ -31,7 +31,7 @@ from ...times import Duration, in_seconds, in_seconds_if_given
 from ...tokens import refresh
 from ...tokens.claims import SEEN
 from ...tokens.entry import VALUE_LIMIT, RevocationKind, member_of
-from ...tokens.refresh import FAMILY_END, GENERATION, Presented
+from ...tokens.refresh import FAMILY_END, GENERATION, LOGIN_AT, Presented
 from ..life import Life
 from ..revocations.commitment import RETRY_AFTER, RedisSide
 from ..revocations.receipt import Level, Receipt
@@ -141,6 +141,7 @@ class RefreshTokens:
         first = {
             self._family_claim: secrets.token_urlsafe(16),
             GENERATION: 0,
+            LOGIN_AT: issued,
             "jti": secrets.token_urlsafe(16),
             **stamp,
             "exp": int(issued + min(lifetime, absolute or lifetime)),
