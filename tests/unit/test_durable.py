@@ -182,6 +182,24 @@ async def test_what_must_be_on_disk_is_waited_for_there_and_on_all_that_count(gr
     assert not plain.fsynced.done()
 
 
+async def test_on_disk_they_count_who_counted_when_they_had_it(mux):
+    """Sentinels whose words are old by then say of nobody any more that it counts."""
+    counting = [2, 0]
+    made = GroupCommit(
+        cast("Mux", mux),
+        lambda: counting.pop(0) if len(counting) > 1 else counting[0],
+        SYSTEM_CLOCK,
+        on_redirect=never,
+    )
+    mux.waits, mux.syncs = [2] * 9, [[1, 0], [1, 0], [1, 1], [1, 2]]
+    running = asyncio.create_task(made.run())
+    ticket = made.submit(join(), soon(), fsync=True)
+    assert await ticket.replicated == 2
+    assert await ticket.fsynced == 2
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_after_a_reconnect_the_disk_is_asked_anew(group, mux):
     def reconnect():
         mux.generation = 2

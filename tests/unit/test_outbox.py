@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import subprocess
 import sys
@@ -184,6 +185,33 @@ def test_it_has_an_end_and_makes_room_for_what_matters(outbox, tmp_path, monkeyp
     assert small.adopt().files == 0, "and not each minute"
     small.close()
     assert len(outbox("third").adopt().entries) == 31
+
+
+def test_a_disk_without_room_is_found_out_by_a_trial_that_leaves_nothing(
+    outbox, tmp_path, monkeypatch
+):
+    box = outbox("one")
+    box.append([entry(1)])
+    path = tmp_path / "outbox" / "one.outbox"
+    before = path.read_bytes()
+    box.probe()
+    assert path.read_bytes() == before
+    write = os.write
+
+    def without_room(descriptor, data):
+        if len(data) >= 4096:
+            raise OSError(errno.ENOSPC, "no room")
+        return write(descriptor, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", without_room)
+        with pytest.raises(OSError, match="no room"):
+            box.probe()
+    assert path.read_bytes() == before
+    box.append([entry(2)])
+    box.close()
+    found = outbox("two").adopt()
+    assert (sorted(found.entries), found.damaged) == ([entry(1), entry(2)], 0)
 
 
 def test_a_directory_that_is_taken_away_is_noticed_and_made_again(outbox, tmp_path):

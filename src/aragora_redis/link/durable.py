@@ -71,6 +71,8 @@ class Ticket(Generic[T]):
     fsynced: asyncio.Future[int] = field(default_factory=_future)
     sent: bool = False
     accepted: Callable[[T], bool] = always
+    needed: int = 0
+    """Replicas that were required as `replicated` was told."""
 
     def waits(self, required: int) -> bool:
         """Whether a later acknowledgement may still tell its owner something."""
@@ -196,8 +198,11 @@ class GroupCommit:
         """Tell owners what a WAIT, and a WAITAOF, spoke for."""
         for ticket in self._awaiting:
             if isinstance(acknowledged, int) and acknowledged >= required:
+                ticket.needed = max(ticket.needed, required)
                 _told(ticket.replicated, acknowledged)
-            if isinstance(synced, Synced) and synced.here and synced.replicas >= required:
+            # Those that counted then do so on disk, also where nobody says any more who counts.
+            needed = max(required, ticket.needed)
+            if isinstance(synced, Synced) and synced.here and synced.replicas >= needed:
                 _told(ticket.fsynced, synced.replicas)
 
     async def _pause(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...audit.act import Act
 from ...digests import digest_of
-from ...errors import LimitUnavailableError, OverloadedError
+from ...errors import LimitUnavailableError, OutcomeUnknownError, OverloadedError
 from ...events import Events
 from ...rate_limit import operations
 from ...rate_limit.gcra import Decision, Peek, peeked, validate_cost
@@ -390,9 +390,14 @@ class RateLimits:
         record = limiter.record(subject, at)
 
         async def work() -> bool:
+            try:
+                taken = await self._decider.run(operations.reset(record.key, self._decider.channel))
+            except OutcomeUnknownError:
+                limiter.on_returned(record.key)
+                raise
+            # Not before: an attempt lets nobody off what was admitted without Redis.
             limiter.forget(subject, at)
             self._leases.recall(record.key, gone=True)
-            taken = await self._decider.run(operations.reset(record.key, self._decider.channel))
             self._waiting.wake(record.key)
             return taken
 

@@ -203,7 +203,7 @@ class Outbox:
             self._adopted.set()
             await self._in_thread(self._file.compact)
             # A disk that would refuse the next revocation is told of before there is one.
-            await self._in_thread(partial(self._file.append, ()), WRITE_LIMIT)
+            await self._in_thread(self._file.probe, WRITE_LIMIT)
         except OSError as error:
             failure = error
         self._settle(failure)

@@ -32,6 +32,8 @@ LIMIT: Final = 64 * 1024 * 1024
 """Bytes that a file may have: 400 000 revocations with a note, or twice as many without."""
 ATTEMPTS: Final = 8
 """Times that a new file is made where another instance has just taken it for a dead one's."""
+_BLOCK: Final = b" " * 4096
+"""What a disk is asked to take on trial; torn, it is one line that nobody wrote."""
 _OPEN: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _OTHERS: Final = 0o077
 
@@ -122,6 +124,25 @@ class OutboxFile:
         self._sound = True
         if not self._in_place():
             raise OSError(errno.ENOENT, f"{self._directory / self._name} was taken away")
+
+    def probe(self) -> None:
+        """See whether the disk would take a revocation now; it leaves nothing behind.
+
+        Raises:
+            OSError: it would not.
+        """
+        self.append(())
+        assert self._file is not None  # noqa: S101 - made above
+        self._sound = False
+        try:
+            _write(self._file, _BLOCK)
+        except OSError:
+            os.ftruncate(self._file, self.size)
+            self._sound = True
+            raise
+        os.fsync(self._file)
+        os.ftruncate(self._file, self.size)
+        self._sound = True
 
     def compact(self) -> None:
         """Drop what has expired, once a day: all of it has to be read for that.
