@@ -13,7 +13,7 @@ from aragora_redis.errors import LinkDownError, OutageError, SessionUnreadableEr
 from aragora_redis.sessions import operations
 from aragora_redis.sessions.ids import SessionRef, fresh_id, handle_of
 from aragora_redis.sessions.policy import OnFull, SessionPolicy
-from aragora_redis.sessions.stored import Moved
+from aragora_redis.sessions.stored import Moved, Session
 from aragora_redis.settings.model import Settings
 from aragora_redis.state.sessions import held_ends
 from aragora_redis.state.sessions.held_ends import HeldEnd, HeldEnds
@@ -112,6 +112,27 @@ async def test_who_is_meant_is_known_after_another_instance_has_rotated_it(state
         assert (await sessions.get(now_id) is not None) is spared
         assert await living(state, other) == [not spared]
         await back(state)
+
+
+@pytest.mark.parametrize("only", [False, True])
+async def test_one_that_is_rotated_while_it_is_looked_for_is_ended_too(state, monkeypatch, only):
+    sessions = state.sessions
+    moving, kept = [await sessions.create("42") for _ in range(2)]
+    moved: list[Session] = []
+    index = sessions._ends.index
+
+    async def overtaken(*given):
+        found = await index(*given)
+        if not moved:
+            moved.append(await sessions.rotate(moving, grace=0))
+        return found
+
+    monkeypatch.setattr(sessions._ends, "index", overtaken)
+    if only:
+        await sessions.end_one_of("42", moving.handle)
+    else:
+        await sessions.end_user("42", keep=kept.handle)
+    assert await living(state, moved[0], kept) == [False, True]
 
 
 async def test_one_that_cannot_be_read_stops_no_other_end(state):

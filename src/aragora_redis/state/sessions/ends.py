@@ -179,10 +179,7 @@ class SessionEnds:
 
         With a cut-off (Unix milliseconds): those that did when only that one was known.
         """
-        index = await self.index(home, until)
-        looked, before, now = await self._look(
-            home, [m for m in index if not self._revocations.has_ended(m)], until
-        )
+        looked, before, now = await self._looked_at(home, until)
         living = {
             member: info
             for member, info in looked.items()
@@ -194,6 +191,31 @@ class SessionEnds:
             )
         }
         return Living(living, before, now)
+
+    async def _looked_at(
+        self, home: SessionRef, until: float
+    ) -> tuple[dict[bytes, SessionInfo | None], dict[bytes, tuple[bytes, ...]], float]:
+        """As `_look`, of all that the index has but those that have ended.
+
+        One that is there no more may have got another id since the index was read.
+        """
+        looked: dict[bytes, SessionInfo | None] = {}
+        before: dict[bytes, tuple[bytes, ...]] = {}
+        now = 0.0
+        for _ in range(HOPS):
+            fresh = [
+                member
+                for member in await self.index(home, until)
+                if member not in looked and not self._revocations.has_ended(member)
+            ]
+            if not fresh and looked:
+                break
+            found, names, now = await self._look(home, fresh, until)
+            looked |= found
+            before |= names
+            if all(found.values()):
+                break
+        return looked, before, now
 
     def _has_ended(
         self,
