@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from aragora_redis.errors import (
     LimitUnavailableError,
     LinkDownError,
     OutageError,
+    OutcomeUnknownError,
     OverloadedError,
     UnknownPolicyError,
 )
@@ -158,6 +160,41 @@ async def test_without_redis_what_was_really_used_is_charged_later(state, limits
         assert (await limits.settle(forgotten.id, 20)).found is Found.LAPSED
         await last.refund()
     assert await left(limits) == pytest.approx(880, abs=3), "100 and 20 were used"
+
+
+@pytest.mark.parametrize("how", ["unknown", "cancelled"])
+@pytest.mark.parametrize("policy", ["strict", "llm"])
+async def test_what_was_reserved_and_nobody_was_told_of_is_given_back(
+    state, limits, monkeypatch, policy, how
+):
+    """The answer came too late, or its caller has gone: Redis would hold it for an hour."""
+    run, asked = state.embedded.run, []
+
+    async def late(operation, **given):
+        answer = await run(operation, **given)
+        if operation.script.name != "reserve":
+            return answer
+        asked.append(operation)
+        if how == "cancelled":
+            await asyncio.Event().wait()
+        raise OutcomeUnknownError("the answer was late")
+
+    most = 10 if policy == "strict" else 1000
+    with monkeypatch.context() as patch:
+        patch.setattr(state.embedded, "run", late)
+        await limits.check(policy, "org:7", 1)
+        making = asyncio.ensure_future(limits.reserve(policy, "org:7", most - 1, ttl=3600))
+        await asyncio.sleep(0.01)
+        making.cancel()
+        said: Any = (await asyncio.gather(making, return_exceptions=True))[0]
+    assert len(asked) == 1
+    if policy == "strict" or how == "cancelled":
+        assert isinstance(said, (LimitUnavailableError, asyncio.CancelledError))
+    else:
+        await said.settle(0)
+    assert (await limits.check(policy, "org:7", 0)).remaining == 0
+    await limits.settle_debts()
+    assert (await limits.check(policy, "org:7", 0)).remaining == most - 1
 
 
 async def test_what_is_settled_during_an_outage_reaches_redis_once_when_it_is_back(state, limits):

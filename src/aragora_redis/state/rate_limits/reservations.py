@@ -207,19 +207,49 @@ class Reservations:
             grant = await decider.run(operations.reserve(asked, record.key, cost, name, ttl))
         except UNDECIDED as error:
             decider.service.failed(error)
-            validate_payable(asked, cost, (record.own_at(decider.now) or asked).burst)
-            share = decider.share(limiter, record, error, asked)
-            now = decider.now
-            self._here.require_room(now)
-            decision = limiter.hold(record, cost, share, now, asked)
             made = replace(made, until_us=self._server_us(ttl), holder=decider.own)
-            if decision.allowed:
-                under = record.own_at(now) or asked
-                self._here.add(Held(made, limiter, record, share, under, cost, now, now + ttl))
+            held = False
+            try:
+                decision = self._make_here(limiter, record, made, asked=asked, ttl=ttl, error=error)
+                held = decision.allowed
+            finally:
+                if not held and error.ran is not Ran.NO:
+                    self._give_back(asked, made, record)
             return decision, made
+        except asyncio.CancelledError:
+            self._give_back(asked, replace(made, until_us=self._server_us(ttl)), record)
+            raise
         grant.demand_room()
         decision = decider.answered(limiter, record, cost, asked, grant.answer)
         return decision, replace(made, until_us=grant.until_us or self._server_us(ttl))
+
+    def _make_here(
+        self,
+        limiter: LocalLimiter,
+        record: Record,
+        made: Reservation,
+        *,
+        asked: LimitPolicy,
+        ttl: float,
+        error: AragoraRedisError,
+    ) -> Decision:
+        """Reserve of this instance's share, since Redis cannot be asked. Raises as `make` does."""
+        decider, cost = self._decider, made.cost
+        validate_payable(asked, cost, (record.own_at(decider.now) or asked).burst)
+        share = decider.share(limiter, record, error, asked)
+        now = decider.now
+        self._here.require_room(now)
+        decision = limiter.hold(record, cost, share, now, asked)
+        if decision.allowed:
+            under = record.own_at(now) or asked
+            self._here.add(Held(made, limiter, record, share, under, cost, now, now + ttl))
+        return decision
+
+    def _give_back(self, policy: LimitPolicy, made: Reservation, record: Record) -> None:
+        """Settle for nothing what nobody was told of: Redis may hold it for all of its time."""
+        if len(self._owed) < KEPT_HERE:
+            said = settlement(made.cost, 0, Found.HELD, 0, confirmed=False)
+            self._owe(_Owed(policy, made, 0, said, self._decider.now, record))
 
     def unheld(
         self, limiter: LocalLimiter, record: Record, cost: int, asked: LimitPolicy, ttl: float
