@@ -2,33 +2,60 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Self
 
 from .excuses import REPLACED_AGAIN, REPLICATION, switches
 from .history import Band, Call, History
 from .verdict import Expectations, Limit, Violation
 
 
+class Faults(NamedTuple):
+    """Those that concern a limit, each with how often it may change who decides.
+
+    The ones that empty Redis, and that set clocks, apart: a long history has millions of windows.
+    """
+
+    every: Sequence[tuple[Band, int]]
+    wipes: Sequence[Band]
+    clocks: Sequence[Band]
+
+    @classmethod
+    def of(cls, history: History, bands: Sequence[Band]) -> Self:
+        """What these are by a history."""
+        promoted = switches(history)
+        # Sentinels may replace a primary twice for one fault.
+        times = [
+            max(sum(band.began <= at <= band.settled for at in promoted), band.times)
+            for band in bands
+        ]
+        return cls(
+            every=[*zip(bands, times, strict=True)],
+            wipes=[band for band in bands if band.wiped],
+            clocks=[band for band in bands if band.ahead],
+        )
+
+
 def admissions(history: History, expected: Expectations) -> Iterator[Violation]:
     """I2: more admitted in some window than the limit, with what each fault allows on top."""
     for limit in expected.limits:
         taken = admitted(history, limit)
-        concerned = _concerning(history, taken)
+        faults = _concerning(history, taken)
         for first, last, count in _windows(taken):
             if count <= _ideal(limit, first, last):  # as most of some millions are
                 continue
-            allowed = allowance(concerned, first, last, limit, expected)
+            allowed = _allowed(faults, first, last, limit, expected, enough=count)
             if count > allowed:
                 text = f"{count} of {limit.name} in {last - first:.1f} s, {allowed:.0f} allowed"
                 yield Violation("I2", first, text)
                 break
 
 
-def _concerning(history: History, calls: Sequence[Call]) -> History:
-    """Those faults alone that concern the slot of these calls, and the switches: asked often."""
+def _concerning(history: History, calls: Sequence[Call]) -> Faults:
+    """Those faults alone that concern the slot of these calls."""
     slot = calls[0].slot if calls else -1
-    bands = [band for band in history.hitting("check") if band.concerns(slot)]
-    return History([], history.noted("switch"), bands)
+    return Faults.of(history, [band for band in history.hitting("check") if band.concerns(slot)])
 
 
 def admitted(history: History, limit: Limit) -> list[Call]:
@@ -44,18 +71,34 @@ def allowance(
     The limit itself, and what each fault allows on top. However often those come, never more than
     twice the limit, the burst that each wipe forgets, and what a clock that goes ahead brings back.
     """
+    return _allowed(Faults.of(history, history.bands), first, last, limit, expected)
+
+
+def _allowed(
+    faults: Faults,
+    first: float,
+    last: float,
+    limit: Limit,
+    expected: Expectations,
+    *,
+    enough: float = math.inf,
+) -> float:
+    """The same; what is allowed beyond `enough` need not be told."""
     ideal = _ideal(limit, first, last)
-    promoted = switches(history)
     on_top = _of_shares if expected.fail_open else _of_lost_tails
+    ahead = _of_clocks(faults.clocks, first, last, limit)
     tokens = ideal
-    for band in history.bands:
+    for band, times in faults.every:
         if min(last, band.settled) > max(first, band.began) and not band.seamless:
-            # Sentinels may replace a primary twice for one fault.
-            times = max(sum(band.began <= at <= band.settled for at in promoted), band.times)
             tokens += on_top(band, first, last, limit, times, expected.instances)
-    forgotten = sum(b.wiped and b.began <= last and b.settled >= first for b in history.bands)
-    ahead = _of_clocks(history, first, last, limit)
-    return (min(tokens, 2 * ideal + forgotten * limit.burst) + ahead) * 1.01 + 1
+            if _with_grain(tokens + ahead) >= enough:
+                break
+    forgotten = sum(band.began <= last and band.settled >= first for band in faults.wipes)
+    return _with_grain(min(tokens, 2 * ideal + forgotten * limit.burst) + ahead)
+
+
+def _with_grain(tokens: float) -> float:
+    return tokens * 1.01 + 1
 
 
 def _ideal(limit: Limit, first: float, last: float) -> float:
@@ -63,14 +106,14 @@ def _ideal(limit: Limit, first: float, last: float) -> float:
     return limit.burst + limit.rate * (last - first)
 
 
-def _of_clocks(history: History, first: float, last: float, limit: Limit) -> float:
+def _of_clocks(clocks: Sequence[Band], first: float, last: float, limit: Limit) -> float:
     """What a bucket regains at once as its server's clock goes ahead: a full burst at most.
 
     Redis knows no other time. As the clock goes back nothing comes back, and nobody waits longer.
     """
     return sum(
         min(limit.rate * band.ahead, limit.burst)
-        for band in history.bands
+        for band in clocks
         if band.began <= last and band.settled >= first
     )
 
