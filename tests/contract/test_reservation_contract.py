@@ -269,6 +269,44 @@ def test_a_limit_of_its_own_holds_until_it_ends_and_keeps_what_was_used(both):
     assert left(both) == 100
 
 
+def test_what_was_used_under_a_limit_that_is_over_comes_back_at_the_rate_since(both):
+    """As when it is taken away by hand, and not when that limit would have given it back."""
+    hourly = policy("1000 per hour")
+    both.run(operations.set_quota(hourly, KEY, Rate("10 per day"), 3600, b"c"))
+    for _ in range(10):
+        both.run(operations.check(hourly, KEY, 1))
+    assert left(both, hourly.at(10, 24 * HOUR, 10)) == 0
+    held = both.run(operations.peek(hourly, KEY))
+    assert held.until == EPOCH + HOUR
+    both.now += HOUR
+    assert left(both, hourly) == 990
+    both.now += HOUR // 200
+    assert left(both, hourly) == 995
+    assert both.run(operations.check(hourly, KEY, 995)) >= 0
+    assert left(both, hourly) == 0
+
+
+def test_a_limit_that_is_over_keeps_nobody_for_longer_than_its_arrival_time(both):
+    daily = policy("10 per day")
+    both.run(operations.set_quota(daily, KEY, Rate("1000 per hour"), 3600, b"c"))
+    both.run(operations.check(daily, KEY, 1000))
+    both.now += HOUR
+    assert left(both, daily) == 10
+
+
+def test_what_is_reserved_under_a_limit_that_is_over_is_settled_under_the_next(both):
+    hourly = policy("1000 per hour")
+    both.run(operations.set_quota(hourly, KEY, Rate("10 per day"), 600, b"c"))
+    both.run(operations.check(hourly, KEY, 4))
+    grant = both.run(operations.reserve(hourly, KEY, 6, "a" * 16, 3600))
+    both.now += 600_000_000
+    assert left(both, hourly) == 990
+    held = Reservation("api", KEY, "a" * 16, 6, grant.until_us)
+    settled = both.run(operations.settle(hourly, held, 2, late=300, channel=b"c"))
+    assert settled[:2] == (Found.HELD, 0)
+    assert left(both, hourly) == 994
+
+
 def test_what_is_of_another_type_is_replaced(both):
     both._raw.hset(KEY, "field", "value")
     reserve(both, 50, "a" * 16)

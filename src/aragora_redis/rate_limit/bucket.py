@@ -82,6 +82,8 @@ class Bucket:
     quota_until: int | None = None
     went_back: int = 0
     """By how many microseconds the clock has gone back since it was written."""
+    over: tuple[LimitPolicy, int] | None = None
+    """The limit that operators had set, and when it ended, where that was since it was written."""
 
     @classmethod
     def open(cls, policy: LimitPolicy, stored: bytes | None, now: int) -> Bucket:
@@ -96,8 +98,9 @@ class Bucket:
         if (quota := _QUOTA.match(rest)) is not None:
             rest = rest[quota.end() :]
             bucket._set_quota(*(int(part) for part in quota.groups()))
-        bucket.level = span(bucket.policy, tat.on(now), now)
-        bucket.beyond = beyond_full(bucket.policy, tat.on(now), now)
+        bucket.level = bucket._level_of(tat.on(now))
+        if bucket.over is None:
+            bucket.beyond = beyond_full(bucket.policy, tat.on(now), now)
         if (shadow := _SHADOW.fullmatch(rest)) is not None:
             bucket._read_holds(*shadow.groups())
         return bucket
@@ -107,8 +110,25 @@ class Bucket:
             policy = self.policy.at(count, period_us, burst)
         except InvalidInputError:
             return
-        if not until or until - self.went_back > self.now:
-            self.policy, self.quota_until = policy, until and until - self.went_back
+        until = until and until - self.went_back
+        if not until or until > self.now:
+            self.policy, self.quota_until = policy, until
+        else:
+            self.over = policy, until
+
+    def _level_of(self, tat: Tat) -> int:
+        """The span to an arrival time.
+
+        What was used under a limit that is over comes back at this one's rate since its end, as
+        when it is taken away by hand; never later than by the arrival time itself.
+        """
+        level = span(self.policy, tat, self.now)
+        if self.over is None:
+            return level
+        before, until = self.over
+        used = moved(before, self.policy, span(before, tat, until))
+        since = (self.now - until) * self.policy.count
+        return min(level, max(min(used, self.policy.full) - since, -self.policy.full))
 
     def _read_holds(
         self, shadow: bytes, first: bytes, last: bytes, _kept: bytes, holds: bytes
@@ -117,7 +137,7 @@ class Bucket:
         if tat is None or _HOLD.match(holds) is None:
             return
         tat = tat._replace(us=tat.us - self.went_back - self.beyond)
-        self.shadow = min(span(self.policy, tat, self.now), self.level)
+        self.shadow = min(self._level_of(tat), self.level)
         self.first, self.last = self._moved(first), self._moved(last)
         for name, cost, until, keeps in _HOLD.findall(holds):
             self.holds[name] = Hold(name, int(cost), self._moved(until), keeps == b"1")
@@ -237,23 +257,26 @@ class Bucket:
         return -(-max(left, 0) // 1000) + 1000
 
 
+def moved(before: LimitPolicy, policy: LimitPolicy, spanned: int) -> int:
+    """The span under another limit of as many whole tokens; at the same rate, exactly as many."""
+    same = (before.count, before.period_us) == (policy.count, policy.period_us)
+    return spanned if same else -(-spanned // before.period_us) * policy.period_us
+
+
 def with_quota(bucket: Bucket, policy: LimitPolicy, until: int | None) -> Bucket:
     """The bucket under a limit of its own, or, with None, under the policy's again.
 
     As many whole tokens as it has used stay used; at the same rate, exactly as many.
     """
-    before = bucket.policy
-    same = (before.count, before.period_us) == (policy.count, policy.period_us)
 
-    def moved(spanned: int) -> int:
-        used = spanned if same else -(-spanned // before.period_us) * policy.period_us
-        return max(min(used, policy.full), -policy.full)
+    def clipped(spanned: int) -> int:
+        return max(min(moved(bucket.policy, policy, spanned), policy.full), -policy.full)
 
     return replace(
         bucket,
         policy=policy,
-        level=moved(bucket.level),
-        shadow=moved(bucket.shadow),
+        level=clipped(bucket.level),
+        shadow=clipped(bucket.shadow),
         beyond=0,
         quota_until=until,
     )

@@ -148,31 +148,45 @@ local function bucket_rules()
     local text, at = match(value, '^([%d:@-]+);()')
     at = at or #value + 1
     local us, frac, back = arrival(text or value, now)
+    local over
     -- Read in place: the rest may be long, and each copy of it costs more than all that is read.
     local quota, c, p, b, till, after = match(value, '^(q(%d+)/(%d+)/(%d+)/(%d+);)()', at)
     if us and quota then
       c, p, b, till, at = tonumber(c), tonumber(p), tonumber(b), tonumber(till), after
-      if (till == 0 or till - back > now) and is_exact(c, p, b) then
-        if till > 0 and back > 0 then
-          till = till - back
-          quota = format('q%.0f/%.0f/%.0f/%.0f;', c, p, b, till)
+      local holds = till == 0 or till - back > now
+      if till > 0 then till = till - back end
+      if is_exact(c, p, b) then
+        if not holds then
+          over = {count = c, period = p, full = b * p, till = till}
+        else
+          if back > 0 and till > 0 then quota = format('q%.0f/%.0f/%.0f/%.0f;', c, p, b, till) end
+          bucket.count, bucket.period, bucket.burst = c, p, b
+          bucket.quota, bucket.quota_until = quota, till
         end
-        bucket.count, bucket.period, bucket.burst = c, p, b
-        bucket.quota, bucket.quota_until = quota, till
       end
     end
     bucket.full = bucket.burst * bucket.period
     if not us then return bucket end
     bucket.went_back = back > 0
-    bucket.level = span_to(us - back, frac, now, bucket.count, bucket.full)
-    bucket.beyond = beyond_full(us - back, now, bucket.count, bucket.full)
+    -- What was used under a limit that is over comes back at this one's rate since its end, as when it
+    -- is taken away by hand; never later than by the arrival time itself.
+    local function level_of(us, frac)
+      local level = span_to(us, frac, now, bucket.count, bucket.full)
+      if not over then return level end
+      local used = span_to(us, frac, over.till, over.count, over.full)
+      if over.period ~= period or over.count ~= count then
+        used = math.ceil(used / over.period) * period
+      end
+      return min(level, max(min(used, bucket.full) - (now - over.till) * count, -bucket.full))
+    end
+    bucket.level = level_of(us - back, frac)
+    bucket.beyond = over and 0 or beyond_full(us - back, now, bucket.count, bucket.full)
     local shadow, first, last, kept, holds_at =
       match(value, '^s([%d:]+)/(%d+)/(%d+)/(%d+);()', at)
     if not shadow or not find(value, '^' .. HOLD, holds_at) then return bucket end
     us, frac = arrival(shadow, now)
     if us then
-      us = us - back - bucket.beyond
-      bucket.shadow = min(span_to(us, frac, now, bucket.count, bucket.full), bucket.level)
+      bucket.shadow = min(level_of(us - back - bucket.beyond, frac), bucket.level)
       bucket.first, bucket.last, bucket.holds = tonumber(first), tonumber(last), value:sub(holds_at)
       bucket.kept = tonumber(kept)
       if back > 0 then move_holds(bucket, back) end
