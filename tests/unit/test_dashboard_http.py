@@ -185,6 +185,17 @@ async def test_an_act_asks_first_and_is_recorded(client):
     assert "a drill" in page
 
 
+async def test_the_record_is_for_the_admin_alone(board):
+    client, state = board
+    await state.circuits.force("llm", "open", reason="a drill", actor="ann")
+    await log_in(client, GATEWAY)
+    page = (await client.get("/dashboard")).text
+    assert "Events" in page
+    assert "by hand" not in page
+    await log_in(client)
+    assert "by hand: circuits force open llm, by ann" in (await client.get("/dashboard")).text
+
+
 async def test_what_is_done_here_is_recorded_as_done_here(client):
     await log_in(client)
     headers = {"Authorization": f"Bearer {ADMIN}"}

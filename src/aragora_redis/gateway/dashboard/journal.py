@@ -18,11 +18,15 @@ WORKTOP = ("lab ", "failover")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line. `at` is Unix seconds, `level` is one of `logging`."""
+    """One line. `at` is Unix seconds, `level` is one of `logging`.
+
+    What is of the `record` of acts is for whoever may read that.
+    """
 
     at: float
     level: int
     text: str
+    record: bool = False
 
 
 class Journal:
@@ -38,9 +42,9 @@ class Journal:
         """The newest first."""
         return tuple(reversed(self._entries))
 
-    def note(self, line: Told) -> None:
-        """Add a line."""
-        self._entries.append(Entry(self._clock.wall(), line.level, line.text))
+    def note(self, line: Told, *, record: bool = False) -> None:
+        """Add a line; one of the `record` is not for everybody."""
+        self._entries.append(Entry(self._clock.wall(), line.level, line.text, record))
 
     def see(self, event: Event) -> None:
         """Add an event's line, if it has one."""
@@ -54,7 +58,7 @@ class Journal:
             case _:
                 line = told(event)
                 if line is not None:
-                    self.note(line)
+                    self.note(line, record=isinstance(event, Acted))
 
     def _gather(self, burst: _Burst, event: Event) -> None:
         before = burst.entry

@@ -30,7 +30,7 @@ def sections(picture: Picture, role: Role) -> Mapping[str, Html]:
         "circuits": circuits(picture.circuits, may_act=may_act),
         "subjects": charts.subjects(picture.figures.refused),
         "sessions": charts.sessions(picture.figures.sessions),
-        "journal": journal(picture.journal),
+        "journal": journal(each for each in picture.journal if may_act or not each.record),
         "facts": facts(picture),
     }
     return {name: html for name, html in found.items() if html is not None}
