@@ -377,3 +377,14 @@ async def test_over_http(clock):
             away = await refresh(signed(state.refresh_tokens.begin("42")))
             assert (away.status_code, away.json()["ran"]) == (503, "no")
             assert away.headers["retry-after"] == "1"
+
+
+async def test_tokens_that_outlive_the_cut_offs_are_told_of_once(caplog, clock):
+    async with memory_state(settings=SETTINGS, clock=clock) as state:
+        now = int(clock.wall())
+        for days in (30, 90, 90):
+            claims = {"jti": f"t{days}", "sub": "ann", "iat": now, "exp": now + days * 86_400}
+            await state.tokens.verify(signed(claims))
+    told = [each.getMessage() for each in caplog.records if "MAX_LIFETIME" in each.getMessage()]
+    assert len(told) == 1
+    assert told[0].startswith("tokens live for 90.0 days, and cut-offs of users and tenants")

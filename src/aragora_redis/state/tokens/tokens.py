@@ -89,7 +89,7 @@ class Tokens:
         self._monotonic = clock.monotonic
         self._audit = audit
         self.verification = TokenVerification(
-            issuers, self.verdict, leeway=skew, clock=clock, events=events
+            issuers, self.verdict, kept=max_lifetime, leeway=skew, clock=clock, events=events
         )
 
     def __len__(self) -> int:

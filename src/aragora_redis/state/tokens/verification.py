@@ -6,6 +6,7 @@ a key or has not loaded the revocations must not log anybody out.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +24,13 @@ from ...events import Events, TokenJudged
 from ...extras import installing
 from ...settings import JwtSettings
 from ...tokens.claims import Verdict
+from ...tokens.entry import DAY
 from ...tokens.refresh import GENERATION
 
 if TYPE_CHECKING:
     from ...jwt import VerifiedToken, Verifier
+
+_log = logging.getLogger(__name__)
 
 Judge = Callable[[Mapping[str, Any]], Verdict | None]
 VERIFY_LIMIT = 1.0
@@ -44,6 +48,7 @@ class TokenVerification:
 
     Args:
         verdict: by which rule verified claims are revoked, or None.
+        kept: seconds for which a cut-off is kept: tokens that live longer outlive it.
 
     Raises:
         SettingsError: a key is of no use.
@@ -54,11 +59,14 @@ class TokenVerification:
         issuers: tuple[JwtSettings, ...],
         verdict: Judge,
         *,
+        kept: float,
         leeway: float,
         clock: Clock,
         events: Events,
     ) -> None:
         self._verdict = verdict
+        self._kept = kept + leeway
+        self._outlived = False
         self._events = events
         self._verifier: Verifier | None = None
         self._lacks: str | None = None
@@ -139,8 +147,23 @@ class TokenVerification:
             raise TokenInvalidError(f"the token is not valid: {error.message}") from None
         if verdict is not None:
             raise TokenRevokedError("the token was revoked")
+        if not self._outlived:
+            self._heed_life(verified.claims)
         self._events.emit(TokenJudged("accepted"))
         return verified
+
+    def _heed_life(self, claims: Mapping[str, Any]) -> None:
+        """Say once where tokens outlive the cut-offs that end them."""
+        issued, ends = claims.get("iat"), claims.get("exp")
+        if issued is None or ends is None or ends - issued <= self._kept:
+            return
+        self._outlived = True
+        _log.warning(
+            "tokens live for %.1f days, and cut-offs of users and tenants are kept for %.1f: one "
+            "that was cut off is accepted again after that; raise ARAGORA_TOKENS_MAX_LIFETIME",
+            (ends - issued) / DAY,
+            self._kept / DAY,
+        )
 
     def _count(self, error: AragoraRedisError) -> None:
         kind = next(_OUTCOMES[base] for base in type(error).__mro__ if base in _OUTCOMES)
