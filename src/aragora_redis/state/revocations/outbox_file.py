@@ -108,17 +108,7 @@ class OutboxFile:
             self._make_anew()
         if self.size + len(data) > self._limit:
             raise OSError(errno.EFBIG, f"the outbox has its {self._limit} bytes")
-        assert self._file is not None  # noqa: S101 - made above
-        self._sound = False
-        try:
-            _write(self._file, data)
-        except OSError:
-            os.ftruncate(self._file, self.size)
-            self._sound = True
-            raise
-        # What a failed fsync has left in the page cache is never written (fsyncgate), so then the
-        # file is made anew before it is written again.
-        os.fsync(self._file)
+        self._put(data)
         self.size += len(data)
         self.entries += len(lines)
         self._sound = True
@@ -132,17 +122,27 @@ class OutboxFile:
             OSError: it would not.
         """
         self.append(())
-        assert self._file is not None  # noqa: S101 - made above
+        os.ftruncate(self._put(_BLOCK), self.size)
+        self._sound = True
+
+    def _put(self, data: bytes) -> int:
+        """Have bytes on disk behind what the file holds, which is sound once they are counted.
+
+        Raises:
+            OSError: they are not; what the file held still holds.
+        """
+        assert self._file is not None  # noqa: S101 - made before
         self._sound = False
         try:
-            _write(self._file, _BLOCK)
+            _write(self._file, data)
         except OSError:
             os.ftruncate(self._file, self.size)
             self._sound = True
             raise
+        # What a failed fsync has left in the page cache is never written (fsyncgate), so then the
+        # file is made anew before it is written again.
         os.fsync(self._file)
-        os.ftruncate(self._file, self.size)
-        self._sound = True
+        return self._file
 
     def compact(self) -> None:
         """Drop what has expired, once a day: all of it has to be read for that.
