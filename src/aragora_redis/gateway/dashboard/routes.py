@@ -132,7 +132,7 @@ def _add_levers(router: APIRouter, board: Dashboard, desk: Desk) -> None:
         login = board.door.read(request.cookies.get(COOKIE))
         if login is None:
             return _see(_LOGIN)
-        form = await _proven_form(board, login, request)
+        form = await _proven_form(login, request)
         action = Action.parse(form.get("lever", ""))
         if action is None:
             raise ProblemError(_NO_ACT)
@@ -147,7 +147,8 @@ def _add_acts(router: APIRouter, board: Dashboard) -> None:
         login = board.door.read(request.cookies.get(COOKIE))
         if login is None:
             return _see(_LOGIN)
-        wish = _wish_of(await _proven_form(board, login, request))
+        wish = _wish_of(await _proven_form(login, request))
+        board.door.demand_standing(login)
         if wish.fault is not None:
             return _told(board, asking.failed(wish.fault), HTTPStatus.UNPROCESSABLE_ENTITY)
         try:
@@ -164,7 +165,8 @@ def _add_acts(router: APIRouter, board: Dashboard) -> None:
         login = board.door.read(request.cookies.get(COOKIE))
         if login is None:
             return _see(_LOGIN)
-        form = await _proven_form(board, login, request)
+        form = await _proven_form(login, request)
+        board.door.demand_standing(login)
         wish = _wish_of(form)
         if wish.fault is not None or wish.verb == "sessions":
             raise ProblemError(_NO_ACT)
@@ -177,17 +179,15 @@ def _add_acts(router: APIRouter, board: Dashboard) -> None:
         return _see(PATH) if said is None else _told(board, asking.told(said))
 
 
-async def _proven_form(board: Dashboard, login: Login, request: Request) -> Mapping[str, str]:
+async def _proven_form(login: Login, request: Request) -> Mapping[str, str]:
     """The form of an act.
 
     Raises:
-        ProblemError: it is not of this login's page, or this login may only look, or it is not
-            known here whether it has ended.
+        ProblemError: it is not of this login's page, or this login may only look.
     """
     form = await form_of(request)
     prove(login, form)
     _demand_admin(login)
-    board.door.demand_standing(login)
     return form
 
 
