@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import threading
 
@@ -58,6 +59,17 @@ async def test_files_that_hang_hold_one_thread_and_no_connection(monkeypatch):
     monkeypatch.setattr(encryption, "MAKE_LIMIT", 10)
     assert await made.context() is await made.context()
     assert len(begun) == 1
+
+
+async def test_one_that_was_cancelled_before_it_began_is_made_all_the_same():
+    """As where a loop ends in that moment, and the state is started again in another."""
+    made = Encryption(Tls())
+    asking = asyncio.ensure_future(made.context())
+    await asyncio.sleep(0)
+    assert made._making is not None
+    made._making.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    assert await made.context()
 
 
 @pytest.mark.parametrize(("code", "named"), [(20, "TLS_CA"), (64, "TLS_VERIFY=ca"), (1, "TLS_CA")])

@@ -57,7 +57,7 @@ class Encryption:
 
     async def _make(self, stamps: list[_Stamp]) -> None:
         making = self._making
-        if making is None:
+        if making is None or making.done():
             making = self._making = asyncio.create_task(self._read(stamps))
             making.add_done_callback(_heed)
         try:
@@ -70,11 +70,8 @@ class Encryption:
             ) from None
 
     async def _read(self, stamps: list[_Stamp]) -> None:
-        try:
-            self._context = await aside("the TLS context", self._tls.context)
-            self._stamps = stamps
-        finally:
-            self._making = None
+        self._context = await aside("the TLS context", self._tls.context)
+        self._stamps = stamps
 
 
 def _heed(made: asyncio.Task[None]) -> None:
